@@ -1,0 +1,43 @@
+"""What a plugin hands over when it is listed: names and texts, no heavy import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing that a plugin supplies.
+
+    Attributes:
+        name: The word users type, e.g. ``hsic``.
+        target: ``"package.module:Name"``, imported only when the entry is used.
+        summary: One line.
+        reference: Paper with link, or empty.
+    """
+
+    name: str
+    target: str
+    summary: str
+    reference: str = ""
+
+
+class RuleEntry(Entry):
+    """A learning rule: an :class:`~localrules.Objective` or :class:`~localrules.Rule` class."""
+
+
+class ModelEntry(Entry):
+    """A network: a class built from its ``Config``, see :class:`~localrules.Model`."""
+
+
+class DataEntry(Entry):
+    """A data set: a :class:`~localrules.DataSource` class."""
+
+
+class TrackerEntry(Entry):
+    """A place where metrics go: a :class:`~localrules.Tracker` class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetEntry(Entry):
+    """Named run settings; ``target`` names a ``dict`` shaped like the run's configuration."""

@@ -1,0 +1,98 @@
+"""A data set in memory: pictures as uint8, labels, and what may be done with them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from localrules.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pictures and labels of one split.
+
+    Attributes:
+        images: uint8, shape (rows, channels, height, width).
+        labels: int64, shape (rows,).
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Splits with what is known of them.
+
+    Attributes:
+        name: The word the user typed.
+        classes: The label names; label ``i`` is ``classes[i]``.
+        splits: Some of ``train``, ``valid`` and ``test``, as the source gives them: never re-split, never merged.
+        origin: Where the pictures come from, as a person would say it ("fer2013.csv, the original").
+        fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
+        redistributable: Whether pictures may leave this machine (logged to a tracker, shown in docs).
+        missing: For a split that is not there, why and what to do.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    origin: str
+    fingerprint: str
+    redistributable: bool
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def split(self, name: str) -> Split:
+        """The split of that name.
+
+        Raises:
+            DataError: The source has no such split.
+        """
+        if name in self.splits:
+            return self.splits[name]
+        raise DataError(
+            f"{self.name} has no {name!r} split",
+            where=self.origin,
+            why=f"it has {', '.join(self.splits) or 'none'}",
+            fix=self.missing.get(name, "choose one of these splits, or another file"),
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a picture."""
+        first = next(iter(self.splits.values()))
+        return tuple(first.images.shape[1:])  # type: ignore[return-value]
+
+
+class DataSource(ABC):
+    """Loads one data set. A plugin's ``DataEntry`` names a subclass.
+
+    ``Config`` is a pydantic model of the options, filled from ``--set data.<option>=...``; ``--data-path`` fills
+    ``path`` where the source has that option.
+    """
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, config: BaseModel) -> None:
+        self.config = config
+
+    @abstractmethod
+    def load(self) -> DataSet:
+        """Read the data set into memory.
+
+        Raises:
+            DataError: The source is missing or damaged; the message says where and what to do.
+        """

@@ -1,0 +1,108 @@
+"""Who watches a run: the run folder, the console, trackers. None of them can stop it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Row = dict[str, "float | int | str | None"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a run drew.
+
+    Attributes:
+        name: File name without suffix, e.g. ``curves``.
+        path: The PNG file.
+        shows_data: Whether pixels of the data set can be seen or guessed in it (a sample sheet, a feature map).
+    """
+
+    name: str
+    path: Path
+    shows_data: bool
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What an observer may know of a run when it starts.
+
+    Attributes:
+        directory: The run folder.
+        config: The resolved configuration, with versions and seed, as in ``config.toml``.
+        layers: The layer table's rows: name, inputs, in_shape, out_shape, parameters, multiply_adds, rule.
+        classes: Label names.
+        redistributable: Whether pictures of the data may leave the machine.
+        total_steps: Steps of the whole run.
+        steps_per_epoch: Steps of one pass over the training split.
+        resumed_from_step: 0 for a fresh run.
+        columns: Every column that a metrics row may have, in order.
+        state: Filled by observers that must find themselves again on resume (W&B's run id); saved in checkpoints.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    layers: list[dict[str, Any]]
+    classes: tuple[str, ...]
+    redistributable: bool
+    total_steps: int
+    steps_per_epoch: int
+    resumed_from_step: int
+    columns: tuple[str, ...]
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Observer:
+    """Watches a run. Every method may be left out; a :class:`~localrules.Tracker` is one that a plugin supplies."""
+
+    def start(self, run: RunInfo) -> None:
+        """The run is about to take its first step."""
+
+    def step(self, row: Row) -> None:
+        """A logged step. Keys: ``step, epoch, phase, objective/<layer>, loss, accuracy, lr, samples_per_second,
+        step_seconds, memory_mib``; a row that closes an epoch also has ``train_loss, valid_loss, valid_accuracy``."""
+
+    def epoch(self, row: Row) -> None:
+        """An evaluation: the same row as ``step`` got, with the valid split's figures."""
+
+    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        """The run is over: done, or stopped by the user (``summary["status"]``)."""
+
+
+class Observers(Observer):
+    """Hands every event to each observer; one that fails is reported once and then left out."""
+
+    def __init__(self, observers: Iterable[Observer], *, essential: Iterable[Observer] = ()) -> None:
+        self._essential = list(essential)
+        self._others = list(observers)
+
+    def start(self, run: RunInfo) -> None:
+        self._tell("start", run)
+
+    def step(self, row: Row) -> None:
+        self._tell("step", row)
+
+    def epoch(self, row: Row) -> None:
+        self._tell("epoch", row)
+
+    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        self._tell("end", summary, pictures)
+
+    def _tell(self, event: str, *args: object) -> None:
+        for observer in self._essential:
+            getattr(observer, event)(*args)
+        for observer in list(self._others):
+            try:
+                getattr(observer, event)(*args)
+            except Exception as error:  # a tracker must never stop training
+                self._others.remove(observer)
+                warnings.warn(
+                    f"{type(observer).__name__} failed at {event!r} and is left out of the rest of this run: "
+                    f"{type(error).__name__}: {error}",
+                    stacklevel=2,
+                )

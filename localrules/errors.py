@@ -1,0 +1,52 @@
+"""Errors that tell a person what happened, where, why, and what to do."""
+
+from __future__ import annotations
+
+
+class LocalRulesError(Exception):
+    """An error meant for the person at the keyboard; the command line prints it without a traceback.
+
+    Args:
+        what: What went wrong, in one sentence.
+        where: The file, row, layer, option or plugin concerned.
+        why: The cause: what was found and what was expected.
+        fix: What to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.why = why
+        self.fix = fix
+
+    def as_dict(self) -> dict[str, str]:
+        """The four parts, as the command line prints them under ``--json``."""
+        return {"what": self.what, "where": self.where, "why": self.why, "fix": self.fix}
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        parts += [f"{name}: {text}" for name, text in list(self.as_dict().items())[1:] if text]
+        return "\n  ".join(parts)
+
+
+class UsageError(LocalRulesError):
+    """The command, configuration or input is wrong: exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(UsageError):
+    """A data file that is missing, damaged, or lacks what was asked for."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A sentence that suggests the known names nearest to a mistyped one, or lists them all."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(item) for item in close) + "?"
+    return "known names: " + ", ".join(sorted(known)) if known else "none is installed"
