@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 
-def write_atomic(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
+def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
     """Write a file so that a reader, or a kill, sees either the old content or the new, never a part.
 
     Args:
         path: The file; its folder must exist.
         content: The bytes or text (UTF-8), or a function that writes a file at the path it is given.
     """
-    # In the same folder, because only a rename within one file system is atomic. The suffix stays last, since some
-    # writers choose their format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # In the same folder, because only a rename within one file system is atomic. The process in the name keeps two
+    # processes apart; the suffix stays last, since some writers choose their format by it.
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         if callable(content):
             content(temporary)
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner may read
         flush_to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
@@ -43,9 +39,3 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
