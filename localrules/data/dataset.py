@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,9 +12,23 @@ from pydantic import BaseModel, ConfigDict
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
 SPLITS = ("train", "valid", "test")
+
+
+def fingerprint(splits: dict[str, Split]) -> str:
+    """A hash of all pictures, labels and their order: equal exactly where training would be."""
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        if name in splits:
+            split = splits[name]
+            digest.update(f"{name} {tuple(split.images.shape)}".encode())
+            digest.update(split.images.cpu().contiguous().numpy())
+            digest.update(split.labels.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -44,6 +59,8 @@ class DataSet:
         fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
         redistributable: Whether pictures may leave this machine (logged to a tracker, shown in docs).
         missing: For a split that is not there, why and what to do.
+        mirrored: Whether a picture's mirror image keeps its label (faces do, digits do not): whether augmentation flips
+            when the user has not said.
     """
 
     name: str
@@ -53,6 +70,7 @@ class DataSet:
     fingerprint: str
     redistributable: bool
     missing: dict[str, str] = field(default_factory=dict)
+    mirrored: bool = True
 
     def split(self, name: str) -> Split:
         """The split of that name.
@@ -88,6 +106,15 @@ class DataSource(ABC):
 
     def __init__(self, config: BaseModel) -> None:
         self.config = config
+
+    @classmethod
+    def find(cls) -> Path | None:
+        """Where this data set lies on this machine when the user gives no path, or ``None``.
+
+        ``run`` without ``--data`` takes a data set that is found over the built-in one. A source that needs no file
+        has nothing to find.
+        """
+        return None
 
     @abstractmethod
     def load(self) -> DataSet:

@@ -1,0 +1,123 @@
+"""Augmentation of a whole batch at once, on the device, each picture with its own draw."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The columns of the matrix of uniform draws. Every column is always drawn, so that switching one augmentation on
+# leaves the draws of the others as they were.
+FLIP, DOWN, RIGHT, TURN, ZOOM, ERASE, ERASE_HEIGHT, ERASE_WIDTH, ERASE_TOP, ERASE_LEFT = range(10)
+COLUMNS = 10
+
+
+class AugmentConfig(BaseModel):
+    """What may happen to a training picture, and how strongly. The defaults are ours."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flip: bool | None = Field(
+        None, description="Mirror half of the pictures left to right; unset: where the data set says it is harmless."
+    )
+    shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
+    rotation: float = Field(0.0, ge=0, le=180, description="Turn by up to so many degrees, either way.")
+    scale: float = Field(0.0, ge=0, lt=1, description="Enlarge or shrink by up to this fraction (0.1: 0.9 to 1.1).")
+    erasing: float = Field(
+        0.0, ge=0, le=1, description="Blank a rectangle in half of the pictures; its sides go up to this fraction."
+    )
+
+
+class Augment:
+    """Applies an :class:`AugmentConfig`. Pixels from beyond the border repeat the border.
+
+    Args:
+        config: What to do.
+        mirrored: Whether a mirrored picture keeps its label (faces do, digits do not): decides an unset ``flip``.
+    """
+
+    def __init__(self, config: AugmentConfig, *, mirrored: bool = True) -> None:
+        self.config = config
+        self.flip = mirrored if config.flip is None else config.flip
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: Standardised pictures, float, shape (batch, channels, height, width).
+            generator: A CPU generator; the draws are the same on every device.
+
+        Returns:
+            New pictures of the same shape; the input may be overwritten.
+        """
+        draws = torch.rand(images.shape[0], COLUMNS, generator=generator).to(images.device)
+        if self.config.rotation or self.config.scale:
+            images = self._resample(images, draws)
+        elif self.flip or self.config.shift:
+            images = self._move(images, draws)
+        if self.config.erasing:
+            images = self._erase(images, draws)
+        return images
+
+    def _mirror(self, draws: Tensor) -> Tensor:
+        return (draws[:, FLIP] < 0.5) if self.flip else torch.zeros_like(draws[:, FLIP], dtype=torch.bool)
+
+    def _offset(self, draws: Tensor, column: int) -> Tensor:
+        """Whole pixels, uniform on -shift ... shift."""
+        steps = 2 * self.config.shift + 1
+        return (draws[:, column] * steps).long().clamp_(max=steps - 1) - self.config.shift
+
+    def _move(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Flip and whole-pixel shift: every output pixel is a copy of one input pixel, so nothing is interpolated."""
+        batch, channels, height, width = images.shape
+        rows = torch.arange(height, device=images.device) - self._offset(draws, DOWN)[:, None]
+        columns = torch.arange(width, device=images.device) - self._offset(draws, RIGHT)[:, None]
+        rows.clamp_(0, height - 1)
+        columns.clamp_(0, width - 1)
+        columns = torch.where(self._mirror(draws)[:, None], width - 1 - columns, columns)
+        source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
+        return images.flatten(2).gather(2, source).view_as(images)
+
+    def _resample(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Flip, then turn and scale about the centre, then shift, in one bilinear resampling."""
+        height, width = images.shape[2:]
+        angle = (2 * draws[:, TURN] - 1) * math.radians(self.config.rotation)
+        zoom = 1 + (2 * draws[:, ZOOM] - 1) * self.config.scale
+        # grid_sample asks, for each output pixel, where it comes from: the inverse of what is done to the picture.
+        cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+        sign = 1 - 2 * self._mirror(draws).to(images.dtype)
+        down, right = self._offset(draws, DOWN) * 2 / height, self._offset(draws, RIGHT) * 2 / width
+        aspect = height / width
+        # The grid runs from -1 to 1 along either side: a turn by an angle in pixels needs the ratio of the sides.
+        x_row = torch.stack([cos, -sin * aspect, -cos * right + sin * aspect * down], dim=1) * sign[:, None]
+        y_row = torch.stack([sin / aspect, cos, -sin / aspect * right - cos * down], dim=1)
+        theta = torch.stack([x_row, y_row], dim=1).to(images.dtype)
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _erase(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Set a rectangle to 0, the mean of standardised pixels.
+
+        Source: Zhong et al. 2020, Random Erasing Data Augmentation, https://arxiv.org/abs/1708.04896 (with one
+        colour, and sides drawn uniformly instead of area and aspect).
+        """
+        inside = _span(images.shape[2], draws[:, ERASE_HEIGHT] * self.config.erasing, draws[:, ERASE_TOP])[:, :, None]
+        inside = (
+            inside & _span(images.shape[3], draws[:, ERASE_WIDTH] * self.config.erasing, draws[:, ERASE_LEFT])[:, None]
+        )
+        inside &= (draws[:, ERASE] < 0.5)[:, None, None]
+        return images.masked_fill(inside[:, None], 0.0)
+
+
+def _span(size: int, fraction: Tensor, place: Tensor) -> Tensor:
+    """A mask (batch, size) of one run of pixels: ``fraction`` of the side long, wholly inside."""
+    length = (fraction * size).round().long()
+    start = (place * (size - length + 1)).long().clamp_(max=size - 1)
+    index = torch.arange(size, device=fraction.device)
+    return (index >= start[:, None]) & (index < (start + length)[:, None])

@@ -1,0 +1,125 @@
+"""Batches for training and for evaluation, from pictures held as uint8 on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from localrules.data.seeds import AUGMENT, ORDER, generator
+from localrules.data.standard import Standard
+from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from localrules.data.augment import Augment
+    from localrules.data.dataset import Split
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pictures with their labels.
+
+    Attributes:
+        images: float32, standardised, shape (batch, channels, height, width).
+        labels: int64, shape (batch,).
+        indices: int64, shape (batch,): the pictures' rows in their split.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+
+class Batches:
+    """The endless sequence of training batches.
+
+    Batch number ``step`` depends on the split, the seed and the step alone: each epoch is a permutation of the rows
+    drawn from (seed, epoch), and each step's augmentation is drawn from (seed, step). So a run that resumes sees the
+    batches it would have seen, and nothing has to be saved. An epoch's last rows that fill no batch are left out; the
+    next epoch's permutation brings others to that place.
+
+    Args:
+        split: The training pictures.
+        batch_size: Rows in each batch.
+        seed: The run's seed.
+        device: Where pictures are held and batches are made.
+        augment: What happens to the pictures; none: nothing.
+        standard: Constants to standardise with; none: those of ``split``.
+
+    Raises:
+        UsageError: The split has fewer rows than one batch.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        *,
+        augment: Augment | None = None,
+        standard: Standard | None = None,
+    ) -> None:
+        if len(split) < batch_size or batch_size < 1:
+            raise UsageError(
+                "the training split does not fill one batch",
+                where=f"batch size {batch_size}",
+                why=f"the split has {len(split)} rows, and a batch needs {batch_size}; at least 1",
+                fix=f"choose a --batch-size between 1 and {len(split)}, or a larger data set",
+            )
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+        self.standard = standard or Standard.of(split)
+        self._images = split.images.to(device)
+        self._labels = split.labels.to(device)
+        self._drawn: tuple[int, Tensor] | None = None  # the current epoch and its order, to draw it once
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over the split."""
+        return len(self._labels) // self.batch_size
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over the whole run."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        start = place * self.batch_size
+        indices = self._order(epoch)[start : start + self.batch_size]
+        images = self.standard(self._images.index_select(0, indices))
+        if self.augment is not None:
+            images = self.augment(images, generator(self.seed, AUGMENT, step))
+        return Batch(images, self._labels.index_select(0, indices), indices)
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._drawn is None or self._drawn[0] != epoch:
+            order = torch.randperm(len(self._labels), generator=generator(self.seed, ORDER, epoch))
+            self._drawn = (epoch, order.to(self._labels.device))
+        return self._drawn[1]
+
+
+def ordered(
+    split: Split, batch_size: int, standard: Standard, device: torch.device | str = "cpu", *, rows: Tensor | None = None
+) -> Iterator[Batch]:
+    """Every picture once, in order and as it is, for evaluation; the last batch may be smaller.
+
+    Args:
+        split: The pictures.
+        batch_size: Rows in each batch, 1 or more.
+        standard: The training split's constants.
+        device: Where batches are made.
+        rows: int64, shape (n,): only these rows, in this order.
+    """
+    chosen = torch.arange(len(split)) if rows is None else rows.cpu()
+    for indices in chosen.split(batch_size):
+        here = indices.to(split.images.device)
+        images = split.images.index_select(0, here).to(device)
+        labels = split.labels.index_select(0, here).to(device)
+        yield Batch(standard(images), labels, indices.to(device))

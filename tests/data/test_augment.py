@@ -1,0 +1,125 @@
+"""What augmentation may do to a picture, and what it must leave alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from localrules.data.augment import Augment, AugmentConfig
+
+NOTHING = {"flip": False, "shift": 0}
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pictures() -> torch.Tensor:
+    return torch.randn(64, 1, 20, 16, generator=draw(5))
+
+
+def test_nothing_switched_on_changes_nothing(pictures: torch.Tensor) -> None:
+    assert torch.equal(Augment(AugmentConfig(**NOTHING))(pictures, draw()), pictures)
+
+
+def test_the_same_draw_gives_the_same_pictures(pictures: torch.Tensor) -> None:
+    augment = Augment(AugmentConfig(rotation=20, scale=0.2, erasing=0.5))
+    assert torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw()))
+    assert not torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw(1)))
+
+
+def test_flip_mirrors_about_half_of_the_pictures_and_copies_the_rest(pictures: torch.Tensor) -> None:
+    flipped = Augment(AugmentConfig(flip=True, shift=0))(pictures, draw())
+    mirrored = (flipped == pictures.flip(3)).flatten(1).all(1)
+    kept = (flipped == pictures).flatten(1).all(1)
+    assert (mirrored ^ kept).all()
+    assert 16 <= mirrored.sum() <= 48
+
+
+def test_an_unset_flip_is_what_the_data_set_allows() -> None:
+    assert Augment(AugmentConfig(), mirrored=True).flip
+    assert not Augment(AugmentConfig(), mirrored=False).flip
+    assert Augment(AugmentConfig(flip=True), mirrored=False).flip
+
+
+def test_each_picture_shifts_by_its_own_whole_pixels_in_both_directions(pictures: torch.Tensor) -> None:
+    shifted = Augment(AugmentConfig(flip=False, shift=2))(pictures, draw())
+    found = set()
+    padded = torch.nn.functional.pad(pictures, (2, 2, 2, 2), mode="replicate")
+    for before, after in zip(padded, shifted, strict=True):
+        matches = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(before[:, 2 - down : 22 - down, 2 - right : 18 - right], after)
+        ]
+        assert len(matches) == 1
+        found.update(matches)
+    assert len(found) > 15  # of 25
+    assert {down for down, _ in found} == {right for _, right in found} == {-2, -1, 0, 1, 2}
+
+
+def test_resampling_agrees_with_moving_where_both_can(pictures: torch.Tensor) -> None:
+    moved = Augment(AugmentConfig(flip=True, shift=3))(pictures, draw())
+    resampled = Augment(AugmentConfig(flip=True, shift=3, scale=1e-7))(pictures, draw())
+    assert torch.allclose(moved, resampled, atol=1e-4)
+
+
+def disc(height: int, width: int, radius: float) -> torch.Tensor:
+    y = torch.arange(height)[:, None] - (height - 1) / 2
+    x = torch.arange(width)[None, :] - (width - 1) / 2
+    return (radius - (x**2 + y**2).sqrt()).clamp(0, 1).expand(32, 1, height, width)
+
+
+def test_turning_leaves_a_centred_disc_as_it_is_whatever_the_sides() -> None:
+    picture = disc(40, 64, 12.0)
+    turned = Augment(AugmentConfig(**NOTHING, rotation=180))(picture, draw())
+    assert (turned - picture).abs().max() < 0.35  # one pixel's worth of interpolation at the rim
+    assert (turned.sum(dim=(1, 2, 3)) / picture[0].sum() - 1).abs().max() < 0.01
+
+
+def test_turning_stays_within_its_degrees() -> None:
+    bar = torch.zeros(64, 1, 41, 41)
+    bar[:, :, 20, :] = 1.0
+    turned = Augment(AugmentConfig(**NOTHING, rotation=10))(bar, draw())
+    height = turned[:, 0, :, 35].argmax(dim=1) - 20  # 15 pixels right of the centre: 15 tan(10 degrees) = 2.6
+    assert height.abs().max() <= 3
+    assert height.min() < 0 < height.max()
+
+
+def test_scaling_stays_within_its_fraction() -> None:
+    picture = disc(48, 48, 12.0)
+    area = Augment(AugmentConfig(**NOTHING, scale=0.25))(picture, draw()).sum(dim=(1, 2, 3)) / picture[0].sum()
+    assert area.min() > 0.75**2 - 0.02
+    assert area.max() < 1.25**2 + 0.02
+    assert area.max() - area.min() > 0.5
+
+
+def test_erasing_blanks_one_rectangle_in_about_half_of_the_pictures() -> None:
+    erased = Augment(AugmentConfig(**NOTHING, erasing=0.5))(torch.ones(64, 3, 20, 16), draw()) == 0
+    touched = erased.flatten(1).any(1)
+    assert 16 <= touched.sum() <= 48
+    for hole in erased[touched]:
+        assert torch.equal(hole[0], hole[1])
+        rows, columns = hole[0].any(1), hole[0].any(0)
+        assert rows.sum() <= 10
+        assert columns.sum() <= 8
+        assert torch.equal(hole[0], rows[:, None] & columns[None, :])
+        for side in (rows, columns):
+            where = side.nonzero()
+            assert where[-1] - where[0] + 1 == side.sum()
+
+
+def test_switching_one_augmentation_on_leaves_the_draws_of_the_others() -> None:
+    pictures = torch.randn(64, 1, 20, 16, generator=draw(5))
+    plain = Augment(AugmentConfig())(pictures, draw())
+    erased = Augment(AugmentConfig(erasing=0.3))(pictures, draw())
+    assert torch.equal(erased[erased != 0], plain[erased != 0])
+
+
+@pytest.mark.parametrize("wrong", [{"shift": -1}, {"scale": 1.0}, {"erasing": 2}, {"rotation": 181}, {"blur": 1}])
+def test_strengths_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        AugmentConfig(**wrong)

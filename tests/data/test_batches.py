@@ -1,0 +1,106 @@
+"""What a training batch depends on, and what it does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from localrules.data.augment import Augment, AugmentConfig
+from localrules.data.batches import Batches, ordered
+from localrules.data.dataset import Split
+from localrules.data.standard import Standard
+from localrules.errors import UsageError
+
+
+@pytest.fixture
+def split() -> Split:
+    draw = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (103, 2, 12, 10), dtype=torch.uint8, generator=draw)
+    return Split(images, torch.arange(103))
+
+
+def batches(split: Split, seed: int = 7) -> Batches:
+    return Batches(split, 10, seed, augment=Augment(AugmentConfig()))
+
+
+def test_a_batch_is_a_function_of_seed_and_step_alone(split: Split) -> None:
+    through = batches(split)
+    seen = [through.batch(step) for step in range(25)]
+    for step in (24, 3, 10, 9):  # as a resumed run would, in any order, across epochs
+        again = batches(split).batch(step)
+        assert torch.equal(again.images, seen[step].images)
+        assert torch.equal(again.indices, seen[step].indices)
+        assert torch.equal(again.labels, seen[step].labels)
+
+
+def test_another_seed_gives_other_rows_and_other_augmentation(split: Split) -> None:
+    assert not torch.equal(batches(split, 7).batch(0).indices, batches(split, 8).batch(0).indices)
+
+
+def test_the_global_generator_is_neither_read_nor_moved(split: Split) -> None:
+    torch.manual_seed(1)
+    first = batches(split).batch(5).images
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)
+    torch.manual_seed(2)
+    assert torch.equal(batches(split).batch(5).images, first)
+
+
+def test_an_epoch_shows_each_row_at_most_once_and_drops_the_incomplete_batch(split: Split) -> None:
+    source = batches(split)
+    assert source.steps_per_epoch == 10
+    epochs = [torch.cat([source.batch(10 * epoch + i).indices for i in range(10)]) for epoch in range(3)]
+    for rows in epochs:
+        assert len(rows.unique()) == 100
+    assert not torch.equal(epochs[0], epochs[1])
+    assert len(torch.cat(epochs).unique()) == 103  # the rows left out change
+
+
+def test_labels_and_pictures_stay_together(split: Split) -> None:
+    plain = Batches(split, 10, 7)
+    batch = plain.batch(4)
+    assert torch.equal(batch.labels, batch.indices)
+    assert torch.equal(batch.images, plain.standard(split.images[batch.indices]))
+
+
+def test_augmenting_changes_pictures_but_not_which_rows_are_drawn(split: Split) -> None:
+    plain, augmented = Batches(split, 10, 7).batch(2), batches(split).batch(2)
+    assert torch.equal(plain.indices, augmented.indices)
+    assert not torch.equal(plain.images, augmented.images)
+
+
+def test_standardised_training_pixels_have_mean_zero_and_deviation_one_in_each_channel(split: Split) -> None:
+    standard = Standard.of(split)
+    images = standard(split.images).double()
+    assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5
+    assert (images.std(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-5
+    reference = split.images.double() / 255
+    assert torch.tensor(standard.mean).allclose(reference.mean(dim=(0, 2, 3)).float())
+    assert torch.tensor(standard.deviation).allclose(reference.std(dim=(0, 2, 3), correction=0).float())
+
+
+def test_a_constant_training_split_is_standardised_to_zero() -> None:
+    split = Split(torch.full((4, 1, 3, 3), 200, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
+    assert Standard.of(split)(split.images).abs().max() < 1e-4
+
+
+def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:
+    with pytest.raises(UsageError) as caught:
+        Batches(split, 104, 0)
+    assert "103" in caught.value.why
+    assert "--batch-size" in caught.value.fix
+
+
+def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
+    standard = Standard.of(split)
+    parts = list(ordered(split, 25, standard))
+    assert [len(part) for part in parts] == [25, 25, 25, 25, 3]
+    assert torch.equal(torch.cat([part.indices for part in parts]), torch.arange(103))
+    assert torch.equal(torch.cat([part.images for part in parts]), standard(split.images))
+
+
+def test_evaluation_of_chosen_rows(split: Split) -> None:
+    rows = torch.tensor([5, 2, 90])
+    parts = list(ordered(split, 2, Standard.of(split), rows=rows))
+    assert torch.equal(torch.cat([part.labels for part in parts]), rows)
