@@ -1,0 +1,156 @@
+"""Cutting a traced network into parts: behind every weight-bearing operation, or into K of nearly equal cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from localrules.core.balance import balanced_groups
+from localrules.core.layer import Layer
+from localrules.core.tracing import trace, weight_bearing
+from localrules.errors import UsageError
+
+
+class Parts(nn.Module):
+    """Runs the parts of a cut network one after the other, and lets go of each value behind its last reader."""
+
+    def __init__(self, parts: Sequence[fx.GraphModule], reads: list[list[str]], writes: list[list[str]]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self._reads, self._writes = reads, writes
+        last_reader = {name: index for index, names in enumerate(reads) for name in names}
+        self._spent = [[name for name in names if last_reader[name] == index] for index, names in enumerate(reads)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        values: dict[str, Any] = {INPUT: images}
+        output: Any = None
+        for part, reads, writes, spent in zip(self.parts, self._reads, self._writes, self._spent, strict=True):
+            output = part(*[values[name] for name in reads])
+            for name in spent:
+                del values[name]
+            values.update(zip(writes, output if len(writes) > 1 else (output,), strict=True))
+        return output
+
+
+INPUT = "the network's input"
+
+
+def cut(
+    model: nn.Module, units: Sequence[Layer], *, parts: int | None, costs: Mapping[str, int] | None = None
+) -> tuple[list[Layer], Parts]:
+    """Cut a model's graph into layers.
+
+    Args:
+        model: Any module that ``torch.fx`` can trace.
+        units: The model's marked layers, kept whole. If empty, every weight-bearing operation starts a unit, and what
+            follows it (norm, activation, pooling, and the sums and concatenations it takes part in) joins it.
+        parts: How many parts to merge the hidden units into, the readout apart; ``None`` keeps every unit.
+        costs: Multiply-adds of each unit by name; needed with ``parts``.
+
+    Returns:
+        The layers in forward order, the last unit being the readout, and a module that runs them.
+
+    Raises:
+        UsageError: The model cannot be traced, or has fewer units than parts were asked for.
+    """
+    graph = trace(model, [unit.name for unit in units])
+    unit_of, names = _units(model, graph, {unit.name for unit in units})
+    if parts is None:
+        part_of_unit = list(range(len(names)))
+    else:
+        if parts > len(names) - 1:
+            raise UsageError(
+                f"{type(model).__name__} cannot be cut into {parts} parts",
+                where="--granularity",
+                why=f"it has {len(names) - 1} weight-bearing operations below its readout",
+                fix=f"choose a number from 1 to {len(names) - 1}",
+            )
+        assert costs is not None
+        groups = balanced_groups([costs[name] for name in names[:-1]], parts)
+        part_of_unit = [*groups, parts]
+        names = [_joined([n for n, g in zip(names, part_of_unit, strict=True) if g == p]) for p in range(parts + 1)]
+    seen_at = {unit.name: unit.seen_at for unit in units}
+    return _assemble(model, graph, {node: part_of_unit[unit] for node, unit in unit_of.items()}, names, seen_at)
+
+
+def _joined(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
+
+
+def _units(model: nn.Module, graph: fx.Graph, marked: set[str]) -> tuple[dict[fx.Node, int], list[str]]:
+    """The unit of every node that computes something, and each unit's name.
+
+    Units are numbered in the order in which their weight-bearing operation runs, and a node without weights joins
+    the latest unit it reads, so values only ever flow from lower numbers to higher ones: any cut is free of loops.
+    """
+    unit_of: dict[fx.Node, int] = {}
+    names: list[str] = []
+    for node in graph.nodes:
+        if node.op in ("placeholder", "output", "get_attr"):
+            continue
+        starts = str(node.target) in marked if marked else weight_bearing(model, node)
+        if starts:
+            names.append(str(node.target) if node.op == "call_module" else node.name)
+            unit_of[node] = len(names) - 1
+        else:
+            unit_of[node] = max((unit_of[source] for source in node.all_input_nodes if source in unit_of), default=0)
+    if len(names) < 2:
+        raise UsageError(
+            f"{type(model).__name__} has fewer than two weight-bearing operations",
+            why="a network needs at least one layer below its readout",
+        )
+    return unit_of, names
+
+
+def _assemble(
+    model: nn.Module,
+    graph: fx.Graph,
+    part_of: dict[fx.Node, int],
+    names: list[str],
+    seen_at: Mapping[str, int | None],
+) -> tuple[list[Layer], Parts]:
+    result = next(node for node in graph.nodes if node.op == "output").args[0]
+    if not isinstance(result, fx.Node) or part_of.get(result) != len(names) - 1:
+        raise UsageError(
+            f"the output of {type(model).__name__} is not that of its last operation",
+            why="a network returns its readout's logits and nothing else",
+            fix="return one tensor of shape (batch, classes)",
+        )
+    modules, reads, writes, layers = [], [], [], []
+    for index, name in enumerate(names):
+        inside = [node for node in graph.nodes if part_of.get(node) == index]
+        sources = list(dict.fromkeys(s for n in inside for s in n.all_input_nodes if s not in inside))
+        inputs = [source for source in sources if source.op != "get_attr"]
+        outputs = [n for n in inside if n is result or any(u.op != "output" and u not in inside for u in n.users)]
+        module = _part(model, inside, sources, outputs)
+        modules.append(module)
+        reads.append([INPUT if source.op == "placeholder" else source.name for source in inputs])
+        writes.append([node.name for node in outputs])
+        layer = Layer(name, module, is_readout=index == len(names) - 1, index=index, ends=_ends(outputs, inside))
+        layers.append(replace(layer, seen_at=seen_at.get(name)))
+    return layers, Parts(modules, reads, writes)
+
+
+def _part(model: nn.Module, inside: list[fx.Node], sources: list[fx.Node], outputs: list[fx.Node]) -> fx.GraphModule:
+    """A module that computes the given nodes with the model's own submodules."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for source in sources:
+        copies[source] = graph.get_attr(str(source.target)) if source.op == "get_attr" else graph.placeholder(source.name)
+    for node in inside:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    results = tuple(copies[node] for node in outputs)
+    graph.output(results if len(results) > 1 else results[0])
+    return fx.GraphModule(model, graph, class_name="Part")
+
+
+def _ends(outputs: list[fx.Node], inside: list[fx.Node]) -> tuple[int, ...]:
+    """Which outputs no other output of the part was computed from."""
+    upstream: dict[fx.Node, set[fx.Node]] = {}
+    for node in inside:
+        parents = [source for source in node.all_input_nodes if source in upstream]
+        upstream[node] = set(parents).union(*(upstream[parent] for parent in parents))
+    return tuple(i for i, node in enumerate(outputs) if not any(node in upstream[other] for other in outputs))

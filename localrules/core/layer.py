@@ -1,0 +1,66 @@
+"""A gradient-isolated part of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+Shape = tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Layer:
+    """One part of a network that learns from what it can see itself.
+
+    A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.passes`
+    steps in between a layer and its readers only while a pass is running.
+
+    Attributes:
+        name: Its module's name in the network, or the name of its part.
+        module: What computes its output. Owns the layer's parameters.
+        is_readout: Whether this is the network's readout, trained by cross-entropy.
+        seen_at: The spatial grid at which its readers see its output (1 when they pool it globally), as the model
+            marks it; ``None`` when they read the map as it is.
+        index: Its place in forward order, from 0; the readout comes last.
+        depth: The longest path from the network's input, counted in layers, from 1.
+        reads: Names of the layers that it reads; empty for one that reads only the network's input.
+        in_shape: Shape of what it reads, without the batch: maps of one size as if concatenated by channel.
+        out_shapes: Shape of each of its ends, without the batch.
+        ends: Which of its outputs are ends: outputs that nothing else inside the layer reads. One, for most.
+        multiply_adds: Multiply-adds of one forward pass of one sample.
+    """
+
+    name: str
+    module: nn.Module
+    is_readout: bool = False
+    seen_at: int | None = None
+    index: int = -1
+    depth: int = 0
+    reads: tuple[str, ...] = ()
+    in_shape: Shape = ()
+    out_shapes: tuple[Shape, ...] = ()
+    ends: tuple[int, ...] | None = None
+    multiply_adds: int = 0
+
+    @property
+    def out_shape(self) -> Shape:
+        """Shape of its (last) end, without the batch."""
+        return self.out_shapes[-1]
+
+    def at(self, end: int) -> Layer:
+        """This layer as seen at its ``end``-th end alone: ``out_shape`` is that end's."""
+        return self if len(self.out_shapes) == 1 else replace(self, out_shapes=(self.out_shapes[end],))
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The layer's own parameters."""
+        return self.module.parameters()
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the layer learns."""
+        return sum(parameter.numel() for parameter in self.parameters())

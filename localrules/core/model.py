@@ -1,0 +1,35 @@
+"""A network that a plugin supplies."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import BaseModel
+from torch import nn
+
+from localrules.core.marks import Marks
+from localrules.core.objective import Options
+
+
+class Model(nn.Module):
+    """A plain PyTorch network that says which of its modules are layers. A plugin's ``ModelEntry`` names a subclass.
+
+    Attributes:
+        Config: Its options.
+        marks: Which of its modules are layers, blocks and readout.
+    """
+
+    Config: ClassVar[type[BaseModel]] = Options
+    marks: Marks
+
+    def __init__(self, config: BaseModel, shape: tuple[int, ...], num_classes: int) -> None:
+        """
+        Args:
+            config: Options.
+            shape: One picture's channels, height, width.
+            num_classes: How many logits to give.
+        """
+        super().__init__()
+        self.config = config
+        self.shape = shape
+        self.num_classes = num_classes

@@ -1,0 +1,122 @@
+"""A network: any module with its layers marked, and a readout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from localrules.core.cutting import cut
+from localrules.core.layer import Layer
+from localrules.core.marks import Marks, marked_layers
+from localrules.core.ownership import check_ownership
+from localrules.core.probing import probe
+from localrules.errors import UsageError
+
+Granularity = str | int
+
+
+class Network(nn.Module):
+    """A module whose layers are marked. Made by :meth:`wrap`.
+
+    Attributes:
+        model: The module as it was, with its own names: ``network.model.state_dict()`` loads into the plain module.
+        layers: All layers in forward order, the readout last.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], body: nn.Module | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = tuple(layers)
+        # Hidden from torch: where the model is cut into parts, the parts hold the model's own modules once more.
+        object.__setattr__(self, "body", body if body is not None else model)
+        check_ownership(model, self.layers)
+
+    @classmethod
+    def wrap(
+        cls,
+        model: nn.Module,
+        layers: Sequence[str] | None = None,
+        *,
+        readout: str = "",
+        granularity: Granularity = "layer",
+        example: Tensor | None = None,
+    ) -> Network:
+        """Mark the layers of any module.
+
+        Args:
+            model: The module; its output is the logits, shape (batch, classes).
+            layers: Names of modules, or patterns (``"blocks.*"``), that are the layers. Without them the model's own
+                marks are used if it has any; otherwise its graph is traced by ``torch.fx`` and cut behind
+                every weight-bearing operation with the norm, activation and pooling that follow it.
+            readout: The module on top, trained by cross-entropy. By default the last of the layers.
+            granularity: ``"layer"``; ``"block"``, as the model marks them; or a number of parts of nearly
+                equal multiply-adds (needs ``example``). Not for layers named by hand.
+            example: A batch of inputs, run once to find shapes, multiply-adds and who reads whom.
+
+        Raises:
+            UsageError: A name that fits no module, layers inside each other, a parameter that no layer or that two
+                layers own, a model that cannot be traced, or that marks no blocks.
+        """
+        marks = getattr(model, "marks", None)
+        if layers is not None:
+            network = cls(model, marked_layers(model, layers, readout, {}))
+        elif isinstance(marks, Marks) and granularity in ("layer", "block"):
+            patterns = marks.layers if granularity == "layer" else marks.blocks
+            if not patterns:
+                raise _no_blocks(model)
+            network = cls(model, marked_layers(model, patterns, marks.readout, marks.seen_at))
+        else:
+            network = cls._cut(model, marks, granularity, example)
+        if example is not None:
+            network.layers = probe(network, example)
+        return network
+
+    @classmethod
+    def _cut(cls, model: nn.Module, marks: Marks | None, granularity: Granularity, example: Tensor | None) -> Network:
+        if granularity == "block":
+            raise _no_blocks(model)
+        units = marked_layers(model, marks.layers, marks.readout, marks.seen_at) if marks else []
+        if granularity == "layer":
+            return cls(model, *cut(model, units, parts=None))
+        if not isinstance(granularity, int) or granularity < 1:
+            raise UsageError(
+                f"granularity {granularity!r} is not known",
+                where="--granularity",
+                why="a network is cut by 'layer', by 'block', or into a number of parts",
+                fix="choose layer, block, or a whole number from 1",
+            )
+        fine = cls(model, *cut(model, units, parts=None))
+        if example is None:
+            raise UsageError("cutting into equal parts needs an example batch", fix="pass example=...")
+        costs = {layer.name: layer.multiply_adds for layer in probe(fine, example)}
+        return cls(model, *cut(model, units, parts=granularity, costs=costs))
+
+    def forward(self, images: Tensor) -> Any:
+        """Logits, shape (batch, classes)."""
+        return self.body(images)
+
+    @property
+    def hidden(self) -> tuple[Layer, ...]:
+        """All layers but the readout."""
+        return self.layers[:-1]
+
+    @property
+    def readout(self) -> Layer:
+        """The layer on top, trained by cross-entropy on features that come detached."""
+        return self.layers[-1]
+
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the network learns, auxiliary modules not counted."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+
+def _no_blocks(model: nn.Module) -> UsageError:
+    return UsageError(
+        f"{type(model).__name__} marks no blocks",
+        where="granularity 'block'",
+        why="blocks are what the model's author marks as such",
+        fix="use granularity 'layer' or a number of parts, or name the layers by hand",
+    )

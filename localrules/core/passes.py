@@ -1,0 +1,110 @@
+"""Stepping in between a layer and its readers, for the length of one forward pass.
+
+Nothing is wrapped and no hook stays behind: while :func:`intercepted` is active each layer's ``forward`` is a visitor's,
+afterwards it is the module's own again. So a network's parameter names, its pickle and its speed in other hands
+are those of the plain module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from localrules.core.layer import Layer
+from localrules.errors import LocalRulesError
+
+Forward = Callable[..., Any]
+Visitor = Callable[[Layer, Forward, tuple[Any, ...], dict[str, Any]], Any]
+"""Called in place of a layer's forward with the layer, its own forward, and the arguments; returns the output."""
+
+
+@contextmanager
+def intercepted(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
+    """Let ``visitor`` run each layer for as long as the context lasts.
+
+    Raises:
+        LocalRulesError: A layer runs twice in the pass: its second output would be another thing to its readers.
+    """
+    visited: set[str] = set()
+
+    def stand_in(layer: Layer) -> Forward:
+        own_forward = layer.module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if layer.name in visited:
+                raise LocalRulesError(
+                    f"layer {layer.name!r} is used twice in one forward pass",
+                    where=f"layer {layer.name!r}",
+                    why="a layer learns from one output a step; weights shared between two places have two",
+                    fix="give each place a module of its own, or mark a larger part that holds both uses as one layer",
+                )
+            visited.add(layer.name)
+            return visitor(layer, own_forward, args, kwargs)
+
+        return forward
+
+    try:
+        for layer in layers:
+            layer.module.forward = stand_in(layer)  # type: ignore[method-assign]
+        yield
+    finally:
+        for layer in layers:
+            layer.module.__dict__.pop("forward", None)
+
+
+def detached(tree: Any) -> Any:
+    """The same arguments with every tensor cut from the graph, however deeply lists and dicts nest."""
+    if isinstance(tree, Tensor):
+        return tree.detach()
+    return pytree.tree_map_only(Tensor, Tensor.detach, tree)
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    """Every tensor in a layer's arguments or output, in order."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def ends(layer: Layer, output: Any) -> list[Tensor]:
+    """The outputs of a layer that nothing else inside it reads."""
+    found = tensors(output)
+    return found if layer.ends is None else [found[index] for index in layer.ends]
+
+
+class HandedOn:
+    """Remembers what layers handed on, to find out who writes into it.
+
+    An in-place operation between two layers (``x += shortcut``) would change what other readers of the
+    same tensor see, after its layer has learnt from it.
+    """
+
+    def __init__(self) -> None:
+        self._given: list[tuple[Layer, Tensor, int]] = []
+
+    def hand_on(self, layer: Layer, output: Any) -> Any:
+        """The output, detached for its readers and remembered."""
+        output = detached(output)
+        for tensor in tensors(output):
+            self.remember(layer, tensor)
+        return output
+
+    def remember(self, layer: Layer, tensor: Tensor) -> None:
+        """Note a tensor that leaves a layer."""
+        self._given.append((layer, tensor, tensor._version))
+
+    def check(self) -> None:
+        """Raises LocalRulesError, naming the layer, if what it handed on was written into."""
+        for layer, tensor, version in self._given:
+            if tensor._version != version:
+                raise LocalRulesError(
+                    f"the output of layer {layer.name!r} was changed in place after it was handed on",
+                    where=f"layer {layer.name!r}, output of shape {tuple(tensor.shape)}",
+                    why="an in-place operation between layers (+=, relu_, ...) changes what its other readers see",
+                    fix="write it out of place (x = x + y), or put the operation inside a layer",
+                )
+

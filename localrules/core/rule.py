@@ -1,0 +1,83 @@
+"""The highest rung of a rule: full control over one step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from localrules.core.layer import Layer
+from localrules.core.objective import Options, Requirements
+from localrules.core.view import BatchStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from localrules.core.network import Network
+
+
+@dataclass
+class StepReport:
+    """What a step found, detached.
+
+    Attributes:
+        objectives: Each learning layer's objective, a scalar tensor by layer name.
+        logits: The network's output on the batch, shape (batch, classes), or ``None`` if the step computed none.
+        loss: Cross-entropy of the readout, or ``None``.
+    """
+
+    objectives: dict[str, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+    loss: Tensor | None = None
+
+
+class Context(Protocol):
+    """What the engine offers to a rule during a step."""
+
+    def learns(self, layer: Layer) -> bool:
+        """Whether the layer learns in the present phase."""
+
+    def ready(self, layer: Layer) -> None:
+        """Say that the gradients of this layer are complete: the engine averages, clips and steps."""
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """Mixed precision, if the run asked for it. Enter it around forward passes, not around backward."""
+
+
+class Rule(nn.Module, ABC):
+    """Turns one batch into parameter gradients: fills ``.grad`` with descent directions, and never steps an optimizer.
+
+    Being a module, feedback matrices, inverse networks and running means that it registers are moved and saved for
+    free.
+
+    Attributes:
+        Config, requires, presets, run_defaults: As for :class:`~localrules.Objective`.
+    """
+
+    Config: ClassVar[type[BaseModel]] = Options
+    requires: ClassVar[Requirements] = Requirements()
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    run_defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, config: BaseModel | None = None) -> None:
+        super().__init__()
+        self.config = config if config is not None else self.Config()
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """Called once, before the first step or the loading of a checkpoint: build what depends on the network."""
+
+    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:  # noqa: ARG002
+        """Parameters of the rule's own that learn with this layer (an auxiliary head), for the layer's optimizer."""
+        return ()
+
+    @abstractmethod
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """One step: leave gradients in ``.grad`` and call ``context.ready(layer)`` for each layer that has them."""
+
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        """Logits, shape (batch, classes). Overridden by rules that classify in another way."""
+        return network(images)

@@ -1,0 +1,84 @@
+"""All that a local rule may see of one layer in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules.core.layer import Layer
+
+
+@dataclass
+class BatchStatistics:
+    """What is the same for every layer of a step, computed once: Gram matrices of the input, of the labels.
+
+    Attributes:
+        images: The network's input, shape (batch, channels, height, width) or (batch, features).
+        labels: int64, shape (batch,).
+        num_classes: How many labels there are.
+    """
+
+    images: Tensor
+    labels: Tensor
+    num_classes: int
+    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """``compute()``, without gradient and once a step, whoever asks first."""
+        if key not in self._known:
+            with torch.no_grad():
+                self._known[key] = compute()
+        return self._known[key]
+
+
+@dataclass
+class LayerView:
+    """What a layer can see of itself and the batch. What is not here cannot be used by accident.
+
+    Attributes:
+        layer: Its place: name, index, depth, shapes.
+        inputs: What it read, detached. Shapes (batch, ...).
+        output: What it computed, with the graph of this layer alone. Shape (batch, ...).
+        batch: The network's input, the labels, and statistics shared by all layers of the step.
+        auxiliary: The module that the objective asked for at this layer, if it did.
+    """
+
+    layer: Layer
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    batch: BatchStatistics
+    auxiliary: nn.Module | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, shape (batch,)."""
+        return self.batch.labels
+
+    @property
+    def images(self) -> Tensor:
+        """The network's input."""
+        return self.batch.images
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels there are."""
+        return self.batch.num_classes
+
+    def pooled(self, grid: int | None) -> Tensor:
+        """The output averaged over a ``grid`` x ``grid`` raster and flattened, shape (batch, channels * grid * grid).
+
+        Maps that are no larger than the raster, outputs that are no maps, and ``grid=None`` are only flattened.
+        """
+        return pool_flat(self.output, grid)
+
+
+def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
+    """Average maps over a ``grid`` x ``grid`` raster and flatten them, shape (batch, features)."""
+    if grid is not None and maps.dim() == 4 and max(maps.shape[2:]) > grid:
+        maps = functional.adaptive_avg_pool2d(maps, grid) if grid > 1 else maps.mean((2, 3))
+    return maps.flatten(1)
