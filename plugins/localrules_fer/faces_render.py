@@ -1,0 +1,79 @@
+"""From traits, movements and nuisance to pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from localrules_fer.faces_canvas import PIXEL, SIDE, Canvas, Field, ellipse, line
+from localrules_fer.faces_features import paint_brows, paint_eyes, paint_mouth, paint_nose
+from localrules_fer.faces_head import Parts, paint_background, paint_hair, paint_hair_behind, paint_skin
+from localrules_fer.faces_traits import Traits
+
+
+def render(traits: Traits, noise: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Draw pictures.
+
+    Args:
+        traits: Every quantity that the painters read, each of shape (pictures,).
+        noise: The camera's grain in standard deviations, shape (pictures, 48, 48).
+
+    Returns:
+        Grey pictures, shape (pictures, 48, 48).
+    """
+    p: Parts = {name: values[:, None, None] for name, values in traits.items()}
+    p["jaw_drop"] = np.clip(p["jaw"], 0.0, 1.1)
+    canvas = _set_up(p)
+    paint_background(canvas, p)
+    paint_hair_behind(canvas, p)
+    paint_skin(canvas, p)
+    paint_nose(canvas.rows(8, 40), p)
+    paint_mouth(canvas.rows(20, SIDE), p)
+    paint_eyes(canvas.rows(8, 32), p)
+    paint_brows(canvas.rows(0, 30), p)
+    paint_hair(canvas, p)
+    _paint_glasses(canvas.rows(8, 32), p)
+    _paint_hand(canvas, p)
+    return _photograph(canvas, p, noise)
+
+
+def _set_up(p: Parts) -> Canvas:
+    """An empty canvas, with the head turned, tilted, moved and scaled."""
+    grid = (np.arange(SIDE, dtype=np.float32) + np.float32(0.5)) * np.float32(PIXEL) - np.float32(1.0)
+    across, down = grid[None, None, :] - p["shift_x"], grid[None, :, None] - p["shift_y"]
+    cos, sin = np.cos(p["roll"]) / p["scale"], np.sin(p["roll"]) / p["scale"]
+    x, y = across * cos + down * sin, down * cos - across * sin
+    # The face stands out from the axis that the head turns about, so turning moves its middle most.
+    u = x - 0.62 * p["yaw"] * np.maximum(1.0 - x * x, 0.0)
+    v = y - 0.50 * p["pitch"] * np.maximum(1.0 - y * y, 0.0)
+    return Canvas(np.empty_like(x), x, y, u, v, np.float32(PIXEL) / p["scale"])
+
+
+def _paint_glasses(canvas: Canvas, p: Parts) -> None:
+    side = np.abs(canvas.u)
+    rim = ellipse(side - p["eye_x"] - 0.01, canvas.v - p["eye_y"] - 0.02, 0.245, 0.185)
+    frame = np.maximum(line(rim, 0.045), line(canvas.v - p["eye_y"] + 0.02, 0.04) * canvas.cover(side - 0.12))
+    frame = np.maximum(frame, line(canvas.v - p["eye_y"] + 0.04, 0.04) * canvas.cover(0.60 - side))
+    on_face = canvas.cover(np.abs(canvas.x) - p["head_width"])
+    canvas.lay(0.85 * p["glasses"] * frame * on_face, 0.6 * p["hair_tone"])
+
+
+def _paint_hand(canvas: Canvas, p: Parts) -> None:
+    """A finger-like bar at the rim of the face: it may hide a brow or a mouth's corner, never the whole expression."""
+    cos, sin = np.cos(p["hand_angle"]), np.sin(p["hand_angle"])
+    along, across = canvas.x * cos + canvas.y * sin, canvas.y * cos - canvas.x * sin
+    bar = np.maximum(np.abs(across) - p["hand_width"], p["hand_reach"] - along)
+    canvas.fill(bar, p["skin"] * (0.85 - 0.5 * (across / p["hand_width"]) ** 2), p["hand"])
+
+
+def _photograph(canvas: Canvas, p: Parts, noise: Field) -> NDArray[np.uint8]:
+    """Exposure, uneven light, a soft lens and grain."""
+    tone = canvas.tone
+    tone *= p["exposure"] * (1.0 + p["ramp_x"] * canvas.x + p["ramp_y"] * canvas.y)
+    tone += p["haze"] * (1.0 - tone)
+    for axis in (1, 2):
+        far = np.concatenate([np.take(tone, [0], axis), np.take(tone, np.arange(SIDE - 1), axis)], axis)
+        near = np.concatenate([np.take(tone, np.arange(1, SIDE), axis), np.take(tone, [SIDE - 1], axis)], axis)
+        tone = tone + p["blur"] * (far + near - 2.0 * tone)
+    tone += p["noise"] * noise
+    return np.rint(np.clip(tone, 0.0, 1.0) * 255.0).astype(np.uint8)
