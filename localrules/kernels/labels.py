@@ -1,0 +1,53 @@
+"""Kernels of labels: which samples of a batch belong together."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from localrules.errors import UsageError, nearest
+from localrules.kernels.gram import cosine, gaussian
+from localrules.kernels.shapes import require_batch
+
+LabelKernel = Literal["delta", "cosine", "balanced", "gaussian"]
+LABEL_KERNELS: tuple[str, ...] = get_args(LabelKernel)
+
+
+@torch.no_grad()
+def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, width: float = 5.0) -> Tensor:
+    """The Gram matrix of a batch of class labels.
+
+    ========== =====================================================================================================
+    kind
+    ========== =====================================================================================================
+    delta      1 for two samples of one class, else 0: the linear kernel on one-hot labels
+    cosine     the cosine of one-hot labels less the batch's class frequencies, as in Pogodin & Latham 2020
+               (https://arxiv.org/abs/2006.07123): rare classes point far from the rest
+    balanced   1 over the class's count in the batch for two samples of it, else 0: every class weighs the same
+    gaussian   the Gaussian kernel on one-hot labels, as in Ma, Lewis & Kleijn 2020 (https://arxiv.org/abs/1908.01580)
+    ========== =====================================================================================================
+
+    Args:
+        y: (batch,) integer labels in [0, num_classes).
+        num_classes: How many classes there are.
+        kind: One of the table's.
+        width: Of the Gaussian kernel, scaled by the number of classes.
+
+    Returns:
+        (batch, batch) float32, without gradient.
+
+    Raises:
+        UsageError: An unknown kind, or a batch of one.
+    """
+    require_batch(y.shape[0], "the label kernel")
+    if kind not in LABEL_KERNELS:
+        raise UsageError(f"unknown label kernel {kind!r}", fix=nearest(kind, list(LABEL_KERNELS)))
+    if kind == "cosine":
+        return cosine(one_hot(y, num_classes), centered=True)
+    if kind == "gaussian":
+        return gaussian(one_hot(y, num_classes), width)
+    same = (y[:, None] == y).float()
+    return same / same.sum(0) if kind == "balanced" else same
