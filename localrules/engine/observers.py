@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +36,10 @@ class RunInfo:
     """What an observer may know of a run when it starts.
 
     Attributes:
-        directory: The run folder.
+        directory: The run folder, absolute.
+        rule: The rule's name as the user typed it.
+        model: The model's name.
+        data: The data set's name.
         config: The resolved configuration, with versions and seed, as in ``config.toml``.
         layers: The layer table's rows: name, inputs, in_shape, out_shape, parameters, multiply_adds, rule.
         classes: Label names.
@@ -46,6 +52,9 @@ class RunInfo:
     """
 
     directory: Path
+    rule: str
+    model: str
+    data: str
     config: Mapping[str, Any]
     layers: list[dict[str, Any]]
     classes: tuple[str, ...]
@@ -58,20 +67,45 @@ class RunInfo:
 
 
 class Observer:
-    """Watches a run. Every method may be left out; a :class:`~localrules.Tracker` is one that a plugin supplies."""
+    """Watches a run. Every method may be left out; a :class:`Tracker` is one that a plugin supplies.
+
+    The order is ``start``, then for each logged step ``step`` and, where it closes an evaluation, ``epoch``, with
+    ``checkpoint`` between any two; then ``end`` unless an error stopped the run; and ``close``, always.
+    """
 
     def start(self, run: RunInfo) -> None:
         """The run is about to take its first step."""
 
     def step(self, row: Row) -> None:
         """A logged step. Keys: ``step, epoch, phase, objective/<layer>, loss, accuracy, lr, samples_per_second,
-        step_seconds, memory_mib``; a row that closes an epoch also has ``train_loss, valid_loss, valid_accuracy``."""
+        step_seconds, memory_mib``; a row that closes an epoch also has ``train_loss, valid_loss, valid_accuracy``.
+        The row is whole: an evaluation at this step has been made."""
 
     def epoch(self, row: Row) -> None:
-        """An evaluation: the same row as ``step`` got, with the valid split's figures."""
+        """An evaluation: the very row that ``step`` has just been given, with the valid split's figures."""
+
+    def checkpoint(self) -> None:
+        """A checkpoint is about to be written: bring ``RunInfo.state`` up to date, and what it speaks of to disk."""
 
     def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
         """The run is over: done, or stopped by the user (``summary["status"]``)."""
+
+    def close(self) -> None:
+        """Let go of files, threads and the screen. Called once, also when the run was ended by an error."""
+
+
+class Tracker(Observer):
+    """An observer that a plugin supplies; its ``TrackerEntry`` names a subclass.
+
+    ``Config`` is a pydantic model of the options, filled from ``--set <tracker>.<option>=...``. A tracker that fails
+    is reported once and left out of the rest of the run. It imports what it needs inside its methods.
+    """
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, config: BaseModel) -> None:
+        self.config = config
 
 
 class Observers(Observer):
@@ -90,8 +124,14 @@ class Observers(Observer):
     def epoch(self, row: Row) -> None:
         self._tell("epoch", row)
 
+    def checkpoint(self) -> None:
+        self._tell("checkpoint")
+
     def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
         self._tell("end", summary, pictures)
+
+    def close(self) -> None:
+        self._tell("close")
 
     def _tell(self, event: str, *args: object) -> None:
         for observer in self._essential:
@@ -101,6 +141,8 @@ class Observers(Observer):
                 getattr(observer, event)(*args)
             except Exception as error:  # a tracker must never stop training
                 self._others.remove(observer)
+                with contextlib.suppress(Exception):
+                    observer.close()
                 warnings.warn(
                     f"{type(observer).__name__} failed at {event!r} and is left out of the rest of this run: "
                     f"{type(error).__name__}: {error}",

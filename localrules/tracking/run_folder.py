@@ -1,0 +1,102 @@
+"""The folder that a run leaves: made in one piece, then filled row by row."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from localrules.engine.observers import Observer, Picture, Row, RunInfo
+from localrules.errors import UsageError
+from localrules.files import flush_to_disk
+from localrules.tracking.metrics_file import MetricsFile
+from localrules.tracking.records import write_config, write_summary
+
+METRICS = "metrics.csv"
+_POSITION = "metrics_position"
+
+
+def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Path:
+    """Make ``<parent>/<YYYYmmdd-HHMMSS>-<rule>-<model>/`` with its ``config.toml``.
+
+    The folder is prepared under a hidden name beside its place and renamed, so a run folder without a configuration
+    never exists, whenever the process is killed.
+
+    Args:
+        parent: Where runs are kept; made if it is not there.
+        rule: The rule's name; characters that a file name should not have become ``_``.
+        model: The model's name, likewise.
+        config: The resolved configuration.
+
+    Returns:
+        The absolute path of the new folder.
+
+    Raises:
+        UsageError: The parent cannot be written to.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(rule)}-{_safe(model)}"
+    parent = parent.expanduser().resolve()
+    prepared = parent / f".{name}-{os.getpid()}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        prepared.mkdir()
+        try:
+            write_config(prepared, config)
+            folder = _move_in(prepared, parent / name)
+        except BaseException:
+            shutil.rmtree(prepared, ignore_errors=True)
+            raise
+        flush_to_disk(parent)
+    except OSError as error:
+        raise UsageError(
+            "the run folder cannot be made", where=str(parent), why=str(error), fix="choose another place with --out"
+        ) from error
+    return folder
+
+
+class RunFolder(Observer):
+    """Writes ``metrics.csv`` while the run goes on and ``summary.json`` when it is over.
+
+    It is essential: a run that cannot keep its record stops. Its place in the metrics goes into every checkpoint, and
+    a resumed run continues from there.
+    """
+
+    def start(self, run: RunInfo) -> None:
+        self._run = run
+        self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_POSITION, 0))
+
+    def step(self, row: Row) -> None:
+        self._metrics.write(row)
+
+    def checkpoint(self) -> None:
+        # On disk before the checkpoint that counts on it.
+        self._metrics.sync()
+        self._run.state[_POSITION] = self._metrics.position
+
+    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        self._metrics.sync()
+        write_summary(self._run.directory, summary)
+
+    def close(self) -> None:
+        self._metrics.close()
+
+
+def _move_in(prepared: Path, place: Path) -> Path:
+    for number in range(1, 1000):
+        folder = place if number == 1 else place.with_name(f"{place.name}-{number}")
+        if folder.exists():
+            continue
+        try:
+            return prepared.rename(folder)
+        except OSError:
+            if not folder.exists():  # not another run that was faster
+                raise
+    raise FileExistsError(f"{place} and 999 more like it exist")
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._")[:60] or "_"

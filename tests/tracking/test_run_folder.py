@@ -1,0 +1,210 @@
+"""The run folder: made in one piece, filled row by row, cut back to a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localrules.engine.observers import RunInfo
+from localrules.errors import UsageError
+from localrules.tracking.metrics_file import MetricsFile
+from localrules.tracking.records import read_config, read_summary, write_config, write_summary
+from localrules.tracking.run_folder import RunFolder, create
+
+COLUMNS = ("step", "loss", "note")
+
+
+def run_info(directory: Path, **changes: Any) -> RunInfo:
+    known: dict[str, Any] = {
+        "directory": directory,
+        "rule": "hsic",
+        "model": "mlp",
+        "data": "faces",
+        "config": {},
+        "layers": [],
+        "classes": ("a", "b"),
+        "redistributable": True,
+        "total_steps": 3,
+        "steps_per_epoch": 3,
+        "resumed_from_step": 0,
+        "columns": COLUMNS,
+    }
+    return RunInfo(**known | changes)
+
+
+def test_a_new_folder_is_named_by_time_rule_and_model_and_has_its_configuration(tmp_path: Path) -> None:
+    folder = create(tmp_path / "deep" / "runs", "hsic", "dense_fpn", {"seed": 3})
+    assert folder.is_absolute()
+    assert folder.parent == tmp_path / "deep" / "runs"
+    stamp, rest = folder.name[:15], folder.name[15:]
+    time.strptime(stamp, "%Y%m%d-%H%M%S")
+    assert rest == "-hsic-dense_fpn"
+    assert read_config(folder) == {"seed": 3}
+
+
+def test_folders_made_in_the_same_second_are_different_and_nothing_else_is_left(tmp_path: Path) -> None:
+    folders = [create(tmp_path, "hsic", "mlp", {"number": number}) for number in range(4)]
+    assert sorted(folders) == sorted(tmp_path.iterdir())
+    assert [read_config(folder)["number"] for folder in folders] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", ["dist/rule", "a=b,c=d", "../../etc", "with space", "é", ".", "x" * 300])
+def test_any_name_of_a_rule_makes_one_folder_inside_the_parent(tmp_path: Path, name: str) -> None:
+    folder = create(tmp_path, name, "mlp", {})
+    assert folder.parent == tmp_path
+    assert folder.is_dir()
+
+
+def test_a_parent_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be made") as caught:
+        create(tmp_path / "file" / "runs", "hsic", "mlp", {})
+    assert "--out" in caught.value.fix
+
+
+def test_a_configuration_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        create(tmp_path, "hsic", "mlp", {"rule": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kill_at_any_moment_never_leaves_a_folder_without_configuration(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from localrules.tracking.run_folder import create\n"
+    code += "print('ready', flush=True)\nwhile True: create(Path(sys.argv[1]), 'hsic', 'mlp', {'a': {'b': 1}})"
+    for attempt in range(3):
+        child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.05 + 0.013 * attempt)
+        os.kill(child.pid, signal.SIGKILL)
+        child.communicate()
+    folders = [folder for folder in tmp_path.iterdir() if not folder.name.startswith(".")]
+    assert folders
+    assert all(read_config(folder) == {"a": {"b": 1}} for folder in folders)
+
+
+def test_a_configuration_reads_back_as_it_was_without_its_nones(tmp_path: Path) -> None:
+    config = {
+        "seed": 0,
+        "rule": {"name": "hsic", "beta": 1e-300, "sizes": [1, 2], "nested": {"none": None, "text": 'a "b"\n\\c é'}},
+        "lr": 0.1 + 0.2,
+        "limit": math.inf,
+        "flag": False,
+        "path": None,
+    }
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == {
+        "seed": 0,
+        "rule": {"name": "hsic", "beta": 1e-300, "sizes": [1, 2], "nested": {"text": 'a "b"\n\\c é'}},
+        "lr": 0.1 + 0.2,
+        "limit": math.inf,
+        "flag": False,
+    }
+
+
+def test_a_folder_that_is_no_run_folder_and_a_broken_configuration_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a run folder") as caught:
+        read_config(tmp_path / "nowhere")
+    assert "no such folder" in caught.value.why
+    with pytest.raises(UsageError, match="not a run folder"):
+        read_config(tmp_path)
+    (tmp_path / "config.toml").write_text("seed = = 3")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_config(tmp_path)
+
+
+def test_a_summary_is_strict_json(tmp_path: Path) -> None:
+    assert read_summary(tmp_path) is None
+    write_summary(tmp_path, {"train_accuracy": 0.5, "loss": math.nan, "parts": [math.inf, 1], "run_dir": tmp_path})
+    strict = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert strict == {"train_accuracy": 0.5, "loss": None, "parts": [None, 1], "run_dir": str(tmp_path)}
+    assert read_summary(tmp_path) == strict
+
+
+def test_metrics_have_a_header_at_once_and_each_row_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path, COLUMNS)
+    assert path.read_text() == "step,loss,note\n"
+    metrics.write({"step": 1, "loss": 0.1 + 0.2})
+    metrics.write({"loss": None, "step": 2, "note": 'a, "b"'})
+    assert path.read_text() == 'step,loss,note\n1,0.30000000000000004,\n2,,"a, ""b"""\n'
+    assert metrics.position == path.stat().st_size
+    metrics.close()
+
+
+def test_floats_read_back_as_the_same_bits(tmp_path: Path) -> None:
+    values = [1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 1e16, 123456789.123456789]
+    metrics = MetricsFile(tmp_path / "metrics.csv", ["value"])
+    for value in values:
+        metrics.write({"value": value})
+    metrics.close()
+    read = [float(line) for line in (tmp_path / "metrics.csv").read_text().splitlines()[1:]]
+    assert [value.hex() for value in read] == [value.hex() for value in values]
+
+
+def test_a_column_that_was_not_announced_is_a_programming_error(tmp_path: Path) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.csv", COLUMNS)
+    with pytest.raises(ValueError, match="accuracy"):
+        metrics.write({"step": 1, "accuracy": 0.5})
+    metrics.close()
+
+
+@pytest.mark.parametrize("torn", ["", "2,0.", "2,0.5,\n3,0.25,\n4,"])
+def test_a_continued_file_equals_one_that_was_never_cut(tmp_path: Path, torn: str) -> None:
+    path = tmp_path / "metrics.csv"
+    first = MetricsFile(path, COLUMNS)
+    first.write({"step": 1, "loss": 1.0})
+    position = first.position
+    first.close()
+    with path.open("a") as file:
+        file.write(torn)
+    second = MetricsFile(path, COLUMNS, position)
+    second.write({"step": 2, "loss": 0.5})
+    second.close()
+    assert path.read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n"
+
+
+def test_continuing_from_nothing_starts_afresh_over_whatever_a_kill_left(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,lo")
+    MetricsFile(path, COLUMNS).close()
+    assert path.read_text() == "step,loss,note\n"
+
+
+@pytest.mark.parametrize("content", [None, "step,loss,note\n", "step,other,n\n1,1.0,\n", "step,loss,note\n1,1.00"])
+def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "metrics.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError, match="do not fit"):
+        MetricsFile(path, COLUMNS, len("step,loss,note\n1,1.0,\n"))
+    assert content is None or path.read_text() == content
+
+
+def test_the_observer_keeps_its_place_in_the_state_that_checkpoints_save(tmp_path: Path) -> None:
+    first = RunFolder()
+    run = run_info(tmp_path)
+    first.start(run)
+    first.step({"step": 1, "loss": 1.0})
+    first.checkpoint()
+    saved = dict(run.state)
+    first.step({"step": 2, "loss": 0.5})
+    first.close()
+
+    second = RunFolder()
+    second.start(run_info(tmp_path, state=saved, resumed_from_step=1))
+    second.step({"step": 2, "loss": 0.5})
+    second.step({"step": 3, "loss": 0.25})
+    second.end({"status": "done"}, [])
+    second.close()
+    assert (tmp_path / "metrics.csv").read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
+    assert read_summary(tmp_path) == {"status": "done"}
