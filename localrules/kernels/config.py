@@ -9,7 +9,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from localrules.errors import UsageError, nearest
-from localrules.kernels.gram import ROUNDING, Width, cosine, gaussian, linear
+from localrules.kernels.gaussian import Width, gaussian, list_widths
+from localrules.kernels.gram import ROUNDING, cosine, linear
 
 KernelName = Literal["gaussian", "cosine", "linear"]
 KERNELS: tuple[str, ...] = get_args(KernelName)
@@ -27,7 +28,7 @@ class KernelConfig:
         eps: Of the cosine: relative length below which a row counts as zero.
 
     Raises:
-        UsageError: An unknown name.
+        UsageError: An unknown name, or a width that is none.
     """
 
     name: KernelName = "gaussian"
@@ -39,6 +40,7 @@ class KernelConfig:
     def __post_init__(self) -> None:
         if self.name not in KERNELS:
             raise UsageError(f"unknown kernel {self.name!r}", fix=nearest(self.name, list(KERNELS)))
+        list_widths(self.width)
 
 
 def gram(x: Tensor, kernel: KernelConfig | KernelName = "gaussian") -> Tensor:

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from localrules.errors import UsageError, nearest
-from localrules.kernels.gram import cosine, gaussian
+from localrules.kernels.gaussian import gaussian
+from localrules.kernels.gram import cosine
 from localrules.kernels.shapes import require_batch
 
 LabelKernel = Literal["delta", "cosine", "balanced", "gaussian"]
