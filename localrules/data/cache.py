@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DIRECTORY_VARIABLE = "LOCALRULES_CACHE"
+UNSOUND = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+)  # what numpy raises at a damaged or absent entry
 Arrays = dict[str, "NDArray[np.generic]"]
 
 
@@ -40,7 +47,7 @@ def cached(kind: str, key: str, build: Callable[[], Mapping[str, NDArray[np.gene
     A damaged entry (the zip format has checksums) is made anew; a directory that cannot be written is warned of.
     """
     path = directory() / f"{kind}-{key}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as entry:
+    with contextlib.suppress(*UNSOUND), path.open("rb") as file, np.load(file) as entry:
         return {name: entry[name] for name in entry.files}
     arrays = dict(build())
     try:

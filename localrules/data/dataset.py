@@ -26,8 +26,8 @@ def fingerprint(splits: dict[str, Split]) -> str:
         if name in splits:
             split = splits[name]
             digest.update(f"{name} {tuple(split.images.shape)}".encode())
-            digest.update(split.images.cpu().contiguous().numpy())
-            digest.update(split.labels.cpu().contiguous().numpy())
+            digest.update(split.images.cpu().contiguous().numpy().data)
+            digest.update(split.labels.cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGIC = b"PK"
 AGAIN = "download or unpack the file again, and compare its size with the source's"
 
 
@@ -23,7 +24,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The content of a file, unpacked when it is gzipped (whatever its name says).
 
     Raises:
-        DataError: The file is missing, empty, unreadable, cut short, or called ``.gz`` without being one.
+        DataError: The file is missing, empty, unreadable, cut short, a zip archive, or called ``.gz``
+            without being one.
     """
     try:
         with path.open("rb") as raw:
@@ -34,6 +36,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             if magic == GZIP_MAGIC:
                 with gzip.open(raw) as unpacked:
                     yield unpacked  # type: ignore[misc]
+            elif magic == ZIP_MAGIC:
+                raise DataError(
+                    "the data file is a zip archive", where=str(path), why="it begins with b'PK'", fix="unpack it first"
+                )
             elif path.suffix == ".gz":
                 raise DataError(
                     "the data file is not a gzip file",

@@ -93,7 +93,7 @@ class Fer2013(DataSource):
         return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} rows", path.name)
 
     def _from_folder(self, path: Path) -> DataSet:
-        pictures = list_pictures(path)
+        pictures, note = list_pictures(path)
 
         def decode() -> Arrays:
             return {
@@ -105,7 +105,8 @@ class Fer2013(DataSource):
         places = "".join(f"{picture.split}/{picture.label}/{picture.path.name}\n" for picture in pictures)
         key = content_hash([picture.path for picture in pictures], also=places)
         arrays = cached(f"fer2013-folder-{LAYOUT_VERSION}", key, decode)
-        return _data_set(arrays, f"{path}: a folder of {len(pictures):,} pictures", f"{path.name}/")
+        origin = f"{path}: a folder of {len(pictures):,} pictures" + (f"; {note}" if note else "")
+        return _data_set(arrays, origin, f"{path.name}/")
 
 
 def _data_set(arrays: Arrays, origin: str, name: str) -> DataSet:

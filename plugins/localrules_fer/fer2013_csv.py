@@ -22,6 +22,7 @@ CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")  # train, valid, test
 
 EXPECTED = "the columns emotion,pixels,Usage in any order (fer2013.csv), or emotion,pixels (train.csv)"
+UNPACK = "unpack it if it is an archive (.tar.gz, .zip)"
 GET_IT = "take fer2013.csv from Kaggle's 'Challenges in Representation Learning: Facial Expression Recognition'"
 
 
@@ -53,6 +54,8 @@ def read_csv(path: Path) -> Rows:
     usages: list[int] = []
     with opened(path) as file:
         header = file.readline(10_000)
+        if not header:
+            raise DataError("the data file is empty", where=str(path), why="it unpacks to 0 bytes", fix=GET_IT)
         md5.update(header)
         columns = _columns(path, header)
         for number, line in enumerate(file, start=2):
@@ -104,7 +107,7 @@ def pixels(text: bytes) -> NDArray[np.uint8]:
 def _pixels_carefully(text: bytes) -> NDArray[np.uint8]:
     words = text.split()
     for place, word in enumerate(words, start=1):
-        if not re.fullmatch(rb"\d+", word) or int(word) > 255:
+        if not re.fullmatch(rb"0*\d{1,3}", word) or int(word[-3:]) > 255:
             raise _Unexpected(f"pixel {place} is {_show(word)}", "an integer from 0 to 255")
     if len(words) != PIXELS:
         raise _Unexpected(f"{len(words)} pixels", f"{PIXELS} ({SIDE} x {SIDE})")
@@ -123,7 +126,7 @@ def _columns(path: Path, header: bytes) -> list[str]:
             fix="use fer2013.csv or icml_face_data.csv, which hold the labels of all three splits",
         )
     if sorted(columns) not in (["emotion", "pixels"], ["emotion", "pixels", "usage"]):
-        raise _wrong(path, 1, f"the header {_show(header.strip())}", EXPECTED, fix=GET_IT)
+        raise _wrong(path, 1, f"the header {_show(header.strip())}", EXPECTED, fix=f"{UNPACK}, else {GET_IT}")
     return columns
 
 

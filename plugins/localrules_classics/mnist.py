@@ -1,0 +1,132 @@
+"""MNIST and Fashion-MNIST: 70,000 pictures of 28 x 28 grey pixels in ten classes, from ``.npz`` or IDX files.
+
+Sources: LeCun et al. 1998, Gradient-based learning applied to document recognition, https://doi.org/10.1109/5.726791;
+Xiao et al. 2017, Fashion-MNIST, https://arxiv.org/abs/1708.07747.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import ClassVar, final
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field
+
+from localrules.data.dataset import DataSet, DataSource, Split, fingerprint
+from localrules.errors import DataError, UsageError
+from localrules_classics.mnist_files import read_splits
+
+
+class MnistLike(DataSource):
+    """What the two have in common. They come with train and test; there is no official valid split."""
+
+    name: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]]
+    mirrored: ClassVar[bool]
+    original: ClassVar[str]  # the fingerprint of the published pictures
+    folders: ClassVar[tuple[str, ...]]  # where torchvision and others put the IDX files
+
+    class Config(BaseModel):
+        """Options, as ``--set data.<option>=...``."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        path: Path | None = Field(
+            None,
+            description="An .npz file with x_train, y_train, x_test and y_test, or a folder with the four IDX files, "
+            "plain or gzipped. Unset: looked for in the usual places.",
+        )
+        holdout: int = Field(
+            0,
+            ge=0,
+            description="So many rows from the end of train become the valid split, which the source does not have; "
+            "0 (ours) leaves the splits as the source gives them.",
+        )
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.path = config.path
+        self.holdout = config.holdout
+
+    @classmethod
+    def find(cls) -> Path | None:
+        """The first of ``$LOCALRULES_<NAME>`` and the usual places that is there."""
+        chosen = os.environ.get(f"LOCALRULES_{cls.name.upper()}")
+        if chosen:
+            return Path(chosen)  # even if it is not there: then loading says so
+        return next((path for path in cls._usual_places() if path.exists()), None)
+
+    def load(self) -> DataSet:
+        path = self.path or self.find()
+        if path is None:
+            raise DataError(
+                f"{self.name} was not found on this machine",
+                where=", ".join(str(place) for place in self._usual_places()),
+                why="we download nothing",
+                fix=f"get {self.name}.npz or the four IDX files, and name them with --data-path or in "
+                f"LOCALRULES_{self.name.upper()}",
+            )
+        splits = read_splits(path.expanduser(), len(self.classes))
+        recognised = fingerprint(splits) == self.original
+        rows = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        origin = f"{path}: {'the original' if recognised else f'unrecognised, {rows} rows'}"
+        if self.holdout:
+            splits = self._hold_out(splits)
+            origin += f"; the last {self.holdout:,} train rows held out as valid"
+        return DataSet(
+            name=self.name,
+            classes=self.classes,
+            splits=splits,
+            origin=origin,
+            fingerprint=fingerprint(splits),
+            redistributable=True,
+            missing={
+                "valid": f"{self.name} has no official valid split: hold rows of train out with --set data.holdout=5000"
+            },
+            mirrored=self.mirrored,
+        )
+
+    def _hold_out(self, splits: dict[str, Split]) -> dict[str, Split]:
+        train = splits["train"]
+        kept = len(train) - self.holdout
+        if kept < 1:
+            raise UsageError(
+                "more rows are held out than there are",
+                where=f"data.holdout={self.holdout}",
+                why=f"train has {len(train)} rows",
+                fix=f"choose a number below {len(train)}",
+            )
+        return {
+            "train": Split(train.images[:kept], train.labels[:kept]),
+            "valid": Split(train.images[kept:], train.labels[kept:]),
+            "test": splits["test"],
+        }
+
+    @classmethod
+    def _usual_places(cls) -> list[Path]:
+        home = platformdirs.user_data_path("localrules")
+        files = [folder / f"{cls.name}.npz" for folder in (Path(), Path("data"), home)]
+        return [*files, *(Path(name) for name in cls.folders), home / cls.name]
+
+
+@final
+class Mnist(MnistLike):
+    """Handwritten digits. A mirrored digit is no digit, so augmentation does not flip unless told to."""
+
+    name = "mnist"
+    classes = tuple("0123456789")
+    mirrored = False
+    original = "4664d74f32f1961086ed9125358375a62f745d1e35fd3efea920f6cf8950ffc5"
+    folders = ("mnist", "data/mnist", "data/MNIST/raw")
+
+
+@final
+class FashionMnist(MnistLike):
+    """Pieces of clothing."""
+
+    name = "fashion_mnist"
+    classes = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+    mirrored = True
+    original = "e7413eceb54df2aeaafc1fee4c9b1732d1eb8eca1f8a9074fd7f9eb7382750f4"
+    folders = ("fashion_mnist", "data/fashion_mnist", "data/FashionMNIST/raw")
