@@ -1,0 +1,86 @@
+"""Progress on the screen: drawn live on a terminal, in lines elsewhere. Always stderr: stdout belongs to ``--json``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from localrules.engine.observers import Observer, Picture, Row, RunInfo
+from localrules.tracking import plain
+from localrules.tracking.closing import print_closing
+from localrules.tracking.live import render
+from localrules.tracking.progress import Progress
+
+_REDRAW_SECONDS = 0.12
+_LINE_SECONDS = 5.0
+_PACE_STEPS = 10
+
+
+class ConsoleProgress(Observer):
+    """Shows a run while it goes on, and what it came to.
+
+    Args:
+        console: Where to show it; stderr by default.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._clock = clock
+        self._live: Live | None = None
+        self._shown = -1e9
+        self._pace_said = False
+
+    def start(self, run: RunInfo) -> None:
+        self._progress = Progress(run, self._clock)
+        # What the live display draws is beyond a terminal that is not UTF-8.
+        if self._console.is_terminal and not self._console.is_dumb_terminal and self._console.encoding == "utf-8":
+            # Drawn by us when a row comes: a thread that draws would take time from the steps it reports.
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+            self._draw()
+        else:
+            self._print(plain.first_line(self._progress))
+
+    def step(self, row: Row) -> None:
+        self._progress.add(row)
+        if self._live:
+            if self._clock() - self._shown >= _REDRAW_SECONDS:
+                self._draw()
+            return
+        if not self._pace_said and self._progress.step - self._progress.run.resumed_from_step >= _PACE_STEPS:
+            self._pace_said = True
+            self._print(plain.pace_line(self._progress))
+        if self._clock() - self._shown >= _LINE_SECONDS:
+            self._print(plain.progress_line(self._progress))
+
+    def epoch(self, row: Row) -> None:
+        if self._live:
+            self._print(plain.epoch_line(self._progress))
+            self._draw()
+            return
+        self._print(plain.progress_line(self._progress))
+        if objectives := plain.objectives_line(self._progress):
+            self._print(objectives)
+
+    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        self.close()
+        print_closing(self._console, self._progress.run, summary, pictures)
+
+    def close(self) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        assert self._live is not None
+        self._shown = self._clock()
+        self._live.update(render(self._progress, self._console.width, self._console.height), refresh=True)
+
+    def _print(self, line: str) -> None:
+        self._shown = self._clock()
+        self._console.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,103 @@
+"""Progress as a picture in the terminal: a bar, the figures, the objective of every layer with its trend."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from localrules.tracking.progress import TREND_WIDTH, Progress
+from localrules.tracking.readable import duration, figure, memory, step_time
+
+_NAME_WIDTH = 16
+_FIGURE_WIDTH = 8
+_FRAME = 4  # the panel's border and padding
+_LINES_ABOVE = 8  # all but the objectives: border, bar, figures, headings, the cursor's line
+
+
+def render(progress: Progress, width: int, height: int) -> RenderableType:
+    """Draw a run's progress.
+
+    Args:
+        progress: What is known.
+        width: Columns of the terminal.
+        height: Rows of the terminal; objectives that do not fit are counted instead of shown.
+    """
+    run = progress.run
+    title = Text.assemble((run.rule, "bold cyan"), " trains ", (run.model, "bold"), " on ", (run.data, "bold"))
+    parts: list[RenderableType] = [_bar(progress), _figures(progress)]
+    if progress.objectives:
+        parts += [Text(), _objectives(progress, width - _FRAME, height - _LINES_ABOVE)]
+    phase = Text(f"phase {progress.phase}") if progress.phase not in ("", "joint") else None
+    return Panel(Group(*parts), title=title, title_align="left", subtitle=phase, box=box.ROUNDED, border_style="dim")
+
+
+def _bar(progress: Progress) -> Table:
+    total = progress.run.total_steps
+    row = Table.grid(padding=(0, 2), expand=True)
+    row.add_column(ratio=1)
+    row.add_column(justify="right", no_wrap=True)
+    row.add_row(
+        ProgressBar(total=total, completed=progress.step, complete_style="cyan", finished_style="cyan"),
+        Text.assemble((f"{progress.step:,}", "bold"), f" of {total:,} steps"),
+    )
+    return row
+
+
+def _figures(progress: Progress) -> Table:
+    number, left = progress.number, progress.seconds_left
+    texts = {
+        "epoch": f"{progress.epochs:.2f}/{progress.total_epochs:.3g}",
+        "loss": _shown(number("loss"), figure),
+        "accuracy": _shown(number("accuracy"), "{:.3f}".format),
+        "valid": _shown(number("valid_accuracy"), "{:.3f}".format),
+        "left": duration(left) if left is not None else "...",
+        "step": _shown(number("step_seconds"), step_time),
+        "samples/s": _shown(number("samples_per_second"), "{:.0f}".format),
+        "memory": _shown(number("memory_mib"), memory),
+    }
+    table = Table.grid(padding=(0, 1), expand=True)
+    for _ in range(4):
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(style="bold", no_wrap=True, ratio=1)
+    cells = [cell for pair in texts.items() for cell in pair]
+    table.add_row(*cells[:8])
+    table.add_row(*cells[8:])
+    return table
+
+
+def _objectives(progress: Progress, width: int, height: int) -> Table:
+    layers = list(progress.objectives)
+    name_width = min(_NAME_WIDTH, max(len(layer) for layer in layers))
+    cell = name_width + TREND_WIDTH + _FIGURE_WIDTH + 2
+    columns = max(1, min((width + 3) // (cell + 3), len(layers)))
+    rows = -(-len(layers) // columns)
+    shown = max(1, min(rows, height))
+    table = Table.grid(padding=(0, 3), expand=False)
+    for _ in range(columns):
+        table.add_column(no_wrap=True, width=cell)
+    for row in range(shown):
+        # Down each column first, so that neighbours in depth stand below each other.
+        table.add_row(*(_objective(progress, layer, name_width) for layer in layers[row::rows]))
+    if shown < rows:
+        hidden = sum(len(layers[row::rows]) for row in range(shown, rows))
+        table.add_row(Text(f"and {hidden} more in metrics.csv", style="dim"))
+    return table
+
+
+def _objective(progress: Progress, layer: str, name_width: int) -> Text:
+    trend = progress.objectives[layer]
+    asleep = "" if layer in progress.learning else "dim"
+    name = layer if len(layer) <= name_width else layer[: name_width // 2] + "…" + layer[-(name_width // 2 - 1) :]
+    return Text.assemble(
+        (f"{name:<{name_width}} ", asleep or "default"),
+        (f"{trend.bars():<{TREND_WIDTH}} ", asleep or "cyan"),
+        (f"{_shown(trend.last, figure):>{_FIGURE_WIDTH}}", asleep or "bold"),
+    )
+
+
+def _shown(value: float | None, form: object) -> str:
+    return "..." if value is None else str(form(value))  # type: ignore[operator]

@@ -1,0 +1,80 @@
+"""What is known of a run while it goes on: the newest figures, the trends, the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from localrules.engine.observers import Row, RunInfo
+from localrules.tracking.trend import Trend
+
+OBJECTIVE = "objective/"
+TREND_WIDTH = 8
+# Rows over which the pace is taken: it follows a change of phase, and one slow step does not move it.
+_WINDOW = 50
+
+
+class Progress:
+    """Gathers rows for the displays.
+
+    Args:
+        run: The run.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, run: RunInfo, clock: Callable[[], float] = time.monotonic) -> None:
+        self.run = run
+        self.step = run.resumed_from_step
+        self._clock = clock
+        self._started = clock()
+        self._seen: deque[tuple[float, int]] = deque([(self._started, self.step)], maxlen=_WINDOW)
+        self._newest: Row = {}
+        self.learning: set[str] = set()
+        layers = [column.removeprefix(OBJECTIVE) for column in run.columns if column.startswith(OBJECTIVE)]
+        self.objectives = {layer: Trend(TREND_WIDTH) for layer in layers}
+
+    def add(self, row: Row) -> None:
+        """Take a row in. What it lacks, such as the accuracy of the last evaluation, stays as it was."""
+        self.step = int(row["step"] or 0)
+        self._seen.append((self._clock(), self.step))
+        self._newest |= {key: value for key, value in row.items() if value is not None}
+        self.learning = set()
+        for layer, trend in self.objectives.items():
+            value = row.get(OBJECTIVE + layer)
+            if isinstance(value, (int, float)):
+                trend.add(float(value))
+                self.learning.add(layer)
+
+    def number(self, column: str) -> float | None:
+        """The newest figure of a column, if there has been one."""
+        value = self._newest.get(column)
+        return float(value) if isinstance(value, (int, float)) else None
+
+    @property
+    def phase(self) -> str:
+        """The phase that the run is in, or nothing while that is not known."""
+        return str(self._newest.get("phase", ""))
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training split so far."""
+        return self.step / self.run.steps_per_epoch
+
+    @property
+    def total_epochs(self) -> float:
+        """Passes over the training split of the whole run."""
+        return self.run.total_steps / self.run.steps_per_epoch
+
+    @property
+    def seconds_gone(self) -> float:
+        """Seconds since the run was started or resumed."""
+        return self._clock() - self._started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the end at the present pace, evaluations included; ``None`` before the first row."""
+        (since, first), (now, last) = self._seen[0], self._seen[-1]
+        if last <= first:
+            return None
+        return (now - since) / (last - first) * (self.run.total_steps - last)

@@ -1,0 +1,196 @@
+"""Progress on the screen: live on a terminal, lines elsewhere, and a closing summary."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from localrules.engine.observers import Picture, Row, RunInfo
+from localrules.tracking.console import ConsoleProgress
+from localrules.tracking.readable import duration, figure, memory, step_time
+from localrules.tracking.trend import Trend
+
+LAYERS = [f"block{block}.conv{conv}" for block in range(5) for conv in range(5)]
+
+
+class Clock:
+    """Time that moves when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run_info(**changes: Any) -> RunInfo:
+    known: dict[str, Any] = {
+        "directory": Path("runs/20260101-120000-hsic-mlp").absolute(),
+        "rule": "hsic",
+        "model": "mlp",
+        "data": "faces",
+        "config": {},
+        "layers": [{}] * len(LAYERS),
+        "classes": tuple("abcde"),
+        "redistributable": True,
+        "total_steps": 100,
+        "steps_per_epoch": 50,
+        "resumed_from_step": 0,
+        "columns": ("step", "phase", *(f"objective/{layer}" for layer in LAYERS), "loss"),
+    }
+    return RunInfo(**known | changes)
+
+
+def row(step: int, **changes: Any) -> Row:
+    objectives = {f"objective/{layer}": -float(index) for index, layer in enumerate(LAYERS)}
+    figures = {"loss": 1.25, "accuracy": 0.5, "samples_per_second": 640.0, "step_seconds": 0.2, "memory_mib": 512.0}
+    return {"step": step, "epoch": step / 50, "phase": "joint", **objectives, **figures, **changes}
+
+
+def plain() -> tuple[ConsoleProgress, io.StringIO, Clock]:
+    screen, clock = io.StringIO(), Clock()
+    return ConsoleProgress(Console(file=screen, width=80), clock), screen, clock
+
+
+def live(width: int, height: int = 40) -> tuple[ConsoleProgress, io.StringIO, Clock]:
+    screen, clock = _Utf8(), Clock()
+    console = Console(file=screen, width=width, height=height, force_terminal=True, color_system=None, _environ={})
+    return ConsoleProgress(console, clock), screen, clock
+
+
+class _Utf8(io.StringIO):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+
+def test_without_a_terminal_the_pace_is_said_once_after_ten_steps() -> None:
+    progress, screen, clock = plain()
+    progress.start(run_info())
+    for step in range(1, 31):
+        clock.now += 0.2
+        progress.step(row(step))
+    paces = [line for line in screen.getvalue().splitlines() if line.startswith("after step")]
+    assert paces == ["after step 10: 200 ms a step, about 18 s left"]
+
+
+def test_without_a_terminal_lines_are_seconds_apart_ascii_and_not_drawn() -> None:
+    progress, screen, clock = plain()
+    progress.start(run_info())
+    for step in range(1, 101):
+        clock.now += 0.2
+        progress.step(row(step))
+    lines = [line for line in screen.getvalue().splitlines() if line.startswith("step")]
+    assert 3 <= len(lines) <= 5
+    assert "\x1b" not in screen.getvalue()
+    assert screen.getvalue().isascii()
+    assert "loss 1.250" in lines[0]
+    assert "640 samples/s" in lines[0]
+
+
+def test_an_epoch_says_every_layers_objective_and_the_valid_accuracy() -> None:
+    progress, screen, _ = plain()
+    progress.start(run_info())
+    closing = row(50, valid_accuracy=0.61)
+    progress.step(closing)
+    progress.epoch(closing)
+    assert "valid acc 0.610" in screen.getvalue()
+    assert all(f"{layer} {figure(-float(index))}" in screen.getvalue() for index, layer in enumerate(LAYERS))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None:
+    progress, screen, _ = live(width)
+    progress.start(run_info())
+    screen.truncate(0)
+    progress._shown = -1.0
+    progress.step(row(30))
+    progress.close()
+    drawn = [line for line in screen.getvalue().splitlines() if "│" in line]
+    assert all(any(layer in line for line in drawn) for layer in LAYERS)
+    assert max(len(line.split("\x1b")[0]) for line in drawn) <= width
+    assert "30 of 100 steps" in screen.getvalue()
+
+
+def test_on_a_low_terminal_objectives_that_do_not_fit_are_counted() -> None:
+    progress, screen, _ = live(80, height=14)
+    progress.start(run_info())
+    progress.close()
+    assert "more in metrics.csv" in screen.getvalue()
+
+
+def test_closing_gives_the_cursor_back_when_an_error_ended_the_run() -> None:
+    progress, screen, _ = live(80)
+    progress.start(run_info())
+    progress.close()
+    assert screen.getvalue().rstrip().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
+    progress.close()
+
+
+def end(summary: dict[str, Any], **changes: Any) -> str:
+    progress, screen, _ = plain()
+    progress.start(run_info(**changes))
+    picture = Picture("curves", Path("curves.png"), shows_data=False)
+    progress.end({"status": "done", "steps": 100, "epochs": 2.0, "seconds": 185.0} | summary, [picture])
+    return screen.getvalue()
+
+
+def test_the_closing_summary_puts_the_accuracy_beside_guessing_and_says_what_to_do_next() -> None:
+    text = end({"valid_accuracy": 0.813, "train_accuracy": 0.9, "majority_share": 0.25})
+    assert "81.3 %" in text
+    assert "guessing 20.0 %, always the commonest class 25.0 %" in text
+    assert "not learned" not in text
+    assert "100 steps in 3 min 05 s" in text
+    assert "curves.png" in text
+    assert "localrules eval runs/20260101-120000-hsic-mlp --split valid\n" in text
+    assert "localrules run --rule backprop --model mlp --data faces\n" in text
+
+
+def test_an_accuracy_no_better_than_the_commonest_class_is_called_by_its_name() -> None:
+    assert "has not learned" in end({"valid_accuracy": 0.251, "majority_share": 0.25})
+
+
+def test_a_stopped_run_says_how_to_go_on() -> None:
+    text = end({"status": "stopped", "steps": 40})
+    assert "stopped after step 40 of 100" in text
+    assert "localrules run --resume runs/20260101-120000-hsic-mlp\n" in text
+
+
+def test_a_summary_without_a_valid_split_or_figures_still_closes() -> None:
+    assert "train accuracy" in end({"valid_accuracy": None, "train_accuracy": 0.5})
+    assert "hsic trained mlp on faces" in end({"seconds": None})
+
+
+def test_numbers_are_readable() -> None:
+    assert [duration(s) for s in (0.44, 42, 185, 7620, 90000)] == [
+        "0.4 s",
+        "42 s",
+        "3 min 05 s",
+        "2 h 07 min",
+        "1 d 01 h",
+    ]
+    assert [step_time(s) for s in (3.214, 0.158, 0.0042)] == ["3.21 s", "158 ms", "4.20 ms"]
+    assert [memory(m) for m in (312, 4300)] == ["312 MiB", "4.2 GiB"]
+    values = [0.0, -4.14321, 1e-6, -99.9999, -12345.6, -123456.0, float("nan")]
+    assert [figure(v) for v in values] == ["0.0000", "-4.1432", "1.0e-06", "-99.9999", "-12345.6", "-1.2e+05", "nan"]
+
+
+def test_a_trend_of_any_length_keeps_its_width_and_its_shape() -> None:
+    falling = Trend(8)
+    for value in range(1000, 0, -1):
+        falling.add(float(value))
+    bars = falling.bars()
+    assert 4 <= len(bars) <= 8
+    assert list(bars) == sorted(bars, reverse=True)
+    assert falling.last == 1.0
+
+
+def test_a_trend_draws_flat_lines_nothing_and_survives_nan() -> None:
+    trend = Trend(8)
+    assert trend.bars() == ""
+    trend.add(float("nan"))
+    assert trend.bars() == ""
+    trend.add(2.0)
+    trend.add(2.0)
+    assert set(trend.bars()) == {"▄"}
