@@ -44,9 +44,15 @@ class Canvas:
         part = (slice(None), slice(first, last))
         return Canvas(self.tone[part], self.x[part], self.y[part], self.u[part], self.v[part], self.pixel)
 
+    def pictures(self, some: NDArray[np.intp]) -> Canvas:
+        """A copy of these pictures."""
+        return Canvas(self.tone[some], self.x[some], self.y[some], self.u[some], self.v[some], self.pixel[some])
+
     def cover(self, distance: Field) -> Field:
         """How much of each pixel lies inside a shape, from its signed distance (negative inside)."""
-        return np.clip(0.5 - distance / self.pixel, 0.0, 1.0)
+        inside = distance * (-1.0 / self.pixel)
+        inside += 0.5
+        return np.clip(inside, 0.0, 1.0, out=inside)
 
     def fill(self, distance: Field, tone: Field | float, strength: Field | float = 1.0) -> None:
         """Paint the inside of a shape, with smooth edges."""
@@ -63,22 +69,32 @@ class Canvas:
 
 def bump(squares: Field) -> Field:
     """A smooth hill: 1 where the squared radius is 0, and 0 from 1 on."""
-    inside = np.maximum(1.0 - squares, 0.0)
-    return inside * inside
+    inside = 1.0 - squares
+    np.maximum(inside, 0.0, out=inside)
+    inside *= inside
+    return inside
 
 
 def ellipse(across: Field, down: Field, width: Field | float, height: Field | float) -> Field:
     """Nearly the signed distance to an ellipse about the origin with these half axes."""
-    radius = np.sqrt((across / width) ** 2 + (down / height) ** 2)
-    return (radius - 1.0) * np.minimum(width, height)
+    radius = (across / width) ** 2
+    radius += (down / height) ** 2
+    np.sqrt(radius, out=radius)
+    radius -= 1.0
+    radius *= np.minimum(width, height)
+    return radius
 
 
 def line(distance: Field, width: Field | float) -> Field:
     """A soft stroke: 1 on a curve, 0 from ``width`` on to either side."""
-    return bump((distance / width) ** 2)
+    return bump((distance * (1.0 / width)) ** 2)
 
 
 def ramp(value: Field, start: Field | float, end: Field | float) -> Field:
     """0 up to ``start``, 1 from ``end`` on, smooth between."""
-    t = np.clip((value - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    t = (value - start) * (1.0 / (end - start))
+    np.clip(t, 0.0, 1.0, out=t)
+    slow = 3.0 - 2.0 * t
+    t *= t
+    t *= slow
+    return t

@@ -14,7 +14,7 @@ from localrules_fer.faces_nuisance import draw_nuisance
 from localrules_fer.faces_render import render
 from localrules_fer.faces_traits import Traits, draw_people
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same options give other pixels, so that no cache or resumed run mixes the two."""
 
 PICTURES_A_PERSON = 2 * len(CLASSES)
@@ -38,7 +38,7 @@ class Pictures:
     traits: Traits
 
 
-def draw(seed: int, split: str, rows: int, *, chunk: int = 32) -> Pictures:
+def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Pictures:
     """Draw a split.
 
     Args:

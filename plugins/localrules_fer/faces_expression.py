@@ -40,9 +40,9 @@ WAYS: dict[str, tuple[dict[str, float], ...]] = {
         {"brow_down": 1.0, "lid_up": 0.45, "part": 0.9, "square": 1.0, "jaw": 0.4, "nose_wrinkle": 0.25, "lip_up": 0.2},
     ),
     "disgust": (
-        {"nose_wrinkle": 1.0, "lip_up": 0.8, "lid_tight": 0.7, "cheek_up": 0.5, "brow_down": 0.35, "corner_down": 0.4},
-        {"nose_wrinkle": 0.9, "lip_up": 1.0, "part": 0.45, "lid_tight": 0.8, "cheek_up": 0.5, "brow_down": 0.35},
-        {"nose_wrinkle": 1.0, "lip_up": 0.7, "lid_tight": 0.6, "corner_down": 0.7, "chin_up": 0.5, "brow_down": 0.3},
+        {"nose_wrinkle": 1.0, "lip_up": 0.9, "lid_tight": 0.9, "cheek_up": 0.5, "brow_down": 0.55, "corner_down": 0.4},
+        {"nose_wrinkle": 1.0, "lip_up": 1.1, "part": 0.6, "lid_tight": 1.0, "cheek_up": 0.6, "brow_down": 0.5},
+        {"nose_wrinkle": 1.1, "lip_up": 0.8, "lid_tight": 0.9, "corner_down": 0.8, "chin_up": 0.6, "brow_down": 0.5},
     ),
     "fear": (
         {
@@ -84,10 +84,10 @@ WAYS: dict[str, tuple[dict[str, float], ...]] = {
     "neutral": ({}, {"part": 0.08}, {"outer_brow_up": 0.08, "press": 0.1}),
 }
 
-WEAKEST = 0.55
+WEAKEST = 0.45
 """The least intensity of an expression; 1 is the full one. Below this a person would say neutral."""
 
-SCATTER = 0.16
+SCATTER = 0.18
 """How far a single movement strays from its expression (a part of itself)."""
 
 TWITCH = 0.05

@@ -88,9 +88,9 @@ def paint_nose(canvas: Canvas, p: Parts) -> None:
     bridge = p["eye_y"] + 0.07
     for step in (0.0, 0.085):
         across = v - bridge - step - 0.55 * side
-        canvas.shade(0.44 * wrinkle * line(across, 0.036) * bump((u / 0.17) ** 2))
+        canvas.shade(0.42 * wrinkle * line(across, 0.044) * bump((u / 0.20) ** 2))
     beside = side - 0.115 - 0.30 * (v - bridge)
-    canvas.shade(0.30 * wrinkle * line(beside, 0.050) * bump(((v - bridge - 0.10) / 0.20) ** 2))
+    canvas.shade(0.36 * wrinkle * line(beside, 0.052) * bump(((v - bridge - 0.10) / 0.20) ** 2))
 
 
 def paint_mouth(canvas: Canvas, p: Parts) -> None:
@@ -101,16 +101,20 @@ def paint_mouth(canvas: Canvas, p: Parts) -> None:
     stretch, square = np.maximum(p["stretch"], 0.0), np.clip(p["square"], 0.0, 1.0)
     part = np.maximum(p["part"], 0.0)
     pressed = np.maximum(p["press"], 0.0)
-    width = p["mouth_width"] * (1.0 + 0.32 * up + 0.30 * stretch - 0.22 * jaw * (1.0 - up) + 0.04 * pressed)
+    width = p["mouth_width"] * (
+        1.0 + 0.30 * up + 0.30 * stretch - 0.34 * jaw * (1.0 - up) * (1.0 - stretch) + 0.04 * pressed
+    )
     t = u / width
     t2 = np.minimum(t * t, 1.44)
     bow = np.maximum(1.0 - t2, 0.0)
+    # a parabola; with corners where it shouts; round where the jaw drops and the corners do not pull
     shape = bow + square * (np.maximum(1.0 - t2 * t2 * t2, 0.0) - bow)
-    corner = 0.150 * up - 0.115 * down + 0.055 * p["rest_corner"]
-    slant = p["skew"] * (0.016 + 0.030 * up + 0.030 * raised) * t
-    middle = p["mouth_y"] - 0.035 * p["chin_up"] - 0.020 * raised + 0.30 * corner - corner * t2 + slant
-    gap_up = 0.012 * part + 0.030 * jaw + 0.035 * raised * part + 0.045 * square * part
-    gap_down = 0.085 * part + 0.215 * jaw + 0.035 * square * part
+    shape += np.clip(jaw * (1.0 - 1.2 * up), 0.0, 0.9) * (1.0 - square) * (np.sqrt(bow) - shape)
+    corner = 0.165 * up - 0.115 * down + 0.055 * p["rest_corner"]
+    slant = p["skew"] * (0.010 + 0.030 * up + 0.030 * raised) * t
+    middle = p["mouth_y"] - 0.035 * p["chin_up"] - 0.045 * raised + 0.30 * corner - corner * t2 + slant
+    gap_up = 0.012 * part + 0.075 * jaw * (1.0 - up) + 0.070 * raised * part + 0.045 * square * part
+    gap_down = 0.100 * part * (1.0 - 0.5 * raised) + 0.200 * jaw + 0.035 * square * part
     top, bottom = middle - gap_up * shape, middle + gap_down * shape
     thin = 1.0 - 0.62 * np.clip(pressed, 0.0, 1.0) - 0.25 * up * part - 0.25 * stretch
     dip = 0.20 * bump((u / 0.09) ** 2)
@@ -130,7 +134,7 @@ def paint_mouth(canvas: Canvas, p: Parts) -> None:
     # from the wings of the nose around the corners of the mouth
     fold_v = v - p["nose_y"] - 0.03 + 0.05 * p["nose_wrinkle"]
     fold_u = side - p["nose_width"] - 0.055 - 0.05 * stretch - (0.34 + 0.30 * up) * np.maximum(fold_v, 0.0)
-    depth = 0.07 + 0.12 * p["age"] + 0.26 * up + 0.24 * raised + 0.16 * np.maximum(p["nose_wrinkle"], 0.0)
+    depth = 0.07 + 0.12 * p["age"] + 0.26 * up + 0.26 * raised + 0.22 * np.maximum(p["nose_wrinkle"], 0.0)
     canvas.shade(depth * line(fold_u, 0.046) * ramp(fold_v, -0.06, 0.03) * (1.0 - ramp(fold_v, 0.16, 0.36)))
     # a mouth pulled down folds the skin below its corners
     sag_u = side - width - 0.02 - 0.18 * (v - middle)

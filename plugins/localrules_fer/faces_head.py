@@ -25,11 +25,18 @@ def outline(canvas: Canvas, p: Parts, wider: Field | float = 0.0) -> Field:
     return ellipse(canvas.x, down - drop, width, p["head_height"] + wider)
 
 
-def paint_hair_behind(canvas: Canvas, p: Parts) -> None:
+def hair_tone(canvas: Canvas, p: Parts) -> Field:
+    """Hair as strands that fall from the parting, with a sheen on the side of the light."""
+    strands = 5.0 * (canvas.x - p["hair_part"]) / (canvas.y + 1.9)
+    strands = np.abs(2.0 * (strands - np.floor(strands)) - 1.0)
+    sheen = bump(((canvas.x - 0.5 * p["light_x"]) / 0.6) ** 2 + ((canvas.y + 0.72) / 0.45) ** 2)
+    return p["hair_tone"] * (0.80 + 0.22 * strands) + 0.14 * sheen * (0.4 + 0.6 * strands)
+
+
+def paint_hair_behind(canvas: Canvas, p: Parts, tone: Field) -> None:
     """Hair that frames the head, and falls beside the neck where it is long; then neck and ears."""
     long = p["long_hair"]
-    tone = p["hair_tone"] * 0.85
-    grown = (0.05 + p["hair_side"]) * (1.0 - p["bald"])
+    grown = (0.04 + p["hair_side"]) * (1.0 - p["bald"])
     hair = outline(canvas, p, grown)
     low = ramp(canvas.y, 0.15 + 1.2 * long, 0.35 + 1.2 * long)
     canvas.lay(canvas.cover(hair) * (1.0 - low) * (1.0 - p["bald"]), tone)
@@ -85,15 +92,17 @@ def paint_skin(canvas: Canvas, p: Parts) -> None:
     canvas.lay(canvas.cover(outline(canvas, p)), skin)
 
 
-def paint_hair(canvas: Canvas, p: Parts) -> None:
+def paint_hair(canvas: Canvas, p: Parts, tone: Field) -> None:
     """Hair over the forehead and the temples, and a lock of it in some pictures."""
-    tone = p["hair_tone"] * (0.85 + 0.30 * bump(((canvas.x - 0.4 * p["light_x"]) / 0.5) ** 2 + (canvas.y + 0.8) ** 2))
-    away = canvas.u - p["hair_part"]
-    edge = p["hairline"] + 0.55 * (canvas.u * canvas.u) ** 2 + 0.10 * (away * away - np.abs(away) * 0.5)
-    temples = p["head_width"] - 0.03 - 0.08 * p["long_hair"] - np.abs(canvas.x)
-    over = np.minimum(canvas.v - edge, temples + 0.25 * np.maximum(canvas.v - 0.5 * p["long_hair"], -0.2) + 0.05)
+    u, v = canvas.u, canvas.v
+    side, away = np.abs(u), u - p["hair_part"]
+    # the line where it begins on the forehead: bowed, parted, swept to one side, and higher over the temples with age
+    edge = p["hairline"] + 0.45 * (u * u) ** 2 + 0.25 * away * away - 0.14 * np.abs(away) + p["hair_sweep"] * u
+    edge -= p["hair_recede"] * bump(((side - 0.36) / 0.26) ** 2)
+    temples = p["head_width"] + 0.02 - 0.08 * p["long_hair"] - np.abs(canvas.x)
+    temples += 0.25 * np.maximum(v - 0.5 * p["long_hair"], -0.2)
     head = outline(canvas, p, 0.05)
-    canvas.fill(np.maximum(over, head), tone, 1.0 - p["bald"])
-    strand = canvas.u - p["lock_x"] - p["lock_lean"] * (canvas.v + 0.7)
-    hanging = canvas.cover(np.abs(strand) - 0.10 + 0.12 * (canvas.v + 0.7)) * (1.0 - ramp(canvas.v, -0.30, -0.12))
+    canvas.fill(np.maximum(np.minimum(v - edge, temples), head), tone, 1.0 - p["bald"])
+    strand = u - p["lock_x"] - p["lock_lean"] * (v + 0.7)
+    hanging = canvas.cover(np.abs(strand) - 0.10 + 0.12 * (v + 0.7)) * (1.0 - ramp(v, -0.30, -0.12))
     canvas.lay(hanging * p["lock"] * (1.0 - p["bald"]) * canvas.cover(head), tone)

@@ -8,9 +8,9 @@ from localrules_fer.faces_traits import Traits
 
 NUISANCE: dict[str, tuple[float, float]] = {
     # pose, in half pictures and radians
-    "shift_x": (-0.14, 0.14),
-    "shift_y": (-0.11, 0.11),
-    "scale": (0.86, 1.08),
+    "shift_x": (-0.12, 0.12),
+    "shift_y": (-0.12, 0.08),
+    "scale": (0.94, 1.18),
     "roll": (-0.24, 0.24),
     "yaw": (-0.30, 0.30),
     "pitch": (-0.18, 0.18),
@@ -18,8 +18,8 @@ NUISANCE: dict[str, tuple[float, float]] = {
     # light: the direction it comes from (up is negative), how much is ambient, and the exposure
     "light_x": (-0.95, 0.95),
     "light_y": (-0.95, 0.25),
-    "ambient": (0.25, 0.60),
-    "exposure": (0.68, 1.15),
+    "ambient": (0.28, 0.60),
+    "exposure": (0.82, 1.18),
     "haze": (-0.04, 0.16),
     "ramp_x": (-0.16, 0.16),
     "ramp_y": (-0.12, 0.12),
@@ -29,12 +29,12 @@ NUISANCE: dict[str, tuple[float, float]] = {
     "back_edge": (-1.2, 1.2),
     "back_step": (-0.35, 0.35),
     # camera
-    "blur": (0.0, 0.24),
-    "noise": (0.004, 0.040),
+    "blur": (0.0, 0.20),
+    "noise": (0.003, 0.028),
     # what may stand in front
     "hand_angle": (0.0, 6.2832),
-    "hand_reach": (0.50, 0.74),
-    "hand_width": (0.12, 0.20),
+    "hand_reach": (0.46, 0.66),
+    "hand_width": (0.20, 0.30),
     "lock_x": (-0.45, 0.45),
     "lock_lean": (-0.5, 0.5),
 }
