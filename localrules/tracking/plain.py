@@ -49,7 +49,7 @@ def epoch_line(progress: Progress) -> str:
             parts.append(f"{name} {value:.3f}")
     if (accuracy := progress.number("valid_accuracy")) is not None:
         parts.append(f"valid accuracy {accuracy:.3f}")
-    return "  ".join([*parts, f"after {duration(progress.seconds_gone)}"])
+    return "  ".join([*parts, duration(progress.seconds_gone)])
 
 
 def objectives_line(progress: Progress) -> str:
