@@ -159,13 +159,16 @@ def test_nhsic_in_float32_is_close_to_float64_at_the_papers_eps(kernel, m):
     assert (rounded.grad - exact.grad).norm() / exact.grad.norm() < 1e-2
 
 
-def test_a_kernel_that_rounding_made_indefinite_falls_back_to_its_eigenvalues():
-    k = linear(batch(0, 64, 3).float() * 1e4)  # rank 3, rounding far above eps m
-    result = resolvent(k, eps=1e-9)
-    values = torch.linalg.eigvalsh(result)
-    assert result.isfinite().all()
-    assert values.min() > -1e-3
-    assert values.max() < 1 + 1e-3
+def test_negative_eigenvalues_that_rounding_left_count_as_zero():
+    ridge = 1e-5 * 5
+    directions = torch.linalg.qr(torch.cat([torch.ones(5, 1, dtype=torch.float64), batch(0, 5, 4)], dim=1)).Q[:, 1:]
+    k = (directions * torch.tensor([2.0, 1.0, -3 * ridge, -1.01 * ridge])) @ directions.T
+    k.requires_grad_()
+    result = resolvent(k)
+    expected = (directions * torch.tensor([2 / (2 + ridge), 1 / (1 + ridge), 0, 0])) @ directions.T
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
+    result.square().sum().backward()
+    assert k.grad.isfinite().all()
 
 
 def test_a_kernel_that_is_not_a_number_shows_in_the_value_and_raises_nothing():

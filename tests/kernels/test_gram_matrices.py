@@ -109,6 +109,19 @@ def test_identical_rows_are_exactly_zero_apart():
     assert (distances[~same] > 0).all()
 
 
+def test_rows_that_differ_by_rounding_alone_are_exactly_zero_apart():
+    x = batch(4, 20, (100,), torch.float32)
+    distances = squared_distances(torch.cat([x, x * (1 + 2e-7)]))
+    assert (distances.diagonal(20) == 0).all()
+    assert (distances[:20, :20].fill_diagonal_(1) > 0).all()
+
+
+def test_what_rounding_leaves_of_a_constant_after_centring_is_no_direction():
+    x = batch(5, 1, (40,), torch.float32).expand(7, -1) * 3
+    assert (x - x.mean(0)).abs().max() > 0  # the mean of seven equal numbers is not always that number
+    assert (cosine(x, centered=True) == 0).all()
+
+
 def test_features_are_flat_and_full_precision():
     assert features(torch.zeros(4, 3, 2, dtype=torch.bfloat16)).shape == (4, 6)
     assert features(torch.zeros(4, 3, dtype=torch.float16)).dtype == torch.float32
