@@ -1,0 +1,133 @@
+"""The command line as a whole: it finds the command's module, runs it, and turns every end into an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from localrules.cli.listing import ListCommand
+from localrules.cli.options import shared_last, wants_json
+from localrules.cli.output import fail, only_json_on_stdout
+from localrules.errors import UsageError, nearest
+
+COMMANDS = tuple(
+    name for name in ("run", "eval", "rules", "models", "data", "plugins") if find_spec(f"localrules.cli.{name}")
+)
+"""Each is the module of that name in this folder, with a typer app named ``app``."""
+
+_UsageErrorOfTyper: Any = typer.BadParameter.__base__  # it has no public name, and has moved between versions
+
+
+class Commands(ListCommand):
+    """Imports a command's module when the command is named, or when help lists them all."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"localrules.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise UsageError(
+            f"there is no command {name!r}",
+            where=f"localrules {name}",
+            why=f"the commands are {', '.join(COMMANDS)}",
+            fix=f"{nearest(name, list(COMMANDS))} (localrules --help)",
+        )
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog=(
+        "A first run: [bold]localrules run --rule hsic --model dense_fpn_small --data faces[/bold]\n\n"
+        "Its control: [bold]localrules run --rule backprop --model dense_fpn_small --data faces[/bold]\n\n"
+        "Every command explains itself: [bold]localrules run --help[/bold]"
+    ),
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import localrules
+
+        typer.echo(f"localrules {localrules.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def localrules(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train PyTorch networks with local learning rules.
+
+    One model, one data set, one command; the rule is a word.
+
+    Each layer learns from what it sees itself, and no error is sent back through the network.
+    """
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The words after ``localrules``; those of the process when None.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong use.
+    """
+    words = shared_last(sys.argv[1:] if arguments is None else arguments)
+    as_json = wants_json(words)
+    with only_json_on_stdout(as_json):
+        try:
+            with typer.main.get_command(app).make_context("localrules", words) as context:
+                context.command.invoke(context)
+            sys.stdout.flush()
+        except typer.Exit as exit_:
+            return exit_.exit_code
+        except (KeyboardInterrupt, typer.Abort):
+            print("Interrupted.", file=sys.stderr)
+            return 1
+        except BrokenPipeError:
+            # The reader has gone (localrules rules | head). Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
+        except _UsageErrorOfTyper as error:
+            return fail(_as_usage_error(error), as_json)
+        except Exception as error:
+            return fail(error, as_json)
+    return 0
+
+
+def _as_usage_error(error: Any) -> UsageError:
+    """Typer's complaint about the line, with the nearest option where one is unknown."""
+    command = error.ctx.command_path if error.ctx else "localrules"
+    fix = f"see {command} --help"
+    if error.ctx and type(error).__name__ == "NoSuchOption":
+        name = error.option_name
+        options = [option for param in error.ctx.command.get_params(error.ctx) for option in param.opts]
+        return UsageError(
+            f"there is no option {name}",
+            where=command,
+            why="the command does not know it",
+            fix=f"{nearest(name, options)} ({fix})",
+        )
+    return UsageError(error.format_message().rstrip("."), where=command, fix=fix)

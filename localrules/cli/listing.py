@@ -1,0 +1,117 @@
+"""Lists of what plugins supply, and the page of one entry, for every command that lists."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperGroup
+
+from localrules.cli.output import print_json, screen
+
+if TYPE_CHECKING:
+    from localrules.plugins import Listed, Registry
+
+_STYLES = {"ok": "green", "conflict": "yellow", "incompatible": "red", "broken": "red"}
+
+
+class ListCommand(TyperGroup):
+    """A command that lists when it stands alone, and starts quickly: it converts only the options that were given.
+
+    Typer converts options with pydantic, those that are absent, too, and importing pydantic takes as long as all else
+    that a list or the help needs.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        for param in params:
+            if "process_value" not in vars(param):
+                param.process_value = _unless_absent(param.process_value)  # type: ignore[method-assign]
+        return params
+
+
+def _unless_absent(process: Any) -> Any:
+    return lambda ctx, value: None if value is None else process(ctx, value)
+
+
+def print_list(items: list[Listed], *, title: str, as_json: bool) -> None:
+    """Print entries or plugins: a table, or the list of objects that scripts read."""
+    if as_json:
+        print_json([item.as_dict() for item in items])
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("name", style="bold cyan", no_wrap=True)
+    table.add_column("what it is", ratio=1)
+    table.add_column("from", style="dim")
+    table.add_column("status")
+    for item in items:
+        origin = f"{item.distribution} {item.version}".rstrip()
+        status = f"[{_STYLES[item.status]}]{item.status}[/]"
+        table.add_row(escape(item.entry.name), escape(item.entry.summary), escape(origin), status)
+    console = screen()
+    console.print(table)
+    for item in items:
+        if item.cause:
+            console.print(f"[red]{item.status}[/] [bold]{escape(item.entry.name)}[/]: {escape(item.cause)}")
+
+
+def print_entry(registry: Registry, kind: str, name: str, *, as_json: bool) -> None:
+    """Print what is known of one entry, and its options with their defaults. This imports its class.
+
+    Raises:
+        LocalRulesError: There is no such entry, or it cannot be used.
+    """
+    item = registry.find(kind, name)
+    options = _options(registry.resolve(kind, name))
+    if as_json:
+        print_json({**item.as_dict(), "options": options})
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = screen()
+    console.print(f"[bold cyan]{escape(item.entry.name)}[/]  {escape(item.entry.summary)}")
+    if item.entry.reference:
+        console.print(f"[dim]reference[/]  {escape(item.entry.reference)}")
+    console.print(f"[dim]from[/]       {escape(f'{item.distribution} {item.version}'.rstrip())}")
+    if not options:
+        console.print("It has no options.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(f"--set {kind}.", style="cyan", no_wrap=True)
+    table.add_column("default")
+    table.add_column("type", style="dim")
+    table.add_column("what it does", ratio=1)
+    for option in options:
+        default = "required" if option["required"] else str(option["default"])
+        table.add_row(option["name"], escape(default), escape(option["type"]), escape(option["description"]))
+    console.print()
+    console.print(table)
+
+
+def _options(target: Any) -> list[dict[str, Any]]:
+    from pydantic_core import to_jsonable_python
+
+    return [
+        {
+            "name": name,
+            "type": _words(field.annotation),
+            "required": field.is_required(),
+            "default": None
+            if field.is_required()
+            else to_jsonable_python(field.get_default(call_default_factory=True), fallback=str),
+            "description": field.description or "",
+        }
+        for name, field in target.Config.model_fields.items()
+    ]
+
+
+def _words(annotation: Any) -> str:
+    """A type as a person writes it: ``float``, ``str | None``, ``'layer' | 'block'``."""
+    from typing import Literal, get_args, get_origin
+
+    if get_origin(annotation) is Literal:
+        return " | ".join(repr(choice) for choice in get_args(annotation))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

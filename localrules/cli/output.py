@@ -1,0 +1,100 @@
+"""What the command line prints: tables for people, one JSON document for scripts, errors that help."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any, TextIO
+
+from localrules.errors import LocalRulesError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_document_stream: TextIO | None = None
+
+
+@contextmanager
+def only_json_on_stdout(wanted: bool) -> Iterator[None]:
+    """Keep standard output for :func:`print_json` alone: whatever else prints, a plugin included, goes to stderr."""
+    global _document_stream
+    if not wanted:
+        yield
+        return
+    _document_stream = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _document_stream = None
+
+
+def print_json(document: Any) -> None:
+    """Print the command's JSON document. Numbers that JSON does not have (NaN, infinities) become null."""
+    stream = _document_stream or sys.stdout
+    stream.write(json.dumps(_finite(document), indent=2, ensure_ascii=False, default=str) + "\n")
+    stream.flush()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def screen() -> Console:
+    """The console for people; under ``--json`` it writes to standard error like all else."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def fail(error: BaseException, as_json: bool) -> int:
+    """Report an error, in JSON on standard output or laid out on standard error.
+
+    Returns:
+        The exit code: 2 for wrong use, else 1.
+    """
+    if os.environ.get("LOCALRULES_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error, file=sys.stderr)
+    shown = error if isinstance(error, LocalRulesError) else _unexpected(error)
+    if as_json:
+        print_json({"error": shown.as_dict()})
+    else:
+        _print_error(shown)
+    return shown.exit_code
+
+
+def _unexpected(error: BaseException) -> LocalRulesError:
+    frames = traceback.extract_tb(error.__traceback__)
+    text = " ".join(str(error).split())
+    return LocalRulesError(
+        "something went wrong that localrules did not foresee",
+        where=f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "",
+        why=f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        fix="set LOCALRULES_DEBUG=1 for the traceback, and report it",
+    )
+
+
+def _print_error(error: LocalRulesError) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="bold red", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("Error", Text(error.what, style="bold"))
+    for name, text in list(error.as_dict().items())[1:]:
+        if text:
+            grid.add_row(Text(f"  {name}", style="dim"), Text(text, style="green" if name == "fix" else ""))
+    Console(stderr=True, highlight=False).print(grid)

@@ -1,0 +1,126 @@
+"""The seam: every hook that a plugin may implement. This file is the whole contract.
+
+A plugin is a distribution with an entry point in the group ``localrules``. The module that it names must be light
+(no torch, numpy or pydantic at import): it implements hooks with :data:`hookimpl`, and each entry names its class as
+``"package.module:Name"``, which is imported only when somebody uses it::
+
+    from localrules import RuleEntry, hookimpl
+
+    API_VERSION = 1
+
+    @hookimpl
+    def localrules_rules() -> list[RuleEntry]:
+        return [RuleEntry(name="mine", target="localrules_mine.rule:Mine", summary="One line.", reference="A paper")]
+
+A registration hook takes no arguments and does no work. Hooks never lose an argument; where they gain one, plugins
+that do not name it go on working. ``API_VERSION`` grows only when a plugin made for the earlier one could not work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from localrules.core.entries import DataEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.engine.observers import Picture, Row, RunInfo
+
+API_VERSION = 1
+"""The version of these hooks. A plugin declares the one that it was written for; without a declaration, 1."""
+
+hookspec = pluggy.HookspecMarker("localrules")
+
+hookimpl = pluggy.HookimplMarker("localrules")
+"""Marks a function of a plugin as the implementation of the hook of that name."""
+
+
+# What a plugin supplies.
+
+
+@hookspec
+def localrules_rules() -> list[RuleEntry]:  # type: ignore[empty-body]
+    """Learning rules, for ``--rule NAME``.
+
+    Returns:
+        One entry a rule; its target is a subclass of :class:`localrules.Objective` or :class:`localrules.Rule`.
+    """
+
+
+@hookspec
+def localrules_models() -> list[ModelEntry]:  # type: ignore[empty-body]
+    """Networks, for ``--model NAME``.
+
+    Returns:
+        One entry a network; its target is a subclass of :class:`localrules.Model`.
+    """
+
+
+@hookspec
+def localrules_data() -> list[DataEntry]:  # type: ignore[empty-body]
+    """Data sets, for ``--data NAME``.
+
+    Returns:
+        One entry a data set; its target is a subclass of :class:`localrules.DataSource`.
+    """
+
+
+@hookspec
+def localrules_trackers() -> list[TrackerEntry]:  # type: ignore[empty-body]
+    """Places where metrics go besides the run folder, such as Weights & Biases.
+
+    Returns:
+        One entry a tracker; its target is a subclass of :class:`localrules.Tracker`.
+    """
+
+
+@hookspec
+def localrules_presets() -> list[PresetEntry]:  # type: ignore[empty-body]
+    """Named settings of a whole run, such as a paper's.
+
+    Returns:
+        One entry a preset; its target is a ``dict`` shaped like the run's configuration.
+    """
+
+
+# What a plugin may watch. An implementation that fails is reported once and left out of the rest of the run; it can
+# neither stop a run nor change it.
+
+
+@hookspec
+def localrules_run_start(run: RunInfo) -> None:
+    """A run is about to take its first step, or its first after a resume.
+
+    Args:
+        run: The run's folder, resolved configuration, layer table, and length.
+    """
+
+
+@hookspec
+def localrules_run_step(row: Row) -> None:
+    """A step was logged.
+
+    Args:
+        row: The step's metrics, as in ``metrics.csv``; the keys are documented at ``Observer.step``.
+    """
+
+
+@hookspec
+def localrules_run_epoch(row: Row) -> None:
+    """The network was evaluated at the end of an epoch.
+
+    Args:
+        row: The metrics of the epoch's last step with those of the evaluation.
+    """
+
+
+@hookspec
+def localrules_run_end(summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+    """The run is over: done, or stopped by the user.
+
+    Args:
+        summary: What ``summary.json`` holds.
+        pictures: What the run drew; those with ``shows_data`` may show pixels of the data set.
+    """

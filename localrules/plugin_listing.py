@@ -1,0 +1,100 @@
+"""What lists show of the plugins, and the clashes between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from localrules.core.entries import Entry
+from localrules.plugin_kinds import KINDS, RUN_HOOKS, PluginFault
+from localrules.plugin_loading import Plugin, Status
+from localrules.plugin_sources import canonical
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of a list: one entry, or a plugin of which nothing could be learned.
+
+    Attributes:
+        entry: Name, target, summary, reference.
+        kind: ``rule``, ``model``, ``data``, ``tracker`` or ``preset``; ``plugin`` where the entry is a plugin.
+        distribution: Who supplies it.
+        version: The distribution's version; empty for a plugin file.
+        status: ``ok``, ``broken``, ``conflict`` or ``incompatible``.
+        cause: Why it is not ok, in one line.
+        error: The exception behind ``cause``, for those who want it whole.
+    """
+
+    entry: Entry
+    kind: str
+    distribution: str
+    version: str
+    status: Status = "ok"
+    cause: str | None = None
+    error: BaseException | None = None
+
+    @property
+    def full_name(self) -> str:
+        """The name that means this entry and no other."""
+        return f"{self.distribution}/{self.entry.name}"
+
+    def as_dict(self) -> dict[str, str | None]:
+        """What lists print under ``--json``."""
+        return {
+            "name": self.entry.name,
+            "summary": self.entry.summary,
+            "reference": self.entry.reference,
+            "distribution": self.distribution,
+            "version": self.version,
+            "status": self.status,
+            "cause": self.cause,
+        }
+
+
+def without_doubles(plugins: list[Plugin]) -> list[Plugin]:
+    """Mark a plugin broken that supplies what another of its own distribution does: no name could tell them apart."""
+    kept: list[Plugin] = []
+    for plugin in plugins:
+        mine = {(word, entry.name) for word, entry in plugin.entries}
+        for other in kept:
+            both = mine & {(word, entry.name) for word, entry in other.entries}
+            if both and canonical(other.source.distribution) == canonical(plugin.source.distribution):
+                word, name = min(both)
+                fault = PluginFault(
+                    f"it supplies the {KINDS[word].word} {name!r}, as its own plugin {other.source.name!r} does"
+                )
+                plugin = replace(plugin, status="broken", entries=(), cause=fault)
+                break
+        kept.append(plugin)
+    return kept
+
+
+def with_conflicts(listed: list[Listed]) -> list[Listed]:
+    """Mark usable entries of one kind that share a name. Those of broken plugins take part in no conflict."""
+
+    def mark(item: Listed) -> Listed:
+        rivals = [
+            other
+            for other in listed
+            if other.entry.name == item.entry.name and other.status == "ok" and other is not item
+        ]
+        if item.status != "ok" or not rivals:
+            return item
+        names = " and ".join(rival.distribution for rival in rivals)
+        cause = f"{names} supplies this name, too; {item.full_name} means this one"
+        return replace(item, status="conflict", cause=cause)
+
+    return [mark(item) for item in listed]
+
+
+def as_listed(plugin: Plugin) -> Listed:
+    """A plugin as a line of its own; the summary says what it supplies."""
+    parts = []
+    for key, kind in KINDS.items():
+        names = [entry.name for word, entry in plugin.entries if word == key]
+        parts += [f"{kind.plural}: {', '.join(names)}"] if names else []
+    if plugin.hooks is not None and any(getattr(plugin.hooks, hook).get_hookimpls() for hook in RUN_HOOKS):
+        parts.append("watches runs")
+    nothing = "supplies nothing" if plugin.status == "ok" else "a plugin that could not be loaded"
+    source = plugin.source
+    entry = Entry(name=source.name, target="", summary="; ".join(parts) or nothing)
+    return Listed(entry, "plugin", source.distribution, source.version, plugin.status, plugin.cause_text, plugin.cause)

@@ -1,0 +1,26 @@
+"""The HSIC bottleneck: each layer keeps what depends on the labels and drops what depends on the input."""
+
+from localrules import RuleEntry, hookimpl
+
+API_VERSION = 1
+
+
+@hookimpl
+def localrules_rules() -> list[RuleEntry]:
+    return [
+        RuleEntry(
+            name="hsic",
+            target="localrules_hsic.trace:HSIC",
+            summary="HSIC bottleneck in the trace form: HSIC(Z, X) - beta HSIC(Z, Y) in every layer.",
+            reference=(
+                "Han et al. 2023, https://doi.org/10.12677/sea.2023.122019, "
+                "after Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580"
+            ),
+        ),
+        RuleEntry(
+            name="hsic-normalized",
+            target="localrules_hsic.normalized:NormalizedHSIC",
+            summary="HSIC bottleneck on the normalised measure tr(R_Z R_Y), R = K (K + eps m I)^-1.",
+            reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
+        ),
+    ]

@@ -1,0 +1,17 @@
+"""Rules that give every layer a classifier of its own."""
+
+from localrules import RuleEntry, hookimpl
+
+API_VERSION = 1
+
+
+@hookimpl
+def localrules_rules() -> list[RuleEntry]:
+    return [
+        RuleEntry(
+            name="local-ce",
+            target="localrules_supervised.local_ce:LocalCrossEntropy",
+            summary="Cross-entropy of a linear classifier that belongs to the layer.",
+            reference="Belilovsky, Eickenberg & Oyallon 2019, https://arxiv.org/abs/1812.11446",
+        ),
+    ]
