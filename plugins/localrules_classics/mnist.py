@@ -13,12 +13,13 @@ from typing import ClassVar, final
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
-from localrules.data.dataset import DataSet, DataSource, Split, fingerprint
+from localrules import DataSet, DataSource, Split
+from localrules.data.dataset import fingerprint
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist_files import read_splits
 
 
-class MnistLike(DataSource):
+class MNISTLike(DataSource):
     """What the two have in common. They come with train and test; there is no official valid split."""
 
     name: ClassVar[str]
@@ -44,10 +45,7 @@ class MnistLike(DataSource):
             "0 (ours) leaves the splits as the source gives them.",
         )
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.path = config.path
-        self.holdout = config.holdout
+    config: Config
 
     @classmethod
     def find(cls) -> Path | None:
@@ -58,7 +56,7 @@ class MnistLike(DataSource):
         return next((path for path in cls._usual_places() if path.exists()), None)
 
     def load(self) -> DataSet:
-        path = self.path or self.find()
+        path = self.config.path or self.find()
         if path is None:
             raise DataError(
                 f"{self.name} was not found on this machine",
@@ -71,9 +69,9 @@ class MnistLike(DataSource):
         recognised = fingerprint(splits) == self.original
         rows = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
         origin = f"{path}: {'the original' if recognised else f'unrecognised, {rows} rows'}"
-        if self.holdout:
+        if self.config.holdout:
             splits = self._hold_out(splits)
-            origin += f"; the last {self.holdout:,} train rows held out as valid"
+            origin += f"; the last {self.config.holdout:,} train rows held out as valid"
         return DataSet(
             name=self.name,
             classes=self.classes,
@@ -89,11 +87,11 @@ class MnistLike(DataSource):
 
     def _hold_out(self, splits: dict[str, Split]) -> dict[str, Split]:
         train = splits["train"]
-        kept = len(train) - self.holdout
+        kept = len(train) - self.config.holdout
         if kept < 1:
             raise UsageError(
                 "more rows are held out than there are",
-                where=f"data.holdout={self.holdout}",
+                where=f"data.holdout={self.config.holdout}",
                 why=f"train has {len(train)} rows",
                 fix=f"choose a number below {len(train)}",
             )
@@ -111,7 +109,7 @@ class MnistLike(DataSource):
 
 
 @final
-class Mnist(MnistLike):
+class MNIST(MNISTLike):
     """Handwritten digits. A mirrored digit is no digit, so augmentation does not flip unless told to."""
 
     name = "mnist"
@@ -122,7 +120,7 @@ class Mnist(MnistLike):
 
 
 @final
-class FashionMnist(MnistLike):
+class FashionMNIST(MNISTLike):
     """Pieces of clothing."""
 
     name = "fashion_mnist"

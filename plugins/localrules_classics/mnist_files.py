@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from localrules.data.dataset import Split
+from localrules import Split
 from localrules.data.reading import AGAIN, opened, unreadable
 from localrules.errors import DataError
 

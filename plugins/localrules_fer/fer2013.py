@@ -15,8 +15,9 @@ import platformdirs
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from localrules import DataSet, DataSource, Split
 from localrules.data.cache import Arrays, cached
-from localrules.data.dataset import SPLITS, DataSet, DataSource, Split, fingerprint
+from localrules.data.dataset import SPLITS, fingerprint
 from localrules.data.reading import content_hash, unreadable
 from localrules.errors import DataError
 from localrules_fer.fer2013_csv import CLASSES, read_csv
@@ -32,7 +33,7 @@ USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict
 LAYOUT_VERSION = 1  # of what is cached; raise it when decoding changes
 
 
-class Fer2013(DataSource):
+class FER2013(DataSource):
     """Loads FER2013 from where the user has put it.
 
     Training is train, PublicTest is valid and PrivateTest is test: never divided anew, never merged.
@@ -46,12 +47,10 @@ class Fer2013(DataSource):
         path: Path | None = Field(
             None,
             description="fer2013.csv, icml_face_data.csv or train.csv, plain or gzipped; or a folder that holds one of "
-            "them, or pictures as <split>/<class>/<picture>. Unset: looked for, see `localrules data show fer2013`.",
+            f"them, or pictures as <split>/<class>/<picture>. Unset: {PATH_VARIABLE}, then the usual places.",
         )
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.path = config.path
+    config: Config
 
     @classmethod
     def find(cls) -> Path | None:
@@ -62,7 +61,7 @@ class Fer2013(DataSource):
         return next((path for path in _usual_places() if path.exists()), None)
 
     def load(self) -> DataSet:
-        path = self.path or self.find()
+        path = self.config.path or self.find()
         if path is None:
             raise DataError(
                 "FER2013 was not found on this machine",

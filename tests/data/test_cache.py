@@ -10,7 +10,7 @@ import pytest
 
 from localrules.data.cache import cached, directory
 from localrules_fer import fer2013
-from localrules_fer.fer2013 import Fer2013
+from localrules_fer.fer2013 import FER2013
 
 
 def rows(*greys: int) -> str:
@@ -19,7 +19,7 @@ def rows(*greys: int) -> str:
 
 
 def first_pixels(path: Path) -> list[int]:
-    images = Fer2013(Fer2013.Config(path=path)).load().splits["train"].images
+    images = FER2013(FER2013.Config(path=path)).load().splits["train"].images
     return [int(grey) for grey in images[:, 0, 0, 0]]
 
 

@@ -13,7 +13,7 @@ import torch
 from localrules.data.dataset import DataSet
 from localrules.errors import DataError
 from localrules_fer import fer2013
-from localrules_fer.fer2013 import Fer2013
+from localrules_fer.fer2013 import FER2013
 from localrules_fer.fer2013_csv import pixels
 
 USAGES = ["Training"] * 6 + ["PublicTest"] * 3 + ["PrivateTest"] * 2
@@ -39,7 +39,7 @@ def text(faces: np.ndarray, columns: str = "emotion,pixels,Usage", end: str = "\
 
 
 def load(path: Path | None = None) -> DataSet:
-    return Fer2013(Fer2013.Config(path=path)).load()
+    return FER2013(FER2013.Config(path=path)).load()
 
 
 def assert_whole(data: DataSet, faces: np.ndarray) -> None:
@@ -131,7 +131,7 @@ def test_the_decoder_agrees_with_a_slow_one_on_many_rows() -> None:
 
 
 def test_nothing_given_and_nothing_found_says_how_to_get_it() -> None:
-    assert Fer2013.find() is None
+    assert FER2013.find() is None
     with pytest.raises(DataError, match="was not found") as caught:
         load()
     assert "--data-path" in caught.value.fix
@@ -144,7 +144,7 @@ def test_the_usual_places_are_searched(place: str, faces: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     content = text(faces).encode()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    assert Fer2013.find() == path
+    assert FER2013.find() == path
     assert_whole(load(), faces)
 
 
@@ -154,7 +154,7 @@ def test_the_environment_variable_comes_first(
     Path("fer2013.csv").write_text("not this one")
     (tmp_path / "mine.csv").write_text(text(faces))
     monkeypatch.setenv("LOCALRULES_FER2013", str(tmp_path / "mine.csv"))
-    assert Fer2013.find() == tmp_path / "mine.csv"
+    assert FER2013.find() == tmp_path / "mine.csv"
     assert_whole(load(), faces)
     monkeypatch.setenv("LOCALRULES_FER2013", str(tmp_path / "gone.csv"))
     with pytest.raises(DataError, match="no such data file"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localrules.errors import DataError
-from localrules_fer.fer2013 import Fer2013
+from localrules_fer.fer2013 import FER2013
 
 GOOD = " ".join(["7"] * 2304)
 HEADER = "emotion,pixels,Usage"
@@ -19,7 +19,7 @@ HEADER = "emotion,pixels,Usage"
 
 def failure(path: Path) -> DataError:
     with pytest.raises(DataError) as caught:
-        Fer2013(Fer2013.Config(path=path)).load()
+        FER2013(FER2013.Config(path=path)).load()
     error = caught.value
     assert error.exit_code == 2
     assert all(error.as_dict().values()), "each of the four parts says something"

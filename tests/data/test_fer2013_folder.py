@@ -11,7 +11,7 @@ from PIL import Image
 
 from localrules.data.dataset import DataSet
 from localrules.errors import DataError
-from localrules_fer.fer2013 import Fer2013
+from localrules_fer.fer2013 import FER2013
 
 
 def draw(path: Path, grey: int = 100, size: tuple[int, int] = (48, 48), mode: str = "L") -> None:
@@ -20,7 +20,7 @@ def draw(path: Path, grey: int = 100, size: tuple[int, int] = (48, 48), mode: st
 
 
 def load(folder: Path) -> DataSet:
-    return Fer2013(Fer2013.Config(path=folder)).load()
+    return FER2013(FER2013.Config(path=folder)).load()
 
 
 def sizes(data: DataSet) -> dict[str, int]:

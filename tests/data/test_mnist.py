@@ -12,7 +12,7 @@ import torch
 
 from localrules.data.dataset import DataSet
 from localrules.errors import DataError, UsageError
-from localrules_classics.mnist import FashionMnist, Mnist
+from localrules_classics.mnist import MNIST, FashionMNIST
 
 Arrays = dict[str, np.ndarray]
 
@@ -45,7 +45,7 @@ def write_idx(folder: Path, arrays: Arrays, dot: bool = False, packed: bool = Fa
 
 
 def load(path: Path | None, **options: int) -> DataSet:
-    return Mnist(Mnist.Config(path=path, **options)).load()
+    return MNIST(MNIST.Config(path=path, **options)).load()
 
 
 def failure(path: Path) -> DataError:
@@ -110,7 +110,7 @@ def test_holding_out_everything_is_wrong_use(tmp_path: Path, arrays: Arrays) -> 
 
 def test_fashion_has_its_own_names_and_may_be_mirrored(tmp_path: Path, arrays: Arrays) -> None:
     np.savez(tmp_path / "f.npz", **arrays)
-    data = FashionMnist(FashionMnist.Config(path=tmp_path / "f.npz")).load()
+    data = FashionMNIST(FashionMNIST.Config(path=tmp_path / "f.npz")).load()
     assert data.name == "fashion_mnist"
     assert len(data.classes) == 10
     assert data.mirrored
@@ -118,10 +118,10 @@ def test_fashion_has_its_own_names_and_may_be_mirrored(tmp_path: Path, arrays: A
 
 @pytest.mark.parametrize("place", ["mnist.npz", "data/mnist.npz"])
 def test_the_usual_places_are_searched(place: str, arrays: Arrays) -> None:
-    assert Mnist.find() is None
+    assert MNIST.find() is None
     Path(place).parent.mkdir(exist_ok=True)
     np.savez(place, **arrays)
-    assert Mnist.find() == Path(place)
+    assert MNIST.find() == Path(place)
     assert_whole(load(None), arrays)
 
 

@@ -1,0 +1,161 @@
+"""``localrules data``: which data sets there are, what is in them, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localrules.cli.listing import ListCommand, print_entry, print_list
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import DataSet
+    from localrules.data.report import Report
+    from localrules.plugins import Registry
+
+app = typer.Typer(cls=ListCommand)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The data set, as NAME or DISTRIBUTION/NAME.")]
+DataPathOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-path", metavar="PATH", help="The data set's file or folder; looked for in the usual places if unset."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def data(
+    ctx: typer.Context,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """List the data sets that are installed, look into one, or export one.
+
+    Use one with [bold]localrules run --data NAME --data-path PATH[/bold], and set its options with
+    [bold]--set data.OPTION=VALUE[/bold].
+    """
+    if ctx.invoked_subcommand is None:
+        print_list(load_registry(plugin, no_plugin).entries("data"), title="Data sets", as_json=as_json)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    data_path: DataPathOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the two pictures go (default: localrules-data/NAME)."),
+    ] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Look into a data set: options, counts by class and split, duplicates, conflicting labels, constant pictures.
+
+    Draws the histogram of the labels and a sheet of samples, and says where.
+    """
+    registry = load_registry(plugin, no_plugin)
+    if not as_json:
+        print_entry(registry, "data", name, as_json=False)
+    from localrules.data.report import report
+
+    loaded = _load(registry, name, data_path)
+    found = report(loaded)
+    pictures = _draw(loaded, out or Path("localrules-data") / loaded.name)
+    if as_json:
+        entry = registry.find("data", name).as_dict()
+        print_json({**entry, **found.as_dict(), "pictures": {picture.stem: str(picture) for picture in pictures}})
+    else:
+        _print_report(found, pictures)
+
+
+@app.command()
+def export(
+    name: NameArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file; gzipped if its name ends in .gz.")],
+    data_path: DataPathOption = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Write a data set of 48 x 48 grey faces in the format of Kaggle's fer2013.csv."""
+    from localrules.data.export import export_csv
+
+    rows = export_csv(_load(load_registry(plugin, no_plugin), name, data_path), out)
+    if as_json:
+        print_json({"name": name, "file": str(out.resolve()), "rows": rows})
+    else:
+        screen().print(f"Wrote {rows:,} rows to {out}", markup=False)
+
+
+def _load(registry: Registry, name: str, path: Path | None) -> DataSet:
+    from localrules.engine.building import load_data
+    from localrules.engine.config import Choice
+    from localrules.errors import UsageError
+
+    if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
+        raise UsageError(f"{name} is not read from a file", where=f"--data-path {path}", fix="leave out --data-path")
+    return load_data(Choice(name=name, **({} if path is None else {"path": path})), registry)
+
+
+def _draw(loaded: DataSet, folder: Path) -> list[Path]:
+    from localrules.data.pictures import draw_labels, draw_samples
+    from localrules.errors import UsageError
+
+    labels, samples = folder.resolve() / "labels.png", folder.resolve() / "samples.png"
+    try:
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        draw_labels(loaded, labels)
+        draw_samples(loaded, samples)
+    except OSError as error:
+        raise UsageError(
+            "the pictures cannot be written", where=str(folder), why=error.strerror or str(error), fix="choose an --out"
+        ) from error
+    return [labels, samples]
+
+
+def _print_report(found: Report, pictures: list[Path]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = screen()
+    channels, height, width = found.shape
+    console.print(f"\n[bold]{escape(found.origin)}[/]", soft_wrap=True)
+    console.print(
+        f"[dim]{found.rows:,} pictures of {height} x {width} pixels, {channels} channel{'s' if channels > 1 else ''}, "
+        f"fingerprint {found.fingerprint[:12]}[/]\n"
+    )
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("class", style="cyan")
+    for name in found.splits:
+        table.add_column(name, justify="right")
+        table.add_column("%", justify="right", style="dim")
+    for label in next(iter(found.splits.values())).by_class:
+        cells = []
+        for split in found.splits.values():
+            cells += [f"{split.by_class[label]:,}", f"{100 * split.by_class[label] / split.rows:.1f}"]
+        table.add_row(escape(label), *cells)
+    table.add_row()
+    for title, field in (
+        ("all rows", "rows"),
+        ("copies within the split", "repeated"),
+        ("copies of earlier splits", "in_earlier_splits"),
+        ("constant pictures", "constant"),
+    ):
+        cells = []
+        for split in found.splits.values():
+            cells += [f"{getattr(split, field):,}", f"{100 * getattr(split, field) / split.rows:.1f}"]
+        table.add_row(title, *cells, style="bold" if field == "rows" else None)
+    console.print(table)
+    console.print(
+        f"\n{found.distinct:,} distinct pictures in {found.rows:,} rows; {found.conflicting_pictures:,} of them carry "
+        f"conflicting labels ({found.conflicting_rows:,} rows)."
+    )
+    console.print("\nPictures:", *(f"  {picture}" for picture in pictures), sep="\n", markup=False, soft_wrap=True)
+    if not found.redistributable:
+        console.print("[yellow]This data may not be passed on: keep samples.png to yourself.[/]")

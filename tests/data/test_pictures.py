@@ -1,0 +1,42 @@
+"""The histogram and the sample sheet, for any data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from localrules.data.dataset import DataSet, Split
+from localrules.data.pictures import draw_labels, draw_samples
+
+
+def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "test")) -> DataSet:
+    draw = torch.Generator().manual_seed(0)
+    splits = {
+        name: Split(
+            torch.randint(0, 256, (40, channels, 12, 10), dtype=torch.uint8, generator=draw),
+            torch.randint(0, 3, (40,), generator=draw),  # the last class is empty
+        )
+        for name in names
+    }
+    return DataSet("some", ("one", "two", "three", "four"), splits, "made up", "0", redistributable=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("names", [("train", "valid", "test"), ("test",)])
+def test_pictures_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:
+    data = data_set(channels, names)
+    for draw in (draw_labels, draw_samples):
+        draw(data, tmp_path / "picture.png")
+        with Image.open(tmp_path / "picture.png") as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 100
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_the_sample_sheet_is_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        draw_samples(data_set(), tmp_path / f"{name}.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
