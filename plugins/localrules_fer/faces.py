@@ -31,10 +31,10 @@ class Faces(DataSource):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        seed: int = Field(0, ge=0, description="which faces are drawn")
-        train: int = Field(14_000, ge=7, description="pictures to train on")
-        valid: int = Field(2_100, ge=7, description="pictures to validate on")
-        test: int = Field(2_100, ge=7, description="pictures to test on")
+        seed: int = Field(default=0, ge=0, description="which faces are drawn")
+        train: int = Field(default=14_000, ge=7, description="pictures to train on")
+        valid: int = Field(default=2_100, ge=7, description="pictures to validate on")
+        test: int = Field(default=2_100, ge=7, description="pictures to test on")
 
     config: Config
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 """Something with a value at each pixel: shape (pictures, height, width), or sizes of 1 that broadcast to it."""
 
 SIDE = 48
@@ -65,6 +65,12 @@ class Canvas:
     def shade(self, mark: Field) -> None:
         """Darken by a part of what is there: 0.3 leaves 70 percent; negative values lighten."""
         self.tone[...] *= 1.0 - mark
+
+
+def turn(angle: Field) -> tuple[Field, Field]:
+    """Cosine and sine, from double precision: those of float32 differ in the last bit between machines."""
+    exact = angle.astype(np.float64)
+    return np.cos(exact).astype(np.float32), np.sin(exact).astype(np.float32)
 
 
 def bump(squares: Field) -> Field:

@@ -14,7 +14,7 @@ from localrules_fer.faces_nuisance import draw_nuisance
 from localrules_fer.faces_render import render
 from localrules_fer.faces_traits import Traits, draw_people
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same options give other pixels, so that no cache or resumed run mixes the two."""
 
 PICTURES_A_PERSON = 2 * len(CLASSES)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from localrules_fer.faces_canvas import PIXEL, SIDE, Canvas, Field, ellipse, line
+from localrules_fer.faces_canvas import PIXEL, SIDE, Canvas, Field, ellipse, line, turn
 from localrules_fer.faces_features import paint_brows, paint_eyes, paint_mouth, paint_nose
 from localrules_fer.faces_head import Parts, hair_tone, paint_background, paint_hair, paint_hair_behind, paint_skin
 from localrules_fer.faces_traits import Traits
@@ -32,10 +32,10 @@ def render(traits: Traits, noise: NDArray[np.float32]) -> NDArray[np.uint8]:
     hair = hair_tone(canvas, p)
     paint_hair_behind(canvas, p, hair)
     paint_skin(canvas, p)
-    paint_nose(canvas.rows(8, 40), p)
+    paint_nose(canvas.rows(10, 40), p)
     paint_mouth(canvas.rows(20, SIDE), p)
-    paint_eyes(canvas.rows(8, 32), p)
-    paint_brows(canvas.rows(0, 30), p)
+    paint_eyes(canvas.rows(4, 34), p)
+    paint_brows(canvas.rows(0, 27), p)
     paint_hair(canvas, p, hair)
     _where("glasses", _paint_glasses, canvas, p)
     _where("hand", _paint_hand, canvas, p)
@@ -46,7 +46,7 @@ def _set_up(p: Parts) -> Canvas:
     """An empty canvas, with the head turned, tilted, moved and scaled."""
     grid = (np.arange(SIDE, dtype=np.float32) + np.float32(0.5)) * np.float32(PIXEL) - np.float32(1.0)
     across, down = grid[None, None, :] - p["shift_x"], grid[None, :, None] - p["shift_y"]
-    cos, sin = np.cos(p["roll"]) / p["scale"], np.sin(p["roll"]) / p["scale"]
+    cos, sin = (part / p["scale"] for part in turn(p["roll"]))
     x, y = across * cos + down * sin, down * cos - across * sin
     # The face stands out from the axis that the head turns about, so turning moves its middle most.
     u = x - 0.62 * p["yaw"] * np.maximum(1.0 - x * x, 0.0)
@@ -73,7 +73,7 @@ def _paint_glasses(canvas: Canvas, p: Parts) -> None:
 
 def _paint_hand(canvas: Canvas, p: Parts) -> None:
     """Fingers at the rim of the face: they may hide a brow or a mouth's corner, never the whole expression."""
-    cos, sin = np.cos(p["hand_angle"]), np.sin(p["hand_angle"])
+    cos, sin = turn(p["hand_angle"])
     along, across = canvas.x * cos + canvas.y * sin, canvas.y * cos - canvas.x * sin
     wide = across / p["hand_width"]
     # three fingers side by side, round at the tips, the middle one the longest
