@@ -152,9 +152,11 @@ def _print_report(found: Report, pictures: list[Path]) -> None:
             cells += [f"{getattr(split, field):,}", f"{100 * getattr(split, field) / split.rows:.1f}"]
         table.add_row(title, *cells, style="bold" if field == "rows" else None)
     console.print(table)
+    conflicts = f"labels conflict on {found.conflicting_pictures:,} of them ({found.conflicting_rows:,} rows)"
     console.print(
-        f"\n{found.distinct:,} distinct pictures in {found.rows:,} rows; {found.conflicting_pictures:,} of them carry "
-        f"conflicting labels ({found.conflicting_rows:,} rows)."
+        f"\n{found.distinct:,} distinct pictures in {found.rows:,} rows; "
+        f"{conflicts if found.conflicting_pictures else 'no labels conflict'}.",
+        soft_wrap=True,
     )
     console.print("\nPictures:", *(f"  {picture}" for picture in pictures), sep="\n", markup=False, soft_wrap=True)
     if not found.redistributable:

@@ -84,7 +84,7 @@ def test_show_speaks_to_people(capsys: pytest.CaptureFixture[str], csv: Path) ->
     assert main(["data", "show", "fer2013", "--data-path", str(csv)]) == 0
     text = capsys.readouterr().out
     assert "copies of earlier splits" in text
-    assert "4 distinct pictures in 7 rows; 1 of them carry conflicting labels (4 rows)" in text
+    assert "4 distinct pictures in 7 rows; labels conflict on 1 of them (4 rows)" in text
     assert "samples.png" in text
     assert "may not be passed on" in text
 
