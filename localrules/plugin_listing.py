@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from localrules.core.entries import Entry
-from localrules.plugin_kinds import KINDS, RUN_HOOKS, PluginFault
+from localrules.plugin_kinds import KINDS, PluginFault
 from localrules.plugin_loading import Plugin, Status
 from localrules.plugin_sources import canonical
 
@@ -92,7 +92,7 @@ def as_listed(plugin: Plugin) -> Listed:
     for key, kind in KINDS.items():
         names = [entry.name for word, entry in plugin.entries if word == key]
         parts += [f"{kind.plural}: {', '.join(names)}"] if names else []
-    if plugin.hooks is not None and any(getattr(plugin.hooks, hook).get_hookimpls() for hook in RUN_HOOKS):
+    if plugin.watches_runs:
         parts.append("watches runs")
     nothing = "supplies nothing" if plugin.status == "ok" else "a plugin that could not be loaded"
     source = plugin.source

@@ -14,7 +14,7 @@ from localrules import hookspecs
 from localrules.core.entries import Entry
 from localrules.errors import LocalRulesError, UsageError, nearest
 from localrules.plugin_files import line_at_fault, table
-from localrules.plugin_kinds import KINDS, Kind, PluginFault, check_entry
+from localrules.plugin_kinds import KINDS, RUN_HOOKS, Kind, PluginFault, check_entry
 from localrules.plugin_sources import Source
 
 Status = Literal["ok", "broken", "conflict", "incompatible"]
@@ -42,6 +42,11 @@ class Plugin:
     def cause_text(self) -> str | None:
         """The cause in one line."""
         return None if self.cause is None else describe(self.cause)
+
+    @property
+    def watches_runs(self) -> bool:
+        """Whether it implements one of the run's hooks."""
+        return self.hooks is not None and any(getattr(self.hooks, hook).get_hookimpls() for hook in RUN_HOOKS)
 
     def supplying(self, word: str, entry: Entry) -> Plugin:
         """The same plugin with one more entry.

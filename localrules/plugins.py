@@ -6,15 +6,18 @@ import os
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localrules.errors import LocalRulesError
 from localrules.plugin_errors import ambiguous, repair, unknown, unusable
 from localrules.plugin_files import files as file_sources
-from localrules.plugin_kinds import KINDS, RUN_HOOKS, PluginFault
+from localrules.plugin_kinds import KINDS, PluginFault
 from localrules.plugin_listing import Listed, as_listed, with_conflicts, without_doubles
 from localrules.plugin_loading import Plugin, describe, load
 from localrules.plugin_sources import allowed, canonical, installed, without_blocked
+
+if TYPE_CHECKING:
+    from localrules.engine.observers import Observer
 
 __all__ = ["Listed", "Registry"]
 
@@ -77,10 +80,11 @@ class Registry:
         """One line a plugin; its summary says what it supplies."""
         return [as_listed(plugin) for plugin in self._plugins]
 
-    def observers(self) -> list[Any]:
-        """The hooks of every plugin that watches runs, one relay a plugin: ``hooks.localrules_run_step(row=row)``."""
-        usable = [plugin.hooks for plugin in self._plugins if plugin.status == "ok"]
-        return [hooks for hooks in usable if any(getattr(hooks, name).get_hookimpls() for name in RUN_HOOKS)]
+    def observers(self) -> list[Observer]:
+        """One observer for each usable plugin that watches runs through hooks."""
+        from localrules.plugin_observers import PluginObserver
+
+        return [PluginObserver(plugin) for plugin in self._plugins if plugin.status == "ok" and plugin.watches_runs]
 
     def find(self, kind: str, name: str) -> Listed:
         """The entry that a user means by ``NAME`` or ``DISTRIBUTION/NAME``.

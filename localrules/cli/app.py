@@ -13,7 +13,7 @@ import typer
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import shared_last, wants_json
 from localrules.cli.output import fail, only_json_on_stdout
-from localrules.errors import UsageError, nearest
+from localrules.errors import LocalRulesError, UsageError, nearest
 
 COMMANDS = tuple(
     name for name in ("run", "eval", "rules", "models", "data", "plugins") if find_spec(f"localrules.cli.{name}")
@@ -104,8 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         except typer.Exit as exit_:
             return exit_.exit_code
         except (KeyboardInterrupt, typer.Abort):
-            print("Interrupted.", file=sys.stderr)
-            return 1
+            return fail(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
             # The reader has gone (localrules rules | head). Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,0 +1,82 @@
+"""``rules``, ``models``, ``data`` and ``plugins``: what there is, for people and for scripts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import localrules
+from localrules.cli import main
+from localrules.plugins import Registry
+
+KEYS = {"name", "summary", "reference", "distribution", "version", "status", "cause"}
+
+OURS = {
+    "rules": {"backprop", "backprop-checkpointed", "hsic", "hsic-normalized", "local-ce"},
+    "models": {"dense_fpn", "dense_fpn_small", "mlp"},
+    "data": {"fer2013", "faces", "mnist", "fashion_mnist"},
+    "plugins": {"backprop", "classics", "fer", "hsic", "supervised", "tensorboard", "wandb"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALRULES_PLUGINS", "")
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_json_is_a_list_of_objects_with_the_documented_keys(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    lines = answer(capsys, command)
+    assert all(set(line) == KEYS for line in lines)
+    assert {line["name"] for line in lines} >= OURS[command]
+    for line in lines:
+        assert (line["distribution"], line["version"]) == ("localrules", localrules.__version__)
+        assert (line["status"], line["cause"]) == ("ok", None)
+        assert line["summary"]
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_the_table_names_each_with_its_summary(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in OURS[command])
+    assert "ok" in shown
+
+
+def test_every_rule_of_ours_says_where_it_was_published() -> None:
+    assert all("http" in item.entry.reference for item in Registry.load().entries("rule"))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("rules", "hsic"), ("models", "dense_fpn_small"), ("rules", "localrules/hsic")]
+)
+def test_show_gives_an_entry_with_its_documented_options(
+    capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    shown = answer(capsys, command, "show", name)
+    assert set(shown) == KEYS | {"options"}
+    assert shown["options"]
+    for option in shown["options"]:
+        assert set(option) == {"name", "type", "required", "default", "description"}
+        assert option["description"], f"{name}: {option['name']}"
+
+
+def test_show_lays_options_out_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "show", "hsic"]) == 0
+    shown = capsys.readouterr().out
+    assert "--set rule." in shown
+    assert "beta" in shown
+
+
+def test_show_suggests_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "dense_fnp", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["what"] == "there is no model 'dense_fnp'"
+    assert "'dense_fpn'" in error["fix"]
