@@ -1,0 +1,36 @@
+"""How the columns of a run's metrics are called on W&B, and against which axis they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# What is drawn against what. Evaluations come once an epoch: against steps their charts would be all gaps.
+AXES = {"train/*": "step", "layer/*": "step", "cost/*": "step", "valid/*": "epoch"}
+
+_NAMES = {
+    "step": "step",
+    "epoch": "epoch",
+    "phase": "phase",
+    "loss": "train/loss",
+    "accuracy": "train/accuracy",
+    "train_loss": "train/epoch_loss",
+    "lr": "train/lr",
+    "valid_loss": "valid/loss",
+    "valid_accuracy": "valid/accuracy",
+    "samples_per_second": "cost/samples_per_second",
+    "step_seconds": "cost/step_seconds",
+    "memory_mib": "cost/memory_mib",
+}
+
+
+def named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A metrics row under W&B's names, without what it lacks; ``objective/<layer>`` becomes a section a layer."""
+    return {_name(column): value for column, value in row.items() if value is not None}
+
+
+def _name(column: str) -> str:
+    if column in _NAMES:
+        return _NAMES[column]
+    what, slash, layer = column.partition("/")
+    return f"layer/{layer}/{what}" if slash else f"train/{column}"

@@ -1,0 +1,157 @@
+"""Runs on Weights & Biases: online for who is logged in, else kept here to look at and to send later."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from localrules.engine.observers import Picture, Row, RunInfo, Tracker
+from localrules_wandb.login import Decided, Mode, decide_mode
+from localrules_wandb.naming import AXES, named
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+_ID = "wandb_id"
+
+
+class WandbTracker(Tracker):
+    """Sends configuration, metrics, pictures and the final checkpoint to W&B.
+
+    Nothing is ever asked and nothing is printed to stdout. Pictures in which the data can be seen are left out where
+    the data set may not be passed on, unless ``media`` says otherwise.
+    """
+
+    class Config(BaseModel):
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        mode: Mode = Field("auto", description="auto (online if logged in, else offline), online, or offline.")
+        project: str = Field("localrules", description="W&B project.")
+        entity: str | None = Field(None, description="W&B user or team; your default one if unset.")
+        group: str | None = Field(None, description="Runs to be seen together; <rule>-<model>-<data> if unset.")
+        name: str | None = Field(None, description="The run's name; that of its folder if unset.")
+        tags: list[str] = Field(default_factory=list, description="Words to find the run by.")
+        media: bool = Field(False, description="Log pictures of data that may not be redistributed, as FER2013.")
+        timeout: float = Field(15.0, gt=0, description="Seconds to wait for the server at the start.")
+
+    config: Config
+
+    def start(self, run: RunInfo) -> None:
+        self._info = run
+        self._run: Run | None = None
+        mode = decide_mode(self.config.mode)
+        try:
+            self._run = self._init(mode)
+        except Exception as error:
+            if self.config.mode != "auto" or mode != "online":
+                raise
+            # Logged in but not connected: better kept here than lost.
+            _say(f"no connection, so the run is kept here ({type(error).__name__})")
+            _forget_attempt()
+            self._run = self._init("offline")
+        run.state[_ID] = self._run.id
+        self._run.define_metric("step", hidden=True)
+        self._run.define_metric("epoch", hidden=True)
+        for metrics, axis in AXES.items():
+            self._run.define_metric(metrics, step_metric=axis)
+
+    def step(self, row: Row) -> None:
+        assert self._run is not None
+        # With our own step: what a resumed run repeats since its checkpoint is then known to W&B already.
+        self._run.log(named(row), step=int(row["step"] or 0), commit=True)
+
+    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        import wandb
+
+        assert self._run is not None
+        withheld = [picture for picture in pictures if not self._may_show(picture)]
+        shown = {
+            f"pictures/{picture.name}": wandb.Image(str(picture.path))
+            for picture in pictures
+            if picture not in withheld
+        }
+        if shown:
+            self._run.log(shown)
+        self._run.summary.update({key: value for key, value in summary.items() if value is not None})
+        if summary.get("status", "done") == "done":
+            self._log_weights(summary)
+        self._finish(exit_code=0)
+        if withheld:
+            names = ", ".join(picture.name for picture in withheld)
+            _say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
+
+    def close(self) -> None:
+        if self._run is not None:
+            self._finish(exit_code=1)
+
+    def _init(self, mode: Decided) -> Run:
+        import wandb
+
+        info, config = self._info, self.config
+        known = info.state.get(_ID)
+        return wandb.init(
+            mode=mode,
+            project=config.project,
+            entity=config.entity,
+            group=config.group or f"{info.rule}-{info.model}-{info.data}",
+            job_type="train",
+            name=config.name or info.directory.name,
+            tags=config.tags,
+            dir=str(info.directory),
+            config=dict(info.config),
+            id=known,
+            # "allow", since a run that was offline until now is not known to the server. Offline, the same id is what
+            # joins the parts when they are sent.
+            resume="allow" if known and mode == "online" else None,
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=self.config.timeout, disable_job_creation=True
+            ),
+        )
+
+    def _may_show(self, picture: Picture) -> bool:
+        return not picture.shows_data or self._info.redistributable or self.config.media
+
+    def _log_weights(self, summary: Mapping[str, Any]) -> None:
+        import wandb
+
+        assert self._run is not None
+        weights = self._info.directory / "checkpoints" / "last.safetensors"
+        if not weights.is_file():
+            return
+        described = ("rule", "model", "data", "seed", "steps", "valid_accuracy", "weights_sha256")
+        artifact = wandb.Artifact(
+            f"{self._run.id}-weights", type="model", metadata={key: summary[key] for key in described if key in summary}
+        )
+        # Not copied: the weights stay in the run folder, and are not written again once the run is over.
+        artifact.add_file(str(weights), policy="immutable", skip_cache=True)
+        self._run.log_artifact(artifact, aliases=["latest"])
+
+    def _finish(self, exit_code: int) -> None:
+        run, self._run = self._run, None
+        assert run is not None
+        folder = Path(run.dir).parent
+        # Asked before finishing, and only online: W&B warns of the question otherwise.
+        url = None if run.offline or run.disabled else run.url
+        run.finish(exit_code=exit_code)
+        if url:
+            _say(f"look at it: {url}")
+        # A resumed run is in parts, which W&B joins by their id.
+        elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
+            _say(f"look at it: wandb leet {shlex.quote(str(folder))}")
+            _say("send it:    wandb sync " + " ".join(shlex.quote(str(part)) for part in parts))
+
+
+def _forget_attempt() -> None:
+    import wandb
+
+    # W&B's service holds on to the id of the run that it failed to start.
+    wandb.teardown()
+
+
+def _say(text: str) -> None:
+    print(f"W&B: {text}", file=sys.stderr)

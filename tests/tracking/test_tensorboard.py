@@ -1,0 +1,88 @@
+"""TensorBoard: a second tracker through the same door."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from localrules.engine.observers import Picture, RunInfo
+from localrules.errors import UsageError
+from localrules_tensorboard.tracker import TensorBoardTracker
+
+accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+
+def track(
+    directory: Path, steps: range, *, resumed_from: int = 0, redistributable: bool = False, media: bool = False
+) -> None:
+    run = RunInfo(
+        directory=directory,
+        rule="hsic",
+        model="mlp",
+        data="fer2013",
+        config={"seed": 1, "rule": {"name": "hsic"}},
+        layers=[],
+        classes=("a", "b"),
+        redistributable=redistributable,
+        total_steps=4,
+        steps_per_epoch=2,
+        resumed_from_step=resumed_from,
+        columns=(),
+    )
+    tracker = TensorBoardTracker(TensorBoardTracker.Config(media=media))
+    tracker.start(run)
+    for step in steps:
+        tracker.step({"step": step, "phase": "joint", "objective/stem": -float(step), "loss": None})
+        tracker.checkpoint()
+    pictures = []
+    for name, shows_data in (("confusion", False), ("sample_sheet", True)):
+        Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
+        pictures.append(Picture(name, directory / f"{name}.png", shows_data))
+    tracker.end({"status": "done", "steps": 4}, pictures)
+    tracker.close()
+
+
+def read(directory: Path) -> Any:
+    return accumulator.EventAccumulator(str(directory / "tensorboard")).Reload()
+
+
+def test_metrics_and_the_configuration_are_written_beside_the_run(tmp_path: Path) -> None:
+    track(tmp_path, range(1, 5))
+    events = read(tmp_path)
+    assert events.Tags()["scalars"] == ["objective/stem"]
+    assert [(event.step, event.value) for event in events.Scalars("objective/stem")] == [
+        (step, -float(step)) for step in range(1, 5)
+    ]
+    assert b'"name": "hsic"' in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
+
+
+def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
+    track(tmp_path, range(1, 4))
+    track(tmp_path, range(3, 5), resumed_from=2)
+    assert [event.step for event in read(tmp_path).Scalars("objective/stem")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("redistributable", "media", "shown"),
+    [
+        (False, False, {"confusion"}),
+        (True, False, {"confusion", "sample_sheet"}),
+        (False, True, {"confusion", "sample_sheet"}),
+    ],
+)
+def test_pictures_of_data_are_written_only_where_that_is_allowed(
+    tmp_path: Path, redistributable: bool, media: bool, shown: set[str]
+) -> None:
+    track(tmp_path, range(1, 2), redistributable=redistributable, media=media)
+    assert set(read(tmp_path).Tags()["images"]) == shown
+
+
+def test_without_tensorboard_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="not installed") as caught:
+        TensorBoardTracker(TensorBoardTracker.Config())
+    assert "localrules[tensorboard]" in caught.value.fix
