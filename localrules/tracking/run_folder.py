@@ -65,24 +65,31 @@ class RunFolder(Observer):
     a resumed run continues from there.
     """
 
+    def __init__(self) -> None:
+        self._metrics: MetricsFile | None = None
+
     def start(self, run: RunInfo) -> None:
         self._run = run
         self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_POSITION, 0))
 
     def step(self, row: Row) -> None:
+        assert self._metrics is not None
         self._metrics.write(row)
 
     def checkpoint(self) -> None:
+        assert self._metrics is not None
         # On disk before the checkpoint that counts on it.
         self._metrics.sync()
         self._run.state[_POSITION] = self._metrics.position
 
     def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+        assert self._metrics is not None
         self._metrics.sync()
         write_summary(self._run.directory, summary)
 
     def close(self) -> None:
-        self._metrics.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
 
 def _move_in(prepared: Path, place: Path) -> Path:

@@ -208,3 +208,7 @@ def test_the_observer_keeps_its_place_in_the_state_that_checkpoints_save(tmp_pat
     second.close()
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
     assert read_summary(tmp_path) == {"status": "done"}
+
+
+def test_closing_before_the_start_is_harmless() -> None:
+    RunFolder().close()
