@@ -87,7 +87,7 @@ def ellipse(across: Field, down: Field, width: Field | float, height: Field | fl
     radius += (down / height) ** 2
     np.sqrt(radius, out=radius)
     radius -= 1.0
-    radius *= np.minimum(width, height)
+    radius *= np.minimum(width, height, dtype=np.float32)
     return radius
 
 
