@@ -32,9 +32,10 @@ class Commands(ListCommand):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"localrules.cli.{cmd_name}").app)
-        command.name = cmd_name
-        return command
+        module = import_module(f"localrules.cli.{cmd_name}").app
+        alone = typer.Typer()
+        alone.add_typer(module, name=cmd_name if module.registered_callback else None)
+        return typer.main.get_group(alone).commands[cmd_name]
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
@@ -129,4 +130,5 @@ def _as_usage_error(error: Any) -> UsageError:
             why="the command does not know it",
             fix=f"{nearest(name, options)} ({fix})",
         )
-    return UsageError(error.format_message().rstrip("."), where=command, fix=fix)
+    what, _, why = error.format_message().rstrip(".").partition(": ")
+    return UsageError(what, where=command, why=why, fix=fix)

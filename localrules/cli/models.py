@@ -9,7 +9,7 @@ import typer
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 
-app = typer.Typer(cls=ListCommand, add_completion=False)
+app = typer.Typer(cls=ListCommand)
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,7 @@ import typer
 from localrules.cli.listing import ListCommand, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 
-app = typer.Typer(cls=ListCommand, add_completion=False)
+app = typer.Typer(cls=ListCommand)
 
 
 @app.callback(invoke_without_command=True)
@@ -19,9 +19,11 @@ def plugins(
 ) -> None:
     """List the plugins that are installed, what each supplies, and why one cannot be used.
 
-    A plugin is a package with an entry point in the group [bold]localrules[/bold]; pip installs it and nothing else is
-    needed. [bold]LOCALRULES_PLUGINS=a,b[/bold] loads only these besides our own, and
-    [bold]LOCALRULES_TRACE_PLUGINS=1[/bold] shows every hook that is called.
+    A plugin is a package with an entry point in the group [bold]localrules[/bold]; installing it is all it needs.
+
+    [bold]LOCALRULES_PLUGINS=a,b[/bold] loads only these besides our own; empty, it loads only our own.
+
+    [bold]LOCALRULES_TRACE_PLUGINS=1[/bold] shows every hook that is called, on standard error.
     """
     if ctx.invoked_subcommand is None:
         print_list(load_registry(plugin, no_plugin).plugins(), title="Plugins", as_json=as_json)

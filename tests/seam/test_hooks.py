@@ -78,7 +78,7 @@ def test_a_plugin_watches_a_run_and_cannot_change_it(site: Site) -> None:
     row: dict[str, float | int | str | None] = {"step": 10}
     observer.step(row)
     observer.epoch(row)
-    import watcher  # type: ignore[import-not-found]
+    import watcher
 
     assert watcher.seen == [10]
     assert row == {"step": 10}
