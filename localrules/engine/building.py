@@ -1,0 +1,95 @@
+"""From a configuration to live objects: every error names the option at fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from localrules.core.model import Model
+from localrules.core.network import Network
+from localrules.core.objective import Objective
+from localrules.core.rule import Rule
+from localrules.data.dataset import DataSet
+from localrules.engine.config import Choice, RunConfig
+from localrules.engine.layerwise import Layerwise
+from localrules.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+
+def options_of(config: type[BaseModel], options: dict[str, Any], where: str) -> BaseModel:
+    """Fill a ``Config`` from options.
+
+    Raises:
+        UsageError: An unknown option or a bad value, named as the user would type it.
+    """
+    try:
+        return config(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        name = f"{where}.{field}" if where and field else where or field
+        if first["type"] == "extra_forbidden":
+            raise UsageError(
+                f"there is no option {name!r}",
+                where=f"--set {name}=...",
+                why=f"options here: {', '.join(config.model_fields) or 'none'}",
+                fix=nearest(field.split(".")[-1], list(config.model_fields)),
+            ) from None
+        raise UsageError(
+            f"option {name!r} has a value that does not fit",
+            where=f"--set {name}=...",
+            why=f"{first['msg']}; found {first.get('input')!r}",
+            fix=_description(config, field),
+        ) from None
+
+
+def _description(config: type[BaseModel], field: str) -> str:
+    known = config.model_fields.get(field.split(".")[0])
+    return (known.description or "") if known else ""
+
+
+def load_data(choice: Choice, registry: Registry) -> DataSet:
+    """The data set that was chosen, in memory."""
+    source = registry.resolve("data", choice.name)
+    return source(options_of(source.Config, choice.options, "data")).load()  # type: ignore[no-any-return]
+
+
+def build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...], num_classes: int) -> Network:
+    """The chosen model, initialised from the run's seed, with its layers marked."""
+    kind = registry.resolve("model", config.model.name)
+    options = options_of(kind.Config, config.model.options, "model")
+    torch.manual_seed(config.seed)
+    model: Model = kind(options, shape, num_classes)
+    return Network.wrap(model, granularity=config.granularity, example=torch.zeros(2, *shape))
+
+
+def build_rule(config: RunConfig, registry: Registry, network: Network, num_classes: int) -> Rule:
+    """The chosen rule, prepared for the network; an objective becomes a rule that trains each layer on it.
+
+    Raises:
+        UsageError: The rule needs a larger batch, or is neither an objective nor a rule.
+    """
+    name = config.rule.name
+    kind = registry.resolve("rule", name)
+    options = config.rule.options
+    preset = options.pop("preset", None)
+    if preset is not None:
+        if preset not in kind.presets:
+            raise UsageError(
+                f"rule {name!r} has no preset {preset!r}", where="rule.preset", fix=nearest(preset, list(kind.presets))
+            )
+        options = {**kind.presets[preset], **options}
+    kind.requires.check(name, config.batch_size)
+    made = kind(options_of(kind.Config, options, "rule"))
+    if isinstance(made, Objective):
+        made = Layerwise({layer.name: made for layer in network.hidden})
+    if not isinstance(made, Rule):
+        raise UsageError(
+            f"{name!r} is no rule", where=f"{kind.__module__}:{kind.__name__}", why="it is neither Objective nor Rule"
+        )
+    made.prepare(network, num_classes)
+    return made

@@ -1,0 +1,116 @@
+"""What a run is made of: one typed, documented tree, from the command line, a file, presets and defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from localrules.data.augment import AugmentConfig
+
+
+class Section(BaseModel):
+    """Base of the configuration's parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(BaseModel):
+    """A rule, model or data set by name, with its own options beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="As `localrules rules`, `models` or `data` list it.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerConfig(Section):
+    """The optimizer; every layer has one of its own."""
+
+    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam (the paper's), adamw or sgd.")
+    lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
+    eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
+    momentum: float = Field(0.9, ge=0, description="SGD's momentum (ours).")
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
+    clip: float | None = Field(None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping).")
+    step: Literal["layer", "pass"] = Field(
+        "layer", description="Step each layer as soon as its gradients are complete, or all at the end of the pass."
+    )
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves over a phase."""
+
+    name: Literal["one-cycle", "cosine", "constant"] = Field(
+        "one-cycle", description="Linear warm-up then cosine decay; cosine decay; or constant (ours: one-cycle)."
+    )
+    warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
+    start: float = Field(0.04, ge=0, le=1, description="Where the warm-up starts, as a fraction of the peak (ours).")
+    end: float = Field(0.0, ge=0, le=1, description="Where the decay ends, as a fraction of the peak (ours).")
+
+
+class PhaseConfig(Section):
+    """A stretch of a run in which some layers learn."""
+
+    name: str = Field(description="Shown in progress and metrics.")
+    learns: Literal["all", "hidden", "readout"] = Field("all", description="Which layers learn.")
+    share: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
+
+
+JOINT = (PhaseConfig(name="joint", learns="all"),)
+TWO_PHASE = (
+    PhaseConfig(name="hidden", learns="hidden", share=0.75),
+    PhaseConfig(name="readout", learns="readout", share=0.25),
+)
+
+
+class RunConfig(Section):
+    """A run, whole."""
+
+    rule: Choice
+    model: Choice
+    data: Choice
+    granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
+    epochs: float | None = Field(3.0, gt=0, description="Passes over the training split; a fraction is allowed.")
+    steps: int | None = Field(None, gt=0, description="Steps, instead of epochs.")
+    batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
+    seed: int = Field(0, ge=0, description="Of weights, order, augmentation and all other draws.")
+    threads: int = Field(1, gt=0, description="CPU threads; equal bits need equal threads.")
+    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
+    channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
+    augment: AugmentConfig = AugmentConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
+    log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
+    eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")
+    checkpoint_every: int | None = Field(None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset.")
+    trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_phases(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("phases"), str):
+            named = {"joint": JOINT, "two-phase": TWO_PHASE}
+            if values["phases"] in named:
+                return {**values, "phases": named[values["phases"]]}
+        return values
+
+    @model_validator(mode="after")
+    def _one_length(self) -> RunConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run, at least one."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * steps_per_epoch))

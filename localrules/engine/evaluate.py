@@ -1,0 +1,95 @@
+"""Scoring a network on a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from localrules.data.batches import ordered
+from localrules.data.dataset import Split
+from localrules.engine.session import Session
+
+TRAIN_ROWS = 5000  # of the training split are scored at the end of a run
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network says of a split.
+
+    Attributes:
+        logits: float32, shape (rows, classes).
+        labels: int64, shape (rows,).
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def predictions(self) -> Tensor:
+        """The first of the largest logits of each row, shape (rows,)."""
+        return self.logits.argmax(1)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+        return float(functional.cross_entropy(self.logits, self.labels))
+
+    @property
+    def top1(self) -> float:
+        """Fraction of rows whose label has the largest logit."""
+        return float((self.predictions == self.labels).double().mean())
+
+    @property
+    def confusion(self) -> Tensor:
+        """Rows by label (first axis) and prediction (second), int64, shape (classes, classes)."""
+        classes = self.logits.shape[1]
+        return torch.bincount(self.labels * classes + self.predictions, minlength=classes**2).view(classes, classes)
+
+    @property
+    def recalls(self) -> Tensor:
+        """Each class's fraction of rows that were found, NaN for a class without rows, shape (classes,)."""
+        confusion = self.confusion.double()
+        return confusion.diagonal() / confusion.sum(1)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of the recalls of the classes that occur."""
+        return float(self.recalls.nanmean())
+
+    @property
+    def one_vs_rest_accuracy(self) -> float:
+        """The mean over classes of "this class or not" accuracies. It flatters: a wrong row errs in two classes only."""
+        confusion = self.confusion.double()
+        wrong = confusion.sum(0) + confusion.sum(1) - 2 * confusion.diagonal()
+        return float(1 - (wrong / confusion.sum()).mean())
+
+    def only(self, mask: Tensor) -> Scores:
+        """The rows where ``mask`` is true."""
+        return Scores(self.logits[mask], self.labels[mask])
+
+
+def evaluate(session: Session, split: Split, rows: Tensor | None = None) -> Scores:
+    """Score a split, as it is, in order, in eval mode.
+
+    Args:
+        session: Whose network and rule predict.
+        split: The pictures.
+        rows: Only these rows.
+    """
+    logits, labels = [], []
+    with session.evaluating():
+        size = session.config.eval_batch_size
+        for batch in ordered(split, size, session.batches.standard, session.ranks.device, rows=rows):
+            logits.append(session.rule.predict(session.network, session.arranged(batch.images)).float().cpu())
+            labels.append(batch.labels.cpu())
+    return Scores(torch.cat(logits), torch.cat(labels))
+
+
+def fixed_rows(split: Split, count: int = TRAIN_ROWS) -> Tensor | None:
+    """``count`` rows spread evenly over a split, always the same; all rows if it has no more."""
+    if len(split) <= count:
+        return None
+    return torch.arange(count) * len(split) // count

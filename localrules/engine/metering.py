@@ -1,0 +1,70 @@
+"""Time and memory of training steps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import median
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+MIB = 2**20
+WARM_UP = 5  # steps that are slower than the rest: allocator, caches, profiler
+
+
+class StepClock:
+    """Remembers how long steps took.
+
+    ``step_seconds`` is the median over all steps but the first five, if there are more.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+
+    def add(self, seconds: float) -> None:
+        """One more step."""
+        self._seconds.append(seconds)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The median step, or ``None`` before the first."""
+        settled = self._seconds[WARM_UP:] or self._seconds
+        return median(settled) if settled else None
+
+    @property
+    def recent(self) -> float | None:
+        """The median of the last twenty steps, for display."""
+        return median(self._seconds[-20:]) if self._seconds else None
+
+
+def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
+    """Run ``work`` and measure the allocator's peak above what was live before, in MiB.
+
+    On a CPU every allocation is recorded by the profiler, which slows the work: do not time it.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        result = work()
+        torch.cuda.synchronize(device)
+        return result, (torch.cuda.max_memory_allocated(device) - before) / MIB
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        result = work()
+    live = peak = 0
+    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    for _, change in changes:
+        live += change
+        peak = max(peak, live)
+    return result, peak / MIB
+
+
+def process_peak_mib() -> float:
+    """The most memory this process has held so far, in MiB."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / MIB if sys.platform == "darwin" else peak / 1024

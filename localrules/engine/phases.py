@@ -1,0 +1,65 @@
+"""Which layers learn when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from localrules.core.layer import Layer
+from localrules.core.network import Network
+from localrules.engine.config import PhaseConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of steps in which some layers learn.
+
+    Attributes:
+        name: Shown in progress and metrics.
+        start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
+        learning: Names of the layers that learn.
+    """
+
+    name: str
+    start: int
+    stop: int
+    learning: frozenset[str]
+
+    def learns(self, layer: Layer) -> bool:
+        """Whether the layer learns in this phase."""
+        return layer.name in self.learning
+
+
+def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> list[Phase]:
+    """Lay the phases out over a run, each with its share of the steps and at least one."""
+    whole = sum(config.share for config in configs)
+    phases: list[Phase] = []
+    start, share = 0, 0.0
+    for index, config in enumerate(configs):
+        share += config.share
+        left = len(configs) - index - 1
+        stop = min(max(round(total_steps * share / whole), start + 1), total_steps - left)
+        phases.append(Phase(config.name, start, stop, _learning(config, network)))
+        start = stop
+    return phases
+
+
+def _learning(config: PhaseConfig, network: Network) -> frozenset[str]:
+    layers = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}[config.learns]
+    return frozenset(layer.name for layer in layers)
+
+
+def enter(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
+    """Put learning layers into training mode, and freeze the others: eval mode, no gradient, buffers still.
+
+    Args:
+        phase: The phase that begins.
+        network: The network.
+        trainable: ``id`` of every parameter that its author did not freeze; the others stay frozen.
+    """
+    network.train()
+    for layer in network.layers:
+        learns = phase.learns(layer)
+        layer.module.train(learns)
+        for parameter in layer.parameters():
+            parameter.requires_grad_(learns and id(parameter) in trainable)

@@ -1,0 +1,25 @@
+"""The learning rate as a function of how far a phase is: no state, so a resumed run needs none."""
+
+from __future__ import annotations
+
+import math
+
+from localrules.engine.config import ScheduleConfig
+
+
+def learning_rate(config: ScheduleConfig, peak: float, step: int, steps: int) -> float:
+    """The learning rate of one step of a phase.
+
+    Args:
+        config: The schedule.
+        peak: The highest learning rate.
+        step: Counted from 0 in the phase.
+        steps: Length of the phase.
+    """
+    if config.name == "constant":
+        return peak
+    warm = round(config.warmup * steps) if config.name == "one-cycle" else 0
+    if step < warm:
+        return peak * (config.start + (1 - config.start) * (step + 1) / warm)
+    progress = (step - warm) / max(1, steps - warm)
+    return peak * (config.end + (1 - config.end) * 0.5 * (1 + math.cos(math.pi * progress)))

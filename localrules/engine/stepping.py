@@ -1,0 +1,83 @@
+"""One training step: a batch in, every learning layer stepped."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from localrules.core.layer import Layer
+from localrules.core.rule import StepReport
+from localrules.core.view import BatchStatistics
+from localrules.data.seeds import generator
+from localrules.engine.phases import Phase
+from localrules.engine.schedules import learning_rate
+from localrules.engine.session import Session
+
+DRAWS = 2  # the stream of seeds for whatever a rule or a network draws in a step
+
+
+class StepContext:
+    """What a rule may ask of the engine during a step; see :class:`localrules.core.rule.Context`."""
+
+    def __init__(self, session: Session, phase: Phase) -> None:
+        self._session, self._phase = session, phase
+        self._waiting: list[Layer] = []
+
+    def learns(self, layer: Layer) -> bool:
+        """Whether the layer learns in the present phase."""
+        return self._phase.learns(layer)
+
+    def ready(self, layer: Layer) -> None:
+        """The layer's gradients are complete: average them and step, now or at the end of the pass."""
+        if not self.learns(layer):
+            return
+        self._session.reduce_gradients(layer)
+        if self._session.config.optimizer.step == "layer":
+            self._session.optimizers.step(layer.name)
+        else:
+            self._waiting.append(layer)
+
+    def forward_context(self) -> AbstractContextManager[Any]:
+        """The run's precision."""
+        return self._session.ranks.forward_context()
+
+    def finish(self) -> None:
+        """Step the layers that wait for the end of the pass."""
+        for layer in self._waiting:
+            self._session.optimizers.step(layer.name)
+        self._waiting.clear()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A step that was taken: what the rule reports, and the batch's labels."""
+
+    report: StepReport
+    labels: Tensor
+
+
+def take_step(session: Session, phase: Phase, step: int) -> Taken:
+    """One step of a run, from asking for the batch to the last optimizer step.
+
+    Whatever the network or the rule draws comes from (seed, step), so a resumed run draws the same.
+
+    Args:
+        session: The run.
+        phase: The phase that ``step`` lies in.
+        step: Counted from 0 over the whole run.
+    """
+    config = session.config
+    session.optimizers.set_learning_rate(
+        learning_rate(config.schedule, config.optimizer.lr, step - phase.start, phase.stop - phase.start)
+    )
+    torch.manual_seed(generator(config.seed, DRAWS, step).initial_seed())
+    batch = session.batches.batch(step)
+    statistics = BatchStatistics(session.arranged(batch.images), batch.labels, len(session.data.classes))
+    context = StepContext(session, phase)
+    report = session.rule.step(session.network, statistics, context)
+    context.finish()
+    return Taken(report, batch.labels)

@@ -1,0 +1,165 @@
+"""The loop: steps, logged rows, evaluations, checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from localrules.engine import checkpoint
+from localrules.engine.evaluate import evaluate
+from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
+from localrules.engine.observers import Observers, Row, RunInfo
+from localrules.engine.phases import Phase, enter
+from localrules.engine.session import Session
+from localrules.engine.stepping import Taken, take_step
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Stopped(Exception):
+    """The user asked the run to stop; it has a checkpoint."""
+
+
+class Trainer:
+    """Takes a session through its steps, from wherever it stands.
+
+    Args:
+        session: The run.
+        observers: Who watches.
+        folder: Where checkpoints go.
+        info: What observers were told; its ``state`` is saved with every checkpoint.
+
+    Attributes:
+        step: Steps done so far.
+        clock: Times of the steps of this process.
+        peak_memory_mib: The allocator's peak in a step, above what was live at its start.
+        seconds: Training time so far, of all processes of the run, evaluation included.
+    """
+
+    def __init__(self, session: Session, observers: Observers, folder: Path, info: RunInfo) -> None:
+        self.session, self.observers = session, observers
+        self._folder, self._info = folder, info
+        self.step = 0
+        self.clock = StepClock()
+        self.peak_memory_mib = 0.0
+        self.seconds = 0.0
+        self._stop = False
+        self._saved_at = time.monotonic()
+        self._resumed_at = time.monotonic()
+
+    def resume(self, progress: dict[str, Any]) -> None:
+        """Continue where a checkpoint was made."""
+        self.step = progress["step"]
+        self.seconds = progress["seconds"]
+        self._info.state.update(progress["observers"])
+
+    def run(self) -> None:
+        """Train to the end of the last phase.
+
+        Raises:
+            Stopped: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+        """
+        self._resumed_at = self._saved_at = time.monotonic()
+        with self._heeding_signals():
+            for phase in self.session.phases:
+                if self.step < phase.stop:
+                    self._run_phase(phase)
+
+    def _run_phase(self, phase: Phase) -> None:
+        enter(phase, self.session.network, self.session.trainable)
+        first = self.step
+        for step in range(first, phase.stop):
+            began = time.perf_counter()
+            # The profiler slows its step down, so memory is measured in one that no median counts.
+            if step == min(first + 1, phase.stop - 1):
+                taken, peak = peak_memory(partial(take_step, self.session, phase, step), self.session.ranks.device)
+                self.peak_memory_mib = max(self.peak_memory_mib, peak)
+            else:
+                taken = take_step(self.session, phase, step)
+                self.clock.add(time.perf_counter() - began)
+            self.step = step + 1
+            self._after_step(phase, taken)
+
+    def _after_step(self, phase: Phase, taken: Taken) -> None:
+        last = self.step == self.session.total_steps
+        closes_epoch = self.step % self.session.batches.steps_per_epoch == 0 or last
+        if closes_epoch or self.step % self.session.config.log_every == 0:
+            row = self._row(phase, taken)
+            if closes_epoch and "valid" in self.session.data.splits:
+                scores = evaluate(self.session, self.session.data.split("valid"))
+                row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
+            self.observers.step(row)
+            if closes_epoch:
+                self.observers.epoch(row)
+        if last or self._stop or self._checkpoint_is_due(closes_epoch):
+            self.save()
+        if self._stop and not last:
+            raise Stopped
+
+    def _row(self, phase: Phase, taken: Taken) -> Row:
+        report = taken.report
+        batches = self.session.batches
+        recent = self.clock.recent
+        row: Row = {
+            "step": self.step,
+            "epoch": self.step / batches.steps_per_epoch,
+            "phase": phase.name,
+            "lr": self.session.optimizers.learning_rate,
+            "samples_per_second": batches.batch_size / recent if recent else None,
+            "step_seconds": recent,
+            "memory_mib": process_peak_mib(),
+        }
+        if report.loss is not None:
+            row["loss"] = float(report.loss)
+        if report.logits is not None:
+            row["accuracy"] = float((report.logits.argmax(1) == taken.labels).float().mean())
+        row |= {f"objective/{name}": float(value) for name, value in report.objectives.items()}
+        return row
+
+    def _checkpoint_is_due(self, closes_epoch: bool) -> bool:
+        every = self.session.config.checkpoint_every
+        if every is not None:
+            return self.step % every == 0
+        return closes_epoch or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.observers.checkpoint()
+        now = time.monotonic()
+        self.seconds += now - self._resumed_at
+        self._resumed_at = now
+        progress = {"step": self.step, "seconds": self.seconds, "observers": dict(self._info.state)}
+        checkpoint.save(self._folder, self.session, progress)
+        self._saved_at = time.monotonic()
+
+    @contextmanager
+    def _heeding_signals(self) -> Iterator[None]:
+        """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C ends at once."""
+
+        def stop(number: int, frame: object) -> None:  # noqa: ARG001
+            self._stop = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        try:
+            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: whoever owns it handles signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def columns(session: Session) -> tuple[str, ...]:
+    """Every column of the run's ``metrics.csv``."""
+    objectives = tuple(f"objective/{layer.name}" for layer in session.network.layers)
+    first = ("step", "epoch", "phase", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr")
+    return (*first, *objectives, "samples_per_second", "step_seconds", "memory_mib")
+

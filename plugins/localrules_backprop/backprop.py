@@ -1,0 +1,27 @@
+"""The control: one error for the whole network, sent back through every layer."""
+
+from __future__ import annotations
+
+from torch.nn import functional
+
+from localrules import Network, Rule, StepReport
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+
+
+class Backprop(Rule):
+    """Cross-entropy at the output, gradients by the chain rule through all layers.
+
+    References:
+        Rumelhart, Hinton & Williams 1986, https://doi.org/10.1038/323533a0.
+    """
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """Forward, backward, and every learning layer is ready."""
+        with context.forward_context():
+            logits = network(batch.images)
+            loss = functional.cross_entropy(logits.float(), batch.labels)
+        loss.backward()
+        for layer in network.layers:
+            context.ready(layer)
+        return StepReport(logits=logits.detach(), loss=loss.detach())

@@ -1,0 +1,66 @@
+"""Back-propagation that keeps no layer's inner values and computes them again: the honest control for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from torch import nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint
+
+from localrules import Layer, Network, Rule, StepReport
+from localrules.core.passes import Forward, intercepted
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+
+
+class BackpropCheckpointed(Rule):
+    """Back-propagation that keeps each layer's inputs alone and repeats its forward pass on the way back.
+
+    At granularity ``layer`` each layer is a segment, at ``block`` each block. Gradients and batch-norm buffers equal
+    those of ``backprop``.
+
+    References:
+        Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
+    """
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+                return nullcontext(), _still_statistics(layer.module)
+
+            # A list of maps may grow after the layer has read it (a dense block's does): keep it as it is now.
+            args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))
+            return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
+
+        with context.forward_context(), intercepted(network.layers, visit):
+            logits = network(batch.images)
+            loss = functional.cross_entropy(logits.float(), batch.labels)
+        loss.backward()
+        for layer in network.layers:
+            context.ready(layer)
+        return StepReport(logits=logits.detach(), loss=loss.detach())
+
+
+@contextmanager
+def _still_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms normalise by the batch but do not count it a second time.
+
+    Their buffers take part in the recomputed graph, so they are not put back afterwards but moved by nothing.
+    """
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._NormBase)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            if norm.training and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.sub_(1)
