@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from localrules.core.pooling import pool
+
 
 def merge_pyramid(levels: list[Tensor], weights: Tensor) -> Tensor:
     """Top-down: each coarser map is weighed, up-sampled to the next finer one's size, and joined with it by channel.
@@ -32,9 +34,8 @@ def pool_pyramid(levels: list[Tensor], weights: Tensor, grid: int) -> Tensor:
     sides = [level.shape[2:] for level in levels]
     whole = all(fine[axis] % coarse[axis] == 0 for fine, coarse in zip(sides, sides[1:], strict=False) for axis in (0, 1))
     if whole and all(side % grid == 0 for size in sides for side in size):
-        pooled = [functional.adaptive_avg_pool2d(level, grid) * weight for level, weight in zip(levels, weights, strict=True)]
-        return torch.cat(pooled, 1)
-    return functional.adaptive_avg_pool2d(merge_pyramid(levels, weights), grid)
+        return torch.cat([pool(level, grid) * weight for level, weight in zip(levels, weights, strict=True)], 1)
+    return pool(merge_pyramid(levels, weights), grid)
 
 
 class AttentionReadout(nn.Module):

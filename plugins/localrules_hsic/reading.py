@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from localrules import LayerView
-from localrules.core.view import pool_flat
+from localrules.core.pooling import pool_flat
 from localrules.kernels.config import KernelConfig, gram
 from localrules.kernels.labels import LabelKernel, labels_gram
 

@@ -1,0 +1,51 @@
+"""Averages of maps over a raster of cells, as layers are looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
+    """Average maps over a ``grid`` x ``grid`` raster and flatten them, shape (batch, features).
+
+    Maps that are no larger than the raster, tensors that are no maps, and ``grid=None`` are only flattened.
+    """
+    if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
+        return maps.flatten(1)
+    return pool(maps, grid).flatten(1)
+
+
+def pool(maps: Tensor, grid: int) -> Tensor:
+    """Average maps over a ``grid`` x ``grid`` raster, (batch, channels, grid, grid)."""
+    height, width = maps.shape[2:]
+    if height % grid or width % grid:
+        return functional.adaptive_avg_pool2d(maps, grid)
+    means: Tensor = _CellMeans.apply(maps, (height // grid, width // grid))
+    return means
+
+
+class _CellMeans(torch.autograd.Function):
+    """Average pooling over whole cells, with a gradient in the maps' own memory layout.
+
+    Every layer of a local step is pooled, and what flattening sends back is in rows: spread in that order it would
+    make the activation's backward pass walk across the layout of its maps, at several times its cost.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, cell: tuple[int, int]) -> Tensor:
+        ctx.cell, ctx.shape = cell, maps.shape
+        ctx.last = maps.is_contiguous(memory_format=torch.channels_last)
+        return functional.avg_pool2d(maps, cell)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        layout = torch.channels_last if ctx.last else torch.contiguous_format
+        share = grad / (ctx.cell[0] * ctx.cell[1])
+        if share.shape[2:].numel() == 1:  # one cell has no layout to go by
+            return share.expand(ctx.shape).contiguous(memory_format=layout), None
+        share = share.contiguous(memory_format=layout)
+        return functional.interpolate(share, size=ctx.shape[2:], mode="nearest"), None
