@@ -58,8 +58,43 @@ def load_data(choice: Choice, registry: Registry) -> DataSet:
     return source(options_of(source.Config, choice.options, "data")).load()  # type: ignore[no-any-return]
 
 
-def build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...], num_classes: int) -> Network:
-    """The chosen model, initialised from the run's seed, with its layers marked."""
+def resolve(config: RunConfig, registry: Registry) -> RunConfig:
+    """The configuration with every option of its rule, model and data set spelt out, presets and defaults applied.
+
+    Raises:
+        UsageError: An unknown name, option, preset or value.
+    """
+    rule = registry.resolve("rule", config.rule.name)
+    options = config.rule.options
+    preset = options.pop("preset", None)
+    if preset is not None:
+        if preset not in rule.presets:
+            raise UsageError(
+                f"rule {config.rule.name!r} has no preset {preset!r}",
+                where="rule.preset",
+                fix=nearest(preset, list(rule.presets)),
+            )
+        options = {**rule.presets[preset], **options}
+    rule.requires.check(config.rule.name, config.batch_size)
+    chosen = {"rule": Choice(name=config.rule.name, **options), "model": config.model, "data": config.data}
+    spelt = {}
+    for kind, choice in chosen.items():
+        found = options_of(registry.resolve(kind, choice.name).Config, choice.options, kind)
+        spelt[kind] = Choice(name=choice.name, **found.model_dump(mode="json"))
+    return config.model_copy(update=spelt)
+
+
+def build_learner(
+    config: RunConfig, registry: Registry, shape: tuple[int, ...], num_classes: int, device: torch.device
+) -> tuple[Network, Rule]:
+    """The network, initialised from the run's seed and with its layers marked, and the rule prepared for it."""
+    network = _build_network(config, registry, shape, num_classes).to(device)
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network, _build_rule(config, registry, network, num_classes).to(device)
+
+
+def _build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...], num_classes: int) -> Network:
     kind = registry.resolve("model", config.model.name)
     options = options_of(kind.Config, config.model.options, "model")
     torch.manual_seed(config.seed)
@@ -67,29 +102,17 @@ def build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...],
     return Network.wrap(model, granularity=config.granularity, example=torch.zeros(2, *shape))
 
 
-def build_rule(config: RunConfig, registry: Registry, network: Network, num_classes: int) -> Rule:
-    """The chosen rule, prepared for the network; an objective becomes a rule that trains each layer on it.
-
-    Raises:
-        UsageError: The rule needs a larger batch, or is neither an objective nor a rule.
-    """
-    name = config.rule.name
-    kind = registry.resolve("rule", name)
-    options = config.rule.options
-    preset = options.pop("preset", None)
-    if preset is not None:
-        if preset not in kind.presets:
-            raise UsageError(
-                f"rule {name!r} has no preset {preset!r}", where="rule.preset", fix=nearest(preset, list(kind.presets))
-            )
-        options = {**kind.presets[preset], **options}
-    kind.requires.check(name, config.batch_size)
-    made = kind(options_of(kind.Config, options, "rule"))
+def _build_rule(config: RunConfig, registry: Registry, network: Network, num_classes: int) -> Rule:
+    """An objective becomes a rule that trains each layer on it."""
+    kind = registry.resolve("rule", config.rule.name)
+    made = kind(options_of(kind.Config, config.rule.options, "rule"))
     if isinstance(made, Objective):
         made = Layerwise({layer.name: made for layer in network.hidden})
     if not isinstance(made, Rule):
         raise UsageError(
-            f"{name!r} is no rule", where=f"{kind.__module__}:{kind.__name__}", why="it is neither Objective nor Rule"
+            f"{config.rule.name!r} is no rule",
+            where=f"{kind.__module__}:{kind.__name__}",
+            why="it is neither an Objective nor a Rule",
         )
     made.prepare(network, num_classes)
     return made

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from localrules.core.network import Network
+from localrules.core.rule import Rule
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
 from localrules.files import write_atomic
@@ -60,18 +62,13 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
         session.rule.load_state_dict(state["rule"])
         session.optimizers.load_state_dict(state["optimizers"])
     except Exception as error:
-        raise LocalRulesError(
-            "the checkpoint cannot be loaded",
-            where=str(path),
-            why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            fix="the file was changed after it was written: start a new run",
-        ) from error
+        raise _unreadable(path, error) from error
     # The weights may be one checkpoint behind, if the run was killed between the two files.
     write_atomic(folder / WEIGHTS, lambda file: save_file(_plain(session.network.model.state_dict()), file))
     return dict(state["progress"])
 
 
-def load_weights(run: Path, session: Session) -> None:
+def load_weights(run: Path, network: Network, rule: Rule) -> None:
     """Load a run's last weights, and its rule's state, for evaluation.
 
     Raises:
@@ -85,21 +82,32 @@ def load_weights(run: Path, session: Session) -> None:
             why="it was stopped before its first one",
             fix=f"continue it with: localrules run --resume {run}",
         )
-    session.network.model.load_state_dict(load_file(folder / WEIGHTS))
-    rule_state = session.rule.state_dict()
-    if rule_state:
-        session.rule.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True)["rule"])
+    try:
+        network.model.load_state_dict(load_file(folder / WEIGHTS))
+        if rule.state_dict():
+            rule.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True)["rule"])
+    except Exception as error:
+        raise _unreadable(folder, error) from error
 
 
-def weights_sha256(session: Session) -> str:
+def weights_sha256(network: Network) -> str:
     """A hash over the names, dtypes, shapes and bytes of the network's weights and buffers, in order of name."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(_plain(session.network.model.state_dict()).items()):
+    for name, tensor in sorted(_plain(network.model.state_dict()).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes() if tensor.dim() else tensor.numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: Exception) -> LocalRulesError:
+    return LocalRulesError(
+        "the checkpoint cannot be loaded",
+        where=str(path),
+        why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        fix="the file was changed after it was written: start a new run",
+    )
 
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Row-major CPU tensors that share no memory: the same bytes whatever the layout in memory was."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    return {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for name, tensor in state.items()}

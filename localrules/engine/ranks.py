@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -27,6 +28,7 @@ class Ranks:
     def __init__(self, config: RunConfig) -> None:
         accelerator = "cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device
         precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
         try:
             self._fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
         except Exception as error:

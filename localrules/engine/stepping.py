@@ -76,7 +76,7 @@ def take_step(session: Session, phase: Phase, step: int) -> Taken:
     )
     torch.manual_seed(generator(config.seed, DRAWS, step).initial_seed())
     batch = session.batches.batch(step)
-    statistics = BatchStatistics(session.arranged(batch.images), batch.labels, len(session.data.classes))
+    statistics = BatchStatistics(session.predictor.arranged(batch.images), batch.labels, len(session.data.classes))
     context = StepContext(session, phase)
     report = session.rule.step(session.network, statistics, context)
     context.finish()

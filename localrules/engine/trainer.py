@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from localrules.engine import checkpoint
-from localrules.engine.evaluate import evaluate
 from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
 from localrules.engine.observers import Observers, Row, RunInfo
 from localrules.engine.phases import Phase, enter
@@ -91,7 +90,7 @@ class Trainer:
         if closes_epoch or self.step % self.session.config.log_every == 0:
             row = self._row(phase, taken)
             if closes_epoch and "valid" in self.session.data.splits:
-                scores = evaluate(self.session, self.session.data.split("valid"))
+                scores = self.session.predictor.scores(self.session.data.split("valid"))
                 row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
             self.observers.step(row)
             if closes_epoch:

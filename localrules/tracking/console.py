@@ -55,7 +55,8 @@ class ConsoleProgress(Observer):
         if not self._pace_said and self._progress.step - self._progress.run.resumed_from_step >= _PACE_STEPS:
             self._pace_said = True
             self._print(plain.pace_line(self._progress))
-        if self._clock() - self._shown >= _LINE_SECONDS:
+        closes_epoch = "valid_accuracy" in row  # and is shown there
+        if self._clock() - self._shown >= _LINE_SECONDS and not closes_epoch:
             self._print(plain.progress_line(self._progress))
 
     def epoch(self, row: Row) -> None:

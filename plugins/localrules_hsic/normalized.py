@@ -9,7 +9,7 @@ from torch import Tensor
 
 from localrules import LayerView, Objective, Requirements
 from localrules.core.objective import Options
-from localrules.kernels.config import KernelConfig, KernelName, gram
+from localrules.kernels.config import KernelConfig, gram
 from localrules.kernels.labels import LabelKernel
 from localrules.kernels.views import inner, resolvent
 from localrules_hsic.reading import Reading, Reference, label_gram, read_output, reference_gram
@@ -31,9 +31,12 @@ class NormalizedHSIC(Objective):
 
         beta: float = Field(100.0, ge=0, description="Weight of nHSIC(Z, Y) (ours; the paper: 50 to 2500 by task).")
         eps: float = Field(1e-2, gt=0, description="Ridge, times the batch size (ours; the paper's code: 1e-5).")
-        kernel: KernelName = Field("gaussian", description="Kernel of a layer's output (the paper's).")
-        kernel_x: KernelName = Field("gaussian", description="Kernel of the input (the paper's).")
-        kernel_y: LabelKernel = Field("gaussian", description="Kernel of the labels (the paper's).")
+        eps_target: float = Field(
+            1e-5, gt=0, description="Ridge of the input's and the labels' Gram matrices, times the batch size (the paper's)."
+        )
+        kernel: Literal["cosine", "gaussian"] = Field("cosine", description="Kernel of a layer's output (ours; the paper: gaussian).")
+        kernel_x: Literal["cosine", "gaussian"] = Field("cosine", description="Kernel of the input (ours; the paper: gaussian).")
+        kernel_y: LabelKernel = Field("delta", description="Kernel of the labels (ours; the paper: gaussian).")
         centered: bool = Field(True, description="Cosine kernel: of features less their mean over the batch (ours).")
         width: float | Literal["median"] = Field(
             "median", description="Gaussian width: scaled by the dimension (the paper: 5), or the median distance (ours)."
@@ -44,7 +47,15 @@ class NormalizedHSIC(Objective):
 
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "paper": {"beta": 200.0, "eps": 1e-5, "width": 5.0, "reading": "flat"},
+        "paper": {
+            "beta": 200.0,
+            "eps": 1e-5,
+            "kernel": "gaussian",
+            "kernel_x": "gaussian",
+            "kernel_y": "gaussian",
+            "width": 5.0,
+            "reading": "flat",
+        },
     }
 
     config: NormalizedHSIC.Config
@@ -61,9 +72,9 @@ class NormalizedHSIC(Objective):
         return found
 
     def _compute_target(self, view: LayerView) -> Tensor:
-        target = resolvent(label_gram(view, self.config.kernel_y), eps=self.config.eps) * -self.config.beta
+        target = resolvent(label_gram(view, self.config.kernel_y), eps=self.config.eps_target) * -self.config.beta
         forget = reference_gram(view, self.config.reference, self._kernel(self.config.kernel_x))
-        return target if forget is None else target + resolvent(forget, eps=self.config.eps)
+        return target if forget is None else target + resolvent(forget, eps=self.config.eps_target)
 
-    def _kernel(self, name: KernelName) -> KernelConfig:
+    def _kernel(self, name: Literal["cosine", "gaussian"]) -> KernelConfig:
         return KernelConfig(name, width=self.config.width, centered=self.config.centered)

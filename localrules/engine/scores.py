@@ -1,4 +1,4 @@
-"""Scoring a network on a split."""
+"""What a network's predictions are worth."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-from localrules.data.batches import ordered
-from localrules.data.dataset import Split
-from localrules.engine.session import Session
-
-TRAIN_ROWS = 5000  # of the training split are scored at the end of a run
 
 
 @dataclass(frozen=True)
@@ -69,27 +63,3 @@ class Scores:
     def only(self, mask: Tensor) -> Scores:
         """The rows where ``mask`` is true."""
         return Scores(self.logits[mask], self.labels[mask])
-
-
-def evaluate(session: Session, split: Split, rows: Tensor | None = None) -> Scores:
-    """Score a split, as it is, in order, in eval mode.
-
-    Args:
-        session: Whose network and rule predict.
-        split: The pictures.
-        rows: Only these rows.
-    """
-    logits, labels = [], []
-    with session.evaluating():
-        size = session.config.eval_batch_size
-        for batch in ordered(split, size, session.batches.standard, session.ranks.device, rows=rows):
-            logits.append(session.rule.predict(session.network, session.arranged(batch.images)).float().cpu())
-            labels.append(batch.labels.cpu())
-    return Scores(torch.cat(logits), torch.cat(labels))
-
-
-def fixed_rows(split: Split, count: int = TRAIN_ROWS) -> Tensor | None:
-    """``count`` rows spread evenly over a split, always the same; all rows if it has no more."""
-    if len(split) <= count:
-        return None
-    return torch.arange(count) * len(split) // count

@@ -1,0 +1,209 @@
+"""``localrules run``: train a model by a rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from localrules.engine.config import RunConfig
+    from localrules.plugins import Registry
+
+app = typer.Typer()
+
+_WHAT, _HOW, _WHERE = "What to train", "How to train", "Where and what to keep"
+
+
+def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+
+
+@app.command()
+def run(
+    rule: Annotated[
+        str | None, _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them).")
+    ] = None,
+    model: Annotated[str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. [default: dense_fpn]")] = None,
+    data: Annotated[
+        str | None,
+        _option("--data", metavar="NAME", panel=_WHAT, help="The data set. [default: fer2013 where it is found, else faces]"),
+    ] = None,
+    data_path: Annotated[
+        Path | None, _option("--data-path", metavar="PATH", panel=_WHAT, help="The data set's file or folder.")
+    ] = None,
+    epochs: Annotated[
+        float | None, _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. [default: 3]")
+    ] = None,
+    steps: Annotated[int | None, _option("--steps", panel=_HOW, help="Training steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, _option("--batch-size", panel=_HOW, help="Samples a step. [default: 128]")] = None,
+    lr: Annotated[float | None, _option("--lr", panel=_HOW, help="Peak learning rate. [default: the rule's, else 0.003]")] = None,
+    seed: Annotated[int | None, _option("--seed", panel=_HOW, help="Seed of all draws. [default: 0]")] = None,
+    granularity: Annotated[
+        str | None,
+        _option("--granularity", metavar="WHAT", panel=_HOW, help="What learns alone: layer, block, or a number of parts. [default: layer]"),
+    ] = None,
+    preset: Annotated[
+        str | None, _option("--preset", metavar="NAME", panel=_HOW, help="Named settings; 'paper' is the paper's 10,000 steps as printed.")
+    ] = None,
+    config: Annotated[
+        Path | None, _option("--config", metavar="FILE", panel=_HOW, help="Settings from a TOML file, e.g. a run's config.toml.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        _option("--set", metavar="A.B=C", panel=_HOW, help="Any other setting: rule.beta=100, model.blocks=2, phases=two-phase. May be repeated."),
+    ] = None,
+    device: Annotated[str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. [default: auto]")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None, _option("--precision", panel=_WHERE, help="[default: fp32]")
+    ] = None,
+    threads: Annotated[
+        int | None, _option("--threads", panel=_WHERE, help="CPU threads. [default: the cores this process may use]")
+    ] = None,
+    out: Annotated[Path, _option("--out", metavar="DIR", panel=_WHERE, help="Where run folders go.")] = Path("runs"),
+    resume: Annotated[
+        Path | None, _option("--resume", metavar="RUN", panel=_WHERE, help="Continue the run in this folder.")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        _option("--checkpoint-every", metavar="STEPS", panel=_WHERE, help="[default: every epoch and every minute]"),
+    ] = None,
+    wandb: Annotated[
+        Literal["auto", "online", "offline", "off"] | None,
+        _option("--wandb", panel=_WHERE, help="Weights & Biases: auto is online when logged in, else offline. [default: off]"),
+    ] = None,
+    track: Annotated[
+        list[str] | None, _option("--track", metavar="NAME", panel=_WHERE, help="Another tracker, e.g. tensorboard. May be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, _option("--dry-run", panel=_WHERE, help="Build everything, show the layers and one step's cost; write nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Train a model by a learning rule.
+
+    Same model, same data, another rule: [bold]--rule hsic[/bold], [bold]--rule backprop[/bold], or your own.
+
+    The run leaves a folder with its configuration, metrics, summary, weights and pictures. Ctrl-C stops it with a
+    checkpoint, and [bold]--resume[/bold] goes on bit for bit.
+    """
+    registry = load_registry(plugin, no_plugin)
+    given = {
+        "rule.name": rule,
+        "model.name": model,
+        "data.name": data,
+        "data.path": None if data_path is None else str(data_path),
+        "epochs": epochs,
+        "steps": steps,
+        "batch_size": batch_size,
+        "optimizer.lr": lr,
+        "seed": seed,
+        "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "checkpoint_every": checkpoint_every,
+        "trackers.wandb.mode": None if wandb == "off" else wandb,
+    }
+    settings = _settings(registry, given, set_ or [], config, track or [])
+    if preset is not None:
+        settings["preset"] = preset
+    if resume is not None:
+        _finish(_resume(registry, resume, settings), as_json)
+        return
+    _complete(registry, settings)
+    from localrules.launch import configure, start
+
+    configured = configure(settings, registry)
+    if dry_run:
+        _dry_run(configured, registry, as_json)
+        return
+    _finish(start(configured, registry, out, _watchers()), as_json)
+
+
+def _settings(registry: Registry, given: dict[str, Any], words: list[str], file: Path | None, track: list[str]) -> dict[str, Any]:
+    """What was asked for: the file, then ``--set``, then the flags."""
+    from localrules.engine.config import RunConfig
+    from localrules.engine.settings import assigned, merge, read_file
+
+    if given["steps"] is not None and given["epochs"] is not None:
+        raise UsageError("--steps and --epochs are both given", where="localrules run", fix="leave out one of them")
+    asked = assigned(words)
+    trackers = {item.entry.name for item in registry.entries("tracker")}
+    for name in [name for name in asked if name not in RunConfig.model_fields and name in trackers]:
+        asked.setdefault("trackers", {})[name] = asked.pop(name)  # --set wandb.media=true
+    flags: dict[str, Any] = {}
+    for dotted, value in given.items():
+        if value is not None:
+            *tables, last = dotted.split(".")
+            here = flags
+            for table in tables:
+                here = here.setdefault(table, {})
+            here[last] = value
+    for name in track:
+        flags.setdefault("trackers", {}).setdefault(name, {})
+    return merge(merge(read_file(file) if file else {}, asked), flags)
+
+
+def _complete(registry: Registry, settings: dict[str, Any]) -> None:
+    """Fill in what has a default that depends on the machine."""
+    from localrules.engine.reproducible import available_threads
+
+    if "name" not in settings.setdefault("rule", {}):
+        raise UsageError(
+            "no rule is named", where="localrules run", why="there is no default: the rule is the point", fix="--rule hsic"
+        )
+    settings.setdefault("model", {}).setdefault("name", "dense_fpn")
+    settings.setdefault("threads", available_threads())
+    data = settings.setdefault("data", {})
+    if "name" not in data:
+        path = data.get("path") or registry.resolve("data", "fer2013").find()
+        data |= {"name": "fer2013", "path": str(path)} if path else {"name": "faces"}
+        said = f"found at {path}" if path else "built-in synthetic faces; FER2013 was not found (--data-path FILE)"
+        _say(f"Data: {data['name']}, {said}")
+    if "path" in data and "path" not in registry.resolve("data", data["name"]).Config.model_fields:
+        raise UsageError(
+            f"{data['name']} is not read from a file", where=f"--data-path {data['path']}", fix="leave out --data-path"
+        )
+
+
+def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    from localrules.launch import resume
+
+    return resume(folder, registry, settings, _watchers())
+
+
+def _watchers() -> list[Any]:
+    from localrules.tracking.console import ConsoleProgress
+
+    return [ConsoleProgress()]
+
+
+def _finish(summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+
+
+def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:
+    from localrules.dry_run import rehearse
+
+    found = rehearse(config, registry)
+    if as_json:
+        print_json(found)
+        return
+    from localrules.cli.layers import print_rehearsal
+
+    print_rehearsal(screen(), found)
+
+
+def _say(line: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

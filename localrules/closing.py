@@ -1,0 +1,106 @@
+"""The end of a run: what it came to, in figures and in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from localrules.core.layer import Layer
+from localrules.core.passes import Forward, intercepted, tensors
+from localrules.engine.checkpoint import weights_sha256
+from localrules.engine.metering import process_peak_mib
+from localrules.engine.observers import Picture, RunInfo
+from localrules.engine.predictor import fixed_rows
+from localrules.engine.session import Session
+from localrules.engine.trainer import Trainer
+from localrules.tracking.pictures import confusion, curves
+from localrules.tracking.run_folder import METRICS
+from localrules.tracking.sheets import feature_maps, filters, sample_sheet
+
+
+def summarize(
+    session: Session, trainer: Trainer, folder: Path, info: RunInfo, *, stopped: bool = False
+) -> dict[str, Any]:
+    """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
+
+    Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet.
+    """
+    config, splits = session.config, session.data.splits
+    train, valid = splits["train"], splits.get("valid")
+    scored = not stopped
+    step_seconds = trainer.clock.step_seconds
+    return {
+        "status": "stopped" if stopped else "done",
+        "run_dir": str(folder),
+        "rule": config.rule.name,
+        "model": config.model.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "threads": config.threads,
+        "steps": trainer.step,
+        "epochs": trainer.step / session.batches.steps_per_epoch,
+        "parameters": session.network.parameter_count,
+        "train_accuracy": session.predictor.scores(train, fixed_rows(train)).top1 if scored else None,
+        "valid_accuracy": session.predictor.scores(valid).top1 if scored and valid is not None else None,
+        "majority_share": float((valid or train).labels.bincount().max() / len(valid or train)),
+        "seconds": trainer.seconds,
+        "step_seconds": step_seconds,
+        "samples_per_second": config.batch_size / step_seconds if step_seconds else None,
+        "peak_memory_mib": trainer.peak_memory_mib,
+        "process_peak_mib": process_peak_mib(),
+        "resumed_from_step": info.resumed_from_step,
+        "weights_sha256": weights_sha256(session.network),
+    }
+
+
+def draw(session: Session, folder: Path) -> list[Picture]:
+    """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions."""
+    split = session.data.splits.get("valid") or session.data.splits["train"]
+    rows = torch.arange(min(len(split), 2000))
+    scores = session.predictor.scores(split, rows)
+    sheet = folder / "samples.png"
+    found = [
+        Picture("curves", curves(folder / METRICS, folder / "curves.png"), False),
+        Picture("confusion", confusion(scores.confusion.numpy(), session.data.classes, folder / "confusion.png"), False),
+        Picture("samples", sample_sheet(split.images[:40], scores.labels[:40], scores.predictions[:40],
+                                        session.data.classes, sheet), True),
+    ]
+    first = _first_filters(session)
+    if first is not None:
+        found.append(Picture("filters", filters(first, folder / "filters.png"), False))
+    maps = _maps(session, split.images[:1])
+    if maps:
+        found.append(Picture("feature_maps", feature_maps(maps, folder / "feature_maps.png"), True))
+    return found
+
+
+def _first_filters(session: Session) -> Tensor | None:
+    """The weights of the first layer that has convolutions."""
+    for parameter in session.network.layers[0].module.parameters():
+        if parameter.dim() == 4:
+            return parameter.detach().float().cpu()
+    return None
+
+
+def _maps(session: Session, image: Tensor) -> dict[str, Tensor]:
+    """What a shallow, some middle and the last hidden layer say of one picture: layers that give maps."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output = forward(*args, **kwargs)
+        last = tensors(output)[-1]
+        if not layer.is_readout and last.dim() == 4:
+            seen[layer.name] = last[0].float().cpu()
+        return output
+
+    predictor = session.predictor
+    pictures = predictor.arranged(predictor.standard(image.to(session.ranks.device)))
+    with predictor.evaluating(), intercepted(session.network.layers, keep):
+        session.network(pictures)
+    names = list(seen)
+    chosen = [names[round(i * (len(names) - 1) / 4)] for i in range(5)] if len(names) > 5 else names
+    return {name: seen[name] for name in chosen}
+

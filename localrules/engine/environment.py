@@ -1,0 +1,66 @@
+"""What a run ran on: versions, machine, plugins, git."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+BITS_DEPEND_ON = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device")
+"""Two runs have equal bits where these are equal, beside configuration, threads and data."""
+
+
+def environment(registry: Registry, device: torch.device) -> dict[str, Any]:
+    """Versions, machine, plugins and git state, as ``config.toml`` keeps them."""
+    return {
+        "localrules": _version("localrules"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": _version("numpy"),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "device": device.type,
+        "command": shlex.join(sys.argv),
+        "plugins": [f"{plugin.distribution} {plugin.version}: {plugin.entry.name}" for plugin in registry.plugins()],
+        "git": _git(),
+    }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _git() -> dict[str, Any]:
+    """The commit of the repository that the user stands in, and whether it has changes; empty outside of one."""
+    try:
+        commit = _ask_git("rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_ask_git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _ask_git(*words: str) -> str:
+    asked = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
+    return asked.stdout.strip()

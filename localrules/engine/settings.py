@@ -1,0 +1,92 @@
+"""Layers of settings: defaults, the rule's own, a preset, a file, the command line. The later word wins."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from localrules.errors import UsageError
+
+Tree = dict[str, Any]
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
+    """``above`` laid over ``below``, table by table. A length in steps replaces one in epochs, and the reverse.
+
+    A rule, model or data set of another name does not inherit the options of the one below.
+    """
+    if "name" in above and "name" in below and above["name"] != below["name"]:
+        return dict(above)
+    result = dict(below)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if above.get(one) is not None and above.get(other) is None:
+            result[other] = None
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+    return result
+
+
+def assigned(words: Iterable[str]) -> Tree:
+    """The tree that ``a.b=value`` words spell. Values are TOML; what is no TOML is text.
+
+    Raises:
+        UsageError: A word without ``=``, or one that puts a value where another puts a table.
+    """
+    tree: Tree = {}
+    for word in words:
+        dotted, equals, text = word.partition("=")
+        if not equals or not all(dotted.split(".")):
+            raise UsageError(
+                f"{word!r} is no setting", where="--set", why="a setting is NAME=VALUE", fix="e.g. --set rule.beta=100"
+            )
+        *tables, last = dotted.split(".")
+        here = tree
+        for name in tables:
+            here = here.setdefault(name, {})
+            if not isinstance(here, dict):
+                raise UsageError(f"{name!r} is given a value and a table", where=f"--set {word}", fix="drop one of the two")
+        here[last] = _value(text)
+    return tree
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def read_file(path: Path) -> Tree:
+    """Settings from a TOML file; a run's own ``config.toml`` is one.
+
+    Raises:
+        UsageError: The file is missing or no TOML.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError("the settings cannot be read", where=str(path), why=error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError("the settings are no TOML", where=str(path), why=str(error), fix="mend the file") from error
+    for recorded in RECORDED:
+        tree.pop(recorded, None)
+    return tree
+
+
+RECORDED = ("environment", "trained_on")
+"""Tables that a run adds to its ``config.toml``: what it found, not what it was asked for."""
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two trees, one line each: ``rule.beta: 100 in the run, 10 asked for``."""
+    lines: list[str] = []
+    for key in sorted({*before, *after}):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: {old!r} in the run, {new!r} now")
+    return lines

@@ -1,0 +1,30 @@
+"""The layer table: what each layer reads, gives, costs, and by what it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localrules.engine.layerwise import Layerwise
+from localrules.engine.session import Session
+
+
+def layer_table(session: Session) -> list[dict[str, Any]]:
+    """A row for each layer in forward order.
+
+    Keys: ``name``; ``inputs``, the layers that it reads; ``in_shape`` and ``out_shape`` without the batch;
+    ``parameters``, auxiliary modules not counted; ``multiply_adds`` of one sample's forward pass; ``rule``.
+    """
+    return [
+        {
+            "name": layer.name,
+            "inputs": list(layer.reads),
+            "in_shape": list(layer.in_shape),
+            "out_shape": list(layer.out_shape),
+            "parameters": layer.parameter_count,
+            "multiply_adds": layer.multiply_adds,
+            "rule": "cross-entropy"
+            if layer.is_readout and isinstance(session.rule, Layerwise)
+            else session.config.rule.name,
+        }
+        for layer in session.network.layers
+    ]

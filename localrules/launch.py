@@ -1,0 +1,192 @@
+"""Starting a run, resuming one, and bringing it to its end: the engine, the run folder and the trackers together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules import closing
+from localrules.engine import checkpoint
+from localrules.engine.building import load_data, options_of, resolve
+from localrules.engine.config import RunConfig
+from localrules.engine.environment import BITS_DEPEND_ON, environment
+from localrules.engine.observers import Observer, Observers, RunInfo
+from localrules.engine.session import Session
+from localrules.engine.settings import RECORDED, Tree, differences, merge
+from localrules.engine.table import layer_table
+from localrules.engine.trainer import Stopped, Trainer, columns
+from localrules.errors import LocalRulesError, UsageError
+from localrules.tracking.records import read_config, read_summary
+from localrules.tracking.run_folder import RunFolder, create
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+Summary = dict[str, Any]
+
+
+def configure(settings: Tree, registry: Registry) -> RunConfig:
+    """A run's whole configuration from the settings that were given; the rule's own defaults lie below them.
+
+    Raises:
+        UsageError: An unknown name or option, or a value that does not fit.
+    """
+    preset = settings.get("preset")
+    if preset is not None:
+        settings = merge(registry.resolve("preset", preset), {k: v for k, v in settings.items() if k != "preset"})
+    rule = registry.resolve("rule", settings["rule"]["name"])
+    settings = merge(rule.run_defaults, settings)
+    config = options_of(RunConfig, settings, "")
+    assert isinstance(config, RunConfig)
+    return resolve(config, registry)
+
+
+def start(
+    config: RunConfig, registry: Registry, out: Path, watchers: Sequence[Observer] = ()
+) -> Summary:
+    """Train from the beginning, into a new folder under ``out``.
+
+    Args:
+        config: From :func:`configure`.
+        registry: Where names are looked up.
+        out: The parent of the run folder.
+        watchers: Who watches, beside the run folder and the configured trackers.
+
+    Returns:
+        The summary, as ``summary.json`` holds it.
+
+    Raises:
+        LocalRulesError: Training failed, or the user stopped it; the folder can be resumed.
+    """
+    session = Session.build(config, registry)
+    record = _record(config, registry, session)
+    folder = create(out, config.rule.name, config.model.name, record)
+    return _train(session, registry, folder, record, None, watchers)
+
+
+def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[Observer] = ()) -> Summary:
+    """Continue a run from its last checkpoint; a finished run is left as it is.
+
+    The continued run ends with the same bits as one that was never stopped.
+
+    Args:
+        folder: The run folder.
+        registry: Where names are looked up.
+        settings: Settings given beside ``--resume``; they must say what the run says.
+        watchers: Who watches.
+
+    Raises:
+        UsageError: The settings, the data, the versions or the machine differ from the run's.
+    """
+    folder = folder.expanduser().resolve()
+    record = read_config(folder)
+    stored = {key: value for key, value in record.items() if key not in RECORDED}
+    config = options_of(RunConfig, stored, "")
+    assert isinstance(config, RunConfig)
+    _refuse(folder, "the settings", differences(stored, _plain(configure(merge(stored, settings), registry))))
+    summary = read_summary(folder)
+    if summary is not None and summary.get("status") == "done":
+        return summary
+    session = Session.build(config, registry)
+    now = _record(config, registry, session)
+    was, here = record["environment"], now["environment"]
+    known = {"environment": {key: was.get(key) for key in BITS_DEPEND_ON}, "trained_on": record["trained_on"]}
+    found = {"environment": {key: here[key] for key in BITS_DEPEND_ON}, "trained_on": now["trained_on"]}
+    _refuse(folder, "the machine, the versions or the data", differences(known, found))
+    progress = checkpoint.restore(folder / "checkpoints", session)
+    return _train(session, registry, folder, record, progress, watchers)
+
+
+def _refuse(folder: Path, what: str, lines: list[str]) -> None:
+    if lines:
+        raise UsageError(
+            f"{what} differ from those of the run",
+            where=str(folder),
+            why="; ".join(lines),
+            fix="resume with what the run was started with, or start a new run "
+            f"(localrules run --config {folder / 'config.toml'})",
+        )
+
+
+def _plain(config: RunConfig) -> Tree:
+    """The configuration as it reads back from TOML, which has no null."""
+    return _without_none(config.model_dump(mode="json"))
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
+    data, standard = session.data, session.predictor.standard
+    return {
+        **_plain(config),
+        "environment": environment(registry, session.ranks.device),
+        "trained_on": {
+            "origin": data.origin,
+            "fingerprint": data.fingerprint,
+            "shape": list(data.shape),
+            "classes": list(data.classes),
+            "mean": list(standard.mean),
+            "deviation": list(standard.deviation),
+            "redistributable": data.redistributable,
+        },
+    }
+
+
+def _train(
+    session: Session,
+    registry: Registry,
+    folder: Path,
+    record: Tree,
+    progress: dict[str, Any] | None,
+    watchers: Sequence[Observer],
+) -> Summary:
+    config = session.config
+    info = RunInfo(
+        directory=folder,
+        rule=config.rule.name,
+        model=config.model.name,
+        data=config.data.name,
+        config=record,
+        layers=layer_table(session),
+        classes=session.data.classes,
+        redistributable=session.data.redistributable,
+        total_steps=session.total_steps,
+        steps_per_epoch=session.batches.steps_per_epoch,
+        resumed_from_step=progress["step"] if progress else 0,
+        columns=columns(session),
+    )
+    others = [*watchers, *_trackers(config, registry), *registry.observers()]
+    observers = Observers(others, essential=[RunFolder()])
+    trainer = Trainer(session, observers, folder / "checkpoints", info)
+    if progress:
+        trainer.resume(progress)
+    observers.start(info)
+    try:
+        trainer.run()
+        summary = closing.summarize(session, trainer, folder, info)
+        observers.end(summary, closing.draw(session, folder))
+    except Stopped:
+        summary = closing.summarize(session, trainer, folder, info, stopped=True)
+        observers.end(summary, [])
+        raise LocalRulesError(
+            f"stopped at step {trainer.step} of {session.total_steps}",
+            where=str(folder),
+            why="you asked for it; the step was finished and a checkpoint written",
+            fix=f"localrules run --resume {folder}",
+        ) from None
+    finally:
+        observers.close()
+    return summary
+
+
+def _trackers(config: RunConfig, registry: Registry) -> list[Observer]:
+    made = []
+    for name, options in config.trackers.items():
+        kind = registry.resolve("tracker", name)
+        made.append(kind(options_of(kind.Config, options, name)))
+    return made
