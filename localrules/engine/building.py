@@ -33,18 +33,31 @@ def options_of(config: type[BaseModel], options: dict[str, Any], where: str) -> 
         field = ".".join(str(part) for part in first["loc"])
         name = f"{where}.{field}" if where and field else where or field
         if first["type"] == "extra_forbidden":
+            *tables, last = field.split(".")
+            known = list(_nested(config, tables).model_fields)
             raise UsageError(
                 f"there is no option {name!r}",
                 where=f"--set {name}=...",
-                why=f"options here: {', '.join(config.model_fields) or 'none'}",
-                fix=nearest(field.split(".")[-1], list(config.model_fields)),
+                why=f"options here: {', '.join(known) or 'none'}",
+                fix=nearest(last, known),
             ) from None
+        if not field:
+            raise UsageError("these settings do not go together", where=where, why=first["msg"]) from None
         raise UsageError(
             f"option {name!r} has a value that does not fit",
             where=f"--set {name}=...",
             why=f"{first['msg']}; found {first.get('input')!r}",
             fix=_description(config, field),
         ) from None
+
+
+def _nested(config: type[BaseModel], tables: list[str]) -> type[BaseModel]:
+    """The section that dotted names lead to."""
+    for table in tables:
+        known = config.model_fields.get(table)
+        if known is not None and isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel):
+            config = known.annotation
+    return config
 
 
 def _description(config: type[BaseModel], field: str) -> str:

@@ -69,6 +69,9 @@ TWO_PHASE = (
 )
 
 
+NAMED_PHASES = {"joint": JOINT, "two-phase": TWO_PHASE}
+
+
 class RunConfig(Section):
     """A run, whole."""
 
@@ -76,7 +79,9 @@ class RunConfig(Section):
     model: Choice
     data: Choice
     granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
-    epochs: float | None = Field(3.0, gt=0, description="Passes over the training split; a fraction is allowed.")
+    epochs: float | None = Field(
+        None, gt=0, description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours)."
+    )
     steps: int | None = Field(None, gt=0, description="Steps, instead of epochs.")
     batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
     seed: int = Field(0, ge=0, description="Of weights, order, augmentation and all other draws.")
@@ -90,22 +95,25 @@ class RunConfig(Section):
     phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
     log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
     eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")
-    checkpoint_every: int | None = Field(None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset.")
+    checkpoint_every: int | None = Field(
+        None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset."
+    )
     trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
 
     @model_validator(mode="before")
     @classmethod
-    def _named_phases(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("phases"), str):
-            named = {"joint": JOINT, "two-phase": TWO_PHASE}
-            if values["phases"] in named:
-                return {**values, "phases": named[values["phases"]]}
-        return values
+    def _spell_out(cls, values: dict[str, Any]) -> dict[str, Any]:
+        spelt = dict(values)
+        if spelt.get("steps") is None and spelt.get("epochs") is None:
+            spelt["epochs"] = 3.0
+        if isinstance(spelt.get("phases"), str):
+            spelt["phases"] = NAMED_PHASES.get(spelt["phases"], spelt["phases"])
+        return spelt
 
     @model_validator(mode="after")
     def _one_length(self) -> RunConfig:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; leave out one of them")
         return self
 
     def total_steps(self, steps_per_epoch: int) -> int:
