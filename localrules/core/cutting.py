@@ -139,7 +139,9 @@ def _part(model: nn.Module, inside: list[fx.Node], sources: list[fx.Node], outpu
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     for source in sources:
-        copies[source] = graph.get_attr(str(source.target)) if source.op == "get_attr" else graph.placeholder(source.name)
+        copies[source] = (
+            graph.get_attr(str(source.target)) if source.op == "get_attr" else graph.placeholder(source.name)
+        )
     for node in inside:
         copies[node] = graph.node_copy(node, copies.__getitem__)
     results = tuple(copies[node] for node in outputs)

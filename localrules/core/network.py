@@ -25,6 +25,8 @@ class Network(nn.Module):
         layers: All layers in forward order, the readout last.
     """
 
+    body: nn.Module
+
     def __init__(self, model: nn.Module, layers: Sequence[Layer], body: nn.Module | None = None) -> None:
         super().__init__()
         self.model = model

@@ -71,7 +71,7 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.config = config if config is not None else self.Config()
 
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module | None:  # noqa: ARG002
+    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module | None:
         """A head, decoder or projection for one layer, owned, moved, saved and optimized by the engine.
 
         Args:

@@ -1,8 +1,8 @@
 """Stepping in between a layer and its readers, for the length of one forward pass.
 
-Nothing is wrapped and no hook stays behind: while :func:`intercepted` is active each layer's ``forward`` is a visitor's,
-afterwards it is the module's own again. So a network's parameter names, its pickle and its speed in other hands
-are those of the plain module.
+Nothing is wrapped and no hook stays behind: while :func:`intercepted` is active each layer's ``forward`` is a
+visitor's, afterwards it is the module's own again. So a network's parameter names, its pickle and its speed in other
+hands are those of the plain module.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def intercepted(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
 
     try:
         for layer in layers:
-            layer.module.forward = stand_in(layer)  # type: ignore[method-assign]
+            layer.module.forward = stand_in(layer)
         yield
     finally:
         for layer in layers:
@@ -107,4 +107,3 @@ class HandedOn:
                     why="an in-place operation between layers (+=, relu_, ...) changes what its other readers see",
                     fix="write it out of place (x = x + y), or put the operation inside a layer",
                 )
-

@@ -42,7 +42,7 @@ class _CellMeans(torch.autograd.Function):
         return functional.avg_pool2d(maps, cell)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         layout = torch.channels_last if ctx.last else torch.contiguous_format
         share = grad / (ctx.cell[0] * ctx.cell[1])
         if share.shape[2:].numel() == 1:  # one cell has no layout to go by

@@ -70,7 +70,7 @@ class Rule(nn.Module, ABC):
     def prepare(self, network: Network, num_classes: int) -> None:
         """Called once, before the first step or the loading of a checkpoint: build what depends on the network."""
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:  # noqa: ARG002
+    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
         """Parameters of the rule's own that learn with this layer (an auxiliary head), for the layer's optimizer."""
         return ()
 

@@ -82,7 +82,8 @@ class Layerwise(Rule):
         objective = self._objective_of[layer.name]
         total: Tensor | None = None
         for index, end in enumerate(ends(layer, output)):
-            auxiliary = self.auxiliaries[_key(layer, index)] if _key(layer, index) in self.auxiliaries else None
+            key = _key(layer, index)
+            auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
             view = LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary)
             found = objective.loss(view)
             loss = sum(found.values(), torch.zeros(())) if isinstance(found, dict) else found

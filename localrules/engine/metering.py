@@ -58,7 +58,7 @@ def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         result = work()
     live = peak = 0
-    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = profile.profiler.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     for _, change in changes:
         live += change

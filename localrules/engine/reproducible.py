@@ -20,4 +20,4 @@ def be_deterministic(threads: int, device: torch.device) -> None:
     # On a GPU some pooling has no deterministic backward pass; there, bits may differ from run to run.
     torch.use_deterministic_algorithms(device.type == "cpu")
     # Filling fresh memory guards against reading it unset, and costs a tenth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

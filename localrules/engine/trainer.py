@@ -140,7 +140,7 @@ class Trainer:
     def _heeding_signals(self) -> Iterator[None]:
         """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C ends at once."""
 
-        def stop(number: int, frame: object) -> None:  # noqa: ARG001
+        def stop(number: int, frame: object) -> None:
             self._stop = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
 

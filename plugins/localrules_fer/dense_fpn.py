@@ -13,7 +13,7 @@ from localrules_fer.readout import AttentionReadout
 
 
 class DenseFPN(Model):
-    """Densely connected CNN with feature pyramid and attention (Han et al. 2023, Figures 4 and 5), about 7 M parameters.
+    """Densely connected CNN with feature pyramid and attention (Han et al. 2023, Figures 4 and 5), 7 M parameters.
 
     A stem halves the picture; dense blocks of five convolutions follow, joined by down-sampling convolutions;
     1 x 1 laterals read each block's output; the readout merges them top-down, averages, weighs channels, classifies.
@@ -25,7 +25,9 @@ class DenseFPN(Model):
     class Config(Options):
         """Options of dense_fpn."""
 
-        blocks: int = Field(3, ge=1, le=8, description="Dense blocks, each at half the size of the one before (paper: 3).")
+        blocks: int = Field(
+            3, ge=1, le=8, description="Dense blocks, each at half the size of the one before (paper: 3)."
+        )
         convolutions: int = Field(5, ge=1, description="Convolutions in a dense block (paper: 5).")
         growth: int = Field(40, ge=1, description="Channels that each convolution of the first block adds (ours).")
         stem: int = Field(64, ge=1, description="Channels of the stem (ours).")
@@ -38,16 +40,17 @@ class DenseFPN(Model):
         activation = config.activation
         self.stem = WeightedConv([shape[0]], config.stem, 3, stride=2, activation=activation)
         self.blocks, self.downs, self.laterals = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        channels = config.stem
+        channels, sources = config.stem, [config.stem]
         for index in range(config.blocks):
             scale = 2 ** min(index, 2)
             if index:
-                down = WeightedConv(self.blocks[-1].sources, config.stem * scale, 3, stride=2, activation=activation)
+                down = WeightedConv(sources, config.stem * scale, 3, stride=2, activation=activation)
                 self.downs.append(down)
                 channels = config.stem * scale
             block = DenseBlock(channels, config.growth * scale, config.convolutions, activation)
+            sources = block.sources
             self.blocks.append(block)
-            self.laterals.append(WeightedConv(block.sources, config.lateral, 1, activation=activation))
+            self.laterals.append(WeightedConv(sources, config.lateral, 1, activation=activation))
         self.readout = AttentionReadout(config.blocks, config.lateral, num_classes, config.grid)
         self.marks = Marks(
             layers=["stem", "blocks.*.convs.*", *(["downs.*"] if self.downs else []), "laterals.*"],

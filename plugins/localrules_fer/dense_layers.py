@@ -28,6 +28,8 @@ class WeightedConv(nn.Module):
         activation: ``relu``, ``tanh`` or ``elu``.
     """
 
+    source_of_channel: Tensor
+
     def __init__(
         self, sources: Sequence[int], channels: int, kernel_size: int, stride: int = 1, activation: Activation = "relu"
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +34,7 @@ def pool_pyramid(levels: list[Tensor], weights: Tensor, grid: int) -> Tensor:
     merged map is never made; a test holds the two forms together in float64.
     """
     sides = [level.shape[2:] for level in levels]
-    whole = all(fine[axis] % coarse[axis] == 0 for fine, coarse in zip(sides, sides[1:], strict=False) for axis in (0, 1))
+    whole = all(fine[axis] % coarse[axis] == 0 for fine, coarse in pairwise(sides) for axis in (0, 1))
     if whole and all(side % grid == 0 for size in sides for side in size):
         return torch.cat([pool(level, grid) * weight for level, weight in zip(levels, weights, strict=True)], 1)
     return pool(merge_pyramid(levels, weights), grid)

@@ -47,7 +47,5 @@ def reference_gram(view: LayerView, reference: Reference, kernel: KernelConfig) 
 
 def label_gram(view: LayerView, kind: LabelKernel) -> Tensor:
     """The labels' Gram matrix, computed once a step."""
-    found: Tensor = view.batch.shared(
-        ("label gram", kind), lambda: labels_gram(view.labels, view.num_classes, kind)
-    )
+    found: Tensor = view.batch.shared(("label gram", kind), lambda: labels_gram(view.labels, view.num_classes, kind))
     return found

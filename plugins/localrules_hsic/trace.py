@@ -47,7 +47,8 @@ class HSIC(Objective):
         )
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
         reading: Reading = Field(
-            "readers", description="The grid at which a layer is looked at: as its readers do (ours), a number, flat (the paper)."
+            "readers",
+            description="The grid at which a layer is looked at: as its readers do (ours), a number, flat (the paper).",
         )
         grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
 

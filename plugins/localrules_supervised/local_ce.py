@@ -23,7 +23,9 @@ class LocalCrossEntropy(Objective):
     class Config(Options):
         """Options of rule local-ce."""
 
-        grid: int = Field(4, ge=1, description="Maps are averaged over such a raster where the model names none (ours).")
+        grid: int = Field(
+            4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
+        )
 
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
 

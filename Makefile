@@ -1,0 +1,70 @@
+# What a person can do with a clone. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format docs constraints clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+RULE ?= hsic
+
+# The first Python on the path that is new enough; a shim that finds nothing behind it does not count.
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check --constraint constraints.txt
+
+# Only what is installed in the environment counts, not what a shell happens to have on its path.
+unexport PYTHONPATH PYTHONHOME
+
+help: ## This list
+	@echo "localrules: train PyTorch networks with local learning rules"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+run: $(VENV)/installed ## Set up, then watch a network learn faces without back-propagation (RULE=backprop: the control)
+	@$(BIN)/python -m localrules run --rule $(RULE) --model dense_fpn_small --data faces
+
+test: lint ## Set up, then check everything: style, types, architecture, tests
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev ## The same without the tests
+	@echo "==> ruff check"
+	@$(BIN)/python -m ruff check
+	@echo "==> ruff format --check"
+	@$(BIN)/python -m ruff format --check
+	@echo "==> mypy"
+	@$(BIN)/python -m mypy
+	@echo "==> lint-imports"
+	@$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/installed-dev ## Bring the code into the house's form
+	@$(BIN)/python -m ruff check --fix
+	@$(BIN)/python -m ruff format
+
+docs: $(VENV)/installed-dev ## Write the parts of docs/ that are generated from the code
+	@$(foreach script,$(wildcard docs/*.py),$(BIN)/python $(script) &&) true
+
+constraints: $(VENV)/installed-dev ## Renew constraints.txt: the newest releases that pyproject.toml allows
+	@$(BIN)/python .ci/constraints.py
+
+clean: ## Remove the environment and everything built; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "localrules needs Python 3.11 or newer; with one elsewhere: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "==> a virtual environment in $(VENV), of $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+# Stamps: an installation is renewed when what it depends on has changed.
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "==> installing localrules and what it needs (PyTorch is large: some minutes)"
+	@$(INSTALL) --editable .
+	@touch $@
+
+# Groups are known to pip since 25.1; what a new Python brings along may be older.
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "==> installing the tools that check it"
+	@$(INSTALL) --upgrade 'pip>=25.1'
+	@$(INSTALL) --group dev
+	@touch $@

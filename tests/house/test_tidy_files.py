@@ -1,0 +1,50 @@
+"""Files stay short, say what they are, and hold nothing that is private to a machine or not ours to give."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from statistics import median
+
+# A path into somebody's home or a machine's own corners; "~" and made-up paths below a test's folder are fine.
+PRIVATE_PATH = re.compile(r"(?<![\w.~/$}])/(?:home|root|Users|mnt|opt|srv|work)/\w")
+PACKAGE_INDEX = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host")
+PICTURE_IN_TEXT = re.compile(r"(?:\d{1,3}[ ,]+){2303}\d")
+
+
+def test_half_of_the_modules_have_fewer_than_120_lines_and_none_more_than_400(sources: dict[str, str]) -> None:
+    lengths = {path: text.count("\n") for path, text in sources.items()}
+    assert median(length for length in lengths.values() if length) < 120
+    assert {path: length for path, length in lengths.items() if length > 400} == {}
+
+
+def test_every_module_says_in_its_first_line_what_it_is(sources: dict[str, str]) -> None:
+    silent = [path for path, text in sources.items() if text and not ast.get_docstring(ast.parse(text))]
+    assert silent == []
+
+
+def texts(tracked: list[Path]) -> dict[str, str]:
+    found = {}
+    for path in tracked:
+        data = path.read_bytes()
+        if b"\0" not in data:
+            found[str(path)] = data.decode()
+    return found
+
+
+def test_no_tracked_file_tells_of_a_machine(tracked: list[Path]) -> None:
+    private = re.compile(f"{PRIVATE_PATH.pattern}|{PACKAGE_INDEX.pattern}")
+    here = str(Path(__file__))
+    told = {path: private.findall(text) for path, text in texts(tracked).items() if path != here}
+    assert {path: found for path, found in told.items() if found} == {}
+
+
+def test_no_tracked_file_holds_a_picture_as_numbers_or_a_data_set(tracked: list[Path]) -> None:
+    assert [path for path, text in texts(tracked).items() if PICTURE_IN_TEXT.search(text)] == []
+    data = {".csv", ".gz", ".npz", ".npy", ".pt", ".pkl", ".safetensors", ".zip"}
+    assert [str(path) for path in tracked if path.suffix in data] == []
+
+
+def test_tracked_files_are_small(tracked: list[Path]) -> None:
+    assert [str(path) for path in tracked if path.stat().st_size > 1_000_000] == []
