@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from localrules.core.balance import balanced_groups
 from localrules.core.layer import Layer
-from localrules.core.tracing import trace, weight_bearing
+from localrules.core.tracing import carries_nothing_learnt, trace, weight_bearing
 from localrules.errors import UsageError
 
 
@@ -58,6 +58,8 @@ def cut(
     """
     graph = trace(model, [unit.name for unit in units])
     unit_of, names = _units(model, graph, {unit.name for unit in units})
+    grid = {unit.name: unit.seen_at for unit in units}
+    seen_at = {node: grid.get(names[unit]) for node, unit in unit_of.items()}
     if parts is None:
         part_of_unit = list(range(len(names)))
     else:
@@ -72,7 +74,6 @@ def cut(
         groups = balanced_groups([costs[name] for name in names[:-1]], parts)
         part_of_unit = [*groups, parts]
         names = [_joined([n for n, g in zip(names, part_of_unit, strict=True) if g == p]) for p in range(parts + 1)]
-    seen_at = {unit.name: unit.seen_at for unit in units}
     return _assemble(model, graph, {node: part_of_unit[unit] for node, unit in unit_of.items()}, names, seen_at)
 
 
@@ -110,7 +111,7 @@ def _assemble(
     graph: fx.Graph,
     part_of: dict[fx.Node, int],
     names: list[str],
-    seen_at: Mapping[str, int | None],
+    seen_at: Mapping[fx.Node, int | None],
 ) -> tuple[list[Layer], Parts]:
     result = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(result, fx.Node) or part_of.get(result) != len(names) - 1:
@@ -120,17 +121,30 @@ def _assemble(
             fix="return one tensor of shape (batch, classes)",
         )
     modules, reads, writes, layers = [], [], [], []
+    empty: set[fx.Node] = set()
+    for node in part_of:  # in the order in which they run
+        if carries_nothing_learnt(model, node, empty):
+            empty.add(node)
     for index, name in enumerate(names):
         inside = [node for node in graph.nodes if part_of.get(node) == index]
         sources = list(dict.fromkeys(s for n in inside for s in n.all_input_nodes if s not in inside))
         inputs = [source for source in sources if source.op != "get_attr"]
         outputs = [n for n in inside if n is result or any(u.op != "output" and u not in inside for u in n.users)]
+        if not outputs:
+            raise UsageError(
+                f"nothing reads the output of {name!r}",
+                where=f"forward of {type(model).__name__}",
+                why="a layer learns for its readers; this one has none",
+                fix="leave it out of forward and freeze it with requires_grad_(False), or mark the layers by hand",
+            )
         module = _part(model, inside, sources, outputs)
         modules.append(module)
         reads.append([INPUT if source.op == "placeholder" else source.name for source in inputs])
         writes.append([node.name for node in outputs])
-        layer = Layer(name, module, is_readout=index == len(names) - 1, index=index, ends=_ends(outputs, inside))
-        layers.append(replace(layer, seen_at=seen_at.get(name)))
+        ends = _ends(outputs, inside, empty)
+        grids = tuple(seen_at[outputs[end]] for end in ends)
+        layer = Layer(name, module, is_readout=index == len(names) - 1, index=index, ends=ends, ends_seen_at=grids)
+        layers.append(replace(layer, seen_at=grids[0]) if len(set(grids)) == 1 else layer)
     return layers, Parts(modules, reads, writes)
 
 
@@ -149,10 +163,15 @@ def _part(model: nn.Module, inside: list[fx.Node], sources: list[fx.Node], outpu
     return fx.GraphModule(model, graph, class_name="Part")
 
 
-def _ends(outputs: list[fx.Node], inside: list[fx.Node]) -> tuple[int, ...]:
-    """Which outputs no other output of the part was computed from."""
+def _ends(outputs: list[fx.Node], inside: list[fx.Node], empty: set[fx.Node]) -> tuple[int, ...]:
+    """Which outputs no other output of the part was computed from, apart from those that carry nothing learnt."""
     upstream: dict[fx.Node, set[fx.Node]] = {}
     for node in inside:
         parents = [source for source in node.all_input_nodes if source in upstream]
         upstream[node] = set(parents).union(*(upstream[parent] for parent in parents))
-    return tuple(i for i, node in enumerate(outputs) if not any(node in upstream[other] for other in outputs))
+    learnt = [node for node in outputs if node not in empty]
+    return tuple(
+        index
+        for index, node in enumerate(outputs)
+        if node in learnt and not any(node in upstream[other] for other in learnt)
+    )

@@ -25,13 +25,14 @@ class Layer:
         module: What computes its output. Owns the layer's parameters.
         is_readout: Whether this is the network's readout, trained by cross-entropy.
         seen_at: The spatial grid at which its readers see its output (1 when they pool it globally), as the model
-            marks it; ``None`` when they read the map as it is.
+            marks it; ``None`` when they read the map as it is, or when it has ends that are seen at different grids.
         index: Its place in forward order, from 0; the readout comes last.
         depth: The longest path from the network's input, counted in layers, from 1.
         reads: Names of the layers that it reads; empty for one that reads only the network's input.
         in_shape: Shape of what it reads, without the batch: maps of one size as if concatenated by channel.
         out_shapes: Shape of each of its ends, without the batch.
         ends: Which of its outputs are ends: outputs that nothing else inside the layer reads. One, for most.
+        ends_seen_at: For a layer made of several, each end's ``seen_at``.
         multiply_adds: Multiply-adds of one forward pass of one sample.
     """
 
@@ -45,6 +46,7 @@ class Layer:
     in_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
     ends: tuple[int, ...] | None = None
+    ends_seen_at: tuple[int | None, ...] = ()
     multiply_adds: int = 0
 
     @property
@@ -53,8 +55,11 @@ class Layer:
         return self.out_shapes[-1]
 
     def at(self, end: int) -> Layer:
-        """This layer as seen at its ``end``-th end alone: ``out_shape`` is that end's."""
-        return self if len(self.out_shapes) == 1 else replace(self, out_shapes=(self.out_shapes[end],))
+        """This layer as seen at its ``end``-th end alone: ``out_shape`` and ``seen_at`` are that end's."""
+        if len(self.out_shapes) == 1:
+            return self
+        seen_at = self.ends_seen_at[end] if self.ends_seen_at else self.seen_at
+        return replace(self, out_shapes=(self.out_shapes[end],), seen_at=seen_at)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The layer's own parameters."""

@@ -43,6 +43,12 @@ def marked_layers(model: nn.Module, patterns: Sequence[str], readout: str, seen_
     """
     names = [name for name, _ in model.named_modules() if name]
     wanted = [*patterns, *([readout] if readout else [])]
+    if not wanted:
+        raise UsageError(
+            "the list of layers is empty",
+            where=f"the layers of {type(model).__name__}",
+            fix="name some modules, or leave layers out to have the graph traced",
+        )
     for pattern in wanted:
         if not any(matches(name, pattern) for name in names):
             raise UsageError(

@@ -7,6 +7,7 @@ hands are those of the plain module.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -72,22 +73,26 @@ def tensors(tree: Any) -> list[Tensor]:
 
 def ends(layer: Layer, output: Any) -> list[Tensor]:
     """The outputs of a layer that nothing else inside it reads."""
-    found = tensors(output)
-    return found if layer.ends is None else [found[index] for index in layer.ends]
+    if layer.ends is None:
+        return tensors(output)
+    outputs = output if isinstance(output, tuple) else (output,)  # of a part: some may be sizes
+    return [outputs[index] for index in layer.ends]
 
 
 class HandedOn:
     """Remembers what layers handed on, to find out who writes into it.
 
     An in-place operation between two layers (``x += shortcut``) would change what other readers of the
-    same tensor see, after its layer has learnt from it.
+    same tensor see, after its layer has learnt from it. Tensors are remembered weakly: what no reader holds any more is
+    freed, and nobody can be misled by it.
     """
 
     def __init__(self) -> None:
-        self._given: list[tuple[Layer, Tensor, int]] = []
+        self._given: list[tuple[Layer, weakref.ref[Tensor], int]] = []
 
     def hand_on(self, layer: Layer, output: Any) -> Any:
         """The output, detached for its readers and remembered."""
+        self.check()
         output = detached(output)
         for tensor in tensors(output):
             self.remember(layer, tensor)
@@ -95,12 +100,13 @@ class HandedOn:
 
     def remember(self, layer: Layer, tensor: Tensor) -> None:
         """Note a tensor that leaves a layer."""
-        self._given.append((layer, tensor, tensor._version))
+        self._given.append((layer, weakref.ref(tensor), tensor._version))
 
     def check(self) -> None:
         """Raises LocalRulesError, naming the layer, if what it handed on was written into."""
-        for layer, tensor, version in self._given:
-            if tensor._version != version:
+        for layer, reference, version in self._given:
+            tensor = reference()
+            if tensor is not None and tensor._version != version:
                 raise LocalRulesError(
                     f"the output of layer {layer.name!r} was changed in place after it was handed on",
                     where=f"layer {layer.name!r}, output of shape {tuple(tensor.shape)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import zip_longest
 
 import torch
 from torch import fx, nn
@@ -17,6 +18,9 @@ _NORMS = (
     nn.RMSNorm,
 )
 
+_SIZE_METHODS = ("size", "dim", "ndimension", "numel")
+_SIZE_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
+
 
 class _Tracer(fx.Tracer):
     def __init__(self, leaves: Collection[str]) -> None:
@@ -24,37 +28,54 @@ class _Tracer(fx.Tracer):
         self._leaves = frozenset(leaves)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return qualified_name in self._leaves or super().is_leaf_module(module, qualified_name)
+        if qualified_name in self._leaves or isinstance(module, _NORMS):
+            return True
+        # What holds nothing to learn is one operation, whatever it does inside (stochastic depth asks for its mode).
+        indivisible = not any(True for _ in module.children()) and not any(True for _ in module.parameters())
+        return indivisible or super().is_leaf_module(module, qualified_name)
 
 
 def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """The graph of a model, with the modules named in ``leaves`` as single nodes.
 
     Raises:
-        UsageError: The model's forward depends on data in a way that cannot be traced, or uses a
-            functional dropout, whose training flag a trace would freeze.
+        UsageError: The model's forward depends on data in a way that cannot be traced, or on the training flag (a
+            functional dropout), which a trace would freeze.
     """
+    modes = {module: module.training for module in model.modules()}
     try:
-        graph = _Tracer(leaves).trace(model)
-    except Exception as error:  # fx raises many kinds
-        raise UsageError(
-            f"the graph of {type(model).__name__} cannot be traced",
-            where=_operation(error),
-            why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            fix='mark the layers by hand: Network.wrap(model, layers=["conv1", "blocks.*", "fc"])',
-        ) from error
-    for node in graph.nodes:
-        if node.op == "call_function" and "training" in node.kwargs:
+        graph, in_training = _traced(model.eval(), leaves), _traced(model.train(), leaves)
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    for node, same in zip_longest(graph.nodes, in_training.nodes):
+        if node is None or same is None or _content(node) != _content(same):
             raise UsageError(
-                f"{node.name!r} reads the training flag inside forward",
+                f"{(same or node).name!r} reads the training flag inside forward",
                 where=f"forward of {type(model).__name__}",
                 why="a traced graph would keep the flag's present value for ever",
-                fix="use the module (nn.Dropout) instead of the function, or mark the layers by hand",
+                fix="use a module (nn.Dropout) instead of the function, or mark the layers by hand",
             )
     return graph
 
 
-def _operation(error: Exception) -> str:
+def _traced(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
+    try:
+        return _Tracer(leaves).trace(model)
+    except Exception as error:  # fx raises many kinds
+        raise UsageError(
+            f"the graph of {type(model).__name__} cannot be traced",
+            where=_place(error),
+            why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            fix='mark the layers by hand: Network.wrap(model, layers=["conv1", "blocks.*", "fc"])',
+        ) from error
+
+
+def _content(node: fx.Node) -> tuple[object, ...]:
+    return node.name, node.op, node.target, str(node.args), str(node.kwargs)
+
+
+def _place(error: Exception) -> str:
     """The line of the model's forward at which tracing failed."""
     traceback = error.__traceback__
     place = ""
@@ -74,6 +95,25 @@ def weight_bearing(model: nn.Module, node: fx.Node) -> bool:
     return any(
         source.op == "get_attr" and isinstance(_attribute(model, str(source.target)), nn.Parameter)
         for source in node.all_input_nodes
+    )
+
+
+def carries_nothing_learnt(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) -> bool:
+    """Whether a node's value is a size, or computed from the network's input and constants alone.
+
+    Args:
+        model: Where the graph is from.
+        node: One of its operations.
+        others: Operations before it of which this is known.
+    """
+    if node.op == "call_module" and any(True for _ in model.get_submodule(str(node.target)).parameters()):
+        return False
+    if node.op == "call_method" and node.target in _SIZE_METHODS:
+        return True
+    if node.op == "call_function" and node.target is getattr and node.args[1] in _SIZE_ATTRIBUTES:
+        return True
+    return not weight_bearing(model, node) and all(
+        source in others or source.op in ("placeholder", "get_attr") for source in node.all_input_nodes
     )
 
 
