@@ -17,7 +17,7 @@ class Phase:
     Attributes:
         name: Shown in progress and metrics.
         start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
-        learning: Names of the layers that learn.
+        learning: Names of the layers that learn; never one that its author froze whole.
     """
 
     name: str
@@ -46,7 +46,7 @@ def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> 
 
 def _learning(config: PhaseConfig, network: Network) -> frozenset[str]:
     layers = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}[config.learns]
-    return frozenset(layer.name for layer in layers)
+    return frozenset(layer.name for layer in layers if any(p.requires_grad for p in layer.parameters()))
 
 
 def enter(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
