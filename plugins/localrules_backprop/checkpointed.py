@@ -51,10 +51,12 @@ class BackpropCheckpointed(Rule):
 def _still_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms normalise by the batch but do not count it a second time.
 
-    Their buffers take part in the recomputed graph, so they are not put back afterwards but moved by nothing.
+    Their statistics take part in the recomputed graph, so they are not put back afterwards but moved by nothing.
     """
     norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._NormBase)]
     momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    seen = [count.clone() for count in counts]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -62,5 +64,5 @@ def _still_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            if norm.training and norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.sub_(1)
+        for count, before in zip(counts, seen, strict=True):  # not one less: some may not have run again
+            count.copy_(before)
