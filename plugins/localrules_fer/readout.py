@@ -30,14 +30,34 @@ def merge_pyramid(levels: list[Tensor], weights: Tensor) -> Tensor:
 def pool_pyramid(levels: list[Tensor], weights: Tensor, grid: int) -> Tensor:
     """The merged pyramid averaged over a ``grid`` x ``grid`` raster, (batch, levels * channels, grid, grid).
 
-    Where sizes divide, averaging commutes with nearest up-sampling, so each level is pooled first and the large
-    merged map is never made; a test holds the two forms together in float64.
+    Averaging and nearest up-sampling are linear, so each level is averaged by itself, each of its pixels counted
+    as often as it occurs in the merged map, and that large map is never made. A test holds the two forms together in
+    float64.
     """
-    sides = [level.shape[2:] for level in levels]
-    whole = all(fine[axis] % coarse[axis] == 0 for fine, coarse in pairwise(sides) for axis in (0, 1))
-    if whole and all(side % grid == 0 for size in sides for side in size):
-        return torch.cat([pool(level, grid) * weight for level, weight in zip(levels, weights, strict=True)], 1)
-    return pool(merge_pyramid(levels, weights), grid)
+    sizes = [tuple(level.shape[2:]) for level in levels]
+    pooled = []
+    for index, level in enumerate(levels):
+        # From this level's size up to the finest, one axis at a time.
+        rows, columns = ([size[axis] for size in sizes[index::-1]] for axis in (0, 1))
+        if _even(rows, grid) and _even(columns, grid):
+            pooled.append(pool(level, grid))
+        else:
+            across, down = _cell_weights(columns, grid).to(level), _cell_weights(rows, grid).to(level)
+            pooled.append(torch.einsum("gh,bchw,kw->bcgk", down, level, across))
+    return torch.cat([level * weight for level, weight in zip(pooled, weights, strict=True)], 1)
+
+
+def _even(sides: list[int], grid: int) -> bool:
+    """Whether up-sampling from side to side repeats every pixel alike, and whole pixels fill the cells."""
+    return sides[0] % grid == 0 and all(fine % coarse == 0 for coarse, fine in pairwise(sides))
+
+
+def _cell_weights(sides: list[int], grid: int) -> Tensor:
+    """How much each pixel of the coarsest side counts in each cell, shape (grid, sides[0]); rows sum to 1."""
+    copies = torch.eye(sides[0])[None]
+    for side in sides[1:]:
+        copies = functional.interpolate(copies, size=side, mode="nearest")
+    return functional.adaptive_avg_pool1d(copies, grid)[0].T
 
 
 class AttentionReadout(nn.Module):

@@ -1,0 +1,99 @@
+"""What ``localrules bench`` runs: time, memory, memory against depth, and the input pipeline's share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from localrules.bench.contenders import HAND_WRITTEN, Contender, by_hand, noise, under_engine
+from localrules.bench.measure import ratio, step_memory, take_turns
+from localrules.data.augment import Augment
+from localrules.data.batches import Batches
+from localrules.engine.config import RunConfig
+from localrules.engine.settings import Tree, merge
+from localrules.launch import configure
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+CONTROL = "backprop"
+SHAPE, CLASSES, ROWS = (1, 48, 48), 7, 1024
+DEPTHS = (2, 6)
+
+
+def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int) -> dict[str, Any]:
+    """Time and weigh rules against back-propagation, on random pictures of 48 x 48.
+
+    Args:
+        rules: Names; ``backprop`` and the loop written by hand are always there. ``NAME@block`` runs at granularity
+            ``block``.
+        settings: Settings of the run that all share: model, batch size, precision, threads.
+        registry: Where names are looked up.
+        rounds: Timed steps of each.
+
+    Returns:
+        ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high),
+        ``peak_memory_mib, memory_ratio``; ``input_share``; and ``settings``.
+    """
+    data = noise(SHAPE, CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    names = [CONTROL, *[name for name in rules if name != CONTROL]]
+    contenders = [by_hand(_config(CONTROL, settings, registry), registry, data)]
+    contenders += [under_engine(name, _config(name, settings, registry), registry, data) for name in names]
+    memory = {contender.name: step_memory(contender) for contender in contenders}
+    seconds = take_turns(contenders, rounds)
+    config = _config(CONTROL, settings, registry)
+    return {
+        "settings": {
+            "model": config.model.name,
+            "batch_size": config.batch_size,
+            "precision": config.precision,
+            "threads": config.threads,
+            "rounds": rounds,
+        },
+        "contenders": [
+            {
+                "name": name,
+                "step_seconds": median(times.tolist()),
+                "ratio": asdict(ratio(times, seconds[CONTROL])),
+                "ratio_to_hand": asdict(ratio(times, seconds[HAND_WRITTEN])),
+                "peak_memory_mib": memory[name],
+                "memory_ratio": memory[name] / memory[CONTROL],
+            }
+            for name, times in seconds.items()
+        ],
+        "input_share": _input_seconds(config, data) / median(seconds[CONTROL].tolist()),
+    }
+
+
+def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict[str, Any]]:
+    """Peak memory of a step with few and with many blocks, for models that have ``blocks``."""
+    rows = []
+    data = noise(SHAPE, CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    for name in [CONTROL, *[name for name in rules if name != CONTROL]]:
+        row: dict[str, Any] = {"name": name}
+        for blocks in DEPTHS:
+            deep = merge(settings, {"model": {"blocks": blocks}})
+            contender: Contender = under_engine(name, _config(name, deep, registry), registry, data)
+            row[f"blocks_{blocks}"] = step_memory(contender)
+        row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
+        rows.append(row)
+    return rows
+
+
+def _config(name: str, settings: Tree, registry: Registry) -> RunConfig:
+    rule, _, granularity = name.partition("@")
+    asked = {"rule": {"name": rule}, "data": {"name": "faces"}, "granularity": granularity or "layer", "steps": 10_000}
+    return configure(merge(asked, settings), registry)
+
+
+def _input_seconds(config: RunConfig, data: Any) -> float:
+    batches = Batches(data.split("train"), config.batch_size, 0, augment=Augment(config.augment))
+    seconds = []
+    for step in range(50):
+        began = time.perf_counter()
+        batches.batch(step)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)
