@@ -64,9 +64,14 @@ def draw(session: Session, folder: Path) -> list[Picture]:
     sheet = folder / "samples.png"
     found = [
         Picture("curves", curves(folder / METRICS, folder / "curves.png"), False),
-        Picture("confusion", confusion(scores.confusion.numpy(), session.data.classes, folder / "confusion.png"), False),
-        Picture("samples", sample_sheet(split.images[:40], scores.labels[:40], scores.predictions[:40],
-                                        session.data.classes, sheet), True),
+        Picture(
+            "confusion", confusion(scores.confusion.numpy(), session.data.classes, folder / "confusion.png"), False
+        ),
+        Picture(
+            "samples",
+            sample_sheet(split.images[:40], scores.labels[:40], scores.predictions[:40], session.data.classes, sheet),
+            True,
+        ),
     ]
     first = _first_filters(session)
     if first is not None:
@@ -103,4 +108,3 @@ def _maps(session: Session, image: Tensor) -> dict[str, Tensor]:
     names = list(seen)
     chosen = [names[round(i * (len(names) - 1) / 4)] for i in range(5)] if len(names) > 5 else names
     return {name: seen[name] for name in chosen}
-

@@ -16,7 +16,9 @@ from localrules.cli.output import fail, only_json_on_stdout
 from localrules.errors import LocalRulesError, UsageError, nearest
 
 COMMANDS = tuple(
-    name for name in ("run", "eval", "bench", "rules", "models", "data", "plugins") if find_spec(f"localrules.cli.{name}")
+    name
+    for name in ("run", "eval", "bench", "rules", "models", "data", "plugins")
+    if find_spec(f"localrules.cli.{name}")
 )
 """Each is the module of that name in this folder, with a typer app named ``app``."""
 

@@ -31,8 +31,8 @@ def bench(
 ) -> None:
     """Measure step time and peak memory of rules beside back-propagation.
 
-    Rules take turns in one process, on random pictures. Ratios are medians within rounds, with 95 % intervals by bootstrap; the
-    controls are back-propagation, a plain loop written by hand, and back-propagation with checkpointing.
+    Rules take turns in one process, on random pictures. Ratios are medians within rounds, with 95 % intervals by
+    bootstrap; the controls are back-propagation, a plain loop written by hand, and back-propagation with checkpointing.
 
     Memory is the allocator's peak in a step above what was live at its start.
     """

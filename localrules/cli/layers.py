@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def print_rehearsal(console: Console, found: dict[str, Any]) -> None:
     """Print what ``run --dry-run`` found out."""
-    console.print(layer_table(found["layers"], f"{found['model']} by {found['rule']}, granularity {found['granularity']}"))
+    console.print(
+        layer_table(found["layers"], f"{found['model']} by {found['rule']}, granularity {found['granularity']}")
+    )
     console.print(
         f"\n{found['data']}: {found['origin']}\n"
         f"{found['steps']:,} steps of {found['batch_size']} samples, {found['steps_per_epoch']:,} an epoch; "

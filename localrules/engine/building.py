@@ -68,7 +68,7 @@ def _description(config: type[BaseModel], field: str) -> str:
 def load_data(choice: Choice, registry: Registry) -> DataSet:
     """The data set that was chosen, in memory."""
     source = registry.resolve("data", choice.name)
-    return source(options_of(source.Config, choice.options, "data")).load()  # type: ignore[no-any-return]
+    return source(options_of(source.Config, choice.options, "data")).load()
 
 
 def resolve(config: RunConfig, registry: Registry) -> RunConfig:
@@ -103,7 +103,7 @@ def build_learner(
     """The network, initialised from the run's seed and with its layers marked, and the rule prepared for it."""
     network = _build_network(config, registry, shape, num_classes).to(device)
     if config.channels_last:
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)
     return network, _build_rule(config, registry, network, num_classes).to(device)
 
 

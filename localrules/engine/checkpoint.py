@@ -110,4 +110,6 @@ def _unreadable(path: Path, error: Exception) -> LocalRulesError:
 
 def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Row-major CPU tensors that share no memory: the same bytes whatever the layout in memory was."""
-    return {name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for name, tensor in state.items()}
+    return {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for name, tensor in state.items()
+    }

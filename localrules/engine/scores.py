@@ -55,7 +55,7 @@ class Scores:
 
     @property
     def one_vs_rest_accuracy(self) -> float:
-        """The mean over classes of "this class or not" accuracies. It flatters: a wrong row errs in two classes only."""
+        """The mean over classes of "this class or not" accuracies. It flatters: a wrong row errs in two classes."""
         confusion = self.confusion.double()
         wrong = confusion.sum(0) + confusion.sum(1) - 2 * confusion.diagonal()
         return float(1 - (wrong / confusion.sum()).mean())

@@ -47,7 +47,9 @@ def assigned(words: Iterable[str]) -> Tree:
         for name in tables:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
-                raise UsageError(f"{name!r} is given a value and a table", where=f"--set {word}", fix="drop one of the two")
+                raise UsageError(
+                    f"{name!r} is given a value and a table", where=f"--set {word}", fix="drop one of the two"
+                )
         here[last] = _value(text)
     return tree
 

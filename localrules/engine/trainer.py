@@ -161,4 +161,3 @@ def columns(session: Session) -> tuple[str, ...]:
     objectives = tuple(f"objective/{layer.name}" for layer in session.network.layers)
     first = ("step", "epoch", "phase", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr")
     return (*first, *objectives, "samples_per_second", "step_seconds", "memory_mib")
-

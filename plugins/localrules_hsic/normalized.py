@@ -32,17 +32,26 @@ class NormalizedHSIC(Objective):
         beta: float = Field(100.0, ge=0, description="Weight of nHSIC(Z, Y) (ours; the paper: 50 to 2500 by task).")
         eps: float = Field(1e-2, gt=0, description="Ridge, times the batch size (ours; the paper's code: 1e-5).")
         eps_target: float = Field(
-            1e-5, gt=0, description="Ridge of the input's and the labels' Gram matrices, times the batch size (the paper's)."
+            1e-5,
+            gt=0,
+            description="Ridge of the input's and the labels' Gram matrices, times the batch size (the paper's).",
         )
-        kernel: Literal["cosine", "gaussian"] = Field("cosine", description="Kernel of a layer's output (ours; the paper: gaussian).")
-        kernel_x: Literal["cosine", "gaussian"] = Field("cosine", description="Kernel of the input (ours; the paper: gaussian).")
+        kernel: Literal["cosine", "gaussian"] = Field(
+            "cosine", description="Kernel of a layer's output (ours; the paper: gaussian)."
+        )
+        kernel_x: Literal["cosine", "gaussian"] = Field(
+            "cosine", description="Kernel of the input (ours; the paper: gaussian)."
+        )
         kernel_y: LabelKernel = Field("delta", description="Kernel of the labels (ours; the paper: gaussian).")
         centered: bool = Field(True, description="Cosine kernel: of features less their mean over the batch (ours).")
         width: float | Literal["median"] = Field(
-            "median", description="Gaussian width: scaled by the dimension (the paper: 5), or the median distance (ours)."
+            "median",
+            description="Gaussian width: scaled by the dimension (the paper: 5), or the median distance (ours).",
         )
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
-        reading: Reading = Field("readers", description="The grid at which a layer is looked at, as for rule hsic (ours).")
+        reading: Reading = Field(
+            "readers", description="The grid at which a layer is looked at, as for rule hsic (ours)."
+        )
         grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
 
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
@@ -63,7 +72,9 @@ class NormalizedHSIC(Objective):
     def loss(self, view: LayerView) -> Tensor:
         """The layer's objective, a scalar."""
         features = read_output(view, self.config.reading, self.config.grid)
-        return inner(resolvent(gram(features, self._kernel(self.config.kernel)), eps=self.config.eps), self._target(view))
+        return inner(
+            resolvent(gram(features, self._kernel(self.config.kernel)), eps=self.config.eps), self._target(view)
+        )
 
     def _target(self, view: LayerView) -> Tensor:
         if self.config.reference == "previous":
