@@ -31,6 +31,7 @@ def intercepted(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
         LocalRulesError: A layer runs twice in the pass: its second output would be another thing to its readers.
     """
     visited: set[str] = set()
+    patched = {layer.name: layer.module.__dict__.get("forward") for layer in layers}  # by others, before us
 
     def stand_in(layer: Layer) -> Forward:
         own_forward = layer.module.forward
@@ -55,6 +56,8 @@ def intercepted(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.module.__dict__.pop("forward", None)
+            if patched[layer.name] is not None:
+                layer.module.__dict__["forward"] = patched[layer.name]
 
 
 def detached(tree: Any) -> Any:
