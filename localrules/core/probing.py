@@ -40,6 +40,7 @@ def probe(network: Network, example: Tensor) -> tuple[Layer, ...]:
         reads = tuple(dict.fromkeys(name for tensor in inputs for name in _sources(tensor, producers)))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = forward(*detached(args), **detached(kwargs))
+        handed.check()
         samples = example.shape[0]
         found[layer.name] = replace(
             layer,
