@@ -42,7 +42,7 @@ def summarize(
         "threads": config.threads,
         "steps": trainer.step,
         "epochs": trainer.step / session.batches.steps_per_epoch,
-        "parameters": session.network.parameter_count,
+        "parameters": session.parameter_count,
         "train_accuracy": session.predictor.scores(train, fixed_rows(train)).top1 if scored else None,
         "valid_accuracy": session.predictor.scores(valid).top1 if scored and valid is not None else None,
         "majority_share": float((valid or train).labels.bincount().max() / len(valid or train)),

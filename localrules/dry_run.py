@@ -43,7 +43,7 @@ def rehearse(config: RunConfig, registry: Registry) -> dict[str, Any]:
         "origin": session.data.origin,
         "granularity": config.granularity,
         "batch_size": config.batch_size,
-        "parameters": session.network.parameter_count,
+        "parameters": session.parameter_count,
         "steps": session.total_steps,
         "steps_per_epoch": session.batches.steps_per_epoch,
         "step_seconds": median(seconds),

@@ -15,12 +15,31 @@ from localrules.engine.config import Choice, RunConfig
 from localrules.engine.predictor import Predictor
 from localrules.engine.ranks import Ranks
 from localrules.engine.reproducible import be_deterministic
-from localrules.engine.settings import RECORDED
+from localrules.engine.settings import RECORDED, Tree
 from localrules.errors import UsageError
 from localrules.tracking.records import read_config
 
 if TYPE_CHECKING:
     from localrules.plugins import Registry
+
+
+def read_run(folder: Path) -> tuple[RunConfig, Tree]:
+    """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
+
+    Raises:
+        UsageError: The folder is no run folder.
+    """
+    record = read_config(folder)
+    if missing := [table for table in RECORDED if table not in record]:
+        raise UsageError(
+            "this is not a run folder",
+            where=str(folder),
+            why=f"its config.toml has no table {missing[0]!r}, which every run writes",
+            fix="name a folder that 'localrules run' made; settings of your own are given with --config FILE",
+        )
+    config = options_of(RunConfig, {key: value for key, value in record.items() if key not in RECORDED}, "")
+    assert isinstance(config, RunConfig)
+    return config, record
 
 
 @dataclass(frozen=True)
@@ -49,10 +68,7 @@ class FinishedRun:
             UsageError: The folder is no run folder, or holds no checkpoint yet.
         """
         folder = folder.expanduser().resolve()
-        record = read_config(folder)
-        asked = {key: value for key, value in record.items() if key not in RECORDED}
-        config = options_of(RunConfig, asked, "")
-        assert isinstance(config, RunConfig)
+        config, record = read_run(folder)
         known = record["trained_on"]
         ranks = Ranks(config)
         be_deterministic(config.threads, ranks.device)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules import closing
 from localrules.engine import checkpoint
-from localrules.engine.building import load_data, options_of, resolve
+from localrules.engine.building import options_of, resolve
 from localrules.engine.config import RunConfig
 from localrules.engine.environment import BITS_DEPEND_ON, environment
-from localrules.engine.observers import Observer, Observers, RunInfo
+from localrules.engine.observers import Observer, Observers, Picture, RunInfo
 from localrules.engine.session import Session
 from localrules.engine.settings import RECORDED, Tree, differences, merge
 from localrules.engine.table import layer_table
 from localrules.engine.trainer import Stopped, Trainer, columns
 from localrules.errors import LocalRulesError, UsageError
-from localrules.tracking.records import read_config, read_summary
+from localrules.finished import read_run
+from localrules.tracking.records import read_summary
 from localrules.tracking.run_folder import RunFolder, create
 
 if TYPE_CHECKING:
@@ -32,9 +35,7 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     Raises:
         UsageError: An unknown name or option, or a value that does not fit.
     """
-    preset = settings.get("preset")
-    if preset is not None:
-        settings = merge(registry.resolve("preset", preset), {k: v for k, v in settings.items() if k != "preset"})
+    settings = _with_preset(settings, registry)
     rule = registry.resolve("rule", settings["rule"]["name"])
     settings = merge(rule.run_defaults, settings)
     config = options_of(RunConfig, settings, "")
@@ -42,9 +43,15 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     return resolve(config, registry)
 
 
-def start(
-    config: RunConfig, registry: Registry, out: Path, watchers: Sequence[Observer] = ()
-) -> Summary:
+def _with_preset(settings: Tree, registry: Registry) -> Tree:
+    """The preset that ``--preset`` names, with the other settings laid over it."""
+    preset = settings.get("preset")
+    if preset is None:
+        return settings
+    return merge(registry.resolve("preset", preset), {key: value for key, value in settings.items() if key != "preset"})
+
+
+def start(config: RunConfig, registry: Registry, out: Path, watchers: Sequence[Observer] = ()) -> Summary:
     """Train from the beginning, into a new folder under ``out``.
 
     Args:
@@ -59,10 +66,11 @@ def start(
     Raises:
         LocalRulesError: Training failed, or the user stopped it; the folder can be resumed.
     """
+    trackers = _trackers(config, registry)
     session = Session.build(config, registry)
     record = _record(config, registry, session)
     folder = create(out, config.rule.name, config.model.name, record)
-    return _train(session, registry, folder, record, None, watchers)
+    return _train(session, registry, folder, record, None, [*watchers, *trackers])
 
 
 def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[Observer] = ()) -> Summary:
@@ -80,14 +88,14 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
         UsageError: The settings, the data, the versions or the machine differ from the run's.
     """
     folder = folder.expanduser().resolve()
-    record = read_config(folder)
+    config, record = read_run(folder)
     stored = {key: value for key, value in record.items() if key not in RECORDED}
-    config = options_of(RunConfig, stored, "")
-    assert isinstance(config, RunConfig)
-    _refuse(folder, "the settings", differences(stored, _plain(configure(merge(stored, settings), registry))))
-    summary = read_summary(folder)
-    if summary is not None and summary.get("status") == "done":
+    asked = _plain(configure(_over(stored, _with_preset(settings, registry), registry), registry))
+    _refuse(folder, "the settings", differences(stored, asked))
+    summary = finished(folder)
+    if summary is not None:
         return summary
+    trackers = _trackers(config, registry)
     session = Session.build(config, registry)
     now = _record(config, registry, session)
     was, here = record["environment"], now["environment"]
@@ -95,7 +103,23 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     found = {"environment": {key: here[key] for key in BITS_DEPEND_ON}, "trained_on": now["trained_on"]}
     _refuse(folder, "the machine, the versions or the data", differences(known, found))
     progress = checkpoint.restore(folder / "checkpoints", session)
-    return _train(session, registry, folder, record, progress, watchers)
+    return _train(session, registry, folder, record, progress, [*watchers, *trackers])
+
+
+def finished(folder: Path) -> Summary | None:
+    """What a run came to that is done; ``None`` if it is not. The folder may have been moved since."""
+    folder = folder.expanduser().resolve()
+    summary = read_summary(folder)
+    return {**summary, "run_dir": str(folder)} if summary and summary.get("status") == "done" else None
+
+
+def _over(stored: Tree, settings: Tree, registry: Registry) -> Tree:
+    """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
+    rule = settings.get("rule", {})
+    presets = registry.resolve("rule", rule.get("name", stored["rule"]["name"])).presets
+    if rule.get("preset") in presets:
+        settings = merge({"rule": presets[rule["preset"]]}, settings)
+    return merge(stored, settings)
 
 
 def _refuse(folder: Path, what: str, lines: list[str]) -> None:
@@ -105,7 +129,7 @@ def _refuse(folder: Path, what: str, lines: list[str]) -> None:
             where=str(folder),
             why="; ".join(lines),
             fix="resume with what the run was started with, or start a new run "
-            f"(localrules run --config {folder / 'config.toml'})",
+            f"(localrules run --config {shlex.quote(str(folder / 'config.toml'))})",
         )
 
 
@@ -124,7 +148,7 @@ def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
     data, standard = session.data, session.predictor.standard
     return {
         **_plain(config),
-        "environment": environment(registry, session.ranks.device),
+        "environment": environment(config, registry, session.ranks.device),
         "trained_on": {
             "origin": data.origin,
             "fingerprint": data.fingerprint,
@@ -159,34 +183,54 @@ def _train(
         steps_per_epoch=session.batches.steps_per_epoch,
         resumed_from_step=progress["step"] if progress else 0,
         columns=columns(session),
+        plugin_files=registry.files,
     )
-    others = [*watchers, *_trackers(config, registry), *registry.observers()]
-    observers = Observers(others, essential=[RunFolder()])
+    observers = Observers([*watchers, *registry.observers()], essential=[RunFolder()])
     trainer = Trainer(session, observers, folder / "checkpoints", info)
     if progress:
         trainer.resume(progress)
-    observers.start(info)
     try:
+        observers.start(info)
         trainer.run()
         summary = closing.summarize(session, trainer, folder, info)
-        observers.end(summary, closing.draw(session, folder))
+        observers.end(summary, _pictures(session, folder))
     except Stopped:
         summary = closing.summarize(session, trainer, folder, info, stopped=True)
         observers.end(summary, [])
         raise LocalRulesError(
             f"stopped at step {trainer.step} of {session.total_steps}",
             where=str(folder),
-            why="you asked for it; the step was finished and a checkpoint written",
-            fix=f"localrules run --resume {folder}",
+            why="it was asked to; the step was finished and a checkpoint written",
+            fix=info.command("run --resume"),
+        ) from None
+    except KeyboardInterrupt:
+        raise LocalRulesError(
+            "interrupted",
+            where=str(folder),
+            why="you asked for it again; what came after the last checkpoint is lost",
+            fix=info.command("run --resume"),
         ) from None
     finally:
         observers.close()
     return summary
 
 
+def _pictures(session: Session, folder: Path) -> list[Picture]:
+    """Draw what was learned; a run that is done stays done where that cannot be drawn."""
+    try:
+        return closing.draw(session, folder)
+    except Exception as error:
+        warnings.warn(f"the pictures could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+        return []
+
+
 def _trackers(config: RunConfig, registry: Registry) -> list[Observer]:
-    made = []
+    made: list[Observer] = []
     for name, options in config.trackers.items():
         kind = registry.resolve("tracker", name)
-        made.append(kind(options_of(kind.Config, options, name)))
+        chosen = options_of(kind.Config, options, name)
+        try:
+            made.append(kind(chosen))
+        except Exception as error:  # a tracker must never stop training
+            warnings.warn(f"tracker {name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2)
     return made

@@ -80,6 +80,11 @@ class Registry:
         """One line a plugin; its summary says what it supplies."""
         return [as_listed(plugin) for plugin in self._plugins]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The plugin files that were named (``--plugin``)."""
+        return tuple(plugin.source.name for plugin in self._plugins if plugin.source.is_file)
+
     def observers(self) -> list[Observer]:
         """One observer for each usable plugin that watches runs through hooks."""
         from localrules.plugin_observers import PluginObserver

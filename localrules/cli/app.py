@@ -12,7 +12,7 @@ import typer
 
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import shared_last, wants_json
-from localrules.cli.output import fail, only_json_on_stdout
+from localrules.cli.output import fail, only_json_on_stdout, plain_warnings
 from localrules.errors import LocalRulesError, UsageError, nearest
 
 COMMANDS = tuple(
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = shared_last(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
-    with only_json_on_stdout(as_json):
+    with only_json_on_stdout(as_json), plain_warnings():
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)

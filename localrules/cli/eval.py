@@ -19,14 +19,13 @@ app = typer.Typer()
 @app.command(name="eval")
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
-    split: Annotated[
-        Literal["train", "valid", "test"], typer.Option("--split", help="The split to score.")
-    ] = "valid",
+    split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The split to score.")] = "valid",
     data: Annotated[
         str | None, typer.Option("--data", metavar="NAME", help="Another data set. [default: the run's]")
     ] = None,
     data_path: Annotated[
-        Path | None, typer.Option("--data-path", metavar="PATH", help="The data set's file or folder. [default: the run's]")
+        Path | None,
+        typer.Option("--data-path", metavar="PATH", help="The data set's file or folder. [default: the run's]"),
     ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -61,7 +60,8 @@ def _print(run: FinishedRun, found: dict[str, Any]) -> None:
     from localrules.tracking.readable import percent
 
     console = screen()
-    console.print(f"\n[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/], {found['n']:,} {found['split']} pictures\n")
+    names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
+    console.print(f"\n{names}, {found['n']:,} {found['split']} pictures\n")
     figures = Table.grid(padding=(0, 2))
     fresh = found["top1_without_duplicates"]
     left_out = found["n"] - found["n_without_duplicates"]

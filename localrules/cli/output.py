@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
@@ -32,6 +33,21 @@ def only_json_on_stdout(wanted: bool) -> Iterator[None]:
             yield
     finally:
         _document_stream = None
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Show a warning as one line for people, without the line of code that gave it."""
+    before = warnings.formatwarning
+    warnings.formatwarning = _plain_warning
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _plain_warning(message: Warning | str, *where: Any, **more: Any) -> str:
+    return f"Warning: {' '.join(str(message).split())}\n"
 
 
 def print_json(document: Any) -> None:

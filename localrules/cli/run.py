@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.asked import complete, settings_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import print_json, screen
 from localrules.errors import UsageError
@@ -27,38 +28,67 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> A
 @app.command()
 def run(
     rule: Annotated[
-        str | None, _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them).")
+        str | None,
+        _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them)."),
     ] = None,
-    model: Annotated[str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. [default: dense_fpn]")] = None,
+    model: Annotated[
+        str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. [default: dense_fpn]")
+    ] = None,
     data: Annotated[
         str | None,
-        _option("--data", metavar="NAME", panel=_WHAT, help="The data set. [default: fer2013 where it is found, else faces]"),
+        _option(
+            "--data", metavar="NAME", panel=_WHAT, help="The data set. [default: fer2013 where it is found, else faces]"
+        ),
     ] = None,
     data_path: Annotated[
         Path | None, _option("--data-path", metavar="PATH", panel=_WHAT, help="The data set's file or folder.")
     ] = None,
     epochs: Annotated[
-        float | None, _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. [default: 3]")
+        float | None,
+        _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. [default: 3]"),
     ] = None,
     steps: Annotated[int | None, _option("--steps", panel=_HOW, help="Training steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, _option("--batch-size", panel=_HOW, help="Samples a step. [default: 128]")] = None,
-    lr: Annotated[float | None, _option("--lr", panel=_HOW, help="Peak learning rate. [default: the rule's, else 0.003]")] = None,
+    batch_size: Annotated[
+        int | None, _option("--batch-size", panel=_HOW, help="Samples a step. [default: 128]")
+    ] = None,
+    lr: Annotated[
+        float | None, _option("--lr", panel=_HOW, help="Peak learning rate. [default: the rule's, else 0.003]")
+    ] = None,
     seed: Annotated[int | None, _option("--seed", panel=_HOW, help="Seed of all draws. [default: 0]")] = None,
     granularity: Annotated[
         str | None,
-        _option("--granularity", metavar="WHAT", panel=_HOW, help="What learns alone: layer, block, or a number of parts. [default: layer]"),
+        _option(
+            "--granularity",
+            metavar="WHAT",
+            panel=_HOW,
+            help="What learns alone: layer, block, or a number of parts. [default: layer]",
+        ),
     ] = None,
     preset: Annotated[
-        str | None, _option("--preset", metavar="NAME", panel=_HOW, help="Named settings; 'paper' is the paper's 10,000 steps as printed.")
+        str | None,
+        _option(
+            "--preset",
+            metavar="NAME",
+            panel=_HOW,
+            help="Named settings; 'paper' is the paper's 10,000 steps as printed.",
+        ),
     ] = None,
     config: Annotated[
-        Path | None, _option("--config", metavar="FILE", panel=_HOW, help="Settings from a TOML file, e.g. a run's config.toml.")
+        Path | None,
+        _option("--config", metavar="FILE", panel=_HOW, help="Settings from a TOML file, e.g. a run's config.toml."),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        _option("--set", metavar="A.B=C", panel=_HOW, help="Any other setting: rule.beta=100, model.blocks=2, phases=two-phase. May be repeated."),
+        _option(
+            "--set",
+            metavar="A.B=C",
+            panel=_HOW,
+            help="Any other setting: rule.beta=100, model.blocks=2, phases=two-phase. May be repeated.",
+        ),
     ] = None,
-    device: Annotated[str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. [default: auto]")] = None,
+    device: Annotated[
+        str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. [default: auto]")
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16"] | None, _option("--precision", panel=_WHERE, help="[default: fp32]")
     ] = None,
@@ -75,13 +105,21 @@ def run(
     ] = None,
     wandb: Annotated[
         Literal["auto", "online", "offline", "off"] | None,
-        _option("--wandb", panel=_WHERE, help="Weights & Biases: auto is online when logged in, else offline. [default: off]"),
+        _option(
+            "--wandb",
+            panel=_WHERE,
+            help="Weights & Biases: auto is online when logged in, else offline. [default: off]",
+        ),
     ] = None,
     track: Annotated[
-        list[str] | None, _option("--track", metavar="NAME", panel=_WHERE, help="Another tracker, e.g. tensorboard. May be repeated.")
+        list[str] | None,
+        _option("--track", metavar="NAME", panel=_WHERE, help="Another tracker, e.g. tensorboard. May be repeated."),
     ] = None,
     dry_run: Annotated[
-        bool, _option("--dry-run", panel=_WHERE, help="Build everything, show the layers and one step's cost; write nothing.")
+        bool,
+        _option(
+            "--dry-run", panel=_WHERE, help="Build everything, show the layers and one step's cost; write nothing."
+        ),
     ] = False,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -112,13 +150,20 @@ def run(
         "checkpoint_every": checkpoint_every,
         "trackers.wandb.mode": None if wandb == "off" else wandb,
     }
-    settings = _settings(registry, given, set_ or [], config, track or [])
+    settings = settings_of(given, set_ or [], config, track or [], registry)
+    if wandb == "off":
+        settings["trackers"].pop("wandb", None)
     if preset is not None:
         settings["preset"] = preset
     if resume is not None:
+        if dry_run:
+            raise UsageError(
+                "--dry-run and --resume are both given", where="localrules run", fix="leave out one of them"
+            )
         _finish(_resume(registry, resume, settings), as_json)
         return
-    _complete(registry, settings)
+    for line in complete(settings, registry):
+        _say(line)
     from localrules.launch import configure, start
 
     configured = configure(settings, registry)
@@ -128,56 +173,14 @@ def run(
     _finish(start(configured, registry, out, _watchers()), as_json)
 
 
-def _settings(registry: Registry, given: dict[str, Any], words: list[str], file: Path | None, track: list[str]) -> dict[str, Any]:
-    """What was asked for: the file, then ``--set``, then the flags."""
-    from localrules.engine.config import RunConfig
-    from localrules.engine.settings import assigned, merge, read_file
-
-    if given["steps"] is not None and given["epochs"] is not None:
-        raise UsageError("--steps and --epochs are both given", where="localrules run", fix="leave out one of them")
-    asked = assigned(words)
-    trackers = {item.entry.name for item in registry.entries("tracker")}
-    for name in [name for name in asked if name not in RunConfig.model_fields and name in trackers]:
-        asked.setdefault("trackers", {})[name] = asked.pop(name)  # --set wandb.media=true
-    flags: dict[str, Any] = {}
-    for dotted, value in given.items():
-        if value is not None:
-            *tables, last = dotted.split(".")
-            here = flags
-            for table in tables:
-                here = here.setdefault(table, {})
-            here[last] = value
-    for name in track:
-        flags.setdefault("trackers", {}).setdefault(name, {})
-    return merge(merge(read_file(file) if file else {}, asked), flags)
-
-
-def _complete(registry: Registry, settings: dict[str, Any]) -> None:
-    """Fill in what has a default that depends on the machine."""
-    from localrules.engine.reproducible import available_threads
-
-    if "name" not in settings.setdefault("rule", {}):
-        raise UsageError(
-            "no rule is named", where="localrules run", why="there is no default: the rule is the point", fix="--rule hsic"
-        )
-    settings.setdefault("model", {}).setdefault("name", "dense_fpn")
-    settings.setdefault("threads", available_threads())
-    data = settings.setdefault("data", {})
-    if "name" not in data:
-        path = data.get("path") or registry.resolve("data", "fer2013").find()
-        data |= {"name": "fer2013", "path": str(path)} if path else {"name": "faces"}
-        said = f"found at {path}" if path else "built-in synthetic faces; FER2013 was not found (--data-path FILE)"
-        _say(f"Data: {data['name']}, {said}")
-    if "path" in data and "path" not in registry.resolve("data", data["name"]).Config.model_fields:
-        raise UsageError(
-            f"{data['name']} is not read from a file", where=f"--data-path {data['path']}", fix="leave out --data-path"
-        )
-
-
 def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    from localrules.launch import resume
+    from localrules.launch import finished, resume
 
-    return resume(folder, registry, settings, _watchers())
+    done = finished(folder) is not None
+    summary = resume(folder, registry, settings, _watchers())
+    if done:
+        _say("This run is finished: there is nothing left to train.")
+    return summary
 
 
 def _watchers() -> list[Any]:

@@ -109,11 +109,6 @@ class Network(nn.Module):
         """The layer on top, trained by cross-entropy on features that come detached."""
         return self.layers[-1]
 
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers the network learns, auxiliary modules not counted."""
-        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
-
 
 def _no_blocks(model: nn.Module) -> UsageError:
     return UsageError(

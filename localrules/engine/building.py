@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,7 +32,9 @@ def options_of(config: type[BaseModel], options: dict[str, Any], where: str) -> 
         return config(**options)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        # pydantic adds which member of a union it tried; nobody types that.
+        parts = takewhile(lambda part: isinstance(part, int) or part.isidentifier(), first["loc"])
+        field = ".".join(str(part) for part in parts)
         name = f"{where}.{field}" if where and field else where or field
         if first["type"] == "extra_forbidden":
             *tables, last = field.split(".")
@@ -93,8 +97,14 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     spelt = {}
     for kind, choice in chosen.items():
         found = options_of(registry.resolve(kind, choice.name).Config, choice.options, kind)
-        spelt[kind] = Choice(name=choice.name, **found.model_dump(mode="json"))
+        spelt[kind] = Choice(name=choice.name, **_plain(found))
     return config.model_copy(update=spelt)
+
+
+def _plain(options: BaseModel) -> dict[str, Any]:
+    """Options as they are stored; a path is found again from any folder."""
+    paths = {name: str(value.expanduser().absolute()) for name, value in options if isinstance(value, Path)}
+    return options.model_dump(mode="json") | paths
 
 
 def build_learner(

@@ -12,7 +12,7 @@ from localrules.data.augment import AugmentConfig
 class Section(BaseModel):
     """Base of the configuration's parts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Choice(BaseModel):
@@ -84,7 +84,7 @@ class RunConfig(Section):
     )
     steps: int | None = Field(None, gt=0, description="Steps, instead of epochs.")
     batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
-    seed: int = Field(0, ge=0, description="Of weights, order, augmentation and all other draws.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
     threads: int = Field(1, gt=0, description="CPU threads; equal bits need equal threads.")
     device: str = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shlex
 import subprocess
@@ -12,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from localrules.engine.config import RunConfig
+
 if TYPE_CHECKING:
     from localrules.plugins import Registry
 
-BITS_DEPEND_ON = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device")
+BITS_DEPEND_ON = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device", "supplied_by")
 """Two runs have equal bits where these are equal, beside configuration, threads and data."""
 
+SUPPLIED = ("rule", "model", "data")
+"""What comes from plugins and decides bits."""
 
-def environment(registry: Registry, device: torch.device) -> dict[str, Any]:
+
+def environment(config: RunConfig, registry: Registry, device: torch.device) -> dict[str, Any]:
     """Versions, machine, plugins and git state, as ``config.toml`` keeps them."""
     return {
         "localrules": _version("localrules"),
@@ -31,10 +37,20 @@ def environment(registry: Registry, device: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
+        "supplied_by": {kind: _supplier(registry, kind, getattr(config, kind).name) for kind in SUPPLIED},
         "command": shlex.join(sys.argv),
         "plugins": [f"{plugin.distribution} {plugin.version}: {plugin.entry.name}" for plugin in registry.plugins()],
         "git": _git(),
     }
+
+
+def _supplier(registry: Registry, kind: str, name: str) -> str:
+    """The distribution and version of a rule, model or data set; a plugin file is known by its content."""
+    item = registry.find(kind, name)
+    if item.version:
+        return f"{item.distribution} {item.version}"
+    file = Path(item.distribution)
+    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
 def _version(distribution: str) -> str:

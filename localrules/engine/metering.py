@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import TypeVar
 
@@ -22,25 +22,28 @@ class StepClock:
     """Remembers how long steps took.
 
     ``step_seconds`` is the median over all steps but the first five, if there are more.
+
+    Args:
+        times: Seconds of the steps before, of a run that is resumed.
     """
 
-    def __init__(self) -> None:
-        self._seconds: list[float] = []
+    def __init__(self, times: Iterable[float] = ()) -> None:
+        self.times = list(times)
 
     def add(self, seconds: float) -> None:
         """One more step."""
-        self._seconds.append(seconds)
+        self.times.append(seconds)
 
     @property
     def step_seconds(self) -> float | None:
         """The median step, or ``None`` before the first."""
-        settled = self._seconds[WARM_UP:] or self._seconds
+        settled = self.times[WARM_UP:] or self.times
         return median(settled) if settled else None
 
     @property
     def recent(self) -> float | None:
         """The median of the last twenty steps, for display."""
-        return median(self._seconds[-20:]) if self._seconds else None
+        return median(self.times[-20:]) if self.times else None
 
 
 def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class RunInfo:
         steps_per_epoch: Steps of one pass over the training split.
         resumed_from_step: 0 for a fresh run.
         columns: Every column that a metrics row may have, in order.
+        plugin_files: Files that ``--plugin`` named.
         state: Filled by observers that must find themselves again on resume (W&B's run id); saved in checkpoints.
     """
 
@@ -63,7 +65,13 @@ class RunInfo:
     steps_per_epoch: int
     resumed_from_step: int
     columns: tuple[str, ...]
+    plugin_files: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
+
+    def command(self, words: str, directory: Path | None = None) -> str:
+        """The command line ``localrules <words> <run folder>``, with the plugin files that the run needs."""
+        files = [word for file in self.plugin_files for word in ("--plugin", file)]
+        return f"localrules {words} {shlex.join([str(directory or self.directory), *files])}"
 
 
 class Observer:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.engine.config import PhaseConfig
+from localrules.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,18 @@ class Phase:
 
 
 def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> list[Phase]:
-    """Lay the phases out over a run, each with its share of the steps and at least one."""
+    """Lay the phases out over a run, each with its share of the steps and at least one.
+
+    Raises:
+        UsageError: There are fewer steps than phases.
+    """
+    if total_steps < len(configs):
+        raise UsageError(
+            f"{len(configs)} phases do not fit into {total_steps} steps",
+            where=", ".join(config.name for config in configs),
+            why="each phase needs a step at least",
+            fix=f"train for {len(configs)} steps or more, or choose --set phases=joint",
+        )
     whole = sum(config.share for config in configs)
     phases: list[Phase] = []
     start, share = 0, 0.0

@@ -78,6 +78,11 @@ class Session:
         """Steps of the whole run."""
         return self.phases[-1].stop
 
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the network learns, in whatever phase; auxiliary modules not counted."""
+        return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
+
     def reduce_gradients(self, layer: Layer) -> None:
         """Average a layer's gradients over ranks."""
         self.ranks.average([*layer.parameters(), *self.rule.parameters_of(layer)])

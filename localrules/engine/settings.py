@@ -61,6 +61,20 @@ def _value(text: str) -> Any:
         return text
 
 
+def with_names(tree: Tree) -> Tree:
+    """The tree with ``rule = "hsic"`` spelt out as a table with a name; likewise models and data sets.
+
+    Raises:
+        UsageError: Something else stands where a table is expected.
+    """
+    named = {key: {"name": tree[key]} for key in ("rule", "model", "data") if isinstance(tree.get(key), str)}
+    tree = {**tree, **named}
+    for key in ("rule", "model", "data", "trackers"):
+        if not isinstance(tree.get(key, {}), dict):
+            raise UsageError(f"{key!r} is a table, not {tree[key]!r}", where=key, fix=f"e.g. --set {key}.NAME=...")
+    return tree
+
+
 def read_file(path: Path) -> Tree:
     """Settings from a TOML file; a run's own ``config.toml`` is one.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from localrules.engine import checkpoint
+from localrules.engine.divergence import diverged
 from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
 from localrules.engine.observers import Observers, Row, RunInfo
 from localrules.engine.phases import Phase, enter
@@ -35,9 +36,11 @@ class Trainer:
 
     Attributes:
         step: Steps done so far.
-        clock: Times of the steps of this process.
+        clock: Times of the steps.
         peak_memory_mib: The allocator's peak in a step, above what was live at its start.
-        seconds: Training time so far, of all processes of the run, evaluation included.
+        seconds: Training time so far, evaluation included.
+
+    All are the run's: a resumed run counts on from its checkpoint.
     """
 
     def __init__(self, session: Session, observers: Observers, folder: Path, info: RunInfo) -> None:
@@ -55,6 +58,8 @@ class Trainer:
         """Continue where a checkpoint was made."""
         self.step = progress["step"]
         self.seconds = progress["seconds"]
+        self.clock = StepClock(progress["step_times"])
+        self.peak_memory_mib = progress["peak_memory_mib"]
         self._info.state.update(progress["observers"])
 
     def run(self) -> None:
@@ -62,6 +67,7 @@ class Trainer:
 
         Raises:
             Stopped: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+            LocalRulesError: Training diverged; the last checkpoint was made before that.
         """
         self._resumed_at = self._saved_at = time.monotonic()
         with self._heeding_signals():
@@ -85,9 +91,14 @@ class Trainer:
             self._after_step(phase, taken)
 
     def _after_step(self, phase: Phase, taken: Taken) -> None:
-        last = self.step == self.session.total_steps
+        last, stopping = self.step == self.session.total_steps, self._stop
         closes_epoch = self.step % self.session.batches.steps_per_epoch == 0 or last
-        if closes_epoch or self.step % self.session.config.log_every == 0:
+        logs = closes_epoch or self.step % self.session.config.log_every == 0
+        saves = last or stopping or self._checkpoint_is_due(closes_epoch)
+        if (logs or saves) and (error := diverged(self.session, taken.report, self.step)):
+            self.observers.step(self._row(phase, taken))
+            raise error
+        if logs:
             row = self._row(phase, taken)
             if closes_epoch and "valid" in self.session.data.splits:
                 scores = self.session.predictor.scores(self.session.data.split("valid"))
@@ -95,9 +106,9 @@ class Trainer:
             self.observers.step(row)
             if closes_epoch:
                 self.observers.epoch(row)
-        if last or self._stop or self._checkpoint_is_due(closes_epoch):
+        if saves:
             self.save()
-        if self._stop and not last:
+        if stopping and not last:
             raise Stopped
 
     def _row(self, phase: Phase, taken: Taken) -> Row:
@@ -132,7 +143,13 @@ class Trainer:
         now = time.monotonic()
         self.seconds += now - self._resumed_at
         self._resumed_at = now
-        progress = {"step": self.step, "seconds": self.seconds, "observers": dict(self._info.state)}
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "step_times": self.clock.times,
+            "peak_memory_mib": self.peak_memory_mib,
+            "observers": dict(self._info.state),
+        }
         checkpoint.save(self._folder, self.session, progress)
         self._saved_at = time.monotonic()
 

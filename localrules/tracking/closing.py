@@ -54,7 +54,8 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], pictures: list[Picture]) ->
     if (train := number("train_accuracy")) is not None:
         lines.append(("train accuracy", Text.assemble((percent(train), "bold"), "  on pictures it has seen")))
     if (seconds := number("seconds")) is not None:
-        text = f"{number('epochs', 0):.3g} epochs, {number('steps', 0):,} steps in {duration(seconds)}"
+        steps = number("steps", 0)
+        text = f"{number('epochs', 0):.3g} epochs, {steps:,} step{'s'[: steps != 1]} in {duration(seconds)}"
         lines.append(("trained", Text(text + _pace(summary))))
     if (parameters := number("parameters")) is not None:
         lines.append(("network", Text(f"{parameters:,} parameters in {len(run.layers)} layers")))
@@ -89,14 +90,14 @@ def _pace(summary: Mapping[str, Any]) -> str:
 
 
 def _next(run: RunInfo, summary: Mapping[str, Any], done: bool) -> list[tuple[str, str]]:
-    folder = shlex.quote(_short(run.directory))
+    folder = Path(_short(run.directory))
     if not done:
-        return [("go on", f"localrules run --resume {folder}")]
+        return [("go on", run.command("run --resume", folder))]
     split = "train" if summary.get("valid_accuracy") is None else "valid"
     control = "hsic" if run.rule.startswith("backprop") else "backprop"
     same = f"--model {shlex.quote(run.model)} --data {shlex.quote(run.data)}"
     return [
-        ("look at it class by class", f"localrules eval {folder} --split {split}"),
+        ("look at it class by class", f"{run.command('eval', folder)} --split {split}"),
         ("compare with another rule", f"localrules run --rule {control} {same}"),
     ]
 

@@ -57,7 +57,7 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
     """How the run ended, or ``None`` where it has not ended."""
     try:
         return json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError as error:
         raise UsageError(

@@ -1,0 +1,94 @@
+"""What a command line asks for: a file of settings, then ``--set``, then the flags; and what the machine decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+Tree = dict[str, Any]
+
+
+def settings_of(given: Tree, words: list[str], file: Path | None, track: list[str], registry: Registry) -> Tree:
+    """The settings that a user typed.
+
+    Args:
+        given: The flags by dotted name; ``None`` where a flag was left out.
+        words: What ``--set`` was given.
+        file: What ``--config`` was given.
+        track: What ``--track`` was given.
+        registry: Where trackers are looked up.
+
+    Raises:
+        UsageError: What was typed is no setting, or does not go together.
+    """
+    from localrules.engine.settings import assigned, merge, read_file, with_names
+
+    if given["steps"] is not None and given["epochs"] is not None:
+        raise UsageError("--steps and --epochs are both given", where="localrules run", fix="leave out one of them")
+    below, asked = with_names(read_file(file) if file else {}), with_names(assigned(words))
+    flags: Tree = {}
+    for dotted, value in given.items():
+        if value is not None:
+            *tables, last = dotted.split(".")
+            here = flags
+            for table in tables:
+                here = here.setdefault(table, {})
+            here[last] = value
+    for name in track:
+        flags.setdefault("trackers", {}).setdefault(name, {})
+    return merge(merge(below, _with_trackers(asked, [below, asked, flags], registry)), flags)
+
+
+def _with_trackers(asked: Tree, trees: list[Tree], registry: Registry) -> Tree:
+    """Move ``--set wandb.media=true`` to where the configuration keeps it; an option alone turns no tracker on."""
+    on = {name for tree in trees for name in tree.get("trackers", {})}
+    named = {item.entry.name for item in registry.entries("tracker")} & asked.keys()
+    for name in sorted(named - on):
+        flag = "--wandb auto" if name == "wandb" else f"--track {name}"
+        raise UsageError(
+            f"tracker {name!r} is given options and is not on",
+            where=f"--set {name}....",
+            why="an option alone does not start a tracker",
+            fix=f"add {flag}",
+        )
+    rest = {key: value for key, value in asked.items() if key not in named}
+    return {**rest, "trackers": {**asked.get("trackers", {}), **{name: asked[name] for name in named}}}
+
+
+def complete(settings: Tree, registry: Registry) -> list[str]:
+    """Fill in what has a default that depends on the machine.
+
+    Returns:
+        What the user should know of it, in lines.
+
+    Raises:
+        UsageError: No rule is named, or a file for data that are not read from one.
+    """
+    from localrules.engine.reproducible import available_threads
+
+    if "name" not in settings.setdefault("rule", {}):
+        raise UsageError(
+            "no rule is named",
+            where="localrules run",
+            why="there is no default: the rule is the point",
+            fix="--rule hsic",
+        )
+    settings.setdefault("model", {}).setdefault("name", "dense_fpn")
+    settings.setdefault("threads", available_threads())
+    data = settings.setdefault("data", {})
+    said = []
+    if "name" not in data:
+        path = data.get("path") or registry.resolve("data", "fer2013").find()
+        data |= {"name": "fer2013", "path": str(path)} if path else {"name": "faces"}
+        origin = f"found at {path}" if path else "built-in synthetic faces; FER2013 was not found (--data-path FILE)"
+        said.append(f"Data: {data['name']}, {origin}")
+    if "path" in data and "path" not in registry.resolve("data", data["name"]).Config.model_fields:
+        raise UsageError(
+            f"{data['name']} is not read from a file", where=f"--data-path {data['path']}", fix="leave out --data-path"
+        )
+    return said

@@ -1,0 +1,53 @@
+"""A run that has left the finite numbers is noticed before it spoils a checkpoint."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from localrules.core.layer import Layer
+from localrules.core.rule import StepReport
+from localrules.engine.session import Session
+from localrules.errors import LocalRulesError
+
+NAMED = 4  # layers that the error names; the rest are counted
+
+
+def diverged(session: Session, report: StepReport, step: int) -> LocalRulesError | None:
+    """The error to stop with if an objective, the loss or a weight is infinite or no number, else ``None``.
+
+    Args:
+        session: The run.
+        report: What the rule reported of the step.
+        step: Steps done so far, this one included.
+    """
+    objectives = [name for name, value in report.objectives.items() if not _finite(value)]
+    weights = [layer.name for layer in session.network.layers if not _finite_weights(session, layer)]
+    found = {
+        "objectives": bool(objectives),
+        "the loss": report.loss is not None and not _finite(report.loss),
+        "weights": bool(weights),
+    }
+    if not any(found.values()):
+        return None
+    slower = f"choose a lower --lr (it is {session.config.optimizer.lr:g})"
+    finer = ", or --precision fp32" if session.config.precision != "fp32" else ""
+    return LocalRulesError(
+        f"training diverged at step {step}",
+        where=_listed([layer.name for layer in session.network.layers if layer.name in {*objectives, *weights}]),
+        why=f"{' and '.join(word for word in found if found[word])} became infinite or no number; "
+        "no checkpoint was made of it",
+        fix=f"{slower}{finer}, and start again",
+    )
+
+
+def _finite_weights(session: Session, layer: Layer) -> bool:
+    return all(_finite(parameter) for parameter in (*layer.parameters(), *session.rule.parameters_of(layer)))
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(values.detach().isfinite().all())
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
