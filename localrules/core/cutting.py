@@ -130,7 +130,8 @@ def _assemble(
         sources = list(dict.fromkeys(s for n in inside for s in n.all_input_nodes if s not in inside))
         inputs = [source for source in sources if source.op != "get_attr"]
         outputs = [n for n in inside if n is result or any(u.op != "output" and u not in inside for u in n.users)]
-        if not outputs:
+        ends = _ends(outputs, inside, empty)
+        if not ends:
             raise UsageError(
                 f"nothing reads the output of {name!r}",
                 where=f"forward of {type(model).__name__}",
@@ -141,7 +142,6 @@ def _assemble(
         modules.append(module)
         reads.append([INPUT if source.op == "placeholder" else source.name for source in inputs])
         writes.append([node.name for node in outputs])
-        ends = _ends(outputs, inside, empty)
         grids = tuple(seen_at[outputs[end]] for end in ends)
         layer = Layer(name, module, is_readout=index == len(names) - 1, index=index, ends=ends, ends_seen_at=grids)
         layers.append(replace(layer, seen_at=grids[0]) if len(set(grids)) == 1 else layer)
