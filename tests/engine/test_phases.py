@@ -1,0 +1,165 @@
+"""Which layers learn when; the others stand still to the last bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
+from torch import Tensor
+
+from localrules.engine.config import JOINT, TWO_PHASE, PhaseConfig, RunConfig
+from localrules.engine.phases import enter, plan
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.errors import UsageError
+
+LEARNS = {"hidden": "readout", "readout": "hidden"}
+
+
+def of_layers(session: Session, which: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    readout = ("network.readout.", "rule.readout")
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(readout) == (which == "readout")}
+
+
+@pytest.mark.parametrize("learning", LEARNS)
+@pytest.mark.parametrize("rule", RULES)
+def test_layers_that_do_not_learn_keep_parameters_and_buffers_to_the_bit(rule: str, learning: str) -> None:
+    session = dense(RULES[rule], phases=[{"name": "only", "learns": learning}])
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    for name, tensor in of_layers(session, LEARNS[learning], before).items():
+        assert torch.equal(tensor, after[name]), name
+    for layer in session.network.layers:
+        moved = any(
+            not torch.equal(tensor, after[name])
+            for name, tensor in before.items()
+            if name.startswith(f"network.{layer.name}.")
+        )
+        assert moved == (layer.is_readout == (learning == "readout")), layer.name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_layers_that_do_not_learn_run_in_eval_mode_without_gradient(rule: str) -> None:
+    session = dense(RULES[rule], phases=[{"name": "only", "learns": "readout"}])
+    seen: dict[str, tuple[bool, bool]] = {}
+    for name, module in session.network.model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d) or name == "readout.classifier":
+
+            def note(module: torch.nn.Module, inputs: object, output: Tensor, name: str = name) -> None:
+                seen[name] = (module.training, output.requires_grad)
+
+            module.register_forward_hook(note)
+    train(session, 0, 1)
+    assert seen.pop("readout.classifier") == (True, True)
+    assert len(seen) == 8
+    assert set(seen.values()) == {(False, False)}
+
+
+def test_a_phase_that_ends_lets_the_next_ones_layers_learn() -> None:
+    session = dense(RULES["hsic"], phases="two-phase", steps=4)
+    assert [(phase.name, phase.start, phase.stop) for phase in session.phases] == [("hidden", 0, 3), ("readout", 3, 4)]
+    start = state(session)
+    train(session, 0, 3)
+    middle = state(session)
+    train(session, 3, 4)
+    end = state(session)
+    assert torch.equal(start["network.readout.classifier.weight"], middle["network.readout.classifier.weight"])
+    assert not torch.equal(middle["network.readout.classifier.weight"], end["network.readout.classifier.weight"])
+    assert not torch.equal(start["network.stem.weight"], middle["network.stem.weight"])
+    assert torch.equal(middle["network.stem.weight"], end["network.stem.weight"])
+    assert torch.equal(middle["network.stem.norm.running_mean"], end["network.stem.norm.running_mean"])
+
+
+def test_a_report_names_the_layers_that_learnt() -> None:
+    session = perceptron(RULES["local-ce"], phases="two-phase", steps=4)
+    hidden, readout = session.phases
+    enter(hidden, session.network, session.trainable)
+    report = take_step(session, hidden, 0).report
+    assert list(report.objectives) == ["layers.0", "layers.1", "layers.2"]
+    assert report.loss is None
+    enter(readout, session.network, session.trainable)
+    report = take_step(session, readout, 3).report
+    assert list(report.objectives) == ["readout"]
+    assert report.loss is not None
+    assert float(report.loss) == float(report.objectives["readout"])
+
+
+@pytest.mark.parametrize(
+    ("shares", "steps", "stops"),
+    [
+        ([0.75, 0.25], 100, [75, 100]),
+        ([3, 1], 100, [75, 100]),
+        ([1, 1, 1], 10, [3, 7, 10]),
+        ([1000, 1], 5, [4, 5]),
+        ([1, 1000], 5, [1, 5]),
+        ([1, 1, 1], 3, [1, 2, 3]),
+        ([1], 7, [7]),
+    ],
+)
+def test_phases_divide_the_steps_by_their_shares_and_each_has_one(
+    shares: list[float], steps: int, stops: list[int]
+) -> None:
+    network = perceptron(RULES["local-ce"]).network
+    phases = plan([PhaseConfig(name=str(share), share=share) for share in shares], network, steps)
+    assert [phase.stop for phase in phases] == stops
+    assert [phase.start for phase in phases] == [0, *stops[:-1]]
+
+
+def test_more_phases_than_steps_are_refused() -> None:
+    with pytest.raises(UsageError, match="2 phases do not fit into 1 steps"):
+        perceptron(RULES["local-ce"], phases="two-phase", steps=1)
+
+
+def test_phases_have_names_in_the_configuration() -> None:
+    tree = {"rule": {"name": "r"}, "model": {"name": "m"}, "data": {"name": "d"}}
+    assert RunConfig(**tree).phases == JOINT
+    assert RunConfig(**tree, phases="two-phase").phases == TWO_PHASE
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_parameters_frozen_by_the_user_stay_frozen(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = frozen(rule, ["blocks.0.convs.0.weight"], monkeypatch)
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    assert torch.equal(before["network.blocks.0.convs.0.weight"], after["network.blocks.0.convs.0.weight"])
+    assert not torch.equal(
+        before["network.blocks.0.convs.0.norm.weight"], after["network.blocks.0.convs.0.norm.weight"]
+    )
+    assert not session.network.model.get_parameter("blocks.0.convs.0.weight").requires_grad
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_layer_frozen_whole_stands_still_and_the_others_learn(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["stem.weight", "stem.source_weight", "stem.norm.weight", "stem.norm.bias"]
+    session = frozen(rule, names, monkeypatch)
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    assert "stem" not in session.phases[0].learning
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("network.stem."))
+    assert not torch.equal(before["network.downs.0.weight"], after["network.downs.0.weight"])
+
+
+def frozen(rule: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session of a model whose author froze some parameters."""
+    from localrules_fer.dense_fpn import DenseFPN
+
+    build = DenseFPN.__init__
+
+    def build_frozen(self: DenseFPN, *args: object) -> None:
+        build(self, *args)  # type: ignore[arg-type]
+        for name in names:
+            self.get_parameter(name).requires_grad_(False)
+
+    monkeypatch.setattr(DenseFPN, "__init__", build_frozen)
+    return dense(RULES[rule])
+
+
+@pytest.mark.parametrize("rule", LOCAL_RULES)
+def test_a_layer_that_does_not_learn_still_feeds_its_readers(rule: str) -> None:
+    session = perceptron(RULES[rule], phases=[{"name": "only", "learns": "readout"}], steps=40, optimizer={"lr": 0.05})
+    before = session.predictor.scores(session.data.split("train")).loss
+    train(session)
+    assert session.predictor.scores(session.data.split("train")).loss < before

@@ -1,0 +1,83 @@
+"""Figures of merit, against loops over pictures."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import RULES, perceptron
+
+from localrules.data.dataset import Split
+from localrules.engine.predictor import fixed_rows
+from localrules.engine.scores import Scores
+
+CLASSES = 5
+
+
+@pytest.fixture
+def scores() -> Scores:
+    draws = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, CLASSES - 1, (60,), generator=draws)  # the last class does not occur
+    logits = torch.randn(60, CLASSES, generator=draws)
+    logits[torch.arange(60), labels] += 0.8
+    logits[0] = 1.0  # a tie: the first class wins
+    return Scores(logits, labels)
+
+
+def guess(row: list[float]) -> int:
+    return row.index(max(row))
+
+
+def test_against_loops(scores: Scores) -> None:
+    rows, labels = scores.logits.tolist(), scores.labels.tolist()
+    confusion = [[0] * CLASSES for _ in range(CLASSES)]
+    loss, right = 0.0, 0
+    for row, label in zip(rows, labels, strict=True):
+        confusion[label][guess(row)] += 1
+        right += guess(row) == label
+        loss -= row[label] - math.log(sum(math.exp(value) for value in row))
+    assert scores.confusion.tolist() == confusion
+    assert scores.top1 == pytest.approx(right / 60)
+    assert scores.loss == pytest.approx(loss / 60, rel=1e-5)
+
+    recalls = []
+    one_vs_rest = []
+    for c in range(CLASSES):
+        mine = [guess(row) == c for row, label in zip(rows, labels, strict=True) if label == c]
+        recalls += [sum(mine) / len(mine)] if mine else []
+        agree = [(guess(row) == c) == (label == c) for row, label in zip(rows, labels, strict=True)]
+        one_vs_rest.append(sum(agree) / 60)
+    assert scores.balanced_accuracy == pytest.approx(sum(recalls) / len(recalls))
+    assert scores.one_vs_rest_accuracy == pytest.approx(sum(one_vs_rest) / CLASSES)
+    assert scores.recalls.isnan().tolist() == [False] * (CLASSES - 1) + [True]
+
+
+def test_only_some_rows(scores: Scores) -> None:
+    half = scores.only(torch.arange(60) < 30)
+    assert len(half.labels) == 30
+    assert torch.equal(half.predictions, scores.predictions[:30])
+
+
+def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
+    session = perceptron(RULES["local-ce"], eval_batch_size=5)
+    split = session.data.split("valid")
+    session.network.train()
+    modes = [module.training for module in session.network.modules()]
+    buffers = {name: buffer.clone() for name, buffer in session.network.named_buffers()}
+    whole = session.predictor.scores(split)
+    assert torch.equal(whole.labels, split.labels)
+    some = session.predictor.scores(split, torch.tensor([3, 1]))
+    torch.testing.assert_close(some.logits, whole.logits[[3, 1]])
+    assert [module.training for module in session.network.modules()] == modes
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in session.network.named_buffers())
+    relabelled = session.predictor.scores(Split(split.images, 3 - split.labels))
+    assert torch.equal(relabelled.logits, whole.logits)
+
+
+def test_the_rows_scored_at_the_end_are_spread_over_the_split() -> None:
+    split = Split(torch.zeros(11, 1, 2, 2, dtype=torch.uint8), torch.zeros(11, dtype=torch.int64))
+    assert fixed_rows(split, 11) is None
+    chosen = fixed_rows(split, 4)
+    assert chosen is not None
+    assert chosen.tolist() == [0, 2, 5, 8]
