@@ -84,3 +84,8 @@ class DenseFPNSmall(DenseFPN):
         growth: int = Field(11, ge=1, description="Channels that each convolution of the first block adds (ours).")
         stem: int = Field(16, ge=1, description="Channels of the stem (ours).")
         lateral: int = Field(48, ge=4, description="Channels of each pyramid level (ours).")
+        grid: int = Field(
+            4,
+            ge=1,
+            description="Raster over which the pyramid is averaged (ours: knowing where helps a small network).",
+        )

@@ -30,7 +30,11 @@ class NormalizedHSIC(Objective):
         """Options of rule hsic-normalized."""
 
         beta: float = Field(100.0, ge=0, description="Weight of nHSIC(Z, Y) (ours; the paper: 50 to 2500 by task).")
-        eps: float = Field(1e-2, gt=0, description="Ridge, times the batch size (ours; the paper's code: 1e-5).")
+        eps: float = Field(
+            0.1,
+            gt=0,
+            description="Ridge of a layer's Gram matrix, times the batch size (ours; the paper's code: 1e-5).",
+        )
         eps_target: float = Field(
             1e-5,
             gt=0,

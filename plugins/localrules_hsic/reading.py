@@ -41,7 +41,7 @@ def reference_gram(view: LayerView, reference: Reference, kernel: KernelConfig) 
     if reference == "input":
         found: Tensor = view.batch.shared(("input gram", kernel), lambda: gram(view.images, kernel))
         return found
-    maps = [pool_flat(tensor, 4).float() for tensor in view.inputs]
+    maps = [pool_flat(tensor, 4) for tensor in view.inputs]
     return sum((gram(tensor, kernel) for tensor in maps[1:]), gram(maps[0], kernel)) / len(maps)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.objective import Options
+from localrules.core.pooling import pool_flat
 
 
 class LocalCrossEntropy(Objective):
@@ -33,11 +35,8 @@ class LocalCrossEntropy(Objective):
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """A linear classifier; zero weights, so that it starts without an opinion (as in Nøkland & Eidnes)."""
-        channels, *size = layer.out_shape
-        positions = 1
-        for side in size:
-            positions *= min(side, self._grid(layer)) if max(size) > self._grid(layer) else side
-        classifier = nn.Linear(channels * positions, num_classes)
+        features = pool_flat(torch.zeros(1, *layer.out_shape), self._grid(layer)).shape[1]
+        classifier = nn.Linear(features, num_classes)
         nn.init.zeros_(classifier.weight)
         nn.init.zeros_(classifier.bias)
         return classifier
