@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) ->
         temporary.unlink(missing_ok=True)
         raise
     flush_to_disk(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what :func:`write_atomic` was writing into a folder when its process was killed."""
+    for path in folder.glob(".*-*"):
+        if re.fullmatch(r"\..+-\d+(\.[^.]*)?", path.name) and path.is_file():
+            path.unlink()
 
 
 def flush_to_disk(path: Path) -> None:

@@ -19,6 +19,7 @@ from localrules.engine.settings import RECORDED, Tree, differences, merge
 from localrules.engine.table import layer_table
 from localrules.engine.trainer import Stopped, Trainer, columns
 from localrules.errors import LocalRulesError, UsageError
+from localrules.files import remove_unfinished
 from localrules.finished import read_run
 from localrules.tracking.records import read_summary
 from localrules.tracking.run_folder import RunFolder, create
@@ -102,6 +103,8 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     known = {"environment": {key: was.get(key) for key in BITS_DEPEND_ON}, "trained_on": record["trained_on"]}
     found = {"environment": {key: here[key] for key in BITS_DEPEND_ON}, "trained_on": now["trained_on"]}
     _refuse(folder, "the machine, the versions or the data", differences(known, found))
+    for place in (folder, folder / "checkpoints"):
+        remove_unfinished(place)
     progress = checkpoint.restore(folder / "checkpoints", session)
     return _train(session, registry, folder, record, progress, [*watchers, *trackers])
 

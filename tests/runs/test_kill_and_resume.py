@@ -1,0 +1,177 @@
+"""``kill -9`` at any moment leaves a folder that ``--resume`` continues to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, die, localrules_code, metrics, only_run, resume, start_process
+from tiny_runs import train as whole_run
+
+from localrules import closing, launch
+from localrules.engine import checkpoint, trainer
+from localrules.tracking import metrics_file, records
+
+# Auxiliary heads with parameters of their own, rows between checkpoints, checkpoints between epochs.
+WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "draw", lambda session, folder: [])
+        return whole_run(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
+
+
+def at_call(owner: Any, name: str, number: int, then: Callable[..., Any]) -> None:
+    """Replace a function by one that does ``then(original, *args)`` the ``number``-th time."""
+    original, calls = getattr(owner, name), [0]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        return then(original, *args, **kwargs) if calls[0] == number else original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def before(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    die()
+
+
+def after(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    original(*args, **kwargs)
+    die()
+
+
+def half_a_file(original: Callable[..., Any], content: Any, path: Path) -> None:
+    original(content, path)
+    os.truncate(path, path.stat().st_size // 2)
+    die()
+
+
+def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
+    original(metrics, line[: len(line) // 2])
+    die()
+
+
+# name: (where, function, at which call, what happens), and the step of the last checkpoint.
+MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
+    "the folder is made, nothing else": ((launch, "create", 1, after), 0),
+    "before the first step": ((trainer, "take_step", 1, before), 0),
+    "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
+    "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),
+    "the second checkpoint is whole but not in place": ((checkpoint.torch, "save", 2, after), 3),
+    "between a checkpoint and its weights for readers": ((checkpoint, "save_file", 2, before), 6),
+    "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
+    "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
+    "between two checkpoints": ((trainer, "take_step", 9, after), 6),
+    "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
+    "the last step is done, its checkpoint not": ((trainer, "take_step", STEPS, after), 9),
+    "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
+    "the pictures are drawn": ((closing, "draw", 1, before), STEPS),
+    "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
+}
+
+
+def die_at(moment: str, words: list[str]) -> None:
+    (owner, name, number, then), _ = MOMENTS[moment]
+    closing.draw = lambda session, folder: []
+    at_call(owner, name, number, then)
+    # Not through localrules_code, which would put back a patched closing.draw.
+    from localrules.cli import main
+
+    main(words)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_at_any_moment_ends_with_the_bits_of_an_unbroken_one(
+    moment: str, unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    process = start_process(die_at, moment, [*WORDS, "--out", str(tmp_path)])
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    folder = only_run(tmp_path)
+    summary = resume(folder)
+    assert summary["resumed_from_step"] == MOMENTS[moment][1]
+    assert summary["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+    for figure in ("steps", "epochs", "train_accuracy", "valid_accuracy", "parameters"):
+        assert summary[figure] == unbroken[figure]
+    for figure in ("seconds", "step_seconds", "samples_per_second", "peak_memory_mib"):
+        assert summary[figure] > 0, figure
+
+
+@pytest.mark.parametrize("rule", ["hsic", "hsic-normalized", "backprop", "backprop-checkpointed"])
+def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
+    words = ["run", "--rule", rule, *FACES, *DENSE, *SHORT, "--checkpoint-every", "5"]
+    unbroken = whole_run(tmp_path / "unbroken", *words[1:], setting=[])
+    process = start_process(die_at, "between two checkpoints", [*words, "--out", str(tmp_path / "broken")])
+    process.join()
+    folder = only_run(tmp_path / "broken")
+    summary = resume(folder)
+    assert summary["resumed_from_step"] == 5
+    assert summary["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
+@pytest.mark.parametrize("rule", ["hsic", "local-ce"])
+def test_a_run_killed_in_its_second_phase_resumes_in_it(rule: str, tmp_path: Path) -> None:
+    words = ["run", "--rule", rule, *TINY, "--set", "phases=two-phase", "--checkpoint-every", "1"]
+    unbroken = whole_run(tmp_path / "unbroken", *words[1:], setting=[])
+    process = start_process(die_at, "the last step is done, its checkpoint not", [*words, "--out", str(tmp_path / "b")])
+    process.join()
+    folder = only_run(tmp_path / "b")
+    summary = resume(folder)
+    assert summary["resumed_from_step"] == STEPS - 1  # the second phase is the last quarter: steps 10 to 12
+    assert [row["phase"] for row in metrics(folder)] == ["hidden"] * 4 + ["readout"] * 2
+    assert summary["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
+def test_a_run_may_be_killed_again_and_again(unbroken: dict[str, Any], tmp_path: Path) -> None:
+    process = start_process(die_at, "right after a checkpoint", [*WORDS, "--out", str(tmp_path)])
+    process.join()
+    folder = only_run(tmp_path)
+    again = ["run", "--resume", str(folder)]
+    for moment in ("before the first step", "the second checkpoint is half written", "before the first step"):
+        process = start_process(die_at, moment, again)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert resume(folder)["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_a_kill_from_outside_at_no_chosen_moment(rows: int, unbroken: dict[str, Any], tmp_path: Path) -> None:
+    process = start_process(localrules_code, [*WORDS, "--out", str(tmp_path)])
+    file = None
+    while process.is_alive() and (file is None or file.read_bytes().count(b"\n") <= rows):
+        file = next(iter(tmp_path.glob("*/metrics.csv")), None)
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert file is not None
+    folder = only_run(tmp_path)
+    assert resume(folder)["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
+def test_nothing_but_the_record_of_the_run_is_left_in_the_folder(tmp_path: Path) -> None:
+    """Half-written temporary files of a killed process do not stay behind."""
+    process = start_process(die_at, "the second checkpoint is half written", [*WORDS, "--out", str(tmp_path)])
+    process.join()
+    folder = only_run(tmp_path)
+    resume(folder)
+    assert {path.name for path in folder.rglob("*")} == {
+        "config.toml",
+        "metrics.csv",
+        "summary.json",
+        "checkpoints",
+        "last.pt",
+        "last.safetensors",
+    }
