@@ -1,0 +1,92 @@
+"""Every rule on batches that give it little to go by, in half precision, and on batches it cannot take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
+
+from localrules.data.dataset import DataSet, Split
+from localrules.engine.phases import enter
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.errors import UsageError
+from localrules.testing.sessions import tiny_pictures
+
+PICTURES = tiny_pictures()
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in RULES},
+    **{f"{name} as printed": (name, {"preset": "paper"}) for name, rule in RULES.items() if "paper" in rule.presets},
+}
+
+
+def changed(images: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> DataSet:
+    train_split = PICTURES.split("train")
+    split = Split(train_split.images if images is None else images, train_split.labels if labels is None else labels)
+    return replace(PICTURES, splits={**PICTURES.splits, "train": split})
+
+
+IMAGES, LABELS = PICTURES.split("train").images, PICTURES.split("train").labels
+HARD: dict[str, DataSet] = {
+    "one class": changed(labels=torch.zeros_like(LABELS)),
+    "constant pictures": changed(images=torch.full_like(IMAGES, 77)),
+    "black pictures of one class": changed(torch.zeros_like(IMAGES), torch.zeros_like(LABELS)),
+    "the same picture each time": changed(images=IMAGES[:1].expand_as(IMAGES).clone()),
+    "labels unlike pictures": changed(images=IMAGES[:2].repeat(16, 1, 1, 1)),
+}
+
+
+def assert_stays_finite(session: Session) -> None:
+    (phase,) = session.phases
+    enter(phase, session.network, session.trainable)
+    for step in range(4):
+        report = take_step(session, phase, step).report
+        assert all(math.isfinite(float(value)) for value in report.objectives.values()), step
+    for name, tensor in state(session).items():
+        assert bool(tensor.isfinite().all()), name
+
+
+@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_with_nothing_to_learn_from_breaks_nothing(form: str, case: str) -> None:
+    rule, options = FORMS[form]
+    assert_stays_finite(dense(RULES[rule], data=HARD[case], rule_options=options))
+
+
+@pytest.mark.parametrize("network", [dense, perceptron])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_batch_of_two(form: str, network: Any) -> None:
+    rule, options = FORMS[form]
+    assert_stays_finite(network(RULES[rule], batch_size=2, rule_options=options))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision(form: str) -> None:
+    rule, options = FORMS[form]
+    session = dense(RULES[rule], precision="bf16", rule_options=options)
+    seen: list[torch.dtype] = []
+    session.network.model.blocks[0].convs[0].norm.register_forward_hook(lambda *found: seen.append(found[2].dtype))
+    assert_stays_finite(session)
+    assert set(seen) == {torch.bfloat16}
+    assert all(parameter.dtype == torch.float32 for parameter in session.network.parameters())
+
+
+@pytest.mark.parametrize("rule", ["hsic", "hsic-normalized"])
+def test_a_batch_of_one_is_refused_with_the_size_that_is_needed(rule: str) -> None:
+    with pytest.raises(UsageError, match="needs batches of at least 2") as found:
+        perceptron(RULES[rule], batch_size=1)
+    assert "--batch-size 2" in found.value.fix
+
+
+@pytest.mark.parametrize("rule", LOCAL_RULES)
+def test_a_rule_learns_what_is_there_to_learn(rule: str) -> None:
+    augment = {"shift": 0, "flip": False}
+    session = perceptron(
+        RULES[rule], data=tiny_pictures(rows=64), steps=60, optimizer={"lr": 0.01}, augment=augment, batch_size=32
+    )
+    train(session)
+    assert session.predictor.scores(session.data.split("valid")).top1 > 0.9

@@ -1,0 +1,189 @@
+"""The HSIC rules against their formulas, written out slowly in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import slow
+import torch
+from torch import Tensor, nn
+
+from localrules import Layer, LayerView, Objective
+from localrules.core.view import BatchStatistics
+from localrules.kernels.labels import labels_gram
+from localrules_hsic import reading
+from localrules_hsic.normalized import NormalizedHSIC
+from localrules_hsic.trace import HSIC
+
+ROWS, CLASSES = 12, 3
+
+
+def make_view(seen_at: int | None = None, seed: int = 0) -> LayerView:
+    draws = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, (ROWS,), generator=draws)
+    images = torch.randn(ROWS, 1, 8, 8, generator=draws, dtype=torch.float64)
+    inputs = torch.randn(ROWS, 3, 8, 8, generator=draws, dtype=torch.float64)
+    output = torch.randn(ROWS, 2, 8, 8, generator=draws, dtype=torch.float64) + labels[:, None, None, None]
+    layer = Layer("layer", nn.Identity(), seen_at=seen_at, out_shapes=((2, 8, 8),))
+    return LayerView(layer, (inputs,), output.requires_grad_(), BatchStatistics(images, labels, CLASSES))
+
+
+@pytest.fixture(autouse=True)
+def label_kernels_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Label kernels come in float32: widened here, before a small ridge makes something of their rounding."""
+    monkeypatch.setattr(reading, "labels_gram", lambda *found: labels_gram(*found).double())
+
+
+def trace_loss(config: HSIC.Config, view: LayerView) -> Tensor:
+    """HSIC(Z, X) - beta HSIC(Z, Y), each by itself."""
+    z, x, y = grams(config, view)
+    if config.normalization == "frobenius":
+        terms = [slow.cosine_of_grams(z, other) for other in (x, y) if other is not None]
+    else:
+        power = {"biased": 2, "printed": 1}[config.normalizer]
+        terms = [slow.trace_form(z, other, power) for other in (x, y) if other is not None]
+    return combine(terms, config.beta)
+
+
+def normalized_loss(config: NormalizedHSIC.Config, view: LayerView) -> Tensor:
+    """nHSIC(Z, X) - beta nHSIC(Z, Y), each by itself."""
+    z, x, y = grams(config, view)
+    terms = [slow.normalized(z, other, config.eps, config.eps_target) for other in (x, y) if other is not None]
+    return combine(terms, config.beta)
+
+
+def combine(terms: list[Tensor], beta: float) -> Tensor:
+    return terms[0] - beta * terms[1] if len(terms) == 2 else -beta * terms[0]
+
+
+def grams(config: Any, view: LayerView) -> tuple[Tensor, Tensor | None, Tensor]:
+    grid = {"flat": None, "readers": view.layer.seen_at or config.grid}.get(config.reading, config.reading)
+    z = slow.kernel(slow.pooled(view.output, grid), config.kernel, config.width, config.centered)
+    seen = {"input": view.images, "previous": slow.pooled(view.inputs[0], 4), "none": None}[config.reference]
+    x = None if seen is None else slow.kernel(seen, config.kernel_x, config.width, config.centered)
+    return z, x, slow.labels_kernel(view.labels, CLASSES, config.kernel_y)
+
+
+def assert_equal(rule: Objective, expected: Any, view: LayerView, tolerance: float = 1e-5) -> None:
+    found, slowly = rule.loss(view), expected(rule.config, view)
+    torch.testing.assert_close(found.double(), slowly, rtol=tolerance, atol=tolerance)
+    gradient, slow_gradient = (torch.autograd.grad(loss, view.output)[0] for loss in (found, slowly))
+    scale = float(slow_gradient.abs().max())
+    assert scale > 0
+    torch.testing.assert_close(gradient, slow_gradient, rtol=10 * tolerance, atol=10 * tolerance * scale)
+
+
+PAPER: list[tuple[type[Objective], Any]] = [(HSIC, trace_loss), (NormalizedHSIC, normalized_loss)]
+
+
+@pytest.mark.parametrize(("rule", "expected"), PAPER)
+def test_the_defaults(rule: type[Objective], expected: Any) -> None:
+    assert_equal(rule(rule.Config()), expected, make_view())
+
+
+@pytest.mark.parametrize(("rule", "expected"), PAPER)
+def test_the_form_as_printed(rule: type[Objective], expected: Any) -> None:
+    # The Gaussian of labels is rounded to float32, which the paper's ridge of 1e-5 lets through.
+    tolerance = 1e-5 if rule is HSIC else 2e-3
+    assert_equal(rule(rule.Config(**rule.presets["paper"])), expected, make_view(), tolerance)
+
+
+@pytest.mark.parametrize("kernel_y", ["delta", "balanced", "gaussian"])
+@pytest.mark.parametrize("kernel", ["cosine", "gaussian", "linear"])
+@pytest.mark.parametrize("normalization", ["frobenius", "none"])
+def test_trace_form_with_each_kernel(normalization: str, kernel: str, kernel_y: str) -> None:
+    options = {"normalization": normalization, "kernel": kernel, "kernel_x": kernel, "kernel_y": kernel_y}
+    assert_equal(HSIC(HSIC.Config(**options)), trace_loss, make_view())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"centered": False},
+        {"reference": "previous"},
+        {"reference": "none"},
+        {"reading": 2},
+        {"reading": "flat"},
+        {"grid": 2},
+        {"beta": 0.0},
+        {"beta": 3.0},
+        {"kernel": "gaussian", "width": 0.7},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("rule", "expected"), PAPER)
+def test_each_option(rule: type[Objective], expected: Any, options: dict[str, Any]) -> None:
+    assert_equal(rule(rule.Config(**options)), expected, make_view())
+
+
+def test_a_layer_is_looked_at_as_its_readers_do() -> None:
+    assert_equal(HSIC(HSIC.Config(reading="readers")), trace_loss, make_view(seen_at=1))
+    view = make_view(seen_at=1)
+    at_one = HSIC(HSIC.Config(reading=1)).loss(view)
+    assert torch.equal(HSIC(HSIC.Config(reading="readers")).loss(view), at_one)
+    assert not torch.equal(HSIC(HSIC.Config(reading=4)).loss(view), at_one)
+
+
+def test_the_normalizers_differ_by_the_batch_size() -> None:
+    view = make_view()
+    biased, printed = (
+        HSIC(HSIC.Config(normalization="none", normalizer=normalizer)).loss(view)
+        for normalizer in ("biased", "printed")
+    )
+    torch.testing.assert_close(printed, biased * (ROWS - 1))
+
+
+@pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
+def test_the_default_does_not_depend_on_the_scale_of_the_output(rule: type[Objective]) -> None:
+    view = make_view()
+    before = rule(rule.Config()).loss(view)
+    view.output = view.output.detach() * 100
+    torch.testing.assert_close(rule(rule.Config()).loss(view), before)
+
+
+@pytest.mark.parametrize("preset", [None, "paper"])
+@pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
+def test_the_order_of_the_batch_does_not_matter(rule: type[Objective], preset: str | None) -> None:
+    objective = rule(rule.Config(**(rule.presets[preset] if preset else {})))
+    view = make_view()
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(5))
+    batch = BatchStatistics(view.images[order], view.labels[order], CLASSES)
+    shuffled = LayerView(view.layer, (view.inputs[0][order],), view.output.detach()[order].requires_grad_(), batch)
+    one, other = objective.loss(view), objective.loss(shuffled)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    (gradient,), (moved,) = torch.autograd.grad(one, view.output), torch.autograd.grad(other, shuffled.output)
+    torch.testing.assert_close(gradient[order], moved, rtol=1e-2, atol=1e-2 * float(gradient.abs().max()))
+
+
+@pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
+def test_what_all_layers_share_is_computed_once_a_step(rule: type[Objective], monkeypatch: pytest.MonkeyPatch) -> None:
+    grams: list[tuple[int, ...]] = []
+    plain = reading.gram
+    monkeypatch.setattr(reading, "gram", lambda x, kernel: grams.append(x.shape) or plain(x, kernel))
+    view = make_view()
+    objective = rule(rule.Config(reference="input"))
+    first = objective.loss(view)
+    again = objective.loss(view)
+    assert torch.equal(first, again)
+    assert len(grams) == 1
+
+
+def test_the_input_and_the_labels_get_no_gradient() -> None:
+    view = make_view()
+    view.batch.images.requires_grad_()
+    HSIC(HSIC.Config()).loss(view).backward()
+    assert view.images.grad is None
+
+
+def test_a_better_separated_layer_has_a_lower_objective() -> None:
+    view = make_view()
+    one_hot = nn.functional.one_hot(view.labels, CLASSES).double()
+    for rule in (HSIC, NormalizedHSIC):
+        objective = rule(rule.Config())
+        losses = []
+        for mix in (0.0, 0.5, 0.9):
+            noise = torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            view.output = mix * one_hot + (1 - mix) * noise
+            losses.append(objective.loss(view).item())
+        assert losses == sorted(losses, reverse=True)

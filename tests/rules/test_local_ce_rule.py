@@ -1,0 +1,72 @@
+"""local-ce against its formula by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from slow import pooled
+from torch import nn
+
+from localrules import Layer, LayerView
+from localrules.core.view import BatchStatistics
+from localrules_supervised.local_ce import LocalCrossEntropy
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "seen_at", "features"),
+    [
+        ((3, 8, 8), 4, None, 48),
+        ((3, 8, 8), 2, None, 12),
+        ((3, 8, 8), 4, 1, 3),
+        ((3, 4, 4), 4, None, 48),
+        ((3, 2, 2), 4, None, 12),
+        ((7,), 4, None, 7),
+    ],
+)
+def test_cross_entropy_of_a_linear_classifier_on_the_pooled_output(
+    shape: tuple[int, ...], grid: int, seen_at: int | None, features: int
+) -> None:
+    objective = LocalCrossEntropy(LocalCrossEntropy.Config(grid=grid))
+    layer = Layer("layer", nn.Identity(), seen_at=seen_at, out_shapes=(shape,))
+    head = objective.auxiliary(layer, 5)
+    assert isinstance(head, nn.Linear)
+    assert head.weight.shape == (5, features)
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(5, features, generator=draws))
+        head.bias.copy_(torch.randn(5, generator=draws))
+    output = torch.randn(6, *shape, generator=draws).requires_grad_()
+    labels = torch.tensor([0, 1, 2, 3, 4, 0])
+    loss = objective.loss(LayerView(layer, (), output, BatchStatistics(output, labels, 5), head))
+
+    rows = pooled(output.detach().double(), seen_at or grid).tolist()
+    total = 0.0
+    for row, label in zip(rows, labels.tolist(), strict=True):
+        logits = [
+            sum(w * x for w, x in zip(weights, row, strict=True)) + bias
+            for weights, bias in zip(head.weight.tolist(), head.bias.tolist(), strict=True)
+        ]
+        total += math.log(sum(math.exp(logit) for logit in logits)) - logits[label]
+    assert loss.item() == pytest.approx(total / 6, rel=1e-5)
+
+
+def test_a_new_classifier_has_no_opinion() -> None:
+    objective = LocalCrossEntropy(LocalCrossEntropy.Config())
+    layer = Layer("layer", nn.Identity(), out_shapes=((7,),))
+    head = objective.auxiliary(layer, 4)
+    output = torch.randn(3, 7)
+    loss = objective.loss(LayerView(layer, (), output, BatchStatistics(output, torch.tensor([0, 1, 2]), 4), head))
+    assert loss.item() == pytest.approx(math.log(4))
+
+
+def test_outputs_of_any_shape_fit_their_classifier() -> None:
+    objective = LocalCrossEntropy(LocalCrossEntropy.Config(grid=4))
+    for shape in ((2, 8, 2), (2, 3, 9), (2, 5, 4), (2, 6, 6), (9, 16), (2, 6, 6, 6)):
+        layer = Layer("layer", nn.Identity(), out_shapes=(shape,))
+        output = torch.randn(3, *shape)
+        view = LayerView(
+            layer, (), output, BatchStatistics(output, torch.zeros(3).long(), 4), objective.auxiliary(layer, 4)
+        )
+        assert math.isfinite(objective.loss(view).item())
