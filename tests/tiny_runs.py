@@ -104,8 +104,9 @@ def start_process(work: Callable[..., None], *args: Any) -> multiprocessing.proc
 
 
 def command(words: list[str], errors: Path) -> NoReturn:
-    """The work of a process: a command, with standard error in a file."""
-    with errors.open("w") as file, redirect_stderr(file):
+    """The work of a process: a command, with standard error in a file, and standard output in ``<file>.out``."""
+    out = errors.with_suffix(".out")
+    with errors.open("w") as err_file, out.open("w") as out_file, redirect_stderr(err_file), redirect_stdout(out_file):
         sys.exit(localrules_code(words))
 
 

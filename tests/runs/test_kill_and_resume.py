@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, die, localrules_code, metrics, only_run, resume, start_process
-from tiny_runs import train as whole_run
+from killing import MOMENTS, die_at
+from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, localrules_code, metrics, only_run, resume, start_process, train
 
-from localrules import closing, launch
-from localrules.engine import checkpoint, trainer
-from localrules.tracking import metrics_file, records
+from localrules import closing
 
 # Auxiliary heads with parameters of their own, rows between checkpoints, checkpoints between epochs.
 WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
@@ -25,67 +21,7 @@ WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closing, "draw", lambda session, folder: [])
-        return whole_run(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
-
-
-def at_call(owner: Any, name: str, number: int, then: Callable[..., Any]) -> None:
-    """Replace a function by one that does ``then(original, *args)`` the ``number``-th time."""
-    original, calls = getattr(owner, name), [0]
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        calls[0] += 1
-        return then(original, *args, **kwargs) if calls[0] == number else original(*args, **kwargs)
-
-    setattr(owner, name, counted)
-
-
-def before(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    die()
-
-
-def after(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    original(*args, **kwargs)
-    die()
-
-
-def half_a_file(original: Callable[..., Any], content: Any, path: Path) -> None:
-    original(content, path)
-    os.truncate(path, path.stat().st_size // 2)
-    die()
-
-
-def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
-    original(metrics, line[: len(line) // 2])
-    die()
-
-
-# name: (where, function, at which call, what happens), and the step of the last checkpoint.
-MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
-    "the folder is made, nothing else": ((launch, "create", 1, after), 0),
-    "before the first step": ((trainer, "take_step", 1, before), 0),
-    "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
-    "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),
-    "the second checkpoint is whole but not in place": ((checkpoint.torch, "save", 2, after), 3),
-    "between a checkpoint and its weights for readers": ((checkpoint, "save_file", 2, before), 6),
-    "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
-    "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
-    "between two checkpoints": ((trainer, "take_step", 9, after), 6),
-    "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
-    "the last step is done, its checkpoint not": ((trainer, "take_step", STEPS, after), 9),
-    "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
-    "the pictures are drawn": ((closing, "draw", 1, before), STEPS),
-    "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
-}
-
-
-def die_at(moment: str, words: list[str]) -> None:
-    (owner, name, number, then), _ = MOMENTS[moment]
-    closing.draw = lambda session, folder: []
-    at_call(owner, name, number, then)
-    # Not through localrules_code, which would put back a patched closing.draw.
-    from localrules.cli import main
-
-    main(words)
+        return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -109,7 +45,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_bits_of_an_unbroken_one(
 @pytest.mark.parametrize("rule", ["hsic", "hsic-normalized", "backprop", "backprop-checkpointed"])
 def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
     words = ["run", "--rule", rule, *FACES, *DENSE, *SHORT, "--checkpoint-every", "5"]
-    unbroken = whole_run(tmp_path / "unbroken", *words[1:], setting=[])
+    unbroken = train(tmp_path / "unbroken", *words[1:], setting=[])
     process = start_process(die_at, "between two checkpoints", [*words, "--out", str(tmp_path / "broken")])
     process.join()
     folder = only_run(tmp_path / "broken")
@@ -122,7 +58,7 @@ def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", ["hsic", "local-ce"])
 def test_a_run_killed_in_its_second_phase_resumes_in_it(rule: str, tmp_path: Path) -> None:
     words = ["run", "--rule", rule, *TINY, "--set", "phases=two-phase", "--checkpoint-every", "1"]
-    unbroken = whole_run(tmp_path / "unbroken", *words[1:], setting=[])
+    unbroken = train(tmp_path / "unbroken", *words[1:], setting=[])
     process = start_process(die_at, "the last step is done, its checkpoint not", [*words, "--out", str(tmp_path / "b")])
     process.join()
     folder = only_run(tmp_path / "b")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import die_at
 from tiny_runs import MLP, SHORT, TINY, localrules, metrics, only_run, resume, start_process, tiny_csv, train
-from test_kill_and_resume import die_at
 
 WORDS = ["run", "--rule", "hsic", *TINY, "--checkpoint-every", "3"]
 

@@ -7,11 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tomllib
 import torch
 from safetensors.torch import load_file
 from tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
@@ -198,17 +198,28 @@ def test_a_picture_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.
     assert (Path(summary["run_dir"]) / "summary.json").exists()
 
 
-def test_the_real_command_prints_one_document_and_progress_apart_from_it(tmp_path: Path) -> None:
+def test_the_real_command_prints_one_document_also_with_a_noisy_plugin_and_wandb_without_a_network(
+    tmp_path: Path,
+) -> None:
+    """Nobody is logged in, so W&B's auto mode is offline; a proxy that is not there would fail any connection."""
     plugin = tmp_path / "noisy.py"
     plugin.write_text('print("a plugin prints when it is loaded")\n')
-    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path), "--plugin", str(plugin), "--wandb", "offline"]
-    known = {"WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "XDG_CONFIG_HOME", "HOME"}
-    environment = os.environ | dict.fromkeys(known, str(tmp_path / "home"))
+    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path), "--plugin", str(plugin), "--wandb", "auto"]
+    no_network = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    folders = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "XDG_CONFIG_HOME", "HOME", "NETRC")
+    nobody = dict.fromkeys(folders, str(tmp_path / "home"))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")} | no_network | nobody
     ended = subprocess.run(
-        [sys.executable, "-m", "localrules", *words, "--json"], capture_output=True, text=True, env=environment
+        [sys.executable, "-m", "localrules", *words, "--json"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
     )
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout).keys() == SUMMARY.keys()
     for line in ("a plugin prints", "hsic trains mlp on faces", "valid accuracy", "W&B: look at it: wandb leet"):
         assert line in ended.stderr
+    assert "Warning" not in ended.stderr
     assert list(tmp_path.glob("*-hsic-mlp/wandb/offline-run-*"))

@@ -1,0 +1,147 @@
+"""``eval``: what a run's last weights are worth on each split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, die, localrules, only_run, start_process, tiny_csv, train
+
+KEYS = {
+    "split",
+    "n",
+    "top1",
+    "balanced_accuracy",
+    "one_vs_rest_accuracy",
+    "top1_without_duplicates",
+    "n_without_duplicates",
+    "confusion",
+    "loss",
+    "recalls",
+}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    from localrules import closing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(closing, "draw", lambda session, folder: [])
+        return train(tmp_path_factory.mktemp("scored"), "--rule", "backprop", setting=[*FACES, *DENSE, *SHORT])
+
+
+def scored(folder: str | Path, *words: str | Path) -> dict[str, Any]:
+    said = localrules("eval", folder, "--json", *words)
+    assert said.code == 0, said.out
+    return said.document
+
+
+@pytest.mark.parametrize(("split", "n"), [("train", 140), ("valid", 70), ("test", 70)])
+def test_every_split_can_be_scored(done: dict[str, Any], split: str, n: int) -> None:
+    found = scored(done["run_dir"], "--split", split)
+    assert found.keys() == KEYS
+    assert (found["split"], found["n"]) == (split, n)
+    confusion = torch.tensor(found["confusion"])
+    assert confusion.shape == (7, 7)
+    assert confusion.sum() == n
+    assert found["top1"] == pytest.approx(float(confusion.trace() / n))
+    assert found["balanced_accuracy"] == pytest.approx(float((confusion.diagonal() / confusion.sum(1)).mean()))
+    assert 0 <= found["one_vs_rest_accuracy"] <= 1
+
+
+def test_the_figures_are_the_bits_of_the_runs_own(done: dict[str, Any]) -> None:
+    assert scored(done["run_dir"])["top1"] == done["valid_accuracy"]
+    assert scored(done["run_dir"], "--split", "train")["top1"] == done["train_accuracy"]
+
+
+def test_scoring_changes_nothing_in_the_folder(done: dict[str, Any]) -> None:
+    files = {path: path.stat().st_mtime_ns for path in Path(done["run_dir"]).rglob("*")}
+    scored(done["run_dir"])
+    assert {path: path.stat().st_mtime_ns for path in Path(done["run_dir"]).rglob("*")} == files
+
+
+def test_people_get_a_table(done: dict[str, Any]) -> None:
+    said = localrules("eval", done["run_dir"])
+    assert said.code == 0
+    for word in ("backprop on dense_fpn_small, 70 valid pictures", "balanced", "without duplicates", "recall"):
+        assert word in said.out
+
+
+def test_rows_that_occur_in_an_earlier_split_are_left_out_of_one_figure(tmp_path: Path) -> None:
+    csv = tiny_csv(tmp_path / "faces.csv")
+    lines = csv.read_text().splitlines()
+    train_rows = [line for line in lines if line.endswith("Training")]
+    copied = [line.replace("Training", "PublicTest") for line in train_rows[:10]]
+    csv.write_text("\n".join([*lines, *copied]) + "\n")
+    setting = ["--data", "fer2013", "--data-path", str(csv), *MLP, *SHORT]
+    summary = train(tmp_path / "runs", "--rule", "backprop", setting=setting)
+    found = scored(summary["run_dir"])
+    assert (found["n"], found["n_without_duplicates"]) == (80, 70)
+    assert found["top1"] == summary["valid_accuracy"]
+    assert scored(summary["run_dir"], "--split", "train")["n_without_duplicates"] == 140
+
+
+def test_another_data_set_of_the_same_kind_may_be_scored(done: dict[str, Any], tmp_path: Path) -> None:
+    """The same pictures through Kaggle's format: the same figures."""
+    csv = tiny_csv(tmp_path / "faces.csv")
+    found = scored(done["run_dir"], "--data", "fer2013", "--data-path", csv)
+    assert found["top1"] == done["valid_accuracy"]
+
+
+def test_pictures_of_another_size_are_refused(done: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "mnist.npz"
+    images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    said = localrules("eval", done["run_dir"], "--data", "mnist", "--data-path", file, "--split", "test", "--json")
+    assert said.code == 2
+    assert said.error["what"] == "data set 'mnist' does not fit the run"
+    assert "(1, 28, 28)" in said.error["why"]
+
+
+def test_a_split_that_the_data_lack_is_named(done: dict[str, Any], tmp_path: Path) -> None:
+    csv = tiny_csv(tmp_path / "faces.csv", train=140, valid=70)
+    words = ["--data", "fer2013", "--data-path", csv, "--split", "test", "--json"]
+    said = localrules("eval", done["run_dir"], *words)
+    assert said.code == 2
+    assert "test" in said.error["what"]
+
+
+def die_before_the_first_checkpoint(words: list[str]) -> None:
+    from localrules.cli import main
+    from localrules.engine import checkpoint
+
+    checkpoint.save = lambda *args: die()
+    main(words)
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
+    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path)]
+    start_process(die_before_the_first_checkpoint, words).join()
+    said = localrules("eval", only_run(tmp_path), "--json")
+    assert said.code == 2
+    assert said.error["what"] == "the run has no checkpoint yet"
+    assert f"--resume {only_run(tmp_path)}" in said.error["fix"]
+
+
+def test_damaged_weights_are_an_error_for_people(tmp_path: Path) -> None:
+    summary = train(tmp_path, "--rule", "hsic", "--steps", "1")
+    (Path(summary["run_dir"]) / "checkpoints" / "last.safetensors").write_bytes(b"no weights")
+    said = localrules("eval", summary["run_dir"], "--json")
+    assert said.code == 1
+    assert said.error["what"] == "the checkpoint cannot be loaded"
+
+
+def test_a_rule_with_auxiliary_heads_and_a_stopped_run_can_be_scored(tmp_path: Path) -> None:
+    summary = train(tmp_path, "--rule", "local-ce", setting=[*FACES, *DENSE, *SHORT])
+    folder = Path(summary["run_dir"])
+    (folder / "summary.json").write_text(json.dumps({**summary, "status": "stopped"}))
+    assert scored(folder)["top1"] == summary["valid_accuracy"]
+
+
+def test_half_precision_is_scored_in_the_runs_precision(tmp_path: Path) -> None:
+    summary = train(tmp_path, "--rule", "hsic", "--precision", "bf16", setting=[*FACES, *DENSE, *SHORT])
+    assert scored(summary["run_dir"])["top1"] == summary["valid_accuracy"]
