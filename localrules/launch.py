@@ -210,7 +210,7 @@ def _train(
         raise LocalRulesError(
             "interrupted",
             where=str(folder),
-            why="you asked for it again; what came after the last checkpoint is lost",
+            why="it was ended at once; what came after its last checkpoint is done again when it goes on",
             fix=info.command("run --resume"),
         ) from None
     finally:

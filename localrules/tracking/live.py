@@ -15,6 +15,7 @@ from localrules.tracking.readable import duration, figure, memory, step_time
 _NAME_WIDTH = 16
 _FIGURE_WIDTH = 8
 _FRAME = 4  # the panel's border and padding
+_ECHO = 4  # columns left free: a terminal that echoes ^C into the last one wraps, and the next erasure misses a line
 _LINES_ABOVE = 8  # all but the objectives: border, bar, figures, headings, the cursor's line
 
 
@@ -26,13 +27,21 @@ def render(progress: Progress, width: int, height: int) -> RenderableType:
         width: Columns of the terminal.
         height: Rows of the terminal; objectives that do not fit are counted instead of shown.
     """
-    run = progress.run
+    run, width = progress.run, width - _ECHO
     title = Text.assemble((run.rule, "bold cyan"), " trains ", (run.model, "bold"), " on ", (run.data, "bold"))
     parts: list[RenderableType] = [_bar(progress), _figures(progress)]
     if progress.objectives:
         parts += [Text(), _objectives(progress, width - _FRAME, height - _LINES_ABOVE)]
     phase = Text(f"phase {progress.phase}") if progress.phase not in ("", "joint") else None
-    return Panel(Group(*parts), title=title, title_align="left", subtitle=phase, box=box.ROUNDED, border_style="dim")
+    return Panel(
+        Group(*parts),
+        title=title,
+        title_align="left",
+        subtitle=phase,
+        box=box.ROUNDED,
+        border_style="dim",
+        width=width,
+    )
 
 
 def _bar(progress: Progress) -> Table:
