@@ -34,7 +34,7 @@ def diverged(session: Session, report: StepReport, step: int) -> LocalRulesError
     return LocalRulesError(
         f"training diverged at step {step}",
         where=_listed([layer.name for layer in session.network.layers if layer.name in {*objectives, *weights}]),
-        why=f"{' and '.join(word for word in found if found[word])} became infinite or no number; "
+        why=f"{', '.join(word for word in found if found[word])} became infinite or no number; "
         "no checkpoint was made of it",
         fix=f"{slower}{finer}, and start again",
     )

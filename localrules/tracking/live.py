@@ -30,7 +30,8 @@ def render(progress: Progress, width: int, height: int) -> RenderableType:
     run, width = progress.run, width - _ECHO
     title = Text.assemble((run.rule, "bold cyan"), " trains ", (run.model, "bold"), " on ", (run.data, "bold"))
     parts: list[RenderableType] = [_bar(progress), _figures(progress)]
-    if progress.objectives:
+    # A global rule reports no objectives, as the first row shows.
+    if progress.objectives and (progress.learning or progress.step == run.resumed_from_step):
         parts += [Text(), _objectives(progress, width - _FRAME, height - _LINES_ABOVE)]
     phase = Text(f"phase {progress.phase}") if progress.phase not in ("", "joint") else None
     return Panel(

@@ -113,6 +113,17 @@ def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None
     assert "30 of 100 steps" in screen.getvalue()
 
 
+def test_on_a_terminal_a_rule_without_objectives_of_layers_shows_none() -> None:
+    progress, screen, _ = live(80)
+    progress.start(run_info(rule="backprop"))
+    screen.truncate(0)
+    progress._shown = -1.0
+    progress.step({key: value for key, value in row(30).items() if not key.startswith("objective/")})
+    progress.close()
+    assert "30 of 100 steps" in screen.getvalue()
+    assert LAYERS[0] not in screen.getvalue()
+
+
 def test_on_a_low_terminal_objectives_that_do_not_fit_are_counted() -> None:
     progress, screen, _ = live(80, height=14)
     progress.start(run_info())
