@@ -59,7 +59,7 @@ class Objective(nn.Module, ABC):
         Config: Its options, typed, each with a description.
         requires: What it needs of a run.
         presets: Named sets of options; ``preset=paper`` is the form as printed.
-        run_defaults: Settings of a run that suit the rule, e.g. ``{"optimizer.lr": 1e-3}``; a user's word wins.
+        run_defaults: Settings of a run that suit the rule, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
     """
 
     Config: ClassVar[type[BaseModel]] = Options

@@ -53,6 +53,7 @@ class HSIC(Objective):
         grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
 
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
+    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.005}}  # the paper's
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {
             "normalization": "none",
