@@ -1,0 +1,164 @@
+"""Writes the parts of the documentation that the code knows better: commands, settings, options.
+
+    python docs/generate.py            # brings every page up to date
+    python docs/generate.py --check    # changes nothing; fails if a page is out of date
+
+A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
+``settings``, or ``options KIND NAME`` for one rule, model or data set.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel
+from typer.models import OptionInfo
+
+from localrules.cli.app import COMMANDS
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption
+from localrules.engine.config import RunConfig
+from localrules.plugins import Registry
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = (JsonOption, PluginOption, NoPluginOption)  # of every command; the page names them once
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+NAMES = {str: "text", Path: "path", float: "number", int: "whole number", dict: "table", type(None): "none"}
+PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end of generated -->)", re.DOTALL)
+
+
+def page(text: str) -> str:
+    """A page with its generated parts as they should be."""
+    return PART.sub(lambda found: f"{found[1]}\n{part(found[2])}\n{found[4]}", text)
+
+
+def part(what: str) -> str:
+    """One generated part, by the words of its marker."""
+    if what == "commands":
+        return "\n".join(line for name in COMMANDS for line in _command(name))
+    if what == "settings":
+        return "\n".join(_table(_settings(RunConfig)))
+    word, kind, name = what.split()
+    if word != "options":
+        raise ValueError(f"nothing is known of {what!r}")
+    config = Registry.load(allow=[]).resolve(kind, name).Config
+    return "\n".join(_table(_fields(config, f"{kind}."))) if config.model_fields else "It has no options.\n"
+
+
+def _command(name: str) -> Iterator[str]:
+    """The headings of one command and its sub-commands."""
+    app = import_module(f"localrules.cli.{name}").app
+    if app.registered_callback is not None:
+        yield from _function(f"localrules {name}", app.registered_callback.callback)
+    for command in app.registered_commands:
+        below = command.name or command.callback.__name__
+        yield from _function(f"localrules {name}" + ("" if below == name else f" {below}"), command.callback)
+
+
+def _function(title: str, function: Callable[..., None]) -> Iterator[str]:
+    hints = get_type_hints(function, include_extras=True)
+    arguments, options = [], []
+    for parameter in inspect.signature(function).parameters.values():
+        base, *extra = get_args(hints[parameter.name]) or (None,)
+        info = extra[0] if extra else None
+        if isinstance(info, OptionInfo):
+            if hints[parameter.name] not in SHARED:
+                options.append((_option(info, base), _sentence(info.help or "", parameter.default)))
+        elif info is not None:
+            arguments.append(info)
+    words = " ".join([title, *(argument.metavar for argument in arguments)])
+    yield from (f"## {title}", "", "```text", f"{words} [OPTIONS]", "```", "")
+    yield from (_markdown(inspect.getdoc(function) or ""), "")
+    if arguments:
+        yield from (*(f"- `{argument.metavar}`: {argument.help}" for argument in arguments), "")
+    if options:
+        yield from ("| option | what it does |", "|---|---|", *(f"| {name} | {text} |" for name, text in options), "")
+
+
+def _option(info: OptionInfo, annotation: Any) -> str:
+    """An option's name with what stands behind it; nothing does behind a switch."""
+    # In an ``Annotated`` typer keeps the first of the names where a default would be.
+    name = next(word for word in (info.default, *info.param_decls) if str(word).startswith("--"))
+    kind = _words(annotation).removesuffix(" or none")
+    value = "" if kind == "bool" else f" {info.metavar or kind.replace(' or ', '|')}"
+    return _cell(f"`{name}{value}`")
+
+
+def _sentence(text: str, default: Any) -> str:
+    if default not in (None, False, inspect.Parameter.empty) and "default" not in text:
+        text = f"{text} [default: {default}]"
+    return _cell(re.sub(r"\s*\[default: (.+?)\]$", r" Default: \1.", text).strip())
+
+
+def _markdown(text: str) -> str:
+    """Rich's markup as Markdown."""
+    return re.sub(r"\[bold\](.+?)\[/bold\]", r"`\1`", text)
+
+
+def _settings(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """A row for each setting of a run; sections are walked into."""
+    for name, field in config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel) and not field.is_required():
+            yield from _settings(section, f"{prefix}{name}.")
+        elif not field.is_required():  # rule, model and data: each has options of its own
+            yield from _fields(config, prefix, only=name)
+
+
+def _fields(config: type[BaseModel], prefix: str, only: str | None = None) -> Iterator[tuple[str, str, str, str]]:
+    for name, field in config.model_fields.items():
+        if only in (None, name):
+            default = "" if field.is_required() else _default(field.get_default(call_default_factory=True))
+            yield f"`{prefix}{name}`", default, _cell(_words(field.annotation)), _cell(field.description or "")
+
+
+def _default(value: Any) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return ", ".join(item.name for item in value)  # type: ignore[attr-defined]
+    return "unset" if value is None else f"`{value}`"
+
+
+def _words(annotation: Any) -> str:
+    """A type as a person writes it."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(str(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType):
+        return " or ".join(_words(choice) for choice in get_args(annotation))
+    kind = get_origin(annotation) or annotation
+    if issubclass(kind, BaseModel):
+        return "table"
+    if kind in (tuple, list):
+        return f"list of {_words(get_args(annotation)[0])}"
+    return NAMES.get(kind, kind.__name__)
+
+
+def _table(rows: Iterator[tuple[str, str, str, str]]) -> list[str]:
+    head = ["| option | default | type | what it does |", "|---|---|---|---|"]
+    return [*head, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def main() -> int:
+    """Write the pages, or with ``--check`` name those that are out of date."""
+    check = "--check" in sys.argv[1:]
+    stale = [path for path in PAGES if page(path.read_text(encoding="utf-8")) != path.read_text(encoding="utf-8")]
+    for path in stale:
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+    if check and stale:
+        print("run: python docs/generate.py")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""A learning rule in one file: localrules run --rule prototypes --plugin examples/myrule.py --model mlp --data faces"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from localrules import LayerView, Objective
+
+
+class Prototypes(Objective):
+    """Each layer draws a picture towards the mean of its class in the batch, and away from the other means."""
+
+    def loss(self, view: LayerView) -> Tensor:
+        features = view.pooled(view.layer.seen_at or 4).float()
+        features = functional.normalize(features - features.mean(0))
+        members = functional.one_hot(view.labels, view.num_classes).float()
+        means = functional.normalize(members.T @ features)
+        return functional.cross_entropy(10 * features @ means.T, view.labels)
+
+
+RULES = {"prototypes": Prototypes}

@@ -1,0 +1,82 @@
+"""The pages say what is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snippets import PAGES, ROOT
+
+from localrules.plugins import Registry
+
+CODE = (ROOT / "localrules", ROOT / "plugins")
+_LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def text(page: str) -> str:
+    return PAGES[page].read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which GitHub links to a page's headings."""
+    headings = _HEADING.findall(re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_command_and_every_rule_has_its_place() -> None:
+    listed = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
+    for rule in listed:
+        assert f"(docs/rules/{rule}.md)" in text("README.md")
+        assert f"<!-- generated: options rule {rule} -->" in text(f"docs/rules/{rule}.md")
+    assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(p for p in PAGES if p.startswith("docs/rules/"))
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_links_lead_somewhere(page: str) -> None:
+    broken = []
+    for target, anchor in _LINK.findall(text(page)):
+        path = (PAGES[page].parent / target).resolve() if target else PAGES[page]
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            broken.append(f"{target}#{anchor}" if anchor else target)
+    assert broken == []
+
+
+def test_the_architecture_names_no_file_that_is_not_there() -> None:
+    named = re.findall(r"`([\w/.*]+\.py|[\w/]+/)`", text("docs/architecture.md"))
+    assert len(named) > 50
+    absent = [
+        name
+        for name in named
+        if not any(list(base.glob(name)) for base in (ROOT, ROOT / "localrules", ROOT / "plugins"))
+    ]
+    assert absent == []
+
+
+def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> None:
+    page = text("docs/architecture.md")
+    packages = [path.parent.relative_to(ROOT) for base in CODE for path in base.glob("*/__init__.py")]
+    assert [str(package) for package in packages if f"`{package}/`" not in page] == []
+    modules = [path.relative_to(ROOT / "localrules") for path in (ROOT / "localrules").rglob("*.py")]
+    silent = ("__init__.py", "__main__.py")
+    rooms = ("core", "engine", "data", "kernels", "tracking", "testing", "bench")
+    assert [
+        str(path) for path in modules if path.name not in silent and path.parts[0] in rooms and f"`{path}`" not in page
+    ] == []
+
+
+def test_pictures_in_the_pages_are_small_and_all_shown() -> None:
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []
+    shown = "".join(map(text, PAGES))
+    assert [picture.name for picture in pictures if f"images/{picture.name}" not in shown] == []

@@ -1,0 +1,58 @@
+"""What the documentation shows is run."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from snippets import LANGUAGES, PAGES, SMALL, run, snippets
+
+from localrules.cli import main
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, where no data set of the user's is found."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("LOCALRULES_FER2013", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
+def test_the_snippets_of_a_page_work_one_after_the_other(page: str, folder: Path) -> None:
+    for snippet in snippets(page):
+        if not snippet.reason:
+            run(snippet, folder)
+
+
+@pytest.mark.parametrize("page", list(PAGES))
+def test_every_snippet_is_of_a_language_that_is_checked(page: str) -> None:
+    assert [snippet.place for snippet in snippets(page) if snippet.language not in LANGUAGES] == []
+    fences = [line for line in PAGES[page].read_text(encoding="utf-8").splitlines() if line.startswith("```")]
+    assert len(fences) == 2 * len(snippets(page)), "a fence that is not closed"
+
+
+def test_the_package_of_the_guide_for_authors_is_found_once_it_is_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = snippets("docs/writing-a-plugin.md")
+    for snippet in page:
+        if snippet.file.startswith("localrules_spread/"):
+            run(snippet, folder)
+    (project,) = (tomllib.loads(snippet.code)["project"] for snippet in page if snippet.language == "toml")
+    installed = folder / "localrules_spread-0.1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(f"{name} = {module}\n" for name, module in project["entry-points"]["localrules"].items())
+    (installed / "entry_points.txt").write_text(f"[localrules]\n{points}")
+    monkeypatch.syspath_prepend(folder)
+    (folder / "small.toml").write_text(SMALL)
+    try:
+        assert main(["run", "--rule", "spread", "--config", "small.toml"]) == 0
+    finally:
+        for name in [name for name in sys.modules if name.startswith("localrules_spread")]:
+            del sys.modules[name]
