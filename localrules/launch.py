@@ -22,7 +22,7 @@ from localrules.errors import LocalRulesError, UsageError
 from localrules.files import remove_unfinished
 from localrules.finished import read_run
 from localrules.tracking.records import read_summary
-from localrules.tracking.run_folder import RunFolder, create
+from localrules.tracking.run_folder import RunFolder, create, held
 
 if TYPE_CHECKING:
     from localrules.plugins import Registry
@@ -71,7 +71,8 @@ def start(config: RunConfig, registry: Registry, out: Path, watchers: Sequence[O
     session = Session.build(config, registry)
     record = _record(config, registry, session)
     folder = create(out, config.rule.name, config.model.name, record)
-    return _train(session, registry, folder, record, None, [*watchers, *trackers])
+    with held(folder):
+        return _train(session, registry, folder, record, None, [*watchers, *trackers])
 
 
 def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[Observer] = ()) -> Summary:
@@ -103,10 +104,11 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     known = {"environment": {key: was.get(key) for key in BITS_DEPEND_ON}, "trained_on": record["trained_on"]}
     found = {"environment": {key: here[key] for key in BITS_DEPEND_ON}, "trained_on": now["trained_on"]}
     _refuse(folder, "the machine, the versions or the data", differences(known, found))
-    for place in (folder, folder / "checkpoints"):
-        remove_unfinished(place)
-    progress = checkpoint.restore(folder / "checkpoints", session)
-    return _train(session, registry, folder, record, progress, [*watchers, *trackers])
+    with held(folder):
+        for place in (folder, folder / "checkpoints"):
+            remove_unfinished(place)
+        progress = checkpoint.restore(folder / "checkpoints", session)
+        return _train(session, registry, folder, record, progress, [*watchers, *trackers])
 
 
 def finished(folder: Path) -> Summary | None:

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ from localrules.engine.observers import Observer, Picture, Row, RunInfo
 from localrules.errors import UsageError
 from localrules.files import flush_to_disk
 from localrules.tracking.metrics_file import MetricsFile
-from localrules.tracking.records import write_config, write_summary
+from localrules.tracking.records import CONFIG, write_config, write_summary
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 METRICS = "metrics.csv"
 _POSITION = "metrics_position"
@@ -56,6 +62,31 @@ def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Pa
             "the run folder cannot be made", where=str(parent), why=str(error), fix="choose another place with --out"
         ) from error
     return folder
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder meanwhile; a killed process lets go of it, too.
+
+    Raises:
+        UsageError: Another process is training in it.
+    """
+    if fcntl is None:  # Windows has no such locks
+        yield
+        return
+    with (folder / CONFIG).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                "the run is still going on",
+                where=str(folder),
+                why="another process is training in this folder",
+                fix="wait for it, or stop it first",
+            ) from None
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
 
 
 class RunFolder(Observer):

@@ -55,6 +55,30 @@ def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
     assert metrics(folder) == metrics(unbroken["run_dir"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--precision", "bf16", "--set", "optimizer.name=sgd"],
+        ["--granularity", "2", "--set", "optimizer.step=pass", "--set", "optimizer.clip=0.1"],
+        ["--set", "channels_last=false", "--set", "optimizer.name=adamw", "--wandb", "offline"],
+    ],
+)
+def test_every_way_to_train_resumes_to_the_same_bits(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    words = ["run", "--rule", "hsic", *FACES, *DENSE, *SHORT, "--checkpoint-every", "5", *words]
+    unbroken = train(tmp_path / "unbroken", *words[1:], setting=[])
+    process = start_process(die_at, "between two checkpoints", [*words, "--out", str(tmp_path / "broken")])
+    process.join()
+    folder = only_run(tmp_path / "broken")
+    summary = resume(folder)
+    assert summary["resumed_from_step"] == 5
+    assert summary["weights_sha256"] == unbroken["weights_sha256"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
 @pytest.mark.parametrize("rule", ["hsic", "local-ce"])
 def test_a_run_killed_in_its_second_phase_resumes_in_it(rule: str, tmp_path: Path) -> None:
     words = ["run", "--rule", rule, *TINY, "--set", "phases=two-phase", "--checkpoint-every", "1"]

@@ -11,7 +11,9 @@ import pytest
 from killing import die_at
 from tiny_runs import MLP, SHORT, TINY, localrules, metrics, only_run, resume, start_process, tiny_csv, train
 
-WORDS = ["run", "--rule", "hsic", *TINY, "--checkpoint-every", "3"]
+from localrules.tracking.run_folder import held
+
+WORDS = ["run", "--rule", "hsic", *TINY, "--lr", "0.003", "--checkpoint-every", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +200,12 @@ def test_rows_after_the_checkpoint_are_cut_back(folder: Path) -> None:
         file.write("999,1.0,joint\n")
     resume(folder)
     assert [row["step"] for row in metrics(folder)] == ["2", "4", "6", "8", "10", "12"]
+
+
+def test_a_run_that_another_process_is_training_is_left_to_it(folder: Path) -> None:
+    with held(folder):
+        assert refused(folder)["what"] == "the run is still going on"
+    assert resume(folder)["resumed_from_step"] == 6
 
 
 def test_resuming_takes_no_dry_run(folder: Path) -> None:
