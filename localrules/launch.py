@@ -36,7 +36,7 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     Raises:
         UsageError: An unknown name or option, or a value that does not fit.
     """
-    settings = _with_preset(settings, registry)
+    settings = _with_preset(settings, registry, settings["rule"]["name"])
     rule = registry.resolve("rule", settings["rule"]["name"])
     settings = merge(rule.run_defaults, settings)
     config = options_of(RunConfig, settings, "")
@@ -44,12 +44,18 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     return resolve(config, registry)
 
 
-def _with_preset(settings: Tree, registry: Registry) -> Tree:
+def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
     """The preset that ``--preset`` names, with the other settings laid over it."""
     preset = settings.get("preset")
     if preset is None:
         return settings
-    return merge(registry.resolve("preset", preset), {key: value for key, value in settings.items() if key != "preset"})
+    below: Tree = dict(registry.resolve("preset", preset))
+    asked = {key: value for key, value in settings.items() if key != "preset"}
+    named = below.get("rule", {}).get("preset")
+    # The control of a paper's experiment has the same settings, and no form of its own in that paper.
+    if named is not None and named not in registry.resolve("rule", rule).presets:
+        below["rule"] = {key: value for key, value in below["rule"].items() if key != "preset"}
+    return merge(below, asked)
 
 
 def start(config: RunConfig, registry: Registry, out: Path, watchers: Sequence[Observer] = ()) -> Summary:
@@ -92,7 +98,8 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     folder = folder.expanduser().resolve()
     config, record = read_run(folder)
     stored = {key: value for key, value in record.items() if key not in RECORDED}
-    asked = _plain(configure(_over(stored, _with_preset(settings, registry), registry), registry))
+    preset = _with_preset(settings, registry, {**stored["rule"], **settings.get("rule", {})}["name"])
+    asked = _plain(configure(_over(stored, preset, registry), registry))
     _refuse(folder, "the settings", differences(stored, asked))
     summary = finished(folder)
     if summary is not None:

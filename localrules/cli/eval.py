@@ -21,11 +21,11 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The split to score.")] = "valid",
     data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="Another data set. [default: the run's]")
+        str | None, typer.Option("--data", metavar="NAME", help="Another data set. \\[default: the run's]")
     ] = None,
     data_path: Annotated[
         Path | None,
-        typer.Option("--data-path", metavar="PATH", help="The data set's file or folder. [default: the run's]"),
+        typer.Option("--data-path", metavar="PATH", help="The data set's file or folder. \\[default: the run's]"),
     ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -33,8 +33,9 @@ def evaluate(
 ) -> None:
     """Score a run's last weights on a split.
 
-    Reports top-1, balanced accuracy, the one-against-rest mean (which flatters: it counts six easy answers for each
-    wrong one), and top-1 without the pictures that also occur in an earlier split.
+    Reports top-1, balanced accuracy, and top-1 without the pictures that also occur in an earlier split.
+
+    The one-against-rest mean stands beside them: it flatters, since a wrong answer is right about most classes.
     """
     registry = load_registry(plugin, no_plugin)
     from localrules.engine.config import Choice

@@ -32,12 +32,15 @@ def run(
         _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them)."),
     ] = None,
     model: Annotated[
-        str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. [default: dense_fpn]")
+        str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. \\[default: dense_fpn]")
     ] = None,
     data: Annotated[
         str | None,
         _option(
-            "--data", metavar="NAME", panel=_WHAT, help="The data set. [default: fer2013 where it is found, else faces]"
+            "--data",
+            metavar="NAME",
+            panel=_WHAT,
+            help="The data set. \\[default: fer2013 if found, else faces]",
         ),
     ] = None,
     data_path: Annotated[
@@ -45,23 +48,23 @@ def run(
     ] = None,
     epochs: Annotated[
         float | None,
-        _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. [default: 3]"),
+        _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. \\[default: 3]"),
     ] = None,
     steps: Annotated[int | None, _option("--steps", panel=_HOW, help="Training steps, instead of epochs.")] = None,
     batch_size: Annotated[
-        int | None, _option("--batch-size", panel=_HOW, help="Samples a step. [default: 128]")
+        int | None, _option("--batch-size", panel=_HOW, help="Samples a step. \\[default: 128]")
     ] = None,
     lr: Annotated[
-        float | None, _option("--lr", panel=_HOW, help="Peak learning rate. [default: the rule's, else 0.003]")
+        float | None, _option("--lr", panel=_HOW, help="Peak learning rate. \\[default: the rule's, else 0.003]")
     ] = None,
-    seed: Annotated[int | None, _option("--seed", panel=_HOW, help="Seed of all draws. [default: 0]")] = None,
+    seed: Annotated[int | None, _option("--seed", panel=_HOW, help="Seed of all draws. \\[default: 0]")] = None,
     granularity: Annotated[
         str | None,
         _option(
             "--granularity",
             metavar="WHAT",
             panel=_HOW,
-            help="What learns alone: layer, block, or a number of parts. [default: layer]",
+            help="What learns alone: layer, block, or a number of parts. \\[default: layer]",
         ),
     ] = None,
     preset: Annotated[
@@ -87,13 +90,13 @@ def run(
         ),
     ] = None,
     device: Annotated[
-        str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. [default: auto]")
+        str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. \\[default: auto]")
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16"] | None, _option("--precision", panel=_WHERE, help="[default: fp32]")
+        Literal["fp32", "bf16"] | None, _option("--precision", panel=_WHERE, help="\\[default: fp32]")
     ] = None,
     threads: Annotated[
-        int | None, _option("--threads", panel=_WHERE, help="CPU threads. [default: the cores this process may use]")
+        int | None, _option("--threads", panel=_WHERE, help="CPU threads. \\[default: the cores this process may use]")
     ] = None,
     out: Annotated[Path, _option("--out", metavar="DIR", panel=_WHERE, help="Where run folders go.")] = Path("runs"),
     resume: Annotated[
@@ -101,14 +104,14 @@ def run(
     ] = None,
     checkpoint_every: Annotated[
         int | None,
-        _option("--checkpoint-every", metavar="STEPS", panel=_WHERE, help="[default: every epoch and every minute]"),
+        _option("--checkpoint-every", metavar="STEPS", panel=_WHERE, help="\\[default: every epoch and every minute]"),
     ] = None,
     wandb: Annotated[
         Literal["auto", "online", "offline", "off"] | None,
         _option(
             "--wandb",
             panel=_WHERE,
-            help="Weights & Biases: auto is online when logged in, else offline. [default: off]",
+            help="Weights & Biases: auto is online when logged in, else offline. \\[default: off]",
         ),
     ] = None,
     track: Annotated[
@@ -129,8 +132,9 @@ def run(
 
     Same model, same data, another rule: [bold]--rule hsic[/bold], [bold]--rule backprop[/bold], or your own.
 
-    The run leaves a folder with its configuration, metrics, summary, weights and pictures. Ctrl-C stops it with a
-    checkpoint, and [bold]--resume[/bold] goes on bit for bit.
+    The run leaves a folder with its configuration, metrics, summary, weights and pictures.
+
+    Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] goes on bit for bit.
     """
     registry = load_registry(plugin, no_plugin)
     given = {

@@ -92,6 +92,12 @@ def test_the_preset_paper_is_the_paper_as_printed_and_yields_to_what_is_typed() 
     assert (shorter.steps, shorter.epochs, shorter.optimizer.lr) == (None, 1.0, 0.1)
 
 
+def test_the_papers_control_takes_the_preset_though_it_has_no_form_of_its_own_in_the_paper() -> None:
+    named = {"rule": {"name": "backprop"}, "model": {"name": "dense_fpn"}, "data": {"name": "faces"}}
+    config = configure({**named, "preset": "paper"}, Registry.load())
+    assert (config.rule.options, config.steps, config.optimizer.lr) == ({}, 10_000, 0.005)
+
+
 def test_a_name_alone_is_enough_for_a_rule_in_a_setting(tmp_path: Path) -> None:
     assert train(tmp_path, "--set", "rule=backprop", "--steps", "1")["rule"] == "backprop"
 
