@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as as_safetensors
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from localrules.core.network import Network
@@ -40,7 +39,7 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
         "optimizers": session.optimizers.state_dict(),
     }
     write_atomic(folder / STATE, lambda path: torch.save(state, path))
-    write_atomic(folder / WEIGHTS, as_safetensors(weights))
+    write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path))
 
 
 def restore(folder: Path, session: Session) -> dict[str, Any] | None:
@@ -65,7 +64,7 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     except Exception as error:
         raise _unreadable(path, error) from error
     # The weights may be one checkpoint behind, if the run was killed between the two files.
-    write_atomic(folder / WEIGHTS, as_safetensors(_plain(session.network.model.state_dict())))
+    write_atomic(folder / WEIGHTS, lambda file: save_file(_plain(session.network.model.state_dict()), file))
     return dict(state["progress"])
 
 
