@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules import closing
-from localrules.engine import checkpoint
+from localrules.engine import checkpoint, mixing
 from localrules.engine.building import options_of, resolve
-from localrules.engine.config import RunConfig
+from localrules.engine.config import Choice, RunConfig
 from localrules.engine.environment import BITS_DEPEND_ON, environment
 from localrules.engine.observers import Observer, Observers, Picture, RunInfo
 from localrules.engine.session import Session
@@ -36,9 +36,10 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     Raises:
         UsageError: An unknown name or option, or a value that does not fit.
     """
+    settings = mixing.spelt_out(settings)
     settings = _with_preset(settings, registry, settings["rule"]["name"])
-    rule = registry.resolve("rule", settings["rule"]["name"])
-    settings = merge(rule.run_defaults, settings)
+    _, last = mixing.choices(Choice(**settings["rule"]))[-1]  # of a mixture: by which all other layers learn
+    settings = merge(registry.resolve("rule", last.name).run_defaults, settings)
     config = options_of(RunConfig, settings, "")
     assert isinstance(config, RunConfig)
     return resolve(config, registry)
@@ -53,7 +54,7 @@ def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
     asked = {key: value for key, value in settings.items() if key != "preset"}
     named = below.get("rule", {}).get("preset")
     # The control of a paper's experiment has the same settings, and no form of its own in that paper.
-    if named is not None and named not in registry.resolve("rule", rule).presets:
+    if named is not None and (rule == mixing.MIXED or named not in registry.resolve("rule", rule).presets):
         below["rule"] = {key: value for key, value in below["rule"].items() if key != "preset"}
     return merge(below, asked)
 
@@ -98,6 +99,7 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     folder = folder.expanduser().resolve()
     config, record = read_run(folder)
     stored = {key: value for key, value in record.items() if key not in RECORDED}
+    settings = mixing.spelt_out(settings)
     preset = _with_preset(settings, registry, {**stored["rule"], **settings.get("rule", {})}["name"])
     asked = _plain(configure(_over(stored, preset, registry), registry))
     _refuse(folder, "the settings", differences(stored, asked))
@@ -128,7 +130,8 @@ def finished(folder: Path) -> Summary | None:
 def _over(stored: Tree, settings: Tree, registry: Registry) -> Tree:
     """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
     rule = settings.get("rule", {})
-    presets = registry.resolve("rule", rule.get("name", stored["rule"]["name"])).presets
+    name = rule.get("name", stored["rule"]["name"])
+    presets = {} if name == mixing.MIXED else registry.resolve("rule", name).presets
     if rule.get("preset") in presets:
         settings = merge({"rule": presets[rule["preset"]]}, settings)
     return merge(stored, settings)

@@ -3,73 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from localrules.core.layer import Layer
-from localrules.core.view import LayerView
-from localrules.errors import UsageError
+from localrules.core.locality import Locality
+from localrules.core.options import Configured, Options
+from localrules.core.requirements import Requirements
+from localrules.core.view import BatchStatistics, LayerView
+
+__all__ = ["Look", "Objective", "Options", "Requirements"]
+
+Look = Callable[[Tensor], list[LayerView]]
+"""Runs the network on pictures, shape (batch, ...), and returns what each hidden layer sees, in forward order."""
 
 
-class Options(BaseModel):
-    """Base of every plugin's ``Config``: unknown names are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class Requirements:
-    """What a rule needs, checked before any work.
-
-    Attributes:
-        min_batch: The smallest batch on which the objective is defined.
-        labels: Whether it reads labels.
-        global_batch: Whether it must see the batch of all ranks together.
-        auxiliary: Whether it has auxiliary modules.
-    """
-
-    min_batch: int = 1
-    labels: bool = True
-    global_batch: bool = False
-    auxiliary: bool = False
-
-    def check(self, rule: str, batch_size: int) -> None:
-        """Raises UsageError when the batch is too small for the rule."""
-        if batch_size < self.min_batch:
-            raise UsageError(
-                f"rule {rule!r} needs batches of at least {self.min_batch}",
-                where="--batch-size",
-                why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
-                fix=f"choose --batch-size {self.min_batch} or more",
-            )
-
-
-class Objective(nn.Module, ABC):
-    """What each layer minimises. About four rules in five are an objective and nothing more.
+class Objective(Configured, ABC):
+    """What each layer minimises. About four rules in five are an objective and little more.
 
     The engine runs the forward pass, isolates the layer, calls :meth:`loss` as soon as the layer has its
     output, runs the layer's backward pass, frees its graph, and goes on.
 
     A subclass may hold buffers or modules: they are moved, saved and restored with the run.
 
+    Only :meth:`loss` must be written. The other methods each change one thing: what the network is fed
+    (:meth:`stream`), what a layer's readers are given (:meth:`hand_on`), how a picture is classified (:meth:`predict`).
+
     Attributes:
         Config: Its options, typed, each with a description.
-        requires: What it needs of a run.
+        requires: What it needs of a run and of a network.
+        locality: The class that it claims. Without a word: ``local-labels``.
         presets: Named sets of options; ``preset=paper`` is the form as printed.
-        run_defaults: Settings of a run that suit the rule, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
+        run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
+        model_defaults: Options of the model that suit it, where it has them; a user's word wins.
+        trains_readout: Whether the network's readout learns by cross-entropy beside the layers. Must be false where
+            :meth:`stream` feeds something else than the batch; then :meth:`predict` has to be written.
     """
 
-    Config: ClassVar[type[BaseModel]] = Options
-    requires: ClassVar[Requirements] = Requirements()
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    run_defaults: ClassVar[dict[str, Any]] = {}
+    locality: ClassVar[Locality] = "local-labels"
+    trains_readout: ClassVar[bool] = True
 
-    def __init__(self, config: BaseModel | None = None) -> None:
-        super().__init__()
-        self.config = config if config is not None else self.Config()
+    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
+        """Called once, before any auxiliary module is made.
+
+        Args:
+            layers: The hidden layers that learn by this objective, in forward order, with their shapes.
+            num_classes: How many labels there are.
+        """
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module | None:
         """A head, decoder or projection for one layer, owned, moved, saved and optimized by the engine.
@@ -80,6 +62,35 @@ class Objective(nn.Module, ABC):
         """
         return None
 
+    def stream(self, batch: BatchStatistics) -> Tensor:
+        """What the network is fed in a step: by default the batch's pictures.
+
+        Returns:
+            Pictures, shape (rows, ...), in any number of rows; every view's output has as many.
+        """
+        return batch.images
+
     @abstractmethod
     def loss(self, view: LayerView) -> Tensor | dict[str, Tensor]:
         """The scalar that this layer minimises, or named scalars whose sum it minimises."""
+
+    def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
+        """What the layer's readers are given, in training and in prediction: by default its output as it is.
+
+        Args:
+            layer: Which.
+            output: Detached, shape (batch, ...).
+        """
+        return output
+
+    def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor | None:
+        """The rule's own answer: logits, shape (batch, classes); by default ``None``, and the readout's are taken.
+
+        Asked only where all hidden layers learn by this objective.
+
+        Args:
+            look: Runs the network, as often as needed, in eval mode and without gradients. Its views know no labels.
+            images: Shape (batch, ...).
+            num_classes: How many labels there are.
+        """
+        return None

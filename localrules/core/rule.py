@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from localrules.core.layer import Layer
-from localrules.core.objective import Options, Requirements
+from localrules.core.locality import Locality
+from localrules.core.options import Configured
 from localrules.core.view import BatchStatistics
 
 if TYPE_CHECKING:
@@ -48,24 +48,18 @@ class Context(Protocol):
         """Mixed precision, if the run asked for it. Enter it around forward passes, not around backward."""
 
 
-class Rule(nn.Module, ABC):
+class Rule(Configured, ABC):
     """Turns one batch into parameter gradients: fills ``.grad`` with descent directions, and never steps an optimizer.
 
     Being a module, feedback matrices, inverse networks and running means that it registers are moved and saved for
     free.
 
     Attributes:
-        Config, requires, presets, run_defaults: As for :class:`~localrules.Objective`.
+        Config, requires, locality, presets, run_defaults, model_defaults: As for :class:`~localrules.Objective`. A rule
+            that says nothing of its locality claims none: ``backprop``.
     """
 
-    Config: ClassVar[type[BaseModel]] = Options
-    requires: ClassVar[Requirements] = Requirements()
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    run_defaults: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, config: BaseModel | None = None) -> None:
-        super().__init__()
-        self.config = config if config is not None else self.Config()
+    locality: ClassVar[Locality] = "backprop"
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Called once, before the first step or the loading of a checkpoint: build what depends on the network."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from localrules.core.layer import Layer
+from localrules.core.operations import Operation
 from localrules.core.pooling import pool_flat
 
 
@@ -46,6 +47,7 @@ class LayerView:
         output: What it computed, with the graph of this layer alone. Shape (batch, ...).
         batch: The network's input, the labels, and statistics shared by all layers of the step.
         auxiliary: The module that the objective asked for at this layer, if it did.
+        operations: The weight-bearing operations that ran inside the layer, in order, if the objective requires them.
     """
 
     layer: Layer
@@ -53,6 +55,7 @@ class LayerView:
     output: Tensor
     batch: BatchStatistics
     auxiliary: nn.Module | None = None
+    operations: list[Operation] = field(default_factory=list)
 
     @property
     def labels(self) -> Tensor:

@@ -14,6 +14,7 @@ from localrules.core.network import Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule
 from localrules.data.dataset import DataSet
+from localrules.engine import mixing
 from localrules.engine.config import Choice, RunConfig
 from localrules.engine.layerwise import Layerwise
 from localrules.errors import UsageError, nearest
@@ -81,24 +82,39 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
     Raises:
         UsageError: An unknown name, option, preset or value.
     """
-    rule = registry.resolve("rule", config.rule.name)
-    options = config.rule.options
+    parts = [part for _, part in mixing.choices(config.rule)]
+    kinds = [registry.resolve("rule", part.name) for part in parts]
+    suits: dict[str, Any] = {}
+    for part, kind in zip(parts, kinds, strict=True):
+        kind.requires.check(part.name, config.batch_size)
+        suits |= kind.model_defaults
+    rules = [_spelt_out(part, kind) for part, kind in zip(parts, kinds, strict=True)]
+    model = registry.resolve("model", config.model.name)
+    known = {name: value for name, value in suits.items() if name in model.Config.model_fields}
+    options = options_of(model.Config, {**known, **config.model.options}, "model")
+    data = options_of(registry.resolve("data", config.data.name).Config, config.data.options, "data")
+    return config.model_copy(
+        update={
+            "rule": mixing.remade(config.rule, rules),
+            "model": Choice(name=config.model.name, **_plain(options)),
+            "data": Choice(name=config.data.name, **_plain(data)),
+        }
+    )
+
+
+def _spelt_out(choice: Choice, kind: type[Objective | Rule]) -> Choice:
+    """A rule's choice with every option, its preset applied."""
+    options = choice.options
     preset = options.pop("preset", None)
     if preset is not None:
-        if preset not in rule.presets:
+        if preset not in kind.presets:
             raise UsageError(
-                f"rule {config.rule.name!r} has no preset {preset!r}",
+                f"rule {choice.name!r} has no preset {preset!r}",
                 where="rule.preset",
-                fix=nearest(preset, list(rule.presets)),
+                fix=nearest(preset, list(kind.presets)),
             )
-        options = {**rule.presets[preset], **options}
-    rule.requires.check(config.rule.name, config.batch_size)
-    chosen = {"rule": Choice(name=config.rule.name, **options), "model": config.model, "data": config.data}
-    spelt = {}
-    for kind, choice in chosen.items():
-        found = options_of(registry.resolve(kind, choice.name).Config, choice.options, kind)
-        spelt[kind] = Choice(name=choice.name, **_plain(found))
-    return config.model_copy(update=spelt)
+        options = {**kind.presets[preset], **options}
+    return Choice(name=choice.name, **_plain(options_of(kind.Config, options, "rule")))
 
 
 def _plain(options: BaseModel) -> dict[str, Any]:
@@ -126,16 +142,45 @@ def _build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...]
 
 
 def _build_rule(config: RunConfig, registry: Registry, network: Network, num_classes: int) -> Rule:
-    """An objective becomes a rule that trains each layer on it."""
-    kind = registry.resolve("rule", config.rule.name)
-    made = kind(options_of(kind.Config, config.rule.options, "rule"))
-    if isinstance(made, Objective):
-        made = Layerwise({layer.name: made for layer in network.hidden})
-    if not isinstance(made, Rule):
+    """An objective becomes a rule that trains each layer on it; several become one that mixes them."""
+    made = [_made(choice, registry) for _, choice in mixing.choices(config.rule)]
+    mixing.refuse_idle(config.rule, [layer.name for layer in network.hidden])
+    for (_, choice), part in zip(mixing.choices(config.rule), made, strict=True):
+        if misfit := part.requires.misfit(network):
+            raise UsageError(
+                f"rule {choice.name!r} cannot train {config.model.name!r}",
+                where=f"--rule {choice.name} --model {config.model.name}",
+                why=misfit,
+                fix=f"`localrules rules show {choice.name}` lists the models that fit",
+            )
+    if len(made) == 1 and isinstance(made[0], Rule):
+        rule = made[0]
+    else:
+        rule = Layerwise({layer.name: _one_of(made, config, layer.name) for layer in network.hidden})
+    rule.prepare(network, num_classes)
+    return rule
+
+
+def _made(choice: Choice, registry: Registry) -> Objective | Rule:
+    kind = registry.resolve("rule", choice.name)
+    made = kind(options_of(kind.Config, choice.options, "rule"))
+    if not isinstance(made, Objective | Rule):
         raise UsageError(
-            f"{config.rule.name!r} is no rule",
+            f"{choice.name!r} is no rule",
             where=f"{kind.__module__}:{kind.__name__}",
             why="it is neither an Objective nor a Rule",
         )
-    made.prepare(network, num_classes)
     return made
+
+
+def _one_of(made: list[Objective | Rule], config: RunConfig, layer: str) -> Objective:
+    index = mixing.part_for(config.rule, layer)
+    part = made[index]
+    if not isinstance(part, Objective):
+        raise UsageError(
+            f"rule {mixing.choices(config.rule)[index][1].name!r} cannot be mixed with others",
+            where="--rule",
+            why="it takes the step of the whole network into its own hands",
+            fix="mix rules that are a layer's objective; this one trains all layers or none",
+        )
+    return part

@@ -1,4 +1,4 @@
-"""Makes a rule of an objective: the local training step."""
+"""Makes a rule of objectives: the local training step."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.objective import Objective
+from localrules.core.operations import Operation, watched
 from localrules.core.passes import Forward, HandedOn, detached, ends, intercepted, tensors
 from localrules.core.rule import Context, Rule, StepReport
 from localrules.core.view import BatchStatistics, LayerView
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 
 
 class Layerwise(Rule):
@@ -26,17 +28,30 @@ class Layerwise(Rule):
 
     Args:
         objectives: Every hidden layer's objective by layer name; layers may share one.
+
+    Raises:
+        UsageError: The objectives do not go together in one pass.
     """
 
     def __init__(self, objectives: Mapping[str, Objective]) -> None:
         super().__init__()
         self._objective_of = dict(objectives)
-        distinct = {id(objective): objective for objective in objectives.values()}
-        self.objectives = nn.ModuleList(distinct.values())  # so that their state is moved and saved
+        distinct = list({id(objective): objective for objective in objectives.values()}.values())
+        self.objectives = nn.ModuleList(distinct)  # so that their state is moved and saved
         self.auxiliaries = nn.ModuleDict()
+        self._only = distinct[0] if len(distinct) == 1 else None
+        self.trains_readout = self._only is None or self._only.trains_readout
+        self._hands_on = any(type(objective).hand_on is not Objective.hand_on for objective in distinct)
+        if self._only is None:
+            _refuse_apart(distinct)
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Build the auxiliary modules, one for each end of each layer whose objective asks for one."""
+        self._num_classes = num_classes
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            own = [layer for layer in network.hidden if self._objective_of[layer.name] is objective]
+            objective.prepare(own, num_classes)
         for layer in network.hidden:
             for end in range(len(layer.out_shapes)):
                 auxiliary = self._objective_of[layer.name].auxiliary(layer.at(end), num_classes)
@@ -55,25 +70,92 @@ class Layerwise(Rule):
         handed = HandedOn()
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not context.learns(layer):
-                return handed.hand_on(layer, forward(*args, **kwargs))
+            if not context.learns(layer) or (layer.is_readout and not self.trains_readout):
+                return handed.hand_on(layer, self._handed_on(layer, forward(*args, **kwargs)))
             args, kwargs = detached(args), detached(kwargs)
             with torch.enable_grad():
-                output = forward(*args, **kwargs)
-                objective = self._objective(layer, output, tensors((args, kwargs)), batch, report)
+                output, operations = self._run(layer, forward, args, kwargs)
+                objective = self._objective(layer, output, tensors((args, kwargs)), operations, batch, report)
             with torch.autocast(batch.images.device.type, enabled=False):
                 objective.backward()
             report.objectives[layer.name] = objective.detach()
             context.ready(layer)
-            return handed.hand_on(layer, output)
+            return handed.hand_on(layer, self._handed_on(layer, detached(output)))
 
         with torch.no_grad(), context.forward_context(), intercepted(network.layers, visit):
-            report.logits = network(batch.images)
+            logits = network(batch.images if self._only is None else self._only.stream(batch))
         handed.check()
+        if self.trains_readout:
+            report.logits = logits
         return report
 
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        """The objective's own answer if it has one, else the readout's logits."""
+        if self._only is not None:
+            found = self._only.predict(lambda pictures: self._look(network, pictures), images, self._num_classes)
+            if found is not None:
+                return found
+        if not self._hands_on:
+            return network(images)
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return self._handed_on(layer, forward(*args, **kwargs))
+
+        with intercepted(network.layers, visit):
+            return network(images)
+
+    def _look(self, network: Network, images: Tensor) -> list[LayerView]:
+        """What every hidden layer sees of pictures without labels."""
+        views: list[LayerView] = []
+        unlabelled = torch.empty(0, dtype=torch.int64, device=images.device)
+        batch = BatchStatistics(images, unlabelled, self._num_classes)
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output, operations = self._run(layer, forward, args, kwargs)
+            if not layer.is_readout:
+                views.extend(self._views(layer, output, tensors((args, kwargs)), operations, batch))
+            return self._handed_on(layer, output)
+
+        with intercepted(network.layers, visit):
+            network(images)
+        return views
+
+    def _run(
+        self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, list[Operation]]:
+        """The layer's output, and its operations if its objective wants to see them."""
+        wanted = not layer.is_readout and self._objective_of[layer.name].requires.operations
+        if not wanted:
+            return forward(*args, **kwargs), []
+        with watched() as operations:
+            return forward(*args, **kwargs), operations
+
+    def _handed_on(self, layer: Layer, output: Any) -> Any:
+        if layer.is_readout or not self._hands_on:
+            return output
+        return pytree.tree_map_only(
+            Tensor, lambda tensor: self._objective_of[layer.name].hand_on(layer, tensor), output
+        )
+
+    def _views(
+        self, layer: Layer, output: Any, inputs: list[Tensor], operations: list[Operation], batch: BatchStatistics
+    ) -> list[LayerView]:
+        """A view for each of the layer's ends."""
+        views = []
+        for index, end in enumerate(ends(layer, output)):
+            key = _key(layer, index)
+            auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
+            views.append(LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary, operations))
+        return views
+
     def _objective(
-        self, layer: Layer, output: Any, inputs: list[Tensor], batch: BatchStatistics, report: StepReport
+        self,
+        layer: Layer,
+        output: Any,
+        inputs: list[Tensor],
+        operations: list[Operation],
+        batch: BatchStatistics,
+        report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
             loss = functional.cross_entropy(output.float(), batch.labels)
@@ -81,10 +163,7 @@ class Layerwise(Rule):
             return loss
         objective = self._objective_of[layer.name]
         total: Tensor | None = None
-        for index, end in enumerate(ends(layer, output)):
-            key = _key(layer, index)
-            auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
-            view = LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary)
+        for view in self._views(layer, output, inputs, operations, batch):
             found = objective.loss(view)
             loss = sum(found.values(), torch.zeros(())) if isinstance(found, dict) else found
             total = loss if total is None else total + loss
@@ -96,6 +175,17 @@ class Layerwise(Rule):
                 fix="compute it from view.output, without detaching or no_grad",
             )
         return total
+
+
+def _refuse_apart(objectives: list[Objective]) -> None:
+    for objective in objectives:
+        if not objective.trains_readout or type(objective).stream is not Objective.stream:
+            raise UsageError(
+                f"{type(objective).__name__} cannot share a network with other rules",
+                where="--rule",
+                why="it feeds the network something else than the batch, or classifies in its own way alone",
+                fix="use it for all layers, or leave it out of the mixture",
+            )
 
 
 def _key(layer: Layer, end: int) -> str:

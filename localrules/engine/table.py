@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from localrules.core.layer import Layer
+from localrules.engine import mixing
 from localrules.engine.layerwise import Layerwise
 from localrules.engine.session import Session
 
@@ -22,9 +24,14 @@ def layer_table(session: Session) -> list[dict[str, Any]]:
             "out_shape": list(layer.out_shape),
             "parameters": layer.parameter_count,
             "multiply_adds": layer.multiply_adds,
-            "rule": "cross-entropy"
-            if layer.is_readout and isinstance(session.rule, Layerwise)
-            else session.config.rule.name,
+            "rule": _rule_of(session, layer),
         }
         for layer in session.network.layers
     ]
+
+
+def _rule_of(session: Session, layer: Layer) -> str:
+    if layer.is_readout and isinstance(session.rule, Layerwise):
+        return "cross-entropy" if session.rule.trains_readout else ""
+    rule = session.config.rule
+    return mixing.choices(rule)[mixing.part_for(rule, layer.name)][1].name

@@ -1,0 +1,42 @@
+"""What an objective and a rule have in common: options, needs, and settings that suit them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from localrules.core.locality import Locality
+from localrules.core.requirements import Requirements
+
+
+class Options(BaseModel):
+    """Base of every plugin's ``Config``: unknown names are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Configured(nn.Module):
+    """A module with options, that says what it needs and claims. Base of ``Objective`` and ``Rule``.
+
+    Attributes:
+        Config: Its options, typed, each with a description.
+        requires: What it needs of a run and of a network.
+        locality: The class of locality that it claims; ``localrules audit`` measures whether that holds.
+        presets: Named sets of options; ``preset=paper`` is the form as printed.
+        run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
+        model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model has such options; a
+            user's word wins.
+    """
+
+    Config: ClassVar[type[BaseModel]] = Options
+    requires: ClassVar[Requirements] = Requirements()
+    locality: ClassVar[Locality]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    run_defaults: ClassVar[dict[str, Any]] = {}
+    model_defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, config: BaseModel | None = None) -> None:
+        super().__init__()
+        self.config = config if config is not None else self.Config()

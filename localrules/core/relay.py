@@ -1,0 +1,81 @@
+"""A forward pass in which every layer's graph stays, cut off at the layer's border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from localrules.core.layer import Layer
+from localrules.core.network import Network
+from localrules.core.passes import Forward, detached, ends, intercepted, tensors
+
+
+@dataclass(eq=False)
+class Station:
+    """One layer in a relay.
+
+    Attributes:
+        layer: Which.
+        inputs: What it read.
+        outputs: What its ends gave, with this layer's graph alone (and, if the relay is ``joined``, that of what
+            stands between its sources and itself).
+        values: What its readers were given in their place: leaves of the graph.
+    """
+
+    layer: Layer
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def output(self) -> Tensor:
+        """The last end's output."""
+        return self.outputs[-1]
+
+
+def relay(
+    network: Network,
+    images: Tensor,
+    *,
+    joined: bool = False,
+    given: Mapping[str, list[Tensor]] | None = None,
+    precision: AbstractContextManager[Any] | None = None,
+) -> list[Station]:
+    """Run a network with every layer's graph kept, and none reaching into another's.
+
+    Args:
+        network: Any network.
+        images: Its input, shape (batch, ...).
+        joined: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that it
+            reads: those then require gradients. Otherwise what a layer reads comes detached.
+        given: Values that readers are given in place of what a layer computed, by layer name, one for each end.
+        precision: Mixed precision, as ``context.forward_context()`` gives it.
+
+    Returns:
+        A station for each layer in forward order, the readout last; its output is the logits.
+    """
+    stations: list[Station] = []
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not joined:
+            args, kwargs = detached(args), detached(kwargs)
+        with torch.enable_grad():
+            output = forward(*args, **kwargs)
+        outputs = ends(layer, output)
+        instead = iter((given or {}).get(layer.name, ()))
+        values: dict[int, Tensor] = {}
+        for tensor in outputs:
+            value = next(instead, tensor).detach()
+            values[id(tensor)] = value.requires_grad_() if joined else value
+        stations.append(Station(layer, tensors((args, kwargs)), outputs, list(values.values())))
+        return pytree.tree_map_only(Tensor, lambda tensor: values.get(id(tensor), tensor.detach()), output)
+
+    with torch.set_grad_enabled(joined), precision or nullcontext(), intercepted(network.layers, visit):
+        network(images)
+    return stations

@@ -1,0 +1,100 @@
+"""Several rules in one network: each hidden layer learns by the first rule whose pattern fits its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from localrules.engine.config import Choice
+from localrules.errors import UsageError
+
+MIXED = "mixed"
+"""The name of the rule that is several; its option ``layers`` lists them."""
+
+
+def spelt_out(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with ``rule.name = "blocks.0.*=softhebb,blocks.*=hsic"`` as a table of rules.
+
+    Raises:
+        UsageError: A part without a pattern or without a name.
+    """
+    rule = settings.get("rule", {})
+    if "=" not in rule.get("name", ""):
+        return dict(settings)
+    layers = []
+    for part in rule["name"].split(","):
+        pattern, equals, name = (word.strip() for word in part.partition("="))
+        if not (pattern and equals and name):
+            raise UsageError(
+                f"{part!r} does not say which layers learn by which rule",
+                where=f"--rule {rule['name']!r}",
+                why="a mixture is a list of PATTERN=RULE",
+                fix="e.g. --rule 'blocks.0.*=softhebb,*=hsic'",
+            )
+        layers.append({"layers": pattern, "name": name})
+    rest = {key: value for key, value in rule.items() if key != "name"}
+    return {**settings, "rule": {"name": MIXED, "layers": layers, **rest}}
+
+
+def choices(rule: Choice) -> list[tuple[str, Choice]]:
+    """Each pattern and its rule; one that fits every layer where the rule is no mixture.
+
+    Raises:
+        UsageError: A mixture whose ``layers`` are no list of tables with ``layers`` and ``name``.
+    """
+    if rule.name != MIXED:
+        return [("*", rule)]
+    given = rule.options.get("layers")
+    if not isinstance(given, list | tuple) or not given:
+        raise _misshapen()
+    found = []
+    for table in given:
+        if not isinstance(table, Mapping) or not {"layers", "name"} <= set(table):
+            raise _misshapen()
+        found.append((str(table["layers"]), Choice(**{key: value for key, value in table.items() if key != "layers"})))
+    return found
+
+
+def remade(rule: Choice, parts: list[Choice]) -> Choice:
+    """The rule with its parts replaced, in the order of :func:`choices`."""
+    if rule.name != MIXED:
+        return parts[0]
+    layers = [
+        {"layers": pattern, "name": part.name, **part.options}
+        for (pattern, _), part in zip(choices(rule), parts, strict=True)
+    ]
+    return Choice(name=MIXED, layers=layers)
+
+
+def part_for(rule: Choice, layer: str) -> int:
+    """Which of :func:`choices` a layer learns by; the last one where no pattern fits.
+
+    In a pattern ``*`` stands for anything, dots included: ``blocks.0.*`` fits ``blocks.0.convs.1``.
+    """
+    patterns = [pattern for pattern, _ in choices(rule)]
+    return next((index for index, pattern in enumerate(patterns) if fnmatchcase(layer, pattern)), len(patterns) - 1)
+
+
+def refuse_idle(rule: Choice, layers: list[str]) -> None:
+    """Raises UsageError for a pattern of a mixture that fits no layer, or finds all of its layers taken."""
+    if rule.name != MIXED:
+        return
+    used = {part_for(rule, layer) for layer in layers}
+    for index, (pattern, part) in enumerate(choices(rule)):
+        if index not in used:
+            raise UsageError(
+                f"no layer is left for {pattern!r}={part.name!r}",
+                where="--rule",
+                why=f"layers learn by the first pattern that fits; these are: {', '.join(layers)}",
+                fix="mend the pattern, or put it before the one that takes its layers",
+            )
+
+
+def _misshapen() -> UsageError:
+    return UsageError(
+        "a mixture of rules needs its parts",
+        where="rule.layers",
+        why="each part is a table with the layers (a pattern) and the rule's name",
+        fix="e.g. --rule 'blocks.0.*=softhebb,*=hsic', or [[rule.layers]] tables in the file",
+    )
