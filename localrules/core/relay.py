@@ -23,20 +23,22 @@ class Station:
     Attributes:
         layer: Which.
         inputs: What it read.
-        outputs: What its ends gave, with this layer's graph alone (and, if the relay is ``joined``, that of what
+        outputs: Every tensor that it gave, with this layer's graph alone (and, if the relay is ``joined``, that of what
             stands between its sources and itself).
+        ends: Those of its outputs that nothing else inside it reads; for most layers its one output.
         values: What its readers were given in their place: leaves of the graph.
     """
 
     layer: Layer
     inputs: list[Tensor]
     outputs: list[Tensor]
+    ends: list[Tensor]
     values: list[Tensor]
 
     @property
     def output(self) -> Tensor:
-        """The last end's output."""
-        return self.outputs[-1]
+        """Its last end."""
+        return self.ends[-1]
 
 
 def relay(
@@ -54,7 +56,7 @@ def relay(
         images: Its input, shape (batch, ...).
         joined: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that it
             reads: those then require gradients. Otherwise what a layer reads comes detached.
-        given: Values that readers are given in place of what a layer computed, by layer name, one for each end.
+        given: Values that readers are given in place of what a layer computed, by layer name, one for each output.
         precision: Mixed precision, as ``context.forward_context()`` gives it.
 
     Returns:
@@ -67,13 +69,13 @@ def relay(
             args, kwargs = detached(args), detached(kwargs)
         with torch.enable_grad():
             output = forward(*args, **kwargs)
-        outputs = ends(layer, output)
+        outputs = tensors(output)
         instead = iter((given or {}).get(layer.name, ()))
         values: dict[int, Tensor] = {}
         for tensor in outputs:
             value = next(instead, tensor).detach()
             values[id(tensor)] = value.requires_grad_() if joined else value
-        stations.append(Station(layer, tensors((args, kwargs)), outputs, list(values.values())))
+        stations.append(Station(layer, tensors((args, kwargs)), outputs, ends(layer, output), list(values.values())))
         return pytree.tree_map_only(Tensor, lambda tensor: values.get(id(tensor), tensor.detach()), output)
 
     with torch.set_grad_enabled(joined), precision or nullcontext(), intercepted(network.layers, visit):
