@@ -1,4 +1,4 @@
-"""The classics that the field's papers report on: a plain network, MNIST and Fashion-MNIST."""
+"""The classics that the field's papers report on: networks, MNIST and Fashion-MNIST."""
 
 from localrules import DataEntry, ModelEntry, hookimpl
 
@@ -12,6 +12,43 @@ def localrules_models() -> list[ModelEntry]:
             name="mlp",
             target="localrules_classics.mlp:MLP",
             summary="Fully connected layers, as many and as wide as asked for.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        ModelEntry(
+            name="lenet",
+            target="localrules_classics.lenet:LeNet",
+            summary="LeNet-5: two convolutions, two fully connected layers, 0.06 M parameters.",
+            reference="LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791",
+        ),
+        ModelEntry(
+            name="vgg8b",
+            target="localrules_classics.vgg:VGG8b",
+            summary="Six wide convolutions and a fully connected layer, 7.3 M parameters on MNIST.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        ModelEntry(
+            name="vgg11b",
+            target="localrules_classics.vgg:VGG11b",
+            summary="Nine wide convolutions and a fully connected layer, 11.6 M parameters on CIFAR-10.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        ModelEntry(
+            name="resnet20",
+            target="localrules_classics.resnet:ResNet20",
+            summary="Nine narrow residual blocks for small pictures, 0.27 M parameters.",
+            reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
+        ),
+        ModelEntry(
+            name="resnet18",
+            target="localrules_classics.resnet:ResNet18",
+            summary="Eight wide residual blocks, torchvision's network on large pictures, 11.2 M parameters.",
+            reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
+        ),
+        ModelEntry(
+            name="densenet_bc",
+            target="localrules_classics.densenet:DenseNetBC",
+            summary="DenseNet-BC-100-12: three densely connected blocks with bottlenecks, 0.8 M parameters.",
+            reference="Huang, Liu, van der Maaten & Weinberger 2017, https://arxiv.org/abs/1608.06993",
         ),
     ]
 

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Model
 from localrules.core.marks import Marks
-from localrules.core.objective import Options
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+from localrules_classics.layers import DROPOUT, LayerOptions, dense_layer, dense_readout
 
 
 class MLP(Model):
     """Fully connected layers, each linear, norm, activation; a linear readout.
 
-    Three layers of 1024 units are the network of Nøkland & Eidnes 2019 (https://arxiv.org/abs/1901.06656) and Pogodin &
-    Latham 2020 (https://arxiv.org/abs/2006.07123).
+    References:
+        Three layers of 1024 units are the network of Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656, and of
+        Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123, whose hidden layers have neither norm nor bias.
     """
 
-    class Config(Options):
+    class Config(LayerOptions):
         """Options of mlp."""
 
-        hidden: tuple[int, ...] = Field((1024, 1024, 1024), min_length=1, description="Units of each hidden layer.")
-        activation: Literal["relu", "tanh", "elu"] = Field("relu", description="relu, tanh or elu.")
+        hidden: tuple[PositiveInt, ...] = Field(
+            (1024, 1024, 1024), min_length=1, description="Units of each hidden layer (the papers')."
+        )
         norm: bool = Field(True, description="Batch norm between matrix and activation (ours).")
+        bias: bool = Field(True, description="Whether hidden layers have a bias (ours).")
+        dropout: float = Field(0, ge=0, lt=1, description=DROPOUT)
 
     def __init__(self, config: MLP.Config, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         width = math.prod(shape)
         self.layers = nn.ModuleList()
-        for units in config.hidden:
-            norm = [nn.BatchNorm1d(units)] if config.norm else []
-            self.layers.append(nn.Sequential(nn.Linear(width, units), *norm, ACTIVATIONS[config.activation]()))
+        for index, units in enumerate(config.hidden):
+            layer = dense_layer(
+                width,
+                units,
+                activation=config.activation,
+                norm=config.norm,
+                dropout=config.dropout if index else 0,
+                bias=config.bias,
+            )
+            self.layers.append(layer)
             width = units
-        self.readout = nn.Linear(width, num_classes)
+        self.readout = dense_readout(width, num_classes, config.dropout)
         self.marks = Marks(layers=["layers.*"], blocks=["layers.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:

@@ -31,3 +31,25 @@ def test_every_granularity_computes_the_same(granularity: str | int) -> None:
 def test_without_norm(activation: str) -> None:
     model = MLP(MLP.Config(hidden=(5,), norm=False, activation=activation), (1, 4, 4), 3)
     assert [type(module).__name__.lower() for module in model.layers[0]] == ["linear", activation]
+
+
+def test_the_hidden_layers_of_pogodin_and_latham_have_no_norm_and_no_bias_and_drop_what_they_read() -> None:
+    options = {"norm": False, "bias": False, "activation": "leaky_relu", "dropout": 0.01}
+    model = MLP(MLP.Config(hidden=(5, 6), **options), (1, 4, 4), 3)
+    assert [type(module) for module in model.layers[0]] == [nn.Linear, nn.LeakyReLU]
+    assert [type(module) for module in model.layers[1]] == [nn.Dropout, nn.Linear, nn.LeakyReLU]
+    assert [type(module) for module in model.readout] == [nn.Dropout, nn.Linear]
+    assert [name for name, _ in model.named_parameters() if "bias" in name] == ["readout.1.bias"]
+
+
+def test_an_objective_sees_all_of_a_layers_output_and_its_readers_see_what_is_left() -> None:
+    torch.manual_seed(0)
+    model = MLP(MLP.Config(hidden=(200, 200), norm=False, activation="tanh", dropout=0.5), (1, 4, 4), 3)
+    outputs, inputs = [], []
+    model.layers[0].register_forward_hook(lambda module, args, output: outputs.append(output))
+    model.layers[1][1].register_forward_hook(lambda module, args, output: inputs.append(args[0]))
+    model(torch.randn(4, 1, 4, 4))
+    assert not (outputs[0] == 0).any()
+    assert 0.4 < float((inputs[0] == 0).float().mean()) < 0.6
+    model.eval()(torch.randn(4, 1, 4, 4))
+    assert torch.equal(outputs[1], inputs[1])

@@ -1,0 +1,188 @@
+"""Residual networks: resnet20 for small pictures, resnet18 for large ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Model
+from localrules.core.marks import Marks
+from localrules_classics.activations import ACTIVATIONS, Activation
+from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he
+
+LARGE = 64  # pixels of a side, from which on torchvision's stem is used
+
+
+class Padded(nn.Module):
+    """A shortcut that learns nothing: every second row and column, and channels of zeros at the end."""
+
+    def __init__(self, stride: int, added: int) -> None:
+        super().__init__()
+        self._stride, self._added = stride, added
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, channels, height, width) to (batch, channels + added, height / stride, width / stride)."""
+        return functional.pad(maps[:, :, :: self._stride, :: self._stride], (0, 0, 0, 0, 0, self._added))
+
+
+class AddingLayer(nn.Module):
+    """The second layer of a residual block: it reads the first one's output and the block's input.
+
+    Convolution and norm of the one, plus the other; then the activation. So what leaves the layer is what its
+    objective judges, and nothing is added behind its back. A 1 x 1 projection of the block's input learns here too,
+    from the same objective, as in the code of Nøkland & Eidnes 2019 (https://github.com/anokland/local-loss).
+    """
+
+    def __init__(self, channels: int, shortcut: nn.Module, *, activation: Activation, norm: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=not norm)
+        self.norm = nn.BatchNorm2d(channels) if norm else nn.Identity()
+        self.shortcut = shortcut
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, maps: Tensor, block_input: Tensor) -> Tensor:
+        """(batch, channels, height, width), and what the block read, to (batch, channels, height, width)."""
+        return self.activation(self.norm(self.conv(maps)) + self.shortcut(block_input))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of 3 x 3, the second of which adds the block's input."""
+
+    def __init__(
+        self, inputs: int, channels: int, stride: int, *, project: bool, activation: Activation, norm: bool
+    ) -> None:
+        super().__init__()
+        self.first = conv_layer(inputs, channels, 3, stride=stride, activation=activation, norm=norm)
+        shortcut: nn.Module = nn.Identity()
+        if stride > 1 or inputs != channels:
+            projection: list[nn.Module] = [nn.Conv2d(inputs, channels, 1, stride, bias=not norm)]
+            if norm:
+                projection.append(nn.BatchNorm2d(channels))
+            shortcut = nn.Sequential(*projection) if project else Padded(stride, channels - inputs)
+        self.second = AddingLayer(channels, shortcut, activation=activation, norm=norm)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, inputs, height, width) to (batch, channels, height / stride, width / stride)."""
+        return self.second(self.first(maps), maps)
+
+
+class ResNet(Model):
+    """A stem, stages of residual blocks, the mean of each map, a linear classifier.
+
+    Every stage but the first halves height and width, rounding up, and doubles the channels, so pictures of any size
+    fit. Nothing but shortcuts runs between layers.
+
+    References:
+        He, Zhang, Ren & Sun 2016, Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385.
+    """
+
+    class Config(LayerOptions):
+        """Options of residual networks."""
+
+        blocks: tuple[PositiveInt, ...] = Field(
+            min_length=1, description="Residual blocks of each stage (the paper's)."
+        )
+        width: int = Field(ge=1, description="Channels of the first stage (the paper's).")
+        shortcut: Literal["pad", "project"] = Field(
+            description="How a block's input is brought to its output's shape: padded with zeros, or by a 1 x 1 "
+            "convolution (the paper's: pad in resnet20, project in resnet18)."
+        )
+        stem: Literal["small", "large", "auto"] = Field(
+            description="small: 3 x 3, the paper's for resnet20. large: 7 x 7 with stride 2 and max-pooling, the "
+            "paper's for resnet18. auto: large from 64 pixels on, small below (ours)."
+        )
+
+    config: ResNet.Config
+
+    def __init__(self, config: ResNet.Config, shape: tuple[int, ...], num_classes: int) -> None:
+        super().__init__(config, shape, num_classes)
+        activation, norm = config.activation, config.norm
+        if config.stem == "large" or (config.stem == "auto" and max(shape[1:]) >= LARGE):
+            pool = nn.MaxPool2d(3, stride=2, padding=1)
+            self.stem = conv_layer(shape[0], config.width, 7, stride=2, activation=activation, norm=norm, pool=pool)
+        else:
+            self.stem = conv_layer(shape[0], config.width, 3, activation=activation, norm=norm)
+        widths = [config.width * 2**stage for stage, blocks in enumerate(config.blocks) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(
+            ResidualBlock(
+                inputs,
+                channels,
+                stride=2 if channels > inputs else 1,
+                project=config.shortcut == "project",
+                activation=activation,
+                norm=norm,
+            )
+            for inputs, channels in pairwise([config.width, *widths])
+        )
+        self.readout = global_readout(widths[-1], num_classes)
+        initialise_as_he(self)
+        last = f"blocks.{len(widths) - 1}"
+        self.marks = Marks(
+            layers=["stem", "blocks.*.first", "blocks.*.second"],
+            blocks=["stem", "blocks.*"],
+            readout="readout",
+            seen_at={last: 1, f"{last}.second": 1},
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, channels, height, width) to logits, (batch, classes)."""
+        maps = self.stem(images)
+        for block in self.blocks:
+            maps = block(maps)
+        return self.readout(maps)
+
+
+class ResNet20(ResNet):
+    """Three stages of three blocks from 16 channels on: 0.27 M parameters. ``blocks=[9,9,9]`` makes it resnet56.
+
+    References:
+        He et al. 2016, section 4.2, https://arxiv.org/abs/1512.03385.
+    """
+
+    class Config(ResNet.Config):
+        """Options of resnet20."""
+
+        blocks: tuple[PositiveInt, ...] = Field(
+            (3, 3, 3), min_length=1, description="Residual blocks of each stage (the paper's)."
+        )
+        width: int = Field(16, ge=1, description="Channels of the first stage (the paper's).")
+        shortcut: Literal["pad", "project"] = Field(
+            "pad",
+            description="How a block's input is brought to its output's shape: padded with zeros (the paper's), or "
+            "by a 1 x 1 convolution.",
+        )
+        stem: Literal["small", "large", "auto"] = Field(
+            "small",
+            description="small: 3 x 3 (the paper's). large: 7 x 7 with stride 2 and max-pooling. auto: large from 64 "
+            "pixels on, small below.",
+        )
+
+
+class ResNet18(ResNet):
+    """Four stages of two blocks from 64 channels on: 11.2 M parameters. On large pictures it is torchvision's.
+
+    References:
+        He et al. 2016, section 4.1, https://arxiv.org/abs/1512.03385.
+    """
+
+    class Config(ResNet.Config):
+        """Options of resnet18."""
+
+        blocks: tuple[PositiveInt, ...] = Field(
+            (2, 2, 2, 2), min_length=1, description="Residual blocks of each stage (the paper's)."
+        )
+        width: int = Field(64, ge=1, description="Channels of the first stage (the paper's).")
+        shortcut: Literal["pad", "project"] = Field(
+            "project",
+            description="How a block's input is brought to its output's shape: by a 1 x 1 convolution (the paper's), "
+            "or padded with zeros.",
+        )
+        stem: Literal["small", "large", "auto"] = Field(
+            "auto",
+            description="large: 7 x 7 with stride 2 and max-pooling (the paper's). small: 3 x 3. auto: large from 64 "
+            "pixels on, small below (ours).",
+        )
