@@ -1,0 +1,77 @@
+"""Whether a rule learns: scikit-learn's 8 x 8 digits in seconds, as a run would train on them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+
+from localrules import Objective, Rule
+from localrules.data.dataset import DataSet, Split, fingerprint
+from localrules.engine.phases import enter
+from localrules.engine.session import Session
+from localrules.engine.settings import merge
+from localrules.engine.stepping import take_step
+from localrules.testing.sessions import build_session
+from localrules_classics.mlp import MLP
+
+TEST_ROWS = 500  # of 1,797
+
+
+@cache
+def digits() -> DataSet:
+    """The digits as a data set; which of them are for testing is drawn once and for all."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    rows = {"train": order[TEST_ROWS:], "test": order[:TEST_ROWS]}
+    splits = {name: Split(images[row], torch.from_numpy(labels)[row].long()) for name, row in rows.items()}
+    names = tuple(str(digit) for digit in range(10))
+    return DataSet("digits", names, splits, "scikit-learn", fingerprint(splits), redistributable=True, mirrored=False)
+
+
+def digits_session(
+    rule_class: type[Objective | Rule],
+    *,
+    rule_options: dict[str, Any] | None = None,
+    hidden: tuple[int, ...] = (128, 128),
+    epochs: float = 8,
+    **settings: Any,
+) -> Session:
+    """A run on the digits before its first step, with the rule's own defaults for run and model.
+
+    Args:
+        rule_class: The rule.
+        rule_options: Its options.
+        hidden: The mlp's layers.
+        epochs: Of 20 steps.
+        settings: Of the run. By default batches of 64, the pictures as they are, and the schedule of every run.
+    """
+    ours = {"batch_size": 64, "augment": {"shift": 0}, "schedule": {"name": "one-cycle"}}
+    return build_session(
+        rule_class,
+        MLP,
+        digits(),
+        rule_options=rule_options,
+        model_options={"hidden": hidden},
+        **merge(merge(ours, rule_class.run_defaults), {"steps": None, "epochs": epochs, **settings}),
+    )
+
+
+def learn_digits(
+    rule_class: type[Objective | Rule],
+    *,
+    rule_options: dict[str, Any] | None = None,
+    hidden: tuple[int, ...] = (128, 128),
+    epochs: float = 8,
+    **settings: Any,
+) -> float:
+    """Accuracy on the digits' test split after training on the others; the arguments of :func:`digits_session`."""
+    session = digits_session(rule_class, rule_options=rule_options, hidden=hidden, epochs=epochs, **settings)
+    for phase in session.phases:
+        enter(phase, session.network, session.trainable)
+        for step in range(phase.start, phase.stop):
+            take_step(session, phase, step)
+    return session.predictor.scores(session.data.split("test")).top1
