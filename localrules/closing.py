@@ -16,6 +16,8 @@ from localrules.engine.observers import Picture, RunInfo
 from localrules.engine.predictor import fixed_rows
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
+from localrules.tracking.diagnostics import diagnostics
+from localrules.tracking.figures import save
 from localrules.tracking.pictures import confusion, curves
 from localrules.tracking.run_folder import METRICS
 from localrules.tracking.sheets import feature_maps, filters, sample_sheet
@@ -79,6 +81,11 @@ def draw(session: Session, folder: Path) -> list[Picture]:
     maps = _maps(session, split.images[:1])
     if maps:
         found.append(Picture("feature_maps", feature_maps(maps, folder / "feature_maps.png"), True))
+    if session.config.diagnostics:
+        found.append(Picture("diagnostics", diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
+    for name, figure in session.rule.figures(session.network).items():
+        # Nobody knows what a rule draws: data may be seen in it.
+        found.append(Picture(name, save(figure, folder / f"{name}.png"), True))
     return found
 
 

@@ -102,6 +102,16 @@ def run(
     resume: Annotated[
         Path | None, _option("--resume", metavar="RUN", panel=_WHERE, help="Continue the run in this folder.")
     ] = None,
+    diagnose: Annotated[
+        str | None,
+        _option(
+            "--diagnose",
+            metavar="A,B",
+            panel=_WHERE,
+            help="Also measure each layer's gradient, update, angle (to backprop's), dead (units), hsic-input, "
+            "hsic-labels, cka, probe (accuracy); or all.",
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         int | None,
         _option("--checkpoint-every", metavar="STEPS", panel=_WHERE, help="\\[default: every epoch and every minute]"),
@@ -152,6 +162,7 @@ def run(
         "precision": precision,
         "threads": threads,
         "checkpoint_every": checkpoint_every,
+        "diagnostics": diagnose,
         "trackers.wandb.mode": None if wandb == "off" else wandb,
     }
     settings = settings_of(given, set_ or [], config, track or [], registry)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from localrules.core.locality import Locality
 from localrules.core.requirements import Requirements
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from localrules.core.network import Network
 
 
 class Options(BaseModel):
@@ -28,6 +33,7 @@ class Configured(nn.Module):
         run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
         model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model has such options; a
             user's word wins.
+        metrics: Names of what it measures of each layer beside the objective; they become columns ``<name>/<layer>``.
     """
 
     Config: ClassVar[type[BaseModel]] = Options
@@ -37,6 +43,19 @@ class Configured(nn.Module):
     run_defaults: ClassVar[dict[str, Any]] = {}
     model_defaults: ClassVar[dict[str, Any]] = {}
 
+    metrics: tuple[str, ...] = ()
+
     def __init__(self, config: BaseModel | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else self.Config()
+
+    def figures(self, network: Network) -> dict[str, Figure]:
+        """Pictures of its own, drawn at the end of a run and kept in the run folder.
+
+        Args:
+            network: As it was trained.
+
+        Returns:
+            Matplotlib figures by name; ``weights`` becomes ``weights.png``. By default none.
+        """
+        return {}

@@ -28,11 +28,14 @@ class StepReport:
         objectives: Each learning layer's objective, a scalar tensor by layer name.
         logits: The network's output on the batch, shape (batch, classes), or ``None`` if the step computed none.
         loss: Cross-entropy of the readout, or ``None``.
+        metrics: What else the rule measured, a scalar tensor each, by ``<name>/<layer>``; the names are those that it
+            declares in ``metrics``.
     """
 
     objectives: dict[str, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
     loss: Tensor | None = None
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Context(Protocol):

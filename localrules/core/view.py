@@ -56,6 +56,7 @@ class LayerView:
     batch: BatchStatistics
     auxiliary: nn.Module | None = None
     operations: list[Operation] = field(default_factory=list)
+    noted: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> Tensor:
@@ -71,6 +72,10 @@ class LayerView:
     def num_classes(self) -> int:
         """How many labels there are."""
         return self.batch.num_classes
+
+    def note(self, name: str, value: Tensor | float) -> None:
+        """Keep a figure of this layer for the run's metrics; the objective declares the name in ``metrics``."""
+        self.noted[name] = torch.as_tensor(value).detach()
 
     def pooled(self, grid: int | None) -> Tensor:
         """The output averaged over a ``grid`` x ``grid`` raster and flattened, shape (batch, channels * grid * grid).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -72,6 +72,10 @@ TWO_PHASE = (
 NAMED_PHASES = {"joint": JOINT, "two-phase": TWO_PHASE}
 
 
+Diagnostic = Literal["gradient", "update", "angle", "dead", "hsic-input", "hsic-labels", "cka", "probe"]
+DIAGNOSTICS: tuple[Diagnostic, ...] = get_args(Diagnostic)
+
+
 class RunConfig(Section):
     """A run, whole."""
 
@@ -93,6 +97,9 @@ class RunConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
+    diagnostics: tuple[Diagnostic, ...] = Field(
+        (), description="What to measure of each layer beside its objective, see docs/diagnostics.md (ours: nothing)."
+    )
     log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
     eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")
     checkpoint_every: int | None = Field(
@@ -106,6 +113,10 @@ class RunConfig(Section):
         spelt = dict(values)
         if spelt.get("steps") is None and spelt.get("epochs") is None:
             spelt["epochs"] = 3.0
+        if spelt.get("diagnostics") == "all":
+            spelt["diagnostics"] = DIAGNOSTICS
+        elif isinstance(spelt.get("diagnostics"), str):
+            spelt["diagnostics"] = tuple(name.strip() for name in spelt["diagnostics"].split(","))
         if isinstance(spelt.get("phases"), str):
             spelt["phases"] = NAMED_PHASES.get(spelt["phases"], spelt["phases"])
         return spelt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from localrules.core.passes import Forward, HandedOn, detached, ends, intercepte
 from localrules.core.rule import Context, Rule, StepReport
 from localrules.core.view import BatchStatistics, LayerView
 from localrules.errors import LocalRulesError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Layerwise(Rule):
@@ -42,6 +45,7 @@ class Layerwise(Rule):
         self._only = distinct[0] if len(distinct) == 1 else None
         self.trains_readout = self._only is None or self._only.trains_readout
         self._hands_on = any(type(objective).hand_on is not Objective.hand_on for objective in distinct)
+        self.metrics = tuple(dict.fromkeys(name for objective in distinct for name in objective.metrics))
         if self._only is None:
             _refuse_apart(distinct)
 
@@ -63,6 +67,14 @@ class Layerwise(Rule):
         for end in range(len(layer.out_shapes)):
             if _key(layer, end) in self.auxiliaries:
                 yield from self.auxiliaries[_key(layer, end)].parameters()
+
+    def figures(self, network: Network) -> dict[str, Figure]:
+        """Those of its objectives."""
+        found: dict[str, Figure] = {}
+        for objective in self.objectives:
+            assert isinstance(objective, Objective)
+            found |= objective.figures(network)
+        return found
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """One forward pass in which every learning layer learns."""
@@ -167,6 +179,7 @@ class Layerwise(Rule):
             found = objective.loss(view)
             loss = sum(found.values(), torch.zeros(())) if isinstance(found, dict) else found
             total = loss if total is None else total + loss
+            report.metrics |= {f"{name}/{layer.name}": value for name, value in view.noted.items()}
         if total is None or not total.requires_grad:
             raise LocalRulesError(
                 f"the objective of layer {layer.name!r} does not depend on the layer",

@@ -13,6 +13,7 @@ from localrules.core.layer import Layer
 from localrules.core.rule import StepReport
 from localrules.core.view import BatchStatistics
 from localrules.data.seeds import generator
+from localrules.engine.config import RunConfig
 from localrules.engine.phases import Phase
 from localrules.engine.schedules import learning_rate
 from localrules.engine.session import Session
@@ -60,6 +61,11 @@ class Taken:
     labels: Tensor
 
 
+def seed_step(config: RunConfig, step: int) -> None:
+    """Seed torch's generator: whatever the network or the rule draws in a step comes from (seed, step)."""
+    torch.manual_seed(generator(config.seed, DRAWS, step).initial_seed())
+
+
 def take_step(session: Session, phase: Phase, step: int) -> Taken:
     """One step of a run, from asking for the batch to the last optimizer step.
 
@@ -74,7 +80,7 @@ def take_step(session: Session, phase: Phase, step: int) -> Taken:
     session.optimizers.set_learning_rate(
         learning_rate(config.schedule, config.optimizer.lr, step - phase.start, phase.stop - phase.start)
     )
-    torch.manual_seed(generator(config.seed, DRAWS, step).initial_seed())
+    seed_step(config, step)
     batch = session.batches.batch(step)
     statistics = BatchStatistics(session.predictor.arranged(batch.images), batch.labels, len(session.data.classes))
     context = StepContext(session, phase)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from localrules.engine import checkpoint
+from localrules.engine.diagnostics import Diagnostics
 from localrules.engine.divergence import diverged
 from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
 from localrules.engine.observers import Observers, Row, RunInfo
@@ -46,6 +47,7 @@ class Trainer:
     def __init__(self, session: Session, observers: Observers, folder: Path, info: RunInfo) -> None:
         self.session, self.observers = session, observers
         self._folder, self._info = folder, info
+        self._diagnostics = Diagnostics(session)
         self.step = 0
         self.clock = StepClock()
         self.peak_memory_mib = 0.0
@@ -80,26 +82,37 @@ class Trainer:
         first = self.step
         for step in range(first, phase.stop):
             began = time.perf_counter()
+            found: Row = {}
             # The profiler slows its step down, so memory is measured in one that no median counts.
             if step == min(first + 1, phase.stop - 1):
                 taken, peak = peak_memory(partial(take_step, self.session, phase, step), self.session.ranks.device)
                 self.peak_memory_mib = max(self.peak_memory_mib, peak)
+            elif self._diagnostics.watches_steps and self._logs(step + 1):
+                with self._diagnostics.of_step(phase, step) as found:
+                    taken = take_step(self.session, phase, step)
             else:
                 taken = take_step(self.session, phase, step)
                 self.clock.add(time.perf_counter() - began)
             self.step = step + 1
-            self._after_step(phase, taken)
+            self._after_step(phase, taken, found)
 
-    def _after_step(self, phase: Phase, taken: Taken) -> None:
+    def _closes_epoch(self, step: int) -> bool:
+        return step % self.session.batches.steps_per_epoch == 0 or step == self.session.total_steps
+
+    def _logs(self, step: int) -> bool:
+        return self._closes_epoch(step) or step % self.session.config.log_every == 0
+
+    def _after_step(self, phase: Phase, taken: Taken, found: Row) -> None:
         last, stopping = self.step == self.session.total_steps, self._stop
-        closes_epoch = self.step % self.session.batches.steps_per_epoch == 0 or last
-        logs = closes_epoch or self.step % self.session.config.log_every == 0
+        closes_epoch, logs = self._closes_epoch(self.step), self._logs(self.step)
         saves = last or stopping or self._checkpoint_is_due(closes_epoch)
         if (logs or saves) and (error := diverged(self.session, taken.report, self.step)):
             self.observers.step(self._row(phase, taken))
             raise error
         if logs:
-            row = self._row(phase, taken)
+            row = self._row(phase, taken) | found
+            if closes_epoch:
+                row |= self._diagnostics.of_epoch()
             if closes_epoch and "valid" in self.session.data.splits:
                 scores = self.session.predictor.scores(self.session.data.split("valid"))
                 row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
@@ -129,6 +142,7 @@ class Trainer:
         if report.logits is not None:
             row["accuracy"] = float((report.logits.argmax(1) == taken.labels).float().mean())
         row |= {f"objective/{name}": float(value) for name, value in report.objectives.items()}
+        row |= {name: float(value) for name, value in report.metrics.items()}
         return row
 
     def _checkpoint_is_due(self, closes_epoch: bool) -> bool:
@@ -175,6 +189,9 @@ class Trainer:
 
 def columns(session: Session) -> tuple[str, ...]:
     """Every column of the run's ``metrics.csv``."""
-    objectives = tuple(f"objective/{layer.name}" for layer in session.network.layers)
+    layers = [layer.name for layer in session.network.layers]
+    objectives = tuple(f"objective/{layer}" for layer in layers)
+    metrics = tuple(f"{name}/{layer}" for name in session.rule.metrics for layer in layers)
+    diagnostics = Diagnostics(session).columns
     first = ("step", "epoch", "phase", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr")
-    return (*first, *objectives, "samples_per_second", "step_seconds", "memory_mib")
+    return (*first, *objectives, *metrics, *diagnostics, "samples_per_second", "step_seconds", "memory_mib")

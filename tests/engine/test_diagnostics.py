@@ -1,0 +1,141 @@
+"""Per-layer diagnostics say what they claim, and change no bit of what is learned."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tiny import dense, perceptron, state, train
+from torch.nn import functional
+
+from localrules import Layer, LayerView, Objective, StepReport
+from localrules.engine.config import DIAGNOSTICS
+from localrules.engine.diagnostics import Diagnostics
+from localrules.engine.diagnostics.readings import Probed
+from localrules.engine.observers import Row
+from localrules.engine.phases import enter
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.engine.trainer import columns
+from localrules_backprop.backprop import Backprop
+from localrules_hsic.trace import HSIC
+from localrules_supervised.local_ce import LocalCrossEntropy
+
+
+def watched(session: Session, steps: int) -> list[Row]:
+    """The rows of some steps, each watched."""
+    rows = []
+    phase = session.phases[0]
+    enter(phase, session.network, session.trainable)
+    for step in range(steps):
+        with Diagnostics(session).of_step(phase, step) as row:
+            take_step(session, phase, step)
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("rule", [HSIC, Backprop])
+def test_a_watched_run_learns_the_same_bits(rule: type) -> None:
+    plain, seen = dense(rule), dense(rule, diagnostics=DIAGNOSTICS)
+    train(plain, 0, 3)
+    watched(seen, 3)
+    Diagnostics(seen).of_epoch()
+    for (name, one), other in zip(state(plain).items(), state(seen).values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_back_propagation_is_at_no_angle_to_itself() -> None:
+    session = dense(Backprop, diagnostics=("angle",))
+    for row in watched(session, 2):
+        assert len(row) == len(session.network.layers)
+        assert all(value < 0.1 for value in row.values())
+
+
+def test_a_rule_that_goes_the_other_way_is_at_a_straight_angle() -> None:
+    class Uphill(Backprop):
+        def step(self, network, batch, context):  # type: ignore[no-untyped-def]
+            loss = -functional.cross_entropy(network(batch.images), batch.labels)
+            loss.backward()
+            for layer in network.layers:
+                context.ready(layer)
+            return StepReport()
+
+    session = perceptron(Uphill, diagnostics=("angle",))
+    (row,) = watched(session, 1)
+    assert all(abs(value - 180) < 0.1 for value in row.values())
+
+
+def test_gradient_and_update_are_those_of_the_step() -> None:
+    settings = {"optimizer": {"name": "sgd", "lr": 0.5, "momentum": 0.0}, "diagnostics": ("gradient", "update")}
+    session = perceptron(LocalCrossEntropy, **settings)
+    train(session, 0, 1)  # heads that are still zero move nothing
+    before = {
+        layer.name: torch.cat([p.detach().flatten() for p in layer.parameters()]) for layer in session.network.layers
+    }
+    phase = session.phases[0]
+    with Diagnostics(session).of_step(phase, 1) as row:
+        take_step(session, phase, 1)
+    for layer in session.network.layers:
+        was, now = before[layer.name], torch.cat([p.detach().flatten() for p in layer.parameters()])
+        moved = float((now - was).norm())
+        assert math.isclose(row[f"update/{layer.name}"], moved / float(was.norm()), rel_tol=1e-5)
+        assert math.isclose(0.5 * row[f"gradient/{layer.name}"], moved, rel_tol=1e-3)
+
+
+def test_a_dead_unit_is_one_that_never_changes() -> None:
+    session = perceptron(HSIC)
+    first = session.network.layers[0]
+    with torch.no_grad():  # batch norm's scale: 3 of 12 units say 0 whatever they see
+        norm = first.module[1]
+        norm.weight[:3] = 0.0
+        norm.bias[:3] = -1.0
+    row = Probed(session).row(("dead",))
+    assert row[f"dead/{first.name}"] >= 3 / 12
+    assert len(row) == len(session.network.hidden)
+
+
+def test_readings_of_outputs_are_what_they_are_called() -> None:
+    session = perceptron(LocalCrossEntropy, steps=40)
+    names = ("hsic-input", "hsic-labels", "cka", "probe")
+    before = Probed(session).row(names)
+    train(session)
+    after = Probed(session).row(names)
+    assert all(0 <= value <= 1 + 1e-6 for value in after.values())
+    last = session.network.hidden[-1].name
+    assert after[f"hsic-labels/{last}"] > before[f"hsic-labels/{last}"] + 0.1
+    assert after[f"probe/{last}"] > 0.7  # a quarter is guessing
+    assert f"cka/{session.network.layers[0].name}" not in after
+
+
+def test_every_column_is_announced() -> None:
+    session = dense(HSIC, diagnostics=DIAGNOSTICS)
+    known = set(columns(session))
+    (row,) = watched(session, 1)
+    assert row.keys() | Diagnostics(session).of_epoch().keys() <= known
+
+
+class Noting(Objective):
+    """Notes the mean of its output."""
+
+    metrics = ("mean",)
+
+    def loss(self, view: LayerView) -> torch.Tensor:
+        view.note("mean", view.output.mean())
+        return view.output.square().mean()
+
+    def figures(self, network):  # type: ignore[no-untyped-def]
+        from localrules.tracking.figures import new_figure
+
+        return {"means": new_figure(2, 2)}
+
+
+def test_a_rule_may_note_figures_of_its_own_and_draw() -> None:
+    session = perceptron(Noting)
+    phase = session.phases[0]
+    enter(phase, session.network, session.trainable)
+    report = take_step(session, phase, 0).report
+    hidden: list[Layer] = list(session.network.hidden)
+    assert set(report.metrics) == {f"mean/{layer.name}" for layer in hidden}
+    assert set(report.metrics) <= set(columns(session))
+    assert list(session.rule.figures(session.network)) == ["means"]

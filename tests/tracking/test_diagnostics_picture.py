@@ -1,0 +1,29 @@
+"""The picture of a run's diagnostics is drawn from whatever was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from localrules.tracking.diagnostics import diagnostics
+
+
+@pytest.mark.parametrize("names", [("gradient",), ("probe", "dead"), ("hsic-input", "hsic-labels", "angle", "cka")])
+def test_each_measure_has_a_panel(tmp_path: Path, names: tuple[str, ...]) -> None:
+    layers = ("stem", "head")
+    columns = [f"{name}/{layer}" for name in names for layer in layers if (name, layer) != ("cka", "stem")]
+    rows = ["step," + ",".join(columns)]
+    rows += [",".join(str((step + index) / 10) for index in range(len(columns) + 1)) for step in (1, 2, 3)]
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("\n".join(rows) + "\n")
+    with Image.open(diagnostics(metrics, tmp_path / "out.png")) as picture:
+        assert picture.width > 400
+        assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or []) > 20
+
+
+def test_a_run_that_has_measured_nothing_yet_gives_an_empty_picture(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("step,probe/stem\n")
+    assert diagnostics(metrics, tmp_path / "out.png").exists()
