@@ -14,4 +14,10 @@ def localrules_rules() -> list[RuleEntry]:
             summary="Cross-entropy of a linear classifier that belongs to the layer.",
             reference="Belilovsky, Eickenberg & Oyallon 2019, https://arxiv.org/abs/1812.11446",
         ),
+        RuleEntry(
+            name="sigprop",
+            target="localrules_supervised.sigprop:SigProp",
+            summary="Labels pass through the network as pictures; layers bring pictures near their label's.",
+            reference="Kohan, Rietman & Siegelmann 2022, https://arxiv.org/abs/2204.01723",
+        ),
     ]
