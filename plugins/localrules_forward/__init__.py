@@ -7,4 +7,17 @@ API_VERSION = 1
 
 @hookimpl
 def localrules_rules() -> list[RuleEntry]:
-    return []
+    return [
+        RuleEntry(
+            name="forward-forward",
+            target="localrules_forward.forward_forward:ForwardForward",
+            summary="Each layer is active for a picture with its own label, quiet for one with a wrong label.",
+            reference="Hinton 2022, https://arxiv.org/abs/2212.13345",
+        ),
+        RuleEntry(
+            name="pepita",
+            target="localrules_forward.pepita:Pepita",
+            summary="The error is added to the picture; a second pass shows each layer what to change.",
+            reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
+        ),
+    ]

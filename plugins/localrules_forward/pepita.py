@@ -1,0 +1,145 @@
+"""The error is added to the picture, and each layer learns from how that changes its activity."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from localrules import Layer, Network, Requirements, Rule, StepReport
+from localrules.core.locality import Locality
+from localrules.core.objective import Options
+from localrules.core.operations import Operation, watched
+from localrules.core.passes import Forward, detached, ends, intercepted, tensors
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+from localrules.errors import UsageError
+from localrules_forward.same_norms import SameNorms
+
+
+class Pepita(Rule):
+    """Present the error to perturb the input to modulate activity: two forward passes, and no backward pass.
+
+    The first pass gives activities ``h_l`` and the error ``e = softmax(o) - y``. The second sees ``x' = x + F e`` with
+    a fixed random ``F`` and gives ``h'_l``. Each matrix moves by ``-(h_l - h'_l) h'_{l-1}^T``, with ``h'_0 = x'``,
+    averaged over the batch; a convolution's kernel likewise, averaged over positions too. The readout moves by
+    ``-(o' - y) h'^T``, the gradient of the second pass's cross-entropy within the readout.
+
+    ``h_l`` is the layer's output where that has the shape of what its matrix gives, as in the paper; where pooling or a
+    further matrix follows inside the layer, the matrix's own output. Hidden biases and norms do not learn, as in the
+    paper's code. Both passes drop the same units (as there), and batch norms use the first pass's statistics in both
+    (ours), so that activities differ by the error alone.
+
+    References:
+        Dellaferrera & Kreiman 2022, Error-driven input modulation, https://arxiv.org/abs/2201.11665;
+        https://github.com/GiorgiaD/PEPITA.
+    """
+
+    class Config(Options):
+        """Options of rule pepita."""
+
+        scale: float = Field(
+            0.05,
+            gt=0,
+            description="F is uniform between +-scale * sqrt(6 / inputs), inputs counted in values (the paper's).",
+        )
+
+    requires: ClassVar[Requirements] = Requirements(operations=True, forwards=2)
+    locality: ClassVar[Locality] = "broadcast-error"
+    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.03}}
+
+    config: Pepita.Config
+    feedback: Tensor
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """Draw F, shape (values of a picture, classes)."""
+        values = torch.Size(network.layers[0].in_shape).numel()
+        bound = self.config.scale * (6 / values) ** 0.5
+        self.register_buffer("feedback", torch.empty(values, num_classes).uniform_(-bound, bound))
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """Two passes; each layer learns as soon as the second has reached it."""
+        logits, activities, norms = self._first(network, batch.images, context)
+        error = functional.softmax(logits.float(), 1) - functional.one_hot(batch.labels, batch.num_classes)
+        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if not context.learns(layer):
+                return forward(*args, **kwargs)
+            with torch.enable_grad(), watched() as operations:
+                output = forward(*detached(args), **detached(kwargs))
+            with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
+                if layer.is_readout:
+                    functional.cross_entropy(output.float(), batch.labels).backward()
+                else:
+                    report.objectives[layer.name] = _learn(layer, operations, output, activities[layer.name])
+            context.ready(layer)
+            return detached(output)
+
+        perturbed = batch.images + self._told(error, batch.images)
+        with torch.no_grad(), context.forward_context(), norms, intercepted(network.layers, visit):
+            network(perturbed)
+        return report
+
+    def _first(
+        self, network: Network, images: Tensor, context: Context
+    ) -> tuple[Tensor, dict[str, list[Tensor]], SameNorms]:
+        """The plain pass: logits, the activity at each of the layers' operations, and norms that repeat its own."""
+        activities: dict[str, list[Tensor]] = {}
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            with watched() as operations:
+                output = forward(*args, **kwargs)
+            activities[layer.name] = _activities(layer, operations, output)
+            return output
+
+        devices = [images.device] if images.device.type == "cuda" else []
+        # The generators are put back afterwards: the second pass drops the same units.
+        with (
+            torch.random.fork_rng(devices),
+            torch.no_grad(),
+            context.forward_context(),
+            SameNorms() as norms,
+            intercepted(network.layers, visit),
+        ):
+            logits = network(images)
+        return logits, activities, SameNorms(norms.noted)
+
+    def _told(self, error: Tensor, images: Tensor) -> Tensor:
+        """``F e``, shaped like the pictures."""
+        if self.feedback.shape[0] != images[0].numel():
+            raise UsageError(
+                "rule 'pepita' cannot add the error to these pictures",
+                where="the network's first layer",
+                why=f"it reads {self.feedback.shape[0]} values, and a picture has {images[0].numel()}",
+                fix="let the first layer read the whole picture",
+            )
+        return (error @ self.feedback.T).view(images.shape).to(images)
+
+
+def _activities(layer: Layer, operations: list[Operation], output: Any) -> list[Tensor]:
+    """What stands for each operation's activity: the layer's output if it is that of this operation, else its own."""
+    outputs = ends(layer, output)
+    found = []
+    for index, operation in enumerate(operations):
+        assert operation.output is not None
+        last = index == len(operations) - 1 and outputs[-1].shape == operation.output.shape
+        found.append((outputs[-1] if last else operation.output).detach())
+    return found
+
+
+def _learn(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
+    """Leave the descent directions in ``.grad``; how far the error moved the layer's activity, a mean square."""
+    surrogate, moved = torch.zeros((), device=tensors(output)[0].device), torch.zeros(())
+    for operation, first, second in zip(operations, before, _activities(layer, operations, output), strict=True):
+        change = first.float() - second.float()
+        positions = change[0, 0].numel()
+        direction = operation.correlate(change) / (len(change) * positions)
+        # Through whatever the parameters become before they meet the input, a folded kernel say.
+        surrogate = surrogate + (direction * operation.weight.float()).sum()
+        moved = change.square().mean()
+    surrogate.backward()
+    return moved
