@@ -101,7 +101,7 @@ def resume(folder: Path, registry: Registry, settings: Tree, watchers: Sequence[
     stored = {key: value for key, value in record.items() if key not in RECORDED}
     settings = mixing.spelt_out(settings)
     preset = _with_preset(settings, registry, {**stored["rule"], **settings.get("rule", {})}["name"])
-    asked = _plain(configure(_over(stored, preset, registry), registry))
+    asked = plain(configure(_over(stored, preset, registry), registry))
     _refuse(folder, "the settings", differences(stored, asked))
     summary = finished(folder)
     if summary is not None:
@@ -148,7 +148,7 @@ def _refuse(folder: Path, what: str, lines: list[str]) -> None:
         )
 
 
-def _plain(config: RunConfig) -> Tree:
+def plain(config: RunConfig) -> Tree:
     """The configuration as it reads back from TOML, which has no null."""
     return _without_none(config.model_dump(mode="json"))
 
@@ -162,7 +162,7 @@ def _without_none(tree: Any) -> Any:
 def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
     data, standard = session.data, session.predictor.standard
     return {
-        **_plain(config),
+        **plain(config),
         "environment": environment(config, registry, session.ranks.device),
         "trained_on": {
             "origin": data.origin,

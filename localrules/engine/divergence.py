@@ -12,7 +12,11 @@ from localrules.errors import LocalRulesError
 NAMED = 4  # layers that the error names; the rest are counted
 
 
-def diverged(session: Session, report: StepReport, step: int) -> LocalRulesError | None:
+class Diverged(LocalRulesError):
+    """Training has left the finite numbers; nothing else is wrong."""
+
+
+def diverged(session: Session, report: StepReport, step: int) -> Diverged | None:
     """The error to stop with if an objective, the loss or a weight is infinite or no number, else ``None``.
 
     Args:
@@ -31,7 +35,7 @@ def diverged(session: Session, report: StepReport, step: int) -> LocalRulesError
         return None
     slower = f"choose a lower --lr (it is {session.config.optimizer.lr:g})"
     finer = ", or --precision fp32" if session.config.precision != "fp32" else ""
-    return LocalRulesError(
+    return Diverged(
         f"training diverged at step {step}",
         where=_listed([layer.name for layer in session.network.layers if layer.name in {*objectives, *weights}]),
         why=f"{', '.join(word for word in found if found[word])} became infinite or no number; "

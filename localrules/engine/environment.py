@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from localrules.engine import mixing
 from localrules.engine.config import RunConfig
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 BITS_DEPEND_ON = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device", "supplied_by")
 """Two runs have equal bits where these are equal, beside configuration, threads and data."""
-
-SUPPLIED = ("rule", "model", "data")
-"""What comes from plugins and decides bits."""
 
 
 def environment(config: RunConfig, registry: Registry, device: torch.device) -> dict[str, Any]:
@@ -37,10 +35,20 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
-        "supplied_by": {kind: _supplier(registry, kind, getattr(config, kind).name) for kind in SUPPLIED},
+        "supplied_by": supplied_by(config, registry),
         "command": shlex.join(sys.argv),
         "plugins": [f"{plugin.distribution} {plugin.version}: {plugin.entry.name}" for plugin in registry.plugins()],
         "git": _git(),
+    }
+
+
+def supplied_by(config: RunConfig, registry: Registry) -> dict[str, str]:
+    """Who supplies what decides bits: the distributions of the rule (of a mixture: of its parts), model and data set."""
+    rules = dict.fromkeys(_supplier(registry, "rule", part.name) for _, part in mixing.choices(config.rule))
+    return {
+        "rule": ", ".join(rules),
+        "model": _supplier(registry, "model", config.model.name),
+        "data": _supplier(registry, "data", config.data.name),
     }
 
 
