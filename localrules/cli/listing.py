@@ -57,8 +57,24 @@ def print_list(items: list[Listed], *, title: str, as_json: bool) -> None:
             console.print(f"[red]{item.status}[/] [bold]{escape(item.entry.name)}[/]: {escape(item.cause)}")
 
 
-def print_entry(registry: Registry, kind: str, name: str, *, as_json: bool) -> None:
+def print_entry(
+    registry: Registry,
+    kind: str,
+    name: str,
+    *,
+    as_json: bool,
+    facts: dict[str, str] | None = None,
+    more: dict[str, Any] | None = None,
+) -> None:
     """Print what is known of one entry, and its options with their defaults. This imports its class.
+
+    Args:
+        registry: Where names are looked up.
+        kind: ``"rule"``, ``"model"``, ...
+        name: The entry's.
+        as_json: One object for scripts instead.
+        facts: What else there is to say to people, by heading; headings without a text are left out.
+        more: The same for scripts, by key.
 
     Raises:
         LocalRulesError: There is no such entry, or it cannot be used.
@@ -66,16 +82,20 @@ def print_entry(registry: Registry, kind: str, name: str, *, as_json: bool) -> N
     item = registry.find(kind, name)
     options = _options(registry.resolve(kind, name))
     if as_json:
-        print_json({**item.as_dict(), "options": options})
+        print_json({**item.as_dict(), **(more or {}), "options": options})
         return
     from rich.markup import escape
     from rich.table import Table
 
     console = screen()
     console.print(f"[bold cyan]{escape(item.entry.name)}[/]  {escape(item.entry.summary)}")
-    if item.entry.reference:
-        console.print(f"[dim]reference[/]  {escape(item.entry.reference)}")
-    console.print(f"[dim]from[/]       {escape(f'{item.distribution} {item.version}'.rstrip())}")
+    said = {"reference": item.entry.reference, "from": f"{item.distribution} {item.version}".rstrip(), **(facts or {})}
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    for heading, text in said.items():
+        if text:
+            table.add_row(heading, escape(text))
+    console.print(table)
     if not options:
         console.print("It has no options.")
         return
@@ -110,8 +130,11 @@ def _options(target: Any) -> list[dict[str, Any]]:
 
 def _words(annotation: Any) -> str:
     """A type as a person writes it: ``float``, ``str | None``, ``'layer' | 'block'``."""
-    from typing import Literal, get_args, get_origin
+    from types import UnionType
+    from typing import Literal, Union, get_args, get_origin
 
     if get_origin(annotation) is Literal:
         return " | ".join(repr(choice) for choice in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join("none" if choice is type(None) else _words(choice) for choice in get_args(annotation))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -34,5 +34,20 @@ def show(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Show one rule: what it is, where it was published, and its options with their defaults."""
-    print_entry(load_registry(plugin, no_plugin), "rule", name, as_json=as_json)
+    """Show one rule: its formula, its class of locality, the networks that fit, its options with their defaults."""
+    registry = load_registry(plugin, no_plugin)
+    kind = registry.resolve("rule", name)
+    from localrules.core.locality import MEANING
+    from localrules.fitting import fitting_models
+
+    models = fitting_models(kind, registry)
+    fits = ", ".join(model["name"] for model in models if model["fits"])
+    facts = {
+        "formula": kind.formula,
+        "locality": f"{kind.locality}: {MEANING[kind.locality]}",
+        "trains": fits or "none of the installed networks",
+        "trains not": "; ".join(f"{model['name']} ({model['why']})" for model in models if not model["fits"]),
+        "presets": ", ".join(kind.presets),
+    }
+    known = {"formula": kind.formula, "locality": kind.locality, "presets": list(kind.presets), "models": models}
+    print_entry(registry, "rule", name, as_json=as_json, facts=facts, more=known)

@@ -27,6 +27,7 @@ class Configured(nn.Module):
 
     Attributes:
         Config: Its options, typed, each with a description.
+        formula: What a layer minimises, or how it changes, in a line of plain text, for ``localrules rules show``.
         requires: What it needs of a run and of a network.
         locality: The class of locality that it claims; ``localrules audit`` measures whether that holds.
         presets: Named sets of options; ``preset=paper`` is the form as printed.
@@ -37,6 +38,7 @@ class Configured(nn.Module):
     """
 
     Config: ClassVar[type[BaseModel]] = Options
+    formula: ClassVar[str] = ""
     requires: ClassVar[Requirements] = Requirements()
     locality: ClassVar[Locality]
     presets: ClassVar[dict[str, dict[str, Any]]] = {}

@@ -37,7 +37,8 @@ class WeightedConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, sum(sources), kernel_size, kernel_size))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.source_weight = nn.Parameter(torch.ones(len(sources)))
-        self.register_buffer("source_of_channel", torch.arange(len(sources)).repeat_interleave(torch.tensor(sources)))
+        each = [torch.full((count,), index) for index, count in enumerate(sources)]
+        self.register_buffer("source_of_channel", torch.cat(each))
         self.norm = nn.BatchNorm2d(channels)
         self.activation = ACTIVATIONS[activation]()
         self._stride, self._padding = stride, kernel_size // 2

@@ -61,7 +61,7 @@ def test_show_gives_an_entry_with_its_documented_options(
     capsys: pytest.CaptureFixture[str], command: str, name: str
 ) -> None:
     shown = answer(capsys, command, "show", name)
-    assert set(shown) == KEYS | {"options"}
+    assert set(shown) >= KEYS | {"options"}
     assert shown["options"]
     for option in shown["options"]:
         assert set(option) == {"name", "type", "required", "default", "description"}
