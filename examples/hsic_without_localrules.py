@@ -1,11 +1,13 @@
 """The HSIC bottleneck in plain PyTorch, without localrules: python examples/hsic_without_localrules.py
 
-Everything that the framework does for the rule ``hsic`` is written out here once, for a network of three hidden layers on
-scikit-learn's 8 x 8 digits. It is meant to be read, and it is an independent witness: a test trains the same network
+Everything that the framework does for the rule ``hsic`` is written out here once, for a network of three hidden layers
+on scikit-learn's 8 x 8 digits. It is meant to be read, and it is an independent witness: a test trains the same network
 from the same weights on the same batches with localrules and finds the same weights afterwards.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +43,7 @@ def network(width: int = 128, inputs: int = 64, classes: int = 10) -> tuple[list
     sizes = [inputs, width, width, width]
     hidden = [
         nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU())
-        for before, after in zip(sizes, sizes[1:], strict=False)
+        for before, after in pairwise(sizes)
     ]
     return hidden, nn.Linear(width, classes)
 

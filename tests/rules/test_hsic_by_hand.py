@@ -12,7 +12,7 @@ from localrules.engine.phases import enter
 from localrules.engine.stepping import take_step
 from localrules_hsic.trace import HSIC
 
-# Not Adam, as the example has it: it divides by a gradient's size, and would make steps of what rounding leaves of zero.
+# Not Adam, as the example has it: it divides by a gradient's size, and would make steps of rounding errors.
 DESCENT = {"name": "sgd", "lr": 0.01, "momentum": 0.0}
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hsic_without_localrules.py"
 
