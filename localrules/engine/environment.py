@@ -43,7 +43,7 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
 
 
 def supplied_by(config: RunConfig, registry: Registry) -> dict[str, str]:
-    """Who supplies what decides bits: the distributions of the rule (of a mixture: of its parts), model and data set."""
+    """The distributions of what decides bits: the rule (of a mixture: its parts), the model and the data set."""
     rules = dict.fromkeys(_supplier(registry, "rule", part.name) for _, part in mixing.choices(config.rule))
     return {
         "rule": ", ".join(rules),

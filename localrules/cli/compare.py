@@ -1,0 +1,242 @@
+"""``localrules compare``: several rules on one network, or finished runs, in one table and one page."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from localrules.cli.asked import complete, settings_of
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from localrules.compare.comparison import Comparison
+    from localrules.plugins import Registry
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN...", help="Finished run folders, instead of --rules.")
+    ] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option("--rules", metavar="A,B", help="Rules to run; semicolons between them where one is a mixture."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The network. \\[default: dense_fpn]")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="NAME", help="The data set. \\[default: fer2013 if found, else faces]"),
+    ] = None,
+    data_path: Annotated[
+        Path | None, typer.Option("--data-path", metavar="PATH", help="The data set's file or folder.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Runs of each rule, with seeds from 0. \\[default: 3]")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Passes over the training split. \\[default: 3]")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Training steps, instead of epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Samples a step. \\[default: 128]")] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option("--granularity", metavar="WHAT", help="layer, block, or a number of parts. \\[default: layer]"),
+    ] = None,
+    preset: Annotated[str | None, typer.Option("--preset", metavar="NAME", help="Named settings.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Any other setting, for all rules: optimizer.lr=0.01, model.blocks=2; or an option of one rule: "
+            "hsic.beta=100. May be repeated.",
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: auto]")] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option("--precision", help="\\[default: fp32]")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads. \\[default: the cores this process may use]")
+    ] = None,
+    wandb: Annotated[
+        Literal["auto", "online", "offline"] | None,
+        typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
+        "comparison"
+    ),
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Compare rules on the same network, data and seeds, or compare finished runs.
+
+    Leaves [bold]index.html[/bold] in the folder: a table, learning curves, settings; it needs no network.
+
+    Repeat the command to go on after an interruption, or to add rules and seeds: what is done is not done again.
+    """
+    flags = {
+        "--model": model,
+        "--data": data,
+        "--data-path": data_path,
+        "--seeds": seeds,
+        "--epochs": epochs,
+        "--steps": steps,
+        "--batch-size": batch_size,
+        "--granularity": granularity,
+        "--preset": preset,
+        "--device": device,
+        "--precision": precision,
+        "--threads": threads,
+        "--wandb": wandb,
+    }
+    given = {flag: value for flag, value in flags.items() if value is not None}
+    words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
+    words += [word for flag, value in given.items() for word in (flag, str(value))]
+    words += [word for setting in set_ or [] for word in ("--set", setting)]
+    words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
+    command = shlex.join(["localrules", "compare", *words])
+    registry = load_registry(plugin, no_plugin)
+    if (rules is None) == (not runs):
+        raise UsageError(
+            "it is not said what to compare" if not runs else "rules and runs are both given",
+            where="localrules compare",
+            why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
+            fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
+        )
+    if rules is not None:
+        found = _rules(rules, given, set_ or [], out, registry, command)
+    elif given or set_:
+        raise UsageError(
+            f"{next(iter(given), '--set')} is for runs that are yet to be made",
+            where="localrules compare RUN...",
+            why="finished runs are compared as they are",
+            fix="leave it out, or name rules instead of run folders",
+        )
+    else:
+        found = _runs(runs or [], out, registry, command)
+    if as_json:
+        print_json(found.rows())
+    else:
+        _print(found, out)
+
+
+def _rules(
+    text: str, given: dict[str, Any], words: list[str], out: Path, registry: Registry, command: str
+) -> Comparison:
+    from localrules.compare import comparison, folder, report
+    from localrules.compare.plan import named, plan
+    from localrules.compare.runs import carry_out
+
+    rules = named(text)
+    settings = _settings(rules, given, words, out, registry)
+    planned = plan(rules, settings, given.get("--seeds", 3), registry)
+    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
+    folder.claim(out, shared)
+    runs, notes = carry_out(planned, out / folder.RUNS, registry, _watchers, _say)
+    found = comparison.of_rules(rules, runs, registry, notes)
+    report.write(found, out, command)
+    folder.record(out, shared, found.details())
+    return found
+
+
+def _settings(
+    rules: list[str], given: dict[str, Any], words: list[str], out: Path, registry: Registry
+) -> dict[str, Any]:
+    """What was typed, as a tree of settings; a rule's own under its name."""
+    granularity = given.get("--granularity")
+    tree = settings_of(
+        {
+            "model.name": given.get("--model"),
+            "data.name": given.get("--data"),
+            "data.path": str(given["--data-path"]) if "--data-path" in given else None,
+            "epochs": given.get("--epochs"),
+            "steps": given.get("--steps"),
+            "batch_size": given.get("--batch-size"),
+            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "preset": given.get("--preset"),
+            "device": given.get("--device"),
+            "precision": given.get("--precision"),
+            "threads": given.get("--threads"),
+            "trackers.wandb.mode": given.get("--wandb"),
+            "trackers.wandb.group": out.resolve().name if "--wandb" in given else None,
+        },
+        words,
+        None,
+        [],
+        registry,
+    )
+    if "rule" in tree:
+        return tree  # refused, with what to do, by the plan
+    tree["rule"] = {"name": rules[0]}
+    for line in complete(tree, registry):
+        _say(line)
+    del tree["rule"]
+    return tree
+
+
+def _runs(runs: list[Path], out: Path, registry: Registry, command: str) -> Comparison:
+    from localrules.compare import comparison, folder, report
+    from localrules.compare.runs import read
+
+    found = comparison.of_runs([read(run) for run in dict.fromkeys(run.resolve() for run in runs)], registry)
+    folder.claim(out, None)
+    report.write(found, out, command)
+    folder.record(out, None, found.details())
+    return found
+
+
+def _watchers() -> list[Any]:
+    from localrules.tracking.console import ConsoleProgress
+
+    class Quiet(ConsoleProgress):
+        """Without the page that closes a run: the comparison has one of its own."""
+
+        def end(self, summary: Any, pictures: Any) -> None:
+            self.close()
+
+    return [Quiet()]
+
+
+def _print(found: Comparison, out: Path) -> None:
+    from rich.table import Table
+
+    from localrules.tracking.readable import memory, percent, step_time
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("rule", style="bold cyan")
+    for heading in ("valid", f"to {found.control.label}", "train", "step", "memory", "parameters"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("locality\n(declared)", no_wrap=True)
+    for one in found.contestants:
+        valid, train = one.spread("valid_accuracy"), one.spread("train_accuracy")
+        apart = found.differences.get(one.label)
+        table.add_row(
+            " ".join([one.label, *(f"(other {what})" for what in found.others.get(one.label, []))]),
+            f"{percent(valid.mean)}\n[dim]± {100 * valid.std:.1f}[/]" if valid else "-",
+            f"{100 * apart.mean:+.1f}\n[dim]{100 * apart.low:+.1f} to {100 * apart.high:+.1f}[/]" if apart else "-",
+            percent(train.mean) if train else "-",
+            step_time(one.step_seconds) if one.step_seconds is not None else "-",
+            memory(one.peak_memory_mib) if one.peak_memory_mib is not None else "-",
+            f"{one.parameters:,}" if one.parameters is not None else "-",
+            one.locality or "-",
+        )
+    console = screen()
+    console.print(table)
+    for note in found.notes:
+        console.print(f"Note: {note}", markup=False)
+    console.print(f"\nThe page: {out / 'index.html'}", markup=False, soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

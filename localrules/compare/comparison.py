@@ -1,0 +1,126 @@
+"""A comparison, whole: contestants, how they differ from the control, and what a reader must know of the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from localrules.compare.contestants import Contestant, control, grouped
+from localrules.compare.intervals import SPLIT, Answers, Difference, difference
+from localrules.compare.locality import declared
+from localrules.compare.runs import Run
+from localrules.engine.environment import BITS_DEPEND_ON
+from localrules.errors import LocalRulesError
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+_MACHINE = tuple(name for name in BITS_DEPEND_ON if name != "supplied_by")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What there is to show.
+
+    Attributes:
+        contestants: The rows, in order.
+        control: The one that the others are held against.
+        differences: To the control, by label; a contestant without one has no interval.
+        others: By label, in what a contestant's task differs from the control's: ``model`` or ``data``. Its accuracy
+            cannot be held against the others'.
+        notes: Sentences.
+    """
+
+    contestants: tuple[Contestant, ...]
+    control: Contestant
+    differences: dict[str, Difference]
+    others: dict[str, list[str]]
+    notes: tuple[str, ...]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What ``compare --json`` prints."""
+        return [one.row() for one in self.contestants]
+
+    def details(self) -> list[dict[str, Any]]:
+        """The same with what else is known of each: differences, run folders, what does not fit the others."""
+        return [
+            {
+                **one.row(),
+                "train_accuracy_mean": spread.mean if (spread := one.spread("train_accuracy")) else None,
+                "seconds_mean": spread.mean if (spread := one.spread("seconds")) else None,
+                "difference_to": self.control.label,
+                "difference": asdict(self.differences[one.label]) if one.label in self.differences else None,
+                "another": self.others.get(one.label, []),
+                "runs": [str(run.folder) for run in one.runs],
+            }
+            for one in self.contestants
+        ]
+
+
+def of_rules(rules: Sequence[str], runs: Sequence[Run], registry: Registry, notes: Sequence[str] = ()) -> Comparison:
+    """Compare the runs of these rules, in this order; a rule of which no run finished stays in the table."""
+    members = {rule: tuple(run for run in runs if run.rule == rule) for rule in rules}
+    return _compared(members, registry, notes)
+
+
+def of_runs(runs: Sequence[Run], registry: Registry) -> Comparison:
+    """Compare finished runs, whatever they are; those that differ in nothing but the seed are one row."""
+    return _compared(grouped(runs), registry, ())
+
+
+def _compared(members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str]) -> Comparison:
+    contestants = tuple(
+        Contestant(label, runs, declared(runs[0].config, registry) if runs else None) for label, runs in members.items()
+    )
+    against = control(contestants)
+    others = {one.label: found for one in contestants if (found := _another(one, against))}
+    differences, missing = _differences(contestants, against, others, registry)
+    return Comparison(contestants, against, differences, others, (*notes, *missing, *_machines(contestants)))
+
+
+def _another(one: Contestant, against: Contestant) -> list[str]:
+    """In what a contestant's task is another than the control's."""
+    if not one.runs or not against.runs:
+        return []
+    ours, theirs = one.runs[0], against.runs[0]
+    found = []
+    if ours.record["model"]["name"] != theirs.record["model"]["name"]:
+        found.append("model")
+    if ours.record["trained_on"]["fingerprint"] != theirs.record["trained_on"]["fingerprint"]:
+        found.append("data")
+    return found
+
+
+def _differences(
+    contestants: Sequence[Contestant], against: Contestant, others: dict[str, list[str]], registry: Registry
+) -> tuple[dict[str, Difference], list[str]]:
+    answers = Answers(registry)
+    right: dict[str, list[np.ndarray]] = {}
+    notes = []
+    for one in contestants:
+        if not one.runs or "data" in others.get(one.label, []):
+            continue
+        try:
+            right[one.label] = [answers.right(run) for run in one.runs]
+        except LocalRulesError as error:
+            notes.append(f"{one.label} has no interval on the {SPLIT} split: {error.what}.")
+    if against.label not in right:
+        return {}, notes
+    theirs = right.pop(against.label)
+    return {label: difference(ours, theirs) for label, ours in right.items()}, notes
+
+
+def _machines(contestants: Sequence[Contestant]) -> list[str]:
+    """A sentence where times cannot be held against each other."""
+    found = [
+        (*(run.record["environment"].get(name) for name in _MACHINE), run.config.threads)
+        for one in contestants
+        for run in one.runs
+    ]
+    if all(one == found[0] for one in found):
+        return []
+    names = [name for name, *values in zip((*_MACHINE, "threads"), *found, strict=True) if len({*values}) > 1]
+    return [f"The runs differ in {', '.join(names)}: their times and memory cannot be held against each other."]

@@ -1,0 +1,118 @@
+"""Who is compared: a rule with its runs, one a seed, and what these came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+from typing import Any
+
+from localrules.compare.runs import Run
+from localrules.compare.settings import differing, essential
+from localrules.core.locality import Locality
+
+CONTROL = "backprop"
+_SHOWN = 3  # settings in a label
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over seeds.
+
+    Attributes:
+        mean: Its mean.
+        std: Its standard deviation, with n - 1 below the root; 0 for one seed.
+        low, high: The least and the most.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of the comparison.
+
+    Attributes:
+        label: What it is called: the rule, with settings where that would not tell it from another.
+        runs: Its finished runs by seed; none where all diverged.
+        locality: The class of its rule, ``None`` where the rule is not installed.
+    """
+
+    label: str
+    runs: tuple[Run, ...]
+    locality: Locality | None
+
+    def spread(self, figure: str) -> Spread | None:
+        """A figure of the summaries over seeds; ``None`` where no run has it."""
+        values = self._values(figure)
+        if not values:
+            return None
+        return Spread(mean(values), stdev(values) if len(values) > 1 else 0.0, min(values), max(values))
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The median over runs of the median time of a step."""
+        values = self._values("step_seconds")
+        return median(values) if values else None
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """The most that any run's training step took."""
+        return max(self._values("peak_memory_mib"), default=None)
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers the network learns."""
+        return self.runs[0].summary["parameters"] if self.runs else None
+
+    def row(self) -> dict[str, Any]:
+        """What ``compare --json`` prints of it."""
+        valid = self.spread("valid_accuracy")
+        return {
+            "rule": self.label,
+            "seed_count": len(self.runs),
+            "valid_accuracy_mean": valid.mean if valid else None,
+            "valid_accuracy_std": valid.std if valid else None,
+            "step_seconds": self.step_seconds,
+            "peak_memory_mib": self.peak_memory_mib,
+            "parameters": self.parameters,
+            "class": self.locality,
+        }
+
+    def _values(self, figure: str) -> list[float]:
+        return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
+
+
+def control(contestants: Sequence[Contestant]) -> Contestant:
+    """The one that the others are held against: back-propagation if it is there, else the first."""
+    return next((one for one in contestants if one.label == CONTROL), contestants[0])
+
+
+def grouped(runs: Iterable[Run]) -> dict[str, tuple[Run, ...]]:
+    """Runs that differ in nothing but the seed, together, by a label that tells them apart.
+
+    Of two runs with one seed the later counts: a run that was made twice is not two.
+    """
+    groups: dict[str, dict[int, Run]] = {}
+    for run in runs:
+        supplied = run.record["environment"].get("supplied_by")
+        same = [essential(run.settings), run.record["trained_on"]["fingerprint"], supplied]
+        groups.setdefault(json.dumps(same, sort_keys=True), {})[run.config.seed] = run
+    members = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
+    return dict(zip(_labels([group[0] for group in members]), members, strict=True))
+
+
+def _labels(firsts: list[Run]) -> list[str]:
+    labels: list[str] = []
+    for run in firsts:
+        alike = [other for other in firsts if other.rule == run.rule]
+        own = differing([essential(other.settings) for other in alike])
+        words = [f"{name}={row[alike.index(run)]}" for name, row in list(own.items())[:_SHOWN]]
+        label = f"{run.rule} ({', '.join(words)})" if words else run.rule
+        # Where settings do not tell them apart, the data or the plugin's version does.
+        labels.append(label if label not in labels else f"{label} #{len(labels) + 1}")
+    return labels

@@ -1,0 +1,176 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from localrules.compare.charts import learning_curves
+from localrules.compare.comparison import Comparison
+from localrules.compare.contestants import Contestant, Spread
+from localrules.compare.intervals import RESAMPLES, SPLIT, Difference
+from localrules.compare.settings import differing, essential
+from localrules.core.locality import MEANING
+from localrules.pages.page import Cell, Page
+from localrules.pages.text import Code, Faint, Inline, Link, Strong
+from localrules.tracking.readable import duration, memory, percent, step_time
+
+_NONE = Faint("-")
+_ENVIRONMENT = ("localrules", "python", "torch", "numpy", "system", "machine", "processor", "instructions", "device")
+_CURVES = "curves.png"
+
+
+def write(comparison: Comparison, out: Path, command: str) -> Path:
+    """Write ``index.html`` into a folder.
+
+    Args:
+        comparison: What to show.
+        out: The folder.
+        command: The line that makes the page again.
+
+    Returns:
+        The page's path.
+    """
+    page = Page(_title(comparison), _subtitle(comparison))
+    _table(page, comparison)
+    page.heading("Learning curves")
+    labels = ", ".join(one.label for one in comparison.contestants)
+    page.figure(
+        learning_curves(comparison.contestants),
+        f"Accuracy on the {SPLIT} split against steps and against seconds, for {labels}",
+        caption="Mean over seeds; the band reaches from the least to the most. Time is steps times the median time of "
+        "a step: what evaluation and checkpoints take is left out.",
+    )
+    for one in comparison.contestants:
+        _section(page, one, out)
+    _settings(page, comparison)
+    page.heading("To do it again")
+    page.code(command)
+    page.paragraph("Runs that are done are not repeated, and an interrupted one goes on where it stopped.")
+    return page.write(out / "index.html")
+
+
+def _title(comparison: Comparison) -> str:
+    *most, last = [one.label for one in comparison.contestants]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _subtitle(comparison: Comparison) -> str:
+    runs = [run for one in comparison.contestants for run in one.runs]
+    models = ", ".join(dict.fromkeys(run.config.model.name for run in runs))
+    data = ", ".join(dict.fromkeys(run.config.data.name for run in runs))
+    seeds = len({run.config.seed for run in runs})
+    return f"{models} on {data}, {seeds} seed{'s'[: seeds != 1]}, {len(runs)} run{'s'[: len(runs) != 1]}"
+
+
+def _table(page: Page, comparison: Comparison) -> None:
+    against = comparison.control.label
+    head = ["rule", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
+    head += ["step", "training", "memory", "parameters", "locality (declared)"]
+    rows = [_row(one, comparison) for one in comparison.contestants]
+    page.table(
+        head,
+        rows,
+        align="lrrrrrrrrl",
+        caption=f"Accuracies are those of the last weights: mean, standard deviation and range over seeds. "
+        f"The difference to {against} is in points, with a 95 % interval by paired bootstrap over the pictures of the "
+        f"{SPLIT} split ({RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
+        "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
+        "take turns.",
+    )
+    for label, found in comparison.others.items():
+        page.paragraph(
+            Strong(f"{label} has another {' and other '.join(found)}"), f" than {against}: its accuracy is no rival's."
+        )
+    for note in comparison.notes:
+        page.paragraph(Strong("Note: "), note)
+    classes = {one.locality for one in comparison.contestants if one.locality is not None}
+    page.items([(Strong(name), f": {meaning}") for name, meaning in MEANING.items() if name in classes])
+
+
+def _row(one: Contestant, comparison: Comparison) -> list[Cell]:
+    seconds, parameters = one.spread("seconds"), one.parameters
+    name: list[Inline] = [Strong(one.label)]
+    for what in comparison.others.get(one.label, []):
+        run = one.runs[0]
+        name.append(Faint(f" other {what}: {run.config.model.name if what == 'model' else run.config.data.name}"))
+    return [
+        name,
+        str(len(one.runs)),
+        _accuracy(one.spread("valid_accuracy")),
+        _difference(comparison.differences.get(one.label)),
+        _accuracy(one.spread("train_accuracy")),
+        step_time(one.step_seconds) if one.step_seconds is not None else _NONE,
+        duration(seconds.mean) if seconds else _NONE,
+        memory(one.peak_memory_mib) if one.peak_memory_mib is not None else _NONE,
+        f"{parameters:,}" if parameters is not None else _NONE,
+        one.locality or _NONE,
+    ]
+
+
+def _accuracy(spread: Spread | None) -> Cell:
+    if spread is None:
+        return _NONE
+    if spread.low == spread.high:
+        return percent(spread.mean)
+    return percent(spread.mean), Faint(f" ± {100 * spread.std:.1f}, {100 * spread.low:.1f} to {100 * spread.high:.1f}")
+
+
+def _difference(found: Difference | None) -> Cell:
+    if found is None:
+        return _NONE
+    return f"{100 * found.mean:+.1f}", Faint(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+
+
+def _section(page: Page, one: Contestant, out: Path) -> None:
+    page.heading(one.label)
+    if not one.runs:
+        page.paragraph("No run finished.")
+        return
+    for run in one.runs:
+        found, folder = run.summary, os.path.relpath(run.folder, out)
+        accuracy = "" if found["valid_accuracy"] is None else f"{percent(found['valid_accuracy'])}, "
+        length = f"{found['steps']:,} steps ({found['epochs']:.3g} epochs) in {duration(found['seconds'])}. "
+        page.paragraph(
+            Strong(f"Seed {run.config.seed}: "), accuracy, length, Link("Run folder", folder), Faint(f" {folder}")
+        )
+    page.code(tomli_w.dumps({"rule": one.runs[0].record["rule"]}).strip())
+    picture = one.runs[0].folder / _CURVES
+    if picture.is_file():
+        page.figure(
+            picture,
+            f"Loss, accuracy and the objective of each layer of {one.label} against steps",
+            caption=f"Its curves with seed {one.runs[0].config.seed}.",
+        )
+
+
+def _settings(page: Page, comparison: Comparison) -> None:
+    """Settings, versions and machine: what all share, and what sets them apart."""
+    ran = [one for one in comparison.contestants if one.runs]
+    if not ran:
+        return
+    trees = [_without_rule(one) for one in ran]
+    own = differing(trees)
+    page.heading("Settings")
+    if own:
+        page.table(
+            ["setting", *(one.label for one in ran)],
+            [[Code(name), *("unset" if value is None else str(value) for value in row)] for name, row in own.items()],
+            caption="What is not the same for all. A rule may bring settings that suit it; --set gives all the same.",
+        )
+    page.paragraph(f"All settings of {ran[0].label}, but those of the rule:")
+    page.code(tomli_w.dumps(trees[0]).strip())
+    page.heading("Machine and versions")
+    found = ran[0].runs[0].record["environment"]
+    rows: list[list[Cell]] = [[name, str(found[name])] for name in _ENVIRONMENT if found.get(name)]
+    rows.append(["threads", str(ran[0].runs[0].config.threads)])
+    rows.append(["data", str(ran[0].runs[0].record["trained_on"]["origin"])])
+    rows += [[f"{one.label} from", str(one.runs[0].record["environment"]["supplied_by"]["rule"])] for one in ran]
+    page.table(["", "first run"], rows)
+
+
+def _without_rule(one: Contestant) -> dict[str, Any]:
+    return {key: value for key, value in essential(one.runs[0].settings).items() if key != "rule"}

@@ -1,0 +1,132 @@
+"""The runs of a comparison: found where they are done, gone on with where they stopped, started where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.compare.plan import Planned
+from localrules.engine import mixing
+from localrules.engine.config import RunConfig
+from localrules.engine.divergence import Diverged
+from localrules.engine.observers import Observer
+from localrules.engine.settings import RECORDED, Tree
+from localrules.errors import UsageError
+from localrules.finished import read_run
+from localrules.launch import Summary, finished, plain, resume, start
+from localrules.tracking.records import CONFIG, read_config
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        rule: The rule as a user would type it.
+        folder: The run folder.
+        config: What it was asked to do.
+        record: Its whole ``config.toml``, which also says what it ran on.
+        summary: What it came to.
+    """
+
+    rule: str
+    folder: Path
+    config: RunConfig
+    record: Tree
+    summary: Summary
+
+    @property
+    def settings(self) -> Tree:
+        """What it was asked to do, as ``config.toml`` has it."""
+        return {key: value for key, value in self.record.items() if key not in RECORDED}
+
+
+def read(folder: Path, rule: str = "") -> Run:
+    """A finished run from its folder.
+
+    Args:
+        folder: The run folder.
+        rule: The rule as the user typed it, where that is known.
+
+    Raises:
+        UsageError: It is no run folder, or the run is not done.
+    """
+    folder = folder.expanduser().resolve()
+    config, record = read_run(folder)
+    summary = finished(folder)
+    if summary is None:
+        raise UsageError(
+            "the run is not finished",
+            where=str(folder),
+            why="accuracies are those of the last weights, which it does not have yet",
+            fix=f"localrules run --resume {folder}",
+        )
+    return Run(rule or _typed(config), folder, config, record, summary)
+
+
+def carry_out(
+    planned: Sequence[Planned],
+    place: Path,
+    registry: Registry,
+    watchers: Callable[[], list[Observer]] = list,
+    say: Callable[[str], Any] = lambda line: None,
+) -> tuple[list[Run], list[str]]:
+    """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
+
+    Args:
+        planned: From :func:`~localrules.compare.plan.plan`.
+        place: Where run folders are and go.
+        registry: Where names are looked up.
+        watchers: Makes those who watch a run.
+        say: Told in a line what happens next.
+
+    Returns:
+        The finished runs; and a line for each run that diverged, which is no reason not to compare the others.
+    """
+    runs, diverged = [], []
+    for number, wanted in enumerate(planned, 1):
+        folder = _known(wanted, place)
+        which = f"run {number} of {len(planned)}: {wanted.rule}, seed {wanted.config.seed}"
+        try:
+            if folder is not None and finished(folder):
+                say(f"{which}, done before")
+            elif folder is not None:
+                say(f"{which}, goes on")
+                resume(folder, registry, {}, watchers())
+            else:
+                say(which)
+                folder = Path(start(wanted.config, registry, place, watchers())["run_dir"])
+        except Diverged as error:
+            diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
+            say(diverged[-1])
+            continue
+        runs.append(read(folder, wanted.rule))
+    return runs, diverged
+
+
+def _known(wanted: Planned, place: Path) -> Path | None:
+    """The folder of a run that is this one: equal settings, data and suppliers. One that is done is preferred."""
+    settings = plain(wanted.config)
+    same = []
+    for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
+        record = read_config(folder)
+        if (
+            {key: value for key, value in record.items() if key not in RECORDED} == settings
+            and record["trained_on"]["fingerprint"] == wanted.fingerprint
+            and record["environment"]["supplied_by"] == wanted.supplied_by
+        ):
+            same.append(folder)
+    return next((folder for folder in same if finished(folder)), same[-1] if same else None)
+
+
+def _typed(config: RunConfig) -> str:
+    """A rule as a user would type it; the parts of a mixture with their patterns."""
+    parts = mixing.choices(config.rule)
+    if config.rule.name != mixing.MIXED:
+        return config.rule.name
+    return ",".join(f"{pattern}={part.name}" for pattern, part in parts)

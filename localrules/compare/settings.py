@@ -1,0 +1,32 @@
+"""In which settings runs differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from localrules.engine.settings import Tree
+
+INCIDENTAL = ("seed", "trackers", "log_every", "checkpoint_every", "eval_batch_size", "diagnostics")
+"""Settings that change no result, and the seed."""
+
+
+def essential(settings: Mapping[str, Any]) -> Tree:
+    """The settings that runs of one contestant share."""
+    return {key: value for key, value in settings.items() if key not in INCIDENTAL}
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of settings by dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
+
+
+def differing(trees: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The settings that are not the same everywhere: by dotted name, the value in each tree (``None``: unset)."""
+    flats = [flat(tree) for tree in trees]
+    names = dict.fromkeys(name for one in flats for name in one)
+    values = {name: [one.get(name) for one in flats] for name in names}
+    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
