@@ -2,42 +2,19 @@
 
     python examples/wrap_your_module.py
 
-Nothing in the network knows of layers. ``Network.wrap`` reads its graph and cuts it behind every weight-bearing
-operation; ``Layerwise`` gives each of them the objective, and the last one cross-entropy. To have a run folder, resume
-and trackers for such a network, put it into a plugin file instead: docs/tutorial.md, section 7.
+Nothing in the network knows of layers. ``Learner`` reads its graph, cuts it behind every weight-bearing operation, and
+gives each of them the rule's objective and the last one cross-entropy. To have a run folder, resume and trackers for
+such a network, put it into a plugin file instead: docs/tutorial.md, section 7.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 
-from localrules import Layer, Network
-from localrules.core.view import BatchStatistics
+from localrules import Learner
 from localrules.data.batches import Batches, ordered
-from localrules.engine.config import OptimizerConfig
-from localrules.engine.layerwise import Layerwise
-from localrules.engine.optimizers import LayerOptimizers
 from localrules_fer.faces import Faces
-from localrules_hsic.trace import HSIC
-
-
-class StepAtOnce:
-    """What a rule asks of a training loop: every layer learns, and is stepped as soon as its gradients are complete."""
-
-    forward_context = nullcontext
-
-    def __init__(self, network: Network, rule: Layerwise) -> None:
-        owned = {layer.name: [*layer.parameters(), *rule.parameters_of(layer)] for layer in network.layers}
-        self.optimizers = LayerOptimizers(owned, OptimizerConfig(lr=3e-3))
-
-    def learns(self, layer: Layer) -> bool:
-        return True
-
-    def ready(self, layer: Layer) -> None:
-        self.optimizers.step(layer.name)
 
 
 def your_network() -> nn.Module:
@@ -64,23 +41,17 @@ def main(steps: int = 300, pictures: int = 4900) -> float:
     data = Faces(Faces.Config(train=pictures, valid=pictures // 7, test=7)).load()
     batches = Batches(data.split("train"), batch_size=98, seed=0)
 
-    network = Network.wrap(your_network(), example=torch.zeros(2, *data.shape))
-    hsic = HSIC()
-    rule = Layerwise({layer.name: hsic for layer in network.hidden})
-    rule.prepare(network, len(data.classes))
-    loop = StepAtOnce(network, rule)
+    learner = Learner(your_network(), "hsic", example=torch.zeros(2, *data.shape), num_classes=len(data.classes))
     for step in range(steps):
         batch = batches.batch(step)
-        report = rule.step(network, BatchStatistics(batch.images, batch.labels, len(data.classes)), loop)
+        report = learner.step(batch.images, batch.labels)
         if step % 50 == 0:
             print(step, {name: round(float(value), 3) for name, value in report.objectives.items()})
 
-    network.eval()
-    with torch.no_grad():
-        found = [
-            (network(part.images).argmax(1) == part.labels)
-            for part in ordered(data.split("valid"), 350, batches.standard)
-        ]
+    found = [
+        (learner.predict(part.images).argmax(1) == part.labels)
+        for part in ordered(data.split("valid"), 350, batches.standard)
+    ]
     return float(torch.cat(found).double().mean())
 
 

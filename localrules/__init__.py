@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from localrules.data.dataset import DataSet, DataSource, Split
     from localrules.engine.observers import Tracker
     from localrules.hookspecs import API_VERSION, hookimpl
+    from localrules.learner import Learner
 
     __version__: str
 
@@ -30,6 +31,7 @@ _HOMES = {
     "DataSource": "localrules.data.dataset",
     "Layer": "localrules.core.layer",
     "LayerView": "localrules.core.view",
+    "Learner": "localrules.learner",
     "Model": "localrules.core.model",
     "ModelEntry": "localrules.core.entries",
     "Network": "localrules.core.network",
@@ -52,6 +54,7 @@ __all__ = [
     "DataSource",
     "Layer",
     "LayerView",
+    "Learner",
     "Model",
     "ModelEntry",
     "Network",
