@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch.nn import functional
 
 from localrules import Network, Rule, StepReport
@@ -15,6 +17,8 @@ class Backprop(Rule):
     References:
         Rumelhart, Hinton & Williams 1986, https://doi.org/10.1038/323533a0.
     """
+
+    formula: ClassVar[str] = "dCE(logits, Y)/dW for every W, by the chain rule through all layers above"
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """Forward, backward, and every learning layer is ready."""

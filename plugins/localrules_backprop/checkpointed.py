@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.nn import functional
@@ -26,6 +26,8 @@ class BackpropCheckpointed(Rule):
     References:
         Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
     """
+
+    formula: ClassVar[str] = "as backprop, with each layer run again on the way back"
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""

@@ -58,6 +58,7 @@ class NormalizedHSIC(Objective):
         )
         grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
 
+    formula: ClassVar[str] = "nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {

@@ -52,6 +52,9 @@ class HSIC(Objective):
         )
         grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
 
+    formula: ClassVar[str] = (
+        "HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised"
+    )
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.005}}  # the paper's
     presets: ClassVar[dict[str, dict[str, Any]]] = {

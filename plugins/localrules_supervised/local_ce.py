@@ -29,6 +29,7 @@ class LocalCrossEntropy(Objective):
             4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
         )
 
+    formula: ClassVar[str] = "CE(W p(Z) + b, Y), p: averages over a raster"
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
 
     config: LocalCrossEntropy.Config
