@@ -1,4 +1,4 @@
-"""Rules that give every layer a classifier of its own."""
+"""Rules that give every layer the labels and a loss of its own."""
 
 from localrules import RuleEntry, hookimpl
 
@@ -13,6 +13,48 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_supervised.local_ce:LocalCrossEntropy",
             summary="Cross-entropy of a linear classifier that belongs to the layer.",
             reference="Belilovsky, Eickenberg & Oyallon 2019, https://arxiv.org/abs/1812.11446",
+        ),
+        RuleEntry(
+            name="pred",
+            target="localrules_supervised.pred:Pred",
+            summary="Cross-entropy of a linear decoder that sees maps as finely as its size allows.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        RuleEntry(
+            name="sim",
+            target="localrules_supervised.sim:Sim",
+            summary="Similarity matching: samples of one class become alike, of different classes unlike.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        RuleEntry(
+            name="predsim",
+            target="localrules_supervised.predsim:PredSim",
+            summary="Both losses of Nøkland & Eidnes: 0.01 pred + 0.99 sim.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+        ),
+        RuleEntry(
+            name="dgl",
+            target="localrules_supervised.dgl:DGL",
+            summary="Decoupled greedy learning: cross-entropy of a small network on the layer (MLP-SR).",
+            reference="Belilovsky, Eickenberg & Oyallon 2020, https://arxiv.org/abs/1901.08164",
+        ),
+        RuleEntry(
+            name="infopro",
+            target="localrules_supervised.infopro:InfoPro",
+            summary="Reconstruct the picture, and contrast or classify: keep what later layers need.",
+            reference="Wang et al. 2021, https://arxiv.org/abs/2101.10832",
+        ),
+        RuleEntry(
+            name="auglocal",
+            target="localrules_supervised.auglocal:AugLocal",
+            summary="Cross-entropy of a head built like the layers that follow in the network.",
+            reference="Ma et al. 2024, https://arxiv.org/abs/2402.17318",
+        ),
+        RuleEntry(
+            name="mono-forward",
+            target="localrules_supervised.mono_forward:MonoForward",
+            summary="Cross-entropy of a bias-free projection onto the classes, which also gives the answer.",
+            reference="Gong, Li & Abdulla 2025, https://arxiv.org/abs/2501.09238",
         ),
         RuleEntry(
             name="sigprop",

@@ -1,0 +1,98 @@
+"""What stands on a layer while it learns: classifiers from linear to a small network."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from localrules.core.layer import Shape
+from localrules.core.pooling import pool_flat
+
+
+class LinearHead(nn.Module):
+    """A linear classifier on the layer's output, averaged over a raster if that is a map.
+
+    Its weights start at zero, as in Nøkland & Eidnes 2019: without an opinion, it does not pull at the layer at first.
+
+    Args:
+        shape: Of the output, without the batch.
+        classes: How many labels there are.
+        grid: The raster, see :func:`~localrules.core.pooling.pool_flat`.
+        bias: Whether it has one.
+    """
+
+    def __init__(self, shape: Shape, classes: int, grid: int | None, *, bias: bool = True) -> None:
+        super().__init__()
+        self._grid = grid
+        self.linear = nn.Linear(pooled_size(shape, grid), classes, bias)
+        nn.init.zeros_(self.linear.weight)
+        if bias:
+            nn.init.zeros_(self.linear.bias)
+
+    def forward(self, output: Tensor) -> Tensor:
+        """(batch, ...) to logits, (batch, classes)."""
+        logits: Tensor = self.linear(pool_flat(output, self._grid))
+        return logits
+
+
+def pooled_size(shape: Shape, grid: int | None) -> int:
+    """How many features of an output remain once it is pooled."""
+    if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
+        return math.prod(shape)
+    return shape[0] * grid**2
+
+
+def halved_grid(shape: Shape, features: int) -> int | None:
+    """The raster that is left when a map's sides are halved until it has no more than so many features.
+
+    ``None`` for what is no map, and for a map that is small enough.
+    """
+    if len(shape) != 3 or math.prod(shape) <= features:
+        return None
+    grid = max(shape[1:])
+    while grid > 1 and shape[0] * grid**2 > features:
+        grid = math.ceil(grid / 2)
+    return grid
+
+
+def perceptron(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
+    """``layers`` matrices; batch norm and relu behind all but the last."""
+    parts: list[nn.Module] = []
+    for _ in range(layers - 1):
+        parts += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        inputs = hidden
+    return nn.Sequential(*parts, nn.Linear(inputs, outputs))
+
+
+def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution that keeps the size up to its stride, batch norm, relu."""
+    conv = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
+
+
+def mlp_sr(shape: Shape, classes: int, hidden: int | None) -> nn.Sequential:
+    """Belilovsky et al.'s MLP-SR: cheap convolutions on shrunk maps, then fully connected layers.
+
+    Maps are averaged to a quarter of their side, three 1 x 1 convolutions follow, a raster of 2 x 2, and three fully
+    connected layers. A vector goes to the fully connected layers at once.
+
+    Args:
+        shape: Of the layer's output, without the batch.
+        classes: How many labels there are.
+        hidden: Units of the fully connected layers at most; ``None``: as many as the first reads.
+    """
+    if len(shape) != 3:
+        inputs = math.prod(shape)
+        return nn.Sequential(nn.Flatten(), perceptron(inputs, min(inputs, hidden or inputs), classes, 3))
+    channels, height, width = shape
+    small = (math.ceil(height / 4), math.ceil(width / 4))
+    last = (min(2, small[0]), min(2, small[1]))
+    inputs = channels * last[0] * last[1]
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(small),
+        *(conv_unit(channels, channels, 1) for _ in range(3)),
+        nn.AdaptiveAvgPool2d(last),
+        nn.Flatten(),
+        perceptron(inputs, min(inputs, hidden or inputs), classes, 3),
+    )
