@@ -1,0 +1,126 @@
+"""Back-propagation in which every weight-bearing operation has feedback weights of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Layer, Network, Rule, StepReport
+from localrules.core.locality import Locality
+from localrules.core.operations import Operation, met_by
+from localrules.core.passes import Forward, intercepted
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+from localrules.errors import UsageError
+from localrules_feedback.backward import fed_back
+
+
+class FeedbackPaths(Rule):
+    """One global error, sent back through feedback weights; a subclass says which.
+
+    Fully connected layers and convolutions have feedback weights, the readout's too, wherever they stand and whatever
+    their weights are derived from. Everything else (activations, norms, pooling, the scales of norms) sends the error
+    back by its own derivative, as in back-propagation.
+    """
+
+    locality: ClassVar[Locality] = "feedback"
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """Draw what :meth:`draw` wants for each operation that an error goes back through.
+
+        Raises:
+            UsageError: A layer with weights that no fully connected layer or convolution uses.
+        """
+        met: set[str] = set()
+
+        def look(layer: Layer, key: str, operation: Operation) -> Tensor:
+            met.add(layer.name)
+            if operation.input.requires_grad:
+                self.draw(key, operation.weight.detach())
+            return operation.run()
+
+        like = next(network.parameters())
+        shape = getattr(network.model, "shape", network.layers[0].in_shape)
+        with _in_eval(network), torch.enable_grad():
+            _run(network, like.new_zeros(2, *shape), look)
+        for layer in network.layers:
+            if layer.name not in met and any(parameter.dim() > 1 for parameter in layer.parameters()):
+                raise UsageError(
+                    f"layer {layer.name!r} can have no feedback weights",
+                    where=f"layer {layer.name!r}, {type(layer.module).__name__}",
+                    why="its weights are used by another operation than linear or conv2d",
+                    fix="use a rule that needs no feedback weights: backprop, dfa, or a local one",
+                )
+
+    @abstractmethod
+    def draw(self, key: str, weight: Tensor) -> None:
+        """Register the buffers that one operation needs.
+
+        Args:
+            key: Names the operation, and may name a buffer.
+            weight: As the operation meets it, shape (units, ...).
+        """
+
+    @abstractmethod
+    def feedback(self, key: str, weight: Tensor) -> Tensor:
+        """The weights by which the error goes back in this step, shaped like ``weight``.
+
+        Args:
+            key: As in :meth:`draw`.
+            weight: As the operation meets it, detached.
+        """
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """Forward, backward by the feedback weights, and every learning layer is ready."""
+
+        def send_back(_: Layer, key: str, operation: Operation) -> Tensor:
+            if not operation.input.requires_grad:
+                return operation.run()
+            return fed_back(operation, self.feedback(key, operation.weight.detach()))
+
+        with context.forward_context():
+            logits = _run(network, batch.images, send_back)
+            loss = functional.cross_entropy(logits.float(), batch.labels)
+        loss.backward()
+        for layer in network.layers:
+            context.ready(layer)
+        return StepReport(logits=logits.detach(), loss=loss.detach())
+
+
+def spread(weight: Tensor) -> float:
+    """The standard deviation of Xavier's initialisation for weights of this shape, (units, inputs, ...)."""
+    field = weight[0, 0].numel()
+    return float((2 / ((weight.shape[0] + weight.shape[1]) * field)) ** 0.5)
+
+
+def _run(network: Network, images: Tensor, handle: Callable[[Layer, str, Operation], Tensor]) -> Tensor:
+    """The logits, with ``handle`` in place of each operation inside a layer, told its layer and its key."""
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        places = count()
+        name = layer.name.replace(".", "/")  # names of buffers may not hold dots
+        with met_by(lambda operation: handle(layer, f"{name}#{next(places)}", operation)):
+            return forward(*args, **kwargs)
+
+    with intercepted(network.layers, visit):
+        logits: Tensor = network(images)
+    return logits
+
+
+@contextmanager
+def _in_eval(network: nn.Module) -> Iterator[None]:
+    """Nothing is drawn or counted by dropout and norms meanwhile."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -1,0 +1,52 @@
+"""Feedback weights that share only their signs with the forward ones."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from localrules.core.objective import Options
+from localrules_feedback.paths import FeedbackPaths, spread
+
+
+class SignSymmetry(FeedbackPaths):
+    """Back-propagation with ``|M| * sign(W)`` in place of ``W`` on the way back.
+
+    ``uniform``: all of ``M`` has one magnitude, the standard deviation of Xavier's initialisation. ``batch-random``:
+    ``M`` is drawn in every step from Xavier's uniform distribution. ``fixed-random``: it is drawn once.
+
+    References:
+        Liao, Leibo & Poggio 2016, How important is weight symmetry in backpropagation?,
+        https://arxiv.org/abs/1510.05067 (uSF, brSF, frSF); magnitudes as in Sanfiz & Akrout 2021,
+        https://arxiv.org/abs/2108.13446. Not here: the paper's updates by the gradient's sign alone.
+    """
+
+    class Config(Options):
+        """Options of rule sign-symmetry."""
+
+        kind: Literal["uniform", "batch-random", "fixed-random"] = Field(
+            "uniform", description="Magnitudes of the feedback weights (the paper's uSF, brSF, frSF; default ours)."
+        )
+
+    formula: ClassVar[str] = "backprop with |M| sign(W) in place of W on the way back; M constant, redrawn or fixed"
+
+    config: SignSymmetry.Config
+
+    def draw(self, key: str, weight: Tensor) -> None:
+        """Magnitudes, where they are fixed and random."""
+        if self.config.kind == "fixed-random":
+            self.register_buffer(key, _magnitudes(weight))
+
+    def feedback(self, key: str, weight: Tensor) -> Tensor:
+        """The present signs."""
+        signs = torch.sign(weight)
+        if self.config.kind == "uniform":
+            return signs.mul_(spread(weight))
+        return signs.mul_(self.get_buffer(key) if self.config.kind == "fixed-random" else _magnitudes(weight))
+
+
+def _magnitudes(weight: Tensor) -> Tensor:
+    return nn.init.xavier_uniform_(torch.empty_like(weight)).abs_()
