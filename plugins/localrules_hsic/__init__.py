@@ -23,4 +23,10 @@ def localrules_rules() -> list[RuleEntry]:
             summary="HSIC bottleneck on the normalised measure tr(R_Z R_Y), R = K (K + eps m I)^-1.",
             reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
         ),
+        RuleEntry(
+            name="phsic",
+            target="localrules_hsic.phsic:PHSIC",
+            summary="Plausible HSIC: pHSIC(Z, Z) - gamma pHSIC(Z, Y), whose update needs only pairs of samples.",
+            reference="Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123",
+        ),
     ]
