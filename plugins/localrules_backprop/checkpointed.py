@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
-from torch import nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from localrules import Layer, Network, Rule, StepReport
 from localrules.core.passes import Forward, intercepted
+from localrules.core.repeating import still_statistics
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
 
@@ -34,7 +33,7 @@ class BackpropCheckpointed(Rule):
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-                return nullcontext(), _still_statistics(layer.module)
+                return nullcontext(), still_statistics(layer.module)
 
             # A list of maps may grow after the layer has read it (a dense block's does): keep it as it is now.
             args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))
@@ -47,24 +46,3 @@ class BackpropCheckpointed(Rule):
         for layer in network.layers:
             context.ready(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())
-
-
-@contextmanager
-def _still_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by the batch but do not count it a second time.
-
-    Their statistics take part in the recomputed graph, so they are not put back afterwards but moved by nothing.
-    """
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._NormBase)]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-    seen = [count.clone() for count in counts]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for count, before in zip(counts, seen, strict=True):  # not one less: some may not have run again
-            count.copy_(before)

@@ -1,0 +1,44 @@
+"""Running a network several times on one batch as if it ran once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def still_statistics(module: nn.Module) -> Iterator[None]:
+    """Batch norms normalise by the batch but do not count it a second time.
+
+    Their statistics may take part in a graph that is still to be run backward, so they are not put back afterwards but
+    moved by nothing.
+    """
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._NormBase)]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    seen = [count.clone() for count in counts]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for count, before in zip(counts, seen, strict=True):  # not one less: some may not have run again
+            count.copy_(before)
+
+
+@contextmanager
+def same_draws(seed: int, device: torch.device) -> Iterator[None]:
+    """Whatever is drawn meanwhile (which units dropout drops) is decided by ``seed``; nothing later is.
+
+    Args:
+        seed: The same one draws the same.
+        device: Where the network runs.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
