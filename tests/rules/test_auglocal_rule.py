@@ -1,0 +1,109 @@
+"""auglocal's heads: how deep, like which layers, of which shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from one_layer import CLASSES, affine, cross_entropy, layer_of, normalised, rectified, see
+from plain_networks import PLAIN
+from tiny import as_model, dense, perceptron
+from torch import nn
+
+from localrules import Layer
+from localrules.testing.sessions import build_session, tiny_pictures
+from localrules_supervised.auglocal import AugLocal, unit_like
+
+
+def row_of_layers(count: int, units: int = 4) -> list[Layer]:
+    layers = [layer_of((units,), index=index) for index in range(count)]
+    for layer in layers:
+        layer.in_shape = (units,)
+    return layers
+
+
+def picked(count: int, **options: float) -> list[list[int]]:
+    rule, layers = AugLocal(AugLocal.Config(**options)), row_of_layers(count)
+    rule.prepare(layers, CLASSES)
+    return [[other.index for other in rule.picked(layer)] for layer in layers]
+
+
+def test_layers_are_picked_at_even_distances_up_to_the_last() -> None:
+    found = picked(13, depth=3, pyramid=0)
+    assert found[0] == [4, 8, 12]
+    assert found[3] == [6, 9, 12]
+    assert found[9] == [10, 11, 12]
+    assert found[11] == [12]
+    assert found[12] == []
+
+
+def test_heads_get_shorter_towards_the_top() -> None:
+    # The paper's 16 parts, readout counted, at depth 9, of which the last ones are as long as there are layers left.
+    depths = [max(1, round(9 * (1 - 0.5 * place / 14) + 0.5 * place / 14)) for place in range(15)]
+    assert (depths[0], depths[14]) == (9, 5)
+    assert [len(layers) for layers in picked(15, depth=9)] == [min(d, 14 - n) for n, d in enumerate(depths)]
+    assert [len(layers) for layers in picked(9, depth=4, pyramid=1)] == [4, 4, 3, 3, 2, 2, 2, 1, 0]
+    assert [len(layers) for layers in picked(1)] == [0]
+
+
+def test_cross_entropy_of_the_picked_layers_copies() -> None:
+    rule, layers = AugLocal(AugLocal.Config(depth=2)), row_of_layers(3)
+    view = see(rule, layers[0], layers=layers)
+    assert view.auxiliary is not None
+    modules = list(view.auxiliary.modules())
+    linears = [module for module in modules if isinstance(module, nn.Linear)]
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm1d)]
+    assert (len(linears), len(norms)) == (3, 2)
+    rows = view.output.tolist()
+    for linear, norm in zip(linears, norms, strict=False):
+        rows = rectified(normalised(affine(rows, linear), norm))
+    assert rule.loss(view).item() == pytest.approx(cross_entropy(affine(rows, linears[-1])), rel=1e-5)
+
+
+def conv_layer(kernel: int, stride: int, read: tuple[int, ...], given: tuple[int, ...]) -> Layer:
+    module = nn.Sequential(nn.Conv2d(read[0], given[0], kernel, stride), nn.BatchNorm2d(given[0]), nn.ReLU())
+    return Layer("conv", module, in_shape=read, out_shapes=(given,))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "kernel", "stride", "given"),
+    [
+        (conv_layer(3, 1, (8, 12, 12), (6, 12, 12)), (5, 12, 12), 3, 1, (6, 12, 12)),
+        (conv_layer(3, 2, (8, 12, 12), (6, 6, 6)), (5, 12, 12), 3, 2, (6, 6, 6)),
+        (conv_layer(1, 1, (8, 6, 6), (6, 6, 6)), (5, 24, 24), 1, 1, (6, 6, 6)),
+        (conv_layer(5, 1, (8, 28, 28), (6, 24, 24)), (5, 28, 28), 5, 1, (6, 28, 28)),
+        (conv_layer(3, 2, (8, 13, 13), (6, 7, 7)), (5, 13, 13), 3, 2, (6, 7, 7)),
+        (conv_layer(3, 1, (8, 12, 12), (6, 12, 12)), (5, 4, 4), 3, 1, (6, 4, 4)),
+    ],
+    ids=str,
+)
+def test_a_unit_has_its_layer_s_kernel_stride_and_channels(
+    layer: Layer, shape: tuple[int, ...], kernel: int, stride: int, given: tuple[int, ...]
+) -> None:
+    unit, said = unit_like(layer, shape)
+    (conv,) = [module for module in unit.modules() if isinstance(module, nn.Conv2d)]
+    assert (conv.in_channels, conv.out_channels) == (shape[0], given[0])
+    assert (conv.kernel_size, conv.stride) == ((kernel, kernel), (stride, stride))
+    assert said == given == tuple(unit(torch.zeros(2, *shape)).shape[1:])
+
+
+def test_a_unit_like_a_dense_layer_reads_maps_no_larger_than_the_layer_does() -> None:
+    layer = Layer("dense", nn.Linear(32, 7), in_shape=(32,), out_shapes=((7,),))
+    unit, said = unit_like(layer, (8, 16, 16))
+    (linear,) = [module for module in unit.modules() if isinstance(module, nn.Linear)]
+    assert (linear.in_features, said) == (32, (7,))
+    assert unit(torch.zeros(2, 8, 16, 16)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("network", ["mlp", "dense", *PLAIN])
+def test_heads_fit_any_network_and_share_nothing_with_it(network: str) -> None:
+    if network in PLAIN:
+        session = build_session(AugLocal, as_model(PLAIN[network]), tiny_pictures(), rule_options={"depth": 3})
+    else:
+        session = {"mlp": perceptron, "dense": dense}[network](AugLocal, rule_options={"depth": 3})
+    layers = session.network.hidden
+    heads = list(session.rule.auxiliaries.values())
+    assert len(heads) == len(layers)
+    for layer, head in zip(layers, heads, strict=True):
+        assert head(torch.zeros(2, *layer.out_shape)).shape == (2, 4)
+    ours = {parameter.data_ptr() for head in heads for parameter in head.parameters()}
+    assert not ours & {parameter.data_ptr() for parameter in session.network.parameters()}

@@ -1,0 +1,144 @@
+"""infopro's two losses by hand, and how they are weighed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from digits import learn_digits
+from one_layer import CLASSES, LABELS, ROWS, affine, cross_entropy, draws, layer_of, rectified, see
+from tiny import dense
+from torch import Tensor, nn
+
+from localrules import Layer, LayerView
+from localrules.errors import UsageError
+from localrules_supervised.contrast import supervised_contrast
+from localrules_supervised.infopro import InfoPro
+
+
+def pictures_reader(shape: tuple[int, ...], pictures: tuple[int, ...], **place: int) -> Layer:
+    layer = layer_of(shape, **place)
+    layer.in_shape = pictures
+    return layer
+
+
+def contrast(rows: list[list[float]], labels: list[int], temperature: float) -> float:
+    """Sample by sample, partner by partner."""
+    lengths = [math.sqrt(sum(x * x for x in row)) for row in rows]
+    m, total = len(rows), 0.0
+    scores = [
+        [sum(x * y for x, y in zip(rows[i], rows[j], strict=True)) / lengths[i] / lengths[j] for j in range(m)]
+        for i in range(m)
+    ]
+    for i in range(m):
+        others = [math.exp(scores[i][j] / temperature) for j in range(m) if j != i]
+        partners = [j for j in range(m) if j != i and labels[j] == labels[i]]
+        for j in partners:
+            total -= (scores[i][j] / temperature - math.log(sum(others))) / len(partners)
+    return total / m
+
+
+def head_of(view: LayerView) -> list[list[float]]:
+    """What two matrices with a relu between make of a vector."""
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    first, second = [module for module in view.auxiliary["head"] if isinstance(module, nn.Linear)]
+    return affine(rectified(affine(view.output.tolist(), first)), second)
+
+
+def redrawn(logits: list[list[float]], images: Tensor) -> float:
+    """The binary cross-entropy of pictures whose smallest value counts as 0 and whose largest as 1."""
+    low, high = float(images.min()), float(images.max())
+    total = count = 0.0
+    for row, wanted in zip(logits, images.flatten(1).tolist(), strict=True):
+        for logit, value in zip(row, wanted, strict=True):
+            brightness, drawn = (value - low) / (high - low), 1 / (1 + math.exp(-logit))
+            total -= brightness * math.log(drawn) + (1 - brightness) * math.log(1 - drawn)
+            count += 1
+    return total / count
+
+
+@pytest.mark.parametrize("task", ["contrast", "softmax"])
+def test_of_a_vector(task: str) -> None:
+    rule = InfoPro(InfoPro.Config(task=task, features=5, reconstruct=(1, 1), classify=(1, 1), temperature=0.5))
+    images = draws(ROWS, 1, 2, 2, seed=9)
+    view = see(rule, pictures_reader((7,), (4,)), images=images)
+    found = rule.loss(view)
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    decoder = view.auxiliary["decoder"][-1]
+    assert found["reconstruction"].item() == pytest.approx(
+        redrawn(affine(view.output.tolist(), decoder), images), rel=1e-5
+    )
+    rows = head_of(view)
+    expected = cross_entropy(rows) if task == "softmax" else contrast(rows, LABELS.tolist(), 0.5)
+    assert found["task"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_maps_are_redrawn_at_the_picture_s_size() -> None:
+    rule = InfoPro(InfoPro.Config(reconstruct=(1, 1)))
+    images = draws(ROWS, 2, 9, 11, seed=9)
+    view = see(rule, pictures_reader((3, 4, 5), (2, 9, 11)), images=images)
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    decoder = view.auxiliary["decoder"]
+    drawn = decoder(view.output)
+    assert drawn.shape == images.shape
+    assert [module.out_channels for module in decoder.modules() if isinstance(module, nn.Conv2d)] == [12, 2]
+    expected = redrawn(drawn.flatten(1).tolist(), images)
+    assert rule.loss(view)["reconstruction"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_weights_move_in_equal_steps_from_the_first_layer_to_the_last() -> None:
+    layers = [pictures_reader((7,), (4,), index=index) for index in (2, 3, 5)]
+    plain = InfoPro(InfoPro.Config(reconstruct=(1, 1), classify=(1, 1)))
+    rule = InfoPro()
+    for layer, reconstruct, classify in zip(layers, (5.0, 2.6, 0.2), (0.05, 0.275, 0.5), strict=True):
+        alone = plain.loss(see(plain, layer, layers=layers))
+        found = rule.loss(see(rule, layer, layers=layers))
+        assert found["reconstruction"].item() == pytest.approx(reconstruct * alone["reconstruction"].item())
+        assert found["task"].item() == pytest.approx(classify * alone["task"].item())
+
+
+def test_a_sample_that_is_alone_in_its_class_attracts_nobody() -> None:
+    features = draws(5, 4)
+    labels = torch.tensor([0, 0, 1, 2, 0])
+    expected = contrast(features.tolist(), labels.tolist(), 0.1)
+    assert supervised_contrast(features, labels, 0.1).item() == pytest.approx(expected)
+    assert supervised_contrast(features, torch.arange(5), 0.1).item() == 0
+
+
+def test_contrast_has_finite_gradients_where_features_are_none_or_all_the_same() -> None:
+    for features in (
+        torch.zeros(4, 3),
+        torch.ones(4, 3),
+        torch.ones(4, 3) * torch.tensor([[0.0], [1.0], [1.0], [2.0]]),
+    ):
+        features.requires_grad_()
+        supervised_contrast(features, torch.tensor([0, 0, 1, 1]), 0.07).backward()
+        assert features.grad is not None
+        assert features.grad.isfinite().all()
+
+
+def test_without_the_layer_that_reads_the_pictures_it_says_so() -> None:
+    later = layer_of((7,))
+    later.reads = ("stem",)
+    with pytest.raises(UsageError, match="how large the pictures are"):
+        InfoPro().prepare([later], CLASSES)
+
+
+def test_pictures_that_the_network_changes_before_its_first_layer_are_refused() -> None:
+    rule = InfoPro()
+    view = see(rule, pictures_reader((7,), (1, 3, 3)), images=draws(ROWS, 1, 2, 2))
+    with pytest.raises(UsageError, match="cannot reconstruct") as found:
+        rule.loss(view)
+    assert "[1, 3, 3]" in found.value.why
+    assert "[1, 2, 2]" in found.value.why
+
+
+def test_every_layer_of_a_dense_network_redraws_the_picture() -> None:
+    session = dense(InfoPro)
+    for layer, both in zip(session.network.hidden, session.rule.auxiliaries.values(), strict=True):
+        assert both["decoder"](torch.zeros(2, *layer.out_shape)).shape == (2, 1, 16, 16)
+
+
+def test_cross_entropy_learns_too() -> None:
+    assert learn_digits(InfoPro, rule_options={"task": "softmax"}, epochs=4) > 0.9

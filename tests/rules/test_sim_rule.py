@@ -1,0 +1,70 @@
+"""sim against its formula by hand."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+from one_layer import CLASSES, LABELS, ROWS, affine, layer_of, see
+from torch import nn
+
+from localrules_supervised.sim import Sim
+
+
+def mismatch(rows: list[list[float]]) -> float:
+    """The mean squared difference between cosines of samples and those of labels, pair by pair."""
+    targets = [[float(label == number) for number in range(CLASSES)] for label in LABELS.tolist()]
+    total = 0.0
+    for i in range(ROWS):
+        for j in range(ROWS):
+            total += (cosine(rows[i], rows[j]) - cosine(targets[i], targets[j])) ** 2
+    return total / ROWS**2
+
+
+def cosine(a: list[float], b: list[float]) -> float:
+    a, b = ([value - statistics.fmean(row) for value in row] for row in (a, b))
+    return sum(x * y for x, y in zip(a, b, strict=True)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+
+@pytest.mark.parametrize("projected", [None, 512, 5])
+def test_of_a_vector(projected: int | None) -> None:
+    rule = Sim(Sim.Config(projected=projected))
+    view = see(rule, layer_of((8,)))
+    (matrix,) = [module for module in view.auxiliary.modules() if isinstance(module, nn.Linear)]
+    assert matrix.weight.shape == (5 if projected == 5 else 8, 8)
+    assert matrix.bias is None
+    expected = mismatch(affine(view.output.tolist(), matrix))
+    assert rule.loss(view).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_maps() -> None:
+    rule = Sim()
+    view = see(rule, layer_of((5, 4, 3)))
+    assert isinstance(view.auxiliary, nn.Conv2d)
+    assert view.auxiliary.weight.shape == (5, 5, 3, 3)
+    kernel, maps = view.auxiliary.weight.detach(), view.output.detach()
+    padded = torch.zeros(ROWS, 5, 6, 5, dtype=torch.float64)
+    padded[:, :, 1:-1, 1:-1] = maps
+    projected = [
+        [
+            [float((padded[n, :, y : y + 3, x : x + 3] * kernel[c]).sum()) for y in range(4) for x in range(3)]
+            for c in range(5)
+        ]
+        for n in range(ROWS)
+    ]
+    spreads = [[statistics.stdev(channel) for channel in sample] for sample in projected]
+    assert rule.loss(view).item() == pytest.approx(mismatch(spreads), rel=1e-5)
+
+
+def test_the_paper_s_form_has_a_square_matrix() -> None:
+    rule = Sim(Sim.Config(**Sim.presets["paper"]))
+    assert sum(parameter.numel() for parameter in rule.auxiliary(layer_of((1024,)), CLASSES).parameters()) == 1024**2
+
+
+def test_what_the_labels_are_like_is_computed_once_a_step() -> None:
+    rule = Sim()
+    view = see(rule, layer_of((8,)))
+    first = rule.loss(view)
+    view.batch.labels = torch.zeros_like(view.labels)
+    assert torch.equal(rule.loss(view), first)
