@@ -4,7 +4,7 @@
     python docs/generate.py --check    # changes nothing; fails if a page is out of date
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
-``settings``, or ``options KIND NAME`` for one rule, model or data set.
+``settings``, ``rules`` (for the README), or ``options KIND NAME`` for one rule, model or data set.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typer.models import OptionInfo
 
 from localrules.cli.app import COMMANDS
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption
+from localrules.core.locality import CLASSES
 from localrules.engine.config import RunConfig
 from localrules.plugins import Registry
 
@@ -44,11 +45,25 @@ def part(what: str) -> str:
         return "\n".join(line for name in COMMANDS for line in _command(name))
     if what == "settings":
         return "\n".join(_table(_settings(RunConfig)))
+    if what == "rules":
+        return "\n".join(_rules())
     word, kind, name = what.split()
     if word != "options":
         raise ValueError(f"nothing is known of {what!r}")
     config = Registry.load(allow=[]).resolve(kind, name).Config
     return "\n".join(_table(_fields(config, f"{kind}."))) if config.model_fields else "It has no options.\n"
+
+
+def _rules() -> Iterator[str]:
+    """Our rules with their formulas, from the most local to the most global."""
+    registry = Registry.load(allow=[])
+    found = [(item.entry, registry.resolve("rule", item.entry.name)) for item in registry.entries("rule")]
+    found.sort(key=lambda pair: (CLASSES.index(pair[1].locality), pair[0].name))
+    yield from ("| rule | class | what it does | published |", "|---|---|---|---|")
+    for entry, rule in found:
+        published = re.sub(r"((?:after )?)([^,]+(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
+        yield f"| [`{entry.name}`](docs/rules/{entry.name}.md) | {rule.locality} | {_cell(entry.summary)} | {published} |"
+    yield ""
 
 
 def _command(name: str) -> Iterator[str]:
