@@ -42,8 +42,7 @@ def network(width: int = 128, inputs: int = 64, classes: int = 10) -> tuple[list
     """Three hidden layers, each matrix, norm, activation; and a readout."""
     sizes = [inputs, width, width, width]
     hidden = [
-        nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU())
-        for before, after in pairwise(sizes)
+        nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()) for before, after in pairwise(sizes)
     ]
     return hidden, nn.Linear(width, classes)
 
