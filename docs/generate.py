@@ -61,8 +61,9 @@ def _rules() -> Iterator[str]:
     found.sort(key=lambda pair: (CLASSES.index(pair[1].locality), pair[0].name))
     yield from ("| rule | class | what it does | published |", "|---|---|---|---|")
     for entry, rule in found:
-        published = re.sub(r"((?:after )?)([^,]+(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
-        yield f"| [`{entry.name}`](docs/rules/{entry.name}.md) | {rule.locality} | {_cell(entry.summary)} | {published} |"
+        published = re.sub(r"(after )?([^,\s][^,]*(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
+        name = f"[`{entry.name}`](docs/rules/{entry.name}.md)"
+        yield f"| {name} | {rule.locality} | {_cell(entry.summary)} | {published} |"
     yield ""
 
 
