@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from localrules_feedback.paths import FeedbackPaths
+from localrules_feedback.magnitudes import draw_like
+from localrules_feedback.paths import FeedbackOptions, FeedbackPaths
 
 
 class FeedbackAlignment(FeedbackPaths):
     """Back-propagation with fixed random weights on the way back: ``delta_l = (B_{l+1} delta_{l+1}) * phi'``.
 
     The forward weights come to align with the feedback weights, and the update with back-propagation's. The feedback
-    weights are drawn as Xavier's uniform ones (Sanfiz & Akrout's), whatever the forward ones are drawn as.
+    weights are uniform around zero, whatever the forward ones are drawn as.
 
     References:
         Lillicrap, Cownden, Tweed & Akerman 2016, Random synaptic feedback weights support error backpropagation for
@@ -25,9 +26,11 @@ class FeedbackAlignment(FeedbackPaths):
         "backprop with fixed random B in place of W on the way back: delta_l = (B_{l+1} delta_{l+1}) phi'"
     )
 
+    config: FeedbackOptions
+
     def draw(self, key: str, weight: Tensor) -> None:
         """One fixed weight for each forward one."""
-        self.register_buffer(key, nn.init.xavier_uniform_(weight.new_empty(weight.shape)))
+        self.register_buffer(key, draw_like(weight, self.config.init))
 
     def feedback(self, key: str, weight: Tensor) -> Tensor:
         """The same in every step."""

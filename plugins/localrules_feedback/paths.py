@@ -9,17 +9,30 @@ from itertools import count
 from typing import Any, ClassVar
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, Network, Rule, StepReport
 from localrules.core.locality import Locality
+from localrules.core.objective import Options
 from localrules.core.operations import Operation, met_by
 from localrules.core.passes import Forward, intercepted
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
 from localrules_feedback.backward import fed_back
+from localrules_feedback.magnitudes import Init
+
+
+class FeedbackOptions(Options):
+    """Options of every rule with feedback paths."""
+
+    init: Init = Field(
+        "xavier",
+        description="Spread of the feedback weights: xavier (Sanfiz & Akrout's paper), or kaiming, as torch draws "
+        "forward ones.",
+    )
 
 
 class FeedbackPaths(Rule):
@@ -30,6 +43,7 @@ class FeedbackPaths(Rule):
     back by its own derivative, as in back-propagation.
     """
 
+    Config: ClassVar[type[BaseModel]] = FeedbackOptions
     locality: ClassVar[Locality] = "feedback"
 
     def prepare(self, network: Network, num_classes: int) -> None:
@@ -92,12 +106,6 @@ class FeedbackPaths(Rule):
         for layer in network.layers:
             context.ready(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())
-
-
-def spread(weight: Tensor) -> float:
-    """The standard deviation of Xavier's initialisation for weights of this shape, (units, inputs, ...)."""
-    field = weight[0, 0].numel()
-    return float((2 / ((weight.shape[0] + weight.shape[1]) * field)) ** 0.5)
 
 
 def _run(network: Network, images: Tensor, handle: Callable[[Layer, str, Operation], Tensor]) -> Tensor:

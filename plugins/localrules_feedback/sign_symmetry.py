@@ -6,17 +6,17 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from localrules.core.objective import Options
-from localrules_feedback.paths import FeedbackPaths, spread
+from localrules_feedback.magnitudes import draw_like, spread
+from localrules_feedback.paths import FeedbackOptions, FeedbackPaths
 
 
 class SignSymmetry(FeedbackPaths):
     """Back-propagation with ``|M| * sign(W)`` in place of ``W`` on the way back.
 
-    ``uniform``: all of ``M`` has one magnitude, the standard deviation of Xavier's initialisation. ``batch-random``:
-    ``M`` is drawn in every step from Xavier's uniform distribution. ``fixed-random``: it is drawn once.
+    ``uniform``: all of ``M`` has one magnitude, the standard deviation that initial weights have. ``batch-random``:
+    ``M`` is drawn in every step as initial weights are. ``fixed-random``: it is drawn once.
 
     References:
         Liao, Leibo & Poggio 2016, How important is weight symmetry in backpropagation?,
@@ -24,7 +24,7 @@ class SignSymmetry(FeedbackPaths):
         https://arxiv.org/abs/2108.13446. Not here: the paper's updates by the gradient's sign alone.
     """
 
-    class Config(Options):
+    class Config(FeedbackOptions):
         """Options of rule sign-symmetry."""
 
         kind: Literal["uniform", "batch-random", "fixed-random"] = Field(
@@ -38,15 +38,14 @@ class SignSymmetry(FeedbackPaths):
     def draw(self, key: str, weight: Tensor) -> None:
         """Magnitudes, where they are fixed and random."""
         if self.config.kind == "fixed-random":
-            self.register_buffer(key, _magnitudes(weight))
+            self.register_buffer(key, self._magnitudes(weight))
 
     def feedback(self, key: str, weight: Tensor) -> Tensor:
         """The present signs."""
         signs = torch.sign(weight)
         if self.config.kind == "uniform":
-            return signs.mul_(spread(weight))
-        return signs.mul_(self.get_buffer(key) if self.config.kind == "fixed-random" else _magnitudes(weight))
+            return signs.mul_(spread(weight, self.config.init))
+        return signs.mul_(self.get_buffer(key) if self.config.kind == "fixed-random" else self._magnitudes(weight))
 
-
-def _magnitudes(weight: Tensor) -> Tensor:
-    return nn.init.xavier_uniform_(torch.empty_like(weight)).abs_()
+    def _magnitudes(self, weight: Tensor) -> Tensor:
+        return draw_like(weight, self.config.init).abs_()

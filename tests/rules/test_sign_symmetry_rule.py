@@ -9,20 +9,20 @@ import torch
 from digits import learn_digits
 from test_fa_rule import gradients, lenet
 from tiny import dense, perceptron, state, train
-from torch import Tensor
+from torch import Tensor, nn
 
 from localrules.engine.session import Session
 from localrules.testing.locality import measure_dependence
 from localrules_backprop.backprop import Backprop
-from localrules_feedback.paths import spread
+from localrules_feedback.magnitudes import Init, spread
 from localrules_feedback.sign_symmetry import SignSymmetry
 
 KINDS = ["uniform", "batch-random", "fixed-random"]
 
 
-def fed(kind: str, weight: Tensor) -> tuple[SignSymmetry, Tensor]:
+def fed(kind: str, weight: Tensor, init: Init = "xavier") -> tuple[SignSymmetry, Tensor]:
     """The rule, and its feedback weights for one operation."""
-    rule = SignSymmetry(SignSymmetry.Config(kind=kind))
+    rule = SignSymmetry(SignSymmetry.Config(kind=kind, init=init))
     rule.draw("place", weight)
     return rule, rule.feedback("place", weight)
 
@@ -37,16 +37,17 @@ def test_feedback_weights_share_the_signs_of_the_forward_ones(kind: str) -> None
     assert torch.equal(weight, before)
 
 
+@pytest.mark.parametrize("init", ["xavier", "kaiming"])
 @pytest.mark.parametrize("shape", [(200, 300), (40, 30, 3, 3)])
-def test_magnitudes(shape: tuple[int, ...]) -> None:
+def test_magnitudes(shape: tuple[int, ...], init: Init) -> None:
     weight = torch.randn(shape)
-    deviation = (2 / ((shape[0] + shape[1]) * weight[0, 0].numel())) ** 0.5
-    xavier = torch.nn.init.xavier_normal_(torch.empty(shape))
-    assert spread(weight) == pytest.approx(deviation)
-    assert xavier.std().item() == pytest.approx(deviation, rel=0.03)
-    assert fed("uniform", weight)[1].abs().unique().tolist() == pytest.approx([deviation])
+    module = nn.Linear(300, 200) if len(shape) == 2 else nn.Conv2d(30, 40, 3)
+    initial = nn.init.xavier_normal_(weight.clone()) if init == "xavier" else module.weight
+    deviation = spread(weight, init)
+    assert deviation == pytest.approx(initial.std().item(), rel=0.03)
+    assert fed("uniform", weight, init)[1].abs().unique().tolist() == pytest.approx([deviation])
     for kind in ("batch-random", "fixed-random"):
-        found = fed(kind, weight)[1]
+        found = fed(kind, weight, init)[1]
         assert found.abs().max().item() == pytest.approx(3**0.5 * deviation, rel=1e-2)
         assert found.square().mean().item() ** 0.5 == pytest.approx(deviation, rel=0.03)
 
@@ -67,7 +68,7 @@ def test_uniform_is_back_propagation_where_all_weights_have_the_magnitude_of_the
         with torch.no_grad():
             for weight in session.network.parameters():
                 if weight.dim() > 1:
-                    weight.copy_(weight.sign() * spread(weight))
+                    weight.copy_(weight.sign() * spread(weight, "xavier"))
     found, expected = (gradients(session)[0] for session in sessions.values())
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-9)
