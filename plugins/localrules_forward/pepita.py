@@ -117,7 +117,7 @@ class Pepita(Rule):
                 why=f"it reads {self.feedback.shape[0]} values, and a picture has {images[0].numel()}",
                 fix="let the first layer read the whole picture",
             )
-        return (error @ self.feedback.T).view(images.shape).to(images)
+        return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
 
 
 def _activities(layer: Layer, operations: list[Operation], output: Any) -> list[Tensor]:
@@ -136,10 +136,11 @@ def _learn(layer: Layer, operations: list[Operation], output: Any, before: list[
     surrogate, moved = torch.zeros((), device=tensors(output)[0].device), torch.zeros(())
     for operation, first, second in zip(operations, before, _activities(layer, operations, output), strict=True):
         change = first.float() - second.float()
-        positions = change[0, 0].numel()
-        direction = operation.correlate(change) / (len(change) * positions)
+        units = len(operation.weight)
+        direction = operation.correlate(change) * (units / change.numel())  # a mean over batch and positions
         # Through whatever the parameters become before they meet the input, a folded kernel say.
         surrogate = surrogate + (direction * operation.weight.float()).sum()
         moved = change.square().mean()
-    surrogate.backward()
+    if surrogate.requires_grad:  # not so in a layer without matrices
+        surrogate.backward()
     return moved

@@ -42,6 +42,7 @@ class SameNorms(TorchFunctionMode):
             return functional.batch_norm(input, *next(self._given), weight, bias, False, momentum, eps)
         if training:
             with torch.no_grad():
-                exact = input.float().transpose(0, 1).flatten(1)
+                wide = torch.promote_types(input.dtype, torch.float32)
+                exact = input.to(wide).transpose(0, 1).flatten(1)
                 self.noted.append((exact.mean(1), exact.var(1, unbiased=False)))
         return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
