@@ -103,6 +103,7 @@ def compare(
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
+    words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
     registry = load_registry(plugin, no_plugin)
     if (rules is None) == (not runs):
@@ -212,8 +213,8 @@ def _print(found: Comparison, out: Path) -> None:
     from localrules.tracking.readable import memory, percent, step_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("rule", style="bold cyan")
-    for heading in ("valid", f"to {found.control.label}", "train", "step", "memory", "parameters"):
+    table.add_column("rule", style="bold cyan", overflow="fold")
+    for heading in ("valid", f"to {found.control.label}", "train", "step", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("locality\n(declared)", no_wrap=True)
     for one in found.contestants:
@@ -226,7 +227,6 @@ def _print(found: Comparison, out: Path) -> None:
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
             memory(one.peak_memory_mib) if one.peak_memory_mib is not None else "-",
-            f"{one.parameters:,}" if one.parameters is not None else "-",
             one.locality or "-",
         )
     console = screen()

@@ -106,8 +106,10 @@ def _name_ends(axes: Axes, ends: list[tuple[float, float, str]]) -> None:
     for x, y, label in sorted(ends, key=lambda end: end[1]):
         place = max(y, place + gap)
         axes.annotate(
-            f"   {label}",
+            label,
             (x, place),
+            xytext=(9, 0),
+            textcoords="offset points",
             va="center",
             fontsize=9,
             color=INK,

@@ -79,7 +79,7 @@ def _table(page: Page, comparison: Comparison) -> None:
         f"The difference to {against} is in points, with a 95 % interval by paired bootstrap over the pictures of the "
         f"{SPLIT} split ({RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
         "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
-        "take turns.",
+        "take turns. Locality is what a rule declares; localrules audit measures it.",
     )
     for label, found in comparison.others.items():
         page.paragraph(

@@ -13,7 +13,7 @@ from localrules.engine.config import RunConfig
 from localrules.engine.divergence import Diverged
 from localrules.engine.observers import Observer
 from localrules.engine.settings import RECORDED, Tree
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.finished import read_run
 from localrules.launch import Summary, finished, plain, resume, start
 from localrules.tracking.records import CONFIG, read_config
@@ -105,6 +105,12 @@ def carry_out(
             diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
             say(diverged[-1])
             continue
+        except LocalRulesError as error:
+            if error.exit_code == 1:  # stopped by the user, or by something that may not last
+                error.fix = f"{error.fix}; or repeat the comparison, which goes on where it stopped".removeprefix(
+                    "; or "
+                )
+            raise
         runs.append(read(folder, wanted.rule))
     return runs, diverged
 

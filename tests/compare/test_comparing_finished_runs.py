@@ -1,0 +1,72 @@
+"""``compare RUN RUN``: finished runs as they are, and what does not fit together is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from comparing import SHORT, run_folders
+from tiny_runs import FACES, localrules, train
+
+LENET = [*FACES, "--model", "lenet", "--batch-size", "32", "--threads", "1", "--steps", "2"]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_row(done: Path, tmp_path: Path) -> None:
+    said = localrules("compare", *run_folders(done), "--out", tmp_path / "page", "--json")
+    assert said.code == 0, said.out
+    before = json.loads((done.parent / "said.json").read_text())
+    assert sorted(said.document, key=lambda row: row["rule"]) == sorted(before, key=lambda row: row["rule"])
+    assert (tmp_path / "page" / "index.html").is_file()
+    assert not (tmp_path / "page" / "runs").exists()
+
+
+def test_a_run_that_is_named_twice_counts_once(done: Path, tmp_path: Path) -> None:
+    folder = run_folders(done)[0]
+    said = localrules("compare", folder, folder, "--out", tmp_path, "--json")
+    assert [row["seed_count"] for row in said.document] == [1]
+
+
+def test_runs_of_one_rule_with_other_settings_are_told_apart_by_them(done: Path, tmp_path: Path) -> None:
+    other = train(tmp_path, "--rule", "backprop", "--lr", "0.01", setting=SHORT)["run_dir"]
+    same = next(folder for folder in run_folders(done) if "backprop" in folder.name)
+    said = localrules("compare", same, other, "--out", tmp_path / "page", "--json")
+    labels = [row["rule"] for row in said.document]
+    assert labels == ["backprop (optimizer.lr=0.003)", "backprop (optimizer.lr=0.01)"]
+
+
+def test_another_model_is_flagged_and_still_held_against_the_same_pictures(done: Path, tmp_path: Path) -> None:
+    other = train(tmp_path, "--rule", "backprop", setting=LENET)["run_dir"]
+    said = localrules("compare", run_folders(done)[0], other, "--out", tmp_path / "page", "--json")
+    assert said.code == 0, said.out
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "has another model" in page
+    rows = json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]
+    assert sorted(row["another"] for row in rows) == [[], ["model"]]
+    assert sum(row["difference"] is not None for row in rows) == 1
+
+
+def test_other_data_are_flagged_and_no_difference_is_made_up(done: Path, tmp_path: Path) -> None:
+    setting = [word.replace("data.valid=70", "data.valid=63") for word in SHORT]
+    other = train(tmp_path, "--rule", "local-ce", setting=setting)["run_dir"]
+    mine = next(folder for folder in run_folders(done) if "backprop" in folder.name)
+    said = localrules("compare", mine, other, "--out", tmp_path / "page", "--json")
+    assert said.code == 0, said.out
+    rows = json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]
+    assert [(row["another"], row["difference"]) for row in rows] == [([], None), (["data"], None)]
+
+
+def test_where_the_data_have_gone_the_table_stays_and_says_so(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from localrules.errors import DataError
+    from localrules.finished import FinishedRun
+
+    def gone(*_: object) -> None:
+        raise DataError("the file is gone")
+
+    monkeypatch.setattr(FinishedRun, "data", gone)
+    said = localrules("compare", *run_folders(done), "--out", tmp_path, "--json")
+    assert said.code == 0, said.out
+    assert len(said.document) == 2
+    assert "has no interval on the valid split: the file is gone" in (tmp_path / "index.html").read_text()
