@@ -8,18 +8,13 @@ training is repeated with the same draws; whatever else then moves by one bit de
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
 from localrules.core.layer import Layer
-from localrules.engine.phases import enter
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.testing.traces import differ, train_generic, update_differs
 
 Matrix = tuple[tuple[bool, ...], ...]
-NOISE = 0.1  # standard deviation: no parameter stays at the value it was initialised to, none leaves its scale
 
 
 @dataclass(frozen=True)
@@ -72,82 +67,21 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
         steps: Steps to take; what a rule keeps from one step shows in the next ones.
         seed: Of the noise.
     """
-    first, again = (_train(build(), steps, seed) for _ in range(2))
-    changed = [_train(build(), steps, seed, change=index) for index in range(len(first))]
+    first, again = (train_generic(build(), steps, seed) for _ in range(2))
     layers = build().network.layers
-    indices = range(len(layers))
+    depends, buffers = [], []  # by column: a trace holds some copies of all parameters, so one is compared at a time
+    for column in range(len(layers)):
+        changed = train_generic(build(), steps, seed, change=column)
+        pairs = list(enumerate(zip(again, changed, strict=True)))
+        depends.append([update_differs(*pair, own=row == column) for row, pair in pairs])
+        buffers.append([differ(one.buffers, other.buffers) for _, (one, other) in pairs])
     return Dependence(
         layers=tuple(layer.name for layer in layers),
-        depends=tuple(tuple(_update_differs(again, changed[c], r, own=r == c) for c in indices) for r in indices),
-        buffers=tuple(tuple(_differ(again[r].buffers, changed[c][r].buffers) for c in indices) for r in indices),
+        depends=tuple(zip(*depends, strict=True)),
+        buffers=tuple(zip(*buffers, strict=True)),
         upstream=_upstream(layers),
-        steady=not any(_update_differs(first, again, index) for index in indices),
+        steady=not any(update_differs(*pair) for pair in zip(first, again, strict=True)),
     )
-
-
-@dataclass
-class _Trace:
-    """What a layer did: its gradients in each step, and where it ended."""
-
-    gradients: list[Tensor | None] = field(default_factory=list)
-    parameters: list[Tensor | None] = field(default_factory=list)
-    buffers: list[Tensor | None] = field(default_factory=list)
-
-
-def _train(session: Session, steps: int, seed: int, change: int | None = None) -> list[_Trace]:
-    """A trace for each layer, of training from the generic state with one layer's parameters changed, or none's."""
-    layers = session.network.layers
-    with torch.no_grad():
-        _add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
-        if change is not None:
-            _add_noise(_parameters(session, layers[change]), seed + 1 + change)
-    traces = [_Trace() for _ in layers]
-    for layer, trace in zip(layers, traces, strict=True):
-        optimizer = session.optimizers.by_layer.get(layer.name)
-        if optimizer is not None:
-            optimizer.register_step_pre_hook(_recorder(_parameters(session, layer), trace))
-    for phase in session.phases:
-        enter(phase, session.network, session.trainable)
-        for step in range(phase.start, min(phase.stop, steps)):
-            take_step(session, phase, step)
-    for layer, trace in zip(layers, traces, strict=True):
-        trace.parameters.extend(parameter.detach() for parameter in _parameters(session, layer))
-        trace.buffers.extend(layer.module.buffers())
-    return traces
-
-
-def _parameters(session: Session, layer: Layer) -> list[torch.nn.Parameter]:
-    return [*layer.parameters(), *session.rule.parameters_of(layer)]
-
-
-def _add_noise(parameters: Sequence[torch.nn.Parameter], seed: int) -> None:
-    draws = torch.Generator().manual_seed(seed)
-    for parameter in parameters:
-        parameter.add_(NOISE * torch.randn(parameter.shape, generator=draws).to(parameter))
-
-
-def _recorder(parameters: list[torch.nn.Parameter], trace: _Trace) -> Callable[..., None]:
-    def record(*_: object) -> None:
-        trace.gradients += [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
-
-    return record
-
-
-def _update_differs(plain: list[_Trace], changed: list[_Trace], row: int, own: bool = False) -> bool:
-    """Whether a layer's update differs. Its parameters start equal, unless they are the ones that were changed."""
-    gradients = _differ(plain[row].gradients, changed[row].gradients)
-    return gradients or (not own and _differ(plain[row].parameters, changed[row].parameters))
-
-
-def _differ(ones: list[Tensor | None], others: list[Tensor | None]) -> bool:
-    return len(ones) != len(others) or not all(map(_same_bits, ones, others))
-
-
-def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
-    """Equal as bytes: unlike ``torch.equal``, a NaN equals itself, and -0 is not 0."""
-    if one is None or other is None:
-        return one is other
-    return torch.equal(*(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def _upstream(layers: Sequence[Layer]) -> Matrix:

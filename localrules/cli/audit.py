@@ -1,0 +1,149 @@
+"""``localrules audit``: is a rule as local as it says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from localrules.core.locality import Locality
+    from localrules.engine.session import Session
+    from localrules.plugins import Registry
+    from localrules.testing.auditing import Audit
+
+app = typer.Typer()
+
+SIDES = (16, 24, 32, 48)  # of the pictures, in pixels: the smallest that the network takes
+BATCH = 8
+
+
+@app.command()
+def audit(
+    rule: Annotated[
+        str,
+        typer.Option("--rule", metavar="NAME", help="The rule, or a mixture: 'blocks.0.*=softhebb,*=hsic'."),
+    ],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The network.")] = "mlp",
+    granularity: Annotated[
+        str | None,
+        typer.Option("--granularity", metavar="G", help="layer, block, or a number of parts. \\[default: layer]"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Any other setting, e.g. rule.beta=100. May be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Draw the matrix into this PNG file.")
+    ] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Measure which layer's update depends on which layer's parameters, and hold it against what the rule declares.
+
+    A few steps on a few small pictures are repeated with each layer's parameters changed, one layer after the other;
+    updates that differ by one bit depend on that layer.
+
+    Exit code 1 if the rule reaches further than it says.
+    """
+    registry = load_registry(plugin, no_plugin)
+    from localrules.testing.auditing import audit as measure
+
+    build, declared = _prepared(registry, rule, model, granularity, settings or [])
+    found = measure(build, declared)
+    if out is not None:
+        from localrules.tracking.dependence import draw_dependence
+
+        matrix = found.dependence
+        draw_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
+    if as_json:
+        print_json(found.as_dict(rule, model))
+    else:
+        _print(found, rule, model)
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+def _prepared(
+    registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
+) -> tuple[Callable[[], Session], Locality]:
+    """What builds a fresh small session, and the class that the rule declares, of a mixture the furthest."""
+    from localrules.cli.asked import settings_of
+    from localrules.core.locality import CLASSES
+    from localrules.engine.mixing import choices
+    from localrules.engine.session import Session
+    from localrules.errors import LocalRulesError
+    from localrules.launch import configure
+    from localrules.testing.auditing import STEPS
+    from localrules.testing.sessions import tiny_pictures, with_pictures
+
+    asked = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS, "epochs": None}
+    tree: dict[str, Any] = {
+        "batch_size": BATCH,
+        "device": "cpu",
+        "schedule": {"name": "constant"},
+        **settings_of(asked, words, None, [], registry),
+        "data": {"name": "small pictures"},
+    }
+    pictured = with_pictures(registry)
+    config = configure(_large_enough(tree, registry), pictured)
+    kinds = [registry.resolve("rule", part.name) for _, part in choices(config.rule)]
+    declared = max((kind.locality for kind in kinds), key=CLASSES.index)
+
+    for side in SIDES:
+        data = tiny_pictures(2 * config.batch_size, shape=(1, side, side))
+        try:
+            Session.build(config, pictured, data)
+            break
+        except (LocalRulesError, RuntimeError):
+            if side == SIDES[-1]:
+                raise
+    return lambda: Session.build(config, pictured, data), declared
+
+
+def _large_enough(tree: dict[str, Any], registry: Registry) -> dict[str, Any]:
+    """The settings with a batch that every rule among them is defined on."""
+    from localrules.engine.config import Choice
+    from localrules.engine.mixing import choices, spelt_out
+
+    parts = [part for _, part in choices(Choice(**spelt_out(tree)["rule"]))]
+    needed = [registry.resolve("rule", part.name).requires.min_batch for part in parts]
+    return {**tree, "batch_size": max(tree["batch_size"], *needed)}
+
+
+def _print(found: Audit, rule: str, model: str) -> None:
+    from rich.markup import escape
+    from rich.text import Text
+
+    console, matrix = screen(), found.dependence
+    console.print(f"[bold]{escape(rule)}[/] on [bold]{escape(model)}[/]: row by row, whose parameters an update feels")
+    width, places = max(map(len, matrix.layers)), len(str(len(matrix.layers)))
+    for row, name in enumerate(matrix.layers):
+        line = Text(f"{row + 1:>{places}} {name:<{width}}  ")
+        for column in range(len(matrix.layers)):
+            line.append(*_symbol(found, row, column))
+        console.print(line, soft_wrap=True)
+    console.print(
+        "[bold]■[/] its own  [blue]●[/] of a layer that it reads  [yellow]◆[/] of one that it does not  · none"
+    )
+    colour = "green" if found.holds else "red"
+    console.print(f"\nclass [bold {colour}]{found.measured}[/], declared [bold]{found.declared}[/]: ", end="")
+    console.print(f"[{colour}]{'it holds' if found.holds else 'it does not hold'}[/]")
+    for reason in found.reasons:
+        console.print(f"  {reason}", style="red", markup=False, soft_wrap=True)
+
+
+def _symbol(found: Audit, row: int, column: int) -> tuple[str, str]:
+    matrix = found.dependence
+    if not (matrix.depends[row][column] or matrix.buffers[row][column]):
+        return "· ", "dim"
+    if row == column:
+        return "■ ", "bold"
+    return ("● ", "blue") if matrix.upstream[row][column] else ("◆ ", "yellow" if found.holds else "bold red")

@@ -1,0 +1,91 @@
+"""The audit of one rule on one network: what it claims, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from localrules.core.locality import MEANING, Locality, reaches_no_further
+from localrules.engine.session import Session
+from localrules.testing.classes import measure_class
+from localrules.testing.locality import Dependence, measure_dependence
+from localrules.testing.ownership import owners, watched_steps
+from localrules.testing.traces import take_steps
+
+STEPS = 3  # what a rule keeps from one step shows in the next ones
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was claimed and what was found.
+
+    Attributes:
+        declared: The class of locality that the rule claims.
+        measured: The class that was found.
+        dependence: Whose update depends on whose parameters.
+        faults: What else is wrong, in sentences: parameters without one owner, steps that write to other layers.
+    """
+
+    declared: Locality
+    measured: Locality
+    dependence: Dependence
+    faults: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rule reaches no further than it says, the same each time, and every parameter has one owner."""
+        return reaches_no_further(self.measured, self.declared) and self.dependence.steady and not self.faults
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it does not hold, in sentences; empty if it does."""
+        found = []
+        if not reaches_no_further(self.measured, self.declared):
+            found.append(f"it declares {self.declared!r} and is {self.measured!r}: {MEANING[self.measured]}")
+            found += [f"{layer} depends on {other}, which it does not read" for layer, other in self.dependence.leaks]
+        if not self.dependence.steady:
+            found.append("two trainings from one state differ: something is kept outside of the session")
+        return [*found, *self.faults]
+
+    def as_dict(self, rule: str, model: str) -> dict[str, Any]:
+        """What ``localrules audit --json`` prints."""
+        return {
+            "rule": rule,
+            "model": model,
+            "class": self.measured,
+            "declared": self.declared,
+            "holds": self.holds,
+            "layers": list(self.dependence.layers),
+            "depends": [list(row) for row in self.dependence.depends],
+        }
+
+
+def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) -> Audit:
+    """Measure a rule on a network, with one training for each layer and a few more.
+
+    Args:
+        build: Makes a fresh session, each time the same, of 3 steps or more. Small pictures and batches do.
+        declared: What the rule claims.
+        seed: Of the noise that makes the state generic.
+    """
+    dependence = measure_dependence(build, steps=STEPS, seed=seed)
+    measured = measure_class(build, dependence, steps=STEPS, seed=seed)
+    return Audit(declared, measured, dependence, tuple(faults_of_ownership(build())))
+
+
+def faults_of_ownership(session: Session) -> list[str]:
+    """Parameters that not exactly one layer owns, and writes to tensors of other layers, in sentences.
+
+    Args:
+        session: A fresh one; two of its steps are taken.
+    """
+    found = [
+        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
+        for name, layers in owners(session).items()
+        if len(layers) != 1
+    ]
+    with watched_steps(session) as trespasses:
+        take_steps(session, 2)
+    seen = dict.fromkeys((trespass.stepping, trespass.tensor) for trespass in trespasses)
+    return [*found, *(f"while {stepping} steps, {tensor} is written to" for stepping, tensor in seen)]

@@ -1,0 +1,125 @@
+"""Of which class of locality a rule is: measured, by what its layers' updates depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from localrules.core.locality import Locality
+from localrules.data.batches import Batch, Batches
+from localrules.engine.session import Session
+from localrules.testing.interventions import Recorder, answering, recorded, reweighted
+from localrules.testing.locality import Dependence
+from localrules.testing.traces import Trace, differ, train_generic, update_differs
+
+Build = Callable[[], Session]
+
+
+def measure_class(build: Build, dependence: Dependence, *, steps: int = 3, seed: int = 0) -> Locality:
+    """The class of a rule on a network.
+
+    Where no layer's update depends on layers that it does not read, the labels decide: other labels for the same
+    pictures, and either the hidden layers learn the same or not. Otherwise a signal came down. If layers were given
+    each other's graphs, and errors that went back by other weights of the same signs would have taught them something
+    else, it is back-propagation. If not, each layer is changed while its readers see the values that it gave before:
+    whoever below learns otherwise was fed by a signal through that layer (``feedback``); if nobody does, what reaches
+    them is the error at the output alone (``broadcast-error``).
+
+    Args:
+        build: Makes a fresh session, each time the same, of ``steps`` steps at least.
+        dependence: As :func:`~localrules.testing.locality.measure_dependence` found for the same.
+        steps: Steps to take.
+        seed: Of the noise on all parameters.
+    """
+    if not dependence.leaks:
+        return "local-labels" if _reads_labels(build, steps, seed) else "local"
+    plain, recorder = _recorded(build, steps, seed)
+    if recorder.crossings and _carries_weights(build, plain, steps, seed):
+        return "backprop"
+    comes_down = _comes_down(build, plain, recorder, dependence, steps, seed)
+    return "feedback" if comes_down else "broadcast-error"
+
+
+def _reads_labels(build: Build, steps: int, seed: int) -> bool:
+    """Whether hidden layers learn otherwise when the labels of each batch are dealt out anew.
+
+    Of a rule whose hidden layers keep their weights, its own state is asked.
+    """
+    ends = []
+    for relabelled in (False, True):
+        session = build()
+        if relabelled:
+            session.batches = cast(Batches, _Relabelled(session.batches))
+        *traces, _ = train_generic(session, steps, seed)
+        ends.append((traces, [tensor.detach() for tensor in session.rule.state_dict().values()]))
+    (ones, state), (others, other_state) = ends
+    if not any(trace.learnt for trace in ones):
+        return differ(state, other_state)
+    return any(_learn_differently(pair) for pair in zip(ones, others, strict=True))
+
+
+def _learn_differently(pair: tuple[Trace, Trace]) -> bool:
+    one, other = pair
+    return update_differs(one, other) or differ(one.buffers, other.buffers)
+
+
+def _recorded(build: Build, steps: int, seed: int) -> tuple[list[Trace], Recorder]:
+    session = build()
+    watch = recorded(session.network.layers)
+    with watch as recorder:
+        return train_generic(session, steps, seed), recorder
+
+
+def _carries_weights(build: Build, plain: list[Trace], steps: int, seed: int) -> bool:
+    """Whether some layer's weights decide what those before it learn, though its values stay.
+
+    True, too, for networks without a weight-bearing operation that could be met: nothing speaks against it there.
+    """
+    met_any = False
+    for index in range(len(plain) - 1, 0, -1):
+        session = build()
+        during = reweighted(session.network.layers[index], seed)
+        with during as met:
+            found = train_generic(session, steps, seed)
+        met_any = met_any or bool(met)
+        if _differ_at(plain, found, range(index)):
+            return True
+    return not met_any
+
+
+def _comes_down(
+    build: Build, plain: list[Trace], recorder: Recorder, dependence: Dependence, steps: int, seed: int
+) -> bool:
+    """Whether some hidden layer's parameters decide what layers learn that do not read it, though its values stay."""
+    for index in range(1, len(plain) - 1):
+        session = build()
+        during = answering(session.network.layers[index], recorder.outputs)
+        found = train_generic(session, steps, seed, change=index, during=during)
+        if _differ_at(plain, found, (row for row in range(index) if not dependence.upstream[row][index])):
+            return True
+    return False
+
+
+def _differ_at(ones: list[Trace], others: list[Trace], rows: Iterable[int]) -> bool:
+    return any(update_differs(ones[row], others[row]) for row in rows)
+
+
+class _Relabelled:
+    """The same pictures, their labels dealt out anew among them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def batch(self, step: int) -> Batch:
+        batch = self._batches.batch(step)
+        return replace(batch, labels=_dealt(batch.labels))
+
+
+def _dealt(labels: Tensor) -> Tensor:
+    # Not renamed: to a kernel on labels that would be the same.
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    return labels[order.to(labels.device)]
