@@ -63,11 +63,12 @@ class SigProp(Objective):
         return self._with_targets(batch.images)
 
     def loss(self, view: LayerView) -> Tensor:
-        """Cross-entropy of the picture's similarities to the targets."""
-        logits = self._similarities(view.output)
-        if not self.config.balanced:
-            logits = logits + torch.bincount(view.labels, minlength=view.num_classes).log()  # absent: -inf
-        return functional.cross_entropy(logits, view.labels)
+        """How far each picture's own target is from outweighing all others, averaged."""
+        similarities = self._similarities(view.output)
+        own = similarities.gather(1, view.labels[:, None])[:, 0]
+        if not self.config.balanced:  # an absent class counts as minus infinity
+            similarities = similarities + torch.bincount(view.labels, minlength=view.num_classes).log()
+        return (similarities.logsumexp(1) - own).mean()
 
     def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor:
         """Similarities to the classes' targets, shape (batch, classes)."""

@@ -1,0 +1,149 @@
+"""noprop: its schedule against the laws of Gaussians, its loss and its answer written out, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from digits import learn_digits
+from test_hard_batches import HARD, assert_stays_finite
+from tiny import PICTURES, dense, perceptron, train
+from torch import nn
+
+from localrules import Layer, LayerView
+from localrules.core.view import BatchStatistics
+from localrules.testing.locality import measure_dependence
+from localrules_diffusion.noprop import NoProp
+from localrules_diffusion.schedule import CosineSchedule
+
+CLASSES = 4
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_the_label_comes_out_of_pure_noise_and_ends_nearly_clean(steps: int) -> None:
+    schedule = CosineSchedule(steps)
+    signals = [schedule.signal(t) for t in range(steps + 1)]
+    assert signals == sorted(signals)
+    assert signals[0] == 0
+    assert 0.999 < signals[-1] < 1
+
+
+@pytest.mark.parametrize("t", [1, 2, 3])
+def test_the_way_back_is_the_law_of_the_next_label_given_this_one(t: int) -> None:
+    """``z_t`` and ``z_{t-1}`` given u are jointly Gaussian: condition one on the other."""
+    schedule = CosineSchedule(3)
+    now, before = schedule.signal(t), schedule.signal(t - 1)
+    kept = (before / now) ** 0.5
+    covariance, variance = kept * (1 - now), 1 - before  # of z_{t-1} = kept z_t + fresh noise
+    slope = covariance / variance
+    a, b, c = schedule.towards(t)
+    assert b == pytest.approx(slope)
+    assert a == pytest.approx(now**0.5 - slope * before**0.5)
+    assert c == pytest.approx((1 - now) - slope * covariance)
+
+
+def test_steps_along_the_way_back_with_a_perfect_layer_keep_the_schedule() -> None:
+    schedule, signal, noise = CosineSchedule(5), 0.0, 1.0
+    for t in range(1, 6):
+        a, b, c = schedule.towards(t)
+        signal, noise = a + b * signal, b**2 * noise + c
+        assert signal == pytest.approx(schedule.signal(t) ** 0.5)
+        assert noise == pytest.approx(1 - schedule.signal(t))
+
+
+def layers(count: int) -> list[Layer]:
+    return [Layer(f"layer {index}", nn.Identity(), index=index, out_shapes=((6,),)) for index in range(count)]
+
+
+def view_of(objective: NoProp, layer: Layer) -> LayerView:
+    output = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    batch = BatchStatistics(torch.zeros(5, 1), torch.tensor([0, 1, 2, 3, 0]), CLASSES)
+    return LayerView(layer, (), output, batch, objective.auxiliary(layer, CLASSES))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("weighting", ["equal", "snr"])
+def test_the_loss_is_what_is_left_between_the_cleaned_label_and_the_label(weighting: str, step: int) -> None:
+    objective = NoProp(NoProp.Config(eta=0.3, weighting=weighting))
+    chain = layers(3)
+    objective.prepare(chain, CLASSES)
+    view = view_of(objective, chain[step - 1])
+    schedule = CosineSchedule(3)
+    torch.manual_seed(7)
+    found = objective.loss(view).item()
+    torch.manual_seed(7)
+    noise = torch.randn(5, CLASSES)
+    total = 0.0
+    for index, label in enumerate(view.labels.tolist()):
+        clean = torch.eye(CLASSES)[label]
+        signal = schedule.signal(step - 1)
+        cleaned = view.auxiliary(
+            view.output[index : index + 1], (signal**0.5 * clean + (1 - signal) ** 0.5 * noise[index])[None]
+        )
+        total += float((cleaned[0].detach() - clean).square().sum()) / 5
+    gains = [schedule.ratio(t) - schedule.ratio(t - 1) for t in (1, 2, 3)]
+    weight = 1.0 if weighting == "equal" else gains[step - 1] / (sum(gains) / 3)
+    assert found == pytest.approx(0.3 / 2 * weight * total, rel=1e-4)
+
+
+def test_the_first_layer_learns_from_noise_that_tells_nothing_of_the_label() -> None:
+    objective = NoProp()
+    chain = layers(3)
+    objective.prepare(chain, CLASSES)
+    view = view_of(objective, chain[0])
+    seen: list[torch.Tensor] = []
+    assert view.auxiliary is not None
+    view.auxiliary.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
+    for labels in (view.labels, view.labels.flip(0)):
+        torch.manual_seed(1)
+        view.batch.labels = labels
+        objective.loss(view)
+    assert torch.equal(*seen)
+
+
+def test_an_answer_goes_through_the_layers_in_order_and_depends_on_the_picture_alone() -> None:
+    session = perceptron(NoProp, rule_options={"draws": 1})
+    train(session)
+    images = session.batches.batch(0).images[:5]
+    rule, schedule, draws = session.rule, CosineSchedule(3), torch.Generator().manual_seed(0)
+    with session.predictor.evaluating():
+        found = rule.predict(session.network, images)
+        assert torch.equal(rule.predict(session.network, images), found)
+        torch.testing.assert_close(rule.predict(session.network, images[2:3]), found[2:3])
+        features, label = images.flatten(1), torch.randn(CLASSES, generator=draws).expand(5, -1)
+        for t, layer in enumerate(session.network.model.layers, 1):
+            features = layer(features)
+            a, b, c = schedule.towards(t)
+            cleaned = rule.auxiliaries[f"layers/{t - 1}#0"](features, label)
+            label = a * cleaned + b * label + c**0.5 * torch.randn(CLASSES, generator=draws)
+        expected = torch.stack([-(label - code).square().sum(1) for code in torch.eye(CLASSES)], 1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_with_several_ends_is_one_step() -> None:
+    session = dense(NoProp, granularity=2)
+    train(session)
+    assert session.rule.objectives[0]._schedule.steps == len(session.network.hidden)
+    assert session.predictor.scores(session.data.split("valid")).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("network", [perceptron, dense])
+def test_a_layer_learns_from_itself_and_from_what_it_reads(network: Any) -> None:
+    assert measure_dependence(lambda: network(NoProp)).is_local
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
+@pytest.mark.parametrize("case", HARD)
+def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
+    assert_stays_finite(dense(NoProp, data=HARD[case], rule_options=options))
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=str)
+def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
+    assert_stays_finite(perceptron(NoProp, data=PICTURES, **settings))
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
+def test_it_learns_digits(options: dict[str, Any]) -> None:
+    assert learn_digits(NoProp, rule_options=options) > 0.95

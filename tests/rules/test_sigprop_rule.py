@@ -1,0 +1,146 @@
+"""sigprop against the losses of the authors' code written out, its targets, its answer, and that it learns."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from digits import learn_digits
+from test_hard_batches import HARD, assert_stays_finite
+from tiny import PICTURES, dense, perceptron, state, train
+from torch import Tensor, nn
+
+from localrules import Layer, LayerView
+from localrules.core.view import BatchStatistics
+from localrules.errors import UsageError
+from localrules.testing.locality import measure_dependence
+from localrules_supervised.sigprop import SigProp
+
+CLASSES = 4
+LABELS = torch.tensor([0, 1, 1, 3, 0, 1])  # not every class is there
+
+
+def made(**options: Any) -> SigProp:
+    objective = SigProp(SigProp.Config(**options))
+    objective.prepare([Layer("layer", nn.Identity(), in_shape=(1, 4, 4))], CLASSES)
+    return objective
+
+
+def view_of(shape: tuple[int, ...], labels: Tensor = LABELS) -> LayerView:
+    """What a layer gives for six pictures and four targets."""
+    draws = torch.Generator().manual_seed(0)
+    output = torch.randn(len(labels) + CLASSES, *shape, generator=draws).requires_grad_()
+    return LayerView(Layer("layer", nn.Identity()), (), output, BatchStatistics(output, labels, CLASSES))
+
+
+def similarity(one: Tensor, other: Tensor, options: dict[str, Any]) -> float:
+    """Of two rows, position by position."""
+    a, b = ([row.double().flatten(1).unbind(1) if row.dim() > 1 else [row.double()]][0] for row in (one, other))
+    dot = sum(float(x @ y) for x, y in zip(a, b, strict=True))
+    if options.get("similarity") == "dot":
+        return dot / len(a) / options["temperature"]
+    lengths = [math.sqrt(sum(float(x @ x) for x in row)) for row in (a, b)]
+    return dot / lengths[0] / lengths[1] / options.get("temperature", 0.1)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 2, 4)])
+@pytest.mark.parametrize("options", [{}, {"similarity": "dot", "temperature": 1.0}], ids=str)
+def test_it_compares_every_picture_with_every_picture_s_target(options: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """Loss v9 of the authors' code: batch x batch similarities, soft targets on all columns of the same class."""
+    view = view_of(shape)
+    rows = view.output.detach()
+    total = 0.0
+    for i, label in enumerate(LABELS.tolist()):
+        columns = [similarity(rows[i], rows[6 + other], options) for other in LABELS.tolist()]
+        norm = math.log(sum(math.exp(column) for column in columns))
+        own = [column - norm for column, other in zip(columns, LABELS.tolist(), strict=True) if other == label]
+        total -= sum(own) / len(own) / 6
+    assert made(**options).loss(view).item() == pytest.approx(total, rel=1e-4)
+
+
+def test_balanced_counts_every_class_once() -> None:
+    view = view_of((5,))
+    rows = view.output.detach()
+    logits = torch.tensor([[similarity(row, target, {}) for target in rows[6:]] for row in rows[:6]])
+    expected = nn.functional.cross_entropy(logits, LABELS)
+    torch.testing.assert_close(made(balanced=True).loss(view), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_and_targets_of_classes_that_are_there_both_pull_at_the_layer() -> None:
+    view = view_of((5,))
+    made().loss(view).backward()
+    moved = view.output.grad.abs().sum(1) > 0
+    assert moved.tolist() == [True] * 6 + [True, True, False, True]
+
+
+def test_the_network_is_fed_pictures_and_then_a_target_for_each_class() -> None:
+    objective = made()
+    images = torch.randn(3, 1, 4, 4)
+    rows = objective.stream(BatchStatistics(images, torch.tensor([0, 1, 2]), CLASSES))
+    assert torch.equal(rows[:3], images)
+    assert torch.equal(rows[3:].flatten(1), objective.targets)
+    assert objective.targets.shape == (CLASSES, 16)
+
+
+def test_targets_are_fixed_drawn_by_the_seed_and_saved() -> None:
+    first, again, other = (perceptron(SigProp, seed=seed) for seed in (0, 0, 1))
+    targets = [session.rule.objectives[0].targets.clone() for session in (first, again, other)]
+    assert torch.equal(targets[0], targets[1])
+    assert not torch.equal(targets[0], targets[2])
+    train(first)
+    assert torch.equal(first.rule.objectives[0].targets, targets[0])
+    assert "objectives.0.targets" in first.rule.state_dict()
+
+
+def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
+    with pytest.raises(UsageError, match="cannot make targets"):
+        made().stream(BatchStatistics(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
+
+
+@pytest.mark.parametrize("answer", ["last", "all"])
+def test_the_answer_is_the_target_that_a_picture_resembles_most(answer: str) -> None:
+    session = perceptron(SigProp, rule_options={"answer": answer})
+    train(session)
+    images = session.batches.batch(0).images[:5]
+    objective = session.rule.objectives[0]
+    with session.predictor.evaluating():
+        found = session.rule.predict(session.network, images)
+        torch.testing.assert_close(session.rule.predict(session.network, images[2:3]), found[2:3])
+        pictures, targets, expected = images.flatten(1), objective.targets, torch.zeros(5, CLASSES)
+        for index, layer in enumerate(session.network.model.layers):
+            pictures, targets = layer(pictures), layer(targets)
+            if answer == "all" or index == 2:
+                expected += torch.cosine_similarity(pictures[:, None], targets, dim=2) / 0.1
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [perceptron, dense])
+def test_a_layer_learns_from_itself_and_from_what_it_reads(network: Any) -> None:
+    assert measure_dependence(lambda: network(SigProp)).is_local
+
+
+def test_the_readout_does_not_learn() -> None:
+    session = perceptron(SigProp)
+    before = state(session)
+    train(session)
+    assert not any(
+        "readout" in name and not torch.equal(tensor, before[name]) for name, tensor in state(session).items()
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
+@pytest.mark.parametrize("case", HARD)
+def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
+    assert_stays_finite(dense(SigProp, data=HARD[case], rule_options=options))
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"precision": "bf16"}], ids=str)
+def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
+    assert_stays_finite(perceptron(SigProp, data=PICTURES, **settings))
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}, {"balanced": True}], ids=str)
+def test_it_learns_digits(options: dict[str, Any]) -> None:
+    assert learn_digits(SigProp, rule_options=options) > 0.93
