@@ -40,6 +40,7 @@ class AugLocal(Objective):
         depth: int = Field(2, ge=1, description="Units of the first layer's head (ours; the paper: up to 9).")
         pyramid: float = Field(0.5, ge=0, le=1, description="How much shorter heads get towards the top (the paper's).")
 
+    formula: ClassVar[str] = "CE(head(h), y), the head built like some of the layers that follow"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, auxiliary=True)
 
     config: AugLocal.Config

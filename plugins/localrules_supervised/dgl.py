@@ -37,6 +37,7 @@ class DGL(Objective):
             description="Units of the head's perceptron at most (ours); none: as many as it reads (the paper's).",
         )
 
+    formula: ClassVar[str] = "CE(head(h), y), the head a small network (MLP-SR)"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, auxiliary=True)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": None}}
 

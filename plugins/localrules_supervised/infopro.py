@@ -56,6 +56,7 @@ class InfoPro(Objective):
         features: int = Field(128, ge=1, description="Width of the head's fully connected layers (the paper's).")
         temperature: float = Field(0.07, gt=0, description="Of the contrast (the paper's).")
 
+    formula: ClassVar[str] = "a BCE(decoder(h), x) + b task(head(h), y), the task supervised contrast or cross-entropy"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
 
     config: InfoPro.Config

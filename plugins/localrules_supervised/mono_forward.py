@@ -39,6 +39,7 @@ class MonoForward(Objective):
             4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
         )
 
+    formula: ClassVar[str] = "CE(G, y), G = h M^T; the answer is the sum of G over layers"
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
 
     config: MonoForward.Config

@@ -33,6 +33,7 @@ class Pred(Objective):
 
         features: int = Field(2048, ge=1, description=DECODER)
 
+    formula: ClassVar[str] = "CE(decoder(h), y), a linear decoder"
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
 
     config: Pred.Config

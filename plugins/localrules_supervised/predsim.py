@@ -36,6 +36,7 @@ class PredSim(Objective):
         features: int = Field(2048, ge=1, description=DECODER)
         projected: int | None = Field(512, ge=1, description=PROJECTED)
 
+    formula: ClassVar[str] = "(1 - beta) CE(decoder(h), y) + beta MSE(S(NN(h)), S(Y)), beta = 0.99"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": None}}
 

@@ -31,6 +31,7 @@ class Sim(Objective):
 
         projected: int | None = Field(512, ge=1, description=PROJECTED)
 
+    formula: ClassVar[str] = "MSE(S(NN(h)), S(Y)), S the cosines between samples, each less its own mean"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": None}}
 
