@@ -23,7 +23,7 @@ app = typer.Typer()
 @app.command()
 def compare(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RUN...", help="Finished run folders, instead of --rules.")
+        list[Path] | None, typer.Argument(metavar="RUN", help="Finished run folders, instead of --rules.")
     ] = None,
     rules: Annotated[
         str | None,
@@ -216,7 +216,7 @@ def _print(found: Comparison, out: Path) -> None:
     table.add_column("rule", style="bold cyan", overflow="fold")
     for heading in ("valid", f"to {found.control.label}", "train", "step", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("locality\n(declared)", no_wrap=True)
+    table.add_column("locality", no_wrap=True)
     for one in found.contestants:
         valid, train = one.spread("valid_accuracy"), one.spread("train_accuracy")
         apart = found.differences.get(one.label)

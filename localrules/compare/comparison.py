@@ -10,8 +10,9 @@ import numpy as np
 
 from localrules.compare.contestants import Contestant, control, grouped
 from localrules.compare.intervals import SPLIT, Answers, Difference, difference
-from localrules.compare.locality import declared
+from localrules.compare.locality import declared, measured
 from localrules.compare.runs import Run
+from localrules.core.locality import Locality, reaches_no_further
 from localrules.engine.environment import BITS_DEPEND_ON
 from localrules.errors import LocalRulesError
 
@@ -72,13 +73,29 @@ def of_runs(runs: Sequence[Run], registry: Registry) -> Comparison:
 
 
 def _compared(members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str]) -> Comparison:
-    contestants = tuple(
-        Contestant(label, runs, declared(runs[0].config, registry) if runs else None) for label, runs in members.items()
-    )
+    contestants, doubts = _contestants(members, registry)
     against = control(contestants)
     others = {one.label: found for one in contestants if (found := _another(one, against))}
     differences, missing = _differences(contestants, against, others, registry)
-    return Comparison(contestants, against, differences, others, (*notes, *missing, *_machines(contestants)))
+    return Comparison(contestants, against, differences, others, (*notes, *doubts, *missing, *_machines(contestants)))
+
+
+def _contestants(members: dict[str, tuple[Run, ...]], registry: Registry) -> tuple[tuple[Contestant, ...], list[str]]:
+    """The contestants with their classes of locality, and a sentence where a class needs one."""
+    found, doubts = [], []
+    for label, runs in members.items():
+        claim: Locality | None = None
+        seen: Locality | None = None
+        if runs:
+            claim = declared(runs[0].config, registry)
+            try:
+                seen = measured(runs[0], registry)
+            except Exception as error:  # a comparison that is done is not lost for what could not be measured
+                doubts.append(f"The locality of {label} is what it declares; it could not be measured: {error}.")
+        if seen and claim and not reaches_no_further(seen, claim):
+            doubts.append(f"{label} declares {claim!r} and is {seen!r}: see localrules audit.")
+        found.append(Contestant(label, runs, seen or claim))
+    return tuple(found), doubts
 
 
 def _another(one: Contestant, against: Contestant) -> list[str]:

@@ -39,7 +39,7 @@ class Contestant:
     Attributes:
         label: What it is called: the rule, with settings where that would not tell it from another.
         runs: Its finished runs by seed; none where all diverged.
-        locality: The class of its rule, ``None`` where the rule is not installed.
+        locality: The class of its rule, measured where that could be; ``None`` without a rule or a run to measure.
     """
 
     label: str

@@ -69,7 +69,7 @@ def _subtitle(comparison: Comparison) -> str:
 def _table(page: Page, comparison: Comparison) -> None:
     against = comparison.control.label
     head = ["rule", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
-    head += ["step", "training", "memory", "parameters", "locality (declared)"]
+    head += ["step", "training", "memory", "parameters", "locality"]
     rows = [_row(one, comparison) for one in comparison.contestants]
     page.table(
         head,
@@ -79,7 +79,7 @@ def _table(page: Page, comparison: Comparison) -> None:
         f"The difference to {against} is in points, with a 95 % interval by paired bootstrap over the pictures of the "
         f"{SPLIT} split ({RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
         "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
-        "take turns. Locality is what a rule declares; localrules audit measures it.",
+        "take turns. Locality is measured, on small pictures: see localrules audit.",
     )
     for label, found in comparison.others.items():
         page.paragraph(
@@ -116,7 +116,7 @@ def _accuracy(spread: Spread | None) -> Cell:
         return _NONE
     if spread.low == spread.high:
         return percent(spread.mean)
-    return percent(spread.mean), Faint(f" ± {100 * spread.std:.1f}, {100 * spread.low:.1f} to {100 * spread.high:.1f}")
+    return percent(spread.mean), Faint(f" ± {100 * spread.std:.1f} ({100 * spread.low:.1f} to {100 * spread.high:.1f})")
 
 
 def _difference(found: Difference | None) -> Cell:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 from statistics import mean, stdev
@@ -11,7 +12,7 @@ import pytest
 from comparing import RULES, SHORT, compare, run_folders
 from tiny_runs import train
 
-from localrules.compare import runs
+from localrules.compare import comparison, runs
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError
 from localrules.tracking.records import read_config, write_config
@@ -169,3 +170,40 @@ def test_on_weights_and_biases_the_runs_are_a_group_called_like_the_folder(tmp_p
     assert said.code == 0, said.out
     configs = [read_config(folder) for folder in run_folders(tmp_path / "my comparison")]
     assert [config["trackers"]["wandb"]["group"] for config in configs] == ["my comparison"] * 2
+
+
+CLAIMS_TOO_MUCH = """
+from localrules import RuleEntry, hookimpl
+from localrules_backprop.backprop import Backprop
+
+
+class Modest(Backprop):
+    locality = "local"
+
+
+@hookimpl
+def localrules_rules():
+    return [RuleEntry(name="modest", target=f"{__name__}:Modest", summary="Says that it is local.", reference="")]
+"""
+
+
+def test_the_class_is_measured_and_a_claim_that_does_not_hold_is_said(tmp_path: Path) -> None:
+    plugin = tmp_path / "modest.py"
+    plugin.write_text(CLAIMS_TOO_MUCH)
+    said = compare(tmp_path / "out", "--plugin", plugin, rules="backprop,modest", seeds=1)
+    assert said.code == 0, said.out
+    assert [row["class"] for row in said.document] == ["backprop", "backprop"]
+    page = html.unescape((tmp_path / "out" / "index.html").read_text())
+    assert "modest declares 'local' and is 'backprop'" in page
+
+
+def test_where_the_class_cannot_be_measured_it_is_what_the_rule_declares(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Any:
+        raise RuntimeError("too small")
+
+    monkeypatch.setattr(comparison, "measured", fails)
+    said = compare(copied)
+    assert [row["class"] for row in said.document] == ["local-labels", "backprop"]
+    assert "it could not be measured: too small" in (copied / "index.html").read_text()
