@@ -83,7 +83,8 @@ def _table(page: Page, comparison: Comparison) -> None:
     )
     for label, found in comparison.others.items():
         page.paragraph(
-            Strong(f"{label} has another {' and other '.join(found)}"), f" than {against}: its accuracy is no rival's."
+            Strong(f"{label} does not share its {' and '.join(found)} with {against}: "),
+            "their accuracies cannot be held against each other.",
         )
     for note in comparison.notes:
         page.paragraph(Strong("Note: "), note)
