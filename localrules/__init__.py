@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.core.entries import DataEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.core.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
     from localrules.core.layer import Layer
     from localrules.core.model import Model
     from localrules.core.network import Network
@@ -29,6 +29,7 @@ _HOMES = {
     "DataEntry": "localrules.core.entries",
     "DataSet": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
+    "ExperimentEntry": "localrules.core.entries",
     "Layer": "localrules.core.layer",
     "LayerView": "localrules.core.view",
     "Learner": "localrules.learner",
@@ -52,6 +53,7 @@ __all__ = [
     "DataEntry",
     "DataSet",
     "DataSource",
+    "ExperimentEntry",
     "Layer",
     "LayerView",
     "Learner",

@@ -25,7 +25,14 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from localrules.core.entries import DataEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.core.entries import (
+        DataEntry,
+        ExperimentEntry,
+        ModelEntry,
+        PresetEntry,
+        RuleEntry,
+        TrackerEntry,
+    )
     from localrules.engine.observers import Picture, Row, RunInfo
 
 API_VERSION = 1
@@ -82,6 +89,16 @@ def localrules_presets() -> list[PresetEntry]:  # type: ignore[empty-body]
 
     Returns:
         One entry a preset; its target is a ``dict`` shaped like the run's configuration.
+    """
+
+
+@hookspec
+def localrules_experiments() -> list[ExperimentEntry]:  # type: ignore[empty-body]
+    """Experiments from the literature, for ``localrules reproduce NAME``.
+
+    Returns:
+        One entry an experiment; its target is a function without arguments that returns a
+        :class:`localrules.reproduce.experiment.Experiment`. Those of one suite run together under the suite's name.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from localrules.core.entries import DataEntry, Entry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+from localrules.core.entries import DataEntry, Entry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Kind:
         plural: What lists call them; in capitals, the name of a plugin file's table of them.
         hook: The registration hook.
         entry: The class of its entries.
-        bases: Public names of the classes of which a target is a subclass; without any, a target is a ``dict``.
+        bases: Public names of the classes of which a target is a subclass; without any, a target is no class.
+        function: Whether a target that is no class is a function, and not a ``dict``.
     """
 
     word: str
@@ -25,6 +26,7 @@ class Kind:
     hook: str
     entry: type[Entry]
     bases: tuple[str, ...]
+    function: bool = False
 
 
 KINDS = {
@@ -33,6 +35,7 @@ KINDS = {
     "data": Kind("data set", "data", "localrules_data", DataEntry, ("DataSource",)),
     "tracker": Kind("tracker", "trackers", "localrules_trackers", TrackerEntry, ("Tracker",)),
     "preset": Kind("preset", "presets", "localrules_presets", PresetEntry, ()),
+    "experiment": Kind("experiment", "experiments", "localrules_experiments", ExperimentEntry, (), function=True),
 }
 
 

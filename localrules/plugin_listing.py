@@ -16,7 +16,7 @@ class Listed:
 
     Attributes:
         entry: Name, target, summary, reference.
-        kind: ``rule``, ``model``, ``data``, ``tracker`` or ``preset``; ``plugin`` where the entry is a plugin.
+        kind: One of :data:`~localrules.plugin_kinds.KINDS`; ``plugin`` where the entry is a plugin.
         distribution: Who supplies it.
         version: The distribution's version; empty for a plugin file.
         status: ``ok``, ``broken``, ``conflict`` or ``incompatible``.

@@ -1,4 +1,4 @@
-"""The registry: which rules, models, data sets, trackers and presets there are, and who supplies them."""
+"""The registry: which rules, models, data sets and more there are, and who supplies them."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Registry:
         raise unknown(kind, name, listed)
 
     def resolve(self, kind: str, name: str) -> Any:
-        """The class of an entry, or a preset's ``dict``. This imports the module that supplies it.
+        """The class of an entry, a preset's ``dict``, an experiment's function. This imports the module of it.
 
         Raises:
             UsageError: As :meth:`find`.
@@ -143,7 +143,13 @@ def _check_target(kind: str, target: object) -> None:
     import localrules
 
     names = KINDS[kind].bases
-    bases = tuple(getattr(localrules, name) for name in names) or (dict,)
-    if not (isinstance(target, type) and issubclass(target, bases) if names else isinstance(target, dict)):
-        wanted = f"a subclass of localrules.{' or localrules.'.join(names)}" if names else "a dict"
+    if names:
+        bases = tuple(getattr(localrules, name) for name in names)
+        good = isinstance(target, type) and issubclass(target, bases)
+        wanted = f"a subclass of localrules.{' or localrules.'.join(names)}"
+    elif KINDS[kind].function:
+        good, wanted = callable(target), "a function"
+    else:
+        good, wanted = isinstance(target, dict), "a dict"
+    if not good:
         raise PluginFault(f"its target must be {wanted}, and is {target!r}")

@@ -41,3 +41,14 @@ class TrackerEntry(Entry):
 @dataclass(frozen=True, kw_only=True)
 class PresetEntry(Entry):
     """Named run settings; ``target`` names a ``dict`` shaped like the run's configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentEntry(Entry):
+    """An experiment from the literature; ``target`` names a function that returns an ``Experiment``.
+
+    Attributes:
+        suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
+    """
+
+    suite: str = ""

@@ -1,6 +1,6 @@
 """The HSIC bottleneck: each layer keeps what depends on the labels and drops what depends on the input."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -28,5 +28,25 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_hsic.phsic:PHSIC",
             summary="Plausible HSIC: pHSIC(Z, Z) - gamma pHSIC(Z, Y), whose update needs only pairs of samples.",
             reference="Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-hsic",
+            target="localrules_hsic.published:hsic",
+            summary="The HSIC bottleneck on MNIST and Fashion-MNIST: seven fully connected layers.",
+            reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
+            suite="published",
+        ),
+        ExperimentEntry(
+            name="published-phsic",
+            target="localrules_hsic.published:phsic",
+            summary="pHSIC on MNIST and Fashion-MNIST: two kernels, grouping, divisive normalisation, three layers.",
+            reference="Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123",
+            suite="published",
         ),
     ]

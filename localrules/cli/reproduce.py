@@ -1,0 +1,162 @@
+"""``localrules reproduce``: figures of the literature, run again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from localrules.plugins import Registry
+    from localrules.reproduce.outcome import Outcome
+
+app = typer.Typer()
+
+
+@app.command()
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="An experiment, or a suite of them, such as published.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
+    scale: Annotated[
+        float, typer.Option("--scale", metavar="FRACTION", help="The fraction of each row's published budget to train.")
+    ] = 1.0,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Runs of each row, with seeds from 0. \\[default: the row's]")
+    ] = None,
+    rows: Annotated[
+        str, typer.Option("--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do.")
+    ] = "*",
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="NAME", help="The data set, where an experiment leaves it open.")
+    ] = None,
+    data_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-path",
+            metavar="PATH",
+            help="The data set's file, or a folder with all of them: mnist.npz, fashion_mnist/, fer2013.csv.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The network, where an experiment leaves it open.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads. \\[default: the cores this process may use]")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where page, tables and run folders go.")] = Path(
+        "reproduced"
+    ),
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Run experiments of the literature again, and set our figures beside the published ones.
+
+    [bold]reproduce --list[/bold] names them.
+
+    Leaves a table for each, their runs, and [bold]index.html[/bold], which needs no network.
+
+    Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
+    """
+    registry = load_registry(plugin, no_plugin)
+    if list_:
+        _list(registry, as_json)
+        return
+    if name is None:
+        raise UsageError(
+            "it is not said what to reproduce",
+            where="localrules reproduce",
+            why="there is no default",
+            fix="localrules reproduce --list names the experiments",
+        )
+    if scale <= 0:
+        raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
+    below = {key: {"name": value} for key, value in (("data", data), ("model", model)) if value is not None}
+    asked = {"scale": scale, "seeds": seeds, "rows": rows, "data_path": data_path}
+    outcomes = _reproduce(name, registry, out, asked, below, threads)
+    if as_json:
+        print_json([document for outcome in outcomes for document in outcome.documents()])
+    else:
+        _print(outcomes, out)
+
+
+def _reproduce(
+    name: str, registry: Registry, out: Path, asked: dict[str, Any], below: dict[str, Any], threads: int | None
+) -> list[Outcome]:
+    from localrules.engine.reproducible import available_threads
+    from localrules.reproduce import results, suite
+    from localrules.tracking.console import ConsoleProgress
+
+    experiments = suite.chosen(name, registry)
+    wanted = suite.Asked(below={**below, "threads": threads or available_threads()}, **asked)
+    tasks = suite.plan(experiments, wanted, registry)
+    known = {
+        one: (registry.find("experiment", one).entry.summary, experiment) for one, experiment in experiments.items()
+    }
+    command = shlex.join(["localrules", *sys.argv[1:]])
+    outcomes = []
+    for outcome in suite.carried_out(tasks, out, registry, lambda: [ConsoleProgress()], _say):
+        outcomes.append(outcome)
+        results.keep(outcome, out)
+        results.write_page(out, known, command)
+    return outcomes
+
+
+def _list(registry: Registry, as_json: bool) -> None:
+    entries = registry.entries("experiment")
+    if as_json:
+        print_json([{**item.as_dict(), "suite": getattr(item.entry, "suite", "")} for item in entries])
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("experiment", style="bold cyan", no_wrap=True)
+    table.add_column("suite", no_wrap=True)
+    table.add_column("what it is", ratio=1)
+    for item in entries:
+        suite = getattr(item.entry, "suite", "")
+        table.add_row(*(escape(text) for text in (item.entry.name, suite, item.entry.summary)))
+    console = screen()
+    console.print(table)
+    console.print("\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold]")
+
+
+def _print(outcomes: list[Outcome], out: Path) -> None:
+    from rich.table import Table
+
+    from localrules.reproduce.results import PAGE
+
+    console = screen()
+    for name in dict.fromkeys(outcome.experiment for outcome in outcomes):
+        table = Table(title=name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("row", style="bold cyan", overflow="fold")
+        for heading in ("ours", "range", "seeds", "published", "difference"):
+            table.add_column(heading, justify="right")
+        table.add_column("budget")
+        table.add_column("verdict", overflow="fold")
+        for outcome in outcomes:
+            if outcome.experiment == name:
+                line = outcome.line()
+                apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
+                figures = (line["ours"] or "-", apart, line["seeds"], line["published"], line["difference"])
+                table.add_row(line["row"], *figures, line["budget"], line["verdict"])
+        console.print(table)
+    for machine in dict.fromkeys(outcome.line()["machine"] for outcome in outcomes if outcome.runs):
+        console.print(f"On {machine}", markup=False)
+    console.print(f"\nThe page: {out / PAGE}", markup=False, soft_wrap=True)
+
+
+def _say(line: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,138 @@
+"""What a row's runs came to, beside the published figure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from localrules.compare.runs import Run
+from localrules.files import write_atomic
+from localrules.finished import FinishedRun
+from localrules.reproduce.budget import Budget
+from localrules.reproduce.experiment import Row
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import DataSet
+    from localrules.plugins import Registry
+
+POINT = 1.0
+"""A mean that is no more than so many points away from the published figure matches it."""
+
+SCORES = "scores.json"
+COLUMNS = (
+    "row", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds", "machine",
+    "source", "differs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A row with its runs.
+
+    Attributes:
+        experiment: The experiment's name.
+        row: The row.
+        budget: How long each run was.
+        runs: One a seed; those that diverged are not among them.
+        values: The row's metric of each run, in percent.
+    """
+
+    experiment: str
+    row: Row
+    budget: Budget
+    runs: tuple[Run, ...]
+    values: tuple[float, ...]
+
+    @property
+    def ours(self) -> float | None:
+        """The mean over runs; ``None`` where all diverged."""
+        return mean(self.values) if self.values else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published figure, in points."""
+        return None if self.ours is None else self.ours - self.row.published
+
+    @property
+    def verdict(self) -> str:
+        """``matches``, ``below`` or ``above`` at the full budget; else why nothing can be said."""
+        if self.difference is None:
+            return "diverged"
+        if not self.budget.is_full:
+            return "smaller budget: not comparable"
+        if abs(self.difference) <= POINT:
+            return "matches"
+        return "below" if self.difference < 0 else "above"
+
+    def line(self) -> dict[str, str]:
+        """A line of ``results.csv``, in the order of :data:`COLUMNS`; what is not known is empty."""
+        found = (
+            self.row.name,
+            _figure(self.ours),
+            _figure(min(self.values, default=None)),
+            _figure(max(self.values, default=None)),
+            " ".join(str(run.config.seed) for run in self.runs),
+            f"{self.row.published:g}",
+            "" if self.difference is None else f"{self.difference:+.2f}",
+            self.verdict,
+            str(self.budget),
+            f"{mean(run.summary['seconds'] for run in self.runs):.1f}" if self.runs else "",
+            "; ".join(dict.fromkeys(_machine(run) for run in self.runs)),
+            self.row.source,
+            self.row.differs,
+        )
+        return dict(zip(COLUMNS, found, strict=True))
+
+    def documents(self) -> list[dict[str, Any]]:
+        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own."""
+        return [
+            {
+                "experiment": self.experiment,
+                "row": self.row.name,
+                "seed": run.config.seed,
+                "metric": self.row.metric,
+                "value": value,
+                "published": self.row.published,
+                "source": self.row.source,
+                "differs": self.row.differs,
+                "budget": str(self.budget),
+                "verdict": self.verdict,
+                "summary": run.summary,
+            }
+            for run, value in zip(self.runs, self.values, strict=True)
+        ]
+
+
+def measured(run: Run, row: Row, data: DataSet, registry: Registry) -> float:
+    """A finished run's metric in percent. The test split is scored once; the score is kept in the run folder.
+
+    Raises:
+        DataError: The data set has no such split.
+    """
+    if row.metric == "test_accuracy":
+        return 100 * float(_scored(run, "test", data, registry)["top1"])
+    if run.summary[row.metric] is None:
+        data.split("valid")  # says why there is none
+    return 100 * float(run.summary[row.metric])
+
+
+def _scored(run: Run, split: str, data: DataSet, registry: Registry) -> dict[str, Any]:
+    path = run.folder / SCORES
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if split not in known:
+        known[split] = FinishedRun.load(run.folder, registry).score(data, split)
+        write_atomic(path, json.dumps(known, indent=2) + "\n")
+    found: dict[str, Any] = known[split]
+    return found
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _machine(run: Run) -> str:
+    environment, threads = run.record["environment"], run.config.threads
+    name = environment["processor"] if environment["device"] == "cpu" else environment["device"]
+    return f"{name}, {threads} thread{'s'[: threads != 1]}"

@@ -1,0 +1,79 @@
+"""An experiment of two small rows, in a plugin file; runs draw no pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localrules import closing
+
+PLUGIN = '''
+"""A plugin with experiments."""
+
+from localrules import ExperimentEntry, hookimpl
+
+
+@hookimpl
+def localrules_experiments():
+    return [
+        ExperimentEntry(name="small", target=f"{__name__}:small", summary="Two small rows.", suite="tiny"),
+        ExperimentEntry(name="open", target=f"{__name__}:open_", summary="Rows for any data.", suite="tiny"),
+        ExperimentEntry(name="wrong", target=f"{__name__}:wrong", summary="Returns a number."),
+    ]
+
+
+def _settings(data, **more):
+    return {
+        "rule": {"name": "backprop"},
+        "model": {"name": "mlp", "hidden": [12]},
+        "batch_size": 32,
+        "optimizer": {"lr": 0.01},
+        **data,
+        **more,
+    }
+
+
+FACES = {"data": {"name": "faces", "train": 140, "valid": 70, "test": 70}}
+
+
+def small():
+    from localrules.reproduce.experiment import Experiment, Row
+
+    rows = (
+        Row(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A paper, table 1"),
+        Row(
+            name="Second, ten steps",
+            settings=_settings(FACES, steps=10),
+            published=-200.0,
+            source="A paper, https://example.org/paper",
+            metric="valid_accuracy",
+            seeds=(4,),
+            differs="it is smaller",
+        ),
+    )
+    return Experiment(rows=rows, notes=("There is <no> third row.",))
+
+
+def open_():
+    from localrules.reproduce.experiment import Experiment, Row
+
+    return Experiment(rows=(Row(name="Any", settings=_settings({}, steps=1), published=1.0, source="None"),))
+
+
+def wrong():
+    return 3
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """The plugin file."""
+    path = tmp_path / "experiments.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "draw", lambda session, folder: [])

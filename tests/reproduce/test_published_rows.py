@@ -1,0 +1,59 @@
+"""Our own rows of published figures: well formed, and they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_runs import localrules
+
+from localrules.launch import configure
+from localrules.plugins import Registry
+from localrules.reproduce.budget import Budget
+from localrules.reproduce.experiment import Row
+from localrules.reproduce.suite import chosen
+
+REGISTRY = Registry.load(allow=[])
+ROWS = [(name, row) for name, experiment in chosen("published", REGISTRY).items() for row in experiment.rows]
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Row) else part)
+def test_a_row_is_a_whole_run_with_a_figure_and_its_source(name: str, row: Row) -> None:
+    configure({**row.settings, "threads": 1}, REGISTRY)
+    assert Budget.of(row.name, row.settings, 1.0).is_full
+    assert 0 < row.published <= 100
+    assert "http" in row.source
+    assert row.seeds
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in ROWS}))
+def test_rows_of_an_experiment_have_names_of_their_own(name: str) -> None:
+    names = [row.name for experiment, row in ROWS if experiment == name]
+    assert len(names) == len(set(names))
+
+
+def test_phsic_under_two_learning_rates_is_the_papers() -> None:
+    (row,) = [row for name, row in ROWS if (name, row.name) == ("published-phsic", "MNIST, Gaussian, divisive")]
+    config = configure({**row.settings, "threads": 1}, REGISTRY)
+    options = config.rule.options
+    assert config.optimizer.lr == 1e-3
+    assert options["weight"] * config.optimizer.lr == pytest.approx(1.0)
+    assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)
+
+
+def test_rows_find_their_files_in_one_folder(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for name in ("mnist", "fashion_mnist"):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            x_train=draws.integers(0, 256, (256, 28, 28), dtype=np.uint8),
+            y_train=draws.integers(0, 10, 256, dtype=np.uint8),
+            x_test=draws.integers(0, 256, (20, 28, 28), dtype=np.uint8),
+            y_test=draws.integers(0, 10, 20, dtype=np.uint8),
+        )
+    words = ["--rows", "*, cosine, divisive", "--scale", "0.01", "--seeds", "1", "--threads", "1", "--json"]
+    said = localrules("reproduce", "published-phsic", *words, "--data-path", tmp_path, "--out", tmp_path / "out")
+    assert said.code == 0, said.out
+    assert [run["summary"]["data"] for run in said.document] == ["mnist", "fashion_mnist"]
+    assert all(0 <= run["value"] <= 100 for run in said.document)

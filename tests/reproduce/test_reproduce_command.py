@@ -1,0 +1,180 @@
+"""``localrules reproduce``: rows run, are kept, are not run again, and stand beside the published figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import Said, localrules, tiny_csv
+
+from localrules.reproduce.outcome import COLUMNS
+
+
+@pytest.fixture
+def reproduce(plugin: Path, tmp_path: Path) -> Any:
+    def run(*words: str | Path, out: Path = tmp_path / "out") -> Said:
+        return localrules("reproduce", *words, "--threads", "1", "--out", out, "--plugin", plugin)
+
+    return run
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def runs(out: Path) -> set[str]:
+    return {path.name for path in (out / "runs").iterdir()}
+
+
+def test_every_row_is_run_with_its_seeds_and_set_beside_the_published_figure(reproduce: Any, tmp_path: Path) -> None:
+    said = reproduce("small", "--json")
+    assert said.code == 0, said.out
+    found = said.document
+    assert [(run["row"], run["seed"]) for run in found] == [
+        ("First, two epochs", 0),
+        ("First, two epochs", 1),
+        ("First, two epochs", 2),
+        ("Second, ten steps", 4),
+    ]
+    assert [run["summary"]["steps"] for run in found] == [8, 8, 8, 10]
+    assert {run["experiment"] for run in found} == {"small"}
+    assert [run["published"] for run in found] == [30.0, 30.0, 30.0, -200.0]
+    assert found[3]["value"] == pytest.approx(100 * found[3]["summary"]["valid_accuracy"])
+    assert len(runs(tmp_path / "out")) == 4
+
+    first, second = table(tmp_path / "out" / "small")
+    assert tuple(first) == COLUMNS
+    values = [run["value"] for run in found[:3]]
+    assert float(first["ours"]) == pytest.approx(sum(values) / 3, abs=0.006)
+    assert (float(first["low"]), float(first["high"])) == pytest.approx((min(values), max(values)), abs=0.006)
+    assert (first["seeds"], first["budget"]) == ("0 1 2", "2 of 2 epochs")
+    assert first["machine"].endswith("1 thread")
+    assert (second["verdict"], second["differs"]) == ("above", "it is smaller")
+
+
+def test_the_test_accuracy_is_that_of_eval(reproduce: Any) -> None:
+    (run,) = reproduce("small", "--rows", "first*", "--seeds", "1", "--json").document
+    scored = localrules("eval", run["summary"]["run_dir"], "--split", "test", "--json").document
+    assert run["metric"] == "test_accuracy"
+    assert run["value"] == pytest.approx(100 * scored["top1"])
+    kept = json.loads((Path(run["summary"]["run_dir"]) / "scores.json").read_text())
+    assert kept["test"]["top1"] == scored["top1"]
+
+
+def test_a_finished_run_is_not_repeated_and_seeds_are_added(reproduce: Any, tmp_path: Path) -> None:
+    words = ["small", "--rows", "FIRST*", "--json"]
+    before = reproduce(*words, "--seeds", "1").document
+    kept = runs(tmp_path / "out")
+    said = reproduce(*words, "--seeds", "2")
+    assert "seed 0, done before" in said.err
+    assert said.document[0] == before[0]
+    assert len(runs(tmp_path / "out") - kept) == 1
+    (line,) = table(tmp_path / "out" / "small")
+    assert line["seeds"] == "0 1"
+
+
+def test_an_interrupted_run_goes_on(reproduce: Any, tmp_path: Path) -> None:
+    words = ["small", "--rows", "first*", "--seeds", "1", "--json"]
+    (whole,) = reproduce(*words).document
+    folder = Path(whole["summary"]["run_dir"])
+    (folder / "summary.json").unlink()
+    said = reproduce(*words)
+    assert "seed 0, goes on" in said.err
+    assert said.document[0]["summary"]["weights_sha256"] == whole["summary"]["weights_sha256"]
+    assert runs(tmp_path / "out") == {folder.name}
+
+
+def test_a_smaller_scale_is_not_comparable_and_stands_beside_the_full_one(reproduce: Any, tmp_path: Path) -> None:
+    words = ["small", "--rows", "second*", "--json"]
+    (small,) = reproduce(*words, "--scale", "0.25").document
+    assert small["summary"]["steps"] == 2
+    assert small["budget"] == "2 of 10 steps"
+    assert small["verdict"] == "smaller budget: not comparable"
+    reproduce(*words)
+    assert [line["budget"] for line in table(tmp_path / "out" / "small")] == ["2 of 10 steps", "10 of 10 steps"]
+
+
+class Fetches(HTMLParser):
+    """What a browser would get from elsewhere for a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        wanted = {"src"} if tag != "a" else set()
+        wanted |= {"href"} if tag == "link" else set()
+        self.found += [value or "" for name, value in attrs if name in wanted and not (value or "").startswith("data:")]
+
+
+def test_the_page_holds_every_experiment_of_the_folder_and_needs_no_network(reproduce: Any, tmp_path: Path) -> None:
+    assert reproduce("small", "--scale", "0.1", "--seeds", "1").code == 0
+    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv").parent]
+    assert reproduce("open", *faces, "--seeds", "1").code == 0
+    text = (tmp_path / "out" / "index.html").read_text()
+    for words in ("First, two epochs", "Second, ten steps", "0.2 of 2 epochs", "it is smaller", "Any", "-200"):
+        assert words in text
+    assert '<a href="https://example.org/paper">' in text
+    page = Fetches()
+    page.feed(text)
+    assert page.found == []
+
+
+def test_notes_are_on_the_page_as_text(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("small", "--scale", "0.1", "--seeds", "1")
+    assert "There is &lt;no&gt; third row." in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_the_screen_shows_a_table(reproduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = reproduce("small", "--scale", "0.1", "--seeds", "1")
+    assert said.code == 0, said.err
+    assert "smaller budget: not comparable" in said.out
+    assert "index.html" in said.out
+
+
+def test_the_list_names_experiments_and_suites(plugin: Path) -> None:
+    said = localrules("reproduce", "--list", "--json", "--plugin", plugin)
+    found = {entry["name"]: entry for entry in said.document}
+    assert found["small"]["suite"] == found["open"]["suite"] == "tiny"
+    assert {name for name, entry in found.items() if entry["suite"] == "published"} >= {"published-hsic"}
+    text = localrules("reproduce", "--list", "--plugin", plugin)
+    assert "published-phsic" in text.out
+
+
+def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(reproduce: Any, tmp_path: Path) -> None:
+    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv")]
+    found = reproduce("tiny", *faces, "--scale", "0.1", "--seeds", "1", "--json").document
+    assert [run["experiment"] for run in found] == ["open", "small", "small"]
+    assert [run["summary"]["data"] for run in found] == ["fer2013", "faces", "faces"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "it is not said what to reproduce"),
+        (["smal"], "there is no experiment 'smal'"),
+        (["small", "--scale", "0"], "there is nothing to train"),
+        (["small", "--rows", "third*"], "no row fits 'third*'"),
+        (["small", "--model", "lenet"], "--model changes nothing here"),
+        (["open"], "row 'Any' runs on any data set"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_runs(
+    words: list[str], said: str, reproduce: Any, tmp_path: Path
+) -> None:
+    answer = reproduce(*words, "--json")
+    assert answer.code == 2
+    assert answer.error["what"] == said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_function_that_returns_no_experiment_is_its_authors_fault(reproduce: Any) -> None:
+    answer = reproduce("wrong", "--json")
+    assert answer.code == 1
+    assert answer.error["why"] == "it returned an object of type int"
