@@ -1,6 +1,6 @@
 """Rules that learn from forward passes alone."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -19,5 +19,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_forward.pepita:Pepita",
             summary="The error is added to the picture; a second pass shows each layer what to change.",
             reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-forward-forward",
+            target="localrules_forward.published:forward_forward",
+            summary="Forward-forward on MNIST: peer normalisation, and a threshold on the mean.",
+            reference="Hinton 2022, https://arxiv.org/abs/2212.13345",
+            suite="published",
         ),
     ]

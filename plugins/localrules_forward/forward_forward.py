@@ -63,6 +63,11 @@ class ForwardForward(Objective):
             3.0, gt=0, description="How strong the label is, in standard deviations of the pictures (ours)."
         )
         wavelength: float = Field(6.0, gt=0, description="Of the waves, in pixels (ours).")
+        size: Literal["rms", "length"] = Field(
+            "rms",
+            description="What is 1 of a picture and of what is handed on: its root mean square (Löwe; the paper), or "
+            "its length (Pezeshki).",
+        )
         answer: Literal["all", "upper"] = Field(
             "all", description="Layers whose goodness counts in prediction: all (ours), all but the first (the paper)."
         )
@@ -73,7 +78,7 @@ class ForwardForward(Objective):
     model_defaults: ClassVar[dict[str, Any]] = {"norm": False}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"answer": "upper"},
-        "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0},
+        "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
     }
 
     config: ForwardForward.Config
@@ -106,8 +111,8 @@ class ForwardForward(Objective):
         return losses
 
     def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
-        """The output's direction: divided by its root mean square over all units and positions."""
-        return _normalised(output)
+        """The output's direction: divided by its size over all units and positions."""
+        return self._normalised(output)
 
     def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor:
         """Goodness of each label, summed over layers, shape (batch, classes)."""
@@ -126,9 +131,15 @@ class ForwardForward(Objective):
 
     def _labelled(self, images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         if self._label == "pixels":
-            return _normalised(in_pixels(images, labels, num_classes, self.config.strength))
+            return self._normalised(in_pixels(images, labels, num_classes, self.config.strength))
         waves = as_waves(images, labels, num_classes, self.config.strength, self.config.wavelength)
-        return _normalised(waves)
+        return self._normalised(waves)
+
+    def _normalised(self, rows: Tensor) -> Tensor:
+        exact = rows.float()
+        squares = exact.square().flatten(1)
+        size = (squares.mean(1) if self.config.size == "rms" else squares.sum(1)).sqrt()
+        return (exact / (size + 1e-8).view(-1, *[1] * (rows.dim() - 1))).to(rows.dtype)
 
 
 class _MeanActivity(nn.Module):
@@ -147,9 +158,3 @@ class _MeanActivity(nn.Module):
         mean = self._momentum * self.mean + (1 - self._momentum) * now
         self.mean = mean.detach()
         return mean
-
-
-def _normalised(rows: Tensor) -> Tensor:
-    exact = rows.float()
-    size = exact.flatten(1).square().mean(1).sqrt()
-    return (exact / (size + 1e-8).view(-1, *[1] * (rows.dim() - 1))).to(rows.dtype)

@@ -1,0 +1,56 @@
+"""What was published of forward-forward on MNIST, with fully connected networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localrules.reproduce.experiment import Experiment, Row
+
+_DATA: dict[str, Any] = {"data": {"name": "mnist"}, "augment": {"shift": 0, "flip": False}}
+
+
+def forward_forward() -> Experiment:
+    """Three layers of 1000 units with peer normalisation; two of 500 with a threshold on the mean."""
+    return Experiment(
+        rows=(
+            Row(
+                name="MNIST, peer normalisation",
+                settings={
+                    **_DATA,
+                    "rule": {"name": "forward-forward", "preset": "paper"},
+                    "model": {"name": "mlp", "hidden": [1000, 1000, 1000], "norm": False},
+                    "epochs": 100.0,
+                    "batch_size": 100,
+                    "optimizer": {"name": "sgd", "lr": 1e-3, "momentum": 0.9, "weight_decay": 3e-4},
+                    "schedule": {"name": "cosine"},
+                },
+                published=98.55,
+                source="Table of https://github.com/loeweX/Forward-Forward (1.45 % error)",
+                differs=(
+                    "answers by trying every label, where the figure is of a linear classifier on layers 2 and 3 seen "
+                    "with a neutral label; relu has its own gradient, not a straight-through one; the learning rate "
+                    "falls along a cosine, not linearly in the second half; PyTorch's initial weights; standardised "
+                    "pictures"
+                ),
+            ),
+            Row(
+                name="MNIST, threshold on the mean",
+                settings={
+                    **_DATA,
+                    "rule": {"name": "forward-forward", "preset": "mean"},
+                    "model": {"name": "mlp", "hidden": [500, 500], "norm": False},
+                    "steps": 1000,
+                    "batch_size": 1000,
+                    "optimizer": {"name": "adam", "lr": 0.03},
+                    "schedule": {"name": "constant"},
+                },
+                published=93.16,
+                source="https://github.com/mpezeshki/pytorch_forward_forward (6.84 % error)",
+                differs=(
+                    "both layers learn together in 1000 steps of 1000 pictures, where the source gives each layer 1000 "
+                    "steps of all 50,000; standardised pictures, the label 3 deviations high"
+                ),
+            ),
+        ),
+        notes=("One run each in the sources.",),
+    )
