@@ -27,6 +27,7 @@ class Requirements:
         chain: Whether each layer must read exactly the one before it.
         maps: Whether hidden layers must give maps, (channels, height, width).
         norms: Whether hidden layers may hold batch norms and their like.
+        single: Whether each hidden layer must have its weights in one operation.
     """
 
     min_batch: int = 1
@@ -38,6 +39,7 @@ class Requirements:
     chain: bool = False
     maps: bool = False
     norms: bool = True
+    single: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""
@@ -66,6 +68,11 @@ class Requirements:
                 for module in layer.module.modules():
                     if isinstance(module, _NORMS):
                         return f"it needs layers without norms; {layer.name!r} holds {type(module).__name__}"
+        if self.single:
+            for layer in hidden:
+                weighted = [module for module in layer.module.modules() if [*module.parameters(recurse=False)]]
+                if len(weighted) > 1:
+                    return f"it needs layers of one weight-bearing operation each; {layer.name!r} has {len(weighted)}"
         return ""
 
 
