@@ -80,6 +80,21 @@ class Registry:
         """One line a plugin; its summary says what it supplies."""
         return [as_listed(plugin) for plugin in self._plugins]
 
+    def supplied_by(self, name: str, kind: str) -> list[Listed]:
+        """The entries of a kind that a plugin supplies, or all plugins of a distribution.
+
+        Args:
+            name: The plugin's name, or the distribution's.
+            kind: ``"rule"``, ``"model"``, ...
+        """
+        mine = {
+            id(entry)
+            for plugin in self._plugins
+            if plugin.source.name == name or canonical(plugin.source.distribution) == canonical(name)
+            for _, entry in plugin.entries
+        }
+        return [item for item in self.entries(kind) if id(item.entry) in mine]
+
     @property
     def files(self) -> tuple[str, ...]:
         """The plugin files that were named (``--plugin``)."""

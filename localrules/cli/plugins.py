@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from localrules.cli import plugins_check, plugins_new
 from localrules.cli.listing import ListCommand, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 
 app = typer.Typer(cls=ListCommand)
+app.command("check")(plugins_check.check)
+app.command("new")(plugins_new.new)
 
 
 @app.callback(invoke_without_command=True)

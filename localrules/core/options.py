@@ -35,6 +35,8 @@ class Configured(nn.Module):
         model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model has such options; a
             user's word wins.
         metrics: Names of what it measures of each layer beside the objective; they become columns ``<name>/<layer>``.
+        digits_bound: The accuracy on scikit-learn's digits that it reaches in the conformance kit's short run.
+        expected_failures: Checks of the conformance kit that it is known to fail, each with the reason.
     """
 
     Config: ClassVar[type[BaseModel]] = Options
@@ -44,6 +46,9 @@ class Configured(nn.Module):
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     run_defaults: ClassVar[dict[str, Any]] = {}
     model_defaults: ClassVar[dict[str, Any]] = {}
+
+    digits_bound: ClassVar[float] = 0.9
+    expected_failures: ClassVar[dict[str, str]] = {}
 
     metrics: tuple[str, ...] = ()
 

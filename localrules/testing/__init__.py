@@ -1,0 +1,62 @@
+"""What a rule's author tests with: the conformance kit, and the measurements that it is made of.
+
+Every public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from localrules.testing.auditing import Audit, audit
+    from localrules.testing.classes import measure_class
+    from localrules.testing.digits import learn_digits
+    from localrules.testing.kit import Check, checks, parametrize_with_checks, run_checks
+    from localrules.testing.locality import Dependence, measure_dependence
+    from localrules.testing.sessions import build_session, tiny_pictures
+    from localrules.testing.subject import Unfit
+
+_HOMES = {
+    "Audit": "auditing",
+    "Check": "kit",
+    "Dependence": "locality",
+    "Unfit": "subject",
+    "audit": "auditing",
+    "build_session": "sessions",
+    "checks": "kit",
+    "learn_digits": "digits",
+    "measure_class": "classes",
+    "measure_dependence": "locality",
+    "parametrize_with_checks": "kit",
+    "run_checks": "kit",
+    "tiny_pictures": "sessions",
+}
+
+__all__ = [
+    "Audit",
+    "Check",
+    "Dependence",
+    "Unfit",
+    "audit",
+    "build_session",
+    "checks",
+    "learn_digits",
+    "measure_class",
+    "measure_dependence",
+    "parametrize_with_checks",
+    "run_checks",
+    "tiny_pictures",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next look-up does not come through here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

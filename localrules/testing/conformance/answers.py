@@ -1,0 +1,67 @@
+"""Checks of what a trained rule answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from localrules.engine import checkpoint
+from localrules.engine.session import Session
+from localrules.testing.conformance.repeats import state
+from localrules.testing.subject import Subject
+from localrules.testing.traces import differ, take_steps
+
+STEPS = 2
+CLOSE = 1e-3
+
+
+def answers_have_their_shape(subject: Subject) -> None:
+    """Predictions are finite logits, a row for each picture, for one picture, too."""
+    for network in subject.networks:
+        session = _trained(subject, network)
+        for rows in (1, 5):
+            logits, wanted = _answers(session, rows), (rows, len(session.data.classes))
+            assert tuple(logits.shape) == wanted, f"on a {network}: shape {tuple(logits.shape)}, not {wanted}"
+            assert bool(logits.isfinite().all()), f"on a {network}: logits that are not finite"
+
+
+def answers_come_from_pictures_and_state(subject: Subject) -> None:
+    """Predictions depend on the picture and the saved state alone: no labels, no other pictures, no memory."""
+    for network in subject.networks:
+        session, fresh = _trained(subject, network), subject.session(network)
+        with TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), session, {"step": STEPS})
+            checkpoint.restore(Path(folder), fresh)
+        mine, theirs = _answers(session), _answers(fresh)
+        assert not differ([mine], [theirs]), f"on a {network}: a run that was loaded answers otherwise"
+        gap = float((_answers(session, backwards=True).flip(0) - mine).abs().max())
+        assert gap <= CLOSE * (1 + float(mine.abs().max())), f"on a {network}: a picture's row in a batch matters"
+
+
+def answering_changes_nothing(subject: Subject) -> None:
+    """Prediction leaves the state of network and rule as it was."""
+    for network in subject.networks:
+        session = _trained(subject, network)
+        before = {name: tensor.detach().clone() for name, tensor in state(session).items()}
+        _answers(session)
+        wrong = [name for name, tensor in state(session).items() if differ([before[name]], [tensor])]
+        assert not wrong, f"on a {network}, changed by prediction: {', '.join(wrong)}"
+
+
+def _trained(subject: Subject, network: str) -> Session:
+    session = subject.session(network)
+    take_steps(session, STEPS)
+    return session
+
+
+def _answers(session: Session, rows: int = 8, *, backwards: bool = False) -> Tensor:
+    split = session.data.split("valid")
+    images = session.batches.standard(split.images[:rows])
+    images = images.flip(0) if backwards else images
+    torch.manual_seed(0)
+    with session.predictor.evaluating():
+        logits = session.rule.predict(session.network, session.predictor.arranged(images))
+    return logits.float()

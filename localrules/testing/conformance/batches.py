@@ -1,0 +1,59 @@
+"""Checks of batches that give a rule little to go by, and of half precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from localrules.data.dataset import DataSet, Split
+from localrules.engine.phases import enter
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.testing.conformance.repeats import state
+from localrules.testing.subject import Subject, pictures
+
+STEPS = 3
+
+
+def hard_batches_stay_finite(subject: Subject) -> None:
+    """Batches of one class, of constant pictures, of one picture: objectives and weights stay finite."""
+    data = pictures(2 * subject.batch_size)
+    images, labels = data.split("train").images, data.split("train").labels
+    cases = {
+        "one class": Split(images, torch.zeros_like(labels)),
+        "constant pictures": Split(torch.full_like(images, 77), labels),
+        "the same picture each time": Split(images[:1].expand_as(images).clone(), labels),
+        "black pictures of one class": Split(torch.zeros_like(images), torch.zeros_like(labels)),
+    }
+    for case, split in cases.items():
+        _stays_finite(subject.session(subject.networks[-1], data=_with(data, split)), case)
+
+
+def the_smallest_batch_stays_finite(subject: Subject) -> None:
+    """The smallest batch that the rule says it takes; of two, since a batch norm needs two."""
+    smallest = max(2, subject.rule.requires.min_batch)
+    for network in subject.networks:
+        _stays_finite(subject.session(network, batch_size=smallest), f"batches of {smallest} on a {network}")
+
+
+def half_precision_stays_finite(subject: Subject) -> None:
+    """bf16 autocast: objectives and weights stay finite."""
+    for network in subject.networks:
+        _stays_finite(subject.session(network, precision="bf16"), f"bf16 on a {network}")
+
+
+def _stays_finite(session: Session, case: str) -> None:
+    for phase in session.phases:
+        enter(phase, session.network, session.trainable)
+        for step in range(phase.start, min(phase.stop, phase.start + STEPS)):
+            report = take_step(session, phase, step).report
+            wrong = [layer for layer, value in report.objectives.items() if not math.isfinite(float(value))]
+            assert not wrong, f"{case}: the objective of {', '.join(wrong)} is not finite"
+    wrong = [name for name, tensor in state(session).items() if not bool(tensor.isfinite().all())]
+    assert not wrong, f"{case}: not finite: {', '.join(wrong)}"
+
+
+def _with(data: DataSet, split: Split) -> DataSet:
+    return replace(data, splits={**data.splits, "train": split})
