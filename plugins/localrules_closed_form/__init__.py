@@ -7,4 +7,11 @@ API_VERSION = 1
 
 @hookimpl
 def localrules_rules() -> list[RuleEntry]:
-    return []
+    return [
+        RuleEntry(
+            name="cafo",
+            target="localrules_closed_form.cafo:CaFo",
+            summary="Layers stay random; a predictor on each is solved for, and they vote.",
+            reference="Zhao, Wang, Jin, Cai, Ding & Liang 2023, https://arxiv.org/abs/2303.09728",
+        ),
+    ]

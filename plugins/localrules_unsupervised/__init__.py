@@ -7,4 +7,23 @@ API_VERSION = 1
 
 @hookimpl
 def localrules_rules() -> list[RuleEntry]:
-    return []
+    return [
+        RuleEntry(
+            name="softhebb",
+            target="localrules_unsupervised.softhebb:SoftHebb",
+            summary="Units compete for every input by softmax; the winner turns towards it.",
+            reference="Journé, Garcia Rodriguez, Guo & Moraitis 2023, https://arxiv.org/abs/2209.11883",
+        ),
+        RuleEntry(
+            name="oja",
+            target="localrules_unsupervised.oja:Oja",
+            summary="Linear units come to span the principal subspace of their input.",
+            reference="Oja 1989, https://doi.org/10.1142/S0129065789000475",
+        ),
+        RuleEntry(
+            name="greedy-infomax",
+            target="localrules_unsupervised.greedy_infomax:GreedyInfoMax",
+            summary="A part of a map tells which picture the part below it is from.",
+            reference="Löwe, O'Connor & Veeling 2019, https://arxiv.org/abs/1905.11786",
+        ),
+    ]

@@ -1,0 +1,152 @@
+"""Random layers, each with a predictor that is solved for; the predictors vote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Layer, Network, Rule, StepReport
+from localrules.core.locality import Locality
+from localrules.core.objective import Options
+from localrules.core.passes import Forward, ends, intercepted
+from localrules.core.pooling import pool_flat
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+from localrules.errors import UsageError
+from localrules.kernels.precision import no_autocast
+from localrules_closed_form.least_squares import LeastSquares
+
+
+class CaFo(Rule):
+    """The cascaded forward algorithm: layers keep their random weights, each has a linear predictor of the label.
+
+    A predictor maps a layer's output, averaged over a raster and flattened, to one-hot labels by ridge regression:
+    ``W = (A'A / n + ridge * s I)^-1 A'Y / n``, a column of ones in ``A``, all ``n`` samples so far in its rows, and ``s``
+    the mean square of a feature. A step adds to the sums ``A'A`` and ``A'Y``; they are solved, in float64, when a
+    prediction asks. With ``predictor=ce`` it descends on cross-entropy instead. The network's answer is the sum over
+    the layers of the softmax of what their predictors say; the readout neither learns nor answers.
+
+    What differs: the paper solves once over the data set as it is, here every augmented picture of every epoch counts;
+    it flattens whole maps, whose ``A'A`` would not fit into memory for larger networks; it has no ridge and no bias;
+    its blocks are convolution, relu, max-pooling, batch norm. Batch norms use the batch's statistics while sums are
+    taken and running ones in prediction, as ever.
+
+    References:
+        Zhao, Wang, Li, Jin, Lang & Ling 2023, The cascaded forward algorithm for neural network training,
+        https://arxiv.org/abs/2303.09728, and its code, https://github.com/Graph-ZKY/CaFo.
+    """
+
+    class Config(Options):
+        """Options of rule cafo."""
+
+        predictor: Literal["mse", "ce"] = Field(
+            "mse",
+            description="Least squares, solved (the paper's CaFo+MSE), or cross-entropy, descended to (its CaFo+CE).",
+        )
+        ridge: float = Field(
+            1e-3, gt=0, description="Of least squares, relative to a feature's mean square (ours; the paper has none)."
+        )
+        grid: int = Field(8, ge=1, description="Maps are averaged over such a raster (ours; the paper flattens them).")
+        features: int = Field(
+            1024,
+            ge=1,
+            description="A coarser raster is taken where a layer would give more features than this (ours: it bounds "
+            "memory, 8 bytes times its square for each layer).",
+        )
+
+    locality: ClassVar[Locality] = "local-labels"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}}
+
+    config: CaFo.Config
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """A predictor for each end of each hidden layer."""
+        if self.config.predictor == "mse" and next(network.parameters()).device.type == "mps":
+            raise UsageError(
+                "rule 'cafo' cannot solve on this device",
+                where="--device mps",
+                why="its sums are kept in float64, which Apple's GPUs do not have",
+                fix="choose --device cpu, or --set rule.predictor=ce",
+            )
+        self.predictors = nn.ModuleDict()
+        for layer in network.hidden:
+            for end, shape in enumerate(layer.out_shapes):
+                width = self._read(torch.zeros(1, *shape)).shape[1]
+                self.predictors[_key(layer, end)] = self._predictor(width, num_classes)
+
+    def _predictor(self, width: int, num_classes: int) -> nn.Module:
+        if self.config.predictor == "mse":
+            return LeastSquares(width, num_classes, self.config.ridge)
+        classifier = nn.Linear(width, num_classes)
+        nn.init.zeros_(classifier.weight)
+        nn.init.zeros_(classifier.bias)
+        return classifier
+
+    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """Those of the layer's predictors, if they descend."""
+        for end in range(len(layer.out_shapes)):
+            if not layer.is_readout:
+                yield from self.predictors[_key(layer, end)].parameters()
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        """One forward pass; each layer's predictor learns from what the layer gave."""
+        report = StepReport()
+        with torch.no_grad(), context.forward_context():
+            found = self._found(network, batch.images)
+        for layer, features in found:
+            if context.learns(layer):
+                self._learn(layer, features, batch.labels, context, report)
+        return report
+
+    def _learn(
+        self, layer: Layer, features: list[Tensor], labels: Tensor, context: Context, report: StepReport
+    ) -> None:
+        """Sums grow, or the gradients of classifiers are left."""
+        losses = []
+        for end, known in enumerate(features):
+            predictor = self.predictors[_key(layer, end)]
+            if isinstance(predictor, LeastSquares):
+                predictor.add(known, labels)
+            else:
+                losses.append(functional.cross_entropy(predictor(known), labels))
+        if losses:
+            loss = torch.stack(losses).sum()
+            loss.backward()
+            report.objectives[layer.name] = loss.detach()
+            context.ready(layer)
+
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        """The logarithm of the summed votes, shape (batch, classes)."""
+        votes = []
+        for layer, features in self._found(network, images):
+            with no_autocast(images):
+                votes += [self.predictors[_key(layer, end)](known) for end, known in enumerate(features)]
+        return torch.stack(votes).log_softmax(2).logsumexp(0)
+
+    def _found(self, network: Network, images: Tensor) -> list[tuple[Layer, list[Tensor]]]:
+        """What the predictors read of each hidden layer, one for each end."""
+        found: list[tuple[Layer, list[Tensor]]] = []
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            found.append((layer, [self._read(end) for end in ends(layer, output)]))
+            return output
+
+        with intercepted(network.hidden, visit):
+            network(images)
+        return found
+
+    def _read(self, output: Tensor) -> Tensor:
+        """An output averaged over a raster that is coarse enough, and flattened, float32, (batch, features)."""
+        finest = math.isqrt(self.config.features // output.shape[1])
+        return pool_flat(output, max(1, min(self.config.grid, finest))).float()
+
+
+def _key(layer: Layer, end: int) -> str:
+    return f"{layer.name.replace('.', '/')}#{end}"  # names of modules may not hold dots

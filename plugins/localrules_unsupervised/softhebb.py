@@ -1,0 +1,89 @@
+"""Units compete for every input; the winner turns towards it, the losers a little away."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from localrules import Layer
+from localrules.core.objective import Options
+from localrules.core.operations import Operation
+from localrules_unsupervised.hebbian import Hebbian, as_output
+
+
+class SoftHebb(Hebbian):
+    """Soft winner-take-all Hebbian learning: ``dW = sum y (x - u w)``, summed over pictures and positions.
+
+    With ``u = W x``, the pre-activations without the bias, and ``y = softmax(t u)`` over the units: ``+y`` for the unit
+    with the largest ``u``, ``-y`` (anti-Hebbian) for all others. The sum is divided by its largest entry; each unit's
+    part is multiplied by the square root of ``| |w| - 1 |``, since a weight settles at length 1.
+
+    What differs: the published network is batch norm without parameters, convolution, Triangle, pooling, its weights
+    start at a length near 25, and each layer has a ``t`` of its own. Here a layer is the model's own (convolution,
+    norm, activation) and its weights start as the model draws them: so the softmax is of ``u`` in units of its
+    deviation over the batch (``relative``), and what a batch norm in front would do for the input, subtract its mean,
+    is done inside the rule (``centered``). Triangle can be put behind a layer (``triangle``), where it acts on what the
+    activation left.
+
+    References:
+        Journé, Garcia Rodriguez, Guo & Moraitis 2023, Hebbian deep learning without feedback,
+        https://arxiv.org/abs/2209.11883, and its code, https://github.com/NeuromorphicComputing/SoftHebb; the rule:
+        Moraitis, Toichkin, Journé, Chua & Guo 2022, https://doi.org/10.1088/2634-4386/aca710.
+    """
+
+    class Config(Options):
+        """Options of rule softhebb."""
+
+        sharpness: float = Field(
+            10.0, gt=0, description="t of the softmax (ours; the paper's 1, 0.65, 0.25 by layer, for long weights)."
+        )
+        relative: bool = Field(
+            True, description="Divide pre-activations by their deviation over the batch before the softmax (ours)."
+        )
+        centered: bool = Field(
+            True, description="Learn from inputs less their mean over the batch (ours, for the paper's norm in front)."
+        )
+        adaptive: bool = Field(True, description="Slow a unit down as its weights near length 1 (the paper's).")
+        triangle: float = Field(
+            0.0,
+            ge=0,
+            description="Power p of relu(z - mean over units)^p, given to readers in place of the output z; 0: z "
+            "itself (ours; the paper's 0.7, 1.4, 1 by layer).",
+        )
+
+    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.05}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}
+    }
+
+    config: SoftHebb.Config
+
+    def change(self, operation: Operation, units: Tensor) -> Tensor:
+        """The summed change, its largest entry 1 in size before units are slowed down."""
+        if self.config.centered:
+            units = units - units.mean(1, keepdim=True)
+        post = -(self._sharpness(units) * units).softmax(0)
+        winners = units.argmax(0, keepdim=True)
+        post.scatter_(0, winners, -post.gather(0, winners))
+        decay = (post * units).sum(1, keepdim=True)
+        if self.config.centered:  # sum y (x - mean x) = sum (y - mean y) x
+            post = post - post.mean(1, keepdim=True)
+        weight = operation.weight.detach().float().flatten(1)
+        change = operation.correlate(as_output(operation, post)).flatten(1) - decay * weight
+        change = change / change.abs().amax().clamp_min(1e-30)
+        if self.config.adaptive:
+            change = change * (weight.norm(dim=1, keepdim=True) - 1).abs().sqrt()
+        return change.view_as(operation.weight)
+
+    def _sharpness(self, units: Tensor) -> Tensor | float:
+        if not self.config.relative:
+            return self.config.sharpness
+        return self.config.sharpness / units.std(correction=0).clamp_min(1e-12)
+
+    def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
+        """The output, or Triangle of it: what exceeds the mean over the units at each position."""
+        if not self.config.triangle:
+            return output
+        return (output - output.mean(1, keepdim=True)).relu() ** self.config.triangle

@@ -1,0 +1,119 @@
+"""oja finds principal components, as numpy's singular value decomposition does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from digits import learn_digits
+from numpy.typing import NDArray
+from tiny import PICTURES, dense, perceptron, state, train
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Layer, LayerView
+from localrules.core.operations import watched
+from localrules.core.view import BatchStatistics
+from localrules.data.dataset import Split
+from localrules.testing.locality import measure_dependence
+from localrules_unsupervised.oja import Oja
+
+DRAWS = torch.Generator().manual_seed(0)
+SPREAD = torch.tensor([4.0, 3.0, 2.0, 0.7, 0.5, 0.3, 0.2, 0.1])
+TURN, _ = torch.linalg.qr(torch.randn(8, 8, generator=DRAWS))
+ROWS = torch.randn(400, 8, generator=DRAWS) * SPREAD @ TURN.T + 5.0
+
+
+def settle(module: nn.Module, inputs: Tensor, config: Oja.Config, steps: int, rate: float) -> None:
+    """Gradient descent on the surrogate."""
+    rule = Oja(config)
+    for _ in range(steps):
+        with watched() as operations:
+            output = module(inputs)
+        layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
+        batch = BatchStatistics(inputs, torch.empty(0, dtype=torch.int64), 4)
+        rule.loss(LayerView(layer, (inputs,), output, batch, operations=operations)).backward()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    parameter -= rate * parameter.grad
+                    parameter.grad = None
+
+
+def components(rows: Tensor, count: int, centered: bool = True) -> NDArray[np.float64]:
+    """The leading principal components, (count, inputs)."""
+    data = rows.double().numpy()
+    data = data - data.mean(0) if centered else data
+    return np.linalg.svd(data, full_matrices=False)[2][:count]
+
+
+def projector(basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    return basis.T @ basis
+
+
+@pytest.mark.parametrize("centered", [True, False])
+def test_the_rows_become_an_orthonormal_basis_of_the_leading_principal_subspace(centered: bool) -> None:
+    linear = nn.Linear(8, 3)
+    settle(linear, ROWS, Oja.Config(centered=centered), 2500, 2.0 if centered else 0.5)
+    found = linear.weight.detach().double().numpy()
+    np.testing.assert_allclose(found @ found.T, np.eye(3), atol=5e-3)
+    np.testing.assert_allclose(projector(found), projector(components(ROWS, 3, centered)), atol=2e-2)
+
+
+def test_sangers_form_finds_the_components_themselves_in_order() -> None:
+    linear = nn.Linear(8, 3, bias=False)
+    settle(linear, ROWS, Oja.Config(form="sanger"), 3000, 2.0)
+    alike = linear.weight.detach().double().numpy() @ components(ROWS, 3).T
+    np.testing.assert_allclose(np.abs(alike), np.eye(3), atol=3e-2)
+
+
+def test_a_convolution_finds_the_subspace_of_patches() -> None:
+    maps = functional.avg_pool2d(torch.randn(60, 1, 12, 12, generator=DRAWS), 3, 1)
+    conv = nn.Conv2d(1, 2, 3)
+    settle(conv, maps, Oja.Config(), 2500, 1.0)
+    patches = functional.unfold(maps, 3).transpose(1, 2).reshape(-1, 9)
+    found = conv.weight.detach().double().flatten(1).numpy()
+    expected = components(patches, 2)
+    assert np.linalg.norm(found @ expected.T) ** 2 > 0.97 * 2
+
+
+@pytest.mark.parametrize("form", ["subspace", "sanger"])
+def test_groups_of_a_convolution_are_each_a_network_of_their_own(form: Any) -> None:
+    maps = torch.randn(5, 4, 5, 5, generator=DRAWS)
+    grouped = nn.Conv2d(4, 6, 3, groups=2, bias=False)
+    alone = [nn.Conv2d(2, 3, 3, bias=False) for _ in range(2)]
+    same_power = maps / maps.unflatten(1, (2, 2)).square().mean((0, 2, 3, 4)).sqrt().repeat_interleave(2)[:, None, None]
+    for index, conv in enumerate(alone):
+        conv.weight.data = grouped.weight.detach()[3 * index : 3 * index + 3].clone()
+        settle(conv, same_power[:, 2 * index : 2 * index + 2], Oja.Config(form=form), 3, 0.5)
+    settle(grouped, same_power, Oja.Config(form=form), 3, 0.5)
+    torch.testing.assert_close(grouped.weight, torch.cat([conv.weight for conv in alone]))
+
+
+@pytest.mark.parametrize("network", [dense, perceptron])
+def test_no_layer_feels_another(network: Any) -> None:
+    assert measure_dependence(lambda: network(Oja, optimizer={"name": "sgd", "lr": 0.1})).is_local
+
+
+def test_learns_the_digits() -> None:
+    assert learn_digits(Oja) > 0.9
+
+
+def test_sangers_form_learns_the_digits_less_well_as_units_beyond_their_dimension_fade() -> None:
+    assert learn_digits(Oja, rule_options={"form": "sanger"}) > 0.8
+
+
+BLACK = replace(PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two pictures", "bf16", "black"]
+)
+@pytest.mark.parametrize("network", [dense, perceptron])
+def test_hard_batches_stay_finite(network: Any, settings: dict[str, Any]) -> None:
+    session = network(Oja, optimizer={"name": "sgd", "lr": 0.05}, **settings)
+    train(session)
+    assert all(bool(tensor.isfinite().all()) for tensor in state(session).values())

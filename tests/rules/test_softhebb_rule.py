@@ -1,0 +1,144 @@
+"""softhebb against its formula by hand, and what becomes of a layer's other parameters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from digits import learn_digits
+from tiny import PICTURES, dense, perceptron, state, train
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Layer, LayerView
+from localrules.core.operations import watched
+from localrules.core.view import BatchStatistics
+from localrules.data.dataset import Split
+from localrules.errors import LocalRulesError
+from localrules.testing.locality import measure_dependence
+from localrules_unsupervised.softhebb import SoftHebb
+
+DRAWS = torch.Generator().manual_seed(0)
+MAPS = torch.randn(4, 2, 6, 6, generator=DRAWS) + 0.5
+FORMS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "not relative": {"relative": False, "sharpness": 0.7},
+    "not centred": {"centered": False},
+    "as printed": {"relative": False, "centered": False, "sharpness": 1.0},
+}
+
+
+def view_of(module: nn.Module, inputs: Tensor) -> LayerView:
+    with watched() as operations:
+        output = module(inputs)
+    layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
+    batch = BatchStatistics(inputs, torch.empty(0, dtype=torch.int64), 4)
+    return LayerView(layer, (inputs,), output, batch, operations=operations)
+
+
+def by_hand(samples: Tensor, weight: Tensor, sharpness: float, relative: bool, centered: bool) -> Tensor:
+    """The change of a matrix (units, inputs) from samples (samples, inputs), one sample and one unit at a time."""
+    samples, weight = samples.double(), weight.double()
+    if centered:
+        samples = samples - samples.mean(0)
+    all_units = samples @ weight.T
+    scale = sharpness / all_units.std(correction=0) if relative else sharpness
+    change = torch.zeros_like(weight)
+    for x in samples:
+        u = [float((w * x).sum()) for w in weight]
+        exponents = [math.exp(float(scale) * value) for value in u]
+        for k, w in enumerate(weight):
+            y = exponents[k] / sum(exponents) * (1 if u[k] == max(u) else -1)
+            change[k] += y * (x - u[k] * w)
+    change /= change.abs().max()
+    for k, w in enumerate(weight):
+        change[k] *= math.sqrt(abs(float((w * w).sum()) ** 0.5 - 1))
+    return change
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["matrix", "convolution"])
+def test_the_gradient_is_minus_the_change_that_is_printed(kind: str, form: str) -> None:
+    if kind == "matrix":
+        module: nn.Module = nn.Sequential(nn.Flatten(), nn.Linear(72, 5), nn.ReLU())
+        samples, weight = MAPS.flatten(1), module[1].weight
+    else:
+        module = nn.Sequential(nn.Conv2d(2, 5, 3, stride=2, padding=1), nn.ReLU())
+        samples = functional.unfold(MAPS, 3, padding=1, stride=2).transpose(1, 2).reshape(-1, 18)
+        weight = module[0].weight
+    config = SoftHebb.Config(**FORMS[form])
+    SoftHebb(config).loss(view_of(module, MAPS)).backward()
+    expected = by_hand(samples, weight.detach().flatten(1), config.sharpness, config.relative, config.centered)
+    assert weight.grad is not None
+    torch.testing.assert_close(-weight.grad.flatten(1).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_winner_turns_towards_its_input_and_the_others_away() -> None:
+    linear = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[0.5, 0.0], [0.0, 0.5]]))
+    SoftHebb(SoftHebb.Config(centered=False, sharpness=0.1)).loss(
+        view_of(linear, torch.tensor([[1.0, 0.2]]))
+    ).backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad[0, 0] < 0  # descent makes it larger
+    assert linear.weight.grad[1, 0] > 0
+
+
+def test_a_unit_of_length_one_rests() -> None:
+    linear = nn.Linear(6, 3, bias=False)
+    with torch.no_grad():
+        linear.weight[0] /= linear.weight[0].norm()
+    SoftHebb(SoftHebb.Config()).loss(view_of(linear, torch.randn(9, 6, generator=DRAWS))).backward()
+    assert linear.weight.grad is not None
+    assert linear.weight.grad[0].abs().max() < 1e-3
+    assert linear.weight.grad[1].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("network", [dense, perceptron])
+def test_biases_norms_and_weights_of_sources_stay_and_matrices_move(network: Any) -> None:
+    session = network(SoftHebb, optimizer={"name": "sgd", "lr": 0.05})
+    before = state(session)
+    train(session)
+    for layer in session.network.hidden:
+        for name, parameter in layer.module.named_parameters():
+            same = torch.equal(parameter, before[f"network.{layer.name}.{name}"])
+            assert same == (parameter.dim() == 1), (layer.name, name)
+
+
+def test_triangle_is_what_exceeds_the_mean_over_units_to_a_power() -> None:
+    layer = Layer("layer", nn.Identity())
+    output = torch.tensor([[0.0, 1.0, 5.0]])
+    assert SoftHebb(SoftHebb.Config()).hand_on(layer, output) is output
+    given = SoftHebb(SoftHebb.Config(triangle=2.0)).hand_on(layer, output)
+    assert given.tolist() == [[0.0, 0.0, 9.0]]
+
+
+def test_a_layer_without_matrices_is_an_error_that_names_it() -> None:
+    with pytest.raises(LocalRulesError, match="'layer' has no matrix"):
+        SoftHebb(SoftHebb.Config()).loss(view_of(nn.BatchNorm2d(2), MAPS))
+
+
+@pytest.mark.parametrize("network", [dense, perceptron])
+def test_no_layer_feels_another(network: Any) -> None:
+    assert measure_dependence(lambda: network(SoftHebb, optimizer={"name": "sgd", "lr": 0.05})).is_local
+
+
+def test_learns_the_digits() -> None:
+    assert learn_digits(SoftHebb) > 0.9
+
+
+BLACK = replace(PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two pictures", "bf16", "black"]
+)
+@pytest.mark.parametrize("network", [dense, perceptron])
+def test_hard_batches_stay_finite(network: Any, settings: dict[str, Any]) -> None:
+    session = network(SoftHebb, optimizer={"name": "sgd", "lr": 0.05}, **settings)
+    train(session)
+    assert all(bool(tensor.isfinite().all()) for tensor in state(session).values())
