@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from localrules.core.repeating import still_statistics
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
 from localrules_energy.inverses import Range, inverse
-from localrules_energy.messages import output_error
+from localrules_energy.messages import learn, output_error, precise, sent_down
 
 
 class DifferenceTargetPropagation(Rule):
@@ -75,58 +75,56 @@ class DifferenceTargetPropagation(Rule):
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """Forward, targets from the top down, and every layer and inverse learns."""
         stations = relay(network, batch.images, joined=True, precision=context.forward_context())
-        logits = stations[-1].output
-        loss = functional.cross_entropy(logits.float(), batch.labels)
-        with torch.no_grad(), context.forward_context():
-            targets = self._targets(stations, output_error(logits, batch.labels))
-        noisy, disturbed = self._disturbed(network, batch.images, stations, context)
-        if context.learns(network.readout):
-            loss.backward(inputs=[weight for weight in network.readout.parameters() if weight.requires_grad])
-        context.ready(network.readout)
-        report = StepReport(logits=logits.detach(), loss=loss.detach())
-        for index, station in enumerate(stations[:-1]):
-            layer = station.layer
-            if not context.learns(layer):
-                continue
-            away = _mean_square(station.output, targets[layer.name]) / self.config.step
-            away.backward(inputs=[weight for weight in layer.parameters() if weight.requires_grad])
-            if index:
+        logits = stations[-1].output.detach()
+        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
+        error, rows = output_error(logits, batch.labels), len(logits)
+        signals = {network.readout.name: [error / rows]}
+        for layer, shift in self._shifts(stations, error):
+            signals[layer.name] = [-shift / (self.config.step * rows)]
+            if context.learns(layer):
+                report.objectives[layer.name] = _half_square(shift) / self.config.step
+        read, gave = self._disturbed(network, batch.images, stations, context)
+        learn(stations, signals, context)
+        for below, layer in pairwise(network.hidden):
+            if context.learns(layer):
                 with context.forward_context():
-                    undone = self.inverses[_key(layer)](disturbed[index])
-                _mean_square(undone, noisy[index - 1]).backward()
-            report.objectives[layer.name] = away.detach()
+                    undone = self.inverses[_key(layer)](gave[layer.name])
+                _half_square(precise(undone) - read[below.name]).backward()
+        for layer in network.layers:
             context.ready(layer)
         return report
 
-    def _targets(self, stations: list[Station], error: Tensor) -> dict[str, Tensor]:
-        """Every hidden layer's target, by name."""
+    def _shifts(self, stations: list[Station], error: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Every hidden layer, from the top down, and its target less its output.
+
+        In float32: the shifts are small beside what they shift.
+        """
         *hidden, readout = stations
-        top = hidden[-1]
-        (slope,) = torch.autograd.grad(readout.output, top.values, error.to(readout.output.dtype), retain_graph=True)
-        targets = {top.layer.name: top.output - self.config.step * slope}
+        (slope,) = sent_down(stations, {readout.layer.name: [error]})[hidden[-1].layer.name]
+        shift = -self.config.step * precise(slope)
+        yield hidden[-1].layer, shift
         for below, station in reversed(list(pairwise(hidden))):
             back = self.inverses[_key(station.layer)]
-            difference = back(targets[station.layer.name]) - back(station.output)
-            targets[below.layer.name] = below.output + difference
-        return targets
+            output = precise(station.output.detach())
+            with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
+                shift = back(output + shift) - back(output)
+            yield below.layer, shift
 
     def _disturbed(
         self, network: Network, images: Tensor, stations: list[Station], context: Context
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """What the hidden layers give with noise added, and what each gives when it reads such."""
-        noisy = [
-            station.output.detach() + self.config.noise * torch.randn_like(station.output) for station in stations[:-1]
-        ]
-        given = {station.layer.name: [value] for station, value in zip(stations, noisy, strict=False)}
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """By layer name: its output with noise added, and what it gives when it reads such."""
+        outputs = {station.layer.name: precise(station.output.detach()) for station in stations[:-1]}
+        noisy = {name: output + self.config.noise * torch.randn_like(output) for name, output in outputs.items()}
+        given = {name: [output] for name, output in noisy.items()}
         with still_statistics(network):
             found = relay(network, images, given=given, precision=context.forward_context())
-        return noisy, [station.output.detach() for station in found[:-1]]
+        return noisy, {station.layer.name: station.output.detach() for station in found}
 
 
-def _mean_square(found: Tensor, wanted: Tensor) -> Tensor:
-    """Half the squared distance, a mean over the batch."""
-    distance = found - wanted
-    return distance.to(torch.promote_types(distance.dtype, torch.float32)).square().sum() / (2 * len(distance))
+def _half_square(distance: Tensor) -> Tensor:
+    """A mean over the batch."""
+    return distance.square().sum() / (2 * len(distance))
 
 
 def _key(layer: Layer) -> str:

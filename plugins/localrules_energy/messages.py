@@ -54,8 +54,12 @@ class Evaluations:
 
 def output_error(logits: Tensor, labels: Tensor) -> Tensor:
     """The gradient of each picture's cross-entropy with respect to its logits, shape (batch, classes)."""
-    precise = torch.promote_types(logits.dtype, torch.float32)
-    return functional.softmax(logits.detach(), 1, dtype=precise) - functional.one_hot(labels, logits.shape[1])
+    return functional.softmax(precise(logits.detach()), 1) - functional.one_hot(labels, logits.shape[1])
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """In float32 at least: values settle by small steps."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def sent_down(stations: list[Station], signals: Signals) -> dict[str, list[Tensor]]:

@@ -15,7 +15,7 @@ from localrules.core.objective import Options
 from localrules.core.relay import Station
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
-from localrules_energy.messages import Evaluations, Signals, learn, output_error, sent_down
+from localrules_energy.messages import Evaluations, Signals, learn, output_error, precise, sent_down
 
 STRICT_ITERATIONS, STRICT_RATE = 20, 0.1
 
@@ -26,7 +26,7 @@ class PredictiveCoding(Rule):
     ``e_l = v_l - f_l`` of its own layer alone, as it stands when the values have been moved ``iterations`` times:
     ``v_l += rate * (-e_l + sum_k J_k^T e_k)``, k being the layers that read l.
 
-    ``fixed-prediction``: predictions and Jacobians stay those of the forward pass. An error climbs down one layer in
+    ``fixed-prediction``: predictions and Jacobians stay those of the forward pass. An error comes down one layer in
     each iteration, so with ``rate`` 1 and as many iterations as there are hidden layers on the longest path the errors
     are back-propagation's, exactly; more change nothing. ``strict``: predictions follow the values.
 
@@ -105,7 +105,9 @@ class PredictiveCoding(Rule):
     def _settled(self, evaluations: Evaluations, stations: list[Station], labels: Tensor) -> list[Station]:
         """The network evaluated at values that have moved down the energy."""
         rate = self.config.rate or STRICT_RATE
-        values = {station.layer.name: [_precise(value) for value in station.values] for station in stations[:-1]}
+        values = {
+            station.layer.name: [precise(value.detach()) for value in station.values] for station in stations[:-1]
+        }
         for _ in range(self.config.iterations or STRICT_ITERATIONS):
             errors = _errors(stations, labels)
             told = sent_down(stations, errors)
@@ -122,7 +124,8 @@ def _errors(stations: list[Station], labels: Tensor) -> Signals:
     """Predictions less values; at the readout, the gradient of the cross-entropy."""
     errors = {
         station.layer.name: [
-            _precise(output) - value.detach() for output, value in zip(station.outputs, station.values, strict=True)
+            precise(output.detach()) - value.detach()
+            for output, value in zip(station.outputs, station.values, strict=True)
         ]
         for station in stations[:-1]
     }
@@ -140,11 +143,6 @@ def _sum(some: Signals, others: Signals) -> Signals:
         for name in some.keys() & others.keys()
     }
     return {**some, **others, **both}
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    """Detached, in float32 at least: values move by small steps."""
-    return tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _energy(errors: list[Tensor]) -> Tensor:

@@ -1,0 +1,191 @@
+"""Predictive coding: with fixed predictions it is back-propagation; in strict mode it goes down its energy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from digits import learn_digits
+from one_step import by_autograd, first_batch, gradients_in_double
+from plain_networks import PLAIN
+from test_hard_batches import HARD, assert_stays_finite
+from tiny import as_model, dense, perceptron, state, train
+
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.testing.classes import measure_class
+from localrules.testing.locality import measure_dependence
+from localrules.testing.sessions import build_session, tiny_pictures
+from localrules_backprop.backprop import Backprop
+from localrules_classics.mlp import MLP
+from localrules_classics.resnet import ResNet20
+from localrules_energy.predictive_coding import PredictiveCoding
+
+MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}]
+
+
+def plain(kind: str) -> Any:
+    return lambda rule, **settings: build_session(rule, as_model(PLAIN[kind]), tiny_pictures(), **settings)
+
+
+def resnet(rule: type, **settings: Any) -> Session:
+    return build_session(rule, ResNet20, tiny_pictures(rows=8), **{"batch_size": 4, **settings})
+
+
+NETWORKS: dict[str, Any] = {
+    "perceptron": perceptron,
+    "dense": dense,
+    "resnet": resnet,
+    **{kind: plain(kind) for kind in PLAIN},
+}
+
+
+@pytest.mark.parametrize("granularity", ["layer", 2])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_with_fixed_predictions_and_an_iteration_for_each_hidden_layer_it_is_back_propagation(
+    kind: str, granularity: str | int
+) -> None:
+    found, _ = gradients_in_double(NETWORKS[kind](PredictiveCoding, granularity=granularity))
+    expected = by_autograd(NETWORKS[kind](Backprop, granularity=granularity))
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(
+            found[name], gradient, rtol=1e-9, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_with_one_iteration_less_the_first_layer_hears_nothing() -> None:
+    found, _ = gradients_in_double(perceptron(PredictiveCoding, rule_options={"iterations": 2}))
+    expected = by_autograd(perceptron(Backprop))
+    assert "layers.0.0.weight" not in found
+    torch.testing.assert_close(found["layers.1.0.weight"], expected["layers.1.0.weight"])
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "norm-first"])
+def test_further_iterations_change_nothing(kind: str) -> None:
+    enough, _ = gradients_in_double(NETWORKS[kind](PredictiveCoding))
+    more, _ = gradients_in_double(NETWORKS[kind](PredictiveCoding, rule_options={"iterations": 40}))
+    for name, gradient in enough.items():
+        assert torch.equal(more[name], gradient), name
+
+
+def tiny(mode: str, iterations: int, rate: float) -> Session:
+    options = {"hidden": (5, 4, 3), "norm": False, "activation": "tanh"}
+    rule = {"mode": mode, "iterations": iterations, "rate": rate}
+    data = tiny_pictures(shape=(1, 3, 3))
+    return build_session(PredictiveCoding, MLP, data, model_options=options, rule_options=rule)
+
+
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+@pytest.mark.parametrize("mode", ["fixed-prediction", "strict"])
+def test_against_the_formula_written_out(mode: str, rate: float) -> None:
+    """v_l += rate (-e_l + J_{l+1}^T e_{l+1}), dW_l = e_l df_l/dW_l, picture by picture."""
+    session = tiny(mode, 5, rate)
+    found, _ = gradients_in_double(session)
+    weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
+    names = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
+    matrices, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
+    batch = first_batch(session)
+    expected = [torch.zeros_like(matrix) for matrix in matrices]
+    for picture, label in zip(batch.images.flatten(1), batch.labels, strict=True):
+        values = [picture]
+        for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
+            values.append(torch.tanh(matrix @ values[-1] + bias))
+        at_first = list(values)
+        for moves in range(6):
+            seen = at_first if mode == "fixed-prediction" else values
+            predicted = [torch.tanh(matrices[index] @ seen[index] + biases[index]) for index in range(3)]
+            errors = [values[index + 1] - predicted[index] for index in range(3)]
+            top = -torch.softmax(matrices[3] @ seen[3] + biases[3], 0)
+            top[label] += 1
+            # An error at a layer's output, at its pre-activation.
+            inside = [error * (1 - guess**2) for error, guess in zip(errors, predicted, strict=True)] + [top]
+            if moves < 5:
+                values = [picture] + [
+                    values[index + 1] + rate * (matrices[index + 1].T @ inside[index + 1] - errors[index])
+                    for index in range(3)
+                ]
+        for total, error, before in zip(expected, inside, seen, strict=True):
+            total -= torch.outer(error, before) / len(batch.labels)
+    for name, matrix in zip(names, expected, strict=True):
+        torch.testing.assert_close(found[f"{name}.weight"], matrix)
+
+
+def test_small_steps_approach_back_propagation() -> None:
+    expected = by_autograd(perceptron(Backprop))
+    angles = []
+    for iterations in (2, 8, 64):
+        found, _ = gradients_in_double(
+            perceptron(PredictiveCoding, rule_options={"rate": 0.3, "iterations": iterations})
+        )
+        one, other = (
+            torch.cat([gradients.get(name, torch.zeros_like(whole)).flatten() for name, whole in expected.items()])
+            for gradients in (found, expected)
+        )
+        angles.append(float((one - other).norm() / other.norm()))
+    assert angles[0] > angles[1] > angles[2]
+    assert angles[2] < 1e-6
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_batch_norms_count_a_batch_once(options: dict[str, Any]) -> None:
+    sessions = [dense(PredictiveCoding, rule_options=options), dense(Backprop)]
+    for session in sessions:
+        take_step(session, session.phases[0], 0)
+    found, expected = map(state, sessions)
+    counted = [name for name in expected if "running" in name or "num_batches" in name]
+    assert counted
+    for name in counted:
+        assert torch.equal(found[name], expected[name]), name
+
+
+def test_dropout_drops_the_same_units_at_every_evaluation() -> None:
+    """Else there would be errors of prediction that no label caused."""
+    options = {"hidden": (12, 10), "dropout": 0.5, "norm": False}
+    rule = {"mode": "strict", "iterations": 2, "rate": 1e-6}
+    session = build_session(PredictiveCoding, MLP, tiny_pictures(), model_options=options, rule_options=rule)
+    report = take_step(session, session.phases[0], 0).report
+    assert all(float(energy) < 1e-9 for energy in report.objectives.values())
+
+
+@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize("network", [perceptron, dense])
+def test_signals_come_down_from_layer_to_layer(network: Any, options: dict[str, Any]) -> None:
+    def build() -> Session:
+        return network(PredictiveCoding, rule_options=options)
+
+    dependence = measure_dependence(build)
+    assert dependence.steady
+    assert measure_class(build, dependence) == PredictiveCoding.locality == "feedback"
+
+
+@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize("case", HARD)
+def test_a_batch_with_nothing_to_learn_from_breaks_nothing(case: str, options: dict[str, Any]) -> None:
+    assert_stays_finite(dense(PredictiveCoding, data=HARD[case], rule_options=options))
+
+
+@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}])
+def test_little_batches_and_half_precision(settings: dict[str, Any], options: dict[str, Any]) -> None:
+    assert_stays_finite(dense(PredictiveCoding, rule_options=options, **settings))
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_layers_that_do_not_learn_stay_as_they_are(options: dict[str, Any]) -> None:
+    session = perceptron(PredictiveCoding, rule_options=options, phases="two-phase", steps=4)
+    train(session, 0, session.phases[0].stop)
+    before = state(session)
+    train(session, session.phases[0].stop)
+    after = state(session)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"network.readout.weight", "network.readout.bias"}
+
+
+def test_it_learns_digits() -> None:
+    assert learn_digits(PredictiveCoding, epochs=4) > 0.95
+
+
+def test_strict_mode_learns_digits() -> None:
+    assert learn_digits(PredictiveCoding, rule_options={"mode": "strict"}, hidden=(64, 64), epochs=4) > 0.93
