@@ -32,7 +32,7 @@ class Configured(nn.Module):
         locality: The class of locality that it claims; ``localrules audit`` measures whether that holds.
         presets: Named sets of options; ``preset=paper`` is the form as printed.
         run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
-        model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model has such options; a
+        model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model takes such; a
             user's word wins.
         metrics: Names of what it measures of each layer beside the objective; they become columns ``<name>/<layer>``.
         digits_bound: The accuracy on scikit-learn's digits that it reaches in the conformance kit's short run.

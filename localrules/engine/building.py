@@ -90,7 +90,7 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
         suits |= kind.model_defaults
     rules = [_spelt_out(part, kind) for part, kind in zip(parts, kinds, strict=True)]
     model = registry.resolve("model", config.model.name)
-    known = {name: value for name, value in suits.items() if name in model.Config.model_fields}
+    known = {name: value for name, value in suits.items() if _takes(model.Config, name, value)}
     options = options_of(model.Config, {**known, **config.model.options}, "model")
     data = options_of(registry.resolve("data", config.data.name).Config, config.data.options, "data")
     return config.model_copy(
@@ -100,6 +100,15 @@ def resolve(config: RunConfig, registry: Registry) -> RunConfig:
             "data": Choice(name=config.data.name, **_plain(data)),
         }
     )
+
+
+def _takes(config: type[BaseModel], name: str, value: Any) -> bool:
+    """Whether there is such an option, and this is a value for it."""
+    try:
+        config(**{name: value})
+    except ValidationError as error:
+        return all(name not in problem["loc"] for problem in error.errors())
+    return name in config.model_fields
 
 
 def _spelt_out(choice: Choice, kind: type[Objective | Rule]) -> Choice:
