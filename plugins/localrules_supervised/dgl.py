@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
@@ -31,15 +31,14 @@ class DGL(Objective):
     class Config(Options):
         """Options of rule dgl."""
 
-        hidden: int | None = Field(
+        hidden: PositiveInt | Literal["all"] = Field(
             256,
-            ge=1,
-            description="Units of the head's perceptron at most (ours); none: as many as it reads (the paper's).",
+            description="Units of the head's perceptron at most (ours); all: as many as it reads (the paper's).",
         )
 
     formula: ClassVar[str] = "CE(head(h), y), the head a small network (MLP-SR)"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, auxiliary=True)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": None}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": "all"}}
 
     config: DGL.Config
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from torch import Tensor, nn
 
 from localrules.core.layer import Shape
 from localrules.core.pooling import pool_flat
+
+Width = int | Literal["all"]
+"""A number of units at most, or as many as are read."""
 
 
 class LinearHead(nn.Module):
@@ -34,6 +38,11 @@ class LinearHead(nn.Module):
         """(batch, ...) to logits, (batch, classes)."""
         logits: Tensor = self.linear(pool_flat(output, self._grid))
         return logits
+
+
+def at_most(width: Width, units: int) -> int:
+    """The width of what reads so many units."""
+    return units if width == "all" else min(width, units)
 
 
 def pooled_size(shape: Shape, grid: int | None) -> int:
@@ -71,7 +80,7 @@ def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1) -> nn.Se
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
 
 
-def mlp_sr(shape: Shape, classes: int, hidden: int | None) -> nn.Sequential:
+def mlp_sr(shape: Shape, classes: int, hidden: Width) -> nn.Sequential:
     """Belilovsky et al.'s MLP-SR: cheap convolutions on shrunk maps, then fully connected layers.
 
     Maps are averaged to a quarter of their side, three 1 x 1 convolutions follow, a raster of 2 x 2, and three fully
@@ -80,11 +89,11 @@ def mlp_sr(shape: Shape, classes: int, hidden: int | None) -> nn.Sequential:
     Args:
         shape: Of the layer's output, without the batch.
         classes: How many labels there are.
-        hidden: Units of the fully connected layers at most; ``None``: as many as the first reads.
+        hidden: Units of the fully connected layers at most; ``all``: as many as the first reads.
     """
     if len(shape) != 3:
         inputs = math.prod(shape)
-        return nn.Sequential(nn.Flatten(), perceptron(inputs, min(inputs, hidden or inputs), classes, 3))
+        return nn.Sequential(nn.Flatten(), perceptron(inputs, at_most(hidden, inputs), classes, 3))
     channels, height, width = shape
     small = (math.ceil(height / 4), math.ceil(width / 4))
     last = (min(2, small[0]), min(2, small[1]))
@@ -94,5 +103,5 @@ def mlp_sr(shape: Shape, classes: int, hidden: int | None) -> nn.Sequential:
         *(conv_unit(channels, channels, 1) for _ in range(3)),
         nn.AdaptiveAvgPool2d(last),
         nn.Flatten(),
-        perceptron(inputs, min(inputs, hidden or inputs), classes, 3),
+        perceptron(inputs, at_most(hidden, inputs), classes, 3),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
@@ -34,11 +34,11 @@ class PredSim(Objective):
 
         beta: float = Field(0.99, ge=0, le=1, description="Weight of sim; pred has the rest (the paper's).")
         features: int = Field(2048, ge=1, description=DECODER)
-        projected: int | None = Field(512, ge=1, description=PROJECTED)
+        projected: PositiveInt | Literal["all"] = Field(512, description=PROJECTED)
 
     formula: ClassVar[str] = "(1 - beta) CE(decoder(h), y) + beta MSE(S(NN(h)), S(Y)), beta = 0.99"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": None}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": "all"}}
 
     config: PredSim.Config
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
@@ -29,11 +29,11 @@ class Sim(Objective):
     class Config(Options):
         """Options of rule sim."""
 
-        projected: int | None = Field(512, ge=1, description=PROJECTED)
+        projected: PositiveInt | Literal["all"] = Field(512, description=PROJECTED)
 
     formula: ClassVar[str] = "MSE(S(NN(h)), S(Y)), S the cosines between samples, each less its own mean"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": None}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"projected": "all"}}
 
     config: Sim.Config
 

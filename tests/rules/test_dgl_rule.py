@@ -63,14 +63,14 @@ def test_three_convolutions_on_shrunk_maps_then_the_perceptron() -> None:
     ("shape", "hidden", "widths"),
     [
         ((512,), 256, (512, 256)),
-        ((512,), None, (512, 512)),
+        ((512,), "all", (512, 512)),
         ((8,), 256, (8, 8)),
-        ((64, 32, 32), None, (256, 256)),
-        ((64, 4, 4), None, (64, 64)),
-        ((64, 9, 5), None, (256, 256)),
+        ((64, 32, 32), "all", (256, 256)),
+        ((64, 4, 4), "all", (64, 64)),
+        ((64, 9, 5), "all", (256, 256)),
     ],
 )
-def test_widths(shape: tuple[int, ...], hidden: int | None, widths: tuple[int, int]) -> None:
+def test_widths(shape: tuple[int, ...], hidden: int | str, widths: tuple[int, int]) -> None:
     head = DGL(DGL.Config(hidden=hidden)).auxiliary(layer_of(shape), CLASSES)
     first = of_kind(head, nn.Linear)[0]
     assert (first.in_features, first.out_features) == widths

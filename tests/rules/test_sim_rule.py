@@ -27,8 +27,8 @@ def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
 
 
-@pytest.mark.parametrize("projected", [None, 512, 5])
-def test_of_a_vector(projected: int | None) -> None:
+@pytest.mark.parametrize("projected", ["all", 512, 5])
+def test_of_a_vector(projected: int | str) -> None:
     rule = Sim(Sim.Config(projected=projected))
     view = see(rule, layer_of((8,)))
     (matrix,) = [module for module in view.auxiliary.modules() if isinstance(module, nn.Linear)]
