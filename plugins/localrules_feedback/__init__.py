@@ -1,6 +1,6 @@
 """Rules that send the error back by other weights than the forward ones, or straight to every layer."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -31,5 +31,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_feedback.drtp:DirectRandomTargetProjection",
             summary="Direct random target projection: every layer is told the label through a random matrix.",
             reference="Frenkel, Lefebvre & Bol 2021, https://arxiv.org/abs/1909.01311",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-feedback",
+            target="localrules_feedback.published:feedback",
+            summary="LeNet on MNIST and Fashion-MNIST by feedback alignment, direct feedback alignment, sign symmetry.",
+            reference="Sanfiz & Akrout 2021, https://arxiv.org/abs/2108.13446",
+            suite="published",
         ),
     ]

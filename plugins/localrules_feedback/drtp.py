@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -23,6 +23,8 @@ class DirectRandomTargetProjection(Objective):
 
     formula: ClassVar[str] = "L = -mean <Z, B[y]>, with a fixed random pattern B[y] for each class"
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
+    # The paper's. Under relu nothing bounds the objective, and a network without norms diverges.
+    model_defaults: ClassVar[dict[str, Any]] = {"activation": "tanh"}
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The layer's random patterns, one for each class; they never learn."""
