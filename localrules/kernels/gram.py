@@ -82,10 +82,32 @@ def cosine(x: Tensor, *, centered: bool = False, eps: float = ROUNDING) -> Tenso
         mean = rows.mean(0)
         rows = rows - mean
         shift = mean.detach().square().sum()
-    products = inner_products(rows)
-    lengths = products.diagonal()  # squared
-    floor = eps**2 * (lengths.detach().mean() + shift)
-    alive = lengths > floor
-    # The inner where keeps the square root's infinite slope at 0 out of the backward pass.
-    scale = torch.where(alive, torch.where(alive, lengths, 1.0).rsqrt(), 0.0)
-    return products * scale * scale[:, None]
+    cosines: Tensor = _Cosines.apply(rows, eps**2, shift)
+    return cosines
+
+
+class _Cosines(torch.autograd.Function):
+    """The cosines of the rows of a (batch, d) matrix, with one product in the backward pass and little beside it.
+
+    With ``s`` one over a row's length and ``K`` the cosines, a slope ``G`` in these (made symmetric) is the slope
+    ``s G s - diag(s^2 sum(G K))`` in half the inner products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, tolerance: float, shift: Tensor) -> Tensor:
+        products = rows @ rows.T
+        lengths = products.diagonal()  # squared
+        alive = lengths > tolerance * (lengths.mean() + shift)
+        scale = torch.where(alive, torch.where(alive, lengths, 1.0).rsqrt(), 0.0)
+        cosines = products.mul_(scale).mul_(scale[:, None])
+        ctx.save_for_backward(rows, cosines, scale)
+        return cosines
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        rows, cosines, scale = ctx.saved_tensors
+        with no_autocast(rows):
+            slope = grad + grad.T
+            lengths = (slope * cosines).sum(1) * scale.square()
+            slope.mul_(scale).mul_(scale[:, None]).diagonal().sub_(lengths)
+            return slope @ rows, None, None

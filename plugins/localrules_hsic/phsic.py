@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from localrules.core.objective import Options
 from localrules.errors import UsageError
 from localrules.kernels.classes import simplex
 from localrules.kernels.config import KernelConfig, KernelName, gram
-from localrules.kernels.hsic import phsic
 from localrules_hsic.grouping import Grouping
 from localrules_hsic.reading import Reading, read_output
 
@@ -107,8 +107,14 @@ class PHSIC(Objective):
         k_z = gram(features, self._kernel)
         if self.config.kernel == "linear":
             k_z = k_z / features.shape[1]
-        k_y = view.batch.shared("simplex of labels", lambda: simplex(view.labels, view.num_classes)).to(k_z)
-        return self.config.weight * (phsic(k_z, k_z) - self.config.gamma * phsic(k_y, k_z))
+        target = view.batch.shared(("phsic target", self.config), lambda: self._target(view))
+        loss: Tensor = _Pairs.apply(k_z, target.to(k_z))
+        return self.config.weight * loss
+
+    def _target(self, view: LayerView) -> Tensor:
+        """``gamma (K_y - mean K_y)``."""
+        k_y = simplex(view.labels, view.num_classes)
+        return self.config.gamma * (k_y - k_y.mean())
 
     def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
         """The output, divisively normalised if asked for."""
@@ -123,3 +129,21 @@ class PHSIC(Objective):
         power = self.config.power or (1 - self.config.divisive if self.config.divisive else 0.5)
         grouped = self._grouping.variances(view.output) ** power
         return grouped - grouped.mean(1, keepdim=True)
+
+
+class _Pairs(torch.autograd.Function):
+    """``pHSIC(K, K) - mean(target K)``, whose derivative is one matrix more: autograd would take ten.
+
+    A layer's Gram matrix is small, so that calls cost what its entries do not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor, target: Tensor) -> Tensor:
+        centered = k - k.mean()
+        ctx.save_for_backward(torch.sub(centered * 2, target).div_(k.numel()))
+        return torch.dot((centered - target).flatten(), k.flatten()) / k.numel()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return grad * slope, None

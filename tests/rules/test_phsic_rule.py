@@ -99,7 +99,7 @@ def slow_loss(z: Tensor, config: PHSIC.Config, power: float) -> float:
 def test_the_objective_is_the_formula_pair_by_pair(options: dict[str, Any]) -> None:
     rule, z = made(**options), draw(ROWS, UNITS)
     power = options.get("power", 0.8 if "divisive" in options else 0.5)
-    assert float(rule.loss(see(z))) == pytest.approx(slow_loss(z, rule.config, power), rel=1e-6)
+    assert float(rule.loss(see(z))) == pytest.approx(slow_loss(z, rule.config, power), rel=1e-5)
 
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
