@@ -1,0 +1,17 @@
+"""What this plugin supplies. Imported whenever anybody lists rules, so it imports nothing heavy."""
+
+from localrules import RuleEntry, hookimpl
+
+API_VERSION = 1
+
+
+@hookimpl
+def localrules_rules() -> list[RuleEntry]:
+    return [
+        RuleEntry(
+            name="neighbours",
+            target="localrules_neighbours.rule:Neighbours",
+            summary="Each picture finds its own class among its neighbours in the batch.",
+            reference="Goldberger, Roweis, Hinton & Salakhutdinov 2004, Neighbourhood Components Analysis",
+        )
+    ]

@@ -1,0 +1,84 @@
+"""``plugins new`` writes a distribution that installs, is listed, runs and passes its checks as it is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localrules import scaffold
+from localrules.cli import main
+from localrules.errors import UsageError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "localrules-neighbours"
+OPTIONS = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
+
+
+def texts(folder: Path) -> dict[str, str]:
+    left_out = {"__pycache__", ".pytest_cache"}
+    files = [path for path in folder.rglob("*") if path.is_file() and not left_out & set(path.parts)]
+    return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
+
+
+def test_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
+    folder, files = scaffold.write("neighbours", tmp_path / "new")
+    assert texts(folder) == texts(EXAMPLE)
+    assert sorted(str(path.relative_to(folder)) for path in files) == sorted(texts(EXAMPLE))
+
+
+def test_its_rule_is_at_most_fifteen_lines() -> None:
+    tree = ast.parse((EXAMPLE / "localrules_neighbours" / "rule.py").read_text())
+    (rule,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    assert rule.end_lineno is not None
+    assert rule.end_lineno - rule.lineno + 1 <= 18  # with its docstring and empty lines
+    code = [node for node in rule.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    assert sum((node.end_lineno or 0) - node.lineno + 1 for node in code) <= 15
+
+
+@pytest.mark.installs
+def test_it_installs_is_listed_runs_and_passes_its_own_checks(tmp_path: Path) -> None:
+    assert main(["plugins", "new", "my-rule", "--out", str(tmp_path / "new"), "--json"]) in (None, 0)
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site), str(tmp_path / "new")], check=True
+    )
+    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    listed = {row["name"]: row for row in json.loads(command("localrules", "rules", "--json"))}
+    assert (listed["my-rule"]["status"], listed["my-rule"]["distribution"]) == ("ok", "localrules-my-rule")
+    small = ["--steps", "4", "--batch-size", "16", "--set", "model.hidden=[8]", "--set", "data.train=140"]
+    words = ["--rule", "my-rule", "--model", "mlp", "--data", "faces", *small, "--json"]
+    assert json.loads(command("localrules", "run", *words))["status"] == "done"
+    statuses = [row["status"] for row in json.loads(command("localrules", "plugins", "check", "my-rule", "--json"))]
+    assert len(statuses) > 15
+    assert set(statuses) == {"passed"}
+    shutil.copytree(tmp_path / "new" / "tests", tmp_path / "tests")
+    command("pytest", "-q", "--rootdir", str(tmp_path), "tests")
+
+
+@pytest.mark.parametrize("name", ["My-Rule", "1st", "a_b", "a--b", "class", "", "../up"])
+def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be a rule's name"):
+        scaffold.write(name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something already"):
+        scaffold.write("my-rule", tmp_path)
+    assert texts(tmp_path) == {"mine.txt": "mine"}
