@@ -27,7 +27,7 @@ class CaFo(Rule):
     """The cascaded forward algorithm: layers keep their random weights, each has a linear predictor of the label.
 
     A predictor maps a layer's output, averaged over a raster and flattened, to one-hot labels by ridge regression:
-    ``W = (A'A / n + ridge * s I)^-1 A'Y / n``, a column of ones in ``A``, all ``n`` samples so far in its rows, and ``s``
+    ``W = (A'A / n + ridge * s I)^-1 A'Y / n``, all samples so far, and a one for the bias, in the rows of ``A``, ``s``
     the mean square of a feature. A step adds to the sums ``A'A`` and ``A'Y``; they are solved, in float64, when a
     prediction asks. With ``predictor=ce`` it descends on cross-entropy instead. The network's answer is the sum over
     the layers of the softmax of what their predictors say; the readout neither learns nor answers.

@@ -54,17 +54,17 @@ class Hebbian(Objective):
         norms = [operation.weight.detach().flatten(1).norm(dim=1).mean() for operation in view.operations]
         view.note("weight_norm", torch.stack(norms).mean())
         with no_autocast(view.output):
-            surrogate = torch.stack([self._surrogate(operation) for operation in view.operations]).sum()
             # A scalar that scales a kernel would be told the sum over all of it, and run away.
             learning = [weight for weight in view.layer.parameters() if weight.dim() > 1 and weight.requires_grad]
-            gradients = torch.autograd.grad(surrogate, learning, allow_unused=True)
-            told = [(g * w).sum() for g, w in zip(gradients, learning, strict=True) if g is not None]
-            return torch.stack(told).sum()
+            met = [operation for operation in view.operations if operation.weight.requires_grad]
+            ascent = [self._change(operation) for operation in met]
+            told = torch.autograd.grad([operation.weight for operation in met], learning, ascent, allow_unused=True)
+            terms = [g.flatten() @ w.flatten() for g, w in zip(told, learning, strict=True) if g is not None]
+            return -torch.stack(terms).sum()
 
-    def _surrogate(self, operation: Operation) -> Tensor:
+    def _change(self, operation: Operation) -> Tensor:
         with torch.no_grad():
-            change = self.change(operation, _pre_activations(operation))
-        return -(change * operation.weight).sum()
+            return self.change(operation, _pre_activations(operation)).to(operation.weight.dtype)
 
 
 def as_output(operation: Operation, values: Tensor) -> Tensor:

@@ -54,9 +54,9 @@ class Oja(Hebbian):
         groups = operation.options.get("groups", 1)
         weights = operation.weight.detach().float().flatten(1).chunk(groups)
         decay = torch.cat([self._decay(y, w) for y, w in zip(units.chunk(groups), weights, strict=True)])
-        change = operation.correlate(as_output(operation, units)) - decay.view_as(operation.weight)
+        change = operation.correlate(as_output(operation, units)).sub_(decay.view_as(operation.weight))
         power = operation.input.detach().float().square().mean() * weights[0].shape[1]
-        return change / (samples * power).clamp_min(1e-30)
+        return change.div_((samples * power).clamp_min(1e-30))
 
     def _decay(self, units: Tensor, weight: Tensor) -> Tensor:
         """``y y' W``, summed over samples: (units, samples) and (units, inputs) to (units, inputs)."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
 from localrules import Layer
 from localrules.core.objective import Options
 from localrules.core.operations import Operation
 from localrules_unsupervised.hebbian import Hebbian, as_output
+
+SMALLEST = 1e-12  # shares below are zero: a sharp softmax gives subnormal ones, which slow a product tenfold
 
 
 class SoftHebb(Hebbian):
@@ -64,18 +68,20 @@ class SoftHebb(Hebbian):
         """The summed change, its largest entry 1 in size before units are slowed down."""
         if self.config.centered:
             units = units - units.mean(1, keepdim=True)
-        post = -(self._sharpness(units) * units).softmax(0)
+        shares = (self._sharpness(units) * units).softmax(0)
+        post = -functional.threshold(shares, SMALLEST, 0.0)
         winners = units.argmax(0, keepdim=True)
         post.scatter_(0, winners, -post.gather(0, winners))
         decay = (post * units).sum(1, keepdim=True)
         if self.config.centered:  # sum y (x - mean x) = sum (y - mean y) x
             post = post - post.mean(1, keepdim=True)
         weight = operation.weight.detach().float().flatten(1)
-        change = operation.correlate(as_output(operation, post)).flatten(1) - decay * weight
-        change = change / change.abs().amax().clamp_min(1e-30)
+        change = operation.correlate(as_output(operation, post)).flatten(1).addcmul_(decay, weight, value=-1)
+        low, high = change.aminmax()
+        pace = 1 / torch.maximum(high, -low).clamp_min(1e-30)
         if self.config.adaptive:
-            change = change * (weight.norm(dim=1, keepdim=True) - 1).abs().sqrt()
-        return change.view_as(operation.weight)
+            pace = pace * (weight.norm(dim=1, keepdim=True) - 1).abs().sqrt()
+        return change.mul_(pace).view_as(operation.weight)
 
     def _sharpness(self, units: Tensor) -> Tensor | float:
         if not self.config.relative:

@@ -106,7 +106,9 @@ def test_sangers_form_learns_the_digits_less_well_as_units_beyond_their_dimensio
     assert learn_digits(Oja, rule_options={"form": "sanger"}) > 0.8
 
 
-BLACK = replace(PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
+BLACK = replace(
+    PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())}
+)
 
 
 @pytest.mark.parametrize(

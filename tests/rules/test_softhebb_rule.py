@@ -131,7 +131,9 @@ def test_learns_the_digits() -> None:
     assert learn_digits(SoftHebb) > 0.9
 
 
-BLACK = replace(PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
+BLACK = replace(
+    PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())}
+)
 
 
 @pytest.mark.parametrize(
