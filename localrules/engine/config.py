@@ -38,6 +38,10 @@ class OptimizerConfig(Section):
     momentum: float = Field(0.9, ge=0, description="SGD's momentum (ours).")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
     clip: float | None = Field(None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping).")
+    scale: dict[str, float] = Field(
+        default_factory=dict,
+        description="Learning rates of layers as multiples of lr, by pattern, e.g. {readout = 0.1} (ours: none).",
+    )
     step: Literal["layer", "pass"] = Field(
         "layer", description="Step each layer as soon as its gradients are complete, or all at the end of the pass."
     )
@@ -46,12 +50,16 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate moves over a phase."""
 
-    name: Literal["one-cycle", "cosine", "constant"] = Field(
-        "one-cycle", description="Linear warm-up then cosine decay; cosine decay; or constant (ours: one-cycle)."
+    name: Literal["one-cycle", "cosine", "steps", "constant"] = Field(
+        "one-cycle", description="Linear warm-up then cosine decay; cosine decay; steps; or constant (ours: one-cycle)."
     )
     warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
     start: float = Field(0.04, ge=0, le=1, description="Where the warm-up starts, as a fraction of the peak (ours).")
     end: float = Field(0.0, ge=0, le=1, description="Where the decay ends, as a fraction of the peak (ours).")
+    milestones: tuple[float, ...] = Field(
+        (0.5, 0.75, 0.9), description="steps: after which fractions of the phase the rate falls (ours)."
+    )
+    factor: float = Field(0.25, gt=0, le=1, description="steps: by what it is multiplied then (ours).")
 
 
 class PhaseConfig(Section):

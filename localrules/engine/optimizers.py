@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from localrules.engine.config import OptimizerConfig
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError, nearest
 
 
 class LayerOptimizers:
@@ -18,7 +19,11 @@ class LayerOptimizers:
 
     Args:
         owned: Every layer's parameters by layer name: its module's, then those of its auxiliary modules.
-        config: The optimizer's settings, the same for all layers.
+        config: The optimizer's settings, the same for all layers but for ``scale``.
+
+    Raises:
+        LocalRulesError: Two layers share a parameter.
+        UsageError: A scale for layers that there are not.
     """
 
     def __init__(self, owned: Mapping[str, Iterable[nn.Parameter]], config: OptimizerConfig) -> None:
@@ -39,17 +44,20 @@ class LayerOptimizers:
             self._parameters[name] = own
             if own:
                 self.by_layer[name] = _build(own, config)
+        self._scales = _scales(config.scale, list(self._parameters))
+        self.set_learning_rate(config.lr)
 
     @property
     def learning_rate(self) -> float:
-        """The present learning rate, the same in all layers."""
-        return float(next(iter(self.by_layer.values())).param_groups[0]["lr"])
+        """The present learning rate, of layers that have no scale of their own."""
+        return self._rate
 
     def set_learning_rate(self, rate: float) -> None:
-        """Use this learning rate from now on, in all layers."""
-        for optimizer in self.by_layer.values():
+        """Use this learning rate from now on, times each layer's scale."""
+        self._rate = rate
+        for name, optimizer in self.by_layer.items():
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * self._scales[name]
 
     def step(self, name: str) -> None:
         """Clip the layer's gradients if asked to, step its optimizer, and free the gradients."""
@@ -69,6 +77,21 @@ class LayerOptimizers:
         """Restore what :meth:`state_dict` gave."""
         for name, optimizer in self.by_layer.items():
             optimizer.load_state_dict(state[name])
+
+
+def _scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
+    """Each layer's multiple of the learning rate: that of the first pattern that fits, else 1."""
+    for pattern in asked:
+        if not any(fnmatchcase(name, pattern) for name in layers):
+            raise UsageError(
+                f"no layer is called {pattern!r}",
+                where="optimizer.scale",
+                why=f"the layers are {', '.join(layers)}",
+                fix=nearest(pattern, layers),
+            )
+    return {
+        name: next((scale for pattern, scale in asked.items() if fnmatchcase(name, pattern)), 1.0) for name in layers
+    }
 
 
 def _build(parameters: list[nn.Parameter], config: OptimizerConfig) -> Optimizer:

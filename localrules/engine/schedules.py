@@ -18,6 +18,9 @@ def learning_rate(config: ScheduleConfig, peak: float, step: int, steps: int) ->
     """
     if config.name == "constant":
         return peak
+    if config.name == "steps":
+        fallen = sum(step >= round(milestone * steps) for milestone in config.milestones)
+        return float(peak * config.factor**fallen)
     warm = round(config.warmup * steps) if config.name == "one-cycle" else 0
     if step < warm:
         return peak * (config.start + (1 - config.start) * (step + 1) / warm)

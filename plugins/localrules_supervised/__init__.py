@@ -1,6 +1,6 @@
 """Rules that give every layer the labels and a loss of its own."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -61,5 +61,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_supervised.sigprop:SigProp",
             summary="Labels pass through the network as pictures; layers bring pictures near their label's.",
             reference="Kohan, Rietman & Siegelmann 2022, https://arxiv.org/abs/2204.01723",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-local-losses",
+            target="localrules_supervised.published:local_losses",
+            summary="pred, sim and predsim on MNIST and Fashion-MNIST, fully connected.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+            suite="published",
         ),
     ]

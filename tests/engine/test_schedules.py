@@ -9,6 +9,7 @@ from tiny import RULES, perceptron, train
 
 from localrules.engine.config import ScheduleConfig
 from localrules.engine.schedules import learning_rate
+from localrules.errors import UsageError
 
 PEAK = 0.8
 
@@ -41,7 +42,27 @@ def test_constant_is_constant() -> None:
     assert set(rates(7, name="constant")) == {PEAK}
 
 
-@pytest.mark.parametrize("name", ["one-cycle", "cosine", "constant"])
+def test_steps_fall_at_their_milestones() -> None:
+    found = rates(8, name="steps", milestones=(0.5, 0.75), factor=0.5)
+    assert found == [PEAK] * 4 + [PEAK / 2] * 2 + [PEAK / 4] * 2
+
+
+def test_a_layer_may_have_a_multiple_of_the_learning_rate() -> None:
+    scales = {"readout": 0.1, "layers.*": 2.0}
+    session = perceptron(RULES["local-ce"], optimizer={"lr": 0.01, "scale": scales}, schedule={"name": "cosine"})
+    train(session, 0, 3)
+    rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in session.optimizers.by_layer.items()}
+    base = session.optimizers.learning_rate
+    assert 0 < base < 0.01
+    assert rates == {"layers.0": 2 * base, "layers.1": 2 * base, "layers.2": 2 * base, "readout": 0.1 * base}
+
+
+def test_a_scale_for_no_layer_is_refused() -> None:
+    with pytest.raises(UsageError, match="no layer is called 'laiers"):
+        perceptron(RULES["local-ce"], optimizer={"scale": {"laiers.*": 2.0}})
+
+
+@pytest.mark.parametrize("name", ["one-cycle", "cosine", "steps", "constant"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_phase_of_a_few_steps_learns_in_each(name: str, steps: int) -> None:
     assert all(0 < rate <= PEAK for rate in rates(steps, name=name))
