@@ -31,14 +31,23 @@ def still_statistics(module: nn.Module) -> Iterator[None]:
             count.copy_(before)
 
 
-@contextmanager
-def same_draws(seed: int, device: torch.device) -> Iterator[None]:
-    """Whatever is drawn meanwhile (which units dropout drops) is decided by ``seed``; nothing later is.
+class Draws:
+    """Where torch's generators stand, so that what is drawn from here on can be drawn once more.
 
     Args:
-        seed: The same one draws the same.
         device: Where the network runs.
     """
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = [device] if device.type == "cuda" else []
+        self._state = torch.get_rng_state()
+        self._cuda_state = [torch.cuda.get_rng_state(each) for each in self._cuda]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Whatever is drawn meanwhile (which units dropout drops) is the same each time; later draws are unmoved."""
+        with torch.random.fork_rng(self._cuda):
+            torch.set_rng_state(self._state)
+            for each, state in zip(self._cuda, self._cuda_state, strict=True):
+                torch.cuda.set_rng_state(state, each)
+            yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
@@ -13,12 +14,11 @@ from localrules import Network, Requirements, Rule, StepReport
 from localrules.core.locality import Locality
 from localrules.core.objective import Options
 from localrules.core.passes import intercepted
-from localrules.core.relay import Station, relay
-from localrules.core.repeating import same_draws
+from localrules.core.relay import Station
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
 from localrules_energy.bare import bare
-from localrules_energy.messages import Signals, learn, output_error, sent_down
+from localrules_energy.messages import Evaluations, Signals, learn, output_error, sent_down
 
 States = dict[str, list[Tensor]]
 Nudges = Literal["one-sided", "random-sign", "symmetric"]
@@ -117,7 +117,7 @@ class _Settling:
 
     def __init__(self, network: Network, images: Tensor) -> None:
         self._network, self._images = network, images
-        self._seed = int(torch.randint(2**62, ()))  # dropout drops the same units at every evaluation
+        self._evaluations = Evaluations(network, images, nullcontext)
 
     def rest(self) -> States:
         """All states at zero."""
@@ -126,12 +126,9 @@ class _Settling:
 
     def __call__(self, states: Signals) -> list[Station]:
         """Each hidden layer without its activation, reading the states of the one below."""
-        with (
-            same_draws(self._seed, self._images.device),
-            torch.autocast(self._images.device.type, enabled=False),
-            intercepted(self._network.hidden, bare),
-        ):
-            return relay(self._network, self._images, joined=True, given=states)
+        off = torch.autocast(self._images.device.type, enabled=False)
+        with off, intercepted(self._network.hidden, bare):
+            return self._evaluations(states)
 
     def settled(self, states: States, steps: int, labels: Tensor | None = None, beta: float = 0.0) -> States:
         """The states after so many steps; without labels, freely."""

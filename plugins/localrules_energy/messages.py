@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from localrules import Network
 from localrules.core.relay import Station, relay
-from localrules.core.repeating import same_draws, still_statistics
+from localrules.core.repeating import Draws, still_statistics
 from localrules.core.rule import Context
 
 Signals = Mapping[str, list[Tensor]]
@@ -32,8 +32,7 @@ class Evaluations:
 
     def __init__(self, network: Network, images: Tensor, precision: Callable[[], AbstractContextManager[Any]]) -> None:
         self._network, self._images, self._precision = network, images, precision
-        self._seed = int(torch.randint(2**62, ()))
-        self._counted = False
+        self._draws: Draws | None = None
 
     def __call__(self, given: Signals | None = None) -> list[Station]:
         """A joined relay in which readers are given these values.
@@ -41,12 +40,11 @@ class Evaluations:
         Args:
             given: In place of what layers compute; by default nothing.
         """
-        with same_draws(self._seed, self._images.device):
-            if not self._counted:
-                self._counted = True
-                return self._relay(given)
-            with still_statistics(self._network):
-                return self._relay(given)
+        if self._draws is None:
+            self._draws = Draws(self._images.device)
+            return self._relay(given)
+        with self._draws.again(), still_statistics(self._network):
+            return self._relay(given)
 
     def _relay(self, given: Signals | None) -> list[Station]:
         return relay(self._network, self._images, joined=True, given=given, precision=self._precision())

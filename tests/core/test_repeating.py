@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from localrules.core.repeating import same_draws, still_statistics
+from localrules.core.repeating import Draws, still_statistics
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -26,17 +26,13 @@ def test_a_batch_norm_normalises_by_the_batch_and_does_not_count_it(momentum: fl
     assert norm.momentum == momentum
 
 
-def test_the_same_seed_draws_the_same_and_leaves_later_draws_alone() -> None:
-    drop, device = nn.Dropout(), IMAGES.device
-    torch.manual_seed(1)
-    expected = torch.rand(3)
-    torch.manual_seed(1)
-    with same_draws(5, device):
-        first = drop(IMAGES)
-    with same_draws(5, device):
-        again = drop(IMAGES)
-    with same_draws(6, device):
-        other = drop(IMAGES)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+def test_what_was_drawn_is_drawn_again_and_later_draws_are_left_alone() -> None:
+    drop = nn.Dropout()
+    draws = Draws(IMAGES.device)
+    first = drop(IMAGES)
+    expected = torch.rand(3, generator=torch.Generator().set_state(torch.get_rng_state()))
+    for _ in range(2):
+        with draws.again():
+            assert torch.equal(drop(IMAGES), first)
     assert torch.equal(torch.rand(3), expected)
+    assert not torch.equal(drop(IMAGES), first)
