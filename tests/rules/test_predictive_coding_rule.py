@@ -149,6 +149,18 @@ def test_dropout_drops_the_same_units_at_every_evaluation() -> None:
     assert all(float(energy) < 1e-9 for energy in report.objectives.values())
 
 
+def test_a_whole_run_ends_where_back_propagation_does() -> None:
+    ends = []
+    for rule in (PredictiveCoding, Backprop):
+        options = {"hidden": (12, 10, 8), "dropout": 0.3}
+        optimizer = {"name": "sgd", "lr": 0.1}
+        session = build_session(rule, MLP, tiny_pictures(), model_options=options, optimizer=optimizer)
+        train(session)
+        ends.append(state(session))
+    for name, tensor in ends[1].items():
+        torch.testing.assert_close(ends[0][name], tensor, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", MODES)
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_signals_come_down_from_layer_to_layer(network: Any, options: dict[str, Any]) -> None:
