@@ -4,7 +4,8 @@
     python docs/generate.py --check    # changes nothing; fails if a page is out of date
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
-``settings``, ``rules`` (for the README), or ``options KIND NAME`` for one rule, model or data set.
+``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, or ``options KIND NAME`` for one rule, model
+or data set.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from measured_classes import measured, promised
 from pydantic import BaseModel
 from typer.models import OptionInfo
 
@@ -47,6 +49,10 @@ def part(what: str) -> str:
         return "\n".join(_table(_settings(RunConfig)))
     if what == "rules":
         return "\n".join(_rules())
+    if what == "measured classes":
+        return "\n".join(measured())
+    if what == "checks":
+        return "\n".join(promised())
     word, kind, name = what.split()
     if word != "options":
         raise ValueError(f"nothing is known of {what!r}")

@@ -15,6 +15,8 @@ from localrules.testing.traces import take_steps
 
 STEPS = 3  # what a rule keeps from one step shows in the next ones
 
+LEAKS_TOLD = 10  # pairs in sentences; the matrix shows all
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -43,7 +45,10 @@ class Audit:
         found = []
         if not reaches_no_further(self.measured, self.declared):
             found.append(f"it declares {self.declared!r} and is {self.measured!r}: {MEANING[self.measured]}")
-            found += [f"{layer} depends on {other}, which it does not read" for layer, other in self.dependence.leaks]
+            leaks = self.dependence.leaks
+            found += [f"{layer} depends on {other}, which it does not read" for layer, other in leaks[:LEAKS_TOLD]]
+            if len(leaks) > LEAKS_TOLD:
+                found.append(f"and {len(leaks) - LEAKS_TOLD} more such pairs")
         if not self.dependence.steady:
             found.append("two trainings from one state differ: something is kept outside of the session")
         return [*found, *self.faults]

@@ -67,8 +67,9 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
         steps: Steps to take; what a rule keeps from one step shows in the next ones.
         seed: Of the noise.
     """
-    first, again = (train_generic(build(), steps, seed) for _ in range(2))
-    layers = build().network.layers
+    session = build()
+    layers = session.network.layers
+    first, again = train_generic(session, steps, seed), train_generic(build(), steps, seed)
     depends, buffers = [], []  # by column: a trace holds some copies of all parameters, so one is compared at a time
     for column in range(len(layers)):
         changed = train_generic(build(), steps, seed, change=column)

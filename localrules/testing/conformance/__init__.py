@@ -32,6 +32,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         answers.answering_changes_nothing,
         batches.hard_batches_stay_finite,
         batches.the_smallest_batch_stays_finite,
+        batches.layers_of_several_operations_stay_finite,
         batches.half_precision_stays_finite,
         learning.learns_digits,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.testing.conformance.repeats import state
-from localrules.testing.subject import Subject
+from localrules.testing.subject import Subject, few
 from localrules.testing.traces import differ, take_steps
 
 STEPS = 2
@@ -43,12 +43,11 @@ def answers_come_from_pictures_and_state(subject: Subject) -> None:
 
 def answering_changes_nothing(subject: Subject) -> None:
     """Prediction leaves the state of network and rule as it was."""
-    for network in subject.networks:
-        session = _trained(subject, network)
-        before = {name: tensor.detach().clone() for name, tensor in state(session).items()}
-        _answers(session)
-        wrong = [name for name, tensor in state(session).items() if differ([before[name]], [tensor])]
-        assert not wrong, f"on a {network}, changed by prediction: {', '.join(wrong)}"
+    session = _trained(subject, subject.networks[-1])
+    before = {name: tensor.detach().clone() for name, tensor in state(session).items()}
+    _answers(session)
+    wrong = [name for name, tensor in state(session).items() if differ([before[name]], [tensor])]
+    assert not wrong, f"changed by prediction: {few(wrong)}"
 
 
 def _trained(subject: Subject, network: str) -> Session:

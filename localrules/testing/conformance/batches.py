@@ -11,8 +11,9 @@ from localrules.data.dataset import DataSet, Split
 from localrules.engine.phases import enter
 from localrules.engine.session import Session
 from localrules.engine.stepping import take_step
+from localrules.errors import UsageError
 from localrules.testing.conformance.repeats import state
-from localrules.testing.subject import Subject, pictures
+from localrules.testing.subject import Subject, Unfit, few, pictures
 
 STEPS = 3
 
@@ -38,6 +39,16 @@ def the_smallest_batch_stays_finite(subject: Subject) -> None:
         _stays_finite(subject.session(network, batch_size=smallest), f"batches of {smallest} on a {network}")
 
 
+def layers_of_several_operations_stay_finite(subject: Subject) -> None:
+    """All hidden layers as one layer, with several operations and ends: it trains and stays finite."""
+    network = subject.networks[-1]
+    try:
+        session = subject.session(network, granularity=1)
+    except UsageError as error:
+        raise Unfit(error.why or error.what) from None
+    _stays_finite(session, f"all hidden layers of a {network} as one")
+
+
 def half_precision_stays_finite(subject: Subject) -> None:
     """bf16 autocast: objectives and weights stay finite."""
     for network in subject.networks:
@@ -50,9 +61,9 @@ def _stays_finite(session: Session, case: str) -> None:
         for step in range(phase.start, min(phase.stop, phase.start + STEPS)):
             report = take_step(session, phase, step).report
             wrong = [layer for layer, value in report.objectives.items() if not math.isfinite(float(value))]
-            assert not wrong, f"{case}: the objective of {', '.join(wrong)} is not finite"
+            assert not wrong, f"{case}: the objective of {few(wrong)} is not finite"
     wrong = [name for name, tensor in state(session).items() if not bool(tensor.isfinite().all())]
-    assert not wrong, f"{case}: not finite: {', '.join(wrong)}"
+    assert not wrong, f"{case}: not finite: {few(wrong)}"
 
 
 def _with(data: DataSet, split: Split) -> DataSet:

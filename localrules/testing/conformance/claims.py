@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from localrules.testing.auditing import audit
 from localrules.testing.ownership import owners, watched_steps
-from localrules.testing.subject import Subject
+from localrules.testing.subject import Subject, few
 from localrules.testing.traces import take_steps
 
 
@@ -20,7 +20,7 @@ def every_parameter_has_one_owner(subject: Subject) -> None:
     for network in subject.networks:
         held = owners(subject.session(network))
         wrong = [f"{name} ({', '.join(layers) or 'no layer'})" for name, layers in held.items() if len(layers) != 1]
-        assert not wrong, f"on a {network}, without exactly one owner: {', '.join(wrong)}"
+        assert not wrong, f"on a {network}, without exactly one owner: {few(wrong)}"
 
 
 def a_layers_step_writes_to_nothing_else(subject: Subject) -> None:
@@ -29,4 +29,4 @@ def a_layers_step_writes_to_nothing_else(subject: Subject) -> None:
     with watched_steps(session) as trespasses:
         take_steps(session, 2)
     seen = {f"{trespass.tensor} while {trespass.stepping} stepped" for trespass in trespasses}
-    assert not seen, f"written to: {', '.join(sorted(seen))}"
+    assert not seen, f"written to: {few(sorted(seen))}"

@@ -14,7 +14,7 @@ from localrules.core.view import BatchStatistics
 from localrules.data.batches import Batch, Batches
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.testing.subject import Subject, Unfit
+from localrules.testing.subject import Subject, Unfit, few
 from localrules.testing.traces import differ, take_steps, train_generic
 
 BREAK = 3  # steps before the interruption, of 6
@@ -29,7 +29,7 @@ def the_same_seed_gives_the_same_bits(subject: Subject) -> None:
         take_steps(session)
         ends.append(state(session))
     wrong = _differing(*ends)
-    assert not wrong, f"two runs of one seed differ: {', '.join(wrong)}"
+    assert not wrong, f"two runs of one seed differ: {few(wrong)}"
 
 
 def resuming_equals_no_interruption(subject: Subject) -> None:
@@ -42,7 +42,7 @@ def resuming_equals_no_interruption(subject: Subject) -> None:
         checkpoint.restore(Path(folder), second)
     take_steps(second, start=BREAK)
     wrong = _differing(state(unbroken), state(second))
-    assert not wrong, f"after a resume these differ: {', '.join(wrong)}"
+    assert not wrong, f"after a resume these differ: {few(wrong)}"
 
 
 def the_order_of_a_batch_does_not_matter(subject: Subject) -> None:

@@ -19,7 +19,7 @@ from localrules.engine.phases import enter
 from localrules.engine.session import Session
 from localrules.engine.stepping import Taken, take_step
 from localrules.testing.interventions import standing_inside
-from localrules.testing.subject import Subject, Unfit
+from localrules.testing.subject import Subject, Unfit, few
 
 
 def parameters_move_by_optimizers_alone(subject: Subject) -> None:
@@ -30,7 +30,7 @@ def parameters_move_by_optimizers_alone(subject: Subject) -> None:
     before = [parameter.detach().clone() for _, parameter in parameters]
     _one_step(session)
     moved = [name for (name, parameter), was in zip(parameters, before, strict=True) if not torch.equal(parameter, was)]
-    assert not moved, f"written to without an optimizer: {', '.join(moved)}"
+    assert not moved, f"written to without an optimizer: {few(moved)}"
 
 
 def forwards_are_as_declared(subject: Subject) -> None:
@@ -86,7 +86,7 @@ def no_graph_outlives_a_step(subject: Subject) -> None:
         gc.collect()  # a graph that only a cycle holds is free
     left = list(dict.fromkeys(layer for layer, token in alive if token() is not None))
     del taken  # what it reports may not hold a graph either
-    assert not left, f"alive after the step: the graph of {', '.join(left)}"
+    assert not left, f"alive after the step: the graph of {few(left)}"
 
 
 def _one_step(session: Session) -> Taken:

@@ -1,0 +1,44 @@
+"""The tables of what was measured, for ``docs/generate.py``: rules and their classes, and the kit's checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from inspect import getdoc
+
+from localrules.core.locality import CLASSES
+from localrules.plugins import Registry
+from localrules.testing.auditing import Audit, audit
+from localrules.testing.conformance import CHECKS
+from localrules.testing.subject import Subject
+
+
+@cache
+def measured() -> tuple[str, ...]:
+    """A table of our rules, from the most local to the most global: each is trained a few times on a tiny network."""
+    registry, rows = Registry.load(allow=[]), []
+    for item in registry.entries("rule"):
+        name = item.entry.name
+        subject = Subject(registry.resolve("rule", name))
+        network = subject.networks[0]
+        found = audit(lambda subject=subject, network=network: subject.session(network), subject.rule.locality)  # type: ignore[misc]
+        verdict = "holds" if found.holds else "**does not hold**"
+        cells = (f"[`{name}`](rules/{name}.md)", f"`{found.measured}`", f"`{found.declared}`", verdict, network)
+        rows.append((CLASSES.index(found.measured), name, f"| {' | '.join(cells)} | {_pairs(found)} |"))
+    head = ("| rule | measured | declared | | network | pairs |", "|---|---|---|---|---|---|")
+    return (*head, *(line for *_, line in sorted(rows)), "")
+
+
+def _pairs(found: Audit) -> str:
+    """How many of the pairs (layer, other that it does not read) there are in which the layer feels the other."""
+    size = range(len(found.dependence.layers))
+    apart = sum(row != column and not found.dependence.upstream[row][column] for row in size for column in size)
+    return f"{len(found.dependence.leaks)} of {apart}"
+
+
+def promised() -> Iterator[str]:
+    """A table of the conformance kit's checks."""
+    yield from ("| check | promise |", "|---|---|")
+    for name, check in CHECKS.items():
+        yield f"| `{name}` | {(getdoc(check) or '').partition(chr(10))[0].replace('``', '`')} |"
+    yield ""

@@ -1,0 +1,36 @@
+"""A step by hand in which layers keep their graphs: one layer's objective teaches those before it, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from localrules import Layer, Network, Rule, StepReport
+from localrules.core.passes import Forward, intercepted
+from localrules.core.rule import Context
+from localrules.core.view import BatchStatistics
+
+
+class ForgottenDetach(Rule):
+    """Each layer's outputs shall have mean one; their inputs should have been detached."""
+
+    locality = "local"
+
+    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+        found: dict[str, Tensor] = {}
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            found[layer.name] = (output.mean(0) - 1).square().mean()
+            return output
+
+        with intercepted(network.layers, visit):
+            network(batch.images)
+        sum(found.values(), batch.images.new_zeros(())).backward()
+        for layer in network.layers:
+            context.ready(layer)
+        return StepReport({name: value.detach() for name, value in found.items()})
+
+
+RULES = {"leaky": ForgottenDetach}

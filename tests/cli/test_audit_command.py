@@ -1,0 +1,133 @@
+"""``localrules audit``: a declaration that holds, and every way in which one does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localrules.cli import main
+from localrules.core.locality import CLASSES
+
+LEAKY = Path(__file__).parent / "leaky"
+SMALL = ("--model", "mlp", "--set", "model.hidden=[12,10,8]")
+LAYERS = ["layers.0", "layers.1", "layers.2", "readout"]
+
+
+def audited(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> dict[str, Any]:
+    assert main(["audit", *words, "--json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_json_has_the_keys_that_scripts_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "hsic", *SMALL)
+    assert list(found) == ["rule", "model", "class", "declared", "holds", "layers", "depends"]
+    assert (found["rule"], found["model"]) == ("hsic", "mlp")
+    assert (found["class"], found["declared"], found["holds"]) == ("local-labels", "local-labels", True)
+    assert found["layers"] == LAYERS
+    assert found["depends"] == [[column <= row for column in range(4)] for row in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured"),
+    [
+        ("backprop", "backprop"),
+        ("fa", "feedback"),
+        ("dfa", "broadcast-error"),
+        ("local-ce", "local-labels"),
+        ("oja", "local"),
+        ("layers.0=oja,*=hsic", "local-labels"),
+    ],
+)
+def test_each_class_of_locality_is_told_from_the_others(
+    capsys: pytest.CaptureFixture[str], rule: str, measured: str
+) -> None:
+    found = audited(capsys, "--rule", rule, *SMALL)
+    assert found["class"] == found["declared"] == measured
+
+
+@pytest.mark.parametrize("model", ["dense_fpn_small", "vgg8b"])
+def test_models_are_given_pictures_as_small_as_they_take(capsys: pytest.CaptureFixture[str], model: str) -> None:
+    slim = {"dense_fpn_small": "model.growth=2", "vgg8b": "model.width=0.0625"}[model]
+    found = audited(capsys, "--rule", "drtp", "--model", model, "--granularity", "2", "--set", slim)
+    assert found["holds"]
+    assert len(found["layers"]) == 3
+
+
+LEAKS = {
+    "forgotten_detach": ("layers.0", "layers.1"),
+    "shared_tensor": ("layers.0", "layers.2"),
+    "state_carried_on": ("layers.0", "layers.2"),
+    "forward_hook": ("layers.0", "layers.2"),
+    "module_global": ("layers.0", "layers.2"),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_rule_that_says_it_is_local_and_leaks_fails_with_the_pair_of_layers(
+    capsys: pytest.CaptureFixture[str], leak: str
+) -> None:
+    words = ("--rule", "leaky", *SMALL, "--plugin", str(LEAKY / f"{leak}.py"))
+    found = audited(capsys, *words, code=1)
+    assert found["declared"] == "local"
+    assert CLASSES.index(found["class"]) > CLASSES.index("local-labels")
+    assert not found["holds"]
+    layer, other = LEAKS[leak]
+    assert found["depends"][LAYERS.index(layer)][LAYERS.index(other)]
+    assert main(["audit", *words]) == 1
+    said = capsys.readouterr().out
+    assert f"{layer} depends on {other}, which it does not read" in said
+    assert "it does not hold" in said
+
+
+def test_a_forgotten_detach_is_back_propagation(capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = str(LEAKY / "forgotten_detach.py")
+    assert audited(capsys, "--rule", "leaky", *SMALL, "--plugin", plugin, code=1)["class"] == "backprop"
+
+
+def test_what_is_kept_outside_of_the_session_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--rule", "leaky", *SMALL, "--plugin", str(LEAKY / "module_global.py")]) == 1
+    assert "something is kept outside of the session" in capsys.readouterr().out
+
+
+def test_a_rule_that_says_it_needs_no_labels_and_reads_them_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--rule", "labels", *SMALL, "--plugin", str(LEAKY / "reads_labels.py"))
+    found = audited(capsys, *words, code=1)
+    assert (found["declared"], found["class"], found["holds"]) == ("local", "local-labels", False)
+
+
+def test_the_furthest_part_of_a_mixture_is_what_it_declares(capsys: pytest.CaptureFixture[str]) -> None:
+    words = (*SMALL, "--plugin", str(LEAKY / "reads_labels.py"))
+    assert audited(capsys, "--rule", "layers.0=labels,*=oja", *words, code=1)["declared"] == "local"
+    assert audited(capsys, "--rule", "layers.0=labels,*=hsic", *words)["declared"] == "local-labels"
+
+
+def test_people_read_a_matrix_a_class_and_a_verdict(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "matrix.png"
+    assert main(["audit", "--rule", "dfa", *SMALL, "--out", str(picture)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rstrip() for line in said if line[:1].isdigit()] == [
+        "1 layers.0  ■ ◆ ◆ ◆",
+        "2 layers.1  ● ■ ◆ ◆",
+        "3 layers.2  ● ● ■ ◆",
+        "4 readout   ● ● ● ■",
+    ]
+    assert "class broadcast-error, declared broadcast-error: it holds" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("--rule", "hsicc", "--model", "mlp"), "there is no rule 'hsicc'"),
+        (("--rule", "greedy-infomax", "--model", "mlp"), "rule 'greedy-infomax' cannot train 'mlp'"),
+        (("--rule", "hsic", "--model", "mlp", "--set", "rule.betta=1"), "there is no option 'rule.betta'"),
+    ],
+)
+def test_a_mistake_is_an_error_for_people(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], what: str
+) -> None:
+    assert audited(capsys, *words, code=2)["error"]["what"] == what
