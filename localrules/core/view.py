@@ -47,7 +47,8 @@ class LayerView:
         output: What it computed, with the graph of this layer alone. Shape (batch, ...).
         batch: The network's input, the labels, and statistics shared by all layers of the step.
         auxiliary: The module that the objective asked for at this layer, if it did.
-        operations: The weight-bearing operations that ran inside the layer, in order, if the objective requires them.
+        operations: The weight-bearing operations that ran inside the layer, in order, if the objective requires them; a
+            layer with several ends shows them on the view of its first.
     """
 
     layer: Layer

@@ -157,7 +157,8 @@ class Layerwise(Rule):
         for index, end in enumerate(ends(layer, output)):
             key = _key(layer, index)
             auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
-            views.append(LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary, operations))
+            ran = operations if index == 0 else []  # what they call for is called for once
+            views.append(LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary, ran))
         return views
 
     def _objective(

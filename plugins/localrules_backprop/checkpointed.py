@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from localrules import Layer, Network, Rule, StepReport
+from localrules import Layer, Network, Requirements, Rule, StepReport
 from localrules.core.passes import Forward, intercepted
 from localrules.core.repeating import still_statistics
 from localrules.core.rule import Context
@@ -26,6 +26,7 @@ class BackpropCheckpointed(Rule):
         Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
     """
 
+    requires: ClassVar[Requirements] = Requirements(forwards=2)
     formula: ClassVar[str] = "as backprop, with each layer run again on the way back"
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:

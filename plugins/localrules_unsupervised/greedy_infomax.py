@@ -57,6 +57,7 @@ class GreedyInfoMax(Objective):
     )
     locality: ClassVar[Locality] = "local"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}
+    digits_bound: ClassVar[float] = 0.75  # maps of so few rows hardly tell one part of a digit from another
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"raster": 7, "distances": 5, "negatives": "drawn"}}
 
     config: GreedyInfoMax.Config

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from localrules import LayerView, Objective, Requirements
+from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.locality import Locality
 from localrules.core.operations import Operation
-from localrules.errors import LocalRulesError
+from localrules.errors import UsageError
 from localrules.kernels.precision import no_autocast
 
 
@@ -29,6 +30,17 @@ class Hebbian(Objective):
 
     metrics = ("weight_norm",)
 
+    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
+        """Raises UsageError where a layer has nothing that a Hebbian rule could change."""
+        for layer in layers:
+            if not any(weight.dim() > 1 for weight in layer.parameters()):
+                raise UsageError(
+                    f"layer {layer.name!r} has no matrix and no convolution",
+                    where=f"{type(self).__name__} at layer {layer.name!r}",
+                    why="a Hebbian rule changes the weights of linear and conv2d operations",
+                    fix=f"let another rule train it: --rule '{layer.name}=RULE,*=...'",
+                )
+
     @abstractmethod
     def change(self, operation: Operation, units: Tensor) -> Tensor:
         """What shall be added to the weight.
@@ -45,12 +57,7 @@ class Hebbian(Objective):
     def loss(self, view: LayerView) -> Tensor:
         """The surrogate; its value is minus half the rate at which the squared weights grow, near zero once settled."""
         if not view.operations:
-            raise LocalRulesError(
-                f"layer {view.layer.name!r} has no matrix and no convolution",
-                where=f"{type(self).__name__} at layer {view.layer.name!r}",
-                why="a Hebbian rule changes the weights of linear and conv2d operations",
-                fix=f"let another rule train it: --rule '{view.layer.name}=RULE,*=...'",
-            )
+            return view.output.new_zeros(())  # another end of a layer that has been told
         norms = [operation.weight.detach().flatten(1).norm(dim=1).mean() for operation in view.operations]
         view.note("weight_norm", torch.stack(norms).mean())
         with no_autocast(view.output):

@@ -17,7 +17,7 @@ from localrules import Layer, LayerView
 from localrules.core.operations import watched
 from localrules.core.view import BatchStatistics
 from localrules.data.dataset import Split
-from localrules.errors import LocalRulesError
+from localrules.errors import UsageError
 from localrules.testing.locality import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
 
@@ -118,8 +118,8 @@ def test_triangle_is_what_exceeds_the_mean_over_units_to_a_power() -> None:
 
 
 def test_a_layer_without_matrices_is_an_error_that_names_it() -> None:
-    with pytest.raises(LocalRulesError, match="'layer' has no matrix"):
-        SoftHebb(SoftHebb.Config()).loss(view_of(nn.BatchNorm2d(2), MAPS))
+    with pytest.raises(UsageError, match="'layer' has no matrix"):
+        SoftHebb(SoftHebb.Config()).prepare([view_of(nn.BatchNorm2d(2), MAPS).layer], 4)
 
 
 @pytest.mark.parametrize("network", [dense, perceptron])
