@@ -1,35 +1,17 @@
-"""Whether a rule learns: scikit-learn's 8 x 8 digits in seconds, as a run would train on them."""
+"""The conformance kit's digits with options: of the rule, of the network, of the run."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-import torch
-from sklearn.datasets import load_digits
-
 from localrules import Objective, Rule
-from localrules.data.dataset import DataSet, Split, fingerprint
 from localrules.engine.phases import enter
 from localrules.engine.session import Session
 from localrules.engine.settings import merge
 from localrules.engine.stepping import take_step
+from localrules.testing.digits import digits
 from localrules.testing.sessions import build_session
 from localrules_classics.mlp import MLP
-
-TEST_ROWS = 500  # of 1,797
-
-
-@cache
-def digits() -> DataSet:
-    """The digits as a data set; which of them are for testing is drawn once and for all."""
-    pixels, labels = load_digits(return_X_y=True)
-    images = torch.from_numpy(pixels * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    rows = {"train": order[TEST_ROWS:], "test": order[:TEST_ROWS]}
-    splits = {name: Split(images[row], torch.from_numpy(labels)[row].long()) for name, row in rows.items()}
-    names = tuple(str(digit) for digit in range(10))
-    return DataSet("digits", names, splits, "scikit-learn", fingerprint(splits), redistributable=True, mirrored=False)
 
 
 def digits_session(

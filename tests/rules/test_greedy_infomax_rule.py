@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from digits import digits
 from tiny import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from localrules import Layer, LayerView
 from localrules.core.marks import Marks
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
+from localrules.testing.digits import digits
 from localrules.testing.locality import measure_dependence
 from localrules.testing.sessions import build_session, tiny_pictures
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax
