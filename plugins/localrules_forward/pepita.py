@@ -51,8 +51,8 @@ class Pepita(Rule):
     locality: ClassVar[Locality] = "broadcast-error"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.03}}
     expected_failures: ClassVar[dict[str, str]] = {
-        "hard_batches_stay_finite": "batch norms see no spread in pictures that are all alike, and the second pass, which "
-        "is normed like the first, multiplies what the error adds until it overflows"
+        "hard_batches_stay_finite": "batch norms see no spread in pictures that are all alike, and the second "
+        "pass, which is normed like the first, multiplies what the error adds until it overflows"
     }
 
     config: Pepita.Config
