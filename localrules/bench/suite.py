@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from localrules.plugins import Registry
 
 CONTROL = "backprop"
-SHAPE, CLASSES, ROWS = (1, 48, 48), 7, 1024
+SIDE, CLASSES, ROWS = 48, 7, 1024
 DEPTHS = (2, 6)
 
 
-def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int) -> dict[str, Any]:
-    """Time and weigh rules against back-propagation, on random pictures of 48 x 48.
+def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE) -> dict[str, Any]:
+    """Time and weigh rules against back-propagation, on random grey pictures. Each rule runs with its own defaults.
 
     Args:
         rules: Names; ``backprop`` and the loop written by hand are always there. ``NAME@block`` runs at granularity
@@ -33,12 +33,13 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int)
         settings: Settings of the run that all share: model, batch size, precision, threads.
         registry: Where names are looked up.
         rounds: Timed steps of each.
+        side: Of the pictures.
 
     Returns:
         ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high),
         ``peak_memory_mib, memory_ratio``; ``input_share``; and ``settings``.
     """
-    data = noise(SHAPE, CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    data = noise((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
     contenders = [by_hand(_config(CONTROL, settings, registry), registry, data)]
     contenders += [under_engine(name, _config(name, settings, registry), registry, data) for name in names]
@@ -52,6 +53,7 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int)
             "precision": config.precision,
             "threads": config.threads,
             "rounds": rounds,
+            "side": side,
         },
         "contenders": [
             {
@@ -71,7 +73,7 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int)
 def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict[str, Any]]:
     """Peak memory of a step with few and with many blocks, for models that have ``blocks``."""
     rows = []
-    data = noise(SHAPE, CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    data = noise((1, SIDE, SIDE), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     for name in [CONTROL, *[name for name in rules if name != CONTROL]]:
         row: dict[str, Any] = {"name": name}
         for blocks in DEPTHS:

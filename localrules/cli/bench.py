@@ -22,6 +22,7 @@ def bench(
     model: Annotated[str, typer.Option("--model", metavar="NAME", help="The network.")] = "dense_fpn",
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 128,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
+    side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey pictures, in pixels.")] = 48,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Precision of all.")] = "fp32",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
     depths: Annotated[bool, typer.Option("--depth", help="Also weigh 2 blocks against 6.")] = False,
@@ -47,7 +48,7 @@ def bench(
         "threads": threads or available_threads(),
     }
     names = [name.strip() for name in rules.split(",") if name.strip()]
-    found = suite.bench(names, settings, registry, rounds)
+    found = suite.bench(names, settings, registry, rounds, side)
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
     if as_json:
@@ -61,8 +62,8 @@ def _print(found: dict[str, Any]) -> None:
 
     console, shared = screen(), found["settings"]
     title = (
-        f"{shared['model']}, batch {shared['batch_size']}, {shared['precision']}, {shared['threads']} threads, "
-        f"{shared['rounds']} rounds"
+        f"{shared['model']}, {shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}, "
+        f"{shared['threads']} threads, {shared['rounds']} rounds"
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)

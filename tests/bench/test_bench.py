@@ -80,6 +80,7 @@ def test_a_bench_names_its_settings_and_weighs_every_contender(registry: Registr
         "precision": "fp32",
         "threads": 1,
         "rounds": 2,
+        "side": 48,
     }
     for row in found["contenders"]:
         assert row["step_seconds"] > 0
