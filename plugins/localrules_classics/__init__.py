@@ -50,6 +50,24 @@ def localrules_models() -> list[ModelEntry]:
             summary="DenseNet-BC-100-12: three densely connected blocks with bottlenecks, 0.8 M parameters.",
             reference="Huang, Liu, van der Maaten & Weinberger 2017, https://arxiv.org/abs/1608.06993",
         ),
+        ModelEntry(
+            name="alexnet",
+            target="localrules_classics.torchvision_models:AlexNet",
+            summary="torchvision's AlexNet: five convolutions, three matrices, 57 M parameters.",
+            reference="Krizhevsky 2014, https://arxiv.org/abs/1404.5997",
+        ),
+        ModelEntry(
+            name="resnet50",
+            target="localrules_classics.torchvision_models:ResNet50",
+            summary="torchvision's ResNet-50: sixteen bottleneck blocks, 23.5 M parameters.",
+            reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
+        ),
+        ModelEntry(
+            name="inception_v2",
+            target="localrules_classics.inception:InceptionV2",
+            summary="BN-Inception: ten modules of four branches, 10.3 M parameters.",
+            reference="Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167",
+        ),
     ]
 
 
