@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.data.dataset import DataSet
-from localrules.data.duplicates import seen_before
+from localrules.data.dataset import DataSet, Split
 from localrules.data.standard import Standard
 from localrules.engine.building import build_learner, load_data, options_of
 from localrules.engine.checkpoint import load_weights
@@ -16,7 +15,8 @@ from localrules.engine.predictor import Predictor
 from localrules.engine.ranks import Ranks
 from localrules.engine.reproducible import be_deterministic
 from localrules.engine.settings import RECORDED, Tree
-from localrules.errors import UsageError
+from localrules.errors import DataError, UsageError
+from localrules.evaluation.figures import figures
 from localrules.tracking.records import read_config
 
 if TYPE_CHECKING:
@@ -61,14 +61,21 @@ class FinishedRun:
     predictor: Predictor
 
     @classmethod
-    def load(cls, folder: Path, registry: Registry) -> FinishedRun:
+    def load(cls, folder: Path, registry: Registry, *, device: str | None = None) -> FinishedRun:
         """Build a run's network and load its last weights. The training data is not needed.
 
+        Args:
+            folder: The run folder.
+            registry: Where names are looked up.
+            device: Where to compute, as ``--device`` names it; the run's setting if ``None``.
+
         Raises:
-            UsageError: The folder is no run folder, or holds no checkpoint yet.
+            UsageError: The folder is no run folder, holds no checkpoint yet, or the device is not there.
         """
         folder = folder.expanduser().resolve()
         config, record = read_run(folder)
+        if device is not None:
+            config = config.model_copy(update={"device": device})
         known = record["trained_on"]
         ranks = Ranks(config)
         be_deterministic(config.threads, ranks.device)
@@ -97,28 +104,26 @@ class FinishedRun:
         return data
 
     def score(self, data: DataSet, split: str) -> dict[str, Any]:
-        """Score a split.
-
-        Returns:
-            ``split, n, top1, balanced_accuracy, one_vs_rest_accuracy``; ``top1_without_duplicates``, leaving out the
-            ``n - n_without_duplicates`` rows whose pixels also occur in an earlier split; ``recalls`` by class;
-            ``confusion``, rows by label, columns by prediction.
+        """All figures of a split, as :func:`~localrules.evaluation.figures.figures` lists them.
 
         Raises:
             DataError: There is no such split.
         """
-        pictures = data.split(split)
-        scores = self.predictor.scores(pictures)
-        fresh = ~seen_before(data, split)
-        return {
-            "split": split,
-            "n": len(pictures),
-            "top1": scores.top1,
-            "balanced_accuracy": scores.balanced_accuracy,
-            "one_vs_rest_accuracy": scores.one_vs_rest_accuracy,
-            "top1_without_duplicates": scores.only(fresh).top1 if bool(fresh.any()) else None,
-            "n_without_duplicates": int(fresh.sum()),
-            "loss": scores.loss,
-            "recalls": dict(zip(self.classes, scores.recalls.tolist(), strict=True)),
-            "confusion": scores.confusion.tolist(),
-        }
+        return figures(data, split, self.predictor.scores(data.split(split)))
+
+    def learned_from(self, scored: DataSet, registry: Registry) -> Split:
+        """The training rows: those of ``scored`` where it is the data set that the run learned from.
+
+        Raises:
+            LocalRulesError: The data set that the run learned from is gone, or has changed since.
+        """
+        fingerprint = read_run(self.folder)[1]["trained_on"]["fingerprint"]
+        data = scored if scored.fingerprint == fingerprint else self.data(registry)
+        if data.fingerprint != fingerprint:
+            raise DataError(
+                "the data have changed since the run",
+                where=data.origin,
+                why="their fingerprint is another, so nobody can tell what the run has seen",
+                fix="put the file back that the run was trained on",
+            )
+        return data.split("train")

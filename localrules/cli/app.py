@@ -17,7 +17,19 @@ from localrules.errors import LocalRulesError, UsageError, nearest
 
 COMMANDS = tuple(
     name
-    for name in ("run", "eval", "compare", "audit", "reproduce", "bench", "rules", "models", "data", "plugins")
+    for name in (
+        "run",
+        "eval",
+        "predict",
+        "compare",
+        "audit",
+        "reproduce",
+        "bench",
+        "rules",
+        "models",
+        "data",
+        "plugins",
+    )
     if find_spec(f"localrules.cli.{name}")
 )
 """Each is the module of that name in this folder, with a typer app named ``app``."""

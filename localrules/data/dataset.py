@@ -61,6 +61,8 @@ class DataSet:
         missing: For a split that is not there, why and what to do.
         mirrored: Whether a picture's mirror image keeps its label (faces do, digits do not): whether augmentation flips
             when the user has not said.
+        implausible_above: The top-1 on valid or test above which, by all that is published, a leak is likelier than a
+            good network; ``None`` where nothing is known.
     """
 
     name: str
@@ -71,6 +73,7 @@ class DataSet:
     redistributable: bool
     missing: dict[str, str] = field(default_factory=dict)
     mirrored: bool = True
+    implausible_above: float | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name.

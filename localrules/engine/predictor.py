@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from localrules.core.layer import Layer
 from localrules.core.network import Network
+from localrules.core.passes import Forward, intercepted, tensors
 from localrules.core.rule import Rule
 from localrules.data.batches import ordered
 from localrules.data.dataset import Split
@@ -43,20 +47,60 @@ class Predictor:
         """Pictures in the run's memory layout."""
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
-    def scores(self, split: Split, rows: Tensor | None = None) -> Scores:
+    def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool = False) -> Scores:
         """Predict a split as it is, in order.
 
         Args:
             split: The pictures.
             rows: Only these rows.
+            flip: Also ask about each picture's mirror image, and average the two answers' probabilities; the scores'
+                logits are then the logarithms of these averages.
         """
         logits, labels = [], []
         with self.evaluating():
             for batch in ordered(split, self.batch_size, self.standard, self.ranks.device, rows=rows):
-                found = self.rule.predict(self.network, self.arranged(batch.images))
-                logits.append(found.float().cpu())
+                found = self._answer(batch.images)
+                if flip:
+                    mirrored = self._answer(batch.images.flip(-1))
+                    found = torch.logaddexp(found.log_softmax(1), mirrored.log_softmax(1)) - math.log(2)
+                logits.append(found.cpu())
                 labels.append(batch.labels.cpu())
         return Scores(torch.cat(logits), torch.cat(labels))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """What the network makes of pictures without labels.
+
+        Args:
+            images: uint8, shape (pictures, channels, height, width).
+
+        Returns:
+            float32 on the CPU, shape (pictures, classes): the softmax of the rule's answer.
+        """
+        unlabelled = Split(images, torch.zeros(len(images), dtype=torch.int64))
+        return self.scores(unlabelled).logits.softmax(1)
+
+    def _answer(self, images: Tensor) -> Tensor:
+        return self.rule.predict(self.network, self.arranged(images)).float()
+
+    def maps(self, image: Tensor) -> dict[str, Tensor]:
+        """What the hidden layers make of one picture: of each that gives maps, (channels, height, width) by its name.
+
+        Args:
+            image: As the data set has it, shape (1, channels, height, width).
+        """
+        seen: dict[str, Tensor] = {}
+
+        def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            last = tensors(output)[-1]
+            if not layer.is_readout and last.dim() == 4:
+                seen[layer.name] = last[0].float().cpu()
+            return output
+
+        pictures = self.arranged(self.standard(image.to(self.ranks.device)))
+        with self.evaluating(), intercepted(self.network.layers, keep):
+            self.network(pictures)
+        return seen
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -27,6 +27,11 @@ class Scores:
         return self.logits.argmax(1)
 
     @property
+    def probabilities(self) -> Tensor:
+        """The softmax of the logits, float64, shape (rows, classes)."""
+        return self.logits.double().softmax(1)
+
+    @property
     def loss(self) -> float:
         """Mean cross-entropy."""
         return float(functional.cross_entropy(self.logits, self.labels))

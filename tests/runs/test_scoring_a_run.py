@@ -22,6 +22,14 @@ KEYS = {
     "confusion",
     "loss",
     "recalls",
+    "expected_calibration_error",
+    "reliability",
+    "data",
+    "device",
+    "flip",
+    "ferplus",
+    "leak_check",
+    "pictures",
 }
 
 
@@ -58,16 +66,102 @@ def test_the_figures_are_the_bits_of_the_runs_own(done: dict[str, Any]) -> None:
     assert scored(done["run_dir"], "--split", "train")["top1"] == done["train_accuracy"]
 
 
-def test_scoring_changes_nothing_in_the_folder(done: dict[str, Any]) -> None:
-    files = {path: path.stat().st_mtime_ns for path in Path(done["run_dir"]).rglob("*")}
+def test_scoring_changes_nothing_that_the_run_wrote(done: dict[str, Any]) -> None:
+    def files() -> dict[Path, int]:
+        kept = [path for path in Path(done["run_dir"]).rglob("*") if "evaluation" not in path.parts]
+        return {path: path.stat().st_mtime_ns for path in kept}
+
+    before = files()
     scored(done["run_dir"])
-    assert {path: path.stat().st_mtime_ns for path in Path(done["run_dir"]).rglob("*")} == files
+    assert files() == before
+
+
+def test_figures_and_pictures_are_left_in_a_folder_for_each_data_set_and_split(
+    done: dict[str, Any], tmp_path: Path
+) -> None:
+    found = scored(done["run_dir"], "--split", "test")
+    folder = Path(done["run_dir"]) / "evaluation" / "faces-test"
+    assert found["pictures"] == {name: str(folder / f"{name}.png") for name in ("confusion", "calibration")}
+    assert {path.name for path in folder.iterdir()} == {"confusion.png", "calibration.png", "scores.json"}
+    assert json.loads((folder / "scores.json").read_text()) == found
+    elsewhere = scored(done["run_dir"], "--out", tmp_path / "new" / "folder")
+    assert Path(elsewhere["pictures"]["confusion"]).parent == tmp_path / "new" / "folder"
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_for_people(done: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    said = localrules("eval", done["run_dir"], "--out", tmp_path / "file", "--json")
+    assert said.code == 2
+    assert "--out" in said.error["fix"]
+
+
+def test_calibration_belongs_to_the_figures(done: dict[str, Any]) -> None:
+    found = scored(done["run_dir"])
+    assert len(found["reliability"]) == 15
+    assert sum(item["n"] for item in found["reliability"]) == 70
+    confidence = sum(item["n"] * item["confidence"] for item in found["reliability"] if item["n"]) / 70
+    assert found["expected_calibration_error"] >= abs(confidence - found["top1"]) - 1e-9
+
+
+def test_flipping_averages_the_probabilities_of_a_picture_and_its_mirror_image(done: dict[str, Any]) -> None:
+    from localrules.finished import FinishedRun
+    from localrules.plugins import Registry
+
+    registry = Registry.load(allow=[])
+    run = FinishedRun.load(Path(done["run_dir"]), registry)
+    split = run.data(registry).split("valid")
+    mirrored = run.predictor.probabilities(split.images.flip(-1))
+    mean = (run.predictor.probabilities(split.images) + mirrored) / 2
+    both = run.predictor.scores(split, flip=True)
+    assert torch.allclose(both.probabilities.float(), mean, atol=1e-6)
+    found = scored(done["run_dir"], "--flip")
+    assert found["flip"] is True
+    assert found["top1"] == pytest.approx(float((mean.argmax(1) == split.labels).double().mean()))
+    assert found["loss"] == pytest.approx(float(-mean[torch.arange(70), split.labels].log().mean()), abs=1e-5)
+    assert scored(done["run_dir"])["flip"] is False
+
+
+def test_the_device_may_be_another_than_the_runs(done: dict[str, Any]) -> None:
+    assert scored(done["run_dir"], "--device", "cpu")["device"] == "cpu"
+    said = localrules("eval", done["run_dir"], "--device", "abacus", "--json")
+    assert said.code == 2
+    assert said.error["where"] == "--device"
+
+
+def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path: Path) -> None:
+    """Votes on synthetic faces, which always say the label."""
+    from localrules_fer.faces import Faces
+
+    order = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear")
+    nouns = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    data = Faces(Faces.Config(train=140, valid=70, test=70)).load()
+    rows = [
+        "PublicTest,," + ",".join("10" if name == data.classes[label] else "0" for name in order) + ",0,0,0"
+        for label in data.split("valid").labels.tolist()
+    ]
+    votes = tmp_path / "votes.csv"
+    votes.write_text("\n".join([f"Usage,Image name,{nouns}", *rows]) + "\n")
+    found = scored(done["run_dir"], "--ferplus", votes)
+    assert found["ferplus"]["majority_rows"] == 70
+    assert found["ferplus"]["label_agreement"] == 1
+    assert found["ferplus"]["majority_agreement"] == found["top1"]
+    assert found["ferplus"]["vote_share"] == found["top1"]
+    assert found["ferplus"]["kl_divergence"] == pytest.approx(found["loss"], abs=1e-5)
+    assert "FER+ majority" in localrules("eval", done["run_dir"], "--ferplus", votes).out
+    said = localrules("eval", done["run_dir"], "--ferplus", votes, "--split", "test", "--json")
+    assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
 
 
 def test_people_get_a_table(done: dict[str, Any]) -> None:
     said = localrules("eval", done["run_dir"])
     assert said.code == 0
-    for word in ("backprop on dense_fpn_small, 70 valid pictures", "balanced", "without duplicates", "recall"):
+    for word in (
+        "backprop on dense_fpn_small, 70 valid pictures",
+        "balanced",
+        "without duplicates",
+        "calibration",
+        "recall",
+    ):
         assert word in said.out
 
 

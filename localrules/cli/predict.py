@@ -1,0 +1,102 @@
+"""``localrules predict``: label pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.output import print_json, screen
+
+if TYPE_CHECKING:
+    from localrules.prediction.labelling import Labelled
+
+app = typer.Typer()
+
+_OF_MANY = 3  # ranks that are printed of each of several pictures
+_BAR = 24  # characters
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    image: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures, or folders of pictures.")],
+    crop: Annotated[
+        bool,
+        typer.Option("--crop", help="Cut out the largest face. Needs OpenCV: pip install 'localrules\\[faces]'."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FOLDER", help="Where annotated pictures go. \\[default: RUN/predictions]"),
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")] = None,
+    as_json: JsonOption = False,
+    plugin: PluginOption = None,
+    no_plugin: NoPluginOption = None,
+) -> None:
+    """Label pictures with a run's last weights.
+
+    Takes any picture: grey or colour, of any size, turned as its EXIF data say, on white where it is transparent.
+
+    The middle is cut out in the aspect of the run's pictures, and resized to their size; --crop takes a face instead.
+
+    Prints the classes, ranked by probability, and leaves an annotated picture of each.
+    """
+    registry = load_registry(plugin, no_plugin)
+    from localrules.finished import FinishedRun
+    from localrules.prediction.drawing import FOLDER, draw_all
+    from localrules.prediction.faces import opencv_detector
+    from localrules.prediction.files import list_pictures
+    from localrules.prediction.labelling import label
+
+    pictures, others = list_pictures(image)
+    detector = opencv_detector() if crop else None
+    finished = FinishedRun.load(run, registry, device=device)
+    found = label(finished, pictures, detector)
+    folder = finished.folder / FOLDER if out is None else out.expanduser().resolve()
+    draw_all(found, folder)
+    if as_json:
+        print_json([item.as_dict() for item in found])
+    else:
+        _print(found, folder)
+    _print_notes(found, others)
+
+
+def _print(found: Sequence[Labelled], folder: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from localrules.tracking.readable import percent
+
+    console = screen()
+    count = len(found[0].ranked) if len(found) == 1 else _OF_MANY
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("picture", style="cyan", overflow="fold")
+    table.add_column("expression")
+    table.add_column("", justify="right")
+    table.add_column("")
+    for item in found:
+        for rank, (name, probability) in enumerate(item.ranked[:count]):
+            style = "" if rank else "bold green"
+            bar = Text("#" * round(_BAR * probability), style=style or "dim")
+            image = Text("" if rank else str(item.image))
+            table.add_row(image, Text(name, style=style), Text(percent(probability), style=style), bar)
+    console.print(table)
+    names = "its annotated picture is" if len(found) == 1 else f"{len(found):,} annotated pictures are"
+    console.print(f"\n{names} in {folder}", markup=False, soft_wrap=True)
+
+
+def _print_notes(found: Sequence[Labelled], others: Sequence[Path]) -> None:
+    """What was done otherwise than one might think."""
+    console = screen()
+    faceless = [str(item.image) for item in found if item.face is False]
+    if faceless:
+        console.print(
+            f"no face was found, so the middle was taken: {', '.join(faceless)}", markup=False, soft_wrap=True
+        )
+    if others:
+        names = ", ".join(path.name for path in others[:5]) + ", ..." * (len(others) > 5)
+        console.print(f"left out, no pictures by their names: {names}", markup=False, soft_wrap=True)

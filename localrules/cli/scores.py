@@ -1,0 +1,128 @@
+"""A scored split, as people read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.cli.output import screen
+from localrules.tracking.readable import percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from localrules.finished import FinishedRun
+
+
+def print_scores(run: FinishedRun, found: dict[str, Any]) -> None:
+    """Print what :func:`~localrules.evaluation.evaluating.evaluate` found."""
+    console = screen()
+    names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
+    mirrored = ", each with its mirror image" if found["flip"] else ""
+    console.print(f"\n{names}, {found['n']:,} {found['split']} pictures{mirrored}\n")
+    console.print(_figures(found))
+    console.print(_confusion(run.classes, found))
+    _print_pictures(console, found["pictures"])
+
+
+def print_doubts(found: dict[str, Any]) -> None:
+    """Print what the leak check found, if there was one: also beside ``--json``, on standard error."""
+    check = found["leak_check"]
+    if check is None:
+        return
+    console = screen()
+    limit = check["implausible_above"]
+    if limit is not None and found["top1"] > limit:
+        console.print(
+            f"\n[bold yellow]Warning:[/] top-1 {percent(found['top1'])} is above {percent(limit)}, more than any "
+            "published network reaches here. Before you believe it, look for a leak.",
+            soft_wrap=True,
+        )
+    if "not_done" in check:
+        console.print(f"[yellow]The leak check could not be done.[/] {check['not_done']}", markup=True, soft_wrap=True)
+        return
+    clean, left = check["top1_clean"], check["n_clean"]
+    console.print(
+        f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
+        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} mirrored, "
+        f"{check['alike']:,} as another copy of the same photograph.\n  "
+        + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
+        markup=False,
+        soft_wrap=True,
+    )
+    if clean is not None and limit is not None and clean > limit:
+        console.print(
+            "  [yellow]These copies do not explain it:[/] ask how the training rows and this split were chosen, and "
+            "whether the file is the original.",
+            soft_wrap=True,
+        )
+
+
+def _figures(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    fresh = found["top1_without_duplicates"]
+    left_out = found["n"] - found["n_without_duplicates"]
+    table.add_row("top-1", f"[bold green]{percent(found['top1'])}[/]", "")
+    table.add_row("balanced", percent(found["balanced_accuracy"]), "[dim]mean of the classes' recalls[/]")
+    table.add_row(
+        "without duplicates",
+        percent(fresh) if fresh is not None else "-",
+        f"[dim]{left_out:,} rows left out that also occur in an earlier split[/]",
+    )
+    table.add_row(
+        "one against rest", percent(found["one_vs_rest_accuracy"]), "[dim]flatters: not comparable with top-1[/]"
+    )
+    table.add_row(
+        "calibration error",
+        percent(found["expected_calibration_error"]),
+        "[dim]between confidence and accuracy, 15 bins[/]",
+    )
+    votes = found["ferplus"]
+    if votes is not None:
+        _add_votes(table, votes)
+    return table
+
+
+def _add_votes(table: Table, votes: dict[str, Any]) -> None:
+    table.add_row("", "", "")
+    table.add_row(
+        "FER+ majority",
+        percent(votes["majority_agreement"]),
+        f"[dim]of {votes['majority_rows']:,} rows; FER2013's labels: {percent(votes['label_agreement'])}[/]",
+    )
+    table.add_row(
+        "one FER+ tagger",
+        percent(votes["vote_share"]),
+        f"[dim]share of the votes that the answer has, mean over {votes['voted_rows']:,} rows[/]",
+    )
+    table.add_row(
+        "FER+ distribution",
+        f"{votes['kl_divergence']:.3f}",
+        f"[dim]KL divergence from it, nats; cross-entropy {votes['cross_entropy']:.3f}, of which the votes' own "
+        f"{votes['vote_entropy']:.3f}[/]",
+    )
+
+
+def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="\nlabel by prediction", title_justify="left")
+    table.add_column("", style="cyan")
+    for name in classes:
+        table.add_column(name, justify="right")
+    table.add_column("recall", justify="right", style="bold")
+    for index, name in enumerate(classes):
+        row = found["confusion"][index]
+        cells = [f"[bold]{count}[/]" if place == index else str(count) for place, count in enumerate(row)]
+        recall = found["recalls"][name]
+        table.add_row(name, *cells, percent(recall) if recall == recall else "-")
+    return table
+
+
+def _print_pictures(console: Console, pictures: dict[str, str]) -> None:
+    folder = Path(next(iter(pictures.values()))).parent
+    names = ", ".join(Path(path).name for path in pictures.values())
+    console.print(f"\n{names} and scores.json are in {folder}", markup=False, soft_wrap=True)

@@ -1,0 +1,107 @@
+"""A finished run, scored on a split: figures, doubts and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.errors import LocalRulesError, UsageError
+from localrules.evaluation.calibration import Calibration
+from localrules.evaluation.drawing import draw_calibration
+from localrules.evaluation.ferplus import agreement, read_votes
+from localrules.evaluation.figures import figures
+from localrules.evaluation.leaks import look_for_leaks
+from localrules.files import write_atomic
+from localrules.tracking.pictures import confusion
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import DataSet
+    from localrules.engine.scores import Scores
+    from localrules.finished import FinishedRun
+    from localrules.plugins import Registry
+
+FOLDER = "evaluation"
+SCORES = "scores.json"
+
+
+def evaluate(
+    run: FinishedRun,
+    data: DataSet,
+    split: str,
+    registry: Registry,
+    *,
+    flip: bool = False,
+    ferplus: Path | None = None,
+    leak_check: bool = False,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Score a run, draw its confusion matrix and calibration, and look for leaks where the score is too good.
+
+    Args:
+        run: The run.
+        data: What to score it on.
+        split: Which split.
+        registry: Where the run's own data set is looked up.
+        flip: Average each picture's probabilities with those of its mirror image.
+        ferplus: FER+'s votes on these rows.
+        leak_check: Look for leaks whatever the score.
+        out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder.
+
+    Returns:
+        What :func:`~localrules.evaluation.figures.figures` lists, and ``data, device, flip``; ``ferplus`` and
+        ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
+        it all.
+
+    Raises:
+        DataError: There is no such split, or the votes do not fit it.
+        UsageError: Nothing can be written there.
+    """
+    pictures = data.split(split)
+    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    scores = run.predictor.scores(pictures, flip=flip)
+    found = figures(data, split, scores)
+    found |= {
+        "data": data.name,
+        "device": str(run.predictor.ranks.device),
+        "flip": flip,
+        "ferplus": None if votes is None else agreement(votes, scores).as_dict(),
+        "leak_check": None,
+    }
+    if split != "train" and (leak_check or is_implausible(data, found["top1"])):
+        found["leak_check"] = _leak_check(run, data, split, registry, scores)
+    folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
+    _write(folder, found, scores, data.classes)
+    return found
+
+
+def is_implausible(data: DataSet, top1: float) -> bool:
+    """Whether a top-1 on valid or test is above all that is published."""
+    return data.implausible_above is not None and top1 > data.implausible_above
+
+
+def _leak_check(run: FinishedRun, data: DataSet, split: str, registry: Registry, scores: Scores) -> dict[str, Any]:
+    limit = {"implausible_above": data.implausible_above, "scored_on": data.origin}
+    try:
+        learned = run.learned_from(data, registry)
+    except LocalRulesError as error:
+        return {**limit, "not_done": str(error)}
+    return {**limit, **look_for_leaks(data.split(split), learned, scores).as_dict()}
+
+
+def _write(folder: Path, found: dict[str, Any], scores: Scores, classes: tuple[str, ...]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = {
+            "confusion": confusion(scores.confusion.numpy(), classes, folder / "confusion.png"),
+            "calibration": draw_calibration(Calibration.of(scores), folder / "calibration.png"),
+        }
+        found["pictures"] = {name: str(path) for name, path in drawn.items()}
+        write_atomic(folder / SCORES, json.dumps(found, indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(
+            "the evaluation cannot be written",
+            where=str(folder),
+            why=error.strerror or str(error),
+            fix="name a folder that can be written with --out",
+        ) from error

@@ -1,0 +1,1 @@
+"""Labels for pictures that are in no data set."""
