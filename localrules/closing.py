@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from localrules.core.layer import Layer
-from localrules.core.passes import Forward, intercepted, tensors
 from localrules.engine.checkpoint import weights_sha256
 from localrules.engine.metering import process_peak_mib
 from localrules.engine.observers import Picture, RunInfo
@@ -78,7 +76,7 @@ def draw(session: Session, folder: Path) -> list[Picture]:
     first = _first_filters(session)
     if first is not None:
         found.append(Picture("filters", filters(first, folder / "filters.png"), False))
-    maps = _maps(session, split.images[:1])
+    maps = _some(session.predictor.maps(split.images[:1]))
     if maps:
         found.append(Picture("feature_maps", feature_maps(maps, folder / "feature_maps.png"), True))
     if session.config.diagnostics:
@@ -97,21 +95,8 @@ def _first_filters(session: Session) -> Tensor | None:
     return None
 
 
-def _maps(session: Session, image: Tensor) -> dict[str, Tensor]:
-    """What a shallow, some middle and the last hidden layer say of one picture: layers that give maps."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        output = forward(*args, **kwargs)
-        last = tensors(output)[-1]
-        if not layer.is_readout and last.dim() == 4:
-            seen[layer.name] = last[0].float().cpu()
-        return output
-
-    predictor = session.predictor
-    pictures = predictor.arranged(predictor.standard(image.to(session.ranks.device)))
-    with predictor.evaluating(), intercepted(session.network.layers, keep):
-        session.network(pictures)
-    names = list(seen)
+def _some(maps: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a shallow, some middle and the last layer."""
+    names = list(maps)
     chosen = [names[round(i * (len(names) - 1) / 4)] for i in range(5)] if len(names) > 5 else names
-    return {name: seen[name] for name in chosen}
+    return {name: maps[name] for name in chosen}

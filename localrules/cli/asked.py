@@ -83,12 +83,23 @@ def complete(settings: Tree, registry: Registry) -> list[str]:
     data = settings.setdefault("data", {})
     said = []
     if "name" not in data:
-        path = data.get("path") or registry.resolve("data", "fer2013").find()
-        data |= {"name": "fer2013", "path": str(path)} if path else {"name": "faces"}
-        origin = f"found at {path}" if path else "built-in synthetic faces; FER2013 was not found (--data-path FILE)"
-        said.append(f"Data: {data['name']}, {origin}")
+        found, line = usual_data(data.get("path"), registry)
+        data |= found
+        said.append(line)
     if "path" in data and "path" not in registry.resolve("data", data["name"]).Config.model_fields:
         raise UsageError(
             f"{data['name']} is not read from a file", where=f"--data-path {data['path']}", fix="leave out --data-path"
         )
     return said
+
+
+def usual_data(path: str | Path | None, registry: Registry) -> tuple[Tree, str]:
+    """The data set where none is named: FER2013 at that path, or where it is found; else the built-in faces.
+
+    Returns:
+        Its settings, and a line that says what was chosen.
+    """
+    path = path or registry.resolve("data", "fer2013").find()
+    if path:
+        return {"name": "fer2013", "path": str(path)}, f"Data: fer2013, found at {path}"
+    return {"name": "faces"}, "Data: faces, built-in synthetic faces; FER2013 was not found (--data-path FILE)"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.asked import usual_data
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import print_json, screen
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from localrules.plugins import Registry
+    from localrules.reproduce.experiment import Experiment
     from localrules.reproduce.outcome import Outcome
 
 app = typer.Typer()
@@ -23,7 +25,8 @@ app = typer.Typer()
 @app.command()
 def reproduce(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="An experiment, or a suite of them, such as published.")
+        str | None,
+        typer.Argument(metavar="NAME", help="An experiment; a suite of them, such as published; or all: the paper's."),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
     scale: Annotated[
@@ -47,7 +50,23 @@ def reproduce(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The network, where an experiment leaves it open.")
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="The network, where an experiment leaves it open. \\[default: dense_fpn]"
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=C",
+            help="Another setting for all rows: device=cuda, batch_size=64; or an option of what --model and --data "
+            "name: model.growth=8. May be repeated.",
+        ),
+    ] = None,
+    wandb: Annotated[
+        Literal["auto", "online", "offline"] | None,
+        typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
     ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads. \\[default: the cores this process may use]")
@@ -63,7 +82,7 @@ def reproduce(
 
     [bold]reproduce --list[/bold] names them.
 
-    Leaves a table for each, their runs, and [bold]index.html[/bold], which needs no network.
+    Leaves tables and pictures of each, their runs, and [bold]index.html[/bold], which needs no network.
 
     Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
     """
@@ -80,9 +99,14 @@ def reproduce(
         )
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
-    below = {key: {"name": value} for key, value in (("data", data), ("model", model)) if value is not None}
-    asked = {"scale": scale, "seeds": seeds, "rows": rows, "data_path": data_path}
-    outcomes = _reproduce(name, registry, out, asked, below, threads)
+    outcomes = _reproduce(
+        name,
+        registry,
+        out,
+        {"scale": scale, "seeds": seeds, "rows": rows, "data_path": data_path, "typed": tuple(set_ or [])},
+        {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None},
+        {"threads": threads, "trackers": {"wandb": {"mode": wandb, "group": out.resolve().name}} if wandb else None},
+    )
     if as_json:
         print_json([document for outcome in outcomes for document in outcome.documents()])
     else:
@@ -90,25 +114,82 @@ def reproduce(
 
 
 def _reproduce(
-    name: str, registry: Registry, out: Path, asked: dict[str, Any], below: dict[str, Any], threads: int | None
+    name: str,
+    registry: Registry,
+    out: Path,
+    asked: dict[str, Any],
+    named: dict[str, dict[str, Any]],
+    incidental: dict[str, Any],
 ) -> list[Outcome]:
     from localrules.engine.reproducible import available_threads
-    from localrules.reproduce import results, suite
+    from localrules.reproduce import report, results, suite
     from localrules.tracking.console import ConsoleProgress
 
     experiments = suite.chosen(name, registry)
-    wanted = suite.Asked(below={**below, "threads": threads or available_threads()}, **asked)
+    below, over = _settings(asked["typed"], named)
+    for kind in sorted(suite.left_open(experiments)):
+        below[kind] = _usual(kind, asked["data_path"], registry, below.get(kind, {}))
+    given = {key: value for key, value in incidental.items() if value is not None}
+    wanted = suite.Asked(below=below, over=over, incidental={"threads": available_threads()} | given, **asked)
     tasks = suite.plan(experiments, wanted, registry)
-    known = {
-        one: (registry.find("experiment", one).entry.summary, experiment) for one, experiment in experiments.items()
-    }
     command = shlex.join(["localrules", *sys.argv[1:]])
-    outcomes = []
-    for outcome in suite.carried_out(tasks, out, registry, lambda: [ConsoleProgress()], _say):
-        outcomes.append(outcome)
-        results.keep(outcome, out)
-        results.write_page(out, known, command)
+    outcomes: list[Outcome] = []
+    for one, experiment in experiments.items():
+        own: list[Outcome] = []
+        mine = [task for task in tasks if task.experiment == one]
+        for outcome in suite.carried_out(mine, out, registry, lambda: [ConsoleProgress()], _say):
+            own.append(outcome)
+            results.keep(outcome, out)
+            report.write_page(out, _known(out, registry), command)
+        if own or not experiment.rows:
+            data = mine[0].data if mine else suite.data_asked_for(wanted, registry)
+            suite.exhibit(one, experiment, own, data, out, registry)
+            report.write_page(out, _known(out, registry), command)
+        outcomes += own
     return outcomes
+
+
+def _settings(words: tuple[str, ...], named: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was typed: of the data set and the model, for rows that leave them open; and for all rows."""
+    from localrules.engine.settings import assigned, merge, with_names
+
+    tree = with_names(assigned(words))
+    for key, why in (
+        ("rule", "each row has its own; that is what is compared"),
+        ("steps", "--scale says how long"),
+        ("epochs", "--scale says how long"),
+        ("seed", "--seeds says how many; they count from 0"),
+    ):
+        if key in tree:
+            raise UsageError(
+                f"{key!r} is not set for a reproduction", where=f"--set {key}", why=why, fix="leave it out"
+            )
+    below = {kind: tree.pop(kind, {}) for kind in ("data", "model")}
+    below = {kind: merge(options, named.get(kind, {})) for kind, options in below.items()}
+    return {kind: options for kind, options in below.items() if options}, tree
+
+
+def _usual(kind: str, path: Path | None, registry: Registry, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a model or a data set with its name, where none was typed."""
+    if "name" in options:
+        return options
+    if kind == "model":
+        return {"name": "dense_fpn", **options}
+    found, line = usual_data(path, registry)
+    _say(line)
+    return {**found, **options}
+
+
+def _known(out: Path, registry: Registry) -> dict[str, tuple[str, Experiment]]:
+    """Summary and content of the experiments that have a folder."""
+    from localrules.reproduce.suite import chosen
+
+    entries = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
+    return {
+        entry.name: (entry.summary, chosen(entry.name, registry)[entry.name])
+        for entry in entries
+        if (out / entry.name).is_dir()
+    }
 
 
 def _list(registry: Registry, as_json: bool) -> None:
@@ -134,7 +215,7 @@ def _list(registry: Registry, as_json: bool) -> None:
 def _print(outcomes: list[Outcome], out: Path) -> None:
     from rich.table import Table
 
-    from localrules.reproduce.results import PAGE
+    from localrules.reproduce.report import PAGE
 
     console = screen()
     for name in dict.fromkeys(outcome.experiment for outcome in outcomes):
@@ -148,7 +229,8 @@ def _print(outcomes: list[Outcome], out: Path) -> None:
             if outcome.experiment == name:
                 line = outcome.line()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
-                figures = (line["ours"] or "-", apart, line["seeds"], line["published"], line["difference"])
+                published = (line["published"] or "-", line["difference"] or "-")
+                figures = (line["ours"] or "-", apart, line["seeds"], *published)
                 table.add_row(line["row"], *figures, line["budget"], line["verdict"])
         console.print(table)
     for machine in dict.fromkeys(outcome.line()["machine"] for outcome in outcomes if outcome.runs):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ POINT = 1.0
 
 SCORES = "scores.json"
 COLUMNS = (
-    "row", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds", "machine",
-    "source", "differs",
+    "row", "model", "data", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds",
+    "machine", "source", "differs",
 )  # fmt: skip
 
 
@@ -37,6 +38,9 @@ class Outcome:
         budget: How long each run was.
         runs: One a seed; those that diverged are not among them.
         values: The row's metric of each run, in percent.
+        on: The ``model`` and ``data`` of the runs.
+        changed: Settings that were asked for in place of the row's, as they were typed.
+        claim: What the experiment's source claims, in words.
     """
 
     experiment: str
@@ -44,6 +48,9 @@ class Outcome:
     budget: Budget
     runs: tuple[Run, ...]
     values: tuple[float, ...]
+    on: Mapping[str, str] = field(default_factory=dict)
+    changed: str = ""
+    claim: str = ""
 
     @property
     def ours(self) -> float | None:
@@ -52,36 +59,50 @@ class Outcome:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published figure, in points."""
-        return None if self.ours is None else self.ours - self.row.published
+        """Ours less the published figure, in points; ``None`` where there is no such pair."""
+        return None if self.ours is None or self.row.published is None else self.ours - self.row.published
 
     @property
     def verdict(self) -> str:
         """``matches``, ``below`` or ``above`` at the full budget; else why nothing can be said."""
-        if self.difference is None:
+        if self.ours is None:
             return "diverged"
+        if self.difference is None:
+            return "no published figure"
+        for kind, name in self.row.published_on.items():
+            if self.on[kind] != name:
+                return f"other {kind}: not comparable"
+        if self.changed:
+            return "other settings: not comparable"
         if not self.budget.is_full:
             return "smaller budget: not comparable"
         if abs(self.difference) <= POINT:
             return "matches"
         return "below" if self.difference < 0 else "above"
 
+    @property
+    def differs(self) -> str:
+        """In what our runs are not the published one."""
+        return "; ".join(part for part in (self.row.differs, self.changed) if part)
+
     def line(self) -> dict[str, str]:
         """A line of ``results.csv``, in the order of :data:`COLUMNS`; what is not known is empty."""
         found = (
             self.row.name,
+            self.on.get("model", ""),
+            self.on.get("data", ""),
             _figure(self.ours),
             _figure(min(self.values, default=None)),
             _figure(max(self.values, default=None)),
             " ".join(str(run.config.seed) for run in self.runs),
-            f"{self.row.published:g}",
+            "" if self.row.published is None else f"{self.row.published:g}",
             "" if self.difference is None else f"{self.difference:+.2f}",
             self.verdict,
             str(self.budget),
             f"{mean(run.summary['seconds'] for run in self.runs):.1f}" if self.runs else "",
             "; ".join(dict.fromkeys(_machine(run) for run in self.runs)),
             self.row.source,
-            self.row.differs,
+            self.differs,
         )
         return dict(zip(COLUMNS, found, strict=True))
 
@@ -95,8 +116,9 @@ class Outcome:
                 "metric": self.row.metric,
                 "value": value,
                 "published": self.row.published,
+                "claim": self.claim,
                 "source": self.row.source,
-                "differs": self.row.differs,
+                "differs": self.differs,
                 "budget": str(self.budget),
                 "verdict": self.verdict,
                 "summary": run.summary,
@@ -106,19 +128,24 @@ class Outcome:
 
 
 def measured(run: Run, row: Row, data: DataSet, registry: Registry) -> float:
-    """A finished run's metric in percent. The test split is scored once; the score is kept in the run folder.
+    """A finished run's metric in percent.
 
     Raises:
         DataError: The data set has no such split.
     """
     if row.metric == "test_accuracy":
-        return 100 * float(_scored(run, "test", data, registry)["top1"])
+        return 100 * float(scored(run, "test", data, registry)["top1"])
     if run.summary[row.metric] is None:
         data.split("valid")  # says why there is none
     return 100 * float(run.summary[row.metric])
 
 
-def _scored(run: Run, split: str, data: DataSet, registry: Registry) -> dict[str, Any]:
+def scored(run: Run, split: str, data: DataSet, registry: Registry) -> dict[str, Any]:
+    """A finished run's scores on a split, as ``eval`` has them. Found once, and kept in the run folder.
+
+    Raises:
+        DataError: The data set has no such split.
+    """
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if split not in known:

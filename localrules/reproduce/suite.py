@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.compare.plan import Planned
 from localrules.compare.runs import carry_out
+from localrules.compare.settings import INCIDENTAL
 from localrules.core.entries import ExperimentEntry
 from localrules.engine.building import load_data
+from localrules.engine.config import Choice
 from localrules.engine.environment import supplied_by
 from localrules.engine.observers import Observer
 from localrules.engine.settings import Tree, merge
 from localrules.errors import LocalRulesError, UsageError
 from localrules.launch import configure
 from localrules.reproduce.budget import Budget
+from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import Experiment, Row
 from localrules.reproduce.outcome import Outcome, measured
 
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from localrules.plugins import Registry
 
 RUNS = "runs"
+ALL, REBUILT = "all", "paper"
+"""The word for everything: the suite of the paper that this project rebuilds."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,12 @@ class Asked:
     Attributes:
         scale: The fraction of each row's published budget.
         seeds: How many runs of each row, with seeds from 0; ``None``: the row's own.
-        rows: Only rows whose name fits this pattern, whatever the case of its letters.
-        below: Settings for what rows leave open.
+        rows: Only rows whose name fits this pattern, whatever the case of its letters; with another pattern than ``*``
+            an experiment without rows is left out.
+        below: Settings for what rows leave open: ``model`` and ``data``.
+        over: Settings that replace the rows' own.
+        typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
+        incidental: Settings that change no result, such as threads and trackers.
         data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
     """
 
@@ -44,18 +54,22 @@ class Asked:
     seeds: int | None = None
     rows: str = "*"
     below: Tree = field(default_factory=dict)
+    over: Tree = field(default_factory=dict)
+    typed: tuple[str, ...] = ()
+    incidental: Tree = field(default_factory=dict)
     data_path: Path | None = None
 
 
 def chosen(name: str, registry: Registry) -> dict[str, Experiment]:
-    """The experiments that a name means: one, or all of a suite, by name.
+    """The experiments that a name means: one, all of a suite, or, for ``all``, those of the paper that we rebuild.
 
     Raises:
         UsageError: There is no experiment and no suite of that name.
         LocalRulesError: One cannot be used.
     """
     usable = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
-    suite = [entry.name for entry in usable if isinstance(entry, ExperimentEntry) and entry.suite == name]
+    wanted = REBUILT if name == ALL else name
+    suite = [entry.name for entry in usable if isinstance(entry, ExperimentEntry) and entry.suite == wanted]
     return {one: _made(one, registry) for one in suite or [name]}
 
 
@@ -81,6 +95,8 @@ class Task:
         budget: How long each of its runs is.
         planned: Its runs.
         data: Its data set.
+        changed: What the user typed in place of the row's own settings.
+        claim: What the experiment's source claims.
     """
 
     experiment: str
@@ -88,6 +104,8 @@ class Task:
     budget: Budget
     planned: tuple[Planned, ...]
     data: DataSet
+    changed: str = ""
+    claim: str = ""
 
 
 def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -> list[Task]:
@@ -96,15 +114,27 @@ def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -
     Raises:
         UsageError: No row fits, a row needs something that is not there, or ``below`` fills nothing.
     """
-    rows = [
-        (name, row)
-        for name, experiment in experiments.items()
-        for row in experiment.rows
-        if fnmatchcase(row.name.lower(), asked.rows.lower())
-    ]
+    rows = [(name, row) for name, experiment in experiments.items() for row in fitting(experiment, asked)]
     _refuse(experiments, [row for _, row in rows], asked)
     known: dict[str, DataSet] = {}
-    return [_task(name, row, asked, registry, known) for name, row in rows]
+    return [_task(name, row, experiments[name].claim, asked, registry, known) for name, row in rows]
+
+
+def fitting(experiment: Experiment, asked: Asked) -> list[Row]:
+    """The rows of an experiment that are asked for."""
+    return [row for row in experiment.rows if fnmatchcase(row.name.lower(), asked.rows.lower())]
+
+
+def left_open(experiments: dict[str, Experiment]) -> set[str]:
+    """Which of ``data`` and ``model`` some experiment leaves to the user; one without rows looks at any data."""
+    rows = [row for experiment in experiments.values() for row in experiment.rows]
+    found = {kind for row in rows for kind in ("data", "model") if kind not in _fixed(row)}
+    return found | ({"data"} if any(not experiment.rows for experiment in experiments.values()) else set())
+
+
+def _fixed(row: Row) -> list[str]:
+    """Which of ``data`` and ``model`` a row names itself."""
+    return [kind for kind in ("data", "model") if "name" in row.settings.get(kind, {})]
 
 
 def carried_out(
@@ -127,38 +157,60 @@ def carried_out(
         say(f"row {number} of {len(tasks)}: {task.experiment}, {task.row.name}, {task.budget}")
         runs, _ = carry_out(task.planned, folder / RUNS, registry, watchers, say)
         values = tuple(measured(run, task.row, task.data, registry) for run in runs)
-        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values)
+        config = task.planned[0].config
+        on = {"model": config.model.name, "data": config.data.name}
+        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values, on, task.changed, task.claim)
+
+
+def exhibit(
+    name: str, experiment: Experiment, outcomes: list[Outcome], data: DataSet, folder: Path, registry: Registry
+) -> None:
+    """Have an experiment show what its rows came to.
+
+    Args:
+        name: The experiment's.
+        experiment: What it is.
+        outcomes: Its rows, done; none, of an experiment without.
+        data: Its data set.
+        folder: The ``--out``.
+        registry: Where names are looked up.
+    """
+    if experiment.show is not None:
+        exhibition = Exhibition(folder / name, outcomes, data, registry)
+        experiment.show(exhibition)
+        exhibition.close()
+
+
+def data_asked_for(asked: Asked, registry: Registry) -> DataSet:
+    """The data set that experiments without rows look at."""
+    return load_data(Choice(**found_at(asked.data_path, asked.below["data"], registry)), registry)
 
 
 def _refuse(experiments: dict[str, Experiment], rows: list[Row], asked: Asked) -> None:
-    if not rows:
-        names = [row.name for experiment in experiments.values() for row in experiment.rows]
+    names = [row.name for experiment in experiments.values() for row in experiment.rows]
+    if not rows and (names or asked.rows != "*"):
         raise UsageError(
             f"no row fits {asked.rows!r}",
             where="--rows",
-            why=f"the rows are: {'; '.join(names)}",
+            why=f"the rows are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
             fix="a * stands for anything: --rows 'mnist*'",
         )
     for name in ("data", "model"):
-        if name in asked.below and all(name in row.settings for row in rows):
+        if name in asked.below and name not in left_open(experiments):
             raise UsageError(
                 f"--{name} changes nothing here",
-                where=f"--{name} {asked.below[name]['name']}",
+                where=f"--{name} {asked.below[name].get('name', '')}".strip(),
                 why=f"each row says on which {name} its figure was published",
                 fix="leave it out",
             )
 
 
-def _task(name: str, row: Row, asked: Asked, registry: Registry, known: dict[str, DataSet]) -> Task:
+def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, known: dict[str, DataSet]) -> Task:
     budget = Budget.of(row.name, row.settings, asked.scale)
-    settings = merge(merge(asked.below, row.settings), {budget.unit: budget.length})
-    if "data" not in settings:
-        raise UsageError(
-            f"row {row.name!r} runs on any data set", where=name, why="none is named", fix="name one: --data faces"
-        )
-    path = asked.data_path and located(asked.data_path, settings["data"]["name"])
-    if path and "path" in registry.resolve("data", settings["data"]["name"]).Config.model_fields:
-        settings = merge(settings, {"data": {"path": str(path)}})
+    below = {kind: value for kind, value in asked.below.items() if kind not in _fixed(row)}
+    settings = merge(merge(merge(below, row.settings), asked.over), asked.incidental)
+    settings = merge(settings, {budget.unit: budget.length})
+    settings["data"] = found_at(asked.data_path, settings["data"], registry)
     seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
     config = configure(settings, registry)
     data = known.setdefault(config.data.model_dump_json(), load_data(config.data, registry))
@@ -166,7 +218,20 @@ def _task(name: str, row: Row, asked: Asked, registry: Registry, known: dict[str
     planned = tuple(
         Planned(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds
     )
-    return Task(name, row, budget, planned, data)
+    return Task(name, row, budget, planned, data, _changed(row, asked), claim)
+
+
+def _changed(row: Row, asked: Asked) -> str:
+    """What was typed and bears on a row: options of a model or a data set only where the row leaves it open."""
+    idle = (*_fixed(row), *INCIDENTAL, "device", "threads")
+    return ", ".join(word for word in asked.typed if re.split("[.=]", word)[0] not in idle)
+
+
+def found_at(path: Path | None, data: Tree, registry: Registry) -> Tree:
+    """A data set's settings with the place where it lies, if it is read from a file; see :func:`located`."""
+    if path is None or "path" not in registry.resolve("data", data["name"]).Config.model_fields:
+        return data
+    return merge(data, {"path": str(located(path, data["name"]))})
 
 
 def located(path: Path, name: str) -> Path:

@@ -1,6 +1,6 @@
 """Facial expressions: the paper's network, FER2013, faces that we draw ourselves, and the paper's settings."""
 
-from localrules import DataEntry, ModelEntry, PresetEntry, hookimpl
+from localrules import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, hookimpl
 
 API_VERSION = 1
 
@@ -52,3 +52,32 @@ def localrules_presets() -> list[PresetEntry]:
             reference=_PAPER,
         ),
     ]
+
+
+_EXPERIMENTS = (
+    ("figure-1-3", "feature_maps", "Feature maps of shallow, middle and last layers, by HSIC and by backprop."),
+    ("figure-6-9", "data", "The data: table, sheets of pictures, labels, the seven expressions. Trains nothing."),
+    ("figure-10-11", "against_backprop", "Accuracy and loss of the same network by HSIC and by backprop."),
+    ("figure-12", "blocks", "Two, three and four dense blocks."),
+    ("figure-13", "activations", "relu, tanh and elu."),
+    ("figure-14", "learning_rates", "Learning rates 0.0005, 0.001 and 0.005."),
+    ("table-1", "table_1", "Figure 15 too: AlexNet, Inception v2 and ResNet-50 beside the paper's network."),
+    ("beta", "betas", "beta from 10 to 1000."),
+    ("two-phase", "phases", "Hidden layers first and then the readout, beside both at once."),
+)
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    target = "localrules_fer.paper_rows"
+    entries = [
+        ExperimentEntry(name=name, target=f"{target}:{made}", summary=summary, reference=_PAPER, suite="paper")
+        for name, made, summary in _EXPERIMENTS
+    ]
+    native = ExperimentEntry(
+        name="table-1-native",
+        target=f"{target}:table_1_native",
+        summary="table-1 with the baselines at 224 x 224: for a GPU.",
+        reference=_PAPER,
+    )
+    return [*entries, native]

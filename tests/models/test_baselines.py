@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny import train
+from tiny_baselines import narrow_inception
 from torch import nn
 from torch.nn import functional
 from torchvision.models import alexnet, resnet50
@@ -16,8 +17,7 @@ from localrules import Model, Network
 from localrules.errors import UsageError
 from localrules.testing.sessions import build_session, tiny_pictures
 from localrules_backprop.backprop import Backprop
-from localrules_classics import inception
-from localrules_classics.inception import InceptionV2, Mix
+from localrules_classics.inception import InceptionV2
 from localrules_classics.torchvision_models import AlexNet, ResNet50
 from localrules_supervised.local_ce import LocalCrossEntropy
 
@@ -28,9 +28,7 @@ GREY = (1, 48, 48)
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """BN-Inception with three modules of a few channels each."""
-    monkeypatch.setattr(inception, "STEM", (4, 4, 6))
-    kinds = (Mix(4, (2, 4), (2, 3), 2), Mix(0, (2, 4), (2, 3), 0, "max"), Mix(4, (2, 4), (2, 3), 2, "max"))
-    monkeypatch.setattr(inception, "MIXES", kinds)
+    narrow_inception(monkeypatch)
 
 
 def on_meta(kind: type[Model], classes: int) -> Model:

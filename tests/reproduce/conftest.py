@@ -1,4 +1,4 @@
-"""An experiment of two small rows, in a plugin file; runs draw no pictures."""
+"""Experiments of small rows, in a plugin file; runs draw no pictures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def localrules_experiments():
     return [
         ExperimentEntry(name="small", target=f"{__name__}:small", summary="Two small rows.", suite="tiny"),
         ExperimentEntry(name="open", target=f"{__name__}:open_", summary="Rows for any data.", suite="tiny"),
+        ExperimentEntry(name="looks", target=f"{__name__}:looks", summary="Trains nothing."),
         ExperimentEntry(name="wrong", target=f"{__name__}:wrong", summary="Returns a number."),
     ]
 
@@ -58,7 +59,27 @@ def small():
 def open_():
     from localrules.reproduce.experiment import Experiment, Row
 
-    return Experiment(rows=(Row(name="Any", settings=_settings({}, steps=1), published=1.0, source="None"),))
+    rows = (
+        Row(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
+        Row(name="Any model", settings={"rule": {"name": "backprop"}, "steps": 1, "batch_size": 8}, published=None,
+            source="None"),
+    )
+    return Experiment(rows=rows, claim="Any data will do.", show=show)
+
+
+def looks():
+    from localrules.reproduce.experiment import Experiment
+
+    return Experiment(rows=(), claim="Pictures are pictures.", show=show)
+
+
+def show(exhibition):
+    from localrules.tracking.figures import new_figure, save
+
+    rows = [[outcome.row.name, outcome.ours] for outcome in exhibition.outcomes]
+    exhibition.picture("seen", "What is <seen>", lambda path: save(new_figure(1, 1), path), shows_data=True)
+    exhibition.table("rows", "The rows", ["row", "ours"], rows)
+    exhibition.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
 
 
 def wrong():

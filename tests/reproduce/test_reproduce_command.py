@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ class Fetches(HTMLParser):
 
 def test_the_page_holds_every_experiment_of_the_folder_and_needs_no_network(reproduce: Any, tmp_path: Path) -> None:
     assert reproduce("small", "--scale", "0.1", "--seeds", "1").code == 0
-    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv").parent]
+    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv").parent, "--model", "mlp"]
     assert reproduce("open", *faces, "--seeds", "1").code == 0
     text = (tmp_path / "out" / "index.html").read_text()
     for words in ("First, two epochs", "Second, ten steps", "0.2 of 2 epochs", "it is smaller", "Any", "-200"):
@@ -147,11 +148,54 @@ def test_the_list_names_experiments_and_suites(plugin: Path) -> None:
     assert "published-phsic" in text.out
 
 
+def test_what_an_experiment_leaves_open_has_a_default(
+    reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_csv(tmp_path / "fer2013.csv")
+    monkeypatch.setenv("LOCALRULES_FER2013", str(path))
+    small = [word for option in ("blocks=1", "convolutions=1", "growth=2") for word in ("--set", f"model.{option}")]
+    said = reproduce("open", *small, "--seeds", "1", "--json")
+    assert "Data: fer2013, found at" in said.err
+    assert [run["summary"]["data"] for run in said.document] == ["fer2013", "fer2013"]
+    assert [run["summary"]["model"] for run in said.document] == ["mlp", "dense_fpn"]
+
+
+def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce: Any, tmp_path: Path) -> None:
+    words = ["small", "--rows", "second*", "--json"]
+    (changed,) = reproduce(*words, "--set", "batch_size=16", "--set", "log_every=1").document
+    assert (changed["verdict"], changed["differs"]) == (
+        "other settings: not comparable",
+        "it is smaller; batch_size=16",
+    )
+    (own,) = reproduce(*words).document
+    assert own["verdict"] == "above"
+    lines = table(tmp_path / "out" / "small")
+    assert [line["differs"] for line in lines] == ["it is smaller; batch_size=16", "it is smaller"]
+
+
+def test_options_of_a_model_are_for_rows_that_leave_it_open(reproduce: Any, tmp_path: Path) -> None:
+    faces = [word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70")]
+    model = ["--model", "dense_fpn_small", "--set", "model.blocks=1", "--set", "model.convolutions=1"]
+    said = reproduce("tiny", "--data", "faces", *faces, *model, "--scale", "0.1", "--seeds", "1", "--json")
+    assert said.code == 0, said.out
+    found = {run["row"]: run for run in said.document}
+    assert found["Any model"]["summary"]["model"] == "dense_fpn_small"
+    assert "model.blocks=1" in found["Any model"]["differs"]
+    assert found["First, two epochs"]["summary"]["model"] == "mlp"
+    assert found["First, two epochs"]["differs"] == ""
+
+
+def test_runs_of_one_folder_are_one_group_of_weights_and_biases(reproduce: Any) -> None:
+    (run,) = reproduce("small", "--rows", "second*", "--wandb", "offline", "--json").document
+    config = tomllib.loads((Path(run["summary"]["run_dir"]) / "config.toml").read_text())
+    assert config["trackers"]["wandb"] == {"mode": "offline", "group": "out"}
+
+
 def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(reproduce: Any, tmp_path: Path) -> None:
-    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv")]
+    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"), "--model", "mlp"]
     found = reproduce("tiny", *faces, "--scale", "0.1", "--seeds", "1", "--json").document
-    assert [run["experiment"] for run in found] == ["open", "small", "small"]
-    assert [run["summary"]["data"] for run in found] == ["fer2013", "faces", "faces"]
+    assert [run["experiment"] for run in found] == ["open", "open", "small", "small"]
+    assert [run["summary"]["data"] for run in found] == ["fer2013", "fer2013", "faces", "faces"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +206,10 @@ def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(repr
         (["small", "--scale", "0"], "there is nothing to train"),
         (["small", "--rows", "third*"], "no row fits 'third*'"),
         (["small", "--model", "lenet"], "--model changes nothing here"),
-        (["open"], "row 'Any' runs on any data set"),
+        (["small", "--set", "data.train=70"], "--data changes nothing here"),
+        (["small", "--set", "steps=3"], "'steps' is not set for a reproduction"),
+        (["small", "--set", "rule.beta=3"], "'rule' is not set for a reproduction"),
+        (["looks", "--rows", "any*"], "no row fits 'any*'"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_runs(

@@ -1,0 +1,100 @@
+"""Pictures and tables of an experiment: files of its folder, and in this order on the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localrules.files import write_atomic
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import DataSet
+    from localrules.plugins import Registry
+    from localrules.reproduce.outcome import Outcome
+
+EXHIBITS = "exhibits.json"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One picture or table.
+
+    Attributes:
+        file: A PNG or CSV in the experiment's folder.
+        caption: What it shows, and of which runs.
+        private: Whether it shows pictures that may not be passed on.
+    """
+
+    file: str
+    caption: str
+    private: bool = False
+
+
+class Exhibition:
+    """What an experiment's ``show`` is given: what its runs came to, and a place for what it makes of them.
+
+    Attributes:
+        outcomes: Its rows, done.
+        data: The data set of its rows; of an experiment without rows, the one that was asked for.
+        registry: Where names are looked up.
+    """
+
+    def __init__(self, folder: Path, outcomes: Sequence[Outcome], data: DataSet, registry: Registry) -> None:
+        self.outcomes, self.data, self.registry = tuple(outcomes), data, registry
+        self._folder = folder
+        self._exhibits: list[Exhibit] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def picture(self, name: str, caption: str, draw: Callable[[Path], object], *, shows_data: bool = False) -> None:
+        """Add a picture.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What it shows.
+            draw: Writes the PNG file whose path it is given.
+            shows_data: Whether pictures of the data set can be seen in it.
+        """
+        draw(self._folder / f"{name}.png")
+        self._add(Exhibit(f"{name}.png", caption, shows_data and not self.data.redistributable))
+
+    def table(
+        self, name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], *, shown: bool = True
+    ) -> None:
+        """Add a table.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What it holds.
+            head: The columns' names.
+            rows: A value for each column; ``None`` for what is not known.
+            shown: Whether it is on the page too, and not only a file: the numbers behind a picture need not be.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(head)
+        table.writerows(["" if value is None else value for value in row] for row in rows)
+        write_atomic(self._folder / f"{name}.csv", text.getvalue())
+        if shown:
+            self._add(Exhibit(f"{name}.csv", caption))
+
+    def close(self) -> None:
+        """Keep what was added for the page; what an earlier command had added is taken down."""
+        text = json.dumps([asdict(exhibit) for exhibit in self._exhibits], indent=2)
+        write_atomic(self._folder / EXHIBITS, text + "\n")
+
+    def _add(self, exhibit: Exhibit) -> None:
+        where = " and ".join(dict.fromkeys(outcome.on["data"] for outcome in self.outcomes)) or self.data.name
+        lengths = "; ".join(dict.fromkeys(str(outcome.budget) for outcome in self.outcomes))
+        caption = f"{exhibit.caption} ({where}{', ' if lengths else ''}{lengths})"
+        self._exhibits.append(Exhibit(exhibit.file, caption, exhibit.private))
+
+
+def exhibits(folder: Path) -> list[Exhibit]:
+    """What an experiment's folder exhibits; nothing where it was never shown."""
+    path = folder / EXHIBITS
+    return [Exhibit(**kept) for kept in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []

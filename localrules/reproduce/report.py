@@ -1,0 +1,115 @@
+"""One page of everything in a folder: each experiment's claim, its table, its pictures."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localrules.pages.page import Cell, Page
+from localrules.pages.text import Code, Faint, Inline, Link, Strong
+from localrules.reproduce.exhibition import EXHIBITS, Exhibit, exhibits
+from localrules.reproduce.outcome import POINT
+from localrules.reproduce.results import RESULTS, Line, read
+from localrules.tracking.readable import duration
+
+if TYPE_CHECKING:
+    from localrules.reproduce.experiment import Experiment
+
+PAGE = "index.html"
+_HEAD = (
+    "", "on", "ours", "range", "seeds", "published", "difference", "verdict", "budget", "training", "machine", "source",
+)  # fmt: skip
+
+
+def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], command: str) -> Path:
+    """Write ``index.html`` of every experiment in a folder.
+
+    Args:
+        folder: The ``--out``.
+        known: Summary and content of experiments, by name; another one's table is shown without.
+        command: The line that was typed.
+
+    Returns:
+        The page's path.
+    """
+    places = sorted({path.parent for name in (RESULTS, EXHIBITS) for path in folder.glob(f"*/{name}")}, key=_natural)
+    page = Page("Published, and reproduced", "Each figure of the literature beside ours")
+    page.paragraph(
+        f"A mean within {POINT:g} point of the published figure matches it. A run with a smaller budget than the "
+        "published one is not comparable with it; in what else it differs is said below its table."
+    )
+    if any(exhibit.private for place in places for exhibit in exhibits(place)):
+        page.paragraph(
+            Strong("Keep this page to yourself: "), "it shows pictures of a data set that is not ours to give."
+        )
+    for place in places:
+        summary, experiment = known.get(place.name, ("", None))
+        page.heading(place.name)
+        if summary:
+            page.paragraph(summary)
+        if experiment and experiment.claim:
+            page.paragraph(Strong("The claim: "), experiment.claim)
+        _table(page, read(place))
+        for exhibit in exhibits(place):
+            _exhibit(page, place, exhibit)
+        for note in experiment.notes if experiment else ():
+            page.paragraph(note)
+    page.heading("To do it again")
+    page.code(command)
+    page.paragraph("Runs that are done are not repeated, and an interrupted one goes on where it stopped.")
+    return page.write(folder / PAGE)
+
+
+def _table(page: Page, lines: list[Line]) -> None:
+    if not lines:
+        return
+    page.table(_HEAD, [_row(line) for line in lines], align="llrrrrrlllll")
+    for differs in dict.fromkeys(line["differs"] for line in lines if line["differs"]):
+        names = dict.fromkeys(line["row"] for line in lines if line["differs"] == differs)
+        page.paragraph(Strong("Not as published: "), differs, Faint(f" ({'; '.join(names)})"))
+
+
+def _exhibit(page: Page, place: Path, exhibit: Exhibit) -> None:
+    path = place / exhibit.file
+    if path.suffix == ".png":
+        page.figure(path, exhibit.caption, caption=exhibit.caption)
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    numeric = [all(_is_number(row[column]) for row in rows) for column in range(len(head))]
+    page.table(head, rows, align="".join("lr"[number] for number in numeric), caption=exhibit.caption)
+
+
+def _is_number(text: str) -> bool:
+    return not text or re.fullmatch(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", text) is not None
+
+
+def _row(line: Line) -> list[Cell]:
+    return [
+        Strong(line["row"]),
+        [Code(line["model"]), ", ", line["data"]],
+        line["ours"] or "-",
+        f"{line['low']} to {line['high']}" if line["low"] != line["high"] else "-",
+        line["seeds"],
+        line["published"] or "-",
+        line["difference"] or "-",
+        Strong(line["verdict"]),
+        line["budget"],
+        duration(float(line["seconds"])) if line["seconds"] else "-",
+        Faint(line["machine"]),
+        _linked(line["source"]),
+    ]
+
+
+def _linked(text: str) -> list[Inline]:
+    """Text with its addresses as links."""
+    parts = re.split(r"(https?://\S+)", text)
+    return [Link(part, part) if index % 2 else part for index, part in enumerate(parts) if part]
+
+
+def _natural(place: Path) -> list[tuple[int, str]]:
+    """Figure 6 before figure 10."""
+    return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", place.name)]

@@ -1,0 +1,78 @@
+"""Figures 6 to 9: what is in the data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from localrules.data.dataset import SPLITS, DataSet
+from localrules.data.pictures import draw_labels, draw_samples
+from localrules.reproduce.exhibition import Exhibition
+from localrules.tracking.figures import bare_axes, new_figure, save
+
+ROWS, PIXELS = 5, 8  # of the sample of the table
+USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
+
+
+def show_data(exhibition: Exhibition) -> None:
+    """A sample of the table, sheets of pictures, the spread of labels, a picture of each expression."""
+    data = exhibition.data
+    exhibition.table(
+        "figure-6-table",
+        f"Figure 6: the first {ROWS} rows as a table, with the first {PIXELS} of their pixels",
+        ["label", "pixels", "usage"],
+        _first_rows(data),
+    )
+    for name, split in data.splits.items():
+        exhibition.picture(
+            f"figure-7-{name}",
+            f"Figure 7: pictures of the {name} split, a row for each expression",
+            partial(draw_samples, replace(data, splits={name: split})),
+            shows_data=True,
+        )
+    exhibition.picture("figure-8-labels", "Figure 8: how labels are spread in each split", partial(draw_labels, data))
+    exhibition.table("figure-8-labels", "Rows of each expression", ["expression", *data.splits], _counts(data))
+    exhibition.picture(
+        "figure-9-expressions",
+        f"Figure 9: the {len(data.classes)} expressions",
+        partial(draw_expressions, data),
+        shows_data=True,
+    )
+
+
+def draw_expressions(data: DataSet, out: Path) -> Path:
+    """Draw the first training picture of each class.
+
+    Args:
+        data: The data set.
+        out: The PNG file.
+    """
+    split = data.split("train")
+    figure = new_figure(1.2 * len(data.classes), 1.5)
+    panels = figure.subplots(1, len(data.classes))
+    for label, (name, axes) in enumerate(zip(data.classes, panels, strict=True)):
+        rows = (split.labels == label).nonzero()
+        if len(rows):
+            picture = split.images[int(rows[0])].permute(1, 2, 0).squeeze(-1)
+            axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=255)
+        bare_axes(axes, name)
+    return save(figure, out)
+
+
+def _first_rows(data: DataSet) -> list[list[object]]:
+    name = next(name for name in SPLITS if name in data.splits)
+    split = data.splits[name]
+    pixels = split.images.flatten(1)[:ROWS, :PIXELS].tolist()
+    labels = split.labels[:ROWS].tolist()
+    return [
+        [label, f"{' '.join(map(str, values))} ...", USAGES[name]] for label, values in zip(labels, pixels, strict=True)
+    ]
+
+
+def _counts(data: DataSet) -> list[list[object]]:
+    counts = [torch.bincount(split.labels, minlength=len(data.classes)).tolist() for split in data.splits.values()]
+    rows: list[list[object]] = [list(row) for row in zip(data.classes, *counts, strict=True)]
+    return [*rows, ["all", *map(sum, counts)]]

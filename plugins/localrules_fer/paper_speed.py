@@ -1,0 +1,93 @@
+"""Table 1 and figure 15: what networks cost and what they reach, beside the paper's figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from localrules.compare.charts import COLOURS, MARKERS
+from localrules.data.dataset import DataSet
+from localrules.finished import FinishedRun
+from localrules.reproduce.exhibition import Exhibition
+from localrules.reproduce.outcome import Outcome
+from localrules.tracking.figures import INK, new_figure, plain_axes, save
+from localrules_fer.paper_training import measures, seconds, show_training
+
+BATCH, REPEATS = 128, 3
+PUBLISHED = {
+    "AlexNet": (0.243178, 60, 89.0),
+    "Inception v2": (0.565114, 11, 93.0),
+    "ResNet-50": (0.180212, 24, 95.0),
+    "the paper's": (0.049286, 7, 97.0),
+}
+"""The paper's table 1: seconds a step, millions of parameters, result on the test set in percent."""
+
+_HEAD = (
+    "method", "s a step, published", "s a step, training", "s a batch, prediction", "M parameters, published",
+    "M parameters", "test, published", "test, top-1", "test, one against rest",
+)  # fmt: skip
+
+
+def show_speed(exhibition: Exhibition) -> None:
+    """Table 1 with our figures beside the published ones, and how all rows were trained."""
+    rows = [_line(outcome, exhibition) for outcome in exhibition.outcomes]
+    exhibition.table("table-1", f"Table 1, batches of {BATCH}", _HEAD, rows)
+    done = [(outcome, outcome.ours) for outcome in exhibition.outcomes]
+    points = [(outcome.row.name, seconds(outcome.runs), ours) for outcome, ours in done if ours is not None]
+    exhibition.picture(
+        "figure-15", "Result on the test set against seconds a training step: ours", lambda path: draw(points, path)
+    )
+    show_training(exhibition)
+
+
+def prediction_seconds(run: FinishedRun, data: DataSet) -> float:
+    """The median time in which a batch of the training split is labelled; of fewer pictures if there are no more."""
+    split = data.split("train")
+    rows = torch.arange(min(BATCH, len(split)))
+    times = []
+    for _ in range(REPEATS + 1):
+        began = time.perf_counter()
+        run.predictor.scores(split, rows)  # brings the answers to the CPU, so it waits for the device
+        times.append(time.perf_counter() - began)
+    return median(times[1:])
+
+
+def draw(points: Sequence[tuple[str, float, float]], out: Path) -> Path:
+    """Draw accuracies against seconds.
+
+    Args:
+        points: Name, seconds a step, percent.
+        out: The PNG file.
+    """
+    figure = new_figure(6.5, 4.2)
+    axes = figure.subplots()
+    plain_axes(axes, "", x="seconds a training step", y="test accuracy, %")
+    axes.set_xscale("log")
+    for index, (name, cost, accuracy) in enumerate(points):
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot([cost], [accuracy], marker, color=COLOURS[index % len(COLOURS)], markersize=9, label=name)
+    axes.legend(frameon=False, labelcolor=INK)
+    return save(figure, out)
+
+
+def _line(outcome: Outcome, exhibition: Exhibition) -> list[str | None]:
+    step, parameters, result = PUBLISHED[outcome.row.name]
+    if not outcome.runs:
+        return [outcome.row.name, f"{step}", None, None, f"{parameters}", None, f"{result:g}", None, None]
+    _, _, _, test, _, one_against_rest, _, _, _, ours = measures(outcome, exhibition)
+    loaded = FinishedRun.load(outcome.runs[0].folder, exhibition.registry)
+    return [
+        outcome.row.name,
+        f"{step}",
+        f"{seconds(outcome.runs):.4f}",
+        f"{prediction_seconds(loaded, exhibition.data):.4f}",
+        f"{parameters}",
+        ours,
+        f"{result:g}",
+        test,
+        one_against_rest,
+    ]

@@ -1,0 +1,75 @@
+"""An experiment shows pictures and tables of its own: files of its folder, and on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import Said, localrules, tiny_csv
+
+FACES = ["--data", "faces", *(word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70"))]
+
+
+@pytest.fixture
+def reproduce(plugin: Path, tmp_path: Path) -> Any:
+    def run(*words: str | Path) -> Said:
+        said = localrules("reproduce", *words, "--threads", "1", "--out", tmp_path / "out", "--plugin", plugin)
+        assert said.code == 0, said.out
+        return said
+
+    return run
+
+
+def page(out: Path) -> str:
+    return (out / "index.html").read_text()
+
+
+def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce: Any, tmp_path: Path) -> None:
+    assert reproduce("looks", *FACES, "--json").document == []
+    out = tmp_path / "out"
+    assert sorted(path.name for path in (out / "looks").iterdir()) == [
+        "exhibits.json",
+        "hidden.csv",
+        "rows.csv",
+        "seen.png",
+    ]
+    assert not (out / "runs").exists()
+    assert (out / "looks" / "hidden.csv").read_text() == 'n\n""\n2\n'
+    text = page(out)
+    assert "Pictures are pictures." in text
+    assert "What is &lt;seen&gt; (faces)" in text
+    assert text.count('<img src="data:image/png') == 1
+    assert "The numbers" not in text
+
+
+def test_rows_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp_path: Path) -> None:
+    words = ["open", "--rows", "any", *FACES, "--json"]
+    (first, *_) = reproduce(*words).document
+    assert first["claim"] == "Any data will do."
+    assert first["verdict"] == "other data: not comparable"
+    text = page(tmp_path / "out")
+    assert "Any data will do." in text
+    assert "The rows (faces, 1 of 1 steps)" in text
+
+
+def test_a_row_without_a_published_figure_has_no_difference(reproduce: Any) -> None:
+    small = ["--model", "mlp", "--set", "model.hidden=[4]", "--seeds", "1"]
+    (run,) = reproduce("open", "--rows", "any model", *FACES, *small, "--json").document
+    assert (run["published"], run["verdict"]) == (None, "no published figure")
+
+
+def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("looks", *FACES)
+    reproduce("open", "--rows", "any", "--seeds", "1", *FACES)
+    text = page(tmp_path / "out")
+    assert "Pictures are pictures." in text
+    assert "Any data will do." in text
+    assert text.count('<img src="data:image/png') == 2
+
+
+def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("looks", *FACES)
+    assert "Keep this page to yourself" not in page(tmp_path / "out")
+    reproduce("looks", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
+    assert "Keep this page to yourself" in page(tmp_path / "out")

@@ -1,0 +1,139 @@
+"""The paper's experiments run from the first to the last, and set its claims beside what came out."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import pytest
+from tiny_baselines import narrow_inception, small_torchvision
+from tiny_runs import Said, localrules
+
+from localrules.launch import configure
+from localrules.plugins import Registry
+from localrules.reproduce.budget import Budget
+from localrules.reproduce.suite import chosen
+
+REGISTRY = Registry.load(allow=[])
+ALL = chosen("all", REGISTRY)
+NAMES = [
+    "figure-1-3", "figure-6-9", "figure-10-11", "figure-12", "figure-13", "figure-14", "table-1", "beta", "two-phase",
+]  # fmt: skip
+WORDS = ["all", "--data", "faces", "--model", "dense_fpn_small", "--scale", "0.0003", "--threads", "1", "--json"]
+for option in (
+    *("model.convolutions=1", "model.growth=4", "model.stem=4", "model.lateral=8"),
+    *("data.train=70", "data.valid=35", "data.test=35", "batch_size=16", "log_every=1"),
+):
+    WORDS += ["--set", option]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Everything, reproduced once, with small baselines: what was printed, the folder, and the command to say again."""
+    out = tmp_path_factory.mktemp("paper")
+    with pytest.MonkeyPatch.context() as patch:
+        narrow_inception(patch)
+        small_torchvision(patch)
+        patch.setattr("localrules.closing.draw", lambda session, folder: [])
+
+        def again() -> Said:
+            return localrules("reproduce", *WORDS, "--out", out)
+
+        yield again(), out, again
+
+
+def test_all_is_every_experiment_of_the_paper() -> None:
+    assert sorted(ALL) == sorted(NAMES)
+    assert all(experiment.claim for experiment in ALL.values())
+
+
+@pytest.mark.parametrize("name", [*NAMES, "table-1-native"])
+def test_rows_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
+    for row in chosen(name, REGISTRY)[name].rows:
+        model = {"name": "dense_fpn", **row.settings.get("model", {})}
+        config = configure({**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}, REGISTRY)
+        assert Budget.of(row.name, row.settings, 1.0).published == 10_000
+        assert (config.batch_size, config.optimizer.name, config.schedule.name) == (128, "adam", "constant")
+        assert (config.augment.flip, config.augment.shift) == (False, 0)
+        assert config.optimizer.lr == 0.005 or name == "figure-14"
+
+
+def test_everything_runs_through(done: Any) -> None:
+    said, out, _ = done
+    assert said.code == 0, said.out
+    assert {run["experiment"] for run in said.document} == set(NAMES) - {"figure-6-9"}
+    assert {run["summary"]["steps"] for run in said.document} == {3}
+    for name in NAMES:
+        assert list((out / name).glob("*.csv"))
+        assert list((out / name).glob("*.png"))
+
+
+def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
+    said, _, _ = done
+    assert all(run["claim"] == ALL[run["experiment"]].claim for run in said.document)
+    published = {run["row"]: run["published"] for run in said.document if run["experiment"] == "table-1"}
+    assert published == {"AlexNet": 89.0, "Inception v2": 93.0, "ResNet-50": 95.0, "the paper's": 97.0}
+    assert {run["verdict"] for run in said.document} == {"no published figure", "other data: not comparable"}
+
+
+def test_the_page_has_every_claim_and_every_picture_in_it(done: Any) -> None:
+    _, out, _ = done
+    text = (out / "index.html").read_text()
+    pictures = [path for name in NAMES for path in (out / name).glob("*.png")]
+    assert text.count('<img src="data:image/png') == len(pictures)
+    assert all(f'id="{name}"' in text for name in NAMES)
+    assert text.index('id="figure-6-9"') < text.index('id="figure-10-11"')
+    assert "Three dense blocks are best" in text
+
+
+def test_one_run_serves_every_experiment_that_needs_it(done: Any) -> None:
+    said, out, again = done
+    rows: dict[str, set[str]] = {}
+    for run in said.document:
+        rows.setdefault(run["summary"]["run_dir"], set()).add(run["row"])
+    assert len(rows) == len(list((out / "runs").iterdir())) == 17
+    shared = {"beta 100", "hsic", "3 blocks", "relu", "learning rate 0.005", "the paper's", "joint"}
+    assert max(rows.values(), key=len) == shared
+    assert again().document == said.document
+    assert len(list((out / "runs").iterdir())) == 17
+
+
+def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> None:
+    _, out, _ = done
+    with (out / "table-1" / "table-1.csv").open(newline="") as file:
+        lines = {line["method"]: line for line in csv.DictReader(file)}
+    assert [line["s a step, published"] for line in lines.values()] == ["0.243178", "0.565114", "0.180212", "0.049286"]
+    assert [line["M parameters, published"] for line in lines.values()] == ["60", "11", "24", "7"]
+    for line in lines.values():
+        assert float(line["s a step, training"]) > 0
+        assert float(line["s a batch, prediction"]) > 0
+        assert 0 <= float(line["test, top-1"]) <= float(line["test, one against rest"]) <= 100
+
+
+def test_curves_are_kept_as_numbers(done: Any) -> None:
+    _, out, _ = done
+    with (out / "figure-12" / "curves.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["row"], line["step"]) for line in lines] == [
+        (f"{count} blocks", str(step)) for count in (2, 3, 4) for step in (1, 2, 3)
+    ]
+    assert all(0 <= float(line["accuracy"]) <= 1 for line in lines)
+
+
+def test_measures_tell_over_fitting(done: Any) -> None:
+    _, out, _ = done
+    with (out / "figure-10-11" / "measures.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        assert float(line["over-fitting"]) == pytest.approx(float(line["train"]) - float(line["test"]), abs=0.11)
+
+
+def test_the_data_are_shown_as_they_are(done: Any) -> None:
+    _, out, _ = done
+    with (out / "figure-6-9" / "figure-8-labels.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert lines[-1] == {"expression": "all", "train": "70", "valid": "35", "test": "35"}
+    assert len(lines) == 8
+    assert {path.name for path in (out / "figure-6-9").glob("figure-7-*.png")} == {
+        f"figure-7-{split}.png" for split in ("train", "valid", "test")
+    }
