@@ -35,8 +35,8 @@ def print_doubts(found: dict[str, Any]) -> None:
     limit = check["implausible_above"]
     if limit is not None and found["top1"] > limit:
         console.print(
-            f"\n[bold yellow]Warning:[/] top-1 {percent(found['top1'])} is above {percent(limit)}, more than any "
-            "published network reaches here. Before you believe it, look for a leak.",
+            f"\n[bold yellow]Warning:[/] top-1 {percent(found['top1'])} is above {percent(limit)}, more than the "
+            "best published networks reach here. Before you believe it, look for a leak.",
             soft_wrap=True,
         )
     if "not_done" in check:
