@@ -39,7 +39,12 @@ def reproduce(
         str, typer.Option("--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do.")
     ] = "*",
     data: Annotated[
-        str | None, typer.Option("--data", metavar="NAME", help="The data set, where an experiment leaves it open.")
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="The data set, where an experiment leaves it open. \\[default: fer2013 if found, else faces]",
+        ),
     ] = None,
     data_path: Annotated[
         Path | None,
@@ -209,7 +214,10 @@ def _list(registry: Registry, as_json: bool) -> None:
         table.add_row(*(escape(text) for text in (item.entry.name, suite, item.entry.summary)))
     console = screen()
     console.print(table)
-    console.print("\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold]")
+    console.print(
+        "\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold]. "
+        "[bold]all[/bold] is the suite [bold]paper[/bold]."
+    )
 
 
 def _print(outcomes: list[Outcome], out: Path) -> None:

@@ -17,6 +17,7 @@ from localrules.engine.building import load_data
 from localrules.engine.config import Choice
 from localrules.engine.environment import supplied_by
 from localrules.engine.observers import Observer
+from localrules.engine.session import Session
 from localrules.engine.settings import Tree, merge
 from localrules.errors import LocalRulesError, UsageError
 from localrules.launch import configure
@@ -109,15 +110,19 @@ class Task:
 
 
 def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -> list[Task]:
-    """Every row that is asked for, configured: what cannot run is known before anything has run.
+    """Every row that is asked for, configured and built once: what cannot run is known before anything has run.
 
     Raises:
         UsageError: No row fits, a row needs something that is not there, or ``below`` fills nothing.
+        DataError: A data set cannot be read, or lacks the split that a row is scored on.
     """
     rows = [(name, row) for name, experiment in experiments.items() for row in fitting(experiment, asked)]
     _refuse(experiments, [row for _, row in rows], asked)
     known: dict[str, DataSet] = {}
-    return [_task(name, row, experiments[name].claim, asked, registry, known) for name, row in rows]
+    tasks = [_task(name, row, experiments[name].claim, asked, registry, known) for name, row in rows]
+    for task in {task.planned[0].config.model_dump_json(): task for task in tasks}.values():
+        Session.build(task.planned[0].config, registry, task.data)
+    return tasks
 
 
 def fitting(experiment: Experiment, asked: Asked) -> list[Row]:
@@ -214,6 +219,7 @@ def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, kno
     seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
     config = configure(settings, registry)
     data = known.setdefault(config.data.model_dump_json(), load_data(config.data, registry))
+    data.split(row.metric.removesuffix("_accuracy"))  # says why there is none
     suppliers = supplied_by(config, registry)
     planned = tuple(
         Planned(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds

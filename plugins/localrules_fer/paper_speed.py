@@ -70,7 +70,8 @@ def draw(points: Sequence[tuple[str, float, float]], out: Path) -> Path:
     for index, (name, cost, accuracy) in enumerate(points):
         marker = MARKERS[index % len(MARKERS)]
         axes.plot([cost], [accuracy], marker, color=COLOURS[index % len(COLOURS)], markersize=9, label=name)
-    axes.legend(frameon=False, labelcolor=INK)
+    if points:
+        axes.legend(frameon=False, labelcolor=INK)
     return save(figure, out)
 
 

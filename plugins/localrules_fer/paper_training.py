@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -22,13 +23,33 @@ NEARLY = 0.95  # of its last accuracy: from there on a curve is taken to have co
 _CURVES = ("loss", "accuracy", "valid_loss", "valid_accuracy")
 
 
+@dataclass(frozen=True)
+class Line:
+    """A row's line in a chart.
+
+    Attributes:
+        label: The row's name.
+        runs: The metrics of its runs.
+        pace: Seconds a step.
+    """
+
+    label: str
+    runs: list[pd.DataFrame]
+    pace: float
+
+
 def show_training(exhibition: Exhibition) -> None:
     """Curves against steps, their numbers, and a table of what the rows came to."""
-    tables = {outcome.row.name: [_metrics(run) for run in outcome.runs] for outcome in exhibition.outcomes}
+    lines = [
+        Line(outcome.row.name, [_metrics(run) for run in outcome.runs], seconds(outcome.runs))
+        for outcome in exhibition.outcomes
+        if outcome.runs
+    ]
     exhibition.picture(
         "curves",
-        "Accuracy and loss against steps: lines on training batches, smoothed; marks on the valid split",
-        lambda path: draw_curves(tables, path),
+        "Accuracy and loss against steps, and accuracy against seconds of training steps: lines on training batches, "
+        "smoothed; marks on the valid split",
+        lambda path: draw_curves(lines, path),
     )
     exhibition.table("curves", "", ["row", "seed", "step", *_CURVES], _numbers(exhibition.outcomes), shown=False)
     exhibition.table(
@@ -92,33 +113,34 @@ def converged(table: pd.DataFrame) -> int | None:
     return int(points["step"].to_numpy()[np.argmax(smooth >= NEARLY * smooth[-1])])
 
 
-def draw_curves(tables: dict[str, list[pd.DataFrame]], out: Path) -> Path:
-    """Draw accuracy and loss of rows against steps, the mean over their runs.
+def draw_curves(lines: Sequence[Line], out: Path) -> Path:
+    """Draw accuracy and loss against steps, and accuracy against seconds, each the mean over runs.
 
     Args:
-        tables: Of each row, the metrics of its runs.
+        lines: One a row.
         out: The PNG file.
     """
-    figure = new_figure(12.5, 4.6)
-    panels = figure.subplots(1, 2)
-    for axes, name in zip(panels, ("accuracy", "loss"), strict=True):
-        plain_axes(axes, name.capitalize(), x="step")
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        for index, (label, runs) in enumerate(tables.items()):
-            _draw(axes, runs, name, label, index)
-    panels[0].set_ylim(0, 1)
-    if tables:
+    figure = new_figure(15, 4.6)
+    panels = figure.subplots(1, 3)
+    for axes, (name, x) in zip(panels, (("accuracy", "step"), ("loss", "step"), ("accuracy", "seconds")), strict=True):
+        plain_axes(axes, name.capitalize(), x=x)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=x == "step"))
+        for index, line in enumerate(lines):
+            _draw(axes, line, name, 1.0 if x == "step" else line.pace, index)
+        if name == "accuracy":
+            axes.set_ylim(0, 1)
+    if lines:
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, labelcolor=INK
         )
     return save(figure, out)
 
 
-def _draw(axes: Axes, runs: list[pd.DataFrame], name: str, label: str, index: int) -> None:
+def _draw(axes: Axes, line: Line, name: str, pace: float, index: int) -> None:
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-    train, valid = _mean(runs, name), _mean(runs, f"valid_{name}")
-    axes.plot(train.index, _smooth(train), color=colour, linewidth=1.8, label=label)
-    axes.plot(valid.index, valid, marker, color=colour, markersize=5.5, markeredgecolor="white", zorder=3)
+    train, valid = _mean(line.runs, name), _mean(line.runs, f"valid_{name}")
+    axes.plot(train.index * pace, _smooth(train), color=colour, linewidth=1.8, label=line.label)
+    axes.plot(valid.index * pace, valid, marker, color=colour, markersize=5.5, markeredgecolor="white", zorder=3)
 
 
 def _mean(runs: list[pd.DataFrame], column: str) -> pd.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -218,6 +219,23 @@ def test_what_cannot_be_done_is_said_before_anything_runs(
     answer = reproduce(*words, "--json")
     assert answer.code == 2
     assert answer.error["what"] == said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_that_is_not_there_is_missed_before_anything_runs(reproduce: Any, tmp_path: Path) -> None:
+    path = tiny_csv(tmp_path / "fer2013.csv", train=70, valid=14)
+    answer = reproduce("open", "--data", "fer2013", "--data-path", path, "--json")
+    assert answer.error["what"] == "fer2013 has no 'test' split"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_cannot_be_built_is_missed_before_anything_runs(
+    reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.models", None)
+    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv")]
+    answer = reproduce("open", "--rows", "any model", *faces, "--model", "alexnet", "--json")
+    assert answer.error["what"] == "alexnet needs torchvision"
     assert not (tmp_path / "out").exists()
 
 

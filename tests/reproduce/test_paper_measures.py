@@ -1,0 +1,53 @@
+"""What is read off the curves of the paper's experiments, and what is shown of rows that diverged."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from localrules.plugins import Registry
+from localrules.reproduce.budget import Budget
+from localrules.reproduce.exhibition import Exhibition
+from localrules.reproduce.experiment import Row
+from localrules.reproduce.outcome import Outcome
+from localrules.testing.sessions import tiny_pictures
+from localrules_fer.paper_speed import show_speed
+from localrules_fer.paper_training import converged, show_training
+
+REGISTRY = Registry.load(allow=[])
+
+
+def curve(*accuracies: float | None) -> pd.DataFrame:
+    return pd.DataFrame({"step": range(10, 10 * len(accuracies) + 1, 10), "accuracy": list(accuracies)}, dtype=float)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "step"),
+    [
+        ((0.1, 0.5, 0.76, 0.8), 30),
+        ((0.1, 0.5, 0.75, 0.8), 40),
+        ((0.8, 0.8), 10),
+        ((None, 0.4), 20),
+        ((None, None), None),
+    ],
+)
+def test_a_curve_has_converged_where_it_first_has_nearly_its_last_value(
+    accuracies: tuple[float | None, ...], step: int | None
+) -> None:
+    assert converged(curve(*accuracies)) == step
+
+
+def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
+    row = Row(name="AlexNet", settings={}, published=89.0, source="A paper")
+    outcome = Outcome("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
+    for number, show in enumerate((show_training, show_speed)):
+        exhibition = Exhibition(tmp_path / str(number), [outcome], tiny_pictures(), REGISTRY)
+        show(exhibition)
+        exhibition.close()
+        with (tmp_path / str(number) / "measures.csv").open(newline="") as file:
+            (_, line) = csv.reader(file)
+        assert line == ["AlexNet", *[""] * 9]
+    assert (tmp_path / "1" / "table-1.csv").read_text().splitlines()[1] == "AlexNet,0.243178,,,60,,89,,"
