@@ -10,6 +10,11 @@ from tiny_runs import Said, localrules, tiny_csv
 
 FACES = ["--data", "faces", *(word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70"))]
 
+SMALL = [
+    *("--model", "dense_fpn_small", "--set", "batch_size=8"),
+    *(word for option in ("blocks", "convolutions", "growth") for word in ("--set", f"model.{option}=1")),
+]
+
 
 @pytest.fixture
 def reproduce(plugin: Path, tmp_path: Path) -> Any:
@@ -51,6 +56,12 @@ def test_rows_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp_
     text = page(tmp_path / "out")
     assert "Any data will do." in text
     assert "The rows (faces, 1 of 1 steps)" in text
+
+
+def test_a_pattern_of_rows_leaves_out_experiments_without_rows(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("all", "--rows", "backprop", "--scale", "0.0001", *FACES, *SMALL)
+    shown = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert shown == {"figure-1-3", "figure-10-11", "runs"}
 
 
 def test_a_row_without_a_published_figure_has_no_difference(reproduce: Any) -> None:
