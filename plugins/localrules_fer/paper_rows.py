@@ -25,9 +25,9 @@ _RUN: dict[str, Any] = {
 _HSIC, _BACKPROP = {"name": "hsic"}, {"name": "backprop"}
 
 _OURS = (
-    "Rule hsic has our defaults: Gram matrices of cosine kernels, centred and divided by their norm; as printed, the "
-    "objective does not learn this network (row `hsic as printed` of figure-10-11). Readout and hidden layers learn "
-    "together, so that accuracy can be followed from the first step; experiment two-phase has the paper's order."
+    "Rule hsic has our defaults: Gram matrices of cosine kernels, centred and divided by their norm; the form as printed "
+    "is row 'hsic as printed' of figure-10-11. Readout and hidden layers learn together, so that accuracy can be "
+    "followed from the first step; experiment two-phase has the paper's order."
 )
 _LEFT_OPEN = (
     "The paper prints no widths, no augmentation (here: none), no schedule (here: a constant rate), no seeds and no "
@@ -188,7 +188,7 @@ def _models(size: str, differs: str) -> Experiment:
             "The text calls the seconds the time of one step, the caption detection speed: here stand both. The paper "
             "does not say at which size its baselines read the pictures.",
             "The best published single networks reach 73 to 74 % on this test split, and people about 65 %: all four "
-            "figures lie far above and are no top-1 accuracy there. The column one against rest is what 'average "
+            "figures lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
             "accuracy' over seven classes could mean.",
             _OURS,
             _LEFT_OPEN,

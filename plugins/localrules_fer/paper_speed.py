@@ -66,10 +66,10 @@ def draw(points: Sequence[tuple[str, float, float]], out: Path) -> Path:
     figure = new_figure(6.5, 4.2)
     axes = figure.subplots()
     plain_axes(axes, "", x="seconds a training step", y="test accuracy, %")
-    axes.set_xscale("log")
     for index, (name, cost, accuracy) in enumerate(points):
         marker = MARKERS[index % len(MARKERS)]
         axes.plot([cost], [accuracy], marker, color=COLOURS[index % len(COLOURS)], markersize=9, label=name)
+    axes.set_xlim(left=0)
     if points:
         axes.legend(frameon=False, labelcolor=INK)
     return save(figure, out)

@@ -20,6 +20,7 @@ from localrules.tracking.figures import INK, new_figure, plain_axes, save
 from localrules.tracking.run_folder import METRICS
 
 NEARLY = 0.95  # of its last accuracy: from there on a curve is taken to have converged
+HIGHEST = 4.0  # a loss that is drawn: guessing among seven classes has 1.95, and a first step's may be millions
 _CURVES = ("loss", "accuracy", "valid_loss", "valid_accuracy")
 
 
@@ -48,7 +49,7 @@ def show_training(exhibition: Exhibition) -> None:
     exhibition.picture(
         "curves",
         "Accuracy and loss against steps, and accuracy against seconds of training steps: lines on training batches, "
-        "smoothed; marks on the valid split",
+        f"smoothed; marks on the valid split; no loss above {HIGHEST:g} is drawn",
         lambda path: draw_curves(lines, path),
     )
     exhibition.table("curves", "", ["row", "seed", "step", *_CURVES], _numbers(exhibition.outcomes), shown=False)
@@ -127,8 +128,7 @@ def draw_curves(lines: Sequence[Line], out: Path) -> Path:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=x == "step"))
         for index, line in enumerate(lines):
             _draw(axes, line, name, 1.0 if x == "step" else line.pace, index)
-        if name == "accuracy":
-            axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1 if name == "accuracy" else min(axes.get_ylim()[1], HIGHEST))
     if lines:
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, labelcolor=INK
