@@ -25,9 +25,9 @@ _RUN: dict[str, Any] = {
 _HSIC, _BACKPROP = {"name": "hsic"}, {"name": "backprop"}
 
 _OURS = (
-    "Rule hsic has our defaults: Gram matrices of cosine kernels, centred and divided by their norm; the form as printed "
-    "is row 'hsic as printed' of figure-10-11. Readout and hidden layers learn together, so that accuracy can be "
-    "followed from the first step; experiment two-phase has the paper's order."
+    "Rule hsic has our defaults: Gram matrices of cosine kernels, centred and divided by their norm; the form as "
+    "printed is row 'hsic as printed' of figure-10-11. Readout and hidden layers learn together, so that accuracy can "
+    "be followed from the first step; experiment two-phase has the paper's order."
 )
 _LEFT_OPEN = (
     "The paper prints no widths, no augmentation (here: none), no schedule (here: a constant rate), no seeds and no "
