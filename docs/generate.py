@@ -4,8 +4,8 @@
     python docs/generate.py --check    # changes nothing; fails if a page is out of date
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
-``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, or ``options KIND NAME`` for one rule, model
-or data set.
+``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
+``run of RULE``, or ``options KIND NAME`` for one rule, model or data set.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from measured_classes import measured, promised
+from measured_runs import all_runs, one_run, published
 from pydantic import BaseModel
 from typer.models import OptionInfo
 
@@ -53,6 +54,12 @@ def part(what: str) -> str:
         return "\n".join(measured())
     if what == "checks":
         return "\n".join(promised())
+    if what == "all runs":
+        return "\n".join(all_runs())
+    if what == "published":
+        return "\n".join(published())
+    if what.startswith("run of "):
+        return "\n".join(one_run(what.removeprefix("run of ")))
     word, kind, name = what.split()
     if word != "options":
         raise ValueError(f"nothing is known of {what!r}")

@@ -1,0 +1,57 @@
+"""What is shown of measured runs, for ``docs/generate.py``: from the figures in ``docs/measured/``, never typed in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+RUNS = DOCS / "measured" / "one-network.csv"
+COSTS = DOCS / "measured" / "cost-of-a-step.csv"
+PUBLISHED = DOCS / "measured" / "published.csv"
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def one_run(rule: str) -> Iterator[str]:
+    """A rule's run beside its control, and its curves."""
+    rows = _rows(RUNS)
+    (own,) = (row for row in rows if row["rule"] == rule and row["shown"] == "yes")
+    (control,) = (row for row in rows if row["rule"] == "backprop" and row["model"] == own["model"])
+    other = "" if rule == "backprop" else f", where `backprop` reached {float(control['valid_accuracy']):.3f}"
+    yield f"`{own['model']}` on `faces`, three epochs, seed 0, with the rule's own defaults: valid accuracy"
+    yield f"**{float(own['valid_accuracy']):.3f}**{other} ([all rules](../measured.md))."
+    yield ""
+    yield f"![Loss, accuracy and objectives of {rule}](../images/rules/{rule}.png)"
+    yield ""
+
+
+def all_runs() -> Iterator[str]:
+    """Every rule on one network: accuracy, and what a step costs."""
+    costs = {row["rule"]: row for row in _rows(COSTS)}
+    yield from (
+        "| rule | class | network | valid accuracy | step, to `backprop` | memory, to `backprop` |",
+        "|---|---|---|---|---|---|",
+    )
+    rows = _rows(RUNS)
+    rows.sort(key=lambda row: (row["model"] != "mlp", -float(row["valid_accuracy"])))
+    for row in rows:
+        name, cost = row["rule"], costs.get(row["rule"]) if row["model"] == "mlp" else None
+        step = f"{float(cost['ratio']):.2f} ({float(cost['low']):.2f} to {float(cost['high']):.2f})" if cost else ""
+        memory = f"{float(cost['memory_ratio']):.2f}" if cost else ""
+        accuracy = f"{float(row['valid_accuracy']):.3f}"
+        yield f"| [`{name}`](rules/{name}.md) | {row['class']} | `{row['model']}` | {accuracy} | {step} | {memory} |"
+    yield ""
+
+
+def published() -> Iterator[str]:
+    """Figures of the literature beside ours."""
+    yield from ("| row | budget | published | ours | difference | verdict |", "|---|---|---|---|---|---|")
+    for row in _rows(PUBLISHED):
+        cells = (row["row"], row["budget"], row["published"], row["ours"], row["difference"], row["verdict"])
+        yield f"| {' | '.join(cells)} |"
+    yield ""
