@@ -60,6 +60,9 @@ class CaFo(Rule):
             "memory, 8 bytes times its square for each layer).",
         )
 
+    formula: ClassVar[str] = (
+        "W_l = (A_l'A_l + r I)^-1 A_l'Y on the random features A_l of each layer; answer: sum_l softmax(A_l W_l)"
+    )
     locality: ClassVar[Locality] = "local-labels"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}}
 

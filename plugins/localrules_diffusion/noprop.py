@@ -49,6 +49,9 @@ class NoProp(Objective):
         grid: int = Field(4, ge=1, description="Raster over which maps are averaged where the model names none (ours).")
         draws: int = Field(8, ge=1, description="Draws of noise over which an answer is averaged (ours).")
 
+    formula: ClassVar[str] = (
+        "(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer"
+    )
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
     presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"weighting": "snr", "draws": 1}}
 

@@ -72,6 +72,9 @@ class ForwardForward(Objective):
             "all", description="Layers whose goodness counts in prediction: all (ours), all but the first (the paper)."
         )
 
+    formula: ClassVar[str] = (
+        "softplus(theta - g(z+)) + softplus(g(z-) - theta), g: goodness, the sum of squares of a layer's output"
+    )
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
     trains_readout: ClassVar[bool] = False
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}

@@ -47,6 +47,9 @@ class Pepita(Rule):
             description="F is uniform between +-scale * sqrt(6 / inputs), inputs counted in values (the paper's).",
         )
 
+    formula: ClassVar[str] = (
+        "dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output"
+    )
     requires: ClassVar[Requirements] = Requirements(operations=True, forwards=2)
     locality: ClassVar[Locality] = "broadcast-error"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.03}}

@@ -49,6 +49,7 @@ class SigProp(Objective):
         )
 
     trains_readout: ClassVar[bool] = False
+    formula: ClassVar[str] = "CE(cos(z, z_c) / t, Y), z_c what the layer makes of class c's own target picture"
     presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"similarity": "dot", "temperature": 1.0}}
 
     config: SigProp.Config

@@ -52,6 +52,7 @@ class GreedyInfoMax(Objective):
         )
         draws: int = Field(16, ge=1, description="Wrong candidates for each cell, if they are drawn (the paper's).")
 
+    formula: ClassVar[str] = "-log softmax over pictures of z_below' W_k z, for the same picture k rows below"
     requires: ClassVar[Requirements] = Requirements(
         min_batch=2, global_batch=True, labels=False, auxiliary=True, maps=True
     )

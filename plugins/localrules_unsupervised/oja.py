@@ -41,6 +41,7 @@ class Oja(Hebbian):
             description="Learn from inputs less their mean over the batch (ours; the paper takes their mean as zero).",
         )
 
+    formula: ClassVar[str] = "dW = y x' - y y' W, y = W x"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.1}}
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"centered": False}}
 

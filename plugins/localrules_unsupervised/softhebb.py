@@ -57,6 +57,7 @@ class SoftHebb(Hebbian):
             "itself (ours; the paper's 0.7, 1.4, 1 by layer).",
         )
 
+    formula: ClassVar[str] = "dW = +-y (x - u W), y = softmax(t u), u = W x; + for the winner, - for all others"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.05}}
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}
