@@ -25,7 +25,7 @@ run: $(VENV)/installed ## Set up, then watch a network learn faces without back-
 
 test: lint ## Set up, then check everything: style, types, architecture, tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/installed-dev ## The same without the tests
 	@echo "==> ruff check"
