@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.data.dataset import DataSet, Split
 from localrules.data.standard import Standard
-from localrules.engine.building import build_learner, load_data, options_of
+from localrules.engine.building import build_learner, load_data, options_of, run_data
 from localrules.engine.checkpoint import load_weights
 from localrules.engine.config import Choice, RunConfig
 from localrules.engine.predictor import Predictor
@@ -92,7 +92,7 @@ class FinishedRun:
         Raises:
             UsageError: The pictures have another size, or the labels other names.
         """
-        data = load_data(choice or self.config.data, registry)
+        data = run_data(self.config, registry) if choice is None else load_data(choice, registry)
         if tuple(data.shape) != self.shape or data.classes != self.classes:
             raise UsageError(
                 f"data set {data.name!r} does not fit the run",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localrules.engine.building import load_data
+from localrules.engine.building import run_data
 from localrules.engine.config import RunConfig
 from localrules.engine.environment import supplied_by
 from localrules.engine.session import Session
@@ -85,7 +85,7 @@ def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
     first = settings.get("seed", 0)
     configs = {rule: _configured(rule, settings.get(rule, {}), shared, registry) for rule in rules}
-    data = load_data(next(iter(configs.values())).data, registry)
+    data = run_data(next(iter(configs.values())), registry)
     for config in configs.values():
         Session.build(config, registry, data)
     return [

@@ -46,6 +46,10 @@ class Split:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    def rows(self, chosen: Tensor) -> Split:
+        """Some of its rows, by a mask or by numbers."""
+        return Split(self.images[chosen], self.labels[chosen])
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -54,7 +58,8 @@ class DataSet:
     Attributes:
         name: The word the user typed.
         classes: The label names; label ``i`` is ``classes[i]``.
-        splits: Some of ``train``, ``valid`` and ``test``, as the source gives them: never re-split, never merged.
+        splits: Some of ``train``, ``valid`` and ``test``, as the source gives them: never re-split, never merged, but
+            where a run asks to hold some of ``train`` out.
         origin: Where the pictures come from, as a person would say it ("fer2013.csv, the original").
         fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
         redistributable: Whether pictures may leave this machine (logged to a tracker, shown in docs).

@@ -14,6 +14,7 @@ from localrules.core.network import Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule
 from localrules.data.dataset import DataSet
+from localrules.data.holding_out import hold_out
 from localrules.engine import mixing
 from localrules.engine.config import Choice, RunConfig
 from localrules.engine.layerwise import Layerwise
@@ -74,6 +75,12 @@ def load_data(choice: Choice, registry: Registry) -> DataSet:
     """The data set that was chosen, in memory."""
     source = registry.resolve("data", choice.name)
     return source(options_of(source.Config, choice.options, "data")).load()
+
+
+def run_data(config: RunConfig, registry: Registry) -> DataSet:
+    """The data set of a run, with what it holds out of its training split in the place of the valid split."""
+    data = load_data(config.data, registry)
+    return hold_out(data, config.hold_out) if config.hold_out else data
 
 
 def resolve(config: RunConfig, registry: Registry) -> RunConfig:

@@ -90,6 +90,13 @@ class RunConfig(Section):
     rule: Choice
     model: Choice
     data: Choice
+    hold_out: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the training split that takes the valid split's place, copies and near copies kept "
+        "on one side: to choose settings by (ours: 0).",
+    )
     granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
     epochs: float | None = Field(
         None, gt=0, description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours)."

@@ -13,7 +13,7 @@ from localrules.compare.plan import Planned
 from localrules.compare.runs import carry_out
 from localrules.compare.settings import INCIDENTAL
 from localrules.core.entries import ExperimentEntry
-from localrules.engine.building import load_data
+from localrules.engine.building import load_data, run_data
 from localrules.engine.config import Choice
 from localrules.engine.environment import supplied_by
 from localrules.engine.observers import Observer
@@ -218,7 +218,10 @@ def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, kno
     settings["data"] = found_at(asked.data_path, settings["data"], registry)
     seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
     config = configure(settings, registry)
-    data = known.setdefault(config.data.model_dump_json(), load_data(config.data, registry))
+    same = f"{config.data.model_dump_json()}, {config.hold_out} held out"
+    if same not in known:
+        known[same] = run_data(config, registry)
+    data = known[same]
     data.split(row.metric.removesuffix("_accuracy"))  # says why there is none
     suppliers = supplied_by(config, registry)
     planned = tuple(

@@ -239,3 +239,11 @@ def test_a_rule_with_auxiliary_heads_and_a_stopped_run_can_be_scored(tmp_path: P
 def test_half_precision_is_scored_in_the_runs_precision(tmp_path: Path) -> None:
     summary = train(tmp_path, "--rule", "hsic", "--precision", "bf16", setting=[*FACES, *DENSE, *SHORT])
     assert scored(summary["run_dir"])["top1"] == summary["valid_accuracy"]
+
+
+def test_a_run_that_held_pictures_out_is_scored_on_them(tmp_path: Path) -> None:
+    held = train(tmp_path, "--rule", "backprop", "--set", "hold_out=0.2", setting=[*FACES, *MLP, *SHORT])
+    found = scored(held["run_dir"])
+    assert found["n"] >= 28  # a fifth of 140
+    assert found["top1"] == held["valid_accuracy"]
+    assert scored(held["run_dir"], "--split", "train")["n"] == 140 - found["n"]
