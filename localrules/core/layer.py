@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from localrules.core.pooling import pooled_size
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +31,8 @@ class Layer:
         index: Its place in forward order, from 0; the readout comes last.
         depth: The longest path from the network's input, counted in layers, from 1.
         reads: Names of the layers that it reads; empty for one that reads only the network's input.
+        accompanied: Whether whatever reads its output reads, beside it, all that the layer itself reads, as in a
+            densely connected block; only where that is maps of one size, or vectors.
         in_shape: Shape of what it reads, without the batch: maps of one size as if concatenated by channel.
         out_shapes: Shape of each of its ends, without the batch.
         ends: Which of its outputs are ends: outputs that nothing else inside the layer reads. One, for most.
@@ -43,6 +47,7 @@ class Layer:
     index: int = -1
     depth: int = 0
     reads: tuple[str, ...] = ()
+    accompanied: bool = False
     in_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
     ends: tuple[int, ...] | None = None
@@ -53,6 +58,11 @@ class Layer:
     def out_shape(self) -> Shape:
         """Shape of its (last) end, without the batch."""
         return self.out_shapes[-1]
+
+    def pooled_size(self, grid: int | None, *, inputs: bool = False) -> int:
+        """How many features :meth:`LayerView.pooled <localrules.LayerView.pooled>` gives, asked with the same words."""
+        beside = pooled_size(self.in_shape, grid) if inputs and self.accompanied else 0
+        return beside + pooled_size(self.out_shape, grid)
 
     def at(self, end: int) -> Layer:
         """This layer as seen at its ``end``-th end alone: ``out_shape`` and ``seen_at`` are that end's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,13 @@ def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
     if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
         return maps.flatten(1)
     return pool(maps, grid).flatten(1)
+
+
+def pooled_size(shape: tuple[int, ...], grid: int | None) -> int:
+    """How many features :func:`pool_flat` leaves of an output of this shape, given without the batch."""
+    if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
+        return math.prod(shape)
+    return shape[0] * grid**2
 
 
 def pool(maps: Tensor, grid: int) -> Tensor:

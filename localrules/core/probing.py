@@ -47,6 +47,7 @@ def probe(network: Network, example: Tensor) -> tuple[Layer, ...]:
             index=len(found),
             reads=reads,
             depth=1 + max((found[name].depth for name in reads), default=0),
+            accompanied=len({tensor.shape[2:] for tensor in inputs}) == 1,  # whether it could be; see _in_order
             in_shape=_joint_shape(inputs),
             out_shapes=tuple(tuple(end.shape[1:]) for end in ends(layer, output)),
             multiply_adds=counter.get_total_flops() // 2 // samples,
@@ -97,6 +98,12 @@ def _joint_shape(inputs: list[Tensor]) -> Shape:
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
 
+def _accompanied(layer: Layer, others: list[Layer]) -> bool:
+    readers = [other for other in others if layer.name in other.reads]
+    known = bool(layer.reads and readers) and all(set(layer.reads) <= set(reader.reads) for reader in readers)
+    return known and layer.accompanied
+
+
 def _in_order(network: Network, found: dict[str, Layer]) -> tuple[Layer, ...]:
     idle = [layer.name for layer in network.layers if layer.name not in found]
     if idle:
@@ -106,7 +113,7 @@ def _in_order(network: Network, found: dict[str, Layer]) -> tuple[Layer, ...]:
             why="a layer learns from its output; these have none",
             fix="unmark them, or mark a part that runs",
         )
-    order = tuple(found.values())
+    order = tuple(replace(layer, accompanied=_accompanied(layer, list(found.values()))) for layer in found.values())
     if not order[-1].is_readout:
         raise UsageError(
             f"layer {order[-1].name!r} runs after the readout {network.readout.name!r}",

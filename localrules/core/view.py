@@ -78,9 +78,17 @@ class LayerView:
         """Keep a figure of this layer for the run's metrics; the objective declares the name in ``metrics``."""
         self.noted[name] = torch.as_tensor(value).detach()
 
-    def pooled(self, grid: int | None) -> Tensor:
+    def pooled(self, grid: int | None, *, inputs: bool = False) -> Tensor:
         """The output averaged over a ``grid`` x ``grid`` raster and flattened, shape (batch, channels * grid * grid).
 
         Maps that are no larger than the raster, outputs that are no maps, and ``grid=None`` are only flattened.
+
+        Args:
+            grid: See above.
+            inputs: Put what the layer read before it, averaged alike, where the layer is ``accompanied`` by that: so
+                that its objective asks what it *adds*.
         """
-        return pool_flat(self.output, grid)
+        output = pool_flat(self.output, grid)
+        if not (inputs and self.layer.accompanied):
+            return output
+        return torch.cat([*(pool_flat(tensor, grid) for tensor in self.inputs), output], 1)

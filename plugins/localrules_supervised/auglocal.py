@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.layer import Shape
 from localrules.core.objective import Options
-from localrules_supervised.heads import conv_unit, halved_grid, pooled_size
+from localrules.core.pooling import pooled_size
+from localrules_supervised.heads import conv_unit, halved_grid
 from localrules_supervised.matching import classification_loss
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from localrules.core.heads import perceptron
 from localrules.core.layer import Shape
-from localrules.core.pooling import pool_flat
+from localrules.core.pooling import pool_flat, pooled_size
 
 Width = int | Literal["all"]
 """A number of units at most, or as many as are read."""
@@ -45,13 +46,6 @@ def at_most(width: Width, units: int) -> int:
     return units if width == "all" else min(width, units)
 
 
-def pooled_size(shape: Shape, grid: int | None) -> int:
-    """How many features of an output remain once it is pooled."""
-    if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
-        return math.prod(shape)
-    return shape[0] * grid**2
-
-
 def halved_grid(shape: Shape, features: int) -> int | None:
     """The raster that is left when a map's sides are halved until it has no more than so many features.
 
@@ -63,15 +57,6 @@ def halved_grid(shape: Shape, features: int) -> int | None:
     while grid > 1 and shape[0] * grid**2 > features:
         grid = math.ceil(grid / 2)
     return grid
-
-
-def perceptron(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:
-    """``layers`` matrices; batch norm and relu behind all but the last."""
-    parts: list[nn.Module] = []
-    for _ in range(layers - 1):
-        parts += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
-        inputs = hidden
-    return nn.Sequential(*parts, nn.Linear(inputs, outputs))
 
 
 def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:

@@ -1,21 +1,23 @@
-"""Each layer has a linear classifier of its own."""
+"""Each layer has a classifier of its own."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
+from localrules.core.heads import perceptron
 from localrules.core.objective import Options
-from localrules.core.pooling import pool_flat
 
 
 class LocalCrossEntropy(Objective):
-    """Cross-entropy of a linear classifier on each layer's pooled output; the classifier learns with the layer.
+    """Cross-entropy of a classifier on each layer's pooled output; the classifier learns with the layer.
+
+    The classifier is linear. With ``hidden`` it has a hidden layer (ours), and with ``inputs`` it sees, in a densely
+    connected block, what the layer read as well (ours): then the layer learns what is still missing there.
 
     References:
         Belilovsky et al. 2019, Greedy layerwise learning can scale to ImageNet, https://arxiv.org/abs/1812.11446,
@@ -29,23 +31,33 @@ class LocalCrossEntropy(Objective):
             4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
         )
 
-    formula: ClassVar[str] = "CE(W p(Z) + b, Y), p: averages over a raster"
+        hidden: int = Field(
+            0, ge=0, description="Units of a hidden layer, with batch norm and relu, in the classifier; 0: none (ours)."
+        )
+        inputs: bool = Field(
+            False,
+            description="Classify by what the layer read, too, where all of its readers read that beside it (ours).",
+        )
+
+    formula: ClassVar[str] = (
+        "CE(c(p(Z)), Y), c a classifier of the layer's own, linear by default, p averages over a raster"
+    )
     requires: ClassVar[Requirements] = Requirements(auxiliary=True)
 
     config: LocalCrossEntropy.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """A linear classifier; zero weights, so that it starts without an opinion (as in Nøkland & Eidnes)."""
-        features = pool_flat(torch.zeros(1, *layer.out_shape), self._grid(layer)).shape[1]
-        classifier = nn.Linear(features, num_classes)
-        nn.init.zeros_(classifier.weight)
-        nn.init.zeros_(classifier.bias)
+        """The classifier; zero weights on top, so that it starts without an opinion (as in Nøkland & Eidnes)."""
+        features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
+        classifier = perceptron(features, self.config.hidden, num_classes, layers=2 if self.config.hidden else 1)
+        for parameter in classifier[-1].parameters():
+            nn.init.zeros_(parameter)
         return classifier
 
     def loss(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
         assert view.auxiliary is not None
-        logits = view.auxiliary(view.pooled(self._grid(view.layer)))
+        logits = view.auxiliary(view.pooled(self._grid(view.layer), inputs=self.config.inputs))
         return functional.cross_entropy(logits.float(), view.labels)
 
     def _grid(self, layer: Layer) -> int:

@@ -85,3 +85,18 @@ def test_a_table_is_the_same_for_every_batch_size() -> None:
         network = Network.wrap(MLP(MLP.Config(hidden=(12,)), (1, 8, 8), 4).eval(), example=torch.zeros(rows, 1, 8, 8))
         tables.append([(layer.in_shape, layer.out_shapes, layer.multiply_adds) for layer in network.layers])
     assert tables[0] == tables[1] == tables[2]
+
+
+def test_a_layer_of_a_dense_block_is_accompanied_by_its_inputs_and_no_other_is() -> None:
+    layers = {layer.name: layer.accompanied for layer in dense(LOCAL_RULES["hsic"]).network.layers}
+    assert [name for name, accompanied in layers.items() if accompanied] == [
+        name for name in layers if ".convs." in name
+    ]
+
+
+def test_no_layer_of_a_chain_or_of_a_residual_network_is_accompanied() -> None:
+    from localrules_classics.resnet import ResNet20
+
+    for model in (MLP(MLP.Config(hidden=(5, 5)), (1, 8, 8), 3), ResNet20(ResNet20.Config(), (1, 16, 16), 3)):
+        network = Network.wrap(model, example=torch.zeros(2, *((1, 8, 8) if isinstance(model, MLP) else (1, 16, 16))))
+        assert not any(layer.accompanied for layer in network.layers)
