@@ -34,6 +34,7 @@ class DenseFPN(Model):
         lateral: int = Field(128, ge=4, description="Channels of each pyramid level (ours).")
         activation: Activation = Field("relu", description="relu, tanh or elu (paper: relu).")
         grid: int = Field(1, ge=1, description="Raster over which the pyramid is averaged (paper: 1, global).")
+        hidden: int = Field(0, ge=0, description="Units of a hidden layer in the classifier (paper: 0, none).")
 
     def __init__(self, config: DenseFPN.Config, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
@@ -51,7 +52,7 @@ class DenseFPN(Model):
             sources = block.sources
             self.blocks.append(block)
             self.laterals.append(WeightedConv(sources, config.lateral, 1, activation=activation))
-        self.readout = AttentionReadout(config.blocks, config.lateral, num_classes, config.grid)
+        self.readout = AttentionReadout(config.blocks, config.lateral, num_classes, config.grid, config.hidden)
         self.marks = Marks(
             layers=["stem", "blocks.*.convs.*", *(["downs.*"] if self.downs else []), "laterals.*"],
             blocks=["stem", "blocks.*", *(["downs.*"] if self.downs else []), "laterals.*"],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from localrules.core.heads import perceptron
 from localrules.core.pooling import pool
 
 
@@ -68,11 +69,14 @@ class AttentionReadout(nn.Module):
         channels: Channels of each.
         num_classes: Logits to give.
         grid: The raster over which the pyramid is averaged; 1 is the paper's global average pooling.
+        hidden: Units of a hidden layer, with batch norm and relu, in the classifier; 0 is the paper's linear one.
         reduction: The attention's hidden layer has this many times fewer units than channels (ours; the paper
             prints no size).
     """
 
-    def __init__(self, levels: int, channels: int, num_classes: int, grid: int = 1, reduction: int = 4) -> None:
+    def __init__(
+        self, levels: int, channels: int, num_classes: int, grid: int = 1, hidden: int = 0, reduction: int = 4
+    ) -> None:
         super().__init__()
         width = levels * channels
         self.grid = grid
@@ -80,10 +84,12 @@ class AttentionReadout(nn.Module):
         self.score = nn.Sequential(
             nn.Linear(width, width // reduction), nn.ReLU(), nn.Linear(width // reduction, width), nn.Sigmoid()
         )
-        self.classifier = nn.Linear(width * grid * grid, num_classes)
+        read = width * grid * grid
+        self.classifier = perceptron(read, hidden, num_classes, 2) if hidden else nn.Linear(read, num_classes)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Maps fine to coarse to logits, shape (batch, num_classes)."""
         pooled = pool_pyramid(levels, self.level_weight, self.grid)
         scores = self.score(pooled.mean((2, 3)))
-        return self.classifier((pooled * scores[:, :, None, None]).flatten(1))
+        logits: Tensor = self.classifier((pooled * scores[:, :, None, None]).flatten(1))
+        return logits
