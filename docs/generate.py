@@ -122,7 +122,7 @@ def _option(info: OptionInfo, annotation: Any) -> str:
 def _sentence(text: str, default: Any) -> str:
     if default not in (None, False, inspect.Parameter.empty) and "default" not in text:
         text = f"{text} [default: {default}]"
-    return _cell(re.sub(r"\s*\[default: (.+?)\]$", r" Default: \1.", text).strip())
+    return _cell(re.sub(r"\s*\\?\[default: (.+?)\]$", r" Default: \1.", text).strip())
 
 
 def _markdown(text: str) -> str:

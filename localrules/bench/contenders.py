@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from localrules.data.augment import Augment
@@ -55,14 +56,21 @@ def under_engine(name: str, config: RunConfig, registry: Registry, data: DataSet
     return Contender(name, lambda step: take_step(session, phase, step), session.ranks.device)
 
 
-def by_hand(config: RunConfig, registry: Registry, data: DataSet) -> Contender:
+def by_hand(
+    config: RunConfig,
+    registry: Registry,
+    data: DataSet,
+    name: str = HAND_WRITTEN,
+    change: Callable[[nn.Module], nn.Module] = lambda model: model,
+) -> Contender:
     """Back-propagation as anyone would write it in PyTorch: the floor under which no engine can be.
 
     It shares the model, the batches, the memory layout, the precision, the threads and the kind of optimizer with the
-    engine's ``backprop``, and has none of its layers, contexts or reports.
+    engine's ``backprop``, and has none of its layers, contexts or reports. ``change`` gives another model for the
+    engine's, e.g. one of somebody else's layers.
     """
     session = Session.build(config, registry, data)  # for the model and its initial weights alone
-    model, device = session.network.model.train(), session.ranks.device
+    model, device = change(session.network.model).train(), session.ranks.device
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.lr, fused=True)
     batches = Batches(data.split("train"), config.batch_size, config.seed, device, augment=Augment(config.augment))
     half = config.precision == "bf16"
@@ -76,4 +84,4 @@ def by_hand(config: RunConfig, registry: Registry, data: DataSet) -> Contender:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    return Contender(HAND_WRITTEN, step, device)
+    return Contender(name, step, device)

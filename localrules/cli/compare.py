@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from localrules.cli.asked import complete, settings_of
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
 from localrules.errors import UsageError
 
@@ -29,24 +29,17 @@ def compare(
         str | None,
         typer.Option("--rules", metavar="A,B", help="Rules to run; semicolons between them where one is a mixture."),
     ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The network. \\[default: dense_fpn]")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="NAME", help="The data set. \\[default: fer2013 if found, else faces]"),
-    ] = None,
-    data_path: Annotated[
-        Path | None, typer.Option("--data-path", metavar="PATH", help="The data set's file or folder.")
-    ] = None,
+    model: Annotated[str | None, setting("--model")] = None,
+    data: Annotated[str | None, setting("--data")] = None,
+    data_path: Annotated[Path | None, setting("--data-path")] = None,
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Runs of each rule, with seeds from 0. \\[default: 3]")
     ] = None,
     epochs: Annotated[
         float | None, typer.Option("--epochs", help="Passes over the training split. \\[default: 3]")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="Training steps, instead of epochs.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Samples a step. \\[default: 128]")] = None,
+    steps: Annotated[int | None, setting("--steps")] = None,
+    batch_size: Annotated[int | None, setting("--batch-size")] = None,
     granularity: Annotated[
         str | None,
         typer.Option("--granularity", metavar="WHAT", help="layer, block, or a number of parts. \\[default: layer]"),
@@ -61,15 +54,10 @@ def compare(
             "hsic.beta=100. May be repeated.",
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: auto]")] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, typer.Option("--precision", help="\\[default: fp32]")] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads. \\[default: the cores this process may use]")
-    ] = None,
-    wandb: Annotated[
-        Literal["auto", "online", "offline"] | None,
-        typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
-    ] = None,
+    device: Annotated[str | None, setting("--device")] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
+    threads: Annotated[int | None, setting("--threads")] = None,
+    wandb: RunsAsGroupOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
         "comparison"
     ),

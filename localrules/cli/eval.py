@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import print_json, screen
 from localrules.cli.scores import print_doubts, print_scores
 
@@ -25,7 +25,7 @@ def eval_(
         Path | None,
         typer.Option("--data-path", metavar="PATH", help="The data set's file or folder. \\[default: the run's]"),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")] = None,
+    device: DeviceOfRunOption = None,
     flip: Annotated[
         bool,
         typer.Option("--flip", help="Also ask about each picture's mirror image, and average the probabilities."),

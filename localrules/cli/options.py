@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,28 @@ NoPluginOption = Annotated[
 ]
 
 _WITH_VALUE = ("--plugin", "--no-plugin")
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "--model": {"metavar": "NAME", "help": "The network. \\[default: dense_fpn]"},
+    "--data": {"metavar": "NAME", "help": "The data set. \\[default: fer2013 if found, else faces]"},
+    "--data-path": {"metavar": "PATH", "help": "The data set's file or folder."},
+    "--steps": {"help": "Training steps, instead of epochs."},
+    "--batch-size": {"help": "Samples a step. \\[default: 128]"},
+    "--device": {"help": "auto, cpu, cuda, mps. \\[default: auto]"},
+    "--precision": {"help": "\\[default: fp32]"},
+    "--threads": {"help": "CPU threads. \\[default: the cores this process may use]"},
+}
+
+DeviceOfRunOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")]
+RunsAsGroupOption = Annotated[
+    Literal["auto", "online", "offline"] | None,
+    typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
+]
+
+
+def setting(name: str, panel: str | None = None) -> Any:
+    """The option of a training's setting that several commands have, e.g. ``setting("--threads")``."""
+    return typer.Option(name, rich_help_panel=panel, **_SETTINGS[name])
 
 
 def load_registry(plugin: list[Path] | None, no_plugin: list[str] | None) -> Registry:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import print_json, screen
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def predict(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where annotated pictures go. \\[default: RUN/predictions]"),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")] = None,
+    device: DeviceOfRunOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from localrules.cli.asked import usual_data
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
 from localrules.errors import UsageError
 
@@ -69,13 +69,8 @@ def reproduce(
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
-    wandb: Annotated[
-        Literal["auto", "online", "offline"] | None,
-        typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="CPU threads. \\[default: the cores this process may use]")
-    ] = None,
+    wandb: RunsAsGroupOption = None,
+    threads: Annotated[int | None, setting("--threads")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where page, tables and run folders go.")] = Path(
         "reproduced"
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from localrules.cli.asked import complete, settings_of
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
 from localrules.cli.output import print_json, screen
 from localrules.errors import UsageError
 
@@ -31,29 +31,15 @@ def run(
         str | None,
         _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them)."),
     ] = None,
-    model: Annotated[
-        str | None, _option("--model", metavar="NAME", panel=_WHAT, help="The network. \\[default: dense_fpn]")
-    ] = None,
-    data: Annotated[
-        str | None,
-        _option(
-            "--data",
-            metavar="NAME",
-            panel=_WHAT,
-            help="The data set. \\[default: fer2013 if found, else faces]",
-        ),
-    ] = None,
-    data_path: Annotated[
-        Path | None, _option("--data-path", metavar="PATH", panel=_WHAT, help="The data set's file or folder.")
-    ] = None,
+    model: Annotated[str | None, setting("--model", _WHAT)] = None,
+    data: Annotated[str | None, setting("--data", _WHAT)] = None,
+    data_path: Annotated[Path | None, setting("--data-path", _WHAT)] = None,
     epochs: Annotated[
         float | None,
         _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. \\[default: 3]"),
     ] = None,
-    steps: Annotated[int | None, _option("--steps", panel=_HOW, help="Training steps, instead of epochs.")] = None,
-    batch_size: Annotated[
-        int | None, _option("--batch-size", panel=_HOW, help="Samples a step. \\[default: 128]")
-    ] = None,
+    steps: Annotated[int | None, setting("--steps", _HOW)] = None,
+    batch_size: Annotated[int | None, setting("--batch-size", _HOW)] = None,
     lr: Annotated[
         float | None, _option("--lr", panel=_HOW, help="Peak learning rate. \\[default: the rule's, else 0.003]")
     ] = None,
@@ -89,15 +75,9 @@ def run(
             help="Any other setting: rule.beta=100, model.blocks=2, phases=two-phase. May be repeated.",
         ),
     ] = None,
-    device: Annotated[
-        str | None, _option("--device", panel=_WHERE, help="auto, cpu, cuda, mps. \\[default: auto]")
-    ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16"] | None, _option("--precision", panel=_WHERE, help="\\[default: fp32]")
-    ] = None,
-    threads: Annotated[
-        int | None, _option("--threads", panel=_WHERE, help="CPU threads. \\[default: the cores this process may use]")
-    ] = None,
+    device: Annotated[str | None, setting("--device", _WHERE)] = None,
+    precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision", _WHERE)] = None,
+    threads: Annotated[int | None, setting("--threads", _WHERE)] = None,
     out: Annotated[Path, _option("--out", metavar="DIR", panel=_WHERE, help="Where run folders go.")] = Path("runs"),
     resume: Annotated[
         Path | None, _option("--resume", metavar="RUN", panel=_WHERE, help="Continue the run in this folder.")

@@ -25,8 +25,8 @@ def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, wid
     kind
     ========== =====================================================================================================
     delta      1 for two samples of one class, else 0: the linear kernel on one-hot labels
-    cosine     the cosine of one-hot labels less the batch's class frequencies, as in Pogodin & Latham 2020
-               (https://arxiv.org/abs/2006.07123): rare classes point far from the rest
+    cosine     the cosine of one-hot labels less the batch's class frequencies (ours): rare classes point far from the
+               rest; :func:`~localrules.kernels.classes.simplex` is the kernel of Pogodin & Latham 2020
     balanced   1 over the class's count in the batch for two samples of it, else 0 (ours): the linear kernel on one-hot
                labels whitened, so that every class is a direction of length 1, however rare
     gaussian   the Gaussian kernel on one-hot labels, as in Ma, Lewis & Kleijn 2020 (https://arxiv.org/abs/1908.01580)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
@@ -15,6 +15,17 @@ from localrules_classics.activations import ACTIVATIONS, Activation
 from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he
 
 LARGE = 64  # pixels of a side, from which on torchvision's stem is used
+
+Shortcut = Literal["pad", "project"]
+Stem = Literal["small", "large", "auto"]
+
+
+def _blocks(*default: int) -> Any:
+    return Field(default or ..., min_length=1, description="Residual blocks of each stage (the paper's).")
+
+
+def _width(default: Any = ...) -> Any:
+    return Field(default, ge=1, description="Channels of the first stage (the paper's).")
 
 
 class Padded(nn.Module):
@@ -83,15 +94,13 @@ class ResNet(Model):
     class Config(LayerOptions):
         """Options of residual networks."""
 
-        blocks: tuple[PositiveInt, ...] = Field(
-            min_length=1, description="Residual blocks of each stage (the paper's)."
-        )
-        width: int = Field(ge=1, description="Channels of the first stage (the paper's).")
-        shortcut: Literal["pad", "project"] = Field(
+        blocks: tuple[PositiveInt, ...] = _blocks()
+        width: int = _width()
+        shortcut: Shortcut = Field(
             description="How a block's input is brought to its output's shape: padded with zeros, or by a 1 x 1 "
             "convolution (the paper's: pad in resnet20, project in resnet18)."
         )
-        stem: Literal["small", "large", "auto"] = Field(
+        stem: Stem = Field(
             description="small: 3 x 3, the paper's for resnet20. large: 7 x 7 with stride 2 and max-pooling, the "
             "paper's for resnet18. auto: large from 64 pixels on, small below (ours)."
         )
@@ -146,16 +155,14 @@ class ResNet20(ResNet):
     class Config(ResNet.Config):
         """Options of resnet20."""
 
-        blocks: tuple[PositiveInt, ...] = Field(
-            (3, 3, 3), min_length=1, description="Residual blocks of each stage (the paper's)."
-        )
-        width: int = Field(16, ge=1, description="Channels of the first stage (the paper's).")
-        shortcut: Literal["pad", "project"] = Field(
+        blocks: tuple[PositiveInt, ...] = _blocks(3, 3, 3)
+        width: int = _width(16)
+        shortcut: Shortcut = Field(
             "pad",
             description="How a block's input is brought to its output's shape: padded with zeros (the paper's), or "
             "by a 1 x 1 convolution.",
         )
-        stem: Literal["small", "large", "auto"] = Field(
+        stem: Stem = Field(
             "small",
             description="small: 3 x 3 (the paper's). large: 7 x 7 with stride 2 and max-pooling. auto: large from 64 "
             "pixels on, small below.",
@@ -172,16 +179,14 @@ class ResNet18(ResNet):
     class Config(ResNet.Config):
         """Options of resnet18."""
 
-        blocks: tuple[PositiveInt, ...] = Field(
-            (2, 2, 2, 2), min_length=1, description="Residual blocks of each stage (the paper's)."
-        )
-        width: int = Field(64, ge=1, description="Channels of the first stage (the paper's).")
-        shortcut: Literal["pad", "project"] = Field(
+        blocks: tuple[PositiveInt, ...] = _blocks(2, 2, 2, 2)
+        width: int = _width(64)
+        shortcut: Shortcut = Field(
             "project",
             description="How a block's input is brought to its output's shape: by a 1 x 1 convolution (the paper's), "
             "or padded with zeros.",
         )
-        stem: Literal["small", "large", "auto"] = Field(
+        stem: Stem = Field(
             "auto",
             description="large: 7 x 7 with stride 2 and max-pooling (the paper's). small: 3 x 3. auto: large from 64 "
             "pixels on, small below (ours).",

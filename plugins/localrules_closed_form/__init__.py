@@ -1,6 +1,6 @@
 """Rules that solve for what other rules descend to."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -13,5 +13,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_closed_form.cafo:CaFo",
             summary="Layers stay random; a predictor on each is solved for, and they vote.",
             reference="Zhao, Wang, Jin, Cai, Ding & Liang 2023, https://arxiv.org/abs/2303.09728",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-cafo",
+            target="localrules_closed_form.published:cafo",
+            summary="CaFo on MNIST and Fashion-MNIST; no figure of a network of ours could be read.",
+            reference="Zhao, Wang, Li, Jin, Lang & Ling 2023, https://arxiv.org/abs/2303.09728",
+            suite="published",
         ),
     ]

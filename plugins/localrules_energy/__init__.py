@@ -1,6 +1,6 @@
 """Rules that let states settle, or give each layer a target."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -25,5 +25,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_energy.equilibrium_propagation:EquilibriumPropagation",
             summary="States settle freely, then nudged towards the label; weights learn from the difference.",
             reference="Scellier & Bengio 2017, https://arxiv.org/abs/1602.05179",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-predictive-coding",
+            target="localrules_energy.published:predictive_coding",
+            summary="Predictive coding on MNIST with fixed predictions and strict ones; its source shows curves.",
+            reference="Rosenbaum 2022, https://arxiv.org/abs/2106.13082",
+            suite="published",
         ),
     ]

@@ -33,4 +33,11 @@ def localrules_experiments() -> list[ExperimentEntry]:
             reference="Hinton 2022, https://arxiv.org/abs/2212.13345",
             suite="published",
         ),
+        ExperimentEntry(
+            name="published-pepita",
+            target="localrules_forward.published:pepita",
+            summary="PEPITA on MNIST and Fashion-MNIST as its code trains it; no figure could be read.",
+            reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
+            suite="published",
+        ),
     ]

@@ -1,4 +1,4 @@
-"""What was published of forward-forward on MNIST, with fully connected networks."""
+"""What was published of forward-forward and of PEPITA on MNIST, with fully connected networks."""
 
 from __future__ import annotations
 
@@ -53,4 +53,33 @@ def forward_forward() -> Experiment:
             ),
         ),
         notes=("One run each in the sources.",),
+    )
+
+
+def pepita() -> Experiment:
+    """One layer of 1024 units, as the authors' code is asked to train it."""
+    return Experiment(
+        rows=tuple(
+            Row(
+                name=f"{title}, one layer",
+                settings={
+                    "rule": {"name": "pepita"},
+                    "model": {"name": "mlp", "hidden": [1024], "norm": False, "bias": False, "dropout": 0.1},
+                    "data": {"name": data},
+                    "augment": {"shift": 0, "flip": False},
+                    "epochs": 100.0,
+                    "batch_size": 64,
+                    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+                    "schedule": {"name": "steps", "milestones": [0.6], "factor": 0.1},
+                },
+                published=None,
+                source="The command in the README of https://github.com/GiorgiaD/PEPITA, which gives no figure",
+                differs="PyTorch's initial weights, not He's; standardised pictures",
+            )
+            for title, data in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"))
+        ),
+        notes=(
+            "No published figure stands here, since we could read none: the code's pages give none, and the tables of "
+            "Dellaferrera & Kreiman 2022 (https://arxiv.org/abs/2201.11665) were out of our reach.",
+        ),
     )

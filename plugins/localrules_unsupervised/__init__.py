@@ -1,6 +1,6 @@
 """Rules that need no labels."""
 
-from localrules import RuleEntry, hookimpl
+from localrules import ExperimentEntry, RuleEntry, hookimpl
 
 API_VERSION = 1
 
@@ -25,5 +25,18 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_unsupervised.greedy_infomax:GreedyInfoMax",
             summary="A part of a map tells which picture the part below it is from.",
             reference="Löwe, O'Connor & Veeling 2019, https://arxiv.org/abs/1905.11786",
+        ),
+    ]
+
+
+@hookimpl
+def localrules_experiments() -> list[ExperimentEntry]:
+    return [
+        ExperimentEntry(
+            name="published-softhebb",
+            target="localrules_unsupervised.published:softhebb",
+            summary="SoftHebb on MNIST with 2000 units; no figure of this network could be read.",
+            reference="Journé, Garcia Rodriguez, Guo & Moraitis 2023, https://arxiv.org/abs/2209.11883",
+            suite="published",
         ),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,13 @@ import pytest
 import torch
 from digits import learn_digits
 from numpy.typing import NDArray
-from tiny import PICTURES, dense, perceptron, state, train
+from tiny import dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView
 from localrules.core.operations import watched
 from localrules.core.view import BatchStatistics
-from localrules.data.dataset import Split
 from localrules.testing.locality import measure_dependence
 from localrules_unsupervised.oja import Oja
 
@@ -104,18 +102,3 @@ def test_learns_the_digits() -> None:
 
 def test_sangers_form_learns_the_digits_less_well_as_units_beyond_their_dimension_fade() -> None:
     assert learn_digits(Oja, rule_options={"form": "sanger"}) > 0.8
-
-
-BLACK = replace(
-    PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())}
-)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two pictures", "bf16", "black"]
-)
-@pytest.mark.parametrize("network", [dense, perceptron])
-def test_hard_batches_stay_finite(network: Any, settings: dict[str, Any]) -> None:
-    session = network(Oja, optimizer={"name": "sgd", "lr": 0.05}, **settings)
-    train(session)
-    assert all(bool(tensor.isfinite().all()) for tensor in state(session).values())

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from digits import learn_digits
-from tiny import PICTURES, dense, perceptron, state, train
+from tiny import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView
 from localrules.core.operations import watched
 from localrules.core.view import BatchStatistics
-from localrules.data.dataset import Split
 from localrules.errors import UsageError
 from localrules.testing.locality import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
@@ -129,18 +127,3 @@ def test_no_layer_feels_another(network: Any) -> None:
 
 def test_learns_the_digits() -> None:
     assert learn_digits(SoftHebb) > 0.9
-
-
-BLACK = replace(
-    PICTURES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())}
-)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two pictures", "bf16", "black"]
-)
-@pytest.mark.parametrize("network", [dense, perceptron])
-def test_hard_batches_stay_finite(network: Any, settings: dict[str, Any]) -> None:
-    session = network(SoftHebb, optimizer={"name": "sgd", "lr": 0.05}, **settings)
-    train(session)
-    assert all(bool(tensor.isfinite().all()) for tensor in state(session).values())

@@ -1,0 +1,43 @@
+"""What was published of predictive coding on MNIST, with a small convolutional network."""
+
+from __future__ import annotations
+
+from localrules.reproduce.experiment import Experiment, Row
+
+
+def predictive_coding() -> Experiment:
+    """Two epochs with fixed predictions and with strict ones, beside back-propagation."""
+    rules = {
+        "back-propagation": {"name": "backprop"},
+        "fixed prediction": {"name": "predictive-coding", "iterations": 20, "rate": 0.1},
+        "strict": {"name": "predictive-coding", "mode": "strict", "iterations": 20, "rate": 0.1},
+    }
+    return Experiment(
+        rows=tuple(
+            Row(
+                name=f"MNIST, {name}",
+                settings={
+                    "rule": rule,
+                    "model": {"name": "lenet"},
+                    "data": {"name": "mnist"},
+                    "augment": {"shift": 0, "flip": False},
+                    "epochs": 2.0,
+                    "batch_size": 300,
+                    "optimizer": {"name": "adam", "lr": 2e-3},
+                    "schedule": {"name": "constant"},
+                },
+                published=None,
+                source=(
+                    "Settings of Figures3and4MNIST.ipynb in "
+                    "https://github.com/RobertRosenbaum/PredictiveCodingVsBackProp, which shows curves"
+                ),
+                differs="lenet, and not convolutions of 10 and 5 channels with layers of 50 and 30 units; "
+                "standardised pictures",
+            )
+            for name, rule in rules.items()
+        ),
+        notes=(
+            "No published figure stands here: Rosenbaum 2022 (https://arxiv.org/abs/2106.13082) shows losses and "
+            "accuracies as curves, and the pages of pcx, pclib and pcn-torch give none of MNIST that we could read.",
+        ),
+    )
