@@ -12,6 +12,7 @@ import typer
 from localrules.cli.asked import usual_data
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import print_json, screen
+from localrules.cli.scores import print_doubts
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def _reproduce(
         mine = [task for task in tasks if task.experiment == one]
         for outcome in suite.carried_out(mine, out, registry, lambda: [ConsoleProgress()], _say):
             own.append(outcome)
+            for found in outcome.scores:
+                print_doubts(found)
             results.keep(outcome, out)
             report.write_page(out, _known(out, registry), command)
         if own or (not experiment.rows and wanted.rows == "*"):

@@ -22,9 +22,10 @@ from localrules.engine.settings import Tree, merge
 from localrules.errors import LocalRulesError, UsageError
 from localrules.launch import configure
 from localrules.reproduce.budget import Budget
+from localrules.reproduce.evaluation import show_evaluation
 from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import Experiment, Row
-from localrules.reproduce.outcome import Outcome, measured
+from localrules.reproduce.outcome import Outcome, measured, scored
 
 if TYPE_CHECKING:
     from localrules.data.dataset import DataSet
@@ -161,16 +162,17 @@ def carried_out(
     for number, task in enumerate(tasks, 1):
         say(f"row {number} of {len(tasks)}: {task.experiment}, {task.row.name}, {task.budget}")
         runs, _ = carry_out(task.planned, folder / RUNS, registry, watchers, say)
-        values = tuple(measured(run, task.row, task.data, registry) for run in runs)
+        scores = tuple(scored(run, task.row, task.data, registry) for run in runs)
+        values = tuple(measured(run, task.row, found) for run, found in zip(runs, scores, strict=True))
         config = task.planned[0].config
         on = {"model": config.model.name, "data": config.data.name}
-        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values, on, task.changed, task.claim)
+        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values, on, task.changed, task.claim, scores)
 
 
 def exhibit(
     name: str, experiment: Experiment, outcomes: list[Outcome], data: DataSet, folder: Path, registry: Registry
 ) -> None:
-    """Have an experiment show what its rows came to.
+    """Have an experiment show what its rows came to, and set beside it all that an evaluation says of them.
 
     Args:
         name: The experiment's.
@@ -180,10 +182,11 @@ def exhibit(
         folder: The ``--out``.
         registry: Where names are looked up.
     """
+    exhibition = Exhibition(folder / name, outcomes, data, registry)
     if experiment.show is not None:
-        exhibition = Exhibition(folder / name, outcomes, data, registry)
         experiment.show(exhibition)
-        exhibition.close()
+    show_evaluation(exhibition)
+    exhibition.close()
 
 
 def data_asked_for(asked: Asked, registry: Registry) -> DataSet:

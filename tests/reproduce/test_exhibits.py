@@ -76,7 +76,7 @@ def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path:
     text = page(tmp_path / "out")
     assert "Pictures are pictures." in text
     assert "Any data will do." in text
-    assert text.count('<img src="data:image/png') == 2
+    assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
 
 
 def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:

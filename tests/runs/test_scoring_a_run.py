@@ -179,6 +179,26 @@ def test_rows_that_occur_in_an_earlier_split_are_left_out_of_one_figure(tmp_path
     assert scored(summary["run_dir"], "--split", "train")["n_without_duplicates"] == 140
 
 
+def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of a run, by ``eval`` and by ``reproduce``: with a warning and a leak check."""
+    monkeypatch.setattr("localrules_fer.fer2013.IMPLAUSIBLE_ABOVE", -1.0)
+    csv = tiny_csv(tmp_path / "faces.csv")
+    data = ["--data", "fer2013", "--data-path", csv]
+    said = localrules("run", "--rule", "backprop", *data, *MLP, *SHORT, "--out", tmp_path / "runs", "--json")
+    assert "Warning" in said.err
+    assert "Leak check: 70 rows" in said.err
+    assert said.document["leak_check"]["copies"] == 0
+    found = scored(said.document["run_dir"])
+    assert found["leak_check"] == said.document["leak_check"]
+
+    words = [*data, *MLP, "--threads", "1", "--set", "batch_size=32", "--scale", "0.0001", "--out", tmp_path / "paper"]
+    said = localrules("reproduce", "figure-10-11", "--rows", "backprop", *words)
+    assert "Leak check: 70 rows" in said.out
+    assert "0 of 70 rows are known from training" in (tmp_path / "paper" / "index.html").read_text()
+
+
 def test_another_data_set_of_the_same_kind_may_be_scored(done: dict[str, Any], tmp_path: Path) -> None:
     """The same pictures through Kaggle's format: the same figures."""
     csv = tiny_csv(tmp_path / "faces.csv")
