@@ -70,6 +70,10 @@ def reproduce(
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
+    ferplus: Annotated[
+        Path | None,
+        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each row."),
+    ] = None,
     wandb: Annotated[
         Literal["auto", "online", "offline"] | None,
         typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
@@ -109,7 +113,14 @@ def reproduce(
         name,
         registry,
         out,
-        {"scale": scale, "seeds": seeds, "rows": rows, "data_path": data_path, "typed": tuple(set_ or [])},
+        {
+            "scale": scale,
+            "seeds": seeds,
+            "rows": rows,
+            "data_path": data_path,
+            "ferplus": ferplus,
+            "typed": tuple(set_ or []),
+        },
         {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None},
         {"threads": threads, "trackers": {"wandb": {"mode": wandb, "group": out.resolve().name}} if wandb else None},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,22 +64,30 @@ class Comparison:
         ]
 
 
-def of_rules(rules: Sequence[str], runs: Sequence[Run], registry: Registry, notes: Sequence[str] = ()) -> Comparison:
+def of_rules(
+    rules: Sequence[str],
+    runs: Sequence[Run],
+    registry: Registry,
+    notes: Sequence[str] = (),
+    ferplus: Path | None = None,
+) -> Comparison:
     """Compare the runs of these rules, in this order; a rule of which no run finished stays in the table."""
     members = {rule: tuple(run for run in runs if run.rule == rule) for rule in rules}
-    return _compared(members, registry, notes)
+    return _compared(members, registry, notes, ferplus)
 
 
-def of_runs(runs: Sequence[Run], registry: Registry) -> Comparison:
+def of_runs(runs: Sequence[Run], registry: Registry, ferplus: Path | None = None) -> Comparison:
     """Compare finished runs, whatever they are; those that differ in nothing but the seed are one row."""
-    return _compared(grouped(runs), registry, ())
+    return _compared(grouped(runs), registry, (), ferplus)
 
 
-def _compared(members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str]) -> Comparison:
+def _compared(
+    members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str], ferplus: Path | None
+) -> Comparison:
     contestants, doubts = _contestants(members, registry)
     against = control(contestants)
     others = {one.label: found for one in contestants if (found := _another(one, against))}
-    right, scores, missing = _scored(contestants, registry)
+    right, scores, missing = _scored(contestants, registry, ferplus)
     differences = _differences(right, against, others)
     every_note = (*notes, *doubts, *missing, *_machines(contestants))
     return Comparison(contestants, against, differences, others, every_note, scores)
@@ -116,10 +125,10 @@ def _another(one: Contestant, against: Contestant) -> list[str]:
 
 
 def _scored(
-    contestants: Sequence[Contestant], registry: Registry
+    contestants: Sequence[Contestant], registry: Registry, ferplus: Path | None
 ) -> tuple[dict[str, list[np.ndarray]], dict[str, list[dict[str, Any]]], list[str]]:
     """Which pictures each contestant's runs get right, what they come to, and a sentence for who could not be asked."""
-    answers = Answers(registry)
+    answers = Answers(registry, ferplus)
     right: dict[str, list[np.ndarray]] = {}
     scores: dict[str, list[dict[str, Any]]] = {}
     notes = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,10 +41,11 @@ class Answers:
 
     Args:
         registry: Where names are looked up.
+        ferplus: FER+'s votes on the data.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, ferplus: Path | None = None) -> None:
+        self._registry, self._ferplus = registry, ferplus
         self._data: dict[str, DataSet] = {}
 
     def of(self, run: Run) -> tuple[np.ndarray, dict[str, Any]]:
@@ -63,7 +65,7 @@ class Answers:
         data = self._data[key]
         if data.fingerprint != run.record["trained_on"]["fingerprint"]:
             raise DataError("the data have changed since the run", where=data.origin)
-        found, scores = judged(finished, data, SPLIT, self._registry)
+        found, scores = judged(finished, data, SPLIT, self._registry, ferplus=self._ferplus)
         return (scores.predictions == scores.labels).numpy(), found
 
 

@@ -57,33 +57,36 @@ def evaluate(
         DataError: There is no such split, or the votes do not fit it.
         UsageError: Nothing can be written there.
     """
-    votes = None if ferplus is None else read_votes(ferplus, data, split)
-    found, scores = judged(run, data, split, registry, flip=flip, leak_check=leak_check)
-    found |= {
-        "data": data.name,
-        "device": str(run.predictor.ranks.device),
-        "flip": flip,
-        "ferplus": None if votes is None else agreement(votes, scores).as_dict(),
-    }
+    found, scores = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found |= {"data": data.name, "device": str(run.predictor.ranks.device), "flip": flip}
     folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
     _write(folder, found, scores, data.classes)
     return found
 
 
 def judged(
-    run: FinishedRun, data: DataSet, split: str, registry: Registry, *, flip: bool = False, leak_check: bool = False
+    run: FinishedRun,
+    data: DataSet,
+    split: str,
+    registry: Registry,
+    *,
+    flip: bool = False,
+    ferplus: Path | None = None,
+    leak_check: bool = False,
 ) -> tuple[dict[str, Any], Scores]:
-    """Score a run, and look for leaks where the score is too good.
+    """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
 
     Returns:
-        What :func:`~localrules.evaluation.figures.figures` lists, with ``leak_check``, ``None`` where there is none;
-        and the scores of which it was found.
+        What :func:`~localrules.evaluation.figures.figures` lists, with ``ferplus`` and ``leak_check``, ``None`` where
+        there is none; and the scores of which it was found.
 
     Raises:
-        DataError: There is no such split.
+        DataError: There is no such split, or the votes do not fit it.
     """
+    votes = None if ferplus is None else read_votes(ferplus, data, split)
     scores = run.predictor.scores(data.split(split), flip=flip)
-    found = figures(data, split, scores) | {"leak_check": None}
+    found = figures(data, split, scores)
+    found |= {"ferplus": None if votes is None else agreement(votes, scores).as_dict(), "leak_check": None}
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         found["leak_check"] = _leak_check(run, data, split, registry, scores)
     return found, scores

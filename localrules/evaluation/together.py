@@ -31,6 +31,8 @@ _FIGURES = {
     "one against rest": "one_vs_rest_accuracy",
     "calibration error": "expected_calibration_error",
 }
+_VOTES = {"FER+ majority": "majority_agreement", "one FER+ tagger": "vote_share"}
+_DISTANCE = "FER+ distribution, nats"
 _COLUMNS = 4
 _ODD = 0.5  # a share above which white is read better than ink
 
@@ -38,7 +40,9 @@ _ODD = 0.5  # a share above which white is read better than ink
 def table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
     """All figures that are no list: head and a row for each network.
 
-    Where a score was so good that leaks were looked for, a last column says what was found.
+    Where there are votes of FER+, what they say follows: agreement with the majority and with one person in percent,
+    and the divergence from the votes' distribution. Where a score was so good that leaks were looked for, a last column
+    says what was found.
     """
     head = ["", "split", "pictures", *_FIGURES]
     rows: list[list[str | None]] = [
@@ -50,6 +54,9 @@ def table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
         ]
         for name, scores in scored.items()
     ]
+    if any(score.get("ferplus") for scores in scored.values() for score in scores):
+        head += [*_VOTES, _DISTANCE]
+        rows = [[*row, *_agreement(scores)] for row, scores in zip(rows, scored.values(), strict=True)]
     doubts = [next((doubt(score) for score in scores if score.get("leak_check")), None) for scores in scored.values()]
     if any(doubts):
         head.append("leak check")
@@ -119,6 +126,14 @@ def reliability(scored: Scored) -> Figure:
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
     return figure
+
+
+def _agreement(scores: Sequence[Score]) -> list[str | None]:
+    votes = [score["ferplus"] for score in scores if score.get("ferplus")]
+    if not votes:
+        return [None] * (len(_VOTES) + 1)
+    shares = [_percent([vote[figure] for vote in votes]) for figure in _VOTES.values()]
+    return [*shares, f"{mean(vote['kl_divergence'] for vote in votes):.3f}"]
 
 
 def _pooled(scores: Sequence[Score]) -> np.ndarray:

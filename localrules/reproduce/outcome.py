@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -146,19 +147,30 @@ def measured(run: Run, row: Row, scores: Mapping[str, Any]) -> float:
     return 100 * float(scores["top1"] if row.metric == "test_accuracy" else run.summary[row.metric])
 
 
-def scored(run: Run, row: Row, data: DataSet, registry: Registry) -> dict[str, Any]:
+def judged_on(row: Row, data: DataSet) -> str:
+    """The split that a row's runs are scored on: test where it is about it or the data set has one, else valid."""
+    return "test" if row.metric == "test_accuracy" or "test" in data.splits else "valid"
+
+
+def scored(run: Run, row: Row, data: DataSet, registry: Registry, ferplus: Path | None = None) -> dict[str, Any]:
     """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
 
-    They are of the test split where the row is about it or the data set has one, else of the valid split.
+    Args:
+        run: The run.
+        row: Its row.
+        data: Its data set.
+        registry: Where names are looked up.
+        ferplus: FER+'s votes on the split.
 
     Raises:
-        DataError: The data set has no such split.
+        DataError: The data set has no such split, or the votes do not fit it.
+        UsageError: There are no votes on such data.
     """
-    split = "test" if row.metric == "test_accuracy" or "test" in data.splits else "valid"
+    split = judged_on(row, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if split not in known:
-        known[split], _ = judged(FinishedRun.load(run.folder, registry), data, split, registry)
+    if split not in known or (ferplus is not None and not known[split].get("ferplus")):
+        known[split], _ = judged(FinishedRun.load(run.folder, registry), data, split, registry, ferplus=ferplus)
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

@@ -135,12 +135,17 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
     order = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear")
     nouns = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
     data = Faces(Faces.Config(train=140, valid=70, test=70)).load()
-    rows = [
-        "PublicTest,," + ",".join("10" if name == data.classes[label] else "0" for name in order) + ",0,0,0"
-        for label in data.split("valid").labels.tolist()
-    ]
-    votes = tmp_path / "votes.csv"
-    votes.write_text("\n".join([f"Usage,Image name,{nouns}", *rows]) + "\n")
+
+    def on(split: str, usage: str) -> Path:
+        rows = [
+            f"{usage},," + ",".join("10" if name == data.classes[label] else "0" for name in order) + ",0,0,0"
+            for label in data.split(split).labels.tolist()
+        ]
+        file = tmp_path / f"{split}.csv"
+        file.write_text("\n".join([f"Usage,Image name,{nouns}", *rows]) + "\n")
+        return file
+
+    votes = on("valid", "PublicTest")
     found = scored(done["run_dir"], "--ferplus", votes)
     assert found["ferplus"]["majority_rows"] == 70
     assert found["ferplus"]["label_agreement"] == 1
@@ -150,6 +155,17 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
     assert "FER+ majority" in localrules("eval", done["run_dir"], "--ferplus", votes).out
     said = localrules("eval", done["run_dir"], "--ferplus", votes, "--split", "test", "--json")
     assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+
+    page = tmp_path / "page"
+    assert localrules("compare", done["run_dir"], "--ferplus", votes, "--out", page).code == 0
+    for text in ("FER+ majority", f"{100 * found['top1']:.1f}", f"{found['ferplus']['kl_divergence']:.3f}"):
+        assert text in (page / "index.html").read_text()
+    faces = [*FACES, *MLP, "--threads", "1", "--scale", "0.0001", "--out", tmp_path / "paper", "--json"]
+    said = localrules("reproduce", "figure-10-11", *faces, "--ferplus", votes)
+    assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+    words = [*faces, "--rows", "backprop", "--ferplus", on("test", "PrivateTest")]
+    assert localrules("reproduce", "figure-10-11", *words).code == 0
+    assert "FER+ majority" in (tmp_path / "paper" / "figure-10-11" / "evaluation.csv").read_text()
 
 
 def test_people_get_a_table(done: dict[str, Any]) -> None:
