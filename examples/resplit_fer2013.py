@@ -1,8 +1,8 @@
 """How a test accuracy comes to look like a training accuracy: FER2013 split again, after copying.
 
 Reads fer2013.csv and writes another one with the same columns: all rows are shuffled and dealt out to Training,
-PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each picture first gets a copy that is moved by one pixel,
-as who augments his data before he splits it does: most test pictures then have their twin in Training.
+PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each picture first gets a copy that is moved by
+one pixel, as who augments his data before he splits it does: most test pictures then have their twin in Training.
 
     python examples/resplit_fer2013.py fer2013.csv resplit.csv --copies
     localrules run --rule backprop --model mlp --data fer2013 --data-path resplit.csv
