@@ -5,7 +5,7 @@
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
 ``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
-``run of RULE``, or ``options KIND NAME`` for one rule, model or data set.
+``run of RULE``, ``table FILE`` for a CSV below ``docs/``, or ``options KIND NAME`` for one rule, model or data set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from measured_classes import measured, promised
-from measured_runs import all_runs, one_run, published
+from measured_runs import all_runs, one_run, published, table
 from pydantic import BaseModel
 from typer.models import OptionInfo
 
@@ -60,6 +60,8 @@ def part(what: str) -> str:
         return "\n".join(published())
     if what.startswith("run of "):
         return "\n".join(one_run(what.removeprefix("run of ")))
+    if what.startswith("table "):
+        return "\n".join(table(what.removeprefix("table ")))
     word, kind, name = what.split()
     if word != "options":
         raise ValueError(f"nothing is known of {what!r}")

@@ -1,4 +1,5 @@
-"""What is shown of measured runs, for ``docs/generate.py``: from the figures in ``docs/measured/``, never typed in."""
+"""What is shown of measured runs, for ``docs/generate.py``: from the figures in ``docs/measured/`` and ``docs/paper/``,
+never typed in."""
 
 from __future__ import annotations
 
@@ -54,4 +55,18 @@ def published() -> Iterator[str]:
     for row in _rows(PUBLISHED):
         cells = (row["row"], row["budget"], row["published"], row["ours"], row["difference"], row["verdict"])
         yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def table(file: str) -> Iterator[str]:
+    """A CSV below ``docs/`` as it is; columns of numbers at the right."""
+    with (DOCS / file).open(encoding="utf-8", newline="") as lines:
+        head, *rows = csv.reader(lines)
+    numeric = [
+        not any(row[column].strip("+-").replace(".", "", 1).strip("0123456789") for row in rows)
+        for column in range(len(head))
+    ]
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'|'.join('---:' if number and column else '---' for column, number in enumerate(numeric))}|"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
     yield ""

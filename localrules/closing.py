@@ -14,6 +14,7 @@ from localrules.engine.observers import Picture, RunInfo
 from localrules.engine.predictor import fixed_rows
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
+from localrules.evaluation.evaluating import is_implausible, leaks
 from localrules.tracking.diagnostics import diagnostics
 from localrules.tracking.figures import save
 from localrules.tracking.pictures import confusion, curves
@@ -26,11 +27,13 @@ def summarize(
 ) -> dict[str, Any]:
     """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
 
-    Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet.
+    Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
+    valid accuracy is too good to be true, ``leak_check`` has what was found when its rows were looked for.
     """
     config, splits = session.config, session.data.splits
     train, valid = splits["train"], splits.get("valid")
-    scored = not stopped
+    scores = None if stopped or valid is None else session.predictor.scores(valid)
+    doubtful = scores is not None and is_implausible(session.data, scores.top1)
     step_seconds = trainer.clock.step_seconds
     return {
         "status": "stopped" if stopped else "done",
@@ -43,8 +46,9 @@ def summarize(
         "steps": trainer.step,
         "epochs": trainer.step / session.batches.steps_per_epoch,
         "parameters": session.parameter_count,
-        "train_accuracy": session.predictor.scores(train, fixed_rows(train)).top1 if scored else None,
-        "valid_accuracy": session.predictor.scores(valid).top1 if scored and valid is not None else None,
+        "train_accuracy": session.predictor.scores(train, fixed_rows(train)).top1 if not stopped else None,
+        "valid_accuracy": scores.top1 if scores is not None else None,
+        "leak_check": leaks(session.data, "valid", train, scores) if scores is not None and doubtful else None,
         "majority_share": float((valid or train).labels.bincount().max() / len(valid or train)),
         "seconds": trainer.seconds,
         "step_seconds": step_seconds,

@@ -57,6 +57,10 @@ def compare(
     device: Annotated[str | None, setting("--device")] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
+    ferplus: Annotated[
+        Path | None,
+        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each rule."),
+    ] = None,
     wandb: RunsAsGroupOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
         "comparison"
@@ -90,10 +94,13 @@ def compare(
     words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
+    words += ["--ferplus", str(ferplus)] if ferplus is not None else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
     registry = load_registry(plugin, no_plugin)
+    if ferplus is not None and not ferplus.expanduser().is_file():
+        raise UsageError("there is no such file", where=f"--ferplus {ferplus}", fix="name FER+'s fer2013new.csv")
     if (rules is None) == (not runs):
         raise UsageError(
             "it is not said what to compare" if not runs else "rules and runs are both given",
@@ -102,7 +109,7 @@ def compare(
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
     if rules is not None:
-        found = _rules(rules, given, set_ or [], out, registry, command)
+        found = _rules(rules, given, set_ or [], out, registry, command, ferplus)
     elif given or set_:
         raise UsageError(
             f"{next(iter(given), '--set')} is for runs that are yet to be made",
@@ -111,7 +118,7 @@ def compare(
             fix="leave it out, or name rules instead of run folders",
         )
     else:
-        found = _runs(runs or [], out, registry, command)
+        found = _runs(runs or [], out, registry, command, ferplus)
     if as_json:
         print_json(found.rows())
     else:
@@ -119,7 +126,13 @@ def compare(
 
 
 def _rules(
-    text: str, given: dict[str, Any], words: list[str], out: Path, registry: Registry, command: str
+    text: str,
+    given: dict[str, Any],
+    words: list[str],
+    out: Path,
+    registry: Registry,
+    command: str,
+    ferplus: Path | None,
 ) -> Comparison:
     from localrules.compare import comparison, folder, report
     from localrules.compare.plan import named, plan
@@ -131,7 +144,7 @@ def _rules(
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
     folder.claim(out, shared)
     runs, notes = carry_out(planned, out / folder.RUNS, registry, _watchers, _say)
-    found = comparison.of_rules(rules, runs, registry, notes)
+    found = comparison.of_rules(rules, runs, registry, notes, ferplus)
     report.write(found, out, command)
     folder.record(out, shared, found.details())
     return found
@@ -172,11 +185,12 @@ def _settings(
     return tree
 
 
-def _runs(runs: list[Path], out: Path, registry: Registry, command: str) -> Comparison:
+def _runs(runs: list[Path], out: Path, registry: Registry, command: str, ferplus: Path | None) -> Comparison:
     from localrules.compare import comparison, folder, report
     from localrules.compare.runs import read
 
-    found = comparison.of_runs([read(run) for run in dict.fromkeys(run.resolve() for run in runs)], registry)
+    finished = [read(run) for run in dict.fromkeys(run.resolve() for run in runs)]
+    found = comparison.of_runs(finished, registry, ferplus)
     folder.claim(out, None)
     report.write(found, out, command)
     folder.record(out, None, found.details())

@@ -12,6 +12,7 @@ import typer
 from localrules.cli.asked import usual_data
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
+from localrules.cli.scores import print_doubts
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ def reproduce(
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
+    ferplus: Annotated[
+        Path | None,
+        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each row."),
+    ] = None,
     wandb: RunsAsGroupOption = None,
     threads: Annotated[int | None, setting("--threads")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where page, tables and run folders go.")] = Path(
@@ -103,7 +108,14 @@ def reproduce(
         name,
         registry,
         out,
-        {"scale": scale, "seeds": seeds, "rows": rows, "data_path": data_path, "typed": tuple(set_ or [])},
+        {
+            "scale": scale,
+            "seeds": seeds,
+            "rows": rows,
+            "data_path": data_path,
+            "ferplus": ferplus,
+            "typed": tuple(set_ or []),
+        },
         {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None},
         {"threads": threads, "trackers": {"wandb": {"mode": wandb, "group": out.resolve().name}} if wandb else None},
     )
@@ -139,6 +151,8 @@ def _reproduce(
         mine = [task for task in tasks if task.experiment == one]
         for outcome in suite.carried_out(mine, out, registry, lambda: [ConsoleProgress()], _say):
             own.append(outcome)
+            for found in outcome.scores:
+                print_doubts(found)
             results.keep(outcome, out)
             report.write_page(out, _known(out, registry), command)
         if own or (not experiment.rows and wanted.rows == "*"):

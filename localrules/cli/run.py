@@ -187,6 +187,10 @@ def _watchers() -> list[Any]:
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(summary)
+    if summary.get("leak_check"):
+        from localrules.cli.scores import print_doubts
+
+        print_doubts({**summary, "top1": summary["valid_accuracy"]})
 
 
 def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:

@@ -12,12 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from localrules.compare.contestants import Contestant
-from localrules.tracking.figures import FAINT, INK, new_figure, plain_axes
+from localrules.tracking.figures import COLOURS, FAINT, INK, MARKERS, new_figure, plain_axes
 from localrules.tracking.run_folder import METRICS
 
-# Okabe and Ito's colours, which stay apart without colour vision; their yellow is too faint on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _GAP = 0.055  # between two names, as a share of the chart's height
 
 

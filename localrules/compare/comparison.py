@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Comparison:
         others: By label, in what a contestant's task differs from the control's: ``model`` or ``data``. Its accuracy
             cannot be held against the others'.
         notes: Sentences.
+        scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
     """
 
     contestants: tuple[Contestant, ...]
@@ -40,6 +42,7 @@ class Comparison:
     differences: dict[str, Difference]
     others: dict[str, list[str]]
     notes: tuple[str, ...]
+    scores: dict[str, list[dict[str, Any]]]
 
     def rows(self) -> list[dict[str, Any]]:
         """What ``compare --json`` prints."""
@@ -61,23 +64,33 @@ class Comparison:
         ]
 
 
-def of_rules(rules: Sequence[str], runs: Sequence[Run], registry: Registry, notes: Sequence[str] = ()) -> Comparison:
+def of_rules(
+    rules: Sequence[str],
+    runs: Sequence[Run],
+    registry: Registry,
+    notes: Sequence[str] = (),
+    ferplus: Path | None = None,
+) -> Comparison:
     """Compare the runs of these rules, in this order; a rule of which no run finished stays in the table."""
     members = {rule: tuple(run for run in runs if run.rule == rule) for rule in rules}
-    return _compared(members, registry, notes)
+    return _compared(members, registry, notes, ferplus)
 
 
-def of_runs(runs: Sequence[Run], registry: Registry) -> Comparison:
+def of_runs(runs: Sequence[Run], registry: Registry, ferplus: Path | None = None) -> Comparison:
     """Compare finished runs, whatever they are; those that differ in nothing but the seed are one row."""
-    return _compared(grouped(runs), registry, ())
+    return _compared(grouped(runs), registry, (), ferplus)
 
 
-def _compared(members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str]) -> Comparison:
+def _compared(
+    members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str], ferplus: Path | None
+) -> Comparison:
     contestants, doubts = _contestants(members, registry)
     against = control(contestants)
     others = {one.label: found for one in contestants if (found := _another(one, against))}
-    differences, missing = _differences(contestants, against, others, registry)
-    return Comparison(contestants, against, differences, others, (*notes, *doubts, *missing, *_machines(contestants)))
+    right, scores, missing = _scored(contestants, registry, ferplus)
+    differences = _differences(right, against, others)
+    every_note = (*notes, *doubts, *missing, *_machines(contestants))
+    return Comparison(contestants, against, differences, others, every_note, scores)
 
 
 def _contestants(members: dict[str, tuple[Run, ...]], registry: Registry) -> tuple[tuple[Contestant, ...], list[str]]:
@@ -111,23 +124,35 @@ def _another(one: Contestant, against: Contestant) -> list[str]:
     return found
 
 
-def _differences(
-    contestants: Sequence[Contestant], against: Contestant, others: dict[str, list[str]], registry: Registry
-) -> tuple[dict[str, Difference], list[str]]:
-    answers = Answers(registry)
+def _scored(
+    contestants: Sequence[Contestant], registry: Registry, ferplus: Path | None
+) -> tuple[dict[str, list[np.ndarray]], dict[str, list[dict[str, Any]]], list[str]]:
+    """Which pictures each contestant's runs get right, what they come to, and a sentence for who could not be asked."""
+    answers = Answers(registry, ferplus)
     right: dict[str, list[np.ndarray]] = {}
+    scores: dict[str, list[dict[str, Any]]] = {}
     notes = []
-    for one in contestants:
-        if not one.runs or "data" in others.get(one.label, []):
-            continue
+    for one in (one for one in contestants if one.runs):
         try:
-            right[one.label] = [answers.right(run) for run in one.runs]
+            found = [answers.of(run) for run in one.runs]
         except LocalRulesError as error:
             notes.append(f"{one.label} has no interval on the {SPLIT} split: {error.what}.")
-    if against.label not in right:
-        return {}, notes
-    theirs = right.pop(against.label)
-    return {label: difference(ours, theirs) for label, ours in right.items()}, notes
+            continue
+        right[one.label], scores[one.label] = [one for one, _ in found], [one for _, one in found]
+    return right, scores, notes
+
+
+def _differences(
+    right: dict[str, list[np.ndarray]], against: Contestant, others: dict[str, list[str]]
+) -> dict[str, Difference]:
+    theirs = right.get(against.label)
+    if theirs is None:
+        return {}
+    return {
+        label: difference(ours, theirs)
+        for label, ours in right.items()
+        if label != against.label and "data" not in others.get(label, [])
+    }
 
 
 def _machines(contestants: Sequence[Contestant]) -> list[str]:

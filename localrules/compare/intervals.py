@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from localrules.compare.runs import Run
 from localrules.data.dataset import DataSet
 from localrules.errors import DataError
+from localrules.evaluation.evaluating import judged
 from localrules.finished import FinishedRun
 
 if TYPE_CHECKING:
@@ -39,14 +41,18 @@ class Answers:
 
     Args:
         registry: Where names are looked up.
+        ferplus: FER+'s votes on the data.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, ferplus: Path | None = None) -> None:
+        self._registry, self._ferplus = registry, ferplus
         self._data: dict[str, DataSet] = {}
 
-    def right(self, run: Run) -> np.ndarray:
-        """Which pictures of the valid split the run's last weights get right, bool, shape (pictures,).
+    def of(self, run: Run) -> tuple[np.ndarray, dict[str, Any]]:
+        """What the run's last weights say of the valid split.
+
+        Returns:
+            Which of its pictures are right, bool, shape (pictures,); and all figures, as ``eval`` has them.
 
         Raises:
             DataError: The data are not those that the run learned from, or have no valid split.
@@ -59,8 +65,8 @@ class Answers:
         data = self._data[key]
         if data.fingerprint != run.record["trained_on"]["fingerprint"]:
             raise DataError("the data have changed since the run", where=data.origin)
-        scores = finished.predictor.scores(data.split(SPLIT))
-        return (scores.predictions == scores.labels).numpy()
+        found, scores = judged(finished, data, SPLIT, self._registry, ferplus=self._ferplus)
+        return (scores.predictions == scores.labels).numpy(), found
 
 
 def difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Difference:

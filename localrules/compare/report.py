@@ -14,6 +14,7 @@ from localrules.compare.contestants import Contestant, Spread
 from localrules.compare.intervals import RESAMPLES, SPLIT, Difference
 from localrules.compare.settings import differing, essential
 from localrules.core.locality import MEANING
+from localrules.evaluation import together
 from localrules.pages.page import Cell, Page
 from localrules.pages.text import Code, Faint, Inline, Link, Strong
 from localrules.tracking.readable import duration, memory, percent, step_time
@@ -44,6 +45,7 @@ def write(comparison: Comparison, out: Path, command: str) -> Path:
         caption="Mean over seeds; the band reaches from the least to the most. Time is steps times the median time of "
         "a step: what evaluation and checkpoints take is left out.",
     )
+    _evaluation(page, comparison)
     for one in comparison.contestants:
         _section(page, one, out)
     _settings(page, comparison)
@@ -124,6 +126,30 @@ def _difference(found: Difference | None) -> Cell:
     if found is None:
         return _NONE
     return f"{100 * found.mean:+.1f}", Faint(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+
+
+def _evaluation(page: Page, comparison: Comparison) -> None:
+    if not comparison.scores:
+        return
+    page.heading("Evaluation")
+    for (head, rows), caption in (
+        (together.table(comparison.scores), together.CAPTION),
+        (together.recalls(comparison.scores), together.RECALLS_CAPTION),
+    ):
+        page.table(
+            head,
+            [[cell or _NONE for cell in row] for row in rows],
+            align="l" + "r" * (len(head) - 1),
+            caption=f"{caption}.",
+        )
+    page.figure(
+        together.confusions(comparison.scores), together.CONFUSIONS_CAPTION, caption=f"{together.CONFUSIONS_CAPTION}."
+    )
+    page.figure(
+        together.reliability(comparison.scores),
+        together.RELIABILITY_CAPTION,
+        caption=f"{together.RELIABILITY_CAPTION}.",
+    )
 
 
 def _section(page: Page, one: Contestant, out: Path) -> None:

@@ -16,7 +16,7 @@ from localrules.files import write_atomic
 from localrules.tracking.pictures import confusion
 
 if TYPE_CHECKING:
-    from localrules.data.dataset import DataSet
+    from localrules.data.dataset import DataSet, Split
     from localrules.engine.scores import Scores
     from localrules.finished import FinishedRun
     from localrules.plugins import Registry
@@ -57,22 +57,39 @@ def evaluate(
         DataError: There is no such split, or the votes do not fit it.
         UsageError: Nothing can be written there.
     """
-    pictures = data.split(split)
-    votes = None if ferplus is None else read_votes(ferplus, data, split)
-    scores = run.predictor.scores(pictures, flip=flip)
-    found = figures(data, split, scores)
-    found |= {
-        "data": data.name,
-        "device": str(run.predictor.ranks.device),
-        "flip": flip,
-        "ferplus": None if votes is None else agreement(votes, scores).as_dict(),
-        "leak_check": None,
-    }
-    if split != "train" and (leak_check or is_implausible(data, found["top1"])):
-        found["leak_check"] = _leak_check(run, data, split, registry, scores)
+    found, scores = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found |= {"data": data.name, "device": str(run.predictor.ranks.device), "flip": flip}
     folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
     _write(folder, found, scores, data.classes)
     return found
+
+
+def judged(
+    run: FinishedRun,
+    data: DataSet,
+    split: str,
+    registry: Registry,
+    *,
+    flip: bool = False,
+    ferplus: Path | None = None,
+    leak_check: bool = False,
+) -> tuple[dict[str, Any], Scores]:
+    """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
+
+    Returns:
+        What :func:`~localrules.evaluation.figures.figures` lists, with ``ferplus`` and ``leak_check``, ``None`` where
+        there is none; and the scores of which it was found.
+
+    Raises:
+        DataError: There is no such split, or the votes do not fit it.
+    """
+    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    scores = run.predictor.scores(data.split(split), flip=flip)
+    found = figures(data, split, scores)
+    found |= {"ferplus": None if votes is None else agreement(votes, scores).as_dict(), "leak_check": None}
+    if split != "train" and (leak_check or is_implausible(data, found["top1"])):
+        found["leak_check"] = _leak_check(run, data, split, registry, scores)
+    return found, scores
 
 
 def is_implausible(data: DataSet, top1: float) -> bool:
@@ -80,13 +97,28 @@ def is_implausible(data: DataSet, top1: float) -> bool:
     return data.implausible_above is not None and top1 > data.implausible_above
 
 
+def leaks(data: DataSet, split: str, learned: Split, scores: Scores) -> dict[str, Any]:
+    """What a leak check finds, with what was compared.
+
+    Args:
+        data: What was scored.
+        split: Which split of it.
+        learned: The training rows.
+        scores: The network's answers to the split.
+    """
+    return {**_compared(data), **look_for_leaks(data.split(split), learned, scores).as_dict()}
+
+
 def _leak_check(run: FinishedRun, data: DataSet, split: str, registry: Registry, scores: Scores) -> dict[str, Any]:
-    limit = {"implausible_above": data.implausible_above, "scored_on": data.origin}
     try:
         learned = run.learned_from(data, registry)
     except LocalRulesError as error:
-        return {**limit, "not_done": str(error)}
-    return {**limit, **look_for_leaks(data.split(split), learned, scores).as_dict()}
+        return {**_compared(data), "not_done": str(error)}
+    return leaks(data, split, learned, scores)
+
+
+def _compared(data: DataSet) -> dict[str, Any]:
+    return {"implausible_above": data.implausible_above, "scored_on": data.origin}
 
 
 def _write(folder: Path, found: dict[str, Any], scores: Scores, classes: tuple[str, ...]) -> None:

@@ -63,7 +63,14 @@ class Exhibition:
         self._add(Exhibit(f"{name}.png", caption, shows_data and not self.data.redistributable))
 
     def table(
-        self, name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], *, shown: bool = True
+        self,
+        name: str,
+        caption: str,
+        head: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        shown: bool = True,
+        shows_data: bool = False,
     ) -> None:
         """Add a table.
 
@@ -73,6 +80,7 @@ class Exhibition:
             head: The columns' names.
             rows: A value for each column; ``None`` for what is not known.
             shown: Whether it is on the page too, and not only a file: the numbers behind a picture need not be.
+            shows_data: Whether pictures of the data set, or parts of them, are in it as numbers.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -80,7 +88,7 @@ class Exhibition:
         table.writerows(["" if value is None else value for value in row] for row in rows)
         write_atomic(self._folder / f"{name}.csv", text.getvalue())
         if shown:
-            self._add(Exhibit(f"{name}.csv", caption))
+            self._add(Exhibit(f"{name}.csv", caption, shows_data and not self.data.redistributable))
 
     def close(self) -> None:
         """Keep what was added for the page; what an earlier command had added is taken down."""

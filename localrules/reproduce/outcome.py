@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from localrules.compare.runs import Run
+from localrules.evaluation.evaluating import judged
 from localrules.files import write_atomic
 from localrules.finished import FinishedRun
 from localrules.reproduce.budget import Budget
@@ -41,6 +43,7 @@ class Outcome:
         on: The ``model`` and ``data`` of the runs.
         changed: Settings that were asked for in place of the row's, as they were typed.
         claim: What the experiment's source claims, in words.
+        scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
     """
 
     experiment: str
@@ -51,6 +54,12 @@ class Outcome:
     on: Mapping[str, str] = field(default_factory=dict)
     changed: str = ""
     claim: str = ""
+    scores: tuple[dict[str, Any], ...] = ()
+
+    def scored_mean(self, split: str, figure: str) -> float | None:
+        """A figure of a split in percent, mean over runs; ``None`` where the runs are judged by another split."""
+        values = [score[figure] for score in self.scores if score["split"] == split]
+        return 100 * mean(values) if values and None not in values else None
 
     @property
     def ours(self) -> float | None:
@@ -127,27 +136,41 @@ class Outcome:
         ]
 
 
-def measured(run: Run, row: Row, data: DataSet, registry: Registry) -> float:
+def measured(run: Run, row: Row, scores: Mapping[str, Any]) -> float:
     """A finished run's metric in percent.
 
-    Raises:
-        DataError: The data set has no such split.
+    Args:
+        run: The run.
+        row: Its row.
+        scores: From :func:`scored`.
     """
-    if row.metric == "test_accuracy":
-        return 100 * float(scored(run, "test", data, registry)["top1"])
-    return 100 * float(run.summary[row.metric])
+    return 100 * float(scores["top1"] if row.metric == "test_accuracy" else run.summary[row.metric])
 
 
-def scored(run: Run, split: str, data: DataSet, registry: Registry) -> dict[str, Any]:
-    """A finished run's scores on a split, as ``eval`` has them. Found once, and kept in the run folder.
+def judged_on(row: Row, data: DataSet) -> str:
+    """The split that a row's runs are scored on: test where it is about it or the data set has one, else valid."""
+    return "test" if row.metric == "test_accuracy" or "test" in data.splits else "valid"
+
+
+def scored(run: Run, row: Row, data: DataSet, registry: Registry, ferplus: Path | None = None) -> dict[str, Any]:
+    """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
+
+    Args:
+        run: The run.
+        row: Its row.
+        data: Its data set.
+        registry: Where names are looked up.
+        ferplus: FER+'s votes on the split.
 
     Raises:
-        DataError: The data set has no such split.
+        DataError: The data set has no such split, or the votes do not fit it.
+        UsageError: There are no votes on such data.
     """
+    split = judged_on(row, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if split not in known:
-        known[split] = FinishedRun.load(run.folder, registry).score(data, split)
+    if split not in known or (ferplus is not None and not known[split].get("ferplus")):
+        known[split], _ = judged(FinishedRun.load(run.folder, registry), data, split, registry, ferplus=ferplus)
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

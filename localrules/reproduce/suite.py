@@ -20,11 +20,13 @@ from localrules.engine.observers import Observer
 from localrules.engine.session import Session
 from localrules.engine.settings import Tree, merge
 from localrules.errors import LocalRulesError, UsageError
+from localrules.evaluation.ferplus import read_votes
 from localrules.launch import configure
 from localrules.reproduce.budget import Budget
+from localrules.reproduce.evaluation import show_evaluation
 from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import Experiment, Row
-from localrules.reproduce.outcome import Outcome, measured
+from localrules.reproduce.outcome import Outcome, judged_on, measured, scored
 
 if TYPE_CHECKING:
     from localrules.data.dataset import DataSet
@@ -49,6 +51,7 @@ class Asked:
         typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
         incidental: Settings that change no result, such as threads and trackers.
         data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
+        ferplus: FER+'s votes, to be set beside what networks say of FER2013.
     """
 
     scale: float = 1.0
@@ -59,6 +62,7 @@ class Asked:
     typed: tuple[str, ...] = ()
     incidental: Tree = field(default_factory=dict)
     data_path: Path | None = None
+    ferplus: Path | None = None
 
 
 def chosen(name: str, registry: Registry) -> dict[str, Experiment]:
@@ -98,6 +102,7 @@ class Task:
         data: Its data set.
         changed: What the user typed in place of the row's own settings.
         claim: What the experiment's source claims.
+        ferplus: FER+'s votes on the data set.
     """
 
     experiment: str
@@ -107,6 +112,7 @@ class Task:
     data: DataSet
     changed: str = ""
     claim: str = ""
+    ferplus: Path | None = None
 
 
 def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -> list[Task]:
@@ -161,16 +167,17 @@ def carried_out(
     for number, task in enumerate(tasks, 1):
         say(f"row {number} of {len(tasks)}: {task.experiment}, {task.row.name}, {task.budget}")
         runs, _ = carry_out(task.planned, folder / RUNS, registry, watchers, say)
-        values = tuple(measured(run, task.row, task.data, registry) for run in runs)
+        scores = tuple(scored(run, task.row, task.data, registry, task.ferplus) for run in runs)
+        values = tuple(measured(run, task.row, found) for run, found in zip(runs, scores, strict=True))
         config = task.planned[0].config
         on = {"model": config.model.name, "data": config.data.name}
-        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values, on, task.changed, task.claim)
+        yield Outcome(task.experiment, task.row, task.budget, tuple(runs), values, on, task.changed, task.claim, scores)
 
 
 def exhibit(
     name: str, experiment: Experiment, outcomes: list[Outcome], data: DataSet, folder: Path, registry: Registry
 ) -> None:
-    """Have an experiment show what its rows came to.
+    """Have an experiment show what its rows came to, and set beside it all that an evaluation says of them.
 
     Args:
         name: The experiment's.
@@ -180,10 +187,11 @@ def exhibit(
         folder: The ``--out``.
         registry: Where names are looked up.
     """
+    exhibition = Exhibition(folder / name, outcomes, data, registry)
     if experiment.show is not None:
-        exhibition = Exhibition(folder / name, outcomes, data, registry)
         experiment.show(exhibition)
-        exhibition.close()
+    show_evaluation(exhibition)
+    exhibition.close()
 
 
 def data_asked_for(asked: Asked, registry: Registry) -> DataSet:
@@ -223,11 +231,13 @@ def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, kno
         known[same] = run_data(config, registry)
     data = known[same]
     data.split(row.metric.removesuffix("_accuracy"))  # says why there is none
+    if asked.ferplus is not None:
+        read_votes(asked.ferplus, data, judged_on(row, data))  # says in time what does not fit
     suppliers = supplied_by(config, registry)
     planned = tuple(
         Planned(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds
     )
-    return Task(name, row, budget, planned, data, _changed(row, asked), claim)
+    return Task(name, row, budget, planned, data, _changed(row, asked), claim, asked.ferplus)
 
 
 def _changed(row: Row, asked: Asked) -> str:

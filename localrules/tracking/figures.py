@@ -15,6 +15,9 @@ INK = "#1f2a36"
 FAINT = "#8a94a0"
 TRAIN = "#2f6fb0"
 VALID = "#d1602b"
+# Okabe and Ito's colours, which stay apart without colour vision; their yellow is too faint on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DPI = 130
 
 

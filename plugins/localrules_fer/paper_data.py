@@ -25,6 +25,7 @@ def show_data(exhibition: Exhibition) -> None:
         f"Figure 6: the first {ROWS} rows as a table, with the first {PIXELS} of their pixels",
         ["label", "pixels", "usage"],
         _first_rows(data),
+        shows_data=True,
     )
     for name, split in data.splits.items():
         exhibition.picture(

@@ -9,13 +9,13 @@ from statistics import median
 
 import torch
 
-from localrules.compare.charts import COLOURS, MARKERS
 from localrules.data.dataset import DataSet
 from localrules.finished import FinishedRun
 from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.outcome import Outcome
-from localrules.tracking.figures import INK, new_figure, plain_axes, save
-from localrules_fer.paper_training import measures, seconds, show_training
+from localrules.tracking.figures import COLOURS, INK, MARKERS, new_figure, plain_axes, save
+from localrules_fer.paper_curves import seconds
+from localrules_fer.paper_training import show_training
 
 BATCH, REPEATS = 128, 3
 PUBLISHED = {
@@ -79,7 +79,7 @@ def _line(outcome: Outcome, exhibition: Exhibition) -> list[str | None]:
     step, parameters, result = PUBLISHED[outcome.row.name]
     if not outcome.runs:
         return [outcome.row.name, f"{step}", None, None, f"{parameters}", None, f"{result:g}", None, None]
-    _, _, _, test, _, one_against_rest, _, _, _, ours = measures(outcome, exhibition)
+    test, one_against_rest = (outcome.scored_mean("test", name) for name in ("top1", "one_vs_rest_accuracy"))
     loaded = FinishedRun.load(outcome.runs[0].folder, exhibition.registry)
     return [
         outcome.row.name,
@@ -87,8 +87,8 @@ def _line(outcome: Outcome, exhibition: Exhibition) -> list[str | None]:
         f"{seconds(outcome.runs):.4f}",
         f"{prediction_seconds(loaded, exhibition.data):.4f}",
         f"{parameters}",
-        ours,
+        f"{outcome.runs[0].summary['parameters'] / 1e6:.2f}",
         f"{result:g}",
-        test,
-        one_against_rest,
+        None if test is None else f"{test:.1f}",
+        None if one_against_rest is None else f"{one_against_rest:.1f}",
     ]

@@ -24,6 +24,12 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
         ),
         RuleEntry(
+            name="hsic-projected",
+            target="localrules_hsic.projected:ProjectedHSIC",
+            summary="HSIC with the labels of what a small network of the layer's own makes of its output.",
+            reference="after Li et al. 2021, https://arxiv.org/abs/2106.08320, and Ma, Lewis & Kleijn 2020",
+        ),
+        RuleEntry(
             name="phsic",
             target="localrules_hsic.phsic:PHSIC",
             summary="Plausible HSIC: pHSIC(Z, Z) - gamma pHSIC(Z, Y), whose update needs only pairs of samples.",

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from comparing import RULES, run_folders
 
-from localrules.compare.charts import COLOURS, learning_curves
+from localrules.compare.charts import learning_curves
 from localrules.compare.contestants import Contestant, grouped
 from localrules.compare.runs import read
+from localrules.tracking.figures import COLOURS
 
 
 class Elements(HTMLParser):
@@ -38,7 +39,7 @@ def page(done: Path) -> Elements:
 
 def test_nothing_is_fetched(page: Elements) -> None:
     assert [tag for tag, _ in page.found if tag in ("script", "link", "iframe")] == []
-    assert [attributes["src"][:11] for tag, attributes in page.found if tag == "img"] == ["data:image/"]
+    assert [attributes["src"][:11] for tag, attributes in page.found if tag == "img"] == 3 * ["data:image/"]
 
 
 def test_each_run_is_linked_to_from_where_the_page_is(page: Elements, done: Path) -> None:
@@ -48,8 +49,10 @@ def test_each_run_is_linked_to_from_where_the_page_is(page: Elements, done: Path
 
 def test_the_table_has_every_rule_and_every_column(page: Elements) -> None:
     head = [tag for tag, _ in page.found].count("th")
-    assert head == 10 + 2  # and the table of versions
+    assert head == 10 + 8 + 8 + 2  # the evaluation, the recalls, the versions
     for word in (*RULES.split(","), "to backprop", "train accuracy", "memory", "parameters"):
+        assert word in page.text
+    for word in ("balanced", "without duplicates", "one against rest", "calibration error", "surprise"):
         assert word in page.text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path:
     text = page(tmp_path / "out")
     assert "Pictures are pictures." in text
     assert "Any data will do." in text
-    assert text.count('<img src="data:image/png') == 2
+    assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
 
 
 def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:
@@ -84,3 +85,13 @@ def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, 
     assert "Keep this page to yourself" not in page(tmp_path / "out")
     reproduce("looks", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
     assert "Keep this page to yourself" in page(tmp_path / "out")
+
+
+def test_of_the_papers_data_only_counts_may_be_passed_on(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("figure-6-9", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
+    kept = json.loads((tmp_path / "out" / "figure-6-9" / "exhibits.json").read_text())
+    assert {exhibit["file"] for exhibit in kept if not exhibit["private"]} == {
+        "figure-8-labels.png",
+        "figure-8-labels.csv",
+    }
+    assert "figure-6-table.csv" in {exhibit["file"] for exhibit in kept if exhibit["private"]}

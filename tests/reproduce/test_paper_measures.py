@@ -14,8 +14,9 @@ from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import Row
 from localrules.reproduce.outcome import Outcome
 from localrules.testing.sessions import tiny_pictures
+from localrules_fer.paper_curves import SECONDS, STEPS, WORK, Curve, common_level, converged, spent
 from localrules_fer.paper_speed import show_speed
-from localrules_fer.paper_training import converged, show_training
+from localrules_fer.paper_training import show_training
 
 REGISTRY = Registry.load(allow=[])
 
@@ -40,6 +41,25 @@ def test_a_curve_has_converged_where_it_first_has_nearly_its_last_value(
     assert converged(curve(*accuracies)) == step
 
 
+def spending(label: str, *accuracies: float, pace: float, work: float) -> Curve:
+    table = curve(*accuracies)
+    return Curve(label, [table.assign(**{SECONDS: table[STEPS] * pace, WORK: table[STEPS] * work})])
+
+
+def test_curves_are_held_against_each_other_at_an_accuracy_that_two_of_them_reach() -> None:
+    fast = spending("fast", 0.1, 0.3, 0.52, pace=2.0, work=0.5)
+    slow = spending("slow", 0.1, 0.2, 0.37, pace=1.0, work=0.25)
+    flat = spending("flat", 0.1, 0.1, 0.1, pace=1.0, work=0.25)
+    assert common_level([fast, slow, flat]) == pytest.approx(0.35)
+    assert common_level([fast]) == pytest.approx(0.5)
+    assert common_level([]) is None
+    assert spent([fast, slow, flat], 0.3) == [
+        ["fast", "20", "40.0", "10.000"],
+        ["slow", "30", "30.0", "7.500"],
+        ["flat", None, None, None],
+    ]
+
+
 def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
     row = Row(name="AlexNet", settings={}, published=89.0, source="A paper")
     outcome = Outcome("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
@@ -49,5 +69,5 @@ def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path
         exhibition.close()
         with (tmp_path / str(number) / "measures.csv").open(newline="") as file:
             (_, line) = csv.reader(file)
-        assert line == ["AlexNet", *[""] * 9]
+        assert line == ["AlexNet", *[""] * 10]
     assert (tmp_path / "1" / "table-1.csv").read_text().splitlines()[1] == "AlexNet,0.243178,,,60,,89,,"

@@ -110,6 +110,24 @@ def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> No
         assert 0 <= float(line["test, top-1"]) <= float(line["test, one against rest"]) <= 100
 
 
+def test_every_row_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
+    said, out, _ = done
+    for name in sorted(set(NAMES) - {"figure-6-9"}):
+        with (out / name / "evaluation.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        assert [line[""] for line in lines] == [row.name for row in ALL[name].rows]
+        assert {line["split"] for line in lines} == {"test"}
+        for column in ("top-1", "balanced", "without duplicates", "one against rest", "calibration error"):
+            assert all(0 <= float(line[column]) <= 100 for line in lines)
+        assert (out / name / "recalls.csv").read_text().startswith(",angry,disgust,fear,happy,sad,surprise,neutral\n")
+        assert (out / name / "confusion.png").exists()
+        assert (out / name / "calibration.png").exists()
+    values = {run["row"]: run["value"] for run in said.document if run["experiment"] == "figure-12"}
+    with (out / "figure-12" / "evaluation.csv").open(newline="") as file:
+        shown = {line[""]: float(line["top-1"]) for line in csv.DictReader(file)}
+    assert shown == pytest.approx(values, abs=0.051)
+
+
 def test_curves_are_kept_as_numbers(done: Any) -> None:
     _, out, _ = done
     with (out / "figure-12" / "curves.csv").open(newline="") as file:
@@ -118,6 +136,10 @@ def test_curves_are_kept_as_numbers(done: Any) -> None:
         (f"{count} blocks", str(step)) for count in (2, 3, 4) for step in (1, 2, 3)
     ]
     assert all(0 <= float(line["accuracy"]) <= 1 for line in lines)
+    for line in lines:
+        assert float(line["seconds"]) > 0
+        spent = {other["step"]: float(other["multiply-adds, 10^12"]) for other in lines if other["row"] == line["row"]}
+        assert spent["3"] == pytest.approx(3 * spent["1"], abs=2e-5)
 
 
 def test_measures_tell_over_fitting(done: Any) -> None:

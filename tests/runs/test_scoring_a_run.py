@@ -135,12 +135,17 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
     order = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear")
     nouns = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
     data = Faces(Faces.Config(train=140, valid=70, test=70)).load()
-    rows = [
-        "PublicTest,," + ",".join("10" if name == data.classes[label] else "0" for name in order) + ",0,0,0"
-        for label in data.split("valid").labels.tolist()
-    ]
-    votes = tmp_path / "votes.csv"
-    votes.write_text("\n".join([f"Usage,Image name,{nouns}", *rows]) + "\n")
+
+    def on(split: str, usage: str) -> Path:
+        rows = [
+            f"{usage},," + ",".join("10" if name == data.classes[label] else "0" for name in order) + ",0,0,0"
+            for label in data.split(split).labels.tolist()
+        ]
+        file = tmp_path / f"{split}.csv"
+        file.write_text("\n".join([f"Usage,Image name,{nouns}", *rows]) + "\n")
+        return file
+
+    votes = on("valid", "PublicTest")
     found = scored(done["run_dir"], "--ferplus", votes)
     assert found["ferplus"]["majority_rows"] == 70
     assert found["ferplus"]["label_agreement"] == 1
@@ -150,6 +155,17 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
     assert "FER+ majority" in localrules("eval", done["run_dir"], "--ferplus", votes).out
     said = localrules("eval", done["run_dir"], "--ferplus", votes, "--split", "test", "--json")
     assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+
+    page = tmp_path / "page"
+    assert localrules("compare", done["run_dir"], "--ferplus", votes, "--out", page).code == 0
+    for text in ("FER+ majority", f"{100 * found['top1']:.1f}", f"{found['ferplus']['kl_divergence']:.3f}"):
+        assert text in (page / "index.html").read_text()
+    faces = [*FACES, *MLP, "--threads", "1", "--scale", "0.0001", "--out", tmp_path / "paper", "--json"]
+    said = localrules("reproduce", "figure-10-11", *faces, "--ferplus", votes)
+    assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+    words = [*faces, "--rows", "backprop", "--ferplus", on("test", "PrivateTest")]
+    assert localrules("reproduce", "figure-10-11", *words).code == 0
+    assert "FER+ majority" in (tmp_path / "paper" / "figure-10-11" / "evaluation.csv").read_text()
 
 
 def test_people_get_a_table(done: dict[str, Any]) -> None:
@@ -177,6 +193,26 @@ def test_rows_that_occur_in_an_earlier_split_are_left_out_of_one_figure(tmp_path
     assert (found["n"], found["n_without_duplicates"]) == (80, 70)
     assert found["top1"] == summary["valid_accuracy"]
     assert scored(summary["run_dir"], "--split", "train")["n_without_duplicates"] == 140
+
+
+def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of a run, by ``eval`` and by ``reproduce``: with a warning and a leak check."""
+    monkeypatch.setattr("localrules_fer.fer2013.IMPLAUSIBLE_ABOVE", -1.0)
+    csv = tiny_csv(tmp_path / "faces.csv")
+    data = ["--data", "fer2013", "--data-path", csv]
+    said = localrules("run", "--rule", "backprop", *data, *MLP, *SHORT, "--out", tmp_path / "runs", "--json")
+    assert "Warning" in said.err
+    assert "Leak check: 70 rows" in said.err
+    assert said.document["leak_check"]["copies"] == 0
+    found = scored(said.document["run_dir"])
+    assert found["leak_check"] == said.document["leak_check"]
+
+    words = [*data, *MLP, "--threads", "1", "--set", "batch_size=32", "--scale", "0.0001", "--out", tmp_path / "paper"]
+    said = localrules("reproduce", "figure-10-11", "--rows", "backprop", *words)
+    assert "Leak check: 70 rows" in said.out
+    assert "0 of 70 rows are known from training" in (tmp_path / "paper" / "index.html").read_text()
 
 
 def test_another_data_set_of_the_same_kind_may_be_scored(done: dict[str, Any], tmp_path: Path) -> None:

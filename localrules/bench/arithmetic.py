@@ -1,0 +1,59 @@
+"""The multiply-adds of a training step, counted while one is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from localrules.bench.contenders import noise
+from localrules.engine.config import RunConfig
+from localrules.engine.phases import enter
+from localrules.engine.session import Session
+from localrules.engine.stepping import take_step
+from localrules.plugins import Registry
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps of one cost.
+
+    Attributes:
+        start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
+        multiply_adds: Of each of its steps.
+    """
+
+    start: int
+    stop: int
+    multiply_adds: int
+
+
+def step_multiply_adds(config: RunConfig, registry: Registry, shape: tuple[int, ...], classes: int) -> list[Stretch]:
+    """Take a step of each phase of a run, on random pictures, and count the products in it.
+
+    What is counted are the multiply-adds of convolutions and of products of matrices, forward and backward, wherever
+    they are: in the network, in the rule's objective, in its auxiliary modules. Backward they are those that are
+    computed: a first layer has no gradient for its input, and a local rule none between layers. Not counted is what
+    works element by element: norms, activations, softmax, distances between pairs, the optimizer.
+
+    Args:
+        config: The run.
+        registry: Where names are looked up.
+        shape: A picture's channels, height, width.
+        classes: How many.
+    """
+    return list(_counted(config.model_dump_json(), registry, shape, classes))
+
+
+@lru_cache
+def _counted(settings: str, registry: Registry, shape: tuple[int, ...], classes: int) -> tuple[Stretch, ...]:
+    config = RunConfig.model_validate_json(settings)
+    session = Session.build(config, registry, noise(shape, classes, config.batch_size))
+    found = []
+    for phase in session.phases:
+        enter(phase, session.network, session.trainable)
+        with FlopCounterMode(display=False) as counter:
+            take_step(session, phase, phase.start)
+        found.append(Stretch(phase.start, phase.stop, counter.get_total_flops() // 2))
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""hsic-projected against its formula, written out slowly in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from digits import learn_digits
+from slow import kernel, labels_kernel, pooled, trace_form
+from torch import Tensor, nn
+
+from localrules import Layer, LayerView
+from localrules.core.view import BatchStatistics
+from localrules_hsic.projected import ProjectedHSIC
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
+DENSE = Layer("dense", nn.Identity(), accompanied=True, in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
+ALONE = Layer("alone", nn.Identity(), in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
+
+
+def see(layer: Layer, objective: ProjectedHSIC, labels: Tensor = LABELS) -> LayerView:
+    draws = torch.Generator().manual_seed(0)
+    inputs = tuple(torch.randn(len(labels), count, 8, 8, generator=draws) for count in (2, 3))
+    output = torch.randn(len(labels), 3, 8, 8, generator=draws).requires_grad_()
+    return LayerView(layer, inputs, output, BatchStatistics(output, labels, 3), objective.auxiliary(layer, 3))
+
+
+@pytest.mark.parametrize("layer", [DENSE, ALONE], ids=lambda layer: layer.name)
+@pytest.mark.parametrize("options", [{}, {"kernel": "linear"}, {"gamma": 0.7, "hidden": 0}, {"kernel_y": "balanced"}])
+def test_spread_less_dependence_on_the_labels(layer: Layer, options: dict[str, object]) -> None:
+    objective = ProjectedHSIC(ProjectedHSIC.Config(projection=7, **{"hidden": 6} | options))
+    view = see(layer, objective)
+    config = objective.config
+
+    seen = pooled(torch.cat([*view.inputs, view.output], 1) if layer is DENSE else view.output, 4)
+    assert view.auxiliary is not None
+    projected = view.auxiliary(seen).detach()
+    k = kernel(projected, config.kernel, "median", centered=True)
+    y = labels_kernel(LABELS, 3, config.kernel_y)
+    expected = trace_form(k, k, 2).sqrt() - config.gamma * trace_form(k, y, 2) / trace_form(y, y, 2).sqrt()
+    assert objective.loss(view).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_projection_learns_with_its_layer() -> None:
+    objective = ProjectedHSIC()
+    view = see(DENSE, objective)
+    objective.loss(view).backward()
+    assert view.output.grad is not None
+    assert view.output.grad.abs().sum() > 0
+    assert all(parameter.grad.abs().sum() > 0 for parameter in view.auxiliary.parameters() if parameter.dim() == 2)
+    assert all(tensor.grad is None for tensor in view.inputs)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(6, dtype=torch.int64), torch.tensor([0, 1])], ids=["one class", "two"])
+def test_a_batch_that_says_little_leaves_finite_gradients(labels: Tensor) -> None:
+    objective = ProjectedHSIC()
+    view = see(DENSE, objective, labels)
+    loss = objective.loss(view)
+    loss.backward()
+    assert loss.isfinite()
+    assert view.output.grad.isfinite().all()
+
+
+def test_pictures_that_are_all_alike_leave_finite_gradients() -> None:
+    objective = ProjectedHSIC()
+    output = torch.ones(6, 3, 8, 8, requires_grad=True)
+    view = LayerView(ALONE, (), output, BatchStatistics(output, LABELS, 3), objective.auxiliary(ALONE, 3))
+    objective.loss(view).backward()
+    assert output.grad.isfinite().all()
+
+
+def test_it_learns_digits() -> None:
+    assert learn_digits(ProjectedHSIC) > 0.9
