@@ -1,4 +1,4 @@
-"""The recipes of examples/recipes: each builds and learns, and they differ in nothing but what they are compared for."""
+"""The recipes of examples/recipes: each builds and learns, and differs only in what it is compared for."""
 
 from __future__ import annotations
 
