@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.heads import perceptron
@@ -45,6 +46,9 @@ class ProjectedHSIC(Objective):
         inputs: bool = Field(
             True, description="Project what the layer read, too, where all of its readers read that beside it (ours)."
         )
+        ce: float = Field(
+            0.0, ge=0, description="Weight of the cross-entropy of a classifier beside the projection; 0: none (ours)."
+        )
         kernel: KernelName = Field(
             "cosine", description="Kernel of the projection, less its batch mean if cosine (ours)."
         )
@@ -59,15 +63,30 @@ class ProjectedHSIC(Objective):
     config: ProjectedHSIC.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The projection."""
-        features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
-        return perceptron(features, self.config.hidden, self.config.projection, layers=2 if self.config.hidden else 1)
+        """The projection, and the classifier if there is one; that starts at zero, without an opinion."""
+        made = nn.ModuleDict({"projection": self._reader(layer, self.config.projection)})
+        if self.config.ce:
+            classifier = made["classifier"] = self._reader(layer, num_classes)
+            for parameter in classifier[-1].parameters():
+                nn.init.zeros_(parameter)
+        return made
 
-    def loss(self, view: LayerView) -> Tensor:
-        """The layer's objective, a scalar."""
-        assert view.auxiliary is not None
-        projected = view.auxiliary(view.pooled(self._grid(view.layer), inputs=self.config.inputs))
-        k = center(gram(projected.float(), KernelConfig(self.config.kernel, centered=True)))
+    def _reader(self, layer: Layer, outputs: int) -> nn.Sequential:
+        features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
+        return perceptron(features, self.config.hidden, outputs, layers=2 if self.config.hidden else 1)
+
+    def loss(self, view: LayerView) -> dict[str, Tensor]:
+        """The layer's objective: scalars, to be added."""
+        assert isinstance(view.auxiliary, nn.ModuleDict)
+        features = view.pooled(self._grid(view.layer), inputs=self.config.inputs)
+        parts = {"hsic": self._dependence(view.auxiliary["projection"](features).float(), view)}
+        if self.config.ce:
+            logits = view.auxiliary["classifier"](features).float()
+            parts["ce"] = self.config.ce * functional.cross_entropy(logits, view.labels)
+        return parts
+
+    def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
+        k = center(gram(projected, KernelConfig(self.config.kernel, centered=True)))
         labels = view.batch.shared(
             ("normalised labels", self.config.kernel_y), lambda: normalize(label_gram(view, self.config.kernel_y))
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from snippets import ROOT
-from tiny_runs import FACES, train
+from tiny_runs import DENSE, FACES, train
 
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.toml"))
 OWN = {"rule", "granularity", "epochs", "phases", "optimizer"}
@@ -39,3 +39,14 @@ def test_every_rule_but_the_control_is_local() -> None:
     rules = {recipe.stem: settings(recipe)["rule"]["name"] for recipe in RECIPES}
     assert rules.pop("fer_backprop") == "backprop"
     assert "backprop" not in rules.values()
+
+
+@pytest.mark.parametrize(
+    "form", ["trace", "ssl", "normalized", "neighbours", "contrastive", "residual", "none", "trace without projection"]
+)
+def test_what_was_tried_can_be_tried_again(form: str, tmp_path: Path) -> None:
+    plugin = ["--plugin", str(ROOT / "examples" / "tried_on_fer2013.py"), "--rule", "tried"]
+    options = ["--set", f"rule.form={form.split()[0]}", "--set", f"rule.ce={1.0 if form == 'none' else 0.2}"]
+    options += ["--set", "rule.projection=0"] if "without" in form else []
+    done = train(tmp_path, *plugin, *options, setting=[*FACES, *DENSE, "--steps", "3", "--batch-size", "16"])
+    assert done["status"] == "done"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from digits import learn_digits
@@ -33,17 +35,28 @@ def test_spread_less_dependence_on_the_labels(layer: Layer, options: dict[str, o
 
     seen = pooled(torch.cat([*view.inputs, view.output], 1) if layer is DENSE else view.output, 4)
     assert view.auxiliary is not None
-    projected = view.auxiliary(seen).detach()
+    projected = view.auxiliary["projection"](seen).detach()
     k = kernel(projected, config.kernel, "median", centered=True)
     y = labels_kernel(LABELS, 3, config.kernel_y)
     expected = trace_form(k, k, 2).sqrt() - config.gamma * trace_form(k, y, 2) / trace_form(y, y, 2).sqrt()
-    assert objective.loss(view).item() == pytest.approx(expected.item(), rel=1e-4)
+    parts = objective.loss(view)
+    assert parts.keys() == {"hsic"}
+    assert parts["hsic"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_classifier_beside_the_projection_adds_its_cross_entropy() -> None:
+    plain, mixed = ProjectedHSIC(), ProjectedHSIC(ProjectedHSIC.Config(ce=0.4))
+    view = see(DENSE, mixed)
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    parts = mixed.loss(view)
+    assert parts["ce"].item() == pytest.approx(0.4 * math.log(3))  # without an opinion yet
+    assert parts["hsic"].item() == plain.loss(view)["hsic"].item()
 
 
 def test_the_projection_learns_with_its_layer() -> None:
     objective = ProjectedHSIC()
     view = see(DENSE, objective)
-    objective.loss(view).backward()
+    objective.loss(view)["hsic"].backward()
     assert view.output.grad is not None
     assert view.output.grad.abs().sum() > 0
     assert all(parameter.grad.abs().sum() > 0 for parameter in view.auxiliary.parameters() if parameter.dim() == 2)
@@ -54,7 +67,7 @@ def test_the_projection_learns_with_its_layer() -> None:
 def test_a_batch_that_says_little_leaves_finite_gradients(labels: Tensor) -> None:
     objective = ProjectedHSIC()
     view = see(DENSE, objective, labels)
-    loss = objective.loss(view)
+    loss = objective.loss(view)["hsic"]
     loss.backward()
     assert loss.isfinite()
     assert view.output.grad.isfinite().all()
@@ -64,7 +77,7 @@ def test_pictures_that_are_all_alike_leave_finite_gradients() -> None:
     objective = ProjectedHSIC()
     output = torch.ones(6, 3, 8, 8, requires_grad=True)
     view = LayerView(ALONE, (), output, BatchStatistics(output, LABELS, 3), objective.auxiliary(ALONE, 3))
-    objective.loss(view).backward()
+    objective.loss(view)["hsic"].backward()
     assert output.grad.isfinite().all()
 
 
