@@ -14,19 +14,35 @@ from localrules.data.cache import cached
 if TYPE_CHECKING:
     from torch import Tensor
 
-ALIKE = 0.99
-"""Cosine of two pictures' codes from which they count as near copies (ours: on FER2013 pairs above it look alike, and
-exact copies are always above it)."""
-CELLS = 12
-BLOCK = 2048
+THUMBNAIL = 16
+ALIKE = 0.95
+"""Pictures whose thumbnails correlate above this count as one photograph. Ours: in FER2013 it finds other crops, other
+watermarks and other compressions of one photograph; the pairs between 0.95 and 1 that we looked at were all such."""
+ROWS_AT_ONCE = 1024
 LAYOUT_VERSION = 1
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """Small, centred, of length one, so that their inner products are correlations; 0 for a constant picture.
+
+    Args:
+        images: uint8, shape (rows, channels, height, width).
+
+    Returns:
+        float32, shape (rows, values).
+    """
+    small = [
+        functional.adaptive_avg_pool2d(chunk.float(), THUMBNAIL).flatten(1)
+        for chunk in images.cpu().split(ROWS_AT_ONCE)
+    ]
+    flat = torch.cat(small)
+    return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)
 
 
 def near_copy_groups(images: Tensor) -> Tensor:
     """A group for each picture; near copies of near copies share one.
 
-    A picture's code is its averages over 12 x 12 cells, less their mean, at length 1. The answer is kept in the cache:
-    all pairs of 29,000 pictures take a quarter of a minute.
+    The answer is kept in the cache: all pairs of 29,000 pictures take a quarter of a minute.
 
     Args:
         images: uint8, shape (rows, channels, height, width).
@@ -41,16 +57,17 @@ def near_copy_groups(images: Tensor) -> Tensor:
 
 
 def _groups(images: Tensor) -> Tensor:
-    codes, mirrored = _codes(images), _codes(images.flip(-1))
+    straight, mirrored = thumbnails(images), thumbnails(images.flip(-1))
+    constant = straight.square().sum(1) == 0
+    straight[constant, 0] = 1  # pictures of one grey are copies of each other
     pairs = [
-        torch.stack([alike[:, 0] + start, alike[:, 1]])
-        for start in range(0, len(codes), BLOCK)
-        for other in (codes, mirrored)
-        for alike in [(codes[start : start + BLOCK] @ other.T > ALIKE).nonzero()]
+        (straight[start : start + ROWS_AT_ONCE] @ way.T > ALIKE).nonzero() + torch.tensor([start, 0])
+        for start in range(0, len(images), ROWS_AT_ONCE)
+        for way in (straight, mirrored)
     ]
-    rows, others = torch.cat(pairs, 1).numpy() if pairs else np.zeros((2, 0), dtype=np.int64)
+    rows, others = torch.cat(pairs).T.numpy()
     # Every picture takes the least number among its near copies, until nothing changes.
-    group = np.arange(len(codes))
+    group = np.arange(len(images))
     while True:
         least = group.copy()
         np.minimum.at(least, rows, group[others])
@@ -58,11 +75,3 @@ def _groups(images: Tensor) -> Tensor:
         if (least == group).all():
             return torch.from_numpy(group)
         group = least
-
-
-def _codes(images: Tensor) -> Tensor:
-    grid = min(CELLS, *images.shape[2:])
-    cells = functional.adaptive_avg_pool2d(images.float(), grid).flatten(1)
-    codes = functional.normalize(cells - cells.mean(1, keepdim=True), dim=1)
-    codes[:, 0][codes.square().sum(1) == 0] = 1  # pictures of one grey are copies of each other
-    return codes

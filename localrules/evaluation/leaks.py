@@ -6,21 +6,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from localrules.data.dataset import Split
 from localrules.data.duplicates import picture_keys
+from localrules.data.near_copies import ALIKE, ROWS_AT_ONCE, thumbnails
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from localrules.engine.scores import Scores
-
-THUMBNAIL = 16
-ALIKE = 0.95
-"""Pictures whose thumbnails correlate above this count as one photograph. Ours: in FER2013 it finds other crops, other
-watermarks and other compressions of one photograph; the pairs between 0.95 and 1 that we looked at were all such."""
-ROWS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -86,21 +80,11 @@ def closest(images: Tensor, others: Tensor) -> Tensor:
     Returns:
         The correlation of the pictures' thumbnails, at most 1, shape (rows,); 0 for a constant picture.
     """
-    references = _thumbnails(others).T
-    either_way = [_thumbnails(images), _thumbnails(images.flip(-1))]
+    references = thumbnails(others).T
+    either_way = [thumbnails(images), thumbnails(images.flip(-1))]
     found = [torch.cat([(chunk @ references).amax(1) for chunk in way.split(ROWS_AT_ONCE)]) for way in either_way]
     return torch.maximum(*found)
 
 
 def _among(split: Split, known: set[bytes]) -> Tensor:
     return torch.tensor([key in known for key in picture_keys(split)], dtype=torch.bool)
-
-
-def _thumbnails(images: Tensor) -> Tensor:
-    """Small, centred, of length one: shape (rows, values)."""
-    small = [
-        functional.adaptive_avg_pool2d(chunk.float(), THUMBNAIL).flatten(1)
-        for chunk in images.cpu().split(ROWS_AT_ONCE)
-    ]
-    flat = torch.cat(small)
-    return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)

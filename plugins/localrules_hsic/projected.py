@@ -36,7 +36,7 @@ class ProjectedHSIC(Objective):
     class Config(Options):
         """Options of rule hsic-projected."""
 
-        gamma: float = Field(3.0, gt=0, description="Weight of HSIC(P, Y) (ours).")
+        gamma: float = Field(2.0, gt=0, description="Weight of HSIC(P, Y) (ours).")
         projection: int = Field(64, ge=1, description="Features of the projection (ours).")
         hidden: int = Field(
             128,
