@@ -50,7 +50,7 @@ class Curve:
         found: dict[str, float] = {}
         for against in (STEPS, SECONDS, WORK):
             curve = self.mean("accuracy", against)
-            enough = np.flatnonzero(smooth(curve) >= level)
+            enough = np.flatnonzero(smooth(curve) >= level - 1e-9)  # a running mean rounds
             if not len(enough):
                 return None
             found[against] = float(curve.index[enough[0]])
