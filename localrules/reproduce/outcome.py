@@ -56,10 +56,17 @@ class Outcome:
     claim: str = ""
     scores: tuple[dict[str, Any], ...] = ()
 
-    def scored_mean(self, split: str, figure: str) -> float | None:
-        """A figure of a split in percent, mean over runs; ``None`` where the runs are judged by another split."""
-        values = [score[figure] for score in self.scores if score["split"] == split]
+    def scored_mean(self, figure: str, split: str | None = None) -> float | None:
+        """A figure in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
+        values = [score[figure] for score in self.scores if split in (None, score["split"])]
         return 100 * mean(values) if values and None not in values else None
+
+    @property
+    def metric(self) -> str:
+        """The row's; of data without a test split, the same on the split that there is."""
+        if self.row.metric == "test_accuracy" and self.scores:
+            return f"{self.scores[0]['split']}_accuracy"
+        return self.row.metric
 
     @property
     def ours(self) -> float | None:
@@ -81,6 +88,8 @@ class Outcome:
         for kind, name in self.row.published_on.items():
             if self.on[kind] != name:
                 return f"other {kind}: not comparable"
+        if self.metric != self.row.metric:
+            return "other split: not comparable"
         if self.changed:
             return "other settings: not comparable"
         if not self.budget.is_full:
@@ -92,7 +101,10 @@ class Outcome:
     @property
     def differs(self) -> str:
         """In what our runs are not the published one."""
-        return "; ".join(part for part in (self.row.differs, self.changed) if part)
+        elsewhere = ""
+        if self.metric != self.row.metric:
+            elsewhere = f"the data have no test split: {self.metric.removesuffix('_accuracy')} accuracy"
+        return "; ".join(part for part in (self.row.differs, elsewhere, self.changed) if part)
 
     def line(self) -> dict[str, str]:
         """A line of ``results.csv``, in the order of :data:`COLUMNS`; what is not known is empty."""
@@ -122,7 +134,7 @@ class Outcome:
                 "experiment": self.experiment,
                 "row": self.row.name,
                 "seed": run.config.seed,
-                "metric": self.row.metric,
+                "metric": self.metric,
                 "value": value,
                 "published": self.row.published,
                 "claim": self.claim,
@@ -148,8 +160,9 @@ def measured(run: Run, row: Row, scores: Mapping[str, Any]) -> float:
 
 
 def judged_on(row: Row, data: DataSet) -> str:
-    """The split that a row's runs are scored on: test where it is about it or the data set has one, else valid."""
-    return "test" if row.metric == "test_accuracy" or "test" in data.splits else "valid"
+    """The split that a row's runs are scored on: test, or the next best; one that is not there where there is none."""
+    found = next((name for name in ("test", "valid") if name in data.splits), None)
+    return found or row.metric.removesuffix("_accuracy")
 
 
 def scored(run: Run, row: Row, data: DataSet, registry: Registry, ferplus: Path | None = None) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, kno
     if same not in known:
         known[same] = run_data(config, registry)
     data = known[same]
-    data.split(row.metric.removesuffix("_accuracy"))  # says why there is none
+    data.split(judged_on(row, data))  # says why there is none
     if asked.ferplus is not None:
         read_votes(asked.ferplus, data, judged_on(row, data))  # says in time what does not fit
     suppliers = supplied_by(config, registry)

@@ -66,8 +66,9 @@ def show_training(exhibition: Exhibition) -> None:
     exhibition.table(
         "measures",
         "Accuracies in percent, of the last weights, mean over seeds. Over-fitting: train less test. One against rest: "
-        f"the mean accuracy of yes-or-no questions, one a class. Converged: the first step with {NEARLY:.0%} of the "
-        "last accuracy on training batches. MiB: the allocator's peak in a training step",
+        "on test, the mean accuracy of yes-or-no questions, one a class. Data without a test split have both of valid. "
+        f"Converged: the first step with {NEARLY:.0%} of the last accuracy on training batches. MiB: the allocator's "
+        "peak in a training step",
         _MEASURES,
         [measures(outcome, exhibition, work.get(outcome.row.name, ())) for outcome in exhibition.outcomes],
     )
@@ -80,7 +81,7 @@ def measures(outcome: Outcome, exhibition: Exhibition, work: Sequence[Stretch]) 
         return [outcome.row.name, *[None] * (len(_MEASURES) - 1)]
     has = exhibition.data.splits
     train = 100 * mean(run.summary["train_accuracy"] for run in runs)
-    test = outcome.scored_mean("test", "top1")
+    test, judged = outcome.scored_mean("top1", "test"), outcome.scored_mean("top1")
     valid = 100 * mean(run.summary["valid_accuracy"] for run in runs) if "valid" in has else None
     steps = [step for step in (converged(table) for table in _logged(outcome, work)) if step is not None]
     return [
@@ -88,8 +89,8 @@ def measures(outcome: Outcome, exhibition: Exhibition, work: Sequence[Stretch]) 
         _percent(train),
         _percent(valid),
         _percent(test),
-        None if test is None else f"{train - test:+.1f}",
-        _percent(outcome.scored_mean("test", "one_vs_rest_accuracy")),
+        None if judged is None else f"{train - judged:+.1f}",
+        _percent(outcome.scored_mean("one_vs_rest_accuracy")),
         f"{mean(steps):.0f}" if steps else None,
         f"{seconds(runs):.4f}",
         ", ".join(dict.fromkeys(f"{one.multiply_adds / 1e9:.2f}" for one in work)),

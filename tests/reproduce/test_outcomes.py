@@ -34,6 +34,13 @@ def test_a_smaller_budget_is_not_comparable_whatever_it_came_to() -> None:
     assert outcome(80.0, budget=replace(FULL, length=10)).verdict == "below"
 
 
+def test_a_figure_of_another_split_is_not_comparable() -> None:
+    found = replace(outcome(90.0), scores=({"split": "valid"},))
+    assert found.verdict == "other split: not comparable"
+    assert found.differs == "the data have no test split: valid accuracy"
+    assert replace(found, scores=({"split": "test"},)).verdict == "matches"
+
+
 def test_a_row_whose_runs_all_diverged_says_so() -> None:
     assert outcome().verdict == "diverged"
     assert outcome().line()["ours"] == ""

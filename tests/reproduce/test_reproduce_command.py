@@ -223,10 +223,36 @@ def test_what_cannot_be_done_is_said_before_anything_runs(
 
 
 def test_a_split_that_is_not_there_is_missed_before_anything_runs(reproduce: Any, tmp_path: Path) -> None:
-    path = tiny_csv(tmp_path / "fer2013.csv", train=70, valid=14)
+    path = tiny_csv(tmp_path / "fer2013.csv", train=70)
     answer = reproduce("open", "--data", "fer2013", "--data-path", path, "--json")
     assert answer.error["what"] == "fer2013 has no 'test' split"
     assert not (tmp_path / "out").exists()
+
+
+def test_data_without_a_test_split_are_scored_on_valid_and_it_says_so(reproduce: Any, tmp_path: Path) -> None:
+    path = tiny_csv(tmp_path / "fer2013.csv", train=70, valid=14)
+    words = [
+        "--data",
+        "fer2013",
+        "--data-path",
+        path,
+        "--model",
+        "mlp",
+        "--set",
+        "model.hidden=[4]",
+        "--set",
+        "batch_size=16",
+        "--json",
+    ]
+    (run,) = reproduce("table-1", "--rows", "the*", "--scale", "0.0001", *words).document
+    assert run["metric"] == "valid_accuracy"
+    assert run["value"] == pytest.approx(100 * run["summary"]["valid_accuracy"])
+    assert run["verdict"] == "other model: not comparable"
+    assert "the data have no test split: valid accuracy" in run["differs"]
+    (line,) = table(tmp_path / "out" / "table-1")
+    assert line["ours"] == f"{run['value']:.2f}"
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "our accuracies are of the valid split" in text
 
 
 def test_a_network_that_cannot_be_built_is_missed_before_anything_runs(

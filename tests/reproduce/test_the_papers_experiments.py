@@ -107,7 +107,7 @@ def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> No
     for line in lines.values():
         assert float(line["s a step, training"]) > 0
         assert float(line["s a batch, prediction"]) > 0
-        assert 0 <= float(line["test, top-1"]) <= float(line["test, one against rest"]) <= 100
+        assert 0 <= float(line["top-1"]) <= float(line["one against rest"]) <= 100
 
 
 def test_every_row_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
