@@ -95,3 +95,8 @@ def test_of_the_papers_data_only_counts_may_be_passed_on(reproduce: Any, tmp_pat
         "figure-8-labels.csv",
     }
     assert "figure-6-table.csv" in {exhibit["file"] for exhibit in kept if exhibit["private"]}
+
+
+def test_what_trains_nothing_takes_the_words_of_its_neighbours(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("figure-6-9", *FACES, "--model", "dense_fpn_small", "--scale", "0.01", "--seeds", "1")
+    assert (tmp_path / "out" / "figure-6-9" / "figure-9-expressions.png").exists()
