@@ -28,14 +28,14 @@ def summarize(
     """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
 
     Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
-    valid accuracy is too good to be true, ``leak_check`` has what was found when its rows were looked for.
+    valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when its rows were looked
+    for among the training rows.
     """
     config, splits = session.config, session.data.splits
     train, valid = splits["train"], splits.get("valid")
     scores = None if stopped or valid is None else session.predictor.scores(valid)
-    doubtful = scores is not None and is_implausible(session.data, scores.top1)
     step_seconds = trainer.clock.step_seconds
-    return {
+    summary: dict[str, Any] = {
         "status": "stopped" if stopped else "done",
         "run_dir": str(folder),
         "rule": config.rule.name,
@@ -48,7 +48,6 @@ def summarize(
         "parameters": session.parameter_count,
         "train_accuracy": session.predictor.scores(train, fixed_rows(train)).top1 if not stopped else None,
         "valid_accuracy": scores.top1 if scores is not None else None,
-        "leak_check": leaks(session.data, "valid", train, scores) if scores is not None and doubtful else None,
         "majority_share": float((valid or train).labels.bincount().max() / len(valid or train)),
         "seconds": trainer.seconds,
         "step_seconds": step_seconds,
@@ -58,6 +57,9 @@ def summarize(
         "resumed_from_step": info.resumed_from_step,
         "weights_sha256": weights_sha256(session.network),
     }
+    if scores is not None and is_implausible(session.data, scores.top1):
+        summary["leak_check"] = leaks(session.data, "valid", train, scores)
+    return summary
 
 
 def draw(session: Session, folder: Path) -> list[Picture]:
