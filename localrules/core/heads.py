@@ -19,3 +19,19 @@ def perceptron(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequen
         parts += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
         inputs = hidden
     return nn.Sequential(*parts, nn.Linear(inputs, outputs))
+
+
+def classifier(inputs: int, hidden: int, classes: int) -> nn.Sequential:
+    """A classifier whose last matrix starts at zero: without an opinion, it does not pull at its layer at first.
+
+    As in Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656.
+
+    Args:
+        inputs: Features that it reads.
+        hidden: Units of a hidden layer; 0: it is linear.
+        classes: How many labels there are.
+    """
+    made = perceptron(inputs, hidden, classes, layers=2 if hidden else 1)
+    for parameter in made[-1].parameters():
+        nn.init.zeros_(parameter)
+    return made

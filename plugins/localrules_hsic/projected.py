@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import perceptron
+from localrules.core.heads import classifier, perceptron
 from localrules.core.objective import Options
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.labels import LabelKernel
@@ -63,17 +63,12 @@ class ProjectedHSIC(Objective):
     config: ProjectedHSIC.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The projection, and the classifier if there is one; that starts at zero, without an opinion."""
-        made = nn.ModuleDict({"projection": self._reader(layer, self.config.projection)})
+        """The projection, and the classifier if there is one."""
+        features, hidden = layer.pooled_size(self._grid(layer), inputs=self.config.inputs), self.config.hidden
+        made = nn.ModuleDict({"projection": perceptron(features, hidden, self.config.projection, 2 if hidden else 1)})
         if self.config.ce:
-            classifier = made["classifier"] = self._reader(layer, num_classes)
-            for parameter in classifier[-1].parameters():
-                nn.init.zeros_(parameter)
+            made["classifier"] = classifier(features, hidden, num_classes)
         return made
-
-    def _reader(self, layer: Layer, outputs: int) -> nn.Sequential:
-        features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
-        return perceptron(features, self.config.hidden, outputs, layers=2 if self.config.hidden else 1)
 
     def loss(self, view: LayerView) -> dict[str, Tensor]:
         """The layer's objective: scalars, to be added."""

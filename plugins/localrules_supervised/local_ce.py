@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import perceptron
+from localrules.core.heads import classifier
 from localrules.core.objective import Options
 
 
@@ -47,12 +47,9 @@ class LocalCrossEntropy(Objective):
     config: LocalCrossEntropy.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The classifier; zero weights on top, so that it starts without an opinion (as in Nøkland & Eidnes)."""
+        """The classifier; it starts without an opinion."""
         features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
-        classifier = perceptron(features, self.config.hidden, num_classes, layers=2 if self.config.hidden else 1)
-        for parameter in classifier[-1].parameters():
-            nn.init.zeros_(parameter)
-        return classifier
+        return classifier(features, self.config.hidden, num_classes)
 
     def loss(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
