@@ -9,7 +9,9 @@ do otherwise:
 - readout rate: SGD at 0.005 (rows epochs) or 0.004 (rows width), without momentum, weight decay 0.001;
 - pixels in 0 ... 1, not standardised;
 - order: the training pictures in the file's order in every epoch;
-- plain norms: batch norms without scale and shift.
+- plain norms: batch norms without scale and shift;
+- in turn: a batch passes the whole network anew for each layer, which learns before the next pass: later layers read
+  what has just been learned, and the norms' running statistics move eight times a batch.
 
     python examples/hsic_readout_gap.py mnist.npz --row epochs-1
     python examples/hsic_readout_gap.py mnist.npz --row width-1 --forms ours "all of them"
@@ -55,11 +57,12 @@ ROWS = {
     "width-5": Row(NARROW, 512, 5.0, 5, 4e-3, 93.55),
     "width-10": Row(NARROW, 512, 10.0, 5, 4e-3, 93.21),
 }
-DIFFERENCES = ("hidden rate", "readout rate", "pixels", "order", "plain norms")
+DIFFERENCES = ("hidden rate", "readout rate", "pixels", "order", "plain norms", "in turn")
 FORMS = {
     "ours": frozenset[str](),
     **{name: frozenset({name}) for name in DIFFERENCES},
     "both rates": frozenset({"hidden rate", "readout rate"}),
+    "all but in turn": frozenset(DIFFERENCES) - {"in turn"},
     "all of them": frozenset(DIFFERENCES),
     "all, untrained": frozenset({*DIFFERENCES, "untrained"}),
 }
@@ -100,9 +103,13 @@ def accuracy(file: Path, row: Row, form: frozenset[str], seed: int) -> float:
             if "untrained" in form:
                 with torch.no_grad():
                     network(train[part])
-            else:
+                continue
+            if "in turn" in form:
+                with torch.no_grad():
+                    network(train[part])  # the source looks at what the layers give before it starts
+            for learning in range(len(layers)) if "in turn" in form else [None]:
                 hidden.zero_grad()
-                bottleneck(layers, train[part], labels[part], row.width)
+                bottleneck(layers, train[part], labels[part], row.width, learning)
                 hidden.step()
 
     network.eval()
@@ -124,14 +131,18 @@ def accuracy(file: Path, row: Row, form: frozenset[str], seed: int) -> float:
     return 100 * float(right) / len(test)
 
 
-def bottleneck(layers: list[nn.Sequential], images: Tensor, labels: Tensor, width: float) -> None:
-    """Leave the gradient of each layer's objective, ``nHSIC(Z, X) - beta nHSIC(Z, Y)``, and no other's."""
+def bottleneck(layers: list[nn.Sequential], images: Tensor, labels: Tensor, width: float, learning: int | None) -> None:
+    """Leave the gradient of each layer's objective, ``nHSIC(Z, X) - beta nHSIC(Z, Y)``; or of one layer's alone.
+
+    Layers without a gradient are left as they are by the optimizer's step.
+    """
     of_labels = resolvent(labels_gram(labels, CLASSES, "gaussian", width=width))
     target = resolvent(gaussian(images, width)) - BETA * of_labels
     seen = images
-    for layer in layers:
+    for index, layer in enumerate(layers):
         output = layer(seen)
-        inner(resolvent(gaussian(output, width)), target).backward()
+        if learning in (None, index):
+            inner(resolvent(gaussian(output, width)), target).backward()
         seen = output.detach()
 
 

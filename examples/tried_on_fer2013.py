@@ -15,6 +15,7 @@ from torch.nn import functional
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.heads import perceptron
 from localrules.core.objective import Options
+from localrules.core.pooling import pool_flat
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
 from localrules.kernels.views import center, inner, normalize, resolvent
@@ -38,6 +39,7 @@ class Tried(Objective):
         projection: int = Field(64, ge=0, description="Features of the projection; 0: the output as it is (ours).")
         hidden: int = Field(128, ge=0, description="Units of the hidden layer of projection and classifier (ours).")
         inputs: bool = Field(True, description="Look at what the layer read, too, as hsic-projected does (ours).")
+        channels: int = Field(0, ge=0, description="Of a 3 x 3 convolution that they read beside it; 0: none (ours).")
         ce: float = Field(0.0, ge=0, description="Weight of the cross-entropy of a classifier (ours).")
         gamma: float = Field(3.0, gt=0, description="ssl, residual: weight of the dependence on the labels (ours).")
         eps: float = Field(0.01, gt=0, description="normalized: ridge (ours).")
@@ -50,8 +52,15 @@ class Tried(Objective):
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The projection, the classifier, and the one that the residual is of."""
         config, features = self.config, layer.pooled_size(layer.seen_at or 4, inputs=self.config.inputs)
-        depth = 2 if config.hidden else 1
-        made = nn.ModuleDict({"classifier": perceptron(features, config.hidden, num_classes, depth)})
+        depth, made = 2 if config.hidden else 1, nn.ModuleDict()
+        if config.channels and layer.seen_at is None:
+            made["convolution"] = nn.Sequential(
+                nn.Conv2d(layer.out_shape[0], config.channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(config.channels),
+                nn.ReLU(),
+            )
+            features += config.channels * 16
+        made["classifier"] = perceptron(features, config.hidden, num_classes, depth)
         if config.projection:
             made["projection"] = perceptron(features, config.hidden, config.projection, depth)
         made["residual"] = nn.Linear(config.projection or features, num_classes)
@@ -62,6 +71,10 @@ class Tried(Objective):
         assert isinstance(view.auxiliary, nn.ModuleDict)
         config, parts = self.config, {}
         features = view.pooled(view.layer.seen_at or 4, inputs=config.inputs)
+        if "convolution" in view.auxiliary:
+            # At half the size, where that is finer than the raster.
+            maps = functional.avg_pool2d(view.output, 2) if view.output.shape[2] >= 12 else view.output
+            features = torch.cat([features, pool_flat(view.auxiliary["convolution"](maps), 4)], 1)
         if config.form != "none":
             projected = view.auxiliary["projection"](features) if config.projection else features
             parts[config.form] = self._dependence(projected.float(), view)

@@ -92,7 +92,7 @@ def _phsic_row(data: str, name: str, published: float, rate: float, settings: di
 _HSIC = "Ma, Lewis & Kleijn 2020, the samples of https://github.com/choasma/HSIC-bottleneck"
 _HSIC_DIFFERS = (
     "pixels are standardised, not 0 to 1; pictures are shuffled; batch norms have scale and shift; layers learn at "
-    "once, not one after the other"
+    "once, not one after the other (`examples/hsic_readout_gap.py` takes these differences one by one)"
 )
 _UNFORMATTED = (
     f"Adam at 0.001, and not SGD whose momentum is lost at every step; {_HSIC_DIFFERS}; a linear readout on the ten "
