@@ -29,7 +29,9 @@ class Stretch:
     multiply_adds: int
 
 
-def step_multiply_adds(config: RunConfig, registry: Registry, shape: tuple[int, ...], classes: int) -> list[Stretch]:
+def step_multiply_adds(
+    config: RunConfig, registry: Registry, shape: tuple[int, ...], classes: int, steps: int
+) -> list[Stretch]:
     """Take a step of each phase of a run, on random pictures, and count the products in it.
 
     What is counted are the multiply-adds of convolutions and of products of matrices, forward and backward, wherever
@@ -42,7 +44,9 @@ def step_multiply_adds(config: RunConfig, registry: Registry, shape: tuple[int, 
         registry: Where names are looked up.
         shape: A picture's channels, height, width.
         classes: How many.
+        steps: How many the run takes; a run of so many epochs does not know by itself.
     """
+    config = config.model_copy(update={"steps": steps, "epochs": None})
     return list(_counted(config.model_dump_json(), registry, shape, classes))
 
 

@@ -100,8 +100,8 @@ def measures(outcome: Outcome, exhibition: Exhibition, work: Sequence[Stretch]) 
 
 
 def _work(outcome: Outcome, exhibition: Exhibition) -> list[Stretch]:
-    data = exhibition.data
-    return step_multiply_adds(outcome.runs[0].config, exhibition.registry, data.shape, len(data.classes))
+    run, data = outcome.runs[0], exhibition.data
+    return step_multiply_adds(run.config, exhibition.registry, data.shape, len(data.classes), run.summary["steps"])
 
 
 def _logged(outcome: Outcome, work: Sequence[Stretch]) -> list[pd.DataFrame]:

@@ -20,13 +20,12 @@ def counted(rule: str, **settings: object) -> list[Stretch]:
             "model": {"name": "mlp", "hidden": list(HIDDEN)},
             "data": {"name": "faces"},
             "batch_size": BATCH,
-            "steps": 10,
             "threads": 1,
-            **settings,
+            **({"steps": 10} | settings),
         },
         REGISTRY,
     )
-    return step_multiply_adds(config, REGISTRY, (1, SIDE, SIDE), CLASSES)
+    return step_multiply_adds(config, REGISTRY, (1, SIDE, SIDE), CLASSES, steps=10)
 
 
 def test_back_propagation_costs_three_forward_passes_less_the_gradient_for_the_pictures() -> None:
@@ -45,6 +44,11 @@ def test_each_phase_has_its_own_cost() -> None:
     assert (hidden.start, hidden.stop, readout.stop) == (0, 8, 10)
     assert readout.multiply_adds == BATCH * (FIRST + SECOND + 2 * LAST)
     assert hidden.multiply_adds > readout.multiply_adds
+
+
+def test_phases_of_a_run_that_was_asked_for_in_epochs_lie_where_its_steps_are() -> None:
+    """How many steps an epoch has is the data's."""
+    assert counted("backprop", phases="two-phase", steps=None, epochs=3.0) == counted("backprop", phases="two-phase")
 
 
 def test_an_objectives_own_products_are_counted() -> None:
