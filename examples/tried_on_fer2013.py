@@ -5,6 +5,7 @@ localrules run --plugin examples/tried_on_fer2013.py --rule tried --set rule.for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -43,11 +44,16 @@ class Tried(Objective):
         ce: float = Field(0.0, ge=0, description="Weight of the cross-entropy of a classifier (ours).")
         gamma: float = Field(3.0, gt=0, description="ssl, residual: weight of the dependence on the labels (ours).")
         eps: float = Field(0.01, gt=0, description="normalized: ridge (ours).")
+        memory: int = Field(0, ge=0, description="Past batches to compare with, too; not for residual (ours).")
         temperature: float = Field(0.2, gt=0, description="neighbours, contrastive (ours).")
 
     formula: ClassVar[str] = "a dependence of P on Y + ce CE(c(Z), Y), P a projection of the layer's output"
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
     config: Tried.Config
+
+    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
+        """Nothing is remembered yet."""
+        self._past: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The projection, the classifier, and the one that the residual is of."""
@@ -69,7 +75,8 @@ class Tried(Objective):
     def loss(self, view: LayerView) -> dict[str, Tensor]:
         """The two parts, scalars."""
         assert isinstance(view.auxiliary, nn.ModuleDict)
-        config, parts = self.config, {}
+        config = self.config
+        parts: dict[str, Tensor] = {}
         features = view.pooled(view.layer.seen_at or 4, inputs=config.inputs)
         if "convolution" in view.auxiliary:
             # At half the size, where that is finer than the raster.
@@ -84,7 +91,11 @@ class Tried(Objective):
         return parts
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
-        config, labels = self.config, labels_gram(view.labels, view.num_classes)
+        config, past = self.config, self._past.setdefault(view.layer.name, [])
+        now = (projected.detach(), view.labels)
+        projected = torch.cat([projected, *(features for features, _ in past)])
+        labels = labels_gram(torch.cat([view.labels, *(known for _, known in past)]), view.num_classes)
+        past[:] = [now, *past][: config.memory]
         if config.form in ("neighbours", "contrastive"):
             return self._among_neighbours(projected, labels)
         k = cosine(projected, centered=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from snippets import ROOT
 from tiny_runs import DENSE, FACES, train
@@ -41,12 +43,40 @@ def test_every_rule_but_the_control_is_local() -> None:
     assert "backprop" not in rules.values()
 
 
-@pytest.mark.parametrize(
-    "form", ["trace", "ssl", "normalized", "neighbours", "contrastive", "residual", "none", "trace without projection"]
-)
-def test_what_was_tried_can_be_tried_again(form: str, tmp_path: Path) -> None:
+def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracies are the run folders', and a readout alone costs less arithmetic than all layers."""
+    phases = '[{name="together", learns="all", share=2}, {name="readout", learns="readout", share=1}]'
+    steps = ["--epochs", "3", "--batch-size", "16", "--set", f"phases={phases}"]
+    rules = ("backprop", "local-ce")
+    done = [train(tmp_path, "--rule", rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
+    table, picture = tmp_path / "curves.csv", tmp_path / "curves.png"
+    monkeypatch.setattr(
+        "sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--picture", str(picture)]
+    )
+    runpy.run_path(str(ROOT / "examples" / "recipe_curves.py"))["main"]()
+
+    found = pandas.read_csv(table)
+    assert list(found["recipe"].unique()) == ["fer_backprop", "fer_best_local"]
+    for run, (_, curve) in zip(done, found.groupby("recipe"), strict=True):
+        assert curve["valid_accuracy"].iloc[-1] == pytest.approx(run["valid_accuracy"], abs=1e-4)
+        assert list(curve["step"] * 3 / run["steps"]) == [1, 2, 3]
+        first, second, third = curve["multiply_adds_10^12"].diff().fillna(curve["multiply_adds_10^12"])
+        assert first == pytest.approx(second, rel=0.01)
+        assert third < second
+    assert picture.stat().st_size > 10_000
+
+
+TRIED = [
+    *(f"form={form} ce=0.2" for form in ("trace", "ssl", "normalized", "neighbours", "contrastive", "residual")),
+    "form=trace projection=0",
+    "form=ssl memory=2",
+    "form=none ce=1 channels=8",
+]
+
+
+@pytest.mark.parametrize("options", TRIED)
+def test_what_was_tried_can_be_tried_again(options: str, tmp_path: Path) -> None:
     plugin = ["--plugin", str(ROOT / "examples" / "tried_on_fer2013.py"), "--rule", "tried"]
-    options = ["--set", f"rule.form={form.split()[0]}", "--set", f"rule.ce={1.0 if form == 'none' else 0.2}"]
-    options += ["--set", "rule.projection=0"] if "without" in form else []
-    done = train(tmp_path, *plugin, *options, setting=[*FACES, *DENSE, "--steps", "3", "--batch-size", "16"])
+    plugin += [word for option in options.split() for word in ("--set", f"rule.{option}")]
+    done = train(tmp_path, *plugin, setting=[*FACES, *DENSE, "--steps", "3", "--batch-size", "16"])
     assert done["status"] == "done"

@@ -1,0 +1,82 @@
+"""Accuracy of finished runs of the recipes against steps, seconds and multiply-adds: a table and a picture.
+
+    python examples/recipe_curves.py finals/* --csv fer2013-recipes.csv --picture fer2013-recipes.png
+
+Seconds are each step's, at the median pace of its phase: a machine that also did other things slows all steps alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from localrules.bench.arithmetic import step_multiply_adds
+from localrules.finished import read_run
+from localrules.plugins import Registry
+from localrules.tracking.figures import COLOURS, MARKERS, new_figure, plain_axes, save
+
+RECIPES = {
+    ("backprop", "layer"): "fer_backprop",
+    ("hsic-projected", "layer"): "fer_hsic",
+    ("hsic-projected", "block"): "fer_hsic_block",
+    ("local-ce", "layer"): "fer_best_local",
+}
+STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "multiply_adds_10^12", "valid_accuracy"
+
+
+def curve(folder: Path, registry: Registry) -> pd.DataFrame:
+    """A run's accuracy on the valid split, with what had been spent by then."""
+    config, record = read_run(folder)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    logged = pd.read_csv(folder / "metrics.csv", usecols=[STEP, ACCURACY, "step_seconds"])
+    points = logged.dropna(subset=[ACCURACY])
+    seconds, work = 0.0 * points[STEP], 0.0 * points[STEP]
+    trained = record["trained_on"]
+    shape, classes = tuple(trained["shape"]), len(trained["classes"])
+    for part in step_multiply_adds(config, registry, shape, classes, summary["steps"]):
+        steps = points[STEP].clip(part.start, part.stop) - part.start
+        inside = logged[STEP].between(part.start + 1, part.stop)
+        seconds = seconds + steps * logged.loc[inside, "step_seconds"].median()
+        work = work + steps * part.multiply_adds / 1e12
+    found = {"recipe": RECIPES[config.rule.name, str(config.granularity)], "seed": config.seed, STEP: points[STEP]}
+    return pd.DataFrame(found | {SECONDS: seconds, WORK: work, ACCURACY: points[ACCURACY]})
+
+
+def draw(table: pd.DataFrame, out: Path) -> None:
+    """A recipe's line is the mean over its seeds, and its band their range."""
+    figure = new_figure(11, 4.2)
+    panels = figure.subplots(1, 3, sharey=True)
+    for axes, against in zip(panels, (STEP, SECONDS, WORK), strict=True):
+        plain_axes(axes, "Accuracy on PublicTest" if against == STEP else "", x=against.replace("_", " "))
+        axes.set_ylim(0.4, 0.68)
+        for index, recipe in enumerate(RECIPES.values()):
+            steps = table[table["recipe"] == recipe].groupby(STEP)
+            if not len(steps):
+                continue
+            spent, found = steps[against].mean(), steps[ACCURACY].agg(["mean", "min", "max"])
+            axes.fill_between(spent, found["min"], found["max"], color=COLOURS[index], alpha=0.15, linewidth=0)
+            axes.plot(
+                spent, found["mean"], color=COLOURS[index], marker=MARKERS[index], ms=3, lw=1.6, label=recipe, zorder=3
+            )
+    panels[2].legend(frameon=False, loc="lower right", fontsize=9)
+    save(figure, out)
+
+
+def main() -> None:
+    """Read the runs, write the table, draw the picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+", help="run folders")
+    parser.add_argument("--csv", type=Path, default=Path("fer2013-recipes.csv"))
+    parser.add_argument("--picture", type=Path, default=Path("fer2013-recipes.png"))
+    given = parser.parse_args()
+    registry = Registry.load()
+    table = pd.concat([curve(run, registry) for run in given.runs]).sort_values(["recipe", "seed", STEP])
+    table.to_csv(given.csv, index=False, float_format="%.4g")
+    draw(table, given.picture)
+
+
+if __name__ == "__main__":
+    main()
