@@ -31,29 +31,46 @@ def pool(maps: Tensor, grid: int) -> Tensor:
     """Average maps over a ``grid`` x ``grid`` raster, (batch, channels, grid, grid)."""
     height, width = maps.shape[2:]
     if height % grid or width % grid:
-        return functional.adaptive_avg_pool2d(maps, grid)
+        uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))
+        return uneven
     means: Tensor = _CellMeans.apply(maps, (height // grid, width // grid))
     return means
 
 
-class _CellMeans(torch.autograd.Function):
-    """Average pooling over whole cells, with a gradient in the maps' own memory layout.
+# Every layer of a local step is pooled, and what flattening sends back is in rows: spread in that order, the gradient
+# has to be brought into the layout of its maps at their full size, or the activation's backward pass walks across it.
 
-    Every layer of a local step is pooled, and what flattening sends back is in rows: spread in that order it would
-    make the activation's backward pass walk across the layout of its maps, at several times its cost.
-    """
+
+def _layout(maps: Tensor) -> torch.memory_format:
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _InLayout(torch.autograd.Function):
+    """The same, with a gradient in the memory layout of the maps that were pooled, while it is still small."""
+
+    @staticmethod
+    def forward(ctx: Any, pooled: Tensor, layout: torch.memory_format) -> Tensor:
+        ctx.layout = layout
+        return pooled.view_as(pooled)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.contiguous(memory_format=ctx.layout), None
+
+
+class _CellMeans(torch.autograd.Function):
+    """Average pooling over whole cells, with a gradient in the maps' own memory layout."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, cell: tuple[int, int]) -> Tensor:
-        ctx.cell, ctx.shape = cell, maps.shape
-        ctx.last = maps.is_contiguous(memory_format=torch.channels_last)
+        ctx.cell, ctx.shape, ctx.layout = cell, maps.shape, _layout(maps)
         return functional.avg_pool2d(maps, cell)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        layout = torch.channels_last if ctx.last else torch.contiguous_format
         share = grad / (ctx.cell[0] * ctx.cell[1])
         if share.shape[2:].numel() == 1:  # one cell has no layout to go by
-            return share.expand(ctx.shape).contiguous(memory_format=layout), None
-        share = share.contiguous(memory_format=layout)
+            return share.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
+        share = share.contiguous(memory_format=ctx.layout)
         return functional.interpolate(share, size=ctx.shape[2:], mode="nearest"), None

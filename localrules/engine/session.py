@@ -11,6 +11,7 @@ from localrules.core.rule import Rule
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.data.dataset import DataSet
+from localrules.engine.allocation import keep_freed_memory
 from localrules.engine.building import build_learner, run_data
 from localrules.engine.config import RunConfig
 from localrules.engine.optimizers import LayerOptimizers
@@ -61,6 +62,7 @@ class Session:
         """
         ranks = Ranks(config)
         be_deterministic(config.threads, ranks.device)
+        keep_freed_memory()
         data = run_data(config, registry) if data is None else data
         classes = len(data.classes)
         network, rule = build_learner(config, registry, data.shape, classes, ranks.device)

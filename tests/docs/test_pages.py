@@ -75,6 +75,15 @@ def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> N
     ] == []
 
 
+def test_the_architecture_says_which_plugin_supplies_what() -> None:
+    page = text("docs/architecture.md")
+    for kind in ("rule", "model", "data"):
+        for item in Registry.load(allow=[]).entries(kind):
+            package = item.entry.target.split(":")[0].split(".")[0]
+            (row,) = re.findall(rf"^\| .*`plugins/{package}/`.* \|$", page, re.MULTILINE)
+            assert f"`{item.entry.name}`" in row
+
+
 def test_pictures_in_the_pages_are_small_and_all_shown() -> None:
     pictures = list((ROOT / "docs" / "images").iterdir())
     assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []
