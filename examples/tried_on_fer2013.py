@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import perceptron
+from localrules.core.heads import Reading, perceptron
 from localrules.core.objective import Options
-from localrules.core.pooling import pool_flat
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
 from localrules.kernels.views import center, inner, normalize, resolvent
@@ -57,15 +56,9 @@ class Tried(Objective):
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The projection, the classifier, and the one that the residual is of."""
-        config, features = self.config, layer.pooled_size(layer.seen_at or 4, inputs=self.config.inputs)
-        depth, made = 2 if config.hidden else 1, nn.ModuleDict()
-        if config.channels and layer.seen_at is None:
-            made["convolution"] = nn.Sequential(
-                nn.Conv2d(layer.out_shape[0], config.channels, 3, padding=1, bias=False),
-                nn.BatchNorm2d(config.channels),
-                nn.ReLU(),
-            )
-            features += config.channels * 16
+        config, depth = self.config, 2 if self.config.hidden else 1
+        reading = Reading(layer, 4, inputs=config.inputs, channels=config.channels)
+        made, features = nn.ModuleDict({"reading": reading}), reading.features
         made["classifier"] = perceptron(features, config.hidden, num_classes, depth)
         if config.projection:
             made["projection"] = perceptron(features, config.hidden, config.projection, depth)
@@ -77,11 +70,7 @@ class Tried(Objective):
         assert isinstance(view.auxiliary, nn.ModuleDict)
         config = self.config
         parts: dict[str, Tensor] = {}
-        features = view.pooled(view.layer.seen_at or 4, inputs=config.inputs)
-        if "convolution" in view.auxiliary:
-            # At half the size, where that is finer than the raster.
-            maps = functional.avg_pool2d(view.output, 2) if view.output.shape[2] >= 12 else view.output
-            features = torch.cat([features, pool_flat(view.auxiliary["convolution"](maps), 4)], 1)
+        features = view.auxiliary["reading"](view)
         if config.form != "none":
             projected = view.auxiliary["projection"](features) if config.projection else features
             parts[config.form] = self._dependence(projected.float(), view)

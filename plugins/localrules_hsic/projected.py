@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import classifier, perceptron
+from localrules.core.heads import Reading, classifier, perceptron
 from localrules.core.objective import Options
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.labels import LabelKernel
@@ -23,7 +23,8 @@ class ProjectedHSIC(Objective):
     The bottleneck asks a layer to lie so that samples of one class are alike *as it stands*. Later layers and the
     readout can rearrange it; so here a small network, which learns with the layer, may do so first. ``HSIC(P, P)``
     stands for the dependence on the input, as in pHSIC. In a densely connected block the projection sees what the layer
-    read, too: the layer then learns what is missing there, not what its inputs know already.
+    read, too: the layer then learns what is missing there, not what its inputs know already. With ``channels`` the
+    projection also sees what a convolution of its own finds in the maps.
 
     What differs from Li et al.: labels in the place of views of one picture, a cosine kernel, the weight on the other
     term, and every layer with an objective of its own.
@@ -46,6 +47,9 @@ class ProjectedHSIC(Objective):
         inputs: bool = Field(
             True, description="Project what the layer read, too, where all of its readers read that beside it (ours)."
         )
+        channels: int = Field(
+            0, ge=0, description="Channels of a 3 x 3 convolution that the projection reads, too; 0: none (ours)."
+        )
         ce: float = Field(
             0.0, ge=0, description="Weight of the cross-entropy of a classifier beside the projection; 0: none (ours)."
         )
@@ -63,17 +67,19 @@ class ProjectedHSIC(Objective):
     config: ProjectedHSIC.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The projection, and the classifier if there is one."""
-        features, hidden = layer.pooled_size(self._grid(layer), inputs=self.config.inputs), self.config.hidden
-        made = nn.ModuleDict({"projection": perceptron(features, hidden, self.config.projection, 2 if hidden else 1)})
-        if self.config.ce:
-            made["classifier"] = classifier(features, hidden, num_classes)
+        """What is read of the layer, its projection, and the classifier if there is one."""
+        config = self.config
+        reading = Reading(layer, config.grid, inputs=config.inputs, channels=config.channels)
+        projection = perceptron(reading.features, config.hidden, config.projection, 2 if config.hidden else 1)
+        made = nn.ModuleDict({"reading": reading, "projection": projection})
+        if config.ce:
+            made["classifier"] = classifier(reading.features, config.hidden, num_classes)
         return made
 
     def loss(self, view: LayerView) -> dict[str, Tensor]:
         """The layer's objective: scalars, to be added."""
         assert isinstance(view.auxiliary, nn.ModuleDict)
-        features = view.pooled(self._grid(view.layer), inputs=self.config.inputs)
+        features = view.auxiliary["reading"](view)
         parts = {"hsic": self._dependence(view.auxiliary["projection"](features).float(), view)}
         if self.config.ce:
             logits = view.auxiliary["classifier"](features).float()
@@ -88,6 +94,3 @@ class ProjectedHSIC(Objective):
         # A root has no slope at 0, where a batch that is all alike puts it.
         spread = inner(k, k).clamp_min(1e-12).sqrt()
         return (spread - self.config.gamma * inner(k, labels)) / (k.shape[0] - 1)
-
-    def _grid(self, layer: Layer) -> int:
-        return layer.seen_at or self.config.grid

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import classifier
+from localrules.core.heads import Reading, classifier
 from localrules.core.objective import Options
 
 
@@ -17,7 +17,8 @@ class LocalCrossEntropy(Objective):
     """Cross-entropy of a classifier on each layer's pooled output; the classifier learns with the layer.
 
     The classifier is linear. With ``hidden`` it has a hidden layer (ours), and with ``inputs`` it sees, in a densely
-    connected block, what the layer read as well (ours): then the layer learns what is still missing there.
+    connected block, what the layer read as well (ours): then the layer learns what is still missing there. With
+    ``channels`` it also sees what a convolution of its own finds in the maps (ours).
 
     References:
         Belilovsky et al. 2019, Greedy layerwise learning can scale to ImageNet, https://arxiv.org/abs/1812.11446,
@@ -38,6 +39,9 @@ class LocalCrossEntropy(Objective):
             False,
             description="Classify by what the layer read, too, where all of its readers read that beside it (ours).",
         )
+        channels: int = Field(
+            0, ge=0, description="Channels of a 3 x 3 convolution that the classifier reads, too; 0: none (ours)."
+        )
 
     formula: ClassVar[str] = (
         "CE(c(p(Z)), Y), c a classifier of the layer's own, linear by default, p averages over a raster"
@@ -47,15 +51,12 @@ class LocalCrossEntropy(Objective):
     config: LocalCrossEntropy.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The classifier; it starts without an opinion."""
-        features = layer.pooled_size(self._grid(layer), inputs=self.config.inputs)
-        return classifier(features, self.config.hidden, num_classes)
+        """What is read of the layer, and the classifier; that starts without an opinion."""
+        config = self.config
+        reading = Reading(layer, config.grid, inputs=config.inputs, channels=config.channels)
+        return nn.Sequential(reading, classifier(reading.features, config.hidden, num_classes))
 
     def loss(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
         assert view.auxiliary is not None
-        logits = view.auxiliary(view.pooled(self._grid(view.layer), inputs=self.config.inputs))
-        return functional.cross_entropy(logits.float(), view.labels)
-
-    def _grid(self, layer: Layer) -> int:
-        return layer.seen_at or self.config.grid
+        return functional.cross_entropy(view.auxiliary(view).float(), view.labels)

@@ -30,7 +30,8 @@ def test_cross_entropy_of_a_linear_classifier_on_the_pooled_output(
 ) -> None:
     objective = LocalCrossEntropy(LocalCrossEntropy.Config(grid=grid))
     layer = Layer("layer", nn.Identity(), seen_at=seen_at, out_shapes=(shape,))
-    (head,) = objective.auxiliary(layer, 5)  # one matrix
+    auxiliary = objective.auxiliary(layer, 5)
+    (head,) = auxiliary[1]  # one matrix
     assert head.weight.shape == (5, features)
     draws = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -38,7 +39,7 @@ def test_cross_entropy_of_a_linear_classifier_on_the_pooled_output(
         head.bias.copy_(torch.randn(5, generator=draws))
     output = torch.randn(6, *shape, generator=draws).requires_grad_()
     labels = torch.tensor([0, 1, 2, 3, 4, 0])
-    loss = objective.loss(LayerView(layer, (), output, BatchStatistics(output, labels, 5), head))
+    loss = objective.loss(LayerView(layer, (), output, BatchStatistics(output, labels, 5), auxiliary))
 
     rows = pooled(output.detach().double(), seen_at or grid).tolist()
     total = 0.0
@@ -74,12 +75,13 @@ def test_outputs_of_any_shape_fit_their_classifier() -> None:
 def test_with_inputs_the_classifier_sees_what_an_accompanied_layer_read() -> None:
     objective = LocalCrossEntropy(LocalCrossEntropy.Config(inputs=True, hidden=6))
     layer = Layer("layer", nn.Identity(), accompanied=True, in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
-    head = objective.auxiliary(layer, 4)
+    auxiliary = objective.auxiliary(layer, 4)
+    head = auxiliary[1]
     assert [tuple(part.weight.shape) for part in head if isinstance(part, nn.Linear)] == [(6, 8 * 16), (4, 6)]
     nn.init.normal_(head[-1].weight)
     inputs, output = (torch.randn(6, 2, 8, 8), torch.randn(6, 3, 8, 8)), torch.randn(6, 3, 8, 8)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    loss = objective.loss(LayerView(layer, inputs, output, BatchStatistics(output, labels, 4), head))
+    loss = objective.loss(LayerView(layer, inputs, output, BatchStatistics(output, labels, 4), auxiliary))
     seen = torch.cat([pooled(tensor, 4) for tensor in (*inputs, output)], 1)
     assert loss.item() == pytest.approx(nn.functional.cross_entropy(head(seen), labels).item())
 
@@ -87,4 +89,4 @@ def test_with_inputs_the_classifier_sees_what_an_accompanied_layer_read() -> Non
 def test_a_layer_whose_readers_see_it_alone_is_classified_alone() -> None:
     objective = LocalCrossEntropy(LocalCrossEntropy.Config(inputs=True))
     layer = Layer("layer", nn.Identity(), in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
-    assert objective.auxiliary(layer, 4)[0].in_features == 48
+    assert objective.auxiliary(layer, 4)[1][0].in_features == 48
