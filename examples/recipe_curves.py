@@ -25,6 +25,7 @@ RECIPES = {
     ("local-ce", "layer"): "fer_best_local",
 }
 STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "multiply_adds_10^12", "valid_accuracy"
+AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "multiply-adds, 10^12"}
 
 
 def curve(folder: Path, registry: Registry) -> pd.DataFrame:
@@ -49,9 +50,9 @@ def draw(table: pd.DataFrame, out: Path) -> None:
     """A recipe's line is the mean over its seeds, and its band their range."""
     figure = new_figure(11, 4.2)
     panels = figure.subplots(1, 3, sharey=True)
-    for axes, against in zip(panels, (STEP, SECONDS, WORK), strict=True):
-        plain_axes(axes, "Accuracy on PublicTest" if against == STEP else "", x=against.replace("_", " "))
-        axes.set_ylim(0.4, 0.68)
+    for axes, against in zip(panels, AXES, strict=True):
+        plain_axes(axes, "Accuracy on PublicTest" if against == STEP else "", x=AXES[against])
+        axes.set_ylim(0.4, 0.7)
         for index, recipe in enumerate(RECIPES.values()):
             steps = table[table["recipe"] == recipe].groupby(STEP)
             if not len(steps):

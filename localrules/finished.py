@@ -83,8 +83,7 @@ class FinishedRun:
         network, rule = build_learner(config, registry, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
         standard = Standard(tuple(known["mean"]), tuple(known["deviation"]))
-        predictor = Predictor(network, rule, ranks, standard, config.channels_last, config.eval_batch_size)
-        return cls(folder, config, classes, shape, predictor)
+        return cls(folder, config, classes, shape, Predictor.of(config, network, rule, ranks, standard))
 
     def data(self, registry: Registry, choice: Choice | None = None) -> DataSet:
         """The run's own data set, or another that fits its network.

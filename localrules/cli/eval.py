@@ -27,9 +27,13 @@ def eval_(
     ] = None,
     device: DeviceOfRunOption = None,
     flip: Annotated[
-        bool,
-        typer.Option("--flip", help="Also ask about each picture's mirror image, and average the probabilities."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--flip/--no-flip",
+            help="Also ask about each picture's mirror image, and average the probabilities. "
+            "\\[default: the run's test_time_flip]",
+        ),
+    ] = None,
     ferplus: Annotated[
         Path | None,
         typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with the network."),
@@ -72,8 +76,8 @@ def eval_(
         path = {} if data_path is None else {"path": str(data_path)}
         choice = Choice(name=data or own.name, **{**options, **path})
     scored = finished.data(registry, choice)
-    if flip and not scored.mirrored:
-        screen().print(f"[yellow]In {scored.name} a mirror image need not keep its label: --flip may do harm.[/]")
+    if (finished.predictor.flip if flip is None else flip) and not scored.mirrored:
+        screen().print(f"[yellow]In {scored.name} a mirror image need not keep its label: asking it may do harm.[/]")
     found = evaluate(finished, scored, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check, out=out)
     if as_json:
         print_json(found)

@@ -58,7 +58,9 @@ def reproduce(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="NAME", help="The network, where an experiment leaves it open. \\[default: dense_fpn]"
+            "--model",
+            metavar="NAME",
+            help="The network, where an experiment leaves it open. \\[default: dense_fpn; on a CPU dense_fpn_small]",
         ),
     ] = None,
     set_: Annotated[
@@ -140,7 +142,11 @@ def _reproduce(
     experiments = suite.chosen(name, registry)
     below, over = _settings(asked["typed"], named)
     for kind in sorted(suite.left_open(experiments)):
-        below[kind] = _usual(kind, asked["data_path"], registry, below.get(kind, {}))
+        options = below.get(kind, {})
+        if "name" not in options:
+            usual, line = usual_data(asked["data_path"], registry) if kind == "data" else usual_model(over)
+            _say(line)
+            below[kind] = {**usual, **options}
     given = {key: value for key, value in incidental.items() if value is not None}
     wanted = suite.Asked(below=below, over=over, incidental={"threads": available_threads()} | given, **asked)
     tasks = suite.plan(experiments, wanted, registry)
@@ -183,15 +189,14 @@ def _settings(words: tuple[str, ...], named: dict[str, dict[str, Any]]) -> tuple
     return {kind: options for kind, options in below.items() if options}, tree
 
 
-def _usual(kind: str, path: Path | None, registry: Registry, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a model or a data set with its name, where none was typed."""
-    if "name" in options:
-        return options
-    if kind == "model":
-        return {"name": "dense_fpn", **options}
-    found, line = usual_data(path, registry)
-    _say(line)
-    return {**found, **options}
+def usual_model(settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The network where none is named: the paper's needs days on a CPU. And a line that says so."""
+    import torch
+
+    device = settings.get("device", "auto")
+    if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
+        return {"name": "dense_fpn"}, "Network: dense_fpn"
+    return {"name": "dense_fpn_small"}, "Network: dense_fpn_small, for a CPU; the paper's size is --model dense_fpn"
 
 
 def _known(out: Path, registry: Registry) -> dict[str, tuple[str, Experiment]]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, fx, nn
 
-from localrules.core.balance import balanced_groups
 from localrules.core.layer import Layer
 from localrules.core.tracing import carries_nothing_learnt, trace, weight_bearing
 from localrules.errors import UsageError
@@ -38,40 +37,34 @@ class Parts(nn.Module):
 INPUT = "the network's input"
 
 
-def cut(
-    model: nn.Module, units: Sequence[Layer], *, parts: int | None, costs: Mapping[str, int] | None = None
-) -> tuple[list[Layer], Parts]:
+Grouping = Callable[[Sequence[str]], Sequence[int]]
+"""The part of each unit, given the units' names in the order in which they run; parts count from 0 and never fall."""
+
+
+def cut(model: nn.Module, units: Sequence[Layer], grouping: Grouping | None = None) -> tuple[list[Layer], Parts]:
     """Cut a model's graph into layers.
 
     Args:
         model: Any module that ``torch.fx`` can trace.
         units: The model's marked layers, kept whole. If empty, every weight-bearing operation starts a unit, and what
             follows it (norm, activation, pooling, and the sums and concatenations it takes part in) joins it.
-        parts: How many parts to merge the hidden units into, the readout apart; ``None`` keeps every unit.
-        costs: Multiply-adds of each unit by name; needed with ``parts``.
+        grouping: Merges the hidden units into parts, the readout apart; ``None`` keeps every unit.
 
     Returns:
         The layers in forward order, the last unit being the readout, and a module that runs them.
 
     Raises:
-        UsageError: The model cannot be traced, or has fewer units than parts were asked for.
+        UsageError: The model cannot be traced.
     """
     graph = trace(model, [unit.name for unit in units])
     unit_of, names = _units(model, graph, {unit.name for unit in units})
     grid = {unit.name: unit.seen_at for unit in units}
     seen_at = {node: grid.get(names[unit]) for node, unit in unit_of.items()}
-    if parts is None:
+    if grouping is None:
         part_of_unit = list(range(len(names)))
     else:
-        if parts > len(names) - 1:
-            raise UsageError(
-                f"{type(model).__name__} cannot be cut into {parts} parts",
-                where="--granularity",
-                why=f"it has {len(names) - 1} weight-bearing operations below its readout",
-                fix=f"choose a number from 1 to {len(names) - 1}",
-            )
-        assert costs is not None
-        groups = balanced_groups([costs[name] for name in names[:-1]], parts)
+        groups = grouping(names[:-1])
+        parts = max(groups) + 1
         part_of_unit = [*groups, parts]
         names = [_joined([n for n, g in zip(names, part_of_unit, strict=True) if g == p]) for p in range(parts + 1)]
     return _assemble(model, graph, {node: part_of_unit[unit] for node, unit in unit_of.items()}, names, seen_at)

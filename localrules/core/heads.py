@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from localrules.core.layer import Layer
 from localrules.core.pooling import pool_flat
@@ -14,12 +13,11 @@ from localrules.core.view import LayerView
 class Reading(nn.Module):
     """What a small network reads of a layer: averages over a raster, and what a convolution of its own finds.
 
-    Averages do not know how the maps look close by. With ``channels``, a 3 x 3 convolution with batch norm and relu
-    goes over the output at half its size (at its own where half would be no finer than the raster), and is averaged
-    over the raster, too.
+    Averages do not know how the maps look close by, and the next layers do. With ``channels``, a 3 x 3 convolution of
+    stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the raster, too. Maps are
+    fine if it leaves them at least twice as fine as the raster.
 
-    A layer whose readers see it over a raster themselves, and one whose output is no maps or coarser than the raster,
-    is read by averages alone.
+    Coarser maps, outputs that are no maps, and those that their readers see over a raster are read by averages alone.
 
     Args:
         layer: Who is read.
@@ -37,10 +35,9 @@ class Reading(nn.Module):
         self.features = layer.pooled_size(self.grid, inputs=inputs)
         self.convolved: nn.Sequential | None = None
         shape = layer.out_shape
-        self.halved = len(shape) == 3 and min(shape[1:]) // 2 > self.grid
-        if channels and layer.seen_at is None and len(shape) == 3 and min(shape[1:]) >= self.grid:
+        if channels and layer.seen_at is None and len(shape) == 3 and min(shape[1:]) // 2 >= 2 * self.grid:
             self.convolved = nn.Sequential(
-                nn.Conv2d(shape[0], channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
+                nn.Conv2d(shape[0], channels, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()
             )
             self.features += channels * self.grid**2
 
@@ -49,8 +46,7 @@ class Reading(nn.Module):
         averages = view.pooled(self.grid, inputs=self.inputs)
         if self.convolved is None:
             return averages
-        maps = functional.avg_pool2d(view.output, 2) if self.halved else view.output
-        return torch.cat([averages, pool_flat(self.convolved(maps), self.grid)], 1)
+        return torch.cat([averages, pool_flat(self.convolved(view.output), self.grid)], 1)
 
 
 def perceptron(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequential:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import groupby
 
 from torch import nn
 
@@ -18,13 +19,13 @@ class Marks:
 
     Attributes:
         layers: Modules that are layers at granularity ``layer``: one weight-bearing operation each, with what follows.
-        blocks: Modules that are layers at granularity ``block``.
+        blocks: Modules that are layers at granularity ``block``; where several together are one, a tuple of them.
         readout: The module on top, trained by cross-entropy.
         seen_at: For some of them, the grid at which their readers see them, see :class:`~localrules.Layer`.
     """
 
     layers: Sequence[str]
-    blocks: Sequence[str] = ()
+    blocks: Sequence[str | tuple[str, ...]] = ()
     readout: str = ""
     seen_at: Mapping[str, int] = field(default_factory=dict)
 
@@ -33,6 +34,48 @@ def matches(name: str, pattern: str) -> bool:
     """Whether a dotted name fits a pattern part by part: ``blocks.*`` fits ``blocks.0`` but not ``blocks.0.convs``."""
     parts, wanted = name.split("."), pattern.split(".")
     return len(parts) == len(wanted) and all(fnmatchcase(*pair) for pair in zip(parts, wanted, strict=True))
+
+
+def grouped_by_blocks(units: Sequence[str], blocks: Sequence[str | tuple[str, ...]], model: str) -> list[int]:
+    """Which block each unit lies in.
+
+    Args:
+        units: Names of modules in the order in which they run.
+        blocks: As :class:`Marks` has them.
+        model: The model's name, for errors.
+
+    Returns:
+        The number of each unit's block, from 0 in the order in which blocks run.
+
+    Raises:
+        UsageError: A unit lies in no block, or a block's units do not run one after the other.
+    """
+    found = [_block_of(unit, blocks, model) for unit in units]
+    runs = [block for block, _ in groupby(found)]
+    for block in runs:
+        if runs.count(block) > 1:
+            raise UsageError(
+                f"the modules of block {blocks[block]!r} do not run one after the other",
+                where=f"the blocks of {model}",
+                why="modules of another block run between them",
+                fix="put modules into one block that follow each other in forward",
+            )
+    return [runs.index(block) for block in found]
+
+
+def _block_of(unit: str, blocks: Sequence[str | tuple[str, ...]], model: str) -> int:
+    """The block of which a module is a part, or inside a part."""
+    parts = unit.split(".")
+    for index, block in enumerate(blocks):
+        for pattern in (block,) if isinstance(block, str) else block:
+            if matches(".".join(parts[: pattern.count(".") + 1]), pattern):
+                return index
+    raise UsageError(
+        f"{unit!r} lies in no block",
+        where=f"the blocks of {model}",
+        why="every layer must have a place at granularity 'block', too",
+        fix="name it, or the module in which it lies, in one of them",
+    )
 
 
 def marked_layers(model: nn.Module, patterns: Sequence[str], readout: str, seen_at: Mapping[str, int]) -> list[Layer]:

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from localrules.core.balance import balanced_groups
 from localrules.core.cutting import cut
 from localrules.core.layer import Layer
-from localrules.core.marks import Marks, marked_layers
+from localrules.core.marks import Marks, grouped_by_blocks, marked_layers
 from localrules.core.ownership import check_ownership
 from localrules.core.probing import probe
 from localrules.errors import UsageError
@@ -68,7 +69,11 @@ class Network(nn.Module):
             patterns = marks.layers if granularity == "layer" else marks.blocks
             if not patterns:
                 raise _no_blocks(model)
-            network = cls(model, marked_layers(model, patterns, marks.readout, marks.seen_at))
+            single = [pattern for pattern in patterns if isinstance(pattern, str)]
+            if len(single) == len(patterns):
+                network = cls(model, marked_layers(model, single, marks.readout, marks.seen_at))
+            else:
+                network = cls._joined(model, marks)
         else:
             network = cls._cut(model, marks, granularity, example)
         if example is not None:
@@ -79,9 +84,9 @@ class Network(nn.Module):
     def _cut(cls, model: nn.Module, marks: Marks | None, granularity: Granularity, example: Tensor | None) -> Network:
         if granularity == "block":
             raise _no_blocks(model)
-        units = marked_layers(model, marks.layers, marks.readout, marks.seen_at) if marks else []
+        units = _units(model, marks) if marks else []
         if granularity == "layer":
-            return cls(model, *cut(model, units, parts=None))
+            return cls(model, *cut(model, units))
         if not isinstance(granularity, int) or granularity < 1:
             raise UsageError(
                 f"granularity {granularity!r} is not known",
@@ -89,11 +94,26 @@ class Network(nn.Module):
                 why="a network is cut by 'layer', by 'block', or into a number of parts",
                 fix="choose layer, block, or a whole number from 1",
             )
-        fine = cls(model, *cut(model, units, parts=None))
+        fine = cls(model, *cut(model, units))
         if example is None:
             raise UsageError("cutting into equal parts needs an example batch", fix="pass example=...")
         costs = {layer.name: layer.multiply_adds for layer in probe(fine, example)}
-        return cls(model, *cut(model, units, parts=granularity, costs=costs))
+        if granularity > len(fine.hidden):
+            raise UsageError(
+                f"{type(model).__name__} cannot be cut into {granularity} parts",
+                where="--granularity",
+                why=f"it has {len(fine.hidden)} weight-bearing operations below its readout",
+                fix=f"choose a number from 1 to {len(fine.hidden)}",
+            )
+        return cls(
+            model, *cut(model, units, lambda names: balanced_groups([costs[name] for name in names], granularity))
+        )
+
+    @classmethod
+    def _joined(cls, model: nn.Module, marks: Marks) -> Network:
+        """Blocks of several modules each."""
+        name = type(model).__name__
+        return cls(model, *cut(model, _units(model, marks), lambda units: grouped_by_blocks(units, marks.blocks, name)))
 
     def forward(self, images: Tensor) -> Any:
         """Logits, shape (batch, classes)."""
@@ -108,6 +128,10 @@ class Network(nn.Module):
     def readout(self) -> Layer:
         """The layer on top, trained by cross-entropy on features that come detached."""
         return self.layers[-1]
+
+
+def _units(model: nn.Module, marks: Marks) -> list[Layer]:
+    return marked_layers(model, marks.layers, marks.readout, marks.seen_at)
 
 
 def _no_blocks(model: nn.Module) -> UsageError:

@@ -109,6 +109,11 @@ class RunConfig(Section):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()
+    test_time_flip: bool = Field(
+        False,
+        description="Wherever the network is asked, ask about each picture's mirror image, too, and average the "
+        "probabilities (ours: no).",
+    )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")

@@ -18,6 +18,7 @@ from localrules.core.rule import Rule
 from localrules.data.batches import ordered
 from localrules.data.dataset import Split
 from localrules.data.standard import Standard
+from localrules.engine.config import RunConfig
 from localrules.engine.ranks import Ranks
 from localrules.engine.scores import Scores
 
@@ -34,6 +35,7 @@ class Predictor:
         standard: The training split's constants.
         channels_last: Whether maps are kept channels-last.
         batch_size: Pictures at a time.
+        flip: Whether it is also asked about each picture's mirror image.
     """
 
     network: Network
@@ -42,20 +44,27 @@ class Predictor:
     standard: Standard
     channels_last: bool
     batch_size: int
+    flip: bool = False
+
+    @classmethod
+    def of(cls, config: RunConfig, network: Network, rule: Rule, ranks: Ranks, standard: Standard) -> Predictor:
+        """As a run's configuration has it."""
+        return cls(network, rule, ranks, standard, config.channels_last, config.eval_batch_size, config.test_time_flip)
 
     def arranged(self, images: Tensor) -> Tensor:
         """Pictures in the run's memory layout."""
         return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
-    def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool = False) -> Scores:
+    def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool | None = None) -> Scores:
         """Predict a split as it is, in order.
 
         Args:
             split: The pictures.
             rows: Only these rows.
             flip: Also ask about each picture's mirror image, and average the two answers' probabilities; the scores'
-                logits are then the logarithms of these averages.
+                logits are then the logarithms of these averages. As the run has it if ``None``.
         """
+        flip = self.flip if flip is None else flip
         logits, labels = [], []
         with self.evaluating():
             for batch in ordered(split, self.batch_size, self.standard, self.ranks.device, rows=rows):

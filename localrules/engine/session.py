@@ -68,7 +68,7 @@ class Session:
         network, rule = build_learner(config, registry, data.shape, classes, ranks.device)
         augment = Augment(config.augment, mirrored=data.mirrored)
         batches = Batches(data.split("train"), config.batch_size, config.seed, ranks.device, augment=augment)
-        predictor = Predictor(network, rule, ranks, batches.standard, config.channels_last, config.eval_batch_size)
+        predictor = Predictor.of(config, network, rule, ranks, batches.standard)
         owned = {layer.name: [*layer.parameters(), *rule.parameters_of(layer)] for layer in network.layers}
         optimizers = LayerOptimizers(owned, config.optimizer)
         phases = plan(config.phases, network, config.total_steps(batches.steps_per_epoch))

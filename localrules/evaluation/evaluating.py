@@ -31,7 +31,7 @@ def evaluate(
     split: str,
     registry: Registry,
     *,
-    flip: bool = False,
+    flip: bool | None = None,
     ferplus: Path | None = None,
     leak_check: bool = False,
     out: Path | None = None,
@@ -43,7 +43,7 @@ def evaluate(
         data: What to score it on.
         split: Which split.
         registry: Where the run's own data set is looked up.
-        flip: Average each picture's probabilities with those of its mirror image.
+        flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
         ferplus: FER+'s votes on these rows.
         leak_check: Look for leaks whatever the score.
         out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder.
@@ -58,7 +58,7 @@ def evaluate(
         UsageError: Nothing can be written there.
     """
     found, scores = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
-    found |= {"data": data.name, "device": str(run.predictor.ranks.device), "flip": flip}
+    found |= {"data": data.name, "device": str(run.predictor.ranks.device)}
     folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
     _write(folder, found, scores, data.classes)
     return found
@@ -70,23 +70,25 @@ def judged(
     split: str,
     registry: Registry,
     *,
-    flip: bool = False,
+    flip: bool | None = None,
     ferplus: Path | None = None,
     leak_check: bool = False,
 ) -> tuple[dict[str, Any], Scores]:
     """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
 
     Returns:
-        What :func:`~localrules.evaluation.figures.figures` lists, with ``ferplus`` and ``leak_check``, ``None`` where
-        there is none; and the scores of which it was found.
+        What :func:`~localrules.evaluation.figures.figures` lists, with ``flip``, and with ``ferplus`` and
+        ``leak_check``, ``None`` where there is none; and the scores of which it was found.
 
     Raises:
         DataError: There is no such split, or the votes do not fit it.
     """
     votes = None if ferplus is None else read_votes(ferplus, data, split)
+    flip = run.predictor.flip if flip is None else flip
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = figures(data, split, scores)
-    found |= {"ferplus": None if votes is None else agreement(votes, scores).as_dict(), "leak_check": None}
+    found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
+    found["leak_check"] = None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         found["leak_check"] = _leak_check(run, data, split, registry, scores)
     return found, scores

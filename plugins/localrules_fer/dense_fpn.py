@@ -55,7 +55,10 @@ class DenseFPN(Model):
         self.readout = AttentionReadout(config.blocks, config.lateral, num_classes, config.grid, config.hidden)
         self.marks = Marks(
             layers=["stem", "blocks.*.convs.*", *(["downs.*"] if self.downs else []), "laterals.*"],
-            blocks=["stem", "blocks.*", *(["downs.*"] if self.downs else []), "laterals.*"],
+            blocks=[
+                (f"downs.{index - 1}" if index else "stem", f"blocks.{index}", f"laterals.{index}")
+                for index in range(config.blocks)
+            ],
             readout="readout",
             seen_at={"laterals.*": config.grid},
         )

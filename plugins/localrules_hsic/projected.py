@@ -48,7 +48,9 @@ class ProjectedHSIC(Objective):
             True, description="Project what the layer read, too, where all of its readers read that beside it (ours)."
         )
         channels: int = Field(
-            0, ge=0, description="Channels of a 3 x 3 convolution that the projection reads, too; 0: none (ours)."
+            0,
+            ge=0,
+            description="Channels of a 3 x 3 convolution that it also reads, of fine maps; 0: none (ours).",
         )
         ce: float = Field(
             0.0, ge=0, description="Weight of the cross-entropy of a classifier beside the projection; 0: none (ours)."

@@ -40,7 +40,9 @@ class LocalCrossEntropy(Objective):
             description="Classify by what the layer read, too, where all of its readers read that beside it (ours).",
         )
         channels: int = Field(
-            0, ge=0, description="Channels of a 3 x 3 convolution that the classifier reads, too; 0: none (ours)."
+            0,
+            ge=0,
+            description="Channels of a 3 x 3 convolution that it also reads, of fine maps; 0: none (ours).",
         )
 
     formula: ClassVar[str] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -238,3 +239,33 @@ def test_a_network_returns_its_logits_and_nothing_else() -> None:
 def test_one_weight_bearing_operation_is_too_few() -> None:
     with pytest.raises(UsageError, match="fewer than two weight-bearing operations"):
         Network.wrap(nn.Sequential(nn.Flatten(), nn.Linear(256, 4)))
+
+
+def test_blocks_may_be_of_several_modules() -> None:
+    network = Network.wrap(make("dense_fpn"), granularity="block", example=IMAGES[:2])
+    assert [layer.name for layer in network.layers] == ["stem..laterals.0", "downs.0..laterals.1", "readout"]
+    assert [layer.reads for layer in network.layers] == [
+        (),
+        ("stem..laterals.0",),
+        ("stem..laterals.0", "downs.0..laterals.1"),
+    ]
+    # Readers see the laterals over the readout's raster; the block itself is read by nothing but what learns with it.
+    assert [layer.out_shapes for layer in network.hidden] == [((8, 8, 8),), ((8, 4, 4),)]
+    assert [layer.seen_at for layer in network.hidden] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "said"),
+    [
+        ([("stem", "blocks.0"), ("downs.0", "blocks.1")], "'laterals.0' lies in no block"),
+        ([("stem", "blocks.*"), "laterals.*", "downs.0"], "do not run one after the other"),
+    ],
+)
+def test_blocks_that_leave_a_layer_out_or_are_interrupted_are_refused(
+    blocks: list[str | tuple[str, ...]], said: str
+) -> None:
+    model = make("dense_fpn")
+    assert isinstance(model, DenseFPN)
+    model.marks = replace(model.marks, blocks=blocks)
+    with pytest.raises(UsageError, match=said):
+        Network.wrap(model, granularity="block", example=IMAGES[:2])

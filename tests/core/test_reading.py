@@ -39,29 +39,22 @@ def test_without_a_convolution_it_is_averages_over_the_raster(inputs: bool) -> N
     assert not list(reading.parameters())
 
 
-@pytest.mark.parametrize(("side", "convolved_at"), [(24, 12), (12, 6), (10, 5), (8, 8), (6, 6), (4, 4)])
-def test_a_convolution_goes_over_half_the_map_as_long_as_that_is_finer_than_the_raster(
-    side: int, convolved_at: int
-) -> None:
-    seen = layer(3, side, side)
+@pytest.mark.parametrize("shape", [(24, 24), (16, 16), (17, 23)])
+def test_a_convolution_goes_over_fine_maps_at_every_other_place(shape: tuple[int, int]) -> None:
+    seen = layer(3, *shape)
     reading, view = Reading(seen, 4, channels=7).eval(), view_of(seen)
     assert reading.convolved is not None
-    maps = functional.avg_pool2d(view.output, side // convolved_at)
-    expected = torch.cat([averaged(view.output, 4), averaged(reading.convolved(maps), 4)], 1)
-    torch.testing.assert_close(reading(view), expected)
+    everywhere = functional.conv2d(view.output, next(reading.convolved.parameters()), padding=1)
+    norm, relu = reading.convolved[1:]
+    expected = torch.cat([averaged(view.output, 4), averaged(relu(norm(everywhere[:, :, ::2, ::2])), 4)], 1)
+    torch.testing.assert_close(reading(view), expected, atol=1e-5, rtol=1e-4)
     assert reading.features == expected.shape[1] == (3 + 7) * 16
-
-
-def test_odd_sides_and_oblong_maps_are_read() -> None:
-    seen = layer(3, 11, 9)
-    reading, view = Reading(seen, 4, channels=7), view_of(seen)
-    assert reading(view).shape == (4, reading.features)
 
 
 @pytest.mark.parametrize(
     "seen",
-    [layer(3, 12, 12, seen_at=2), layer(64), layer(3, 2, 2)],
-    ids=["its readers average it", "no maps", "maps coarser than the raster"],
+    [layer(3, 24, 24, seen_at=2), layer(64), layer(3, 2, 2), layer(3, 15, 24)],
+    ids=["its readers average it", "no maps", "maps coarser than the raster", "maps hardly finer than the raster"],
 )
 def test_what_has_nothing_close_by_is_not_convolved(seen: Layer) -> None:
     reading, view = Reading(seen, 4, channels=7), view_of(seen)
@@ -70,7 +63,7 @@ def test_what_has_nothing_close_by_is_not_convolved(seen: Layer) -> None:
 
 
 def test_gradients_reach_the_output_through_the_convolution_and_never_the_inputs() -> None:
-    seen = layer(3, 12, 12, accompanied=True)
+    seen = layer(3, 24, 24, accompanied=True)
     reading, view = Reading(seen, 4, inputs=True, channels=7), view_of(seen)
     reading(view)[:, -7 * 16 :].square().sum().backward()  # the convolution's part alone
     assert view.output.grad is not None

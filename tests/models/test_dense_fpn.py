@@ -102,7 +102,7 @@ def test_any_number_of_blocks_fits_any_picture(blocks: int, shape: tuple[int, in
         assert coarse == tuple((side + 1) // 2 for side in fine)
     assert network(torch.randn(2, *shape)).shape == (2, 7)
     blockwise = Network.wrap(network.model, granularity="block", example=torch.zeros(2, *shape))
-    assert len(blockwise.layers) == len(network.layers)
+    assert len(blockwise.layers) == blocks + 1
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "elu"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tiny_runs import Said, localrules, tiny_csv
 
+from localrules.cli.reproduce import usual_model
 from localrules.reproduce.outcome import COLUMNS
 
 
@@ -158,7 +159,26 @@ def test_what_an_experiment_leaves_open_has_a_default(
     said = reproduce("open", *small, "--seeds", "1", "--json")
     assert "Data: fer2013, found at" in said.err
     assert [run["summary"]["data"] for run in said.document] == ["fer2013", "fer2013"]
-    assert [run["summary"]["model"] for run in said.document] == ["mlp", "dense_fpn"]
+    assert "Network: dense_fpn_small, for a CPU" in said.err
+    assert [run["summary"]["model"] for run in said.document] == ["mlp", "dense_fpn_small"]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "network"),
+    [
+        ("auto", False, "dense_fpn_small"),
+        ("auto", True, "dense_fpn"),
+        ("cpu", True, "dense_fpn_small"),
+        ("cuda", False, "dense_fpn"),
+    ],
+)
+def test_the_papers_network_needs_a_gpu_unless_it_is_named(
+    device: str, gpu: bool, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    usual, line = usual_model({"device": device})
+    assert usual == {"name": network}
+    assert network in line
 
 
 def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce: Any, tmp_path: Path) -> None:

@@ -283,3 +283,22 @@ def test_a_run_that_held_pictures_out_is_scored_on_them(tmp_path: Path) -> None:
     assert found["n"] >= 28  # a fifth of 140
     assert found["top1"] == held["valid_accuracy"]
     assert scored(held["run_dir"], "--split", "train")["n"] == 140 - found["n"]
+
+
+def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) -> None:
+    from localrules.finished import FinishedRun
+    from localrules.plugins import Registry
+
+    setting = [*FACES, *DENSE, *SHORT, "--set", "test_time_flip=true"]
+    done = train(tmp_path, "--rule", "backprop", setting=setting)
+    registry = Registry.load(allow=[])
+    run = FinishedRun.load(Path(done["run_dir"]), registry)
+    split = run.data(registry).split("valid")
+    plain, both = (run.predictor.scores(split, flip=flip) for flip in (False, True))
+    assert not torch.equal(plain.logits, both.logits)
+    assert torch.equal(run.predictor.scores(split).logits, both.logits)
+    assert torch.equal(run.predictor.probabilities(split.images), both.logits.softmax(1))
+    assert done["valid_accuracy"] == both.top1
+    asked, refused = scored(done["run_dir"]), scored(done["run_dir"], "--no-flip")
+    assert (asked["flip"], asked["loss"]) == (True, pytest.approx(both.loss))
+    assert (refused["flip"], refused["loss"]) == (False, pytest.approx(plain.loss))
