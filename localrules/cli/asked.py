@@ -41,7 +41,9 @@ def settings_of(given: Tree, words: list[str], file: Path | None, track: list[st
             here[last] = value
     for name in track:
         flags.setdefault("trackers", {}).setdefault(name, {})
-    return merge(merge(below, _with_trackers(asked, [below, asked, flags], registry)), flags)
+    # What was typed belongs together: an option by --set is of the name that a flag gives, not of the file's.
+    typed = merge(_with_trackers(asked, [below, asked, flags], registry), flags)
+    return merge(below, typed)
 
 
 def _with_trackers(asked: Tree, trees: list[Tree], registry: Registry) -> Tree:

@@ -112,3 +112,11 @@ def test_without_a_file_the_default_data_are_the_faces_and_that_is_said(
     said = localrules(*words)
     assert said.code == 0
     assert said.err.startswith("Data: faces, built-in synthetic faces; FER2013 was not found (--data-path FILE)\n")
+
+
+def test_an_option_is_of_the_data_set_that_is_typed_beside_it_not_of_the_files(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('steps = 100\n[rule]\nname = "hsic"\n[data]\nname = "fer2013"\npath = "nowhere.csv"\n')
+    said = localrules("run", "--config", file, *FACES, *DENSE, *SHORT, "--dry-run", "--json")
+    assert said.code == 0, said.out
+    assert said.document["steps_per_epoch"] == 140 // 32
