@@ -9,23 +9,33 @@ from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 
 from localrules.bench.arithmetic import step_multiply_adds
+from localrules.engine.config import RunConfig
 from localrules.finished import read_run
 from localrules.plugins import Registry
 from localrules.tracking.figures import COLOURS, MARKERS, new_figure, plain_axes, save
 
-RECIPES = {
-    ("backprop", "layer"): "fer_backprop",
-    ("hsic-projected", "layer"): "fer_hsic",
-    ("hsic-projected", "block"): "fer_hsic_block",
-    ("local-ce", "layer"): "fer_best_local",
-}
+RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_best_local")
 STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "multiply_adds_10^12", "valid_accuracy"
 AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "multiply-adds, 10^12"}
+
+
+def recipe_of(config: RunConfig) -> str:
+    """The recipe whose rule and granularity a run has; of two that fit, the one that says more of its rule."""
+    run = {"name": config.rule.name, **config.rule.options}
+    fitting: dict[str, int] = {}
+    for name in RECIPES:
+        recipe = tomllib.loads((Path(__file__).parent / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
+        if recipe["rule"].items() <= run.items() and recipe.get("granularity", "layer") == config.granularity:
+            fitting[name] = len(recipe["rule"])
+    if not fitting:
+        raise SystemExit(f"no recipe has rule {run} at granularity {config.granularity}")
+    return max(fitting, key=lambda name: fitting[name])
 
 
 def curve(folder: Path, registry: Registry) -> pd.DataFrame:
@@ -42,7 +52,7 @@ def curve(folder: Path, registry: Registry) -> pd.DataFrame:
         inside = logged[STEP].between(part.start + 1, part.stop)
         seconds = seconds + steps * logged.loc[inside, "step_seconds"].median()
         work = work + steps * part.multiply_adds / 1e12
-    found = {"recipe": RECIPES[config.rule.name, str(config.granularity)], "seed": config.seed, STEP: points[STEP]}
+    found = {"recipe": recipe_of(config), "seed": config.seed, STEP: points[STEP]}
     return pd.DataFrame(found | {SECONDS: seconds, WORK: work, ACCURACY: points[ACCURACY]})
 
 
@@ -53,7 +63,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
     for axes, against in zip(panels, AXES, strict=True):
         plain_axes(axes, "Accuracy on PublicTest" if against == STEP else "", x=AXES[against])
         axes.set_ylim(0.4, 0.7)
-        for index, recipe in enumerate(RECIPES.values()):
+        for index, recipe in enumerate(RECIPES):
             steps = table[table["recipe"] == recipe].groupby(STEP)
             if not len(steps):
                 continue

@@ -47,8 +47,9 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     """Accuracies are the run folders', and a readout alone costs less arithmetic than all layers."""
     phases = '[{name="together", learns="all", share=2}, {name="readout", learns="readout", share=1}]'
     steps = ["--epochs", "3", "--batch-size", "16", "--set", f"phases={phases}"]
-    rules = ("backprop", "local-ce")
-    done = [train(tmp_path, "--rule", rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
+    mixture = ["hsic-projected", "--set", "rule.ce=0.5", "--set", "rule.channels=64"]
+    rules = (["backprop"], ["hsic-projected"], mixture)
+    done = [train(tmp_path, "--rule", *rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
     table, picture = tmp_path / "curves.csv", tmp_path / "curves.png"
     monkeypatch.setattr(
         "sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--picture", str(picture)]
@@ -56,8 +57,9 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     runpy.run_path(str(ROOT / "examples" / "recipe_curves.py"))["main"]()
 
     found = pandas.read_csv(table)
-    assert list(found["recipe"].unique()) == ["fer_backprop", "fer_best_local"]
-    for run, (_, curve) in zip(done, found.groupby("recipe"), strict=True):
+    assert list(found["recipe"].unique()) == ["fer_backprop", "fer_best_local", "fer_hsic"]
+    for run, recipe in zip(done, ("fer_backprop", "fer_hsic", "fer_best_local"), strict=True):
+        curve = found[found["recipe"] == recipe]
         assert curve["valid_accuracy"].iloc[-1] == pytest.approx(run["valid_accuracy"], abs=1e-4)
         assert list(curve["step"] * 3 / run["steps"]) == [1, 2, 3]
         first, second, third = curve["multiply_adds_10^12"].diff().fillna(curve["multiply_adds_10^12"])
