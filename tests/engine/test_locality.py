@@ -14,6 +14,8 @@ from localrules import Layer, LayerView, Objective
 from localrules.engine.session import Session
 from localrules.testing.locality import Dependence, measure_dependence
 from localrules.testing.sessions import build_session, tiny_pictures
+from localrules_hsic.projected import ProjectedHSIC
+from localrules_supervised.local_ce import LocalCrossEntropy
 
 NETWORKS: dict[str, Callable[..., Session]] = {"dense_fpn": dense, "mlp": perceptron}
 
@@ -36,6 +38,24 @@ def test_update_of_a_layer_depends_on_itself_and_on_what_it_reads_and_on_nothing
 @pytest.mark.parametrize(("rule", "granularity"), [("hsic", "block"), ("hsic-normalized", 2), ("local-ce", 3)])
 def test_local_rules_are_local_however_the_network_is_cut(rule: str, granularity: str | int) -> None:
     assert measure_dependence(lambda: dense(RULES[rule], granularity=granularity)).is_local
+
+
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        (LocalCrossEntropy, {"hidden": 8, "inputs": True}),
+        (ProjectedHSIC, {"hidden": 8, "projection": 4, "ce": 0.5}),
+    ],
+)
+def test_small_networks_on_layers_leave_them_local(rule: type[Objective], options: dict[str, object]) -> None:
+    def build() -> Session:
+        return dense(rule, rule_options={"grid": 2, "channels": 4, **options}, batch_size=16)
+
+    convolutions = [name for name, _ in build().rule.named_parameters() if "convolved.0" in name]
+    assert len(convolutions) == 3  # the stem's, and those of the two convolutions at the same size
+    found = measure_dependence(build)
+    assert found.is_local
+    assert [list(row) for row in found.depends] == own_and_upstream(found)
 
 
 @pytest.mark.parametrize(("rule", "plain"), [("hsic", Pyramid), ("hsic-normalized", Residual), ("local-ce", Pyramid)])
