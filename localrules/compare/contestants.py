@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import Any
@@ -14,6 +14,7 @@ from localrules.core.locality import Locality
 
 CONTROL = "backprop"
 _SHOWN = 3  # settings in a label
+_LENGTH = 20  # of a setting's value in a label
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,19 @@ def grouped(runs: Iterable[Run]) -> dict[str, tuple[Run, ...]]:
     return dict(zip(_labels([group[0] for group in members]), members, strict=True))
 
 
+def _telling(own: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The few of the settings in which runs differ that make a label: the rule's own first, and short ones alone."""
+    short = {name: row for name, row in own.items() if all(len(str(value)) <= _LENGTH for value in row)} or own
+    ordered = sorted(short, key=lambda name: not name.startswith("rule."))
+    return {name: short[name] for name in ordered[:_SHOWN]}
+
+
 def _labels(firsts: list[Run]) -> list[str]:
     labels: list[str] = []
     for run in firsts:
         alike = [other for other in firsts if other.rule == run.rule]
         own = differing([essential(other.settings) for other in alike])
-        words = [f"{name}={row[alike.index(run)]}" for name, row in list(own.items())[:_SHOWN]]
+        words = [f"{name}={row[alike.index(run)]}" for name, row in _telling(own).items()]
         label = f"{run.rule} ({', '.join(words)})" if words else run.rule
         # Where settings do not tell them apart, the data or the plugin's version does.
         labels.append(label if label not in labels else f"{label} #{len(labels) + 1}")

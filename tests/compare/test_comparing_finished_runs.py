@@ -35,6 +35,14 @@ def test_runs_of_one_rule_with_other_settings_are_told_apart_by_them(done: Path,
     assert labels == ["backprop (optimizer.lr=0.003)", "backprop (optimizer.lr=0.01)"]
 
 
+def test_a_label_has_the_rules_own_settings_first_and_no_long_ones(tmp_path: Path) -> None:
+    phases = 'phases=[{name="together", share=2}, {name="readout", learns="readout"}]'
+    one = train(tmp_path, "--rule", "local-ce", setting=[*FACES, *SHORT])
+    other = train(tmp_path, "--rule", "local-ce", "--set", "rule.hidden=4", "--set", phases, setting=[*FACES, *SHORT])
+    said = localrules("compare", one["run_dir"], other["run_dir"], "--out", tmp_path / "together", "--json")
+    assert [row["rule"] for row in said.document] == ["local-ce (rule.hidden=0)", "local-ce (rule.hidden=4)"]
+
+
 def test_another_model_is_flagged_and_still_held_against_the_same_pictures(done: Path, tmp_path: Path) -> None:
     other = train(tmp_path, "--rule", "backprop", setting=LENET)["run_dir"]
     said = localrules("compare", run_folders(done)[0], other, "--out", tmp_path / "page", "--json")
