@@ -51,9 +51,14 @@ def all_runs() -> Iterator[str]:
 
 def published() -> Iterator[str]:
     """Figures of the literature beside ours."""
-    yield from ("| row | budget | published | ours | difference | verdict |", "|---|---|---|---|---|---|")
+    yield from (
+        "| row | budget | published | ours | seeds | difference | verdict |",
+        "|---|---|---|---|---|---|---|",
+    )
     for row in _rows(PUBLISHED):
-        cells = (row["row"], row["budget"], row["published"], row["ours"], row["difference"], row["verdict"])
+        ours = f"{row['ours']} ({row['range']})" if row["range"] else row["ours"]
+        seeds = str(len(row["seeds"].split()))
+        cells = (row["row"], row["budget"], row["published"], ours, seeds, row["difference"], row["verdict"])
         yield f"| {' | '.join(cells)} |"
     yield ""
 
