@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -38,6 +39,10 @@ class Ranks:
                 why=str(error).splitlines()[0],
                 fix="choose --device cpu, or leave it out",
             ) from error
+        if self.device.type == "cpu":
+            # Fabric sets this when imported, and then every layer's optimizer, which asks at each of its steps
+            # whether there is a GPU, loads a GPU's library to find out: 0.2 to 0.4 ms a layer and step.
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         self._bf16 = config.precision == "bf16"
 
     @property

@@ -81,7 +81,7 @@ class StepWatch:
     def _back_propagated(self, learning: list[Layer]) -> dict[str, Tensor]:
         """Each layer's gradient under back-propagation for the step's own batch and draws."""
         session = self._session
-        seed_step(session.config, self._step)
+        seed_step(session.config, self._step, session.ranks.device)
         batch = session.batches.batch(self._step)
         own = {layer.name: _trained(layer) for layer in learning}
         weights = [parameter for parameters in own.values() for parameter in parameters]
