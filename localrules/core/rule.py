@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from localrules.core.layer import Layer
 from localrules.core.locality import Locality
 from localrules.core.options import Configured
+from localrules.core.rule_state import belongs_to
 from localrules.core.view import BatchStatistics
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ class Rule(Configured, ABC):
     def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
         """Parameters of the rule's own that learn with this layer (an auxiliary head), for the layer's optimizer."""
         return ()
+
+    def state_of(self, layer: Layer) -> Iterable[Tensor]:
+        """Buffers of the rule's own that belong to this layer: what an audit takes for something the layer has learnt.
+
+        By default those whose name has the layer's as a part, dots spelt as slashes; see
+        :func:`localrules.core.rule_state.state_key`.
+        """
+        return (buffer for name, buffer in self.named_buffers() if belongs_to(name, layer))
 
     @abstractmethod
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:

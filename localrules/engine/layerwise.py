@@ -16,6 +16,7 @@ from localrules.core.objective import Objective
 from localrules.core.operations import Operation, watched
 from localrules.core.passes import Forward, HandedOn, detached, ends, intercepted, tensors
 from localrules.core.rule import Context, Rule, StepReport
+from localrules.core.rule_state import state_key
 from localrules.core.view import BatchStatistics, LayerView
 from localrules.errors import LocalRulesError, UsageError
 
@@ -60,13 +61,13 @@ class Layerwise(Rule):
             for end in range(len(layer.out_shapes)):
                 auxiliary = self._objective_of[layer.name].auxiliary(layer.at(end), num_classes)
                 if auxiliary is not None:
-                    self.auxiliaries[_key(layer, end)] = auxiliary
+                    self.auxiliaries[state_key(layer, end)] = auxiliary
 
     def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The parameters of the layer's auxiliary modules."""
         for end in range(len(layer.out_shapes)):
-            if _key(layer, end) in self.auxiliaries:
-                yield from self.auxiliaries[_key(layer, end)].parameters()
+            if state_key(layer, end) in self.auxiliaries:
+                yield from self.auxiliaries[state_key(layer, end)].parameters()
 
     def figures(self, network: Network) -> dict[str, Figure]:
         """Those of its objectives."""
@@ -155,7 +156,7 @@ class Layerwise(Rule):
         """A view for each of the layer's ends."""
         views = []
         for index, end in enumerate(ends(layer, output)):
-            key = _key(layer, index)
+            key = state_key(layer, index)
             auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
             ran = operations if index == 0 else []  # what they call for is called for once
             views.append(LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary, ran))
@@ -200,8 +201,3 @@ def _refuse_apart(objectives: list[Objective]) -> None:
                 why="it feeds the network something else than the batch, or classifies in its own way alone",
                 fix="use it for all layers, or leave it out of the mixture",
             )
-
-
-def _key(layer: Layer, end: int) -> str:
-    # Module names may not hold dots.
-    return f"{layer.name.replace('.', '/')}#{end}"

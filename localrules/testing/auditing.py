@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from localrules.core.locality import MEANING, Locality, reaches_no_further
+from localrules.core.locality import CLASSES, MEANING, Locality, reaches_no_further
 from localrules.engine.session import Session
 from localrules.testing.classes import measure_class
 from localrules.testing.locality import Dependence, measure_dependence
@@ -36,8 +36,8 @@ class Audit:
 
     @property
     def holds(self) -> bool:
-        """Whether the rule reaches no further than it says, the same each time, and every parameter has one owner."""
-        return reaches_no_further(self.measured, self.declared) and self.dependence.steady and not self.faults
+        """Whether the rule was seen to learn, reaches no further than it says, and every parameter has one owner."""
+        return not self.reasons
 
     @property
     def reasons(self) -> list[str]:
@@ -46,12 +46,25 @@ class Audit:
         if not reaches_no_further(self.measured, self.declared):
             found.append(f"it declares {self.declared!r} and is {self.measured!r}: {MEANING[self.measured]}")
             leaks = self.dependence.leaks
-            found += [f"{layer} depends on {other}, which it does not read" for layer, other in leaks[:LEAKS_TOLD]]
-            if len(leaks) > LEAKS_TOLD:
-                found.append(f"and {len(leaks) - LEAKS_TOLD} more such pairs")
+            found += _told([f"{layer} depends on {other}, which it does not read" for layer, other in leaks])
         if not self.dependence.steady:
             found.append("two trainings from one state differ: something is kept outside of the session")
-        return [*found, *self.faults]
+        if not self.dependence.seen:
+            found.append("no hidden layer was seen to learn: no gradient, and no state of the rule's moved")
+        return [*found, *self._loose, *self.faults]
+
+    @property
+    def _loose(self) -> list[str]:
+        """State that all layers may read and that knows of later ones, in sentences, where layers may not."""
+        if CLASSES.index(self.declared) > CLASSES.index("local-labels"):
+            return []
+        return _told(
+            [
+                f"the rule's state {name!r} is said to be of no layer, so all may read it, and depends on {other}: "
+                "name it after its layer (see Rule.state_of)"
+                for name, other in self.dependence.loose
+            ]
+        )
 
     def as_dict(self, rule: str, model: str) -> dict[str, Any]:
         """What ``localrules audit --json`` prints."""
@@ -64,6 +77,11 @@ class Audit:
             "layers": list(self.dependence.layers),
             "depends": [list(row) for row in self.dependence.depends],
         }
+
+
+def _told(pairs: list[str]) -> list[str]:
+    more = len(pairs) - LEAKS_TOLD
+    return pairs if more <= 0 else [*pairs[:LEAKS_TOLD], f"and {more} more such pairs"]
 
 
 def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) -> Audit:

@@ -47,7 +47,7 @@ def measure_class(build: Build, dependence: Dependence, *, steps: int = 3, seed:
 def _reads_labels(build: Build, steps: int, seed: int) -> bool:
     """Whether hidden layers learn otherwise when the labels of each batch are dealt out anew.
 
-    Of a rule whose hidden layers keep their weights, its own state is asked.
+    Where none of them was seen to learn, all of the rule's state is asked.
     """
     ends = []
     for relabelled in (False, True):

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from localrules.core.layer import Layer
 from localrules.engine.session import Session
-from localrules.testing.traces import differ, train_generic, update_differs
+from localrules.testing.traces import Trace, differ, shared_state, train_generic, update_differs
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -24,13 +26,16 @@ class Dependence:
     Attributes:
         layers: Names in forward order, the readout last.
         depends: ``depends[row][column]``: whether the gradients or the change of layer ``row``'s parameters, those of
-            its auxiliary modules included, differ by any bit when layer ``column``'s do. The diagonal compares
-            gradients.
+            its auxiliary modules included, or what the rule keeps of it, differ by any bit when layer ``column``'s
+            parameters do. The diagonal compares gradients and what is kept.
         buffers: The same for layer ``row``'s buffers (the statistics of batch norms).
         upstream: ``upstream[row][column]``: whether layer ``row`` reads layer ``column``, directly or through others;
             then its update may depend on it.
         steady: Whether training twice from one state gave the same bits. Where it did not, something is kept outside of
             the session (a global), and the matrices say more than there is.
+        learnt: Whether each layer was seen to learn: a gradient, or parameters or the rule's state of it that moved.
+        loose: Pairs (name, other): state of the rule that is said to be of no layer, so that all may read it, depends
+            on a layer that not all of them read.
     """
 
     layers: tuple[str, ...]
@@ -38,6 +43,8 @@ class Dependence:
     buffers: Matrix
     upstream: Matrix
     steady: bool
+    learnt: tuple[bool, ...]
+    loose: tuple[tuple[str, str], ...] = ()
 
     @property
     def leaks(self) -> list[tuple[str, str]]:
@@ -52,8 +59,13 @@ class Dependence:
 
     @property
     def is_local(self) -> bool:
-        """Whether every layer's update depends on itself and on what it reads alone."""
-        return self.steady and not self.leaks
+        """Whether every layer's update was seen, and depends on the layer itself and on what it reads alone."""
+        return self.steady and self.seen and not self.leaks and not self.loose
+
+    @property
+    def seen(self) -> bool:
+        """Whether any hidden layer learnt: if none did, that nothing leaks says nothing."""
+        return any(self.learnt[:-1] or self.learnt)
 
 
 def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: int = 0) -> Dependence:
@@ -69,20 +81,34 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
     """
     session = build()
     layers = session.network.layers
-    first, again = train_generic(session, steps, seed), train_generic(build(), steps, seed)
-    depends, buffers = [], []  # by column: a trace holds some copies of all parameters, so one is compared at a time
-    for column in range(len(layers)):
-        changed = train_generic(build(), steps, seed, change=column)
+    upstream = _upstream(layers)
+    first = train_generic(session, steps, seed)
+    again, shared = _trained(build, steps, seed)
+    depends, buffers, loose = [], [], []
+    for column, layer in enumerate(layers):  # a trace holds some copies of all parameters: one is compared at a time
+        changed, other_shared = _trained(build, steps, seed, change=column)
         pairs = list(enumerate(zip(again, changed, strict=True)))
         depends.append([update_differs(*pair, own=row == column) for row, pair in pairs])
         buffers.append([differ(one.buffers, other.buffers) for _, (one, other) in pairs])
+        if not all(upstream[row][column] for row in range(len(layers)) if row != column):
+            loose += [(name, layer.name) for name in shared if differ([shared[name]], [other_shared.get(name)])]
     return Dependence(
         layers=tuple(layer.name for layer in layers),
         depends=tuple(zip(*depends, strict=True)),
         buffers=tuple(zip(*buffers, strict=True)),
-        upstream=_upstream(layers),
+        upstream=upstream,
         steady=not any(update_differs(*pair) for pair in zip(first, again, strict=True)),
+        learnt=tuple(trace.learnt for trace in again),
+        loose=tuple(loose),
     )
+
+
+def _trained(
+    build: Callable[[], Session], steps: int, seed: int, change: int | None = None
+) -> tuple[list[Trace], dict[str, Tensor]]:
+    """What each layer did in a fresh session, and the state of the rule that is no layer's own."""
+    session = build()
+    return train_generic(session, steps, seed, change=change), shared_state(session)
 
 
 def _upstream(layers: Sequence[Layer]) -> Matrix:

@@ -20,16 +20,21 @@ NOISE = 0.1  # standard deviation: no parameter stays at the value it was initia
 
 @dataclass
 class Trace:
-    """What a layer did: its gradients in each step, and where it ended."""
+    """What a layer did: its gradients in each step, and where it ended.
+
+    Attributes:
+        gradients: Of its parameters, those of its auxiliary modules included, step by step.
+        parameters: The same parameters after the last step.
+        buffers: Those of its module: the statistics of batch norms.
+        state: What the rule keeps of the layer beside parameters: sums, means, buffers of auxiliary modules.
+        learnt: Whether a parameter had a gradient in any step, or parameters or state moved.
+    """
 
     gradients: list[Tensor | None] = field(default_factory=list)
     parameters: list[Tensor | None] = field(default_factory=list)
     buffers: list[Tensor | None] = field(default_factory=list)
-
-    @property
-    def learnt(self) -> bool:
-        """Whether any of its parameters had a gradient in any step."""
-        return any(gradient is not None for gradient in self.gradients)
+    state: list[Tensor | None] = field(default_factory=list)
+    learnt: bool = False
 
 
 def train_generic(
@@ -60,6 +65,7 @@ def train_generic(
         _add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
         if change is not None:
             _add_noise(_parameters(session, layers[change]), seed + 1 + change)
+    before = [[tensor.detach().clone() for tensor in _kept(session, layer)] for layer in layers]
     traces = [Trace() for _ in layers]
     for layer, trace in zip(layers, traces, strict=True):
         optimizer = session.optimizers.by_layer.get(layer.name)
@@ -67,9 +73,12 @@ def train_generic(
             optimizer.register_step_pre_hook(_recorder(_parameters(session, layer), trace))
     with during or nullcontext():
         take_steps(session, steps)
-    for layer, trace in zip(layers, traces, strict=True):
+    for layer, trace, was in zip(layers, traces, before, strict=True):
         trace.parameters.extend(parameter.detach() for parameter in _parameters(session, layer))
         trace.buffers.extend(layer.module.buffers())
+        trace.state.extend(session.rule.state_of(layer))
+        had_gradients = any(gradient is not None for gradient in trace.gradients)
+        trace.learnt = had_gradients or differ(was, [*trace.parameters, *trace.state])
     return traces
 
 
@@ -83,18 +92,32 @@ def take_steps(session: Session, stop: int | None = None, start: int = 0) -> Non
 
 
 def update_differs(one: Trace, other: Trace, *, own: bool = False) -> bool:
-    """Whether a layer's update differs by any bit.
+    """Whether a layer's update differs by any bit: that of its parameters, or of what the rule keeps of it.
 
     Args:
         one, other: Of the same layer. Its parameters started equal, unless ``own``.
-        own: Whether they are the ones that were changed: then only gradients are compared.
+        own: Whether they are the ones that were changed: then only gradients and the rule's state are compared.
     """
-    return differ(one.gradients, other.gradients) or (not own and differ(one.parameters, other.parameters))
+    if differ(one.gradients, other.gradients) or differ(one.state, other.state):
+        return True
+    return not own and differ(one.parameters, other.parameters)
 
 
 def differ(ones: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bool:
     """Whether two lists of tensors differ by any bit."""
     return len(ones) != len(others) or not all(map(_same_bits, ones, others))
+
+
+def shared_state(session: Session) -> dict[str, Tensor]:
+    """What the rule keeps and says of no layer that it is the layer's, by name; every layer may read it."""
+    rule, layers = session.rule, session.network.layers
+    tensors = {**dict(rule.named_buffers()), **dict(rule.named_parameters())}
+    owned = {id(tensor) for layer in layers for tensor in (*rule.state_of(layer), *rule.parameters_of(layer))}
+    return {name: tensor.detach() for name, tensor in tensors.items() if id(tensor) not in owned}
+
+
+def _kept(session: Session, layer: Layer) -> list[Tensor]:
+    return [*_parameters(session, layer), *session.rule.state_of(layer)]
 
 
 def _parameters(session: Session, layer: Layer) -> list[torch.nn.Parameter]:

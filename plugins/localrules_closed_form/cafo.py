@@ -17,6 +17,7 @@ from localrules.core.objective import Options
 from localrules.core.passes import Forward, ends, intercepted
 from localrules.core.pooling import pool_flat
 from localrules.core.rule import Context
+from localrules.core.rule_state import state_key
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
 from localrules.kernels.precision import no_autocast
@@ -81,7 +82,7 @@ class CaFo(Rule):
         for layer in network.hidden:
             for end, shape in enumerate(layer.out_shapes):
                 width = self._read(torch.zeros(1, *shape)).shape[1]
-                self.predictors[_key(layer, end)] = self._predictor(width, num_classes)
+                self.predictors[state_key(layer, end)] = self._predictor(width, num_classes)
 
     def _predictor(self, width: int, num_classes: int) -> nn.Module:
         if self.config.predictor == "mse":
@@ -95,7 +96,7 @@ class CaFo(Rule):
         """Those of the layer's predictors, if they descend."""
         for end in range(len(layer.out_shapes)):
             if not layer.is_readout:
-                yield from self.predictors[_key(layer, end)].parameters()
+                yield from self.predictors[state_key(layer, end)].parameters()
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """One forward pass; each layer's predictor learns from what the layer gave."""
@@ -113,7 +114,7 @@ class CaFo(Rule):
         """Sums grow, or the gradients of classifiers are left."""
         losses = []
         for end, known in enumerate(features):
-            predictor = self.predictors[_key(layer, end)]
+            predictor = self.predictors[state_key(layer, end)]
             if isinstance(predictor, LeastSquares):
                 predictor.add(known, labels)
             else:
@@ -129,7 +130,7 @@ class CaFo(Rule):
         votes = []
         for layer, features in self._found(network, images):
             with no_autocast(images):
-                votes += [self.predictors[_key(layer, end)](known) for end, known in enumerate(features)]
+                votes += [self.predictors[state_key(layer, end)](known) for end, known in enumerate(features)]
         return torch.stack(votes).log_softmax(2).logsumexp(0)
 
     def _found(self, network: Network, images: Tensor) -> list[tuple[Layer, list[Tensor]]]:
@@ -149,7 +150,3 @@ class CaFo(Rule):
         """An output averaged over a raster that is coarse enough, and flattened, float32, (batch, features)."""
         finest = math.isqrt(self.config.features // output.shape[1])
         return pool_flat(output, max(1, min(self.config.grid, finest))).float()
-
-
-def _key(layer: Layer, end: int) -> str:
-    return f"{layer.name.replace('.', '/')}#{end}"  # names of modules may not hold dots

@@ -12,6 +12,7 @@ from localrules import Layer, Network, Rule, StepReport
 from localrules.core.locality import Locality
 from localrules.core.relay import relay
 from localrules.core.rule import Context
+from localrules.core.rule_state import state_key
 from localrules.core.view import BatchStatistics
 from localrules_feedback.projection import random_patterns
 
@@ -35,7 +36,7 @@ class DirectFeedbackAlignment(Rule):
         """Draw a matrix for each end of each hidden layer."""
         for layer in network.hidden:
             for end, shape in enumerate(layer.out_shapes):
-                self.register_buffer(_key(layer, end), random_patterns(num_classes, shape))
+                self.register_buffer(state_key(layer, end), random_patterns(num_classes, shape))
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """One forward pass to the error, and a backward pass inside each layer."""
@@ -54,7 +55,7 @@ class DirectFeedbackAlignment(Rule):
 
     def _signal(self, layer: Layer, end: int, error: Tensor, given: Tensor) -> Tensor:
         """The error as one end of a layer is told it, shaped like what it gave."""
-        patterns = self.get_buffer(_key(layer, end))
+        patterns = self.get_buffer(state_key(layer, end))
         return (error.to(patterns.dtype) @ patterns.flatten(1)).view_as(given).to(given.dtype)
 
 
@@ -62,7 +63,3 @@ def _error(logits: Tensor, labels: Tensor) -> Tensor:
     """The gradient of the mean cross-entropy with respect to the logits, (batch, classes)."""
     probabilities = logits.float().softmax(1)
     return (probabilities - functional.one_hot(labels, logits.shape[1])) / len(labels)
-
-
-def _key(layer: Layer, end: int) -> str:
-    return f"{layer.name.replace('.', '/')}#{end}"  # names of buffers may not hold dots

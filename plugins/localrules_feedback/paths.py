@@ -19,6 +19,7 @@ from localrules.core.objective import Options
 from localrules.core.operations import Operation, met_by
 from localrules.core.passes import Forward, intercepted
 from localrules.core.rule import Context
+from localrules.core.rule_state import state_key
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
 from localrules_feedback.backward import fed_back
@@ -113,8 +114,7 @@ def _run(network: Network, images: Tensor, handle: Callable[[Layer, str, Operati
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         places = count()
-        name = layer.name.replace(".", "/")  # names of buffers may not hold dots
-        with met_by(lambda operation: handle(layer, f"{name}#{next(places)}", operation)):
+        with met_by(lambda operation: handle(layer, state_key(layer, next(places)), operation)):
             return forward(*args, **kwargs)
 
     with intercepted(network.layers, visit):
