@@ -141,6 +141,22 @@ class MindsTheOrder(Plain):
         return super().loss(view) + view.output[0].square().mean()
 
 
+class DrawsForEachPicture(Plain):
+    """Noise, drawn in two ways."""
+
+    def loss(self, view: LayerView) -> Tensor:
+        output = view.output.float()
+        kept = nn.functional.dropout(torch.cat([output, output + torch.randn_like(output)]))
+        return (kept * kept.new_empty(len(kept), *[1] * (kept.dim() - 1)).uniform_() - 1).square().mean()
+
+
+class DrawsWhoIsMet(Plain):
+    """Compares pictures with others that are drawn by their place."""
+
+    def loss(self, view: LayerView) -> Tensor:
+        return (view.output - view.output[torch.randint(4, (len(view.output),))]).float().square().mean()
+
+
 class AnswersBadly(Plain):
     """One row, whatever is asked."""
 
@@ -245,6 +261,12 @@ def test_a_rule_may_declare_what_it_reaches_on_the_digits() -> None:
         digits_bound: ClassVar[float] = 0.05
 
     run(Modest, "learns_digits")
+
+
+def test_what_is_drawn_for_a_picture_goes_with_it_when_the_batch_is_shuffled() -> None:
+    run(DrawsForEachPicture, "the_order_of_a_batch_does_not_matter")
+    with pytest.raises(AssertionError, match=r"on a perceptron: the gradient of layers\.0"):
+        run(DrawsWhoIsMet, "the_order_of_a_batch_does_not_matter")
 
 
 class Excused(Writes):
