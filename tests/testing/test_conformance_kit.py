@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +13,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from localrules import LayerView, Network, Objective, Requirements, Rule, StepReport
+from localrules import Layer, LayerView, Network, Objective, Requirements, Rule, StepReport
 from localrules.cli import main
 from localrules.core.objective import Look, Options
 from localrules.core.view import BatchStatistics
@@ -78,6 +80,16 @@ class Writes(Backprop):
             for parameter in network.parameters():
                 parameter.mul_(0.99)
         return report
+
+
+class SharesMemory(Plain):
+    """The scales of all norms lie in one place: who moves one moves all."""
+
+    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
+        scales = [module.weight for layer in layers for module in layer.module.modules() if hasattr(module, "eps")]
+        widest = max(scales, key=len).data
+        for scale in scales:
+            scale.data = widest[: len(scale)]
 
 
 class RunsTwice(Rule):
@@ -224,11 +236,28 @@ class OneOperationAlone(Plain):
         return super().loss(view)
 
 
+class OfAHeavyPlugin(Plain):
+    """Its plugin's entry-point module imports numpy."""
+
+    __module__ = "heavy_plugin.rule"
+
+
+@pytest.fixture
+def heavy_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As if a plugin were installed that imports much when it is listed."""
+    (tmp_path / "heavy_plugin.py").write_text("import numpy")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("heavy", "heavy_plugin", "localrules")
+    monkeypatch.setattr("localrules.testing.conformance.options.entry_points", lambda group: [entry])
+
+
 BROKEN = {
     "options_are_documented": (Undocumented, "options without a description: strength"),
     "options_survive_json": (TakesAnyOption, "a misspelt option is taken"),
+    "entry_module_is_light": (OfAHeavyPlugin, "importing heavy_plugin imports numpy: name classes by target"),
     "locality_holds": (SaysLocal, "declares 'local' and is 'backprop'.*layers.0 depends on layers.1"),
     "every_parameter_has_one_owner": (OwnsNothing, r"objectives.0.scale \(no layer\)"),
+    "a_layers_step_writes_to_nothing_else": (SharesMemory, r"written to: network\.\S+ while \S+ stepped"),
     "parameters_move_by_optimizers_alone": (Writes, "written to without an optimizer: model.stem.weight"),
     "forwards_are_as_declared": (RunsTwice, "a layer ran 2 times"),
     "what_is_shared_is_detached": (ReportsTheGraph, "loss: not detached"),
@@ -247,6 +276,11 @@ BROKEN = {
 }
 
 
+def test_for_each_check_there_is_a_rule_that_breaks_the_promise() -> None:
+    assert set(BROKEN) == set(CHECKS)
+
+
+@pytest.mark.usefixtures("heavy_plugin")
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_promise_is_found_and_told(name: str) -> None:
     rule, told = BROKEN[name]
