@@ -1,8 +1,8 @@
 """The snippets of the documentation, and how they are run.
 
 A page is a story: its snippets run in order, in one fresh folder. ``bash`` runs the ``localrules`` commands in it, each
-with the settings below laid under it, so that a run takes a second; ``python`` is executed; ``toml`` and ``json`` are
-parsed; ``text`` is only shown. A comment above a snippet may say otherwise:
+with the settings below laid under it, so that a run takes a second; ``python`` is executed; ``toml``, ``json`` and
+``yaml`` are parsed; ``text`` is only shown. A comment above a snippet may say otherwise:
 
     <!-- not run: REASON -->    it is left out
     <!-- file: NAME -->         it is written to a file of that name, for the snippets after it
@@ -20,11 +20,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from localrules.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))}
-LANGUAGES = ("bash", "python", "toml", "json", "text")
+LANGUAGES = ("bash", "python", "toml", "json", "yaml", "text")
 SMALL = """
 steps = 3
 batch_size = 14
@@ -89,6 +91,8 @@ def run(snippet: Snippet, folder: Path) -> None:
         tomllib.loads(snippet.code)
     elif snippet.language == "json":
         json.loads(snippet.code)
+    elif snippet.language == "yaml":
+        yaml.safe_load(snippet.code)
 
 
 def _command(words: list[str], place: str, folder: Path) -> None:

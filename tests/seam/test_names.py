@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from throwaway import Site, good
 
@@ -39,6 +41,18 @@ def test_only_the_command_that_uses_the_bare_name_fails_and_it_names_both(site: 
     assert answer.json["error"]["why"] == f"localrules {localrules.__version__} and rival 1.0 each have one"
     assert answer.json["error"]["fix"] == "say which: localrules/hsic or rival/hsic"
     assert Registry.load().find("rule", "backprop").status == "ok"
+
+
+def test_what_a_user_reads_of_a_clash_is_what_the_page_on_publishing_shows(site: Site) -> None:
+    site.install("localrules-spread", good("spread"))
+    site.install("spread-rules", good("spread"), version="2.1")
+    page = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text(encoding="utf-8")
+    shown = page.partition("$ localrules run --rule spread\n")[2].partition("```")[0]
+    answer = site.run("run", "--rule", "spread")
+    assert answer.code == 2
+    lines = [line.rstrip() for line in answer.err.splitlines()]
+    assert [line for line in shown.splitlines() if line not in lines] == []
+    assert shown.startswith("Error")
 
 
 def test_distribution_and_name_decide_however_the_distribution_is_spelt(site: Site) -> None:
