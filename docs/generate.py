@@ -5,7 +5,8 @@
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
 ``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
-``run of RULE``, ``table FILE`` for a CSV below ``docs/``, or ``options KIND NAME`` for one rule, model or data set.
+``run of RULE``, ``table FILE`` for a CSV below ``docs/``, ``options KIND NAME`` for one rule, model or data set, or
+``reference of CLASS``, see ``docs/hook_reference.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from hook_reference import reference
 from measured_classes import measured, promised
 from measured_runs import all_runs, one_run, published, table
 from pydantic import BaseModel
@@ -60,6 +62,8 @@ def part(what: str) -> str:
         return "\n".join(published())
     if what.startswith("run of "):
         return "\n".join(one_run(what.removeprefix("run of ")))
+    if what.startswith("reference of "):
+        return "\n".join(reference(what.removeprefix("reference of ")))
     if what.startswith("table "):
         return "\n".join(table(what.removeprefix("table ")))
     word, kind, name = what.split()

@@ -97,8 +97,8 @@ def localrules_experiments() -> list[ExperimentEntry]:  # type: ignore[empty-bod
     """Experiments from the literature, for ``localrules reproduce NAME``.
 
     Returns:
-        One entry an experiment; its target is a function without arguments that returns a
-        :class:`localrules.reproduce.experiment.Experiment`. Those of one suite run together under the suite's name.
+        One entry an experiment; its target is a function without arguments that returns an
+        :class:`~localrules.reproduce.experiment.Experiment`. Those of one suite run together under the suite's name.
     """
 
 

@@ -85,9 +85,15 @@ class Observer:
         """The run is about to take its first step."""
 
     def step(self, row: Row) -> None:
-        """A logged step. Keys: ``step, epoch, phase, objective/<layer>, loss, accuracy, lr, samples_per_second,
-        step_seconds, memory_mib``; a row that closes an epoch also has ``train_loss, valid_loss, valid_accuracy``.
-        The row is whole: an evaluation at this step has been made."""
+        """A logged step.
+
+        Args:
+            row: Keys are ``step``, ``epoch``, ``phase``, ``lr``, ``samples_per_second``, ``step_seconds``,
+                ``memory_mib``; ``loss`` and ``accuracy`` of the batch, where the rule reports logits;
+                ``objective/<layer>`` of each layer that learned; ``<metric>/<layer>`` of what the rule notes and the
+                run diagnoses. A row that closes an epoch has ``valid_loss`` and ``valid_accuracy``, too, where there
+                is a valid split: the evaluation at this step has been made.
+        """
 
     def epoch(self, row: Row) -> None:
         """An evaluation: the very row that ``step`` has just been given, with the valid split's figures."""
