@@ -29,7 +29,9 @@ from typer.models import OptionInfo
 from localrules.cli.app import COMMANDS
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption
 from localrules.core.locality import CLASSES
+from localrules.core.options import Configured
 from localrules.engine.config import RunConfig
+from localrules.engine.settings import spelt
 from localrules.plugins import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,8 +71,21 @@ def part(what: str) -> str:
     word, kind, name = what.split()
     if word != "options":
         raise ValueError(f"nothing is known of {what!r}")
-    config = Registry.load(allow=[]).resolve(kind, name).Config
-    return "\n".join(_table(_fields(config, f"{kind}."))) if config.model_fields else "It has no options.\n"
+    found = Registry.load(allow=[]).resolve(kind, name)
+    rows = [*_fields(found.Config, f"{kind}."), *(_brought(found) if kind == "rule" else ())]
+    return "\n".join(_table(iter(rows))) if rows else "It has no options.\n"
+
+
+def _brought(rule: type[Configured]) -> Iterator[tuple[str, str, str, str]]:
+    """A row for each default of the run or of the network that a rule brings."""
+    plain = {row[0]: row for row in _settings(RunConfig)}
+    for word in spelt(rule.run_defaults):
+        name, _, value = word.partition("=")
+        _, default, kind, text = plain[f"`{name}`"]
+        text = re.sub(r"( \(.*\))?\.$", "", text)
+        yield f"`{name}`", f"`{value}`", kind, f"{text}. The rule's own default; a run's is {default}."
+    for name, value in rule.model_defaults.items():
+        yield f"`model.{name}`", _default(value), "", "The rule's own default, for networks that have this option."
 
 
 def _rules() -> Iterator[str]:

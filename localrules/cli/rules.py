@@ -34,20 +34,29 @@ def show(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Show one rule: its formula, its class of locality, the networks that fit, its options with their defaults."""
+    """Show one rule: formula, class of locality, the networks that fit, the defaults that it brings, its options."""
     registry = load_registry(plugin, no_plugin)
     kind = registry.resolve("rule", name)
     from localrules.core.locality import MEANING
+    from localrules.engine.settings import merge, spelt
     from localrules.fitting import fitting_models
 
     models = fitting_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
+    brings = merge(kind.run_defaults, {"model": kind.model_defaults} if kind.model_defaults else {})
     facts = {
         "formula": kind.formula,
         "locality": f"{kind.locality}: {MEANING[kind.locality]}",
         "trains": fits or "none of the installed networks",
         "trains not": "; ".join(f"{model['name']} ({model['why']})" for model in models if not model["fits"]),
+        "brings": ", ".join(spelt(brings)),
         "presets": ", ".join(kind.presets),
     }
-    known = {"formula": kind.formula, "locality": kind.locality, "presets": list(kind.presets), "models": models}
+    known = {
+        "formula": kind.formula,
+        "locality": kind.locality,
+        "brings": brings,
+        "presets": list(kind.presets),
+        "models": models,
+    }
     print_entry(registry, "rule", name, as_json=as_json, facts=facts, more=known)

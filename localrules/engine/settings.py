@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -52,6 +53,18 @@ def assigned(words: Iterable[str]) -> Tree:
                 )
         here[last] = _value(text)
     return tree
+
+
+def spelt(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The words ``a.b=value`` that :func:`assigned` reads back as this tree."""
+    words: list[str] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            words += spelt(value, f"{prefix}{key}.")
+        else:
+            bare = isinstance(value, str) and _value(value) == value
+            words.append(f"{prefix}{key}={value if bare else json.dumps(value)}")
+    return words
 
 
 def _value(text: str) -> Any:
