@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from localrules.core.network import Network
-from localrules.engine.building import options_of
+from localrules.core.network import Granularity, Network
+from localrules.engine import mixing
+from localrules.engine.building import cannot_train, options_of
 from localrules.errors import LocalRulesError
 
 if TYPE_CHECKING:
     from localrules.core.options import Configured
+    from localrules.engine.config import RunConfig
     from localrules.plugins import Registry
 
 SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
@@ -39,17 +41,51 @@ def fitting_models(rule: type[Configured], registry: Registry) -> list[dict[str,
     return found
 
 
+def refuse_misfit(config: RunConfig, registry: Registry) -> None:
+    """Say that a rule cannot train the run's network before its data are read or drawn.
+
+    The network is tried on pictures of another size than the run's. Where it cannot be built for those, nothing is
+    said: it is built again, and looked at again, when the data are there.
+
+    Raises:
+        UsageError: It cannot, with the reason, and with the networks that fit.
+    """
+    for _, part in mixing.choices(config.rule):
+        rule = registry.resolve("rule", part.name)
+        if not rule.requires.of_networks:
+            continue
+        try:
+            network = _built(config.model.name, config.model.options, registry, config.granularity)
+        except Exception:  # whatever a model may raise: with the run's own pictures it is said, or does not happen
+            return
+        if why := rule.requires.misfit(network):
+            raise cannot_train(part.name, config.model.name, why, _instead(part.name, rule, registry))
+
+
+def _instead(name: str, rule: type[Configured], registry: Registry) -> str:
+    fits = [model["name"] for model in fitting_models(rule, registry) if model["fits"]]
+    if not fits:
+        return f"no installed network fits; `localrules rules show {name}` says what stands against each"
+    return f"these fit, cut by layer and with the options that the rule brings: --model {' or '.join(fits)}"
+
+
 def _misfit(rule: type[Configured], name: str, registry: Registry) -> str:
+    known = registry.resolve("model", name).Config.model_fields
+    suits = {key: value for key, value in rule.model_defaults.items() if key in known}
+    return rule.requires.misfit(_built(name, suits, registry))
+
+
+def _built(name: str, options: dict[str, Any], registry: Registry, granularity: Granularity = "layer") -> Network:
+    """A network for pictures of the usual size, without memory for its weights where it allows that."""
     kind = registry.resolve("model", name)
-    suits = {key: value for key, value in rule.model_defaults.items() if key in kind.Config.model_fields}
-    options = options_of(kind.Config, suits, "model")
+    chosen = options_of(kind.Config, options, "model")
 
     def built(device: str) -> Network:
         with torch.device(device):
-            return Network.wrap(kind(options, SHAPE, CLASSES), example=torch.zeros(2, *SHAPE))
+            model = kind(chosen, SHAPE, CLASSES)
+            return Network.wrap(model, granularity=granularity, example=torch.zeros(2, *SHAPE))
 
     try:
-        network = built("meta")
+        return built("meta")
     except (RuntimeError, NotImplementedError):  # it asks for values, which tensors without memory do not have
-        network = built("cpu")
-    return rule.requires.misfit(network)
+        return built("cpu")

@@ -21,6 +21,7 @@ from localrules.engine.trainer import Stopped, Trainer, columns
 from localrules.errors import LocalRulesError, UsageError
 from localrules.files import remove_unfinished
 from localrules.finished import read_run
+from localrules.fitting import refuse_misfit
 from localrules.tracking.records import read_summary
 from localrules.tracking.run_folder import RunFolder, create, held
 
@@ -34,7 +35,7 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     """A run's whole configuration from the settings that were given; the rule's own defaults lie below them.
 
     Raises:
-        UsageError: An unknown name or option, or a value that does not fit.
+        UsageError: An unknown name or option, a value that does not fit, or a network that the rule cannot train.
     """
     settings = mixing.spelt_out(settings)
     settings = _with_preset(settings, registry, settings["rule"]["name"])
@@ -42,7 +43,9 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     settings = merge(registry.resolve("rule", last.name).run_defaults, settings)
     config = options_of(RunConfig, settings, "")
     assert isinstance(config, RunConfig)
-    return resolve(config, registry)
+    config = resolve(config, registry)
+    refuse_misfit(config, registry)
+    return config
 
 
 def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:

@@ -51,6 +51,11 @@ class Requirements:
                 fix=f"choose --batch-size {self.min_batch} or more",
             )
 
+    @property
+    def of_networks(self) -> bool:
+        """Whether anything is needed of a network: whether :meth:`misfit` can find anything."""
+        return self.chain or self.maps or self.single or not self.norms
+
     def misfit(self, network: Network) -> str:
         """Why the rule cannot train this network (shapes and readers known); empty if it can."""
         hidden = network.hidden

@@ -163,18 +163,20 @@ def _build_rule(config: RunConfig, registry: Registry, network: Network, num_cla
     mixing.refuse_idle(config.rule, [layer.name for layer in network.hidden])
     for (_, choice), part in zip(mixing.choices(config.rule), made, strict=True):
         if misfit := part.requires.misfit(network):
-            raise UsageError(
-                f"rule {choice.name!r} cannot train {config.model.name!r}",
-                where=f"--rule {choice.name} --model {config.model.name}",
-                why=misfit,
-                fix=f"`localrules rules show {choice.name}` lists the models that fit",
-            )
+            fix = f"`localrules rules show {choice.name}` lists the models that fit"
+            raise cannot_train(choice.name, config.model.name, misfit, fix)
     if len(made) == 1 and isinstance(made[0], Rule):
         rule = made[0]
     else:
         rule = Layerwise({layer.name: _one_of(made, config, layer.name) for layer in network.hidden})
     rule.prepare(network, num_classes)
     return rule
+
+
+def cannot_train(rule: str, model: str, why: str, fix: str) -> UsageError:
+    """The error for a rule and a network that do not go together."""
+    where = f"--rule {rule} --model {model}"
+    return UsageError(f"rule {rule!r} cannot train {model!r}", where=where, why=why, fix=fix)
 
 
 def _made(choice: Choice, registry: Registry) -> Objective | Rule:

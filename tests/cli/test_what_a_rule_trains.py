@@ -9,6 +9,7 @@ import pytest
 
 from localrules.cli import main
 from localrules.engine.settings import assigned, spelt
+from localrules_fer.faces import Faces
 
 PICKY = '''
 """A rule for chains without norms."""
@@ -30,6 +31,37 @@ class Picky(Objective):
 @hookimpl
 def localrules_rules():
     return [RuleEntry(name="picky", target=f"{__name__}:Picky", summary="Picky.")]
+'''
+
+
+ONLY_SMALL = '''
+"""A network with norms for pictures of 16 x 16 alone, and such pictures."""
+
+from torch import nn
+
+from localrules import DataSource, Model
+from localrules.testing import tiny_pictures
+
+
+class Small(Model):
+    def __init__(self, config, shape, num_classes):
+        super().__init__(config, shape, num_classes)
+        assert shape == (1, 16, 16)
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Linear(256, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, num_classes)
+        )
+
+    def forward(self, images):
+        return self.net(images)
+
+
+class Tiny(DataSource):
+    def load(self):
+        return tiny_pictures()
+
+
+MODELS = {"small": Small}
+DATA = {"digits-like": Tiny}
 '''
 
 
@@ -78,3 +110,52 @@ def test_a_rule_without_defaults_of_its_own_says_nothing_of_them(capsys: pytest.
 def test_what_is_printed_can_be_typed() -> None:
     tree = {"optimizer": {"lr": 0.005, "betas": [0.9, 0.99]}, "model": {"norm": False, "name": "1"}}
     assert assigned(spelt(tree)) == tree
+
+
+def test_a_network_that_does_not_fit_is_refused_before_data_are_drawn_and_those_that_fit_are_named(
+    capsys: pytest.CaptureFixture[str], picky: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Faces, "load", lambda self: pytest.fail("data were drawn"))
+    words = [
+        "--rule",
+        "picky",
+        "--plugin",
+        picky,
+        "--model",
+        "dense_fpn",
+        "--data",
+        "faces",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    assert main(["run", *words, "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["what"] == "rule 'picky' cannot train 'dense_fpn'"
+    assert "chain" in error["why"]
+    named = error["fix"].rpartition("--model ")[2].split(" or ")
+    models = json.loads(shown(capsys, "picky", "--plugin", picky, "--json"))["models"]
+    assert named == [model["name"] for model in models if model["fits"]] != []
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_users_word_for_the_network_counts(capsys: pytest.CaptureFixture[str], picky: str) -> None:
+    words = ["--rule", "picky", "--plugin", picky, "--model", "mlp", "--data", "faces", "--set", "model.norm=true"]
+    assert main(["run", *words, "--dry-run", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "without norms" in error["why"]
+    assert "the options that the rule brings" in error["fix"]
+
+
+def test_a_network_that_cannot_be_tried_beforehand_is_judged_with_the_runs_own_pictures(
+    capsys: pytest.CaptureFixture[str], picky: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.py"
+    file.write_text(ONLY_SMALL)
+    data = ["--data", "digits-like", "--steps", "1", "--batch-size", "7"]
+    words = ["--rule", "picky", "--plugin", picky, "--plugin", str(file), "--model", "small", *data]
+    assert main(["run", *words, "--json", "--out", str(tmp_path / "runs")]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["what"], error["fix"]) == (
+        "rule 'picky' cannot train 'small'",
+        "`localrules rules show picky` lists the models that fit",
+    )
