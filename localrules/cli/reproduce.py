@@ -136,20 +136,20 @@ def _reproduce(
     incidental: dict[str, Any],
 ) -> list[Outcome]:
     from localrules.engine.reproducible import available_threads
-    from localrules.reproduce import report, results, suite
+    from localrules.reproduce import planning, report, results, suite
     from localrules.tracking.console import ConsoleProgress
 
     experiments = suite.chosen(name, registry)
     below, over = _settings(asked["typed"], named)
-    for kind in sorted(suite.left_open(experiments)):
+    for kind in sorted(planning.left_open(experiments)):
         options = below.get(kind, {})
         if "name" not in options:
             usual, line = usual_data(asked["data_path"], registry) if kind == "data" else usual_model(over)
             _say(line)
             below[kind] = {**usual, **options}
     given = {key: value for key, value in incidental.items() if value is not None}
-    wanted = suite.Asked(below=below, over=over, incidental={"threads": available_threads()} | given, **asked)
-    tasks = suite.plan(experiments, wanted, registry)
+    wanted = planning.Asked(below=below, over=over, incidental={"threads": available_threads()} | given, **asked)
+    tasks = planning.plan(experiments, wanted, registry)
     command = shlex.join(["localrules", *sys.argv[1:]])
     outcomes: list[Outcome] = []
     for one, experiment in experiments.items():
@@ -161,8 +161,10 @@ def _reproduce(
                 print_doubts(found)
             results.keep(outcome, out)
             report.write_page(out, _known(out, registry), command)
-        if own or (not experiment.rows and wanted.rows == "*"):
-            data = mine[0].data if mine else suite.data_asked_for(wanted, registry)
+        data = next((task.data for task in mine if task.data is not None), None)
+        if not experiment.rows and wanted.rows == "*":
+            data = planning.data_asked_for(wanted, registry)
+        if data is not None:
             suite.exhibit(one, experiment, own, data, out, registry)
             report.write_page(out, _known(out, registry), command)
         outcomes += own
@@ -255,6 +257,9 @@ def _print(outcomes: list[Outcome], out: Path) -> None:
                 figures = (line["ours"] or "-", apart, line["seeds"], *published)
                 table.add_row(line["row"], *figures, line["budget"], line["verdict"])
         console.print(table)
+    for wants in dict.fromkeys(outcome.wants for outcome in outcomes if outcome.wants):
+        names = dict.fromkeys(outcome.row.name for outcome in outcomes if outcome.wants == wants)
+        console.print(f"Left out: {'; '.join(names)}, since {wants}", markup=False, soft_wrap=True)
     for machine in dict.fromkeys(outcome.line()["machine"] for outcome in outcomes if outcome.runs):
         console.print(f"On {machine}", markup=False)
     console.print(f"\nThe page: {out / PAGE}", markup=False, soft_wrap=True)

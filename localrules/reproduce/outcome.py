@@ -10,6 +10,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from localrules.compare.runs import Run
+from localrules.errors import MissingPackage
 from localrules.evaluation.evaluating import judged
 from localrules.files import write_atomic
 from localrules.finished import FinishedRun
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 POINT = 1.0
 """A mean that is no more than so many points away from the published figure matches it."""
 
+LEFT_OUT = "left out"
+"""The verdict on a row that needs a package which is not installed."""
+
 SCORES = "scores.json"
 COLUMNS = (
     "row", "model", "data", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds",
-    "machine", "source", "differs",
+    "machine", "source", "differs", "missing",
 )  # fmt: skip
 
 
@@ -44,6 +48,7 @@ class Outcome:
         changed: Settings that were asked for in place of the row's, as they were typed.
         claim: What the experiment's source claims, in words.
         scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
+        missing: The package for want of which the row was left out.
     """
 
     experiment: str
@@ -55,6 +60,12 @@ class Outcome:
     changed: str = ""
     claim: str = ""
     scores: tuple[dict[str, Any], ...] = ()
+    missing: MissingPackage | None = None
+
+    @property
+    def wants(self) -> str:
+        """What a row that was left out needs, and how to come by it; empty of any other."""
+        return f"{self.missing.what}: {self.missing.fix}" if self.missing else ""
 
     def scored_mean(self, figure: str, split: str | None = None) -> float | None:
         """A figure in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
@@ -70,7 +81,7 @@ class Outcome:
 
     @property
     def ours(self) -> float | None:
-        """The mean over runs; ``None`` where all diverged."""
+        """The mean over runs; ``None`` where there is none."""
         return mean(self.values) if self.values else None
 
     @property
@@ -81,6 +92,8 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """``matches``, ``below`` or ``above`` at the full budget; else why nothing can be said."""
+        if self.missing is not None:
+            return LEFT_OUT
         if self.ours is None:
             return "diverged"
         if self.difference is None:
@@ -124,28 +137,39 @@ class Outcome:
             "; ".join(dict.fromkeys(_machine(run) for run in self.runs)),
             self.row.source,
             self.differs,
+            self.wants,
         )
         return dict(zip(COLUMNS, found, strict=True))
 
     def documents(self) -> list[dict[str, Any]]:
-        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own."""
+        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own.
+
+        A row that was left out is there once, with what it needs and no figure.
+        """
+        if self.missing is not None:
+            return [self._document() | {"missing": {"why": self.missing.what, "install": self.missing.fix}}]
         return [
-            {
-                "experiment": self.experiment,
-                "row": self.row.name,
-                "seed": run.config.seed,
-                "metric": self.metric,
-                "value": value,
-                "published": self.row.published,
-                "claim": self.claim,
-                "source": self.row.source,
-                "differs": self.differs,
-                "budget": str(self.budget),
-                "verdict": self.verdict,
-                "summary": run.summary,
-            }
+            self._document() | {"seed": run.config.seed, "value": value, "summary": run.summary}
             for run, value in zip(self.runs, self.values, strict=True)
         ]
+
+    def _document(self) -> dict[str, Any]:
+        """What the runs have in common, with nothing for what each has of its own."""
+        return {
+            "experiment": self.experiment,
+            "row": self.row.name,
+            "seed": None,
+            "metric": self.metric,
+            "value": None,
+            "published": self.row.published,
+            "claim": self.claim,
+            "source": self.row.source,
+            "differs": self.differs,
+            "budget": str(self.budget),
+            "verdict": self.verdict,
+            "missing": None,
+            "summary": None,
+        }
 
 
 def measured(run: Run, row: Row, scores: Mapping[str, Any]) -> float:

@@ -70,6 +70,9 @@ def _table(page: Page, lines: list[Line]) -> None:
     for differs in dict.fromkeys(line["differs"] for line in lines if line["differs"]):
         names = dict.fromkeys(line["row"] for line in lines if line["differs"] == differs)
         page.paragraph(Strong("Not as published: "), differs, Faint(f" ({'; '.join(names)})"))
+    for wants in dict.fromkeys(line["missing"] for line in lines if line["missing"]):
+        names = dict.fromkeys(line["row"] for line in lines if line["missing"] == wants)
+        page.paragraph(Strong("Left out: "), "; ".join(names), ", since ", wants)
 
 
 def _exhibit(page: Page, place: Path, exhibit: Exhibit) -> None:

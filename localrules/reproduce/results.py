@@ -24,7 +24,8 @@ def read(folder: Path) -> list[Line]:
 def keep(outcome: Outcome, folder: Path) -> None:
     """Put a row into its experiment's table, ``<folder>/<experiment>/results.csv``.
 
-    It takes the place of the same row of the same model, data, settings and budget; all others stay.
+    It takes the place of the same row of the same model, data, settings and budget; all others stay. A row that was
+    left out takes no figures away that were found before.
     """
     place = folder / outcome.experiment
     place.mkdir(parents=True, exist_ok=True)
@@ -32,7 +33,7 @@ def keep(outcome: Outcome, folder: Path) -> None:
     lines = read(place)
     same = [index for index, line in enumerate(lines) if _key(line) == _key(new)]
     if same:
-        lines[same[0]] = new
+        lines[same[0]] = lines[same[0]] if new["missing"] and lines[same[0]]["ours"] else new
     else:
         lines.append(new)
     text = io.StringIO()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from localrules import Model
 from localrules.core.marks import Marks
 from localrules.core.objective import Options
-from localrules.errors import UsageError
+from localrules.errors import MissingPackage
 from localrules_classics.sizes import Size, as_colour, described, side_of, sized
 
 
@@ -113,7 +113,7 @@ def _torchvision(model: str) -> ModuleType:
     try:
         import torchvision.models
     except ImportError as error:
-        raise UsageError(
+        raise MissingPackage(
             f"{model} needs torchvision",
             where=f"--model {model}",
             why=f"it cannot be imported: {error}",

@@ -11,7 +11,7 @@ from localrules.errors import UsageError
 from localrules.reproduce.budget import Budget
 from localrules.reproduce.experiment import Row
 from localrules.reproduce.outcome import Outcome
-from localrules.reproduce.suite import located
+from localrules.reproduce.planning import located
 
 FULL = Budget(5, 5, "epochs")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -273,16 +272,6 @@ def test_data_without_a_test_split_are_scored_on_valid_and_it_says_so(reproduce:
     assert line["ours"] == f"{run['value']:.2f}"
     text = (tmp_path / "out" / "index.html").read_text()
     assert "our accuracies are of the valid split" in text
-
-
-def test_a_network_that_cannot_be_built_is_missed_before_anything_runs(
-    reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision.models", None)
-    faces = ["--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv")]
-    answer = reproduce("open", "--rows", "any model", *faces, "--model", "alexnet", "--json")
-    assert answer.error["what"] == "alexnet needs torchvision"
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_function_that_returns_no_experiment_is_its_authors_fault(reproduce: Any) -> None:

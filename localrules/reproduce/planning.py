@@ -1,0 +1,221 @@
+"""What a reproduction will run: rows configured and built, so that what cannot run is known before anything has run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localrules.compare.plan import Planned
+from localrules.compare.settings import INCIDENTAL
+from localrules.engine.building import load_data, run_data
+from localrules.engine.config import Choice
+from localrules.engine.environment import supplied_by
+from localrules.engine.session import Session
+from localrules.engine.settings import Tree, merge
+from localrules.errors import MissingPackage, UsageError
+from localrules.evaluation.ferplus import read_votes
+from localrules.launch import configure
+from localrules.reproduce.budget import Budget
+from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.outcome import judged_on
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import DataSet
+    from localrules.plugins import Registry
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asks for.
+
+    Attributes:
+        scale: The fraction of each row's published budget.
+        seeds: How many runs of each row, with seeds from 0; ``None``: the row's own.
+        rows: Only rows whose name fits this pattern, whatever the case of its letters; with another pattern than ``*``
+            an experiment without rows is left out.
+        below: Settings for what rows leave open: ``model`` and ``data``.
+        over: Settings that replace the rows' own.
+        typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
+        incidental: Settings that change no result, such as threads and trackers.
+        data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
+        ferplus: FER+'s votes, to be set beside what networks say of FER2013.
+    """
+
+    scale: float = 1.0
+    seeds: int | None = None
+    rows: str = "*"
+    below: Tree = field(default_factory=dict)
+    over: Tree = field(default_factory=dict)
+    typed: tuple[str, ...] = ()
+    incidental: Tree = field(default_factory=dict)
+    data_path: Path | None = None
+    ferplus: Path | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row that is to be run.
+
+    Attributes:
+        experiment: The experiment's name.
+        row: The row.
+        budget: How long each of its runs is.
+        on: The names of its ``model`` and ``data``.
+        planned: Its runs; none of a row that is left out.
+        data: Its data set; ``None`` where that cannot be read for want of a package.
+        changed: What the user typed in place of the row's own settings.
+        claim: What the experiment's source claims.
+        ferplus: FER+'s votes on the data set.
+        missing: The package for want of which it is left out.
+    """
+
+    experiment: str
+    row: Row
+    budget: Budget
+    on: dict[str, str]
+    planned: tuple[Planned, ...] = ()
+    data: DataSet | None = None
+    changed: str = ""
+    claim: str = ""
+    ferplus: Path | None = None
+    missing: MissingPackage | None = None
+
+
+def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -> list[Task]:
+    """Every row that is asked for, configured and built once: what cannot run is known before anything has run.
+
+    A row that needs a package which is not installed is left out, if another remains.
+
+    Raises:
+        UsageError: No row fits, a row needs something that is not there, or ``below`` fills nothing.
+        DataError: A data set cannot be read, or lacks the split that a row is scored on.
+        MissingPackage: No row remains.
+    """
+    rows = [(name, row) for name, experiment in experiments.items() for row in fitting(experiment, asked)]
+    _refuse(experiments, [row for _, row in rows], asked)
+    data: dict[str, DataSet] = {}
+    tasks = [_task(name, row, experiments[name].claim, asked, registry, data) for name, row in rows]
+    built: dict[str, MissingPackage | None] = {}
+    tasks = [_built(task, registry, built) for task in tasks]
+    missing = [task.missing for task in tasks if task.missing is not None]
+    if missing and len(missing) == len(tasks):
+        raise missing[0]
+    return tasks
+
+
+def fitting(experiment: Experiment, asked: Asked) -> list[Row]:
+    """The rows of an experiment that are asked for."""
+    return [row for row in experiment.rows if fnmatchcase(row.name.lower(), asked.rows.lower())]
+
+
+def left_open(experiments: dict[str, Experiment]) -> set[str]:
+    """Which of ``data`` and ``model`` some experiment leaves to the user; one without rows looks at any data."""
+    rows = [row for experiment in experiments.values() for row in experiment.rows]
+    found = {kind for row in rows for kind in ("data", "model") if kind not in _fixed(row)}
+    return found | ({"data"} if any(not experiment.rows for experiment in experiments.values()) else set())
+
+
+def _fixed(row: Row) -> list[str]:
+    """Which of ``data`` and ``model`` a row names itself."""
+    return [kind for kind in ("data", "model") if "name" in row.settings.get(kind, {})]
+
+
+def data_asked_for(asked: Asked, registry: Registry) -> DataSet:
+    """The data set that experiments without rows look at."""
+    return load_data(Choice(**found_at(asked.data_path, asked.below["data"], registry)), registry)
+
+
+def _refuse(experiments: dict[str, Experiment], rows: list[Row], asked: Asked) -> None:
+    names = [row.name for experiment in experiments.values() for row in experiment.rows]
+    if not rows and (names or asked.rows != "*"):
+        raise UsageError(
+            f"no row fits {asked.rows!r}",
+            where="--rows",
+            why=f"the rows are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
+            fix="a * stands for anything: --rows 'mnist*'",
+        )
+    for name in ("data", "model"):
+        # What trains nothing takes the same words as its neighbours, so that one line serves for all of a suite.
+        if rows and name in asked.below and name not in left_open(experiments):
+            raise UsageError(
+                f"--{name} changes nothing here",
+                where=f"--{name} {asked.below[name].get('name', '')}".strip(),
+                why=f"each row says on which {name} its figure was published",
+                fix="leave it out",
+            )
+
+
+def _task(name: str, row: Row, claim: str, asked: Asked, registry: Registry, known: dict[str, DataSet]) -> Task:
+    budget = Budget.of(row.name, row.settings, asked.scale)
+    below = {kind: value for kind, value in asked.below.items() if kind not in _fixed(row)}
+    settings = merge(merge(merge(below, row.settings), asked.over), asked.incidental)
+    settings = merge(settings, {budget.unit: budget.length})
+    on = {kind: str(settings[kind]["name"]) for kind in ("model", "data")}
+    task = Task(name, row, budget, on, changed=_changed(row, asked), claim=claim, ferplus=asked.ferplus)
+    try:
+        return _configured(task, settings, asked, registry, known)
+    except MissingPackage as error:
+        return replace(task, missing=error)
+
+
+def _configured(task: Task, settings: Tree, asked: Asked, registry: Registry, known: dict[str, DataSet]) -> Task:
+    row = task.row
+    settings["data"] = found_at(asked.data_path, settings["data"], registry)
+    seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
+    config = configure(settings, registry)
+    same = f"{config.data.model_dump_json()}, {config.hold_out} held out"
+    if same not in known:
+        known[same] = run_data(config, registry)
+    data = known[same]
+    data.split(judged_on(row, data))  # says why there is none
+    if asked.ferplus is not None:
+        read_votes(asked.ferplus, data, judged_on(row, data))  # says in time what does not fit
+    suppliers = supplied_by(config, registry)
+    planned = tuple(
+        Planned(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds
+    )
+    return replace(task, planned=planned, data=data)
+
+
+def _built(task: Task, registry: Registry, known: dict[str, MissingPackage | None]) -> Task:
+    """The task, once its network has been built, and once for all that are of the same run."""
+    if task.missing is not None:
+        return task
+    config = task.planned[0].config
+    same = config.model_dump_json()
+    if same not in known:
+        known[same] = None
+        try:
+            Session.build(config, registry, task.data)
+        except MissingPackage as error:
+            known[same] = error
+    missing = known[same]
+    return task if missing is None else replace(task, planned=(), missing=missing)
+
+
+def _changed(row: Row, asked: Asked) -> str:
+    """What was typed and bears on a row: options of a model or a data set only where the row leaves it open."""
+    idle = (*_fixed(row), *INCIDENTAL, "device", "threads")
+    return ", ".join(word for word in asked.typed if re.split("[.=]", word)[0] not in idle)
+
+
+def found_at(path: Path | None, data: Tree, registry: Registry) -> Tree:
+    """A data set's settings with the place where it lies, if it is read from a file; see :func:`located`."""
+    if path is None or "path" not in registry.resolve("data", data["name"]).Config.model_fields:
+        return data
+    return merge(data, {"path": str(located(path, data["name"]))})
+
+
+def located(path: Path, name: str) -> Path:
+    """Where a data set lies.
+
+    Args:
+        path: A file, which it is; or a folder: there it is what is called like the data set, whatever the ending, else
+            the folder itself.
+        name: The data set's.
+    """
+    inside = [path / name, *sorted(path.glob(f"{name}.*"))] if path.is_dir() else []
+    return next((place for place in inside if place.exists()), path)
