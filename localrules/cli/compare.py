@@ -142,11 +142,12 @@ def _rules(
     settings = _settings(rules, given, words, out, registry)
     planned = plan(rules, settings, given.get("--seeds", 3), registry)
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
-    folder.claim(out, shared)
+    fingerprint = planned[0].fingerprint
+    folder.claim(out, shared, fingerprint)
     runs, notes = carry_out(planned, out / folder.RUNS, registry, _watchers, _say)
     found = comparison.of_rules(rules, runs, registry, notes, ferplus)
     report.write(found, out, command)
-    folder.record(out, shared, found.details())
+    folder.record(out, shared, found.details(), fingerprint)
     return found
 
 

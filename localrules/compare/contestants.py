@@ -9,7 +9,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from localrules.compare.runs import Run
-from localrules.compare.settings import differing, essential
+from localrules.compare.settings import decisive, differing, essential
 from localrules.core.locality import Locality
 
 CONTROL = "backprop"
@@ -101,7 +101,7 @@ def grouped(runs: Iterable[Run]) -> dict[str, tuple[Run, ...]]:
     groups: dict[str, dict[int, Run]] = {}
     for run in runs:
         supplied = run.record["environment"].get("supplied_by")
-        same = [essential(run.settings), run.record["trained_on"]["fingerprint"], supplied]
+        same = [decisive(run.settings), run.record["trained_on"]["fingerprint"], supplied]
         groups.setdefault(json.dumps(same, sort_keys=True), {})[run.config.seed] = run
     members = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
     return dict(zip(_labels([group[0] for group in members]), members, strict=True))

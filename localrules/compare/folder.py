@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from localrules.compare.settings import decisive
 from localrules.engine.settings import Tree, differences
 from localrules.errors import UsageError
 from localrules.files import write_atomic
@@ -15,12 +16,13 @@ RUNS = "runs"
 PAGE = "index.html"
 
 
-def claim(folder: Path, settings: Tree | None) -> None:
+def claim(folder: Path, settings: Tree | None, fingerprint: str | None = None) -> None:
     """Make the folder a comparison's, or see that it is.
 
     Args:
         folder: Made if it is not there.
         settings: What all runs share; ``None`` for a page of runs that are elsewhere.
+        fingerprint: Of the data that they share.
 
     Raises:
         UsageError: The folder holds another comparison, or things that are not ours.
@@ -34,26 +36,37 @@ def claim(folder: Path, settings: Tree | None) -> None:
                 why=f"there is {' and '.join(present)} in it, and no {RECORD} that a comparison would have left",
                 fix="choose another folder with --out",
             )
-    elif changed := differences({"of": known["settings"] or {}}, {"of": settings or {}}):
+    elif changed := _changed(known, settings or {}, fingerprint):
         raise UsageError(
             "the folder holds another comparison",
             where=str(folder),
-            why="; ".join(line.removeprefix("of.") for line in changed),
+            why="; ".join(changed),
             fix="choose another folder with --out, or repeat the settings; rules and seeds may be others",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if known is None:
-            record(folder, settings, [])
+            record(folder, settings, [], fingerprint)
     except OSError as error:
         raise UsageError(
             "the folder cannot be written to", where=str(folder), why=str(error), fix="choose another with --out"
         ) from error
 
 
-def record(folder: Path, settings: Tree | None, rows: list[dict[str, Any]]) -> None:
+def record(folder: Path, settings: Tree | None, rows: list[dict[str, Any]], fingerprint: str | None = None) -> None:
     """Write what was compared and what was found, for scripts."""
-    write_atomic(folder / RECORD, json.dumps({"settings": settings, "rows": rows}, indent=2, ensure_ascii=False) + "\n")
+    found = {"settings": settings, "fingerprint": fingerprint, "rows": rows}
+    write_atomic(folder / RECORD, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def _changed(known: dict[str, Any], settings: Tree, fingerprint: str | None) -> list[str]:
+    """In what settings are others than the folder's, if that makes another comparison of it."""
+    was: Tree = known["settings"] or {}
+    kept = known.get("fingerprint")
+    if kept is None or fingerprint is None:  # then only its place says which data it was
+        return differences(was, settings)
+    changed = differences(decisive(was), decisive(settings))
+    return changed if kept == fingerprint else [*changed, "data: other pictures or labels than its runs had"]
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

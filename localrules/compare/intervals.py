@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,9 @@ class Answers:
             DataError: The data are not those that the run learned from, or have no valid split.
             LocalRulesError: The run's rule, model or data set is not here.
         """
-        finished = FinishedRun.load(run.folder, self._registry)
+        finished = replace(
+            FinishedRun.load(run.folder, self._registry), config=run.config
+        )  # which knows where data are
         key = run.config.data.model_dump_json()
         if key not in self._data:
             self._data[key] = finished.data(self._registry)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.compare.plan import Planned
+from localrules.compare.settings import decisive
 from localrules.engine import mixing
 from localrules.engine.config import RunConfig
 from localrules.engine.divergence import Diverged
@@ -29,7 +30,7 @@ class Run:
     Attributes:
         rule: The rule as a user would type it.
         folder: The run folder.
-        config: What it was asked to do.
+        config: What it was asked to do; data that have been moved since are named where they were found.
         record: Its whole ``config.toml``, which also says what it ran on.
         summary: What it came to.
     """
@@ -78,6 +79,8 @@ def carry_out(
 ) -> tuple[list[Run], list[str]]:
     """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
 
+    Trackers, logging and the place of the data make no other run of a finished one.
+
     Args:
         planned: From :func:`~localrules.compare.plan.plan`.
         place: Where run folders are and go.
@@ -111,23 +114,38 @@ def carry_out(
                     "; or "
                 )
             raise
-        runs.append(read(folder, wanted.rule))
+        runs.append(_read(folder, wanted))
     return runs, diverged
 
 
 def _known(wanted: Planned, place: Path) -> Path | None:
-    """The folder of a run that is this one: equal settings, data and suppliers. One that is done is preferred."""
-    settings = plain(wanted.config)
-    same = []
+    """The folder of a run that is this one: done, with settings, data and suppliers that give the same result.
+
+    One that is not done must be this one to the letter, since it goes on as it was started.
+    """
+    asked = plain(wanted.config)
+    done, stopped = [], []
     for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
         record = read_config(folder)
+        settings = {key: value for key, value in record.items() if key not in RECORDED}
         if (
-            {key: value for key, value in record.items() if key not in RECORDED} == settings
-            and record["trained_on"]["fingerprint"] == wanted.fingerprint
-            and record["environment"]["supplied_by"] == wanted.supplied_by
+            settings["seed"] != asked["seed"]
+            or decisive(settings) != decisive(asked)
+            or record["trained_on"]["fingerprint"] != wanted.fingerprint
+            or record["environment"]["supplied_by"] != wanted.supplied_by
         ):
-            same.append(folder)
-    return next((folder for folder in same if finished(folder)), same[-1] if same else None)
+            continue
+        if finished(folder):
+            done.append((settings != asked, folder))
+        elif settings == asked:
+            stopped.append(folder)
+    return min(done)[1] if done else next(reversed(stopped), None)
+
+
+def _read(folder: Path, wanted: Planned) -> Run:
+    """A planned run that is done, with its data where they lie today."""
+    run = read(folder, wanted.rule)
+    return replace(run, config=run.config.model_copy(update={"data": wanted.config.data}))
 
 
 def _typed(config: RunConfig) -> str:

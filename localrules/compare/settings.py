@@ -16,6 +16,12 @@ def essential(settings: Mapping[str, Any]) -> Tree:
     return {key: value for key, value in settings.items() if key not in INCIDENTAL}
 
 
+def decisive(settings: Mapping[str, Any]) -> Tree:
+    """The same without the place where data lie, for runs whose data are known to be the same by their fingerprint."""
+    found = essential(settings)
+    return found | {"data": {key: value for key, value in found.get("data", {}).items() if key != "path"}}
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree of settings by dotted names."""
     found: dict[str, Any] = {}

@@ -80,6 +80,17 @@ def test_a_finished_run_is_not_repeated_and_seeds_are_added(reproduce: Any, tmp_
     assert line["seeds"] == "0 1"
 
 
+def test_a_finished_run_is_not_repeated_for_a_tracker_or_a_moved_file(reproduce: Any, tmp_path: Path) -> None:
+    path = tiny_csv(tmp_path / "fer2013.csv")
+    words = ["open", "--rows", "any", "--seeds", "1", "--json", "--data", "fer2013", "--data-path"]
+    before = reproduce(*words, path)
+    moved = path.rename(tmp_path / "moved.csv")
+    said = reproduce(*words, moved, "--wandb", "offline", "--set", "log_every=1")
+    assert "seed 0, done before" in said.err
+    assert said.document == before.document
+    assert len(runs(tmp_path / "out")) == 1
+
+
 def test_an_interrupted_run_goes_on(reproduce: Any, tmp_path: Path) -> None:
     words = ["small", "--rows", "first*", "--seeds", "1", "--json"]
     (whole,) = reproduce(*words).document
