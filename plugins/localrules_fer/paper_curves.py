@@ -17,6 +17,7 @@ from localrules.compare.runs import Run
 from localrules.tracking.figures import COLOURS, INK, MARKERS, new_figure, plain_axes, save
 from localrules.tracking.run_folder import METRICS
 
+LINES, PART = 10, 25  # a running mean is over so many logged lines, or so small a part of the curve if that is more
 NEARLY = 0.95  # of its last accuracy: from there on a curve is taken to have converged
 LEVELS = 0.05  # accuracies at which curves are held against each other are multiples of it
 HIGHEST = 4.0  # a loss that is drawn: guessing among seven classes has 1.95, and a first step's may be millions
@@ -46,14 +47,14 @@ class Curve:
         return pd.Series(found[column].to_numpy(), found[against].to_numpy())
 
     def reached(self, level: float) -> dict[str, float] | None:
-        """What had been spent when the smoothed accuracy on training batches first was ``level``; ``None``: never."""
+        """What had been spent when the running accuracy on training batches first was ``level``; ``None``: never."""
         found: dict[str, float] = {}
         for against in (STEPS, SECONDS, WORK):
-            curve = self.mean("accuracy", against)
-            enough = np.flatnonzero(smooth(curve) >= level - 1e-9)  # a running mean rounds
+            curve = running(self.mean("accuracy", against))
+            enough = curve.index[curve >= level - 1e-9]  # a running mean rounds
             if not len(enough):
                 return None
-            found[against] = float(curve.index[enough[0]])
+            found[against] = float(enough[0])
         return found
 
 
@@ -73,26 +74,36 @@ def logged(run: Run, pace: float, work: Sequence[Stretch]) -> pd.DataFrame:
 
 
 def converged(table: pd.DataFrame) -> int | None:
-    """The first logged step with nearly the last accuracy on training batches; ``None`` where none was logged."""
+    """The first step with nearly the last running accuracy on training batches; ``None`` where few were logged."""
     points = table[[STEPS, "accuracy"]].dropna()
-    if points.empty:
-        return None
-    values = smooth(points["accuracy"])
-    return int(points[STEPS].to_numpy()[np.argmax(values >= NEARLY * values[-1])])
+    curve = running(pd.Series(points["accuracy"].to_numpy(), points[STEPS].to_numpy()))
+    return None if curve.empty else int(curve.index[curve >= NEARLY * curve.iloc[-1]][0])
 
 
 def common_level(curves: Sequence[Curve]) -> float | None:
     """The highest accuracy, a multiple of :data:`LEVELS`, that two of the curves reach; of one curve, its own."""
-    highest = sorted(smooth(values).max() for curve in curves if len(values := curve.mean("accuracy", STEPS)))
+    means = [running(curve.mean("accuracy", STEPS)) for curve in curves]
+    highest = sorted(float(curve.max()) for curve in means if not curve.empty)
     if not highest:
         return None
     return float(np.floor(highest[-2:][0] / LEVELS + 1e-9) * LEVELS)
 
 
-def smooth(values: pd.Series) -> np.ndarray:
-    """A running mean over a twenty-fifth of the curve."""
-    window = max(1, len(values) // 25)
-    return values.rolling(window, min_periods=1, center=True).mean().to_numpy()
+def running(values: pd.Series) -> pd.Series:
+    """The mean of :data:`LINES` logged lines or more around each; none where there are fewer, and none at the ends.
+
+    A line is one batch. By single batches a curve would reach whatever its luckiest one had.
+    """
+    return values.rolling(_window(values), center=True).mean().dropna()
+
+
+def smooth(values: pd.Series) -> pd.Series:
+    """The same for the eye: up to the ends, of what there is; a curve of few lines is drawn as it is."""
+    return values.rolling(_window(values), center=True, min_periods=1).mean() if len(values) >= LINES else values
+
+
+def _window(values: pd.Series) -> int:
+    return max(LINES, len(values) // PART)
 
 
 def draw_curves(curves: Sequence[Curve], out: Path) -> Path:

@@ -10,7 +10,9 @@ from localrules.bench.arithmetic import Stretch, step_multiply_adds
 from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.outcome import Outcome
 from localrules_fer.paper_curves import (
+    LINES,
     NEARLY,
+    PART,
     SECONDS,
     SERIES,
     STEPS,
@@ -35,6 +37,10 @@ _COUNTED = (
     "Multiply-adds are counted in a step that is taken: those of convolutions and products of matrices, forward and "
     "backward, in network, objective and auxiliary modules; what works element by element is not counted"
 )
+_RUNNING = (
+    f"Running: the mean of {LINES} logged lines, a batch each, around a step, or of a {PART}th of the curve if that is "
+    "more; it is not found where fewer were logged"
+)
 Work = dict[str, list[Stretch]]
 
 
@@ -58,8 +64,8 @@ def show_training(exhibition: Exhibition) -> None:
     if level is not None:
         exhibition.table(
             "pace",
-            f"What had been spent when the smoothed accuracy on training batches first was {100 * level:.0f} %, the "
-            "highest multiple of five that two rows reached; nothing stands beside a row that never did",
+            f"What had been spent when the running accuracy on training batches first was {100 * level:.0f} %, the "
+            f"highest multiple of five that two rows reached; nothing stands beside a row that never did. {_RUNNING}",
             ["", STEPS, SECONDS, WORK],
             spent(curves, level),
         )
@@ -67,8 +73,8 @@ def show_training(exhibition: Exhibition) -> None:
         "measures",
         "Accuracies in percent, of the last weights, mean over seeds. Over-fitting: train less test. One against rest: "
         "on test, the mean accuracy of yes-or-no questions, one a class. Data without a test split have both of valid. "
-        f"Converged: the first step with {NEARLY:.0%} of the last accuracy on training batches. MiB: the allocator's "
-        "peak in a training step",
+        f"Converged: the first step with {NEARLY:.0%} of the last running accuracy on training batches. {_RUNNING}. "
+        "MiB: the allocator's peak in a training step",
         _MEASURES,
         [measures(outcome, exhibition, work.get(outcome.row.name, ())) for outcome in exhibition.outcomes],
     )

@@ -14,7 +14,7 @@ from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import Row
 from localrules.reproduce.outcome import Outcome
 from localrules.testing.sessions import tiny_pictures
-from localrules_fer.paper_curves import SECONDS, STEPS, WORK, Curve, common_level, converged, spent
+from localrules_fer.paper_curves import LINES, SECONDS, STEPS, WORK, Curve, common_level, converged, smooth, spent
 from localrules_fer.paper_speed import show_speed
 from localrules_fer.paper_training import show_training
 
@@ -25,20 +25,33 @@ def curve(*accuracies: float | None) -> pd.DataFrame:
     return pd.DataFrame({"step": range(10, 10 * len(accuracies) + 1, 10), "accuracy": list(accuracies)}, dtype=float)
 
 
+def stairs(*levels: float) -> list[float]:
+    """Each level for as long as a running mean takes to be there."""
+    return [level for level in levels for _ in range(LINES)]
+
+
 @pytest.mark.parametrize(
     ("accuracies", "step"),
     [
-        ((0.1, 0.5, 0.76, 0.8), 30),
-        ((0.1, 0.5, 0.75, 0.8), 40),
-        ((0.8, 0.8), 10),
-        ((None, 0.4), 20),
-        ((None, None), None),
+        (stairs(0.1, 0.5, 0.8), 250),  # around 250 nine of ten lines have 0.8, and the mean 0.77
+        (stairs(0.1, 0.77, 0.8), 160),
+        (stairs(0.8), 60),
+        ([None, *stairs(0.4)], 70),
+        (stairs(0.8)[1:], None),
+        ([None, None], None),
     ],
 )
-def test_a_curve_has_converged_where_it_first_has_nearly_its_last_value(
-    accuracies: tuple[float | None, ...], step: int | None
+def test_a_curve_has_converged_where_its_running_mean_first_has_nearly_its_last_value(
+    accuracies: list[float | None], step: int | None
 ) -> None:
     assert converged(curve(*accuracies)) == step
+
+
+def test_one_lucky_batch_is_no_convergence_and_no_accuracy_that_was_reached() -> None:
+    flat = stairs(0.2, 0.2, 0.4)
+    lucky = [*flat[:5], 0.9, *flat[6:]]
+    assert converged(curve(*lucky)) == converged(curve(*flat))
+    assert common_level([spending("lucky", *lucky, pace=1.0, work=1.0)]) == pytest.approx(0.4)
 
 
 def spending(label: str, *accuracies: float, pace: float, work: float) -> Curve:
@@ -47,17 +60,25 @@ def spending(label: str, *accuracies: float, pace: float, work: float) -> Curve:
 
 
 def test_curves_are_held_against_each_other_at_an_accuracy_that_two_of_them_reach() -> None:
-    fast = spending("fast", 0.1, 0.3, 0.52, pace=2.0, work=0.5)
-    slow = spending("slow", 0.1, 0.2, 0.37, pace=1.0, work=0.25)
-    flat = spending("flat", 0.1, 0.1, 0.1, pace=1.0, work=0.25)
-    assert common_level([fast, slow, flat]) == pytest.approx(0.35)
+    fast = spending("fast", *stairs(0.1, 0.3, 0.52), pace=2.0, work=0.5)
+    slow = spending("slow", *stairs(0.1, 0.2, 0.37), pace=1.0, work=0.25)
+    flat = spending("flat", *stairs(0.1, 0.1, 0.1), pace=1.0, work=0.25)
+    short = spending("short", 0.9, 0.9, pace=1.0, work=0.25)
+    assert common_level([fast, slow, flat, short]) == pytest.approx(0.35)
     assert common_level([fast]) == pytest.approx(0.5)
+    assert common_level([short]) is None
     assert common_level([]) is None
-    assert spent([fast, slow, flat], 0.3) == [
-        ["fast", "20", "40.0", "10.000"],
-        ["slow", "30", "30.0", "7.500"],
+    assert spent([fast, slow, flat, short], 0.3) == [
+        ["fast", "160", "320.0", "80.000"],
+        ["slow", "220", "220.0", "55.000"],
         ["flat", None, None, None],
+        ["short", None, None, None],
     ]
+
+
+def test_a_curve_is_drawn_from_end_to_end_and_a_short_one_as_it_is() -> None:
+    assert len(smooth(pd.Series(stairs(0.1, 0.5)))) == 2 * LINES
+    assert list(smooth(pd.Series([0.1, 0.9]))) == [0.1, 0.9]
 
 
 def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
