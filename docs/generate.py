@@ -5,8 +5,8 @@
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
 ``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
-``run of RULE``, ``table FILE`` for a CSV below ``docs/``, ``options KIND NAME`` for one rule, model or data set, or
-``reference of CLASS``, see ``docs/hook_reference.py``.
+``run of RULE``, ``published of RULE``, ``table FILE`` for a CSV below ``docs/``,
+``options KIND NAME`` for one rule, model or data set, or ``reference of CLASS``, see ``docs/hook_reference.py``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def part(what: str) -> str:
         return "\n".join(all_runs())
     if what == "published":
         return "\n".join(published())
+    if what.startswith("published of "):
+        return "\n".join(published(what.removeprefix("published of ")))
     if what.startswith("run of "):
         return "\n".join(one_run(what.removeprefix("run of ")))
     if what.startswith("reference of "):

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+from localrules.plugins import Registry
+from localrules.reproduce.suite import chosen
 
 DOCS = Path(__file__).parent
 RUNS = DOCS / "measured" / "one-network.csv"
@@ -29,6 +33,13 @@ def one_run(rule: str) -> Iterator[str]:
     yield ""
     yield f"![Loss, accuracy and objectives of {rule}](../images/rules/{rule}.png)"
     yield ""
+    for cost in (row for row in _rows(COSTS) if row["rule"] == rule != "backprop"):
+        low, high = float(cost["low"]), float(cost["high"])
+        yield "A step on `mlp` (3 x 1024, pictures of 28 x 28, batch 128, one thread, the rule's own defaults) takes"
+        yield f"**{float(cost['ratio']):.2f}** of `backprop`'s time (95 % interval {low:.2f} to {high:.2f}) and"
+        how = "([how that was measured](../measured.md#all-rules-on-one-network))"
+        yield f"{float(cost['memory_ratio']):.2f} of its memory {how}."
+        yield ""
 
 
 def all_runs() -> Iterator[str]:
@@ -49,13 +60,36 @@ def all_runs() -> Iterator[str]:
     yield ""
 
 
-def published() -> Iterator[str]:
-    """Figures of the literature beside ours."""
+@cache
+def _rule_of() -> dict[str, str]:
+    """By which rule each row of the suite is run, as the experiments themselves configure it."""
+    registry = Registry.load(allow=[])
+    return {
+        f"{name.removeprefix('published-')}: {row.name}": row.settings["rule"]["name"]
+        for name, experiment in chosen("published", registry).items()
+        for row in experiment.rows
+    }
+
+
+def published(rule: str | None = None) -> Iterator[str]:
+    """Figures of the literature beside ours, of all rules or of one."""
+    rows = _rows(PUBLISHED)
+    if unknown := [row["row"] for row in rows if row["row"] not in _rule_of()]:
+        raise ValueError(f"no experiment of the suite has the rows {unknown} of {PUBLISHED.name}")
+    rows = [row for row in rows if rule in (None, _rule_of()[row["row"]])]
+    if rule is not None and not rows:
+        yield "No row of the suite [`published`](../reproduce.md) is run with this rule."
+        yield ""
+        return
+    if rule is not None:
+        how = "([what differs, and the commands](../measured.md#figures-of-the-literature))"
+        yield f"Run again here, test accuracy in percent {how}:"
+        yield ""
     yield from (
         "| row | budget | published | ours | seeds | difference | verdict |",
         "|---|---|---|---|---|---|---|",
     )
-    for row in _rows(PUBLISHED):
+    for row in rows:
         ours = f"{row['ours']} ({row['range']})" if row["range"] else row["ours"]
         seeds = str(len(row["seeds"].split()))
         cells = (row["row"], row["budget"], row["published"], ours, seeds, row["difference"], row["verdict"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from snippets import PAGES, ROOT
 
 from localrules.plugins import Registry
+from localrules.reproduce.suite import chosen
 
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
@@ -38,8 +40,24 @@ def test_every_command_and_every_rule_has_its_place() -> None:
     listed = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
     for rule in listed:
         assert f"(docs/rules/{rule}.md)" in text("README.md")
-        assert f"<!-- generated: options rule {rule} -->" in text(f"docs/rules/{rule}.md")
+        for part in (f"options rule {rule}", f"published of {rule}", f"run of {rule}"):
+            assert f"<!-- generated: {part} -->" in text(f"docs/rules/{rule}.md")
     assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(p for p in PAGES if p.startswith("docs/rules/"))
+
+
+def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_was_run_with() -> None:
+    registry = Registry.load(allow=[])
+    rules = {
+        f"{name.removeprefix('published-')}: {row.name}": row.settings["rule"]["name"]
+        for name, experiment in chosen("published", registry).items()
+        for row in experiment.rows
+    }
+    with (ROOT / "docs" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
+        names = [row["row"] for row in csv.DictReader(lines)]
+    assert names
+    for name in names:
+        pages = [page for page in PAGES if page.startswith("docs/rules/") and f"| {name} |" in text(page)]
+        assert pages == [f"docs/rules/{rules[name]}.md"]
 
 
 @pytest.mark.parametrize("page", list(PAGES))
