@@ -5,7 +5,7 @@
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
 ``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
-``run of RULE``, ``published of RULE``, ``table FILE`` for a CSV below ``docs/``,
+``run of RULE``, ``published of RULE``, ``models of RULE`` that fit, ``table FILE`` for a CSV below ``docs/``,
 ``options KIND NAME`` for one rule, model or data set, or ``reference of CLASS``, see ``docs/hook_reference.py``.
 """
 
@@ -32,6 +32,7 @@ from localrules.core.locality import CLASSES
 from localrules.core.options import Configured
 from localrules.engine.config import RunConfig
 from localrules.engine.settings import spelt
+from localrules.fitting import fitting_models
 from localrules.plugins import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,8 @@ def part(what: str) -> str:
         return "\n".join(published())
     if what.startswith("published of "):
         return "\n".join(published(what.removeprefix("published of ")))
+    if what.startswith("models of "):
+        return "\n".join(_models(what.removeprefix("models of ")))
     if what.startswith("run of "):
         return "\n".join(one_run(what.removeprefix("run of ")))
     if what.startswith("reference of "):
@@ -88,6 +91,17 @@ def _brought(rule: type[Configured]) -> Iterator[tuple[str, str, str, str]]:
         yield f"`{name}`", f"`{value}`", kind, f"{text}. The rule's own default; a run's is {default}."
     for name, value in rule.model_defaults.items():
         yield f"`model.{name}`", _default(value), "", "The rule's own default, for networks that have this option."
+
+
+def _models(rule: str) -> Iterator[str]:
+    """Which of our networks a rule can train, and what stands against the others."""
+    registry = Registry.load(allow=[])
+    found = fitting_models(registry.resolve("rule", rule), registry)
+    fits = ", ".join(f"`{model['name']}`" for model in found if model["fits"])
+    yield f"It trains {fits or 'none of them'}."
+    yield ""
+    yield from (f"- Not `{model['name']}`: {model['why']}." for model in found if not model["fits"])
+    yield ""
 
 
 def _rules() -> Iterator[str]:
