@@ -12,7 +12,7 @@ def localrules_rules() -> list[RuleEntry]:
             name="cafo",
             target="localrules_closed_form.cafo:CaFo",
             summary="Layers stay random; a predictor on each is solved for, and they vote.",
-            reference="Zhao, Wang, Jin, Cai, Ding & Liang 2023, https://arxiv.org/abs/2303.09728",
+            reference="Zhao, Wang, Li, Jin, Lang & Ling 2023, https://arxiv.org/abs/2303.09728",
         ),
     ]
 

@@ -60,6 +60,15 @@ def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_
         assert pages == [f"docs/rules/{rules[name]}.md"]
 
 
+def test_the_authors_of_a_rules_entry_are_those_of_its_page() -> None:
+    for item in Registry.load(allow=[]).entries("rule"):
+        references = text(f"docs/rules/{item.entry.name}.md").partition("## References")[2]
+        *names, _ = re.split(r"https?://\S+", item.entry.reference + " https://end")
+        authors = re.findall(r"[^\W\d_a-z][\w']+", " ".join(names))
+        assert authors
+        assert [name for name in authors if name not in references] == [], item.entry.name
+
+
 @pytest.mark.parametrize("page", list(PAGES))
 def test_links_lead_somewhere(page: str) -> None:
     broken = []
