@@ -57,6 +57,16 @@ def test_each_layer_has_the_first_rule_that_fits_and_the_last_one_where_none_doe
     assert rules["readout"] == "cross-entropy"
 
 
+def test_the_last_rules_own_defaults_are_the_runs_and_all_rules_are_the_networks(registry: Registry) -> None:
+    tree = {"model": {"name": "mlp"}, "data": {"name": "faces"}}
+    for name, optimizer in (("*.0=softhebb,*=hsic", ("adam", 0.005)), ("*.0=hsic,*=softhebb", ("sgd", 0.05))):
+        found = configure({**tree, "rule": {"name": name}}, registry).optimizer
+        assert (found.name, found.lr) == optimizer
+    own = configure({**tree, "rule": {"name": "*.0=forward-forward,*=hsic"}}, registry)
+    assert own.model.options["norm"] is False  # forward-forward's, though it is not the last
+    assert own.optimizer.lr == 0.005
+
+
 def test_a_layer_learns_as_it_does_under_its_rule_alone(registry: Registry) -> None:
     stems = []
     for rule in ("stem=hsic,*=local-ce", "hsic", "local-ce"):
