@@ -12,7 +12,7 @@ from localrules.cli.output import print_json, screen
 
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The rule's name, e.g. my-rule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The rule's name, e.g. my-rule; _ becomes -.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to write it. \\[default: localrules-NAME]"),
@@ -25,21 +25,24 @@ def new(
     """
     from localrules import scaffold
 
-    folder, files = scaffold.write(name, out)
+    rule = scaffold.rule_name(name)
+    folder, files = scaffold.write(rule, out)
     inside = [str(path.relative_to(folder)) for path in files]
     if as_json:
-        print_json({"folder": str(folder), "files": inside})
+        print_json({"rule": rule, "folder": str(folder), "files": inside})
         return
     from rich.markup import escape
 
     console = screen()
-    console.print(f"[bold]{escape(str(folder))}[/] holds the learning rule [cyan]{escape(name)}[/]:")
+    if rule != name:
+        console.print(f"The rule is called [cyan]{escape(rule)}[/], since names of rules have dashes, and no _.")
+    console.print(f"[bold]{escape(str(folder))}[/] holds the learning rule [cyan]{escape(rule)}[/]:")
     for path in inside:
         console.print(f"  {escape(path)}")
     console.print("\nInstall it, see it learn, see that it keeps its promises:")
     for words in (
         f"pip install -e {folder}",
-        f"localrules run --rule {name} --model mlp --data faces",
-        f"localrules plugins check {name}",
+        f"localrules run --rule {rule} --model mlp --data faces",
+        f"localrules plugins check {rule}",
     ):
         console.print(f"  {escape(words)}", soft_wrap=True)

@@ -27,7 +27,8 @@ def write(name: str, folder: Path | None = None) -> tuple[Path, list[Path]]:
     """Write a distribution that supplies one learning rule.
 
     Args:
-        name: The rule's, e.g. ``my-rule``: lower-case letters, digits, dashes; begins with a letter.
+        name: The rule's, e.g. ``my-rule``: lower-case letters, digits, dashes; begins with a letter. A ``_`` counts as
+            a dash, see :func:`rule_name`.
         folder: Where; by default ``localrules-<name>`` here. It may exist if it is empty.
 
     Returns:
@@ -36,6 +37,7 @@ def write(name: str, folder: Path | None = None) -> tuple[Path, list[Path]]:
     Raises:
         UsageError: A name that cannot be one, or a folder that holds something.
     """
+    name = rule_name(name)
     _check(name)
     folder = Path(f"localrules-{name}") if folder is None else folder.expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -63,6 +65,11 @@ def write(name: str, folder: Path | None = None) -> tuple[Path, list[Path]]:
         write_atomic(path, text)
         written.append(path)
     return folder, written
+
+
+def rule_name(typed: str) -> str:
+    """The name as rules have it, with dashes: the package's name has ``_``, and many type that."""
+    return typed.replace("_", "-")
 
 
 def _check(name: str) -> None:

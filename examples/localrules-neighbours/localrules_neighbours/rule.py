@@ -7,11 +7,7 @@ from localrules import LayerView, Objective, Requirements
 
 
 class Neighbours(Objective):
-    """Each picture should find its own class among its neighbours in the batch.
-
-    References:
-        Goldberger et al. 2004, Neighbourhood Components Analysis, NeurIPS 17.
-    """
+    """Each picture should find its own class among its neighbours in the batch (Goldberger et al. 2004, NeurIPS 17)."""
 
     formula = "-mean_i log sum_{j: y_j = y_i} softmax_{j != i}(cos(z_i, z_j) / 0.1)"
     requires = Requirements(min_batch=2)
