@@ -17,6 +17,7 @@ from localrules.engine.config import RunConfig
 from localrules.engine.phases import Phase
 from localrules.engine.schedules import learning_rate
 from localrules.engine.session import Session
+from localrules.errors import UsageError
 
 DRAWS = 2  # the stream of seeds for whatever a rule or a network draws in a step
 
@@ -80,6 +81,9 @@ def take_step(session: Session, phase: Phase, step: int) -> Taken:
         session: The run.
         phase: The phase that ``step`` lies in.
         step: Counted from 0 over the whole run.
+
+    Raises:
+        UsageError: A batch norm is given one value, which has no spread.
     """
     config = session.config
     session.optimizers.set_learning_rate(
@@ -89,6 +93,20 @@ def take_step(session: Session, phase: Phase, step: int) -> Taken:
     batch = session.batches.batch(step)
     statistics = BatchStatistics(session.predictor.arranged(batch.images), batch.labels, len(session.data.classes))
     context = StepContext(session, phase)
-    report = session.rule.step(session.network, statistics, context)
+    try:
+        report = session.rule.step(session.network, statistics, context)
+    except ValueError as error:
+        if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
+            raise _lone_picture() from error
+        raise
     context.finish()
     return Taken(report, batch.labels)
+
+
+def _lone_picture() -> UsageError:
+    return UsageError(
+        "a batch norm of the network needs batches of at least 2",
+        where="--batch-size 1",
+        why="of one picture a unit has one value, which has no spread",
+        fix="choose --batch-size 2 or more, or --set model.norm=false",
+    )

@@ -13,6 +13,8 @@ from localrules.testing.traces import take_steps
 
 TEST_ROWS = 500  # of 1,797
 EPOCHS = 8  # of 20 steps
+SETTLING_EPOCHS = 2  # through maps, of a rule that runs a layer dozens of times a step
+ENLARGED = {"perceptron": 1, "dense maps": 2, "chain of maps": 4}  # lenet's field has four times a digit's side
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "perceptron": ("mlp", {"hidden": (128, 128)}),
     "dense maps": ("dense_fpn", {"blocks": 2, "convolutions": 2, "growth": 16, "stem": 32, "lateral": 48}),
@@ -42,19 +44,24 @@ def digits(enlarged: int = 1) -> DataSet:
     return DataSet("digits", names, splits, "scikit-learn", fingerprint(splits), redistributable=True, mirrored=False)
 
 
-def learn_digits(rule: RuleClass, **settings: Any) -> float:
+def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -> float:
     """Accuracy on the digits' test split after training on the others, with the rule's defaults for run and model.
-
-    The network is the fully connected one if the rule can train it, else one of maps, for digits twice as large.
 
     Args:
         rule: The rule's class.
-        settings: Of the run. By default 8 epochs in batches of 64 on the schedule of every run.
+        network: One of ``perceptron``, ``dense maps``, ``chain of maps``: for maps, digits are enlarged. By default the
+            fully connected one if the rule can train it, else one of maps.
+        settings: Of the run. By default 8 epochs in batches of 64 on the schedule of every run; 2 of a chain of maps
+            where a step runs layers as often as options say.
     """
     subject = Subject(rule)
-    network = subject.networks[0]
-    ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": EPOCHS}
-    data = digits() if network == "perceptron" else digits(2)
-    session = subject.run(*NETWORKS[network], data, {**ours, **settings})
+    network = network or subject.networks[0]
+    model, options = NETWORKS[network]
+    epochs = EPOCHS
+    if network == "chain of maps":
+        options = {**options, "norm": rule.model_defaults.get("norm", rule.requires.norms)}  # lenet has none by itself
+        epochs = SETTLING_EPOCHS if rule.requires.forwards is None else EPOCHS
+    ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
+    session = subject.run(model, options, digits(ENLARGED[network]), {**ours, **settings})
     take_steps(session)
     return session.predictor.scores(session.data.split("test")).top1

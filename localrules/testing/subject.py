@@ -65,13 +65,20 @@ class Subject:
         for name in NETWORKS:
             if name == "chain of maps" and found:
                 break
-            try:
-                self.session(name)
+            misfit = self.misfit(name)
+            if not misfit:
                 found.append(name)
-            except UsageError as error:
-                why = f"{error.what}: {error.why}"
+            why = misfit or why
         assert found, f"it can train none of the kit's networks ({', '.join(NETWORKS)}); the last said: {why}"
         return tuple(found)
+
+    def misfit(self, network: str) -> str:
+        """Why it cannot train one of :data:`NETWORKS`; empty if it can."""
+        try:
+            self.session(network)
+        except UsageError as error:
+            return f"{error.what}: {error.why}"
+        return ""
 
     @property
     def batch_size(self) -> int:

@@ -66,6 +66,7 @@ class EquilibriumPropagation(Rule):
     )
     presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"free_steps": 250, "nudged_steps": 30}}
     model_defaults: ClassVar[dict[str, object]] = {"norm": False, "activation": "hard_sigmoid"}
+    maps_bound: ClassVar[float] = 0.65  # in the quarter of the steps that it is given
 
     config: EquilibriumPropagation.Config
 

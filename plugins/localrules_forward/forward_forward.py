@@ -79,6 +79,7 @@ class ForwardForward(Objective):
     trains_readout: ClassVar[bool] = False
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}
     model_defaults: ClassVar[dict[str, Any]] = {"norm": False}
+    maps_bound: ClassVar[float] = 0.35  # goodness of maps parts labels slowly
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"answer": "upper"},
         "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},

@@ -59,6 +59,7 @@ class SoftHebb(Hebbian):
 
     formula: ClassVar[str] = "dW = +-y (x - u W), y = softmax(t u), u = W x; + for the winner, - for all others"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.05}}
+    maps_bound: ClassVar[float] = 0.8  # few positions see a stroke, so a kernel learns from few
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}
     }

@@ -82,6 +82,11 @@ def test_a_batch_of_one_is_refused_with_the_size_that_is_needed(rule: str) -> No
     assert "--batch-size 2" in found.value.fix
 
 
+def test_a_batch_of_one_is_refused_where_the_networks_norms_compare_pictures() -> None:
+    with pytest.raises(UsageError, match="a batch norm of the network needs batches of at least 2"):
+        train(perceptron(RULES["local-ce"], batch_size=1), 0, 1)
+
+
 @pytest.mark.parametrize("rule", LOCAL_RULES)
 def test_a_rule_learns_what_is_there_to_learn(rule: str) -> None:
     augment = {"shift": 0, "flip": False}

@@ -219,6 +219,13 @@ class NeedsFour(Plain):
         return super().loss(view) * (1.0 if len(view.output) > 3 else float("nan"))
 
 
+class NeedsCompany(Plain):
+    """Is not a number of one picture, and does not say so."""
+
+    def loss(self, view: LayerView) -> Tensor:
+        return super().loss(view) * (1.0 if len(view.output) > 1 else float("nan"))
+
+
 class NeedsFullPrecision(Plain):
     """Overflows in half precision."""
 
@@ -295,6 +302,22 @@ def test_a_rule_may_declare_what_it_reaches_on_the_digits() -> None:
         digits_bound: ClassVar[float] = 0.05
 
     run(Modest, "learns_digits")
+
+
+def test_a_rule_that_does_not_take_one_picture_has_to_say_so() -> None:
+    with pytest.raises(AssertionError, match=r"batches of 1 on a dense maps: the objective of .* is not finite"):
+        run(NeedsCompany, "the_smallest_batch_stays_finite")
+
+
+def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_too() -> None:
+    class LosesMaps(LocalCrossEntropy):
+        """Layers of maps hand on nothing."""
+
+        def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
+            return output if output.dim() == 2 else torch.zeros_like(output)
+
+    with pytest.raises(AssertionError, match=r"are right by a chain of maps, and 0\.9 is wanted"):
+        run(LosesMaps, "learns_digits")
 
 
 def test_what_is_drawn_for_a_picture_goes_with_it_when_the_batch_is_shuffled() -> None:
