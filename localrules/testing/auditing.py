@@ -76,6 +76,11 @@ class Audit:
             "holds": self.holds,
             "layers": list(self.dependence.layers),
             "depends": [list(row) for row in self.dependence.depends],
+            "reasons": self.reasons,
+            "leaks": [
+                {"layer": layer, "on": other, "through": self.dependence.through(layer, other)}
+                for layer, other in self.dependence.leaks
+            ],
         }
 
 

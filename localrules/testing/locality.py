@@ -57,6 +57,12 @@ class Dependence:
             if self.depends[row][column] or self.buffers[row][column]
         ]
 
+    def through(self, layer: str, other: str) -> list[str]:
+        """By what a layer feels another: its ``update``, its ``buffers``, or both."""
+        row, column = self.layers.index(layer), self.layers.index(other)
+        ways = {"update": self.depends[row][column], "buffers": self.buffers[row][column]}
+        return [way for way, felt in ways.items() if felt]
+
     @property
     def is_local(self) -> bool:
         """Whether every layer's update was seen, and depends on the layer itself and on what it reads alone."""

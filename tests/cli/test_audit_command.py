@@ -24,7 +24,7 @@ def audited(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> d
 
 def test_json_has_the_keys_that_scripts_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
     found = audited(capsys, "--rule", "hsic", *SMALL)
-    assert list(found) == ["rule", "model", "class", "declared", "holds", "layers", "depends"]
+    assert list(found) == ["rule", "model", "class", "declared", "holds", "layers", "depends", "reasons", "leaks"]
     assert (found["rule"], found["model"]) == ("hsic", "mlp")
     assert (found["class"], found["declared"], found["holds"]) == ("local-labels", "local-labels", True)
     assert found["layers"] == LAYERS
@@ -101,6 +101,23 @@ def test_state_that_is_of_no_layer_or_out_of_sight_does_not_pass_unmeasured(
 def test_the_sums_of_a_closed_form_count_as_its_layers_updates(capsys: pytest.CaptureFixture[str]) -> None:
     found = audited(capsys, "--rule", "cafo", *SMALL)
     assert [row[:3] for row in found["depends"][:3]] == [[True, False, False], [True, True, False], [True] * 3]
+
+
+def test_a_leak_into_statistics_that_no_update_shows_is_told_to_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--rule", "leaky", "--plugin", str(LEAKY / "statistics.py"))
+    found = audited(capsys, *words, *SMALL, code=1)
+    assert not any(found["depends"][0][1:])  # the matrix of updates is clean
+    assert {"layer": "layers.0", "on": "layers.2", "through": ["buffers"]} in found["leaks"]
+    assert "layers.0 depends on layers.2, which it does not read" in found["reasons"]
+
+
+def test_a_rule_that_holds_has_no_reasons_and_its_leaks_are_those_that_it_declares(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    local, broadcast = (audited(capsys, "--rule", rule, *SMALL) for rule in ("local-ce", "dfa"))
+    assert (local["reasons"], local["leaks"]) == ([], [])
+    assert broadcast["reasons"] == []
+    assert {"layer": "layers.0", "on": "readout", "through": ["update", "buffers"]} in broadcast["leaks"]
 
 
 def test_a_forgotten_detach_is_back_propagation(capsys: pytest.CaptureFixture[str]) -> None:
