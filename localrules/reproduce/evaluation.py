@@ -13,11 +13,14 @@ from localrules.evaluation.together import (
     table,
 )
 from localrules.reproduce.exhibition import Exhibition
+from localrules.reproduce.standing import standing
 from localrules.tracking.figures import save
 
 
 def show_evaluation(exhibition: Exhibition) -> None:
-    """Tables of all figures and of the classes' recalls; confusion matrices and calibration as pictures."""
+    """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as pictures."""
+    for text in standing(exhibition.outcomes):
+        exhibition.sentence(text)
     scored = {outcome.row.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
     if not scored:
         return

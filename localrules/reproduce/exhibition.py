@@ -22,10 +22,10 @@ EXHIBITS = "exhibits.json"
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One picture or table.
+    """One picture or table, or a sentence.
 
     Attributes:
-        file: A PNG or CSV in the experiment's folder.
+        file: A PNG or CSV in the experiment's folder; empty of a sentence, which is its caption.
         caption: What it shows, and of which runs.
         private: Whether it shows pictures that may not be passed on.
     """
@@ -89,6 +89,14 @@ class Exhibition:
         write_atomic(self._folder / f"{name}.csv", text.getvalue())
         if shown:
             self._add(Exhibit(f"{name}.csv", caption, shows_data and not self.data.redistributable))
+
+    def sentence(self, text: str) -> None:
+        """Say in a sentence what was measured, to stand beside the claim.
+
+        Args:
+            text: Figures, and of what they are.
+        """
+        self._exhibits.append(Exhibit("", text))
 
     def close(self) -> None:
         """Keep what was added for the page; what an earlier command had added is taken down."""

@@ -52,9 +52,14 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
             page.paragraph(summary)
         if experiment and experiment.claim:
             page.paragraph(Strong("The claim: "), experiment.claim)
+        shown = exhibits(place)
+        for exhibit in shown:
+            if not exhibit.file:
+                page.paragraph(Strong("Measured: "), exhibit.caption)
         _table(page, read(place))
-        for exhibit in exhibits(place):
-            _exhibit(page, place, exhibit)
+        for exhibit in shown:
+            if exhibit.file:
+                _exhibit(page, place, exhibit)
         for note in experiment.notes if experiment else ():
             page.paragraph(note)
     page.heading("To do it again")

@@ -20,6 +20,9 @@ USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True
 def show_data(exhibition: Exhibition) -> None:
     """A sample of the table, sheets of pictures, the spread of labels, a picture of each expression."""
     data = exhibition.data
+    sizes = ", ".join(f"{len(split):,} pictures in {USAGES[name]}" for name, split in data.splits.items())
+    side = " x ".join(map(str, data.shape[1:]))
+    exhibition.sentence(f"{data.name} here: {sizes}; {side} pixels; {len(data.classes)} expressions.")
     exhibition.table(
         "figure-6-table",
         f"Figure 6: the first {ROWS} rows as a table, with the first {PIXELS} of their pixels",

@@ -27,8 +27,8 @@ PUBLISHED = {
 """The paper's table 1: seconds a step, millions of parameters, result on the test set in percent."""
 
 _HEAD = (
-    "method", "s a step, published", "s a step, training", "s a batch, prediction", "M parameters, published",
-    "M parameters", "test, published", "top-1", "one against rest",
+    "method", "network", "s a step, published", "s a step, training", "s a batch, prediction",
+    "M parameters, published", "M parameters", "test, published", "top-1", "one against rest",
 )  # fmt: skip
 
 
@@ -80,12 +80,14 @@ def draw(points: Sequence[tuple[str, float, float]], out: Path) -> Path:
 
 def _line(outcome: Outcome, exhibition: Exhibition) -> list[str | None]:
     step, parameters, result = PUBLISHED[outcome.row.name]
+    name, network = outcome.row.name, outcome.on.get("model")
     if not outcome.runs:
-        return [outcome.row.name, f"{step}", None, None, f"{parameters}", None, f"{result:g}", None, None]
+        return [name, network, f"{step}", None, None, f"{parameters}", None, f"{result:g}", None, None]
     top1, one_against_rest = (outcome.scored_mean(name) for name in ("top1", "one_vs_rest_accuracy"))
     loaded = FinishedRun.load(outcome.runs[0].folder, exhibition.registry)
     return [
-        outcome.row.name,
+        name,
+        network,
         f"{step}",
         f"{seconds(outcome.runs):.4f}",
         f"{prediction_seconds(loaded, exhibition.data):.4f}",

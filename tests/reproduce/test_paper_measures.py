@@ -91,4 +91,4 @@ def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path
         with (tmp_path / str(number) / "measures.csv").open(newline="") as file:
             (_, line) = csv.reader(file)
         assert line == ["AlexNet", *[""] * 10]
-    assert (tmp_path / "1" / "table-1.csv").read_text().splitlines()[1] == "AlexNet,0.243178,,,60,,89,,"
+    assert (tmp_path / "1" / "table-1.csv").read_text().splitlines()[1] == "AlexNet,alexnet,0.243178,,,60,,89,,"

@@ -86,6 +86,17 @@ def test_the_page_has_every_claim_and_every_picture_in_it(done: Any) -> None:
     assert "Three dense blocks are best" in text
 
 
+def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done: Any) -> None:
+    _, out, _ = done
+    text = (out / "index.html").read_text()
+    assert text.count("<strong>Measured: </strong>Top-1 on the test split of faces after 100 of 10000 steps") == 8
+    assert "faces here: 140 pictures in Training" in text
+    assert "as docs/rules/hsic.md measures" in text
+    assert "on a raster of 4 x 4 where the paper averages it" in text
+    differ = {row.name: row.differs for name in ALL for row in ALL[name].rows if row.settings["rule"]["name"] == "hsic"}
+    assert all("collapses" in differs for name, differs in differ.items() if name != "hsic as printed")
+
+
 def test_one_run_serves_every_experiment_that_needs_it(done: Any) -> None:
     said, out, again = done
     rows: dict[str, set[str]] = {}
@@ -104,6 +115,7 @@ def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> No
         lines = {line["method"]: line for line in csv.DictReader(file)}
     assert [line["s a step, published"] for line in lines.values()] == ["0.243178", "0.565114", "0.180212", "0.049286"]
     assert [line["M parameters, published"] for line in lines.values()] == ["60", "11", "24", "7"]
+    assert [line["network"] for line in lines.values()] == ["alexnet", "inception_v2", "resnet50", "dense_fpn_small"]
     for line in lines.values():
         assert float(line["s a step, training"]) > 0
         assert float(line["s a batch, prediction"]) > 0
