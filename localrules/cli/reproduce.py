@@ -106,7 +106,7 @@ def reproduce(
         )
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
-    outcomes = _reproduce(
+    outcomes, documents = _reproduce(
         name,
         registry,
         out,
@@ -122,7 +122,7 @@ def reproduce(
         {"threads": threads, "trackers": {"wandb": {"mode": wandb, "group": out.resolve().name}} if wandb else None},
     )
     if as_json:
-        print_json([document for outcome in outcomes for document in outcome.documents()])
+        print_json(documents)
     else:
         _print(outcomes, out)
 
@@ -134,9 +134,11 @@ def _reproduce(
     asked: dict[str, Any],
     named: dict[str, dict[str, Any]],
     incidental: dict[str, Any],
-) -> list[Outcome]:
+) -> tuple[list[Outcome], list[dict[str, Any]]]:
+    """What the rows came to; and what ``--json`` prints, which has a line for an experiment without rows, too."""
     from localrules.engine.reproducible import available_threads
     from localrules.reproduce import planning, report, results, suite
+    from localrules.reproduce.outcome import document
     from localrules.tracking.console import ConsoleProgress
 
     experiments = suite.chosen(name, registry)
@@ -152,6 +154,7 @@ def _reproduce(
     tasks = planning.plan(experiments, wanted, registry)
     command = shlex.join(["localrules", *sys.argv[1:]])
     outcomes: list[Outcome] = []
+    documents: list[dict[str, Any]] = []
     for one, experiment in experiments.items():
         own: list[Outcome] = []
         mine = [task for task in tasks if task.experiment == one]
@@ -164,11 +167,13 @@ def _reproduce(
         data = next((task.data for task in mine if task.data is not None), None)
         if not experiment.rows and wanted.rows == "*":
             data = planning.data_asked_for(wanted, registry)
+            documents.append(document(one, experiment.claim))
         if data is not None:
             suite.exhibit(one, experiment, own, data, out, registry)
             report.write_page(out, _known(out, registry), command)
         outcomes += own
-    return outcomes
+        documents += [line for outcome in own for line in outcome.documents()]
+    return outcomes, documents
 
 
 def _settings(words: tuple[str, ...], named: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -214,9 +219,21 @@ def _known(out: Path, registry: Registry) -> dict[str, tuple[str, Experiment]]:
 
 
 def _list(registry: Registry, as_json: bool) -> None:
-    entries = registry.entries("experiment")
+    from localrules.reproduce.experiment import ALL, REBUILT
+
+    items = registry.entries("experiment")
+    lines = [{**item.as_dict(), "suite": getattr(item.entry, "suite", "")} for item in items]
+    for line, item in list(zip(lines, items, strict=True)):
+        words = [(word, f"Another word for {item.entry.name}.") for word in getattr(item.entry, "also", ())]
+        lines += [{**line, "name": word, "summary": summary, "suite": ""} for word, summary in words]
+    paper = ", ".join(line["name"] or "" for line in lines if line["suite"] == REBUILT)
+    every = dict.fromkeys(lines[0] if lines else (), "") | {
+        "name": ALL,
+        "summary": f"All of the suite {REBUILT}: {paper}.",
+    }
+    lines.append(every | {"status": "ok", "cause": None})
     if as_json:
-        print_json([{**item.as_dict(), "suite": getattr(item.entry, "suite", "")} for item in entries])
+        print_json(lines)
         return
     from rich.markup import escape
     from rich.table import Table
@@ -225,15 +242,11 @@ def _list(registry: Registry, as_json: bool) -> None:
     table.add_column("experiment", style="bold cyan", no_wrap=True)
     table.add_column("suite", no_wrap=True)
     table.add_column("what it is", ratio=1)
-    for item in entries:
-        suite = getattr(item.entry, "suite", "")
-        table.add_row(*(escape(text) for text in (item.entry.name, suite, item.entry.summary)))
+    for line in lines:
+        table.add_row(*(escape(line[key] or "") for key in ("name", "suite", "summary")))
     console = screen()
     console.print(table)
-    console.print(
-        "\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold]. "
-        "[bold]all[/bold] is the suite [bold]paper[/bold]."
-    )
+    console.print("\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold].")
 
 
 def _print(outcomes: list[Outcome], out: Path) -> None:

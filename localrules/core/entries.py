@@ -49,6 +49,8 @@ class ExperimentEntry(Entry):
 
     Attributes:
         suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
+        also: Other words that mean it, e.g. the figure that shows a table's numbers.
     """
 
     suite: str = ""
+    also: tuple[str, ...] = ()

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from localrules.reproduce.exhibition import Exhibition
 
+ALL, REBUILT = "all", "paper"
+"""The word for everything: the suite of the paper that this project rebuilds."""
+
 Metric = Literal["test_accuracy", "valid_accuracy", "train_accuracy"]
 
 

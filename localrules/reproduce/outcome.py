@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 POINT = 1.0
 """A mean that is no more than so many points away from the published figure matches it."""
 
+DIVERGED = "diverged"
 LEFT_OUT = "left out"
 """The verdict on a row that needs a package which is not installed."""
 
@@ -49,6 +50,7 @@ class Outcome:
         claim: What the experiment's source claims, in words.
         scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
         missing: The package for want of which the row was left out.
+        diverged: The seeds of runs that diverged.
     """
 
     experiment: str
@@ -61,6 +63,7 @@ class Outcome:
     claim: str = ""
     scores: tuple[dict[str, Any], ...] = ()
     missing: MissingPackage | None = None
+    diverged: tuple[int, ...] = ()
 
     @property
     def wants(self) -> str:
@@ -95,7 +98,7 @@ class Outcome:
         if self.missing is not None:
             return LEFT_OUT
         if self.ours is None:
-            return "diverged"
+            return DIVERGED
         if self.difference is None:
             return "no published figure"
         for kind, name in self.row.published_on.items():
@@ -144,32 +147,47 @@ class Outcome:
     def documents(self) -> list[dict[str, Any]]:
         """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own.
 
-        A row that was left out is there once, with what it needs and no figure.
+        A run that diverged is there without a figure, and a row that was left out once, with what it needs.
         """
         if self.missing is not None:
             return [self._document() | {"missing": {"why": self.missing.what, "install": self.missing.fix}}]
-        return [
+        done = [
             self._document() | {"seed": run.config.seed, "value": value, "summary": run.summary}
             for run, value in zip(self.runs, self.values, strict=True)
         ]
+        return done + [self._document() | {"seed": seed, "verdict": DIVERGED} for seed in self.diverged]
 
     def _document(self) -> dict[str, Any]:
         """What the runs have in common, with nothing for what each has of its own."""
         return {
-            "experiment": self.experiment,
+            **document(self.experiment, self.claim),
             "row": self.row.name,
-            "seed": None,
             "metric": self.metric,
-            "value": None,
             "published": self.row.published,
-            "claim": self.claim,
             "source": self.row.source,
             "differs": self.differs,
             "budget": str(self.budget),
             "verdict": self.verdict,
-            "missing": None,
-            "summary": None,
         }
+
+
+def document(experiment: str, claim: str) -> dict[str, Any]:
+    """What ``reproduce --json`` prints of an experiment that trains nothing: its claim, and no more."""
+    return {
+        "experiment": experiment,
+        "row": None,
+        "seed": None,
+        "metric": None,
+        "value": None,
+        "published": None,
+        "claim": claim,
+        "source": "",
+        "differs": "",
+        "budget": None,
+        "verdict": "trains nothing",
+        "missing": None,
+        "summary": None,
+    }
 
 
 def measured(run: Run, row: Row, scores: Mapping[str, Any]) -> float:

@@ -13,7 +13,7 @@ from localrules.engine.observers import Observer
 from localrules.errors import LocalRulesError
 from localrules.reproduce.evaluation import show_evaluation
 from localrules.reproduce.exhibition import Exhibition
-from localrules.reproduce.experiment import Experiment
+from localrules.reproduce.experiment import ALL, REBUILT, Experiment
 from localrules.reproduce.outcome import Outcome, measured, scored
 from localrules.reproduce.planning import Task
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from localrules.plugins import Registry
 
 RUNS = "runs"
-ALL, REBUILT = "all", "paper"
-"""The word for everything: the suite of the paper that this project rebuilds."""
 
 
 def chosen(name: str, registry: Registry) -> dict[str, Experiment]:
     """The experiments that a name means: one, all of a suite, or, for ``all``, those of the paper that we rebuild.
+
+    One goes by its name and by other words for it.
 
     Raises:
         UsageError: There is no experiment and no suite of that name.
@@ -35,7 +35,8 @@ def chosen(name: str, registry: Registry) -> dict[str, Experiment]:
     """
     usable = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
     wanted = REBUILT if name == ALL else name
-    suite = [entry.name for entry in usable if isinstance(entry, ExperimentEntry) and entry.suite == wanted]
+    entries = [entry for entry in usable if isinstance(entry, ExperimentEntry)]
+    suite = [entry.name for entry in entries if entry.suite == wanted or wanted in entry.also]
     return {one: _made(one, registry) for one in suite or [name]}
 
 
@@ -79,7 +80,9 @@ def carried_out(
         runs, _ = carry_out(task.planned, folder / RUNS, registry, watchers, say)
         scores = tuple(scored(run, task.row, task.data, registry, task.ferplus) for run in runs)
         values = tuple(measured(run, task.row, found) for run, found in zip(runs, scores, strict=True))
-        yield replace(what, runs=tuple(runs), values=values, scores=scores)
+        finished = {run.config.seed for run in runs}
+        diverged = tuple(seed for one in task.planned if (seed := one.config.seed) not in finished)
+        yield replace(what, runs=tuple(runs), values=values, scores=scores, diverged=diverged)
 
 
 def exhibit(

@@ -65,13 +65,21 @@ _EXPERIMENTS = (
     ("beta", "betas", "beta from 10 to 1000."),
     ("two-phase", "phases", "Hidden layers first and then the readout, beside both at once."),
 )
+_ALSO = {"table-1": ("figure-15",)}  # the figure draws the table's numbers
 
 
 @hookimpl
 def localrules_experiments() -> list[ExperimentEntry]:
     target = "localrules_fer.paper_rows"
     entries = [
-        ExperimentEntry(name=name, target=f"{target}:{made}", summary=summary, reference=_PAPER, suite="paper")
+        ExperimentEntry(
+            name=name,
+            target=f"{target}:{made}",
+            summary=summary,
+            reference=_PAPER,
+            suite="paper",
+            also=_ALSO.get(name, ()),
+        )
         for name, made, summary in _EXPERIMENTS
     ]
     native = ExperimentEntry(

@@ -13,7 +13,12 @@ import pytest
 from tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.reproduce import usual_model
+from localrules.compare import runs as compare_runs
+from localrules.engine.config import RunConfig
+from localrules.engine.divergence import Diverged
+from localrules.plugins import Registry
 from localrules.reproduce.outcome import COLUMNS
+from localrules.reproduce.suite import chosen
 
 
 @pytest.fixture
@@ -158,6 +163,39 @@ def test_the_list_names_experiments_and_suites(plugin: Path) -> None:
     assert {name for name, entry in found.items() if entry["suite"] == "published"} >= {"published-hsic"}
     text = localrules("reproduce", "--list", "--plugin", plugin)
     assert "published-phsic" in text.out
+
+
+def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
+    found = {entry["name"]: entry for entry in localrules("reproduce", "--list", "--json").document}
+    assert found["figure-15"]["summary"] == "Another word for table-1."
+    assert found["all"]["summary"].startswith("All of the suite paper: ")
+    assert all(set(entry) == set(found["table-1"]) for entry in found.values())
+    text = localrules("reproduce", "--list").out
+    assert "figure-15" in text
+    assert "\nall " in text
+    registry = Registry.load(allow=[])
+    assert list(chosen("figure-15", registry)) == list(chosen("table-1", registry)) == ["table-1"]
+
+
+def test_a_run_that_diverged_is_in_the_document_without_figures(
+    reproduce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = compare_runs.start
+
+    def start(config: RunConfig, *rest: Any) -> Any:
+        if config.seed == 1:
+            raise Diverged("training diverged at step 3")
+        return real(config, *rest)
+
+    monkeypatch.setattr(compare_runs, "start", start)
+    words = ["small", "--rows", "first*", "--scale", "0.1", "--json"]
+    found = reproduce(*words, "--seeds", "2").document
+    assert [(run["seed"], run["verdict"]) for run in found] == [
+        (0, "smaller budget: not comparable"),
+        (1, "diverged"),
+    ]
+    assert (found[1]["value"], found[1]["summary"], found[1]["published"]) == (None, None, 30.0)
+    assert set(found[0]) == set(found[1])
 
 
 def test_what_an_experiment_leaves_open_has_a_default(
