@@ -11,6 +11,7 @@ import typer
 from localrules.cli.asked import complete, settings_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
+from localrules.cli.scores import print_doubts
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def compare(
         print_json(found.rows())
     else:
         _print(found, out)
+    for one in found.contestants:  # one that could not be scored has no scores
+        for run, scores in zip(one.runs, found.scores.get(one.label, ()), strict=False):
+            print_doubts(scores, f"{one.label}, seed {run.config.seed}")
 
 
 def _rules(

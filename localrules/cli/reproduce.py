@@ -160,8 +160,8 @@ def _reproduce(
         mine = [task for task in tasks if task.experiment == one]
         for outcome in suite.carried_out(mine, out, registry, lambda: [ConsoleProgress()], _say):
             own.append(outcome)
-            for found in outcome.scores:
-                print_doubts(found)
+            for run, found in zip(outcome.runs, outcome.scores, strict=True):
+                print_doubts(found, f"{one}, {outcome.row.name}, seed {run.config.seed}")
             results.keep(outcome, out)
             report.write_page(out, _known(out, registry), command)
         data = next((task.data for task in mine if task.data is not None), None)

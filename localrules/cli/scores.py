@@ -26,16 +26,24 @@ def print_scores(run: FinishedRun, found: dict[str, Any]) -> None:
     _print_pictures(console, found["pictures"])
 
 
-def print_doubts(found: dict[str, Any]) -> None:
-    """Print what the leak check found, if there was one: also beside ``--json``, on standard error."""
+def print_doubts(found: dict[str, Any], whose: str = "") -> None:
+    """Print what the leak check found, if there was one: also beside ``--json``, on standard error.
+
+    Args:
+        found: The scores.
+        whose: The run, where several are scored.
+    """
     check = found["leak_check"]
     if check is None:
         return
+    from rich.markup import escape
+
     console = screen()
     limit = check["implausible_above"]
     if limit is not None and found["top1"] > limit:
+        who = escape(f"{whose}: ") if whose else ""
         console.print(
-            f"\n[bold yellow]Warning:[/] top-1 {percent(found['top1'])} is above {percent(limit)}, more than the "
+            f"\n[bold yellow]Warning:[/] {who}top-1 {percent(found['top1'])} is above {percent(limit)}, more than the "
             "best published networks reach here. Before you believe it, look for a leak.",
             soft_wrap=True,
         )

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from comparing import SHORT, run_folders
-from tiny_runs import FACES, localrules, train
+from tiny_runs import FACES, MLP, localrules, tiny_csv, train
+
+from localrules_fer import fer2013
 
 LENET = [*FACES, "--model", "lenet", "--batch-size", "32", "--threads", "1", "--steps", "2"]
 
@@ -78,3 +80,31 @@ def test_where_the_data_have_gone_the_table_stays_and_says_so(
     assert said.code == 0, said.out
     assert len(said.document) == 2
     assert "has no interval on the valid split: the file is gone" in (tmp_path / "index.html").read_text()
+
+
+def test_a_result_that_is_too_good_is_doubted_and_it_says_whose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    csv = tiny_csv(tmp_path / "fer2013.csv", train=70, valid=35)
+    setting = [
+        "--data",
+        "fer2013",
+        "--data-path",
+        str(csv),
+        *MLP,
+        "--batch-size",
+        "32",
+        "--threads",
+        "1",
+        "--steps",
+        "1",
+    ]
+    folders = [train(tmp_path, "--rule", rule, setting=setting)["run_dir"] for rule in ("backprop", "local-ce")]
+    believed = localrules("compare", *folders, "--out", tmp_path / "page", "--json")
+    assert "Warning" not in believed.err
+    monkeypatch.setattr(fer2013, "IMPLAUSIBLE_ABOVE", -1.0)
+    said = localrules("compare", *folders, "--out", tmp_path / "page", "--json")
+    assert said.document == believed.document
+    assert said.err.count("look for a leak") == 2
+    assert "Warning: backprop, seed 0: top-1" in said.err
+    assert "0 were trained on as they are" in said.err
