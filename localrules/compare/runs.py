@@ -121,7 +121,7 @@ def carry_out(
 def _known(wanted: Planned, place: Path) -> Path | None:
     """The folder of a run that is this one: done, with settings, data and suppliers that give the same result.
 
-    One that is not done must be this one to the letter, since it goes on as it was started.
+    One that is not done must be this one to the letter but for its tags, since it goes on as it was started.
     """
     asked = plain(wanted.config)
     done, stopped = [], []
@@ -137,9 +137,16 @@ def _known(wanted: Planned, place: Path) -> Path | None:
             continue
         if finished(folder):
             done.append((settings != asked, folder))
-        elif settings == asked:
+        elif _untagged(settings) == _untagged(asked):
             stopped.append(folder)
     return min(done)[1] if done else next(reversed(stopped), None)
+
+
+def _untagged(settings: Tree) -> Tree:
+    """Settings without the words by which a tracker finds a run: another experiment that needs it would have others."""
+    trackers = settings.get("trackers", {})
+    without = {name: {key: value for key, value in own.items() if key != "tags"} for name, own in trackers.items()}
+    return {**settings, "trackers": without}
 
 
 def _read(folder: Path, wanted: Planned) -> Run:

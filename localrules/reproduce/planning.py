@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from localrules.data.dataset import DataSet
     from localrules.plugins import Registry
 
+TAGGED = "wandb"  # the tracker whose runs are found by tags
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -103,7 +105,25 @@ def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -
     missing = [task.missing for task in tasks if task.missing is not None]
     if missing and len(missing) == len(tasks):
         raise missing[0]
-    return tasks
+    return _tagged(tasks)
+
+
+def _tagged(tasks: list[Task]) -> list[Task]:
+    """The same, where runs go to W&B with the names of all the experiments that each run serves as its tags."""
+    names: dict[str, list[str]] = {}
+    for task in tasks:
+        for run in task.planned:
+            names.setdefault(run.config.model_dump_json(), []).append(task.experiment)
+
+    def tagged(run: Planned) -> Planned:
+        trackers = run.config.trackers
+        if TAGGED not in trackers:
+            return run
+        tags = sorted({*trackers[TAGGED].get("tags", ()), *names[run.config.model_dump_json()]})
+        trackers = {**trackers, TAGGED: {**trackers[TAGGED], "tags": tags}}
+        return replace(run, config=run.config.model_copy(update={"trackers": trackers}))
+
+    return [replace(task, planned=tuple(tagged(run) for run in task.planned)) for task in tasks]
 
 
 def fitting(experiment: Experiment, asked: Asked) -> list[Row]:

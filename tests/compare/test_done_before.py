@@ -14,6 +14,7 @@ from localrules.compare import runs
 from localrules.compare.plan import Planned
 from localrules.engine.config import OptimizerConfig, ScheduleConfig
 from localrules.plugins import Registry
+from localrules.tracking.records import read_config, write_config
 
 REGISTRY = Registry.load(allow=[])
 SHORT = [*MLP, "--batch-size", "32", "--threads", "1", "--steps", "3", "--data", "fer2013", "--data-path"]
@@ -90,6 +91,20 @@ def test_one_that_is_not_done_goes_on_only_as_it_was_started(copied: Path) -> No
     with pytest.raises(Started):
         runs.carry_out([planned], copied / "runs", REGISTRY, say=said.append)
     assert not said[0].endswith("goes on")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_one_that_is_not_done_goes_on_whatever_tags_it_would_have_now(copied: Path) -> None:
+    folder = run_folders(copied)[0]
+    record = read_config(folder)
+    record["trackers"] = {"wandb": {"mode": "offline", "tags": ["one"]}}
+    write_config(folder, record)
+    planned = asked(folder, trackers={"wandb": {"mode": "offline", "tags": ["one", "other"]}})
+    (folder / "summary.json").unlink()
+    said: list[str] = []
+    with pytest.raises(Started):
+        runs.carry_out([planned], copied / "runs", REGISTRY, say=said.append)
+    assert said[0].endswith("goes on")
 
 
 def test_data_that_were_moved_are_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

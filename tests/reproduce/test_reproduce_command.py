@@ -18,6 +18,7 @@ from localrules.engine.config import RunConfig
 from localrules.engine.divergence import Diverged
 from localrules.plugins import Registry
 from localrules.reproduce.outcome import COLUMNS
+from localrules.reproduce.planning import Asked, plan
 from localrules.reproduce.suite import chosen
 
 
@@ -257,7 +258,26 @@ def test_options_of_a_model_are_for_rows_that_leave_it_open(reproduce: Any, tmp_
 def test_runs_of_one_folder_are_one_group_of_weights_and_biases(reproduce: Any) -> None:
     (run,) = reproduce("small", "--rows", "second*", "--wandb", "offline", "--json").document
     config = tomllib.loads((Path(run["summary"]["run_dir"]) / "config.toml").read_text())
-    assert config["trackers"]["wandb"] == {"mode": "offline", "group": "out"}
+    assert config["trackers"]["wandb"] == {"mode": "offline", "group": "out", "tags": ["small"]}
+
+
+def test_a_run_is_tagged_with_every_experiment_that_it_serves() -> None:
+    registry = Registry.load(allow=[])
+    experiments = {name: chosen(name, registry)[name] for name in ("figure-13", "beta")}
+    small = {"name": "dense_fpn_small", "blocks": 1, "convolutions": 1, "growth": 1, "stem": 1}
+    data = {"name": "faces", "train": 14, "valid": 7, "test": 7}
+    asked = Asked(
+        scale=0.0001,
+        rows="[rb]e*[u0]",  # relu, and every beta
+        below={"model": small, "data": data},
+        over={"batch_size": 7},
+        incidental={"threads": 1, "trackers": {"wandb": {"mode": "offline", "group": "out"}}},
+    )
+    tags = {
+        task.row.name: task.planned[0].config.trackers["wandb"]["tags"] for task in plan(experiments, asked, registry)
+    }
+    assert tags["relu"] == tags["beta 100"] == ["beta", "figure-13"]
+    assert tags["beta 10"] == ["beta"]
 
 
 def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(reproduce: Any, tmp_path: Path) -> None:
