@@ -169,7 +169,11 @@ def _reproduce(
             data = planning.data_asked_for(wanted, registry)
             documents.append(document(one, experiment.claim))
         if data is not None:
-            suite.exhibit(one, experiment, own, data, out, registry)
+            # What an earlier command made of the other rows stays beside these.
+            aside = suite.done_before(planning.left_aside(one, experiment, wanted, registry), out, registry)
+            place = {row.name: number for number, row in enumerate(experiment.rows)}
+            shown = sorted([*own, *aside], key=lambda outcome: place[outcome.row.name])
+            suite.exhibit(one, experiment, shown, data, out, registry)
             report.write_page(out, _known(out, registry), command)
         outcomes += own
         documents += [line for outcome in own for line in outcome.documents()]

@@ -118,13 +118,24 @@ def carry_out(
     return runs, diverged
 
 
+def done(planned: Sequence[Planned], place: Path) -> list[Run]:
+    """Those of the planned runs that are done already; nothing is run.
+
+    Args:
+        planned: From :func:`~localrules.compare.plan.plan`.
+        place: Where run folders are.
+    """
+    found = [(_known(wanted, place), wanted) for wanted in planned]
+    return [_read(folder, wanted) for folder, wanted in found if folder is not None and finished(folder)]
+
+
 def _known(wanted: Planned, place: Path) -> Path | None:
     """The folder of a run that is this one: done, with settings, data and suppliers that give the same result.
 
     One that is not done must be this one to the letter but for its tags, since it goes on as it was started.
     """
     asked = plain(wanted.config)
-    done, stopped = [], []
+    over, stopped = [], []
     for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
         record = read_config(folder)
         settings = {key: value for key, value in record.items() if key not in RECORDED}
@@ -136,10 +147,10 @@ def _known(wanted: Planned, place: Path) -> Path | None:
         ):
             continue
         if finished(folder):
-            done.append((settings != asked, folder))
+            over.append((settings != asked, folder))
         elif _untagged(settings) == _untagged(asked):
             stopped.append(folder)
-    return min(done)[1] if done else next(reversed(stopped), None)
+    return min(over)[1] if over else next(reversed(stopped), None)
 
 
 def _untagged(settings: Tree) -> Tree:

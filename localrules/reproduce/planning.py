@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,7 +16,7 @@ from localrules.engine.config import Choice
 from localrules.engine.environment import supplied_by
 from localrules.engine.session import Session
 from localrules.engine.settings import Tree, merge
-from localrules.errors import MissingPackage, UsageError
+from localrules.errors import LocalRulesError, MissingPackage, UsageError
 from localrules.evaluation.ferplus import read_votes
 from localrules.launch import configure
 from localrules.reproduce.budget import Budget
@@ -106,6 +107,17 @@ def plan(experiments: dict[str, Experiment], asked: Asked, registry: Registry) -
     if missing and len(missing) == len(tasks):
         raise missing[0]
     return _tagged(tasks)
+
+
+def left_aside(name: str, experiment: Experiment, asked: Asked, registry: Registry) -> list[Task]:
+    """The rows that a pattern leaves aside, configured like the others: one that cannot be has not been run, either."""
+    chosen = {row.name for row in fitting(experiment, asked)}
+    data: dict[str, DataSet] = {}
+    tasks = []
+    for row in (row for row in experiment.rows if row.name not in chosen):
+        with suppress(LocalRulesError):
+            tasks.append(_task(name, row, experiment.claim, asked, registry, data))
+    return tasks
 
 
 def _tagged(tasks: list[Task]) -> list[Task]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.runs import carry_out
+from localrules.compare.runs import Run, carry_out, done
 from localrules.core.entries import ExperimentEntry
 from localrules.engine.observers import Observer
 from localrules.errors import LocalRulesError
+from localrules.finished import FinishedRun
 from localrules.reproduce.evaluation import show_evaluation
 from localrules.reproduce.exhibition import Exhibition
 from localrules.reproduce.experiment import ALL, REBUILT, Experiment
@@ -69,20 +71,46 @@ def carried_out(
         say: Told in a line what happens next.
     """
     for number, task in enumerate(tasks, 1):
-        what = Outcome(task.experiment, task.row, task.budget, (), (), task.on, task.changed, task.claim)
         which = f"row {number} of {len(tasks)}: {task.experiment}, {task.row.name}, {task.budget}"
         if task.data is None or task.missing is not None:
-            left_out = replace(what, missing=task.missing)
+            left_out = replace(_outcome(task), missing=task.missing)
             say(f"{which}, is left out: {left_out.wants}")
             yield left_out
             continue
         say(which)
         runs, _ = carry_out(task.planned, folder / RUNS, registry, watchers, say)
-        scores = tuple(scored(run, task.row, task.data, registry, task.ferplus) for run in runs)
-        values = tuple(measured(run, task.row, found) for run, found in zip(runs, scores, strict=True))
         finished = {run.config.seed for run in runs}
         diverged = tuple(seed for one in task.planned if (seed := one.config.seed) not in finished)
-        yield replace(what, runs=tuple(runs), values=values, scores=scores, diverged=diverged)
+        yield replace(_came_to(task, task.data, runs, registry), diverged=diverged)
+
+
+def done_before(tasks: list[Task], folder: Path, registry: Registry) -> list[Outcome]:
+    """What rows came to that are done, of the runs that are; nothing is run.
+
+    Args:
+        tasks: Rows, configured.
+        folder: As for :func:`carried_out`.
+        registry: Where names are looked up.
+    """
+    outcomes = []
+    for task in tasks:
+        runs = done(task.planned, folder / RUNS)
+        if not runs or task.data is None:
+            continue
+        with suppress(LocalRulesError):  # such as a package that is no longer installed: then it cannot be shown
+            FinishedRun.load(runs[0].folder, registry)
+            outcomes.append(_came_to(task, task.data, runs, registry))
+    return outcomes
+
+
+def _came_to(task: Task, data: DataSet, runs: list[Run], registry: Registry) -> Outcome:
+    scores = tuple(scored(run, task.row, data, registry, task.ferplus) for run in runs)
+    values = tuple(measured(run, task.row, found) for run, found in zip(runs, scores, strict=True))
+    return replace(_outcome(task), runs=tuple(runs), values=values, scores=scores)
+
+
+def _outcome(task: Task) -> Outcome:
+    return Outcome(task.experiment, task.row, task.budget, (), (), task.on, task.changed, task.claim)
 
 
 def exhibit(

@@ -81,6 +81,24 @@ def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path:
     assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
 
 
+def test_rows_that_another_command_did_stay_in_the_experiments_tables(reproduce: Any, tmp_path: Path) -> None:
+    def shown() -> list[str]:
+        lines = (tmp_path / "out" / "figure-13" / "evaluation.csv").read_text().splitlines()[1:]
+        return [line.split(",")[0] for line in lines]
+
+    words = ["figure-13", *FACES, *SMALL, "--scale", "0.0001", "--json", "--rows"]
+    reproduce(*words, "elu")
+    assert shown() == ["elu"]
+    (run,) = reproduce(*words, "relu").document
+    assert run["row"] == "relu"
+    assert shown() == ["relu", "elu"]
+    curves = (tmp_path / "out" / "figure-13" / "curves.csv").read_text()
+    assert "\nrelu,0,1," in curves
+    assert "\nelu,0,1," in curves
+    reproduce(*words, "tanh", "--scale", "0.0002")  # another budget
+    assert shown() == ["tanh"]
+
+
 def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:
     reproduce("looks", *FACES)
     assert "Keep this page to yourself" not in page(tmp_path / "out")
