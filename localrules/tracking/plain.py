@@ -44,9 +44,8 @@ def progress_line(progress: Progress) -> str:
 def epoch_line(progress: Progress) -> str:
     """An evaluation in a line that fits any terminal, to stay above the live display."""
     parts = [f"epoch {progress.epochs:.2f}"]
-    for name, column in (("train loss", "train_loss"), ("valid loss", "valid_loss")):
-        if (value := progress.number(column)) is not None:
-            parts.append(f"{name} {value:.3f}")
+    if (loss := progress.number("valid_loss")) is not None:
+        parts.append(f"valid loss {loss:.3f}")
     if (accuracy := progress.number("valid_accuracy")) is not None:
         parts.append(f"valid accuracy {accuracy:.3f}")
     return "  ".join([*parts, duration(progress.seconds_gone)])

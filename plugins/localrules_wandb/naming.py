@@ -14,7 +14,6 @@ _NAMES = {
     "phase": "phase",
     "loss": "train/loss",
     "accuracy": "train/accuracy",
-    "train_loss": "train/epoch_loss",
     "lr": "train/lr",
     "valid_loss": "valid/loss",
     "valid_accuracy": "valid/accuracy",
