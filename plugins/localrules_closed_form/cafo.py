@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
@@ -14,13 +13,12 @@ from torch.nn import functional
 from localrules import Layer, Network, Rule, StepReport
 from localrules.core.locality import Locality
 from localrules.core.objective import Options
-from localrules.core.passes import Forward, ends, intercepted
-from localrules.core.pooling import pool_flat
 from localrules.core.rule import Context
 from localrules.core.rule_state import state_key
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
 from localrules.kernels.precision import no_autocast
+from localrules_closed_form.features import features_of, on_raster
 from localrules_closed_form.least_squares import LeastSquares
 
 
@@ -102,7 +100,7 @@ class CaFo(Rule):
         """One forward pass; each layer's predictor learns from what the layer gave."""
         report = StepReport()
         with torch.no_grad(), context.forward_context():
-            found = self._found(network, batch.images)
+            found = features_of(network, batch.images, self._read)
         for layer, features in found:
             if context.learns(layer):
                 self._learn(layer, features, batch.labels, context, report)
@@ -128,25 +126,10 @@ class CaFo(Rule):
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The logarithm of the summed votes, shape (batch, classes)."""
         votes = []
-        for layer, features in self._found(network, images):
+        for layer, features in features_of(network, images, self._read):
             with no_autocast(images):
                 votes += [self.predictors[state_key(layer, end)](known) for end, known in enumerate(features)]
         return torch.stack(votes).log_softmax(2).logsumexp(0)
 
-    def _found(self, network: Network, images: Tensor) -> list[tuple[Layer, list[Tensor]]]:
-        """What the predictors read of each hidden layer, one for each end."""
-        found: list[tuple[Layer, list[Tensor]]] = []
-
-        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            output = forward(*args, **kwargs)
-            found.append((layer, [self._read(end) for end in ends(layer, output)]))
-            return output
-
-        with intercepted(network.hidden, visit):
-            network(images)
-        return found
-
     def _read(self, output: Tensor) -> Tensor:
-        """An output averaged over a raster that is coarse enough, and flattened, float32, (batch, features)."""
-        finest = math.isqrt(self.config.features // output.shape[1])
-        return pool_flat(output, max(1, min(self.config.grid, finest))).float()
+        return on_raster(output, self.config.grid, self.config.features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
@@ -13,14 +12,11 @@ from torch.nn import functional
 from localrules import Network, Requirements, Rule, StepReport
 from localrules.core.locality import Locality
 from localrules.core.objective import Options
-from localrules.core.passes import intercepted
-from localrules.core.relay import Station
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
-from localrules_energy.bare import bare
-from localrules_energy.messages import Evaluations, Signals, learn, output_error, sent_down
+from localrules_energy.messages import learn
+from localrules_energy.settling import Settling, pulls
 
-States = dict[str, list[Tensor]]
 Nudges = Literal["one-sided", "random-sign", "symmetric"]
 
 
@@ -72,7 +68,7 @@ class EquilibriumPropagation(Rule):
 
     def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
         """Settle freely, settle nudged, and every learning layer is ready."""
-        settling = _Settling(network, batch.images)
+        settling = Settling(network, batch.images)
         free = settling.settled(settling.rest(), self.config.free_steps)
         logits = settling(free)[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits, batch.labels))
@@ -87,7 +83,7 @@ class EquilibriumPropagation(Rule):
                 }
             stations = settling(states)
             share = share / len(batch.labels)
-            uphill = _pulls(stations, states, batch.labels, beta)
+            uphill = pulls(stations, states, batch.labels, beta)
             learn(stations, {name: [-share * pull for pull in each] for name, each in uphill.items()}, context)
         for layer in network.layers:
             context.ready(layer)
@@ -95,7 +91,7 @@ class EquilibriumPropagation(Rule):
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The readout's logits when the states have settled freely."""
-        settling = _Settling(network, images)
+        settling = Settling(network, images)
         return settling(settling.settled(settling.rest(), self.config.free_steps))[-1].output.detach()
 
     def _contrast(self) -> list[tuple[float, float]]:
@@ -106,48 +102,6 @@ class EquilibriumPropagation(Rule):
         if self.config.nudges == "random-sign" and torch.rand(()) < 0.5:
             beta = -beta
         return [(0.0, -1 / beta), (beta, 1 / beta)]
-
-
-class _Settling:
-    """One network on one batch of pictures, evaluated at states of its hidden layers.
-
-    Args:
-        network: A chain of layers.
-        images: Shape (batch, ...).
-    """
-
-    def __init__(self, network: Network, images: Tensor) -> None:
-        self._network, self._images = network, images
-        self._evaluations = Evaluations(network, images, nullcontext)
-
-    def rest(self) -> States:
-        """All states at zero."""
-        rows = len(self._images)
-        return {layer.name: [self._images.new_zeros(rows, *layer.out_shape)] for layer in self._network.hidden}
-
-    def __call__(self, states: Signals) -> list[Station]:
-        """Each hidden layer without its activation, reading the states of the one below."""
-        off = torch.autocast(self._images.device.type, enabled=False)
-        with off, intercepted(self._network.hidden, bare):
-            return self._evaluations(states)
-
-    def settled(self, states: States, steps: int, labels: Tensor | None = None, beta: float = 0.0) -> States:
-        """The states after so many steps; without labels, freely."""
-        for _ in range(steps):
-            stations = self(states)
-            pull = {station.layer.name: [output.detach() for output in station.outputs] for station in stations[:-1]}
-            for name, messages in sent_down(stations, _pulls(stations, states, labels, beta)).items():
-                pull[name] = [below + above for below, above in zip(pull[name], messages, strict=True)]
-            states = {name: [each.clamp(0, 1) for each in pulls] for name, pulls in pull.items()}
-        return states
-
-
-def _pulls(stations: list[Station], states: Signals, labels: Tensor | None, beta: float) -> Signals:
-    """The gradient of Phi, nudged, with respect to what each layer gives."""
-    if labels is None:
-        return states
-    readout = stations[-1]
-    return {**states, readout.layer.name: [-beta * output_error(readout.output, labels)]}
 
 
 def _moved(nudged: list[Tensor], free: list[Tensor], beta: float) -> Tensor:

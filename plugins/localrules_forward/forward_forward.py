@@ -14,6 +14,7 @@ from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.objective import Look, Options
 from localrules.core.view import BatchStatistics
 from localrules_forward.labelling import as_waves, in_pixels
+from localrules_forward.mean_activity import MeanActivity
 
 
 class ForwardForward(Objective):
@@ -94,7 +95,7 @@ class ForwardForward(Objective):
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module | None:
         """Each unit's (or channel's) mean activity over the steps, where peers are compared."""
-        return _MeanActivity(layer.out_shape[0], self.config.momentum) if self.config.peer else None
+        return MeanActivity(layer.out_shape[0], self.config.momentum) if self.config.peer else None
 
     def stream(self, batch: BatchStatistics) -> Tensor:
         """The pictures with their labels, then the same pictures with other labels, each as likely."""
@@ -109,7 +110,7 @@ class ForwardForward(Objective):
         signs = torch.ones(len(squares), device=squares.device)
         signs[:right] = -1
         losses = {"goodness": functional.softplus(signs * self._goodness(squares)).mean()}
-        if isinstance(view.auxiliary, _MeanActivity):
+        if isinstance(view.auxiliary, MeanActivity):
             means = view.auxiliary(view.output[:right].float())
             losses["peers"] = self.config.peer * (means - means.mean()).square().mean()
         return losses
@@ -144,21 +145,3 @@ class ForwardForward(Objective):
         squares = exact.square().flatten(1)
         size = (squares.mean(1) if self.config.size == "rms" else squares.sum(1)).sqrt()
         return (exact / (size + 1e-8).view(-1, *[1] * (rows.dim() - 1))).to(rows.dtype)
-
-
-class _MeanActivity(nn.Module):
-    """The running mean of each unit's activity; a channel counts as a unit."""
-
-    mean: Tensor
-
-    def __init__(self, units: int, momentum: float) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.full((units,), 0.5))
-        self._momentum = momentum
-
-    def forward(self, output: Tensor) -> Tensor:
-        """The mean with this batch counted in, shape (units,); its gradient is that of the batch's share."""
-        now = output.transpose(0, 1).flatten(1).mean(1)
-        mean = self._momentum * self.mean + (1 - self._momentum) * now
-        self.mean = mean.detach()
-        return mean

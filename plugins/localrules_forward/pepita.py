@@ -12,11 +12,12 @@ from torch.nn import functional
 from localrules import Layer, Network, Requirements, Rule, StepReport
 from localrules.core.locality import Locality
 from localrules.core.objective import Options
-from localrules.core.operations import Operation, watched
-from localrules.core.passes import Forward, detached, ends, intercepted, tensors
+from localrules.core.operations import watched
+from localrules.core.passes import Forward, detached, intercepted
 from localrules.core.rule import Context
 from localrules.core.view import BatchStatistics
 from localrules.errors import UsageError
+from localrules_forward.modulation import activities_of, modulate
 from localrules_forward.same_norms import SameNorms
 
 
@@ -83,7 +84,7 @@ class Pepita(Rule):
                 if layer.is_readout:
                     functional.cross_entropy(output.float(), batch.labels).backward()
                 else:
-                    report.objectives[layer.name] = _learn(layer, operations, output, activities[layer.name])
+                    report.objectives[layer.name] = modulate(layer, operations, output, activities[layer.name])
             context.ready(layer)
             return detached(output)
 
@@ -101,7 +102,7 @@ class Pepita(Rule):
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             with watched() as operations:
                 output = forward(*args, **kwargs)
-            activities[layer.name] = _activities(layer, operations, output)
+            activities[layer.name] = activities_of(layer, operations, output)
             return output
 
         devices = [images.device] if images.device.type == "cuda" else []
@@ -126,29 +127,3 @@ class Pepita(Rule):
                 fix="let the first layer read the whole picture",
             )
         return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
-
-
-def _activities(layer: Layer, operations: list[Operation], output: Any) -> list[Tensor]:
-    """What stands for each operation's activity: the layer's output if it is that of this operation, else its own."""
-    outputs = ends(layer, output)
-    found = []
-    for index, operation in enumerate(operations):
-        assert operation.output is not None
-        last = index == len(operations) - 1 and outputs[-1].shape == operation.output.shape
-        found.append((outputs[-1] if last else operation.output).detach())
-    return found
-
-
-def _learn(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
-    """Leave the descent directions in ``.grad``; how far the error moved the layer's activity, a mean square."""
-    surrogate, moved = torch.zeros((), device=tensors(output)[0].device), torch.zeros(())
-    for operation, first, second in zip(operations, before, _activities(layer, operations, output), strict=True):
-        change = first.float() - second.float()
-        units = len(operation.weight)
-        direction = operation.correlate(change) * (units / change.numel())  # a mean over batch and positions
-        # Through whatever the parameters become before they meet the input, a folded kernel say.
-        surrogate = surrogate + (direction * operation.weight.float()).sum()
-        moved = change.square().mean()
-    if surrogate.requires_grad:  # not so in a layer without matrices
-        surrogate.backward()
-    return moved
