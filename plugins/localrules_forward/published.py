@@ -47,8 +47,9 @@ def forward_forward() -> Experiment:
                 published=93.16,
                 source="https://github.com/mpezeshki/pytorch_forward_forward (6.84 % error)",
                 differs=(
-                    "both layers learn together in 1000 steps of 1000 pictures, where the source gives each layer 1000 "
-                    "steps of all 50,000; standardised pictures, the label 3 deviations high"
+                    "both layers learn together in 1000 steps of 1000 pictures with wrong labels drawn at each, where "
+                    "the source gives each layer 1000 steps of the same 50,000, whose wrong labels are dealt once, a "
+                    "tenth of them right; standardised pictures, the label 3 deviations high"
                 ),
             ),
         ),
