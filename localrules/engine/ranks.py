@@ -41,7 +41,7 @@ class Ranks:
             ) from error
         if self.device.type == "cpu":
             # Fabric sets this when imported, and then every layer's optimizer, which asks at each of its steps
-            # whether there is a GPU, loads a GPU's library to find out: 0.2 to 0.4 ms a layer and step.
+            # whether there is a GPU, tries to load a GPU's library to find out: some 40 microseconds a layer and step.
             os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         self._bf16 = config.precision == "bf16"
 
