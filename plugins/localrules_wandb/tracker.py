@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -94,6 +95,7 @@ class WandbTracker(Tracker):
 
         info, config = self._info, self.config
         known = info.state.get(_ID)
+        _leave_service_of_others()
         return wandb.init(
             mode=mode,
             project=config.project,
@@ -144,6 +146,14 @@ class WandbTracker(Tracker):
         elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
             _say(f"look at it: wandb leet {shlex.quote(str(folder))}")
             _say("send it:    wandb sync " + " ".join(shlex.quote(str(part)) for part in parts))
+
+
+def _leave_service_of_others() -> None:
+    import wandb
+
+    # A process shares the W&B service of the one that started it, if that has one. Such a service outlives us, and
+    # after a kill it holds on to the run's id for good: the resumed run would not be tracked. Our own dies with us.
+    os.environ.pop(wandb.env.SERVICE, None)
 
 
 def _forget_attempt() -> None:

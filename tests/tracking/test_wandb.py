@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,31 @@ def test_a_resumed_offline_run_is_a_second_part_with_the_same_id(
     assert len(both) == 2
     assert {run["run_id"] for part in both for run in records(part, "run")} == {first.state["wandb_id"]}
     assert f"wandb sync {both[0]} {both[1]}" in capfd.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_wandb import WandbTracker, row, run_info
+info = run_info(Path(sys.argv[1]))
+tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+tracker.start(info)
+tracker.step(row(1))
+print(info.state["wandb_id"], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_below_one_that_uses_wandb_leaves_a_run_that_this_one_resumes(tmp_path: Path) -> None:
+    track(run_info(tmp_path / "other"), range(1, 2), mode="offline")  # from now on children would share our service
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "run"), str(Path(__file__).parent)]
+    killed = subprocess.run(words, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    known = killed.stdout.strip()
+    track(run_info(tmp_path / "run", state={"wandb_id": known}, resumed_from_step=1), range(2, 5), mode="offline")
+    assert [run["run_id"] for part in parts(tmp_path / "run") for run in records(part, "run")][-1] == known
+    assert len(parts(tmp_path / "run")) == 2
 
 
 def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
