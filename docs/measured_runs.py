@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from localrules.plugins import Registry
-from localrules.reproduce.suite import chosen
+from localrules.reproduce.catalogue import chosen
 
 DOCS = Path(__file__).parent
 RUNS = DOCS / "measured" / "one-network.csv"

@@ -105,3 +105,13 @@ def usual_data(path: str | Path | None, registry: Registry) -> tuple[Tree, str]:
     if path:
         return {"name": "fer2013", "path": str(path)}, f"Data: fer2013, found at {path}"
     return {"name": "faces"}, "Data: faces, built-in synthetic faces; FER2013 was not found (--data-path FILE)"
+
+
+def usual_model(settings: Tree) -> tuple[Tree, str]:
+    """The network where none is named: the paper's needs days on a CPU. And a line that says so."""
+    import torch
+
+    device = settings.get("device", "auto")
+    if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
+        return {"name": "dense_fpn"}, "Network: dense_fpn"
+    return {"name": "dense_fpn_small"}, "Network: dense_fpn_small, for a CPU; the paper's size is --model dense_fpn"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localrules.cli.asked import usual_data
+from localrules.cli.asked import Tree, usual_data, usual_model
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
 from localrules.cli.scores import print_doubts
@@ -106,20 +106,23 @@ def reproduce(
         )
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
-    outcomes, documents = _reproduce(
-        name,
-        registry,
-        out,
-        {
-            "scale": scale,
-            "seeds": seeds,
-            "rows": rows,
-            "data_path": data_path,
-            "ferplus": ferplus,
-            "typed": tuple(set_ or []),
-        },
-        {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None},
-        {"threads": threads, "trackers": {"wandb": {"mode": wandb, "group": out.resolve().name}} if wandb else None},
+    from localrules.engine.reproducible import available_threads
+    from localrules.reproduce.asked import Asked, typed_settings
+    from localrules.reproduce.catalogue import chosen
+    from localrules.reproduce.performance import perform
+    from localrules.tracking.console import ConsoleProgress
+
+    experiments = chosen(name, registry)
+    names = {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None}
+    below, over = typed_settings(tuple(set_ or []), names)
+    below = _filled_in(below, over, experiments, data_path, registry)
+    incidental: dict[str, Any] = {"threads": threads or available_threads()}
+    if wandb:
+        incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
+    asked = Asked(scale, seeds, rows, below, over, tuple(set_ or []), incidental, data_path, ferplus)
+    command = shlex.join(["localrules", *sys.argv[1:]])
+    outcomes, documents = perform(
+        experiments, asked, out, registry, command, watchers=lambda: [ConsoleProgress()], say=_say, done=_doubts
     )
     if as_json:
         print_json(documents)
@@ -127,115 +130,31 @@ def reproduce(
         _print(outcomes, out)
 
 
-def _reproduce(
-    name: str,
-    registry: Registry,
-    out: Path,
-    asked: dict[str, Any],
-    named: dict[str, dict[str, Any]],
-    incidental: dict[str, Any],
-) -> tuple[list[Outcome], list[dict[str, Any]]]:
-    """What the rows came to; and what ``--json`` prints, which has a line for an experiment without rows, too."""
-    from localrules.engine.reproducible import available_threads
-    from localrules.reproduce import planning, report, results, suite
-    from localrules.reproduce.outcome import document
-    from localrules.tracking.console import ConsoleProgress
+def _filled_in(
+    below: Tree, over: Tree, experiments: dict[str, Experiment], path: Path | None, registry: Registry
+) -> Tree:
+    """The same, with the usual data set and network where none is named and one is wanted."""
+    from localrules.reproduce.planning import left_open
 
-    experiments = suite.chosen(name, registry)
-    below, over = _settings(asked["typed"], named)
-    for kind in sorted(planning.left_open(experiments)):
+    filled = dict(below)
+    for kind in sorted(left_open(experiments)):
         options = below.get(kind, {})
         if "name" not in options:
-            usual, line = usual_data(asked["data_path"], registry) if kind == "data" else usual_model(over)
+            usual, line = usual_data(path, registry) if kind == "data" else usual_model(over)
             _say(line)
-            below[kind] = {**usual, **options}
-    given = {key: value for key, value in incidental.items() if value is not None}
-    wanted = planning.Asked(below=below, over=over, incidental={"threads": available_threads()} | given, **asked)
-    tasks = planning.plan(experiments, wanted, registry)
-    command = shlex.join(["localrules", *sys.argv[1:]])
-    outcomes: list[Outcome] = []
-    documents: list[dict[str, Any]] = []
-    for one, experiment in experiments.items():
-        own: list[Outcome] = []
-        mine = [task for task in tasks if task.experiment == one]
-        for outcome in suite.carried_out(mine, out, registry, lambda: [ConsoleProgress()], _say):
-            own.append(outcome)
-            for run, found in zip(outcome.runs, outcome.scores, strict=True):
-                print_doubts(found, f"{one}, {outcome.row.name}, seed {run.config.seed}")
-            results.keep(outcome, out)
-            report.write_page(out, _known(out, registry), command)
-        data = next((task.data for task in mine if task.data is not None), None)
-        if not experiment.rows and wanted.rows == "*":
-            data = planning.data_asked_for(wanted, registry)
-            documents.append(document(one, experiment.claim))
-        if data is not None:
-            # What an earlier command made of the other rows stays beside these.
-            aside = suite.done_before(planning.left_aside(one, experiment, wanted, registry), out, registry)
-            place = {row.name: number for number, row in enumerate(experiment.rows)}
-            shown = sorted([*own, *aside], key=lambda outcome: place[outcome.row.name])
-            suite.exhibit(one, experiment, shown, data, out, registry)
-            report.write_page(out, _known(out, registry), command)
-        outcomes += own
-        documents += [line for outcome in own for line in outcome.documents()]
-    return outcomes, documents
+            filled[kind] = {**usual, **options}
+    return filled
 
 
-def _settings(words: tuple[str, ...], named: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was typed: of the data set and the model, for rows that leave them open; and for all rows."""
-    from localrules.engine.settings import assigned, merge, with_names
-
-    tree = with_names(assigned(words))
-    for key, why in (
-        ("rule", "each row has its own; that is what is compared"),
-        ("steps", "--scale says how long"),
-        ("epochs", "--scale says how long"),
-        ("seed", "--seeds says how many; they count from 0"),
-    ):
-        if key in tree:
-            raise UsageError(
-                f"{key!r} is not set for a reproduction", where=f"--set {key}", why=why, fix="leave it out"
-            )
-    below = {kind: tree.pop(kind, {}) for kind in ("data", "model")}
-    below = {kind: merge(options, named.get(kind, {})) for kind, options in below.items()}
-    return {kind: options for kind, options in below.items() if options}, tree
-
-
-def usual_model(settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The network where none is named: the paper's needs days on a CPU. And a line that says so."""
-    import torch
-
-    device = settings.get("device", "auto")
-    if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
-        return {"name": "dense_fpn"}, "Network: dense_fpn"
-    return {"name": "dense_fpn_small"}, "Network: dense_fpn_small, for a CPU; the paper's size is --model dense_fpn"
-
-
-def _known(out: Path, registry: Registry) -> dict[str, tuple[str, Experiment]]:
-    """Summary and content of the experiments that have a folder."""
-    from localrules.reproduce.suite import chosen
-
-    entries = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
-    return {
-        entry.name: (entry.summary, chosen(entry.name, registry)[entry.name])
-        for entry in entries
-        if (out / entry.name).is_dir()
-    }
+def _doubts(outcome: Outcome) -> None:
+    for run, found in zip(outcome.runs, outcome.scores, strict=True):
+        print_doubts(found, f"{outcome.experiment}, {outcome.row.name}, seed {run.config.seed}")
 
 
 def _list(registry: Registry, as_json: bool) -> None:
-    from localrules.reproduce.experiment import ALL, REBUILT
+    from localrules.reproduce.catalogue import listed
 
-    items = registry.entries("experiment")
-    lines = [{**item.as_dict(), "suite": getattr(item.entry, "suite", "")} for item in items]
-    for line, item in list(zip(lines, items, strict=True)):
-        words = [(word, f"Another word for {item.entry.name}.") for word in getattr(item.entry, "also", ())]
-        lines += [{**line, "name": word, "summary": summary, "suite": ""} for word, summary in words]
-    paper = ", ".join(line["name"] or "" for line in lines if line["suite"] == REBUILT)
-    every = dict.fromkeys(lines[0] if lines else (), "") | {
-        "name": ALL,
-        "summary": f"All of the suite {REBUILT}: {paper}.",
-    }
-    lines.append(every | {"status": "ok", "cause": None})
+    lines = listed(registry)
     if as_json:
         print_json(lines)
         return

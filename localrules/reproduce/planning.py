@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from localrules.engine.settings import Tree, merge
 from localrules.errors import LocalRulesError, MissingPackage, UsageError
 from localrules.evaluation.ferplus import read_votes
 from localrules.launch import configure
+from localrules.reproduce.asked import Asked
 from localrules.reproduce.budget import Budget
 from localrules.reproduce.experiment import Experiment, Row
 from localrules.reproduce.outcome import judged_on
@@ -28,34 +29,6 @@ if TYPE_CHECKING:
     from localrules.plugins import Registry
 
 TAGGED = "wandb"  # the tracker whose runs are found by tags
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a user asks for.
-
-    Attributes:
-        scale: The fraction of each row's published budget.
-        seeds: How many runs of each row, with seeds from 0; ``None``: the row's own.
-        rows: Only rows whose name fits this pattern, whatever the case of its letters; with another pattern than ``*``
-            an experiment without rows is left out.
-        below: Settings for what rows leave open: ``model`` and ``data``.
-        over: Settings that replace the rows' own.
-        typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
-        incidental: Settings that change no result, such as threads and trackers.
-        data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
-        ferplus: FER+'s votes, to be set beside what networks say of FER2013.
-    """
-
-    scale: float = 1.0
-    seeds: int | None = None
-    rows: str = "*"
-    below: Tree = field(default_factory=dict)
-    over: Tree = field(default_factory=dict)
-    typed: tuple[str, ...] = ()
-    incidental: Tree = field(default_factory=dict)
-    data_path: Path | None = None
-    ferplus: Path | None = None
 
 
 @dataclass(frozen=True)

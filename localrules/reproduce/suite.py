@@ -1,4 +1,4 @@
-"""Experiments by name, and their runs one after the other: what is done is not done again."""
+"""Rows one after the other: what is done is not done again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.compare.runs import Run, carry_out, done
-from localrules.core.entries import ExperimentEntry
 from localrules.engine.observers import Observer
 from localrules.errors import LocalRulesError
 from localrules.finished import FinishedRun
 from localrules.reproduce.evaluation import show_evaluation
 from localrules.reproduce.exhibition import Exhibition
-from localrules.reproduce.experiment import ALL, REBUILT, Experiment
+from localrules.reproduce.experiment import Experiment
 from localrules.reproduce.outcome import Outcome, measured, scored
 from localrules.reproduce.planning import Task
 
@@ -24,34 +23,6 @@ if TYPE_CHECKING:
     from localrules.plugins import Registry
 
 RUNS = "runs"
-
-
-def chosen(name: str, registry: Registry) -> dict[str, Experiment]:
-    """The experiments that a name means: one, all of a suite, or, for ``all``, those of the paper that we rebuild.
-
-    One goes by its name and by other words for it.
-
-    Raises:
-        UsageError: There is no experiment and no suite of that name.
-        LocalRulesError: One cannot be used.
-    """
-    usable = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
-    wanted = REBUILT if name == ALL else name
-    entries = [entry for entry in usable if isinstance(entry, ExperimentEntry)]
-    suite = [entry.name for entry in entries if entry.suite == wanted or wanted in entry.also]
-    return {one: _made(one, registry) for one in suite or [name]}
-
-
-def _made(name: str, registry: Registry) -> Experiment:
-    made = registry.resolve("experiment", name)()
-    if not isinstance(made, Experiment):
-        raise LocalRulesError(
-            f"experiment {name!r} cannot be used",
-            where=registry.find("experiment", name).entry.target,
-            why=f"it returned an object of type {type(made).__name__}",
-            fix="its author returns a localrules.reproduce.experiment.Experiment",
-        )
-    return made
 
 
 def carried_out(

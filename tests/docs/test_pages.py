@@ -12,7 +12,7 @@ import pytest
 from snippets import PAGES, ROOT
 
 from localrules.plugins import Registry
-from localrules.reproduce.suite import chosen
+from localrules.reproduce.catalogue import chosen
 
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")

@@ -11,8 +11,8 @@ from tiny_runs import localrules
 from localrules.launch import configure
 from localrules.plugins import Registry
 from localrules.reproduce.budget import Budget
+from localrules.reproduce.catalogue import chosen
 from localrules.reproduce.experiment import Row
-from localrules.reproduce.suite import chosen
 
 REGISTRY = Registry.load(allow=[])
 EXPERIMENTS = chosen("published", REGISTRY)

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 from tiny_runs import Said, localrules, tiny_csv
 
-from localrules.cli.reproduce import usual_model
+from localrules.cli.asked import usual_model
 from localrules.compare import runs as compare_runs
 from localrules.engine.config import RunConfig
 from localrules.engine.divergence import Diverged
 from localrules.plugins import Registry
+from localrules.reproduce.asked import Asked
+from localrules.reproduce.catalogue import chosen
 from localrules.reproduce.outcome import COLUMNS
-from localrules.reproduce.planning import Asked, plan
-from localrules.reproduce.suite import chosen
+from localrules.reproduce.planning import plan
 
 
 @pytest.fixture

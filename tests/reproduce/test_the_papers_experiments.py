@@ -12,7 +12,7 @@ from tiny_runs import Said, localrules
 from localrules.launch import configure
 from localrules.plugins import Registry
 from localrules.reproduce.budget import Budget
-from localrules.reproduce.suite import chosen
+from localrules.reproduce.catalogue import chosen
 
 REGISTRY = Registry.load(allow=[])
 ALL = chosen("all", REGISTRY)
