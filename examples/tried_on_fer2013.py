@@ -19,21 +19,23 @@ from localrules.core.objective import Options
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
 from localrules.kernels.views import center, inner, normalize, resolvent
+from localrules_hsic.projected import Proxies
 
 
 class Tried(Objective):
     """Forms of dependence between the labels and a projection that learns with the layer; and a cross-entropy.
 
     References:
-        ssl: Li et al. 2021, https://arxiv.org/abs/2106.08320; trace and normalized: Ma, Lewis & Kleijn 2020,
-        https://arxiv.org/abs/1908.01580; neighbours: Goldberger et al. 2004, Neighbourhood components analysis;
-        contrastive: Khosla et al. 2020, https://arxiv.org/abs/2004.11362; residual is ours.
+        ssl: Li et al. 2021, https://arxiv.org/abs/2106.08320; plain: what stayed, in hsic-projected; trace and
+        normalized: Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580; neighbours: Goldberger et al. 2004,
+        Neighbourhood components analysis; contrastive: Khosla et al. 2020, https://arxiv.org/abs/2004.11362; residual
+        is ours.
     """
 
     class Config(Options):
         """Options of rule tried."""
 
-        form: Literal["trace", "ssl", "normalized", "neighbours", "contrastive", "residual", "none"] = Field(
+        form: Literal["trace", "ssl", "plain", "normalized", "neighbours", "contrastive", "residual", "none"] = Field(
             "ssl", description="Which (ours); none: the cross-entropy alone."
         )
         projection: int = Field(64, ge=0, description="Features of the projection; 0: the output as it is (ours).")
@@ -41,7 +43,9 @@ class Tried(Objective):
         inputs: bool = Field(True, description="Look at what the layer read, too, as hsic-projected does (ours).")
         channels: int = Field(0, ge=0, description="Of a 3 x 3 convolution that they read beside it; 0: none (ours).")
         ce: float = Field(0.0, ge=0, description="Weight of the cross-entropy of a classifier (ours).")
-        gamma: float = Field(3.0, gt=0, description="ssl, residual: weight of the dependence on the labels (ours).")
+        gamma: float = Field(3.0, gt=0, description="ssl, plain, residual: weight of the dependence on labels (ours).")
+        proxies: int = Field(0, ge=0, description="Learned points of each class beside the batch; ssl, plain (ours).")
+        sharp: float = Field(0.0, ge=0, description="ssl, plain: exp((k - 1) / sharp) in place of k; 0: k (ours).")
         eps: float = Field(0.01, gt=0, description="normalized: ridge (ours).")
         memory: int = Field(0, ge=0, description="Past batches to compare with, too; not for residual (ours).")
         temperature: float = Field(0.2, gt=0, description="neighbours, contrastive (ours).")
@@ -62,6 +66,7 @@ class Tried(Objective):
         made["classifier"] = perceptron(features, config.hidden, num_classes, depth)
         if config.projection:
             made["projection"] = perceptron(features, config.hidden, config.projection, depth)
+        made["proxies"] = Proxies(num_classes, config.proxies, config.projection or features)
         made["residual"] = nn.Linear(config.projection or features, num_classes)
         return made
 
@@ -87,7 +92,15 @@ class Tried(Objective):
         past[:] = [now, *past][: config.memory]
         if config.form in ("neighbours", "contrastive"):
             return self._among_neighbours(projected, labels)
+        if config.form in ("ssl", "plain") and config.proxies:
+            assert isinstance(view.auxiliary, nn.ModuleDict)
+            proxies = view.auxiliary["proxies"]
+            assert isinstance(proxies, Proxies)
+            projected = torch.cat([projected, proxies.points])
+            labels = labels_gram(torch.cat([view.labels, proxies.labels]), view.num_classes)
         k = cosine(projected, centered=True)
+        if config.sharp:
+            k = ((k - 1) / config.sharp).exp()
         if config.form == "trace":
             return -inner(normalize(k), normalize(labels))
         if config.form == "normalized":
@@ -100,7 +113,10 @@ class Tried(Objective):
             loss = functional.cross_entropy(logits, view.labels)
             missing = functional.one_hot(view.labels, view.num_classes) - logits.detach().softmax(1)
             labels = missing @ missing.T
-        k, labels = center(k), normalize(labels)
+        k = center(k)
+        if config.form == "plain":
+            return inner(k, k - config.gamma * labels) / (len(k) - 1) ** 2
+        labels = normalize(labels)
         spread = inner(k, k).clamp_min(1e-12).sqrt()
         return loss + (spread - config.gamma * inner(k, labels)) / (len(k) - 1)
 

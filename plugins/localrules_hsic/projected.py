@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,26 +13,50 @@ from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.heads import Reading, classifier, perceptron
 from localrules.core.objective import Options
 from localrules.kernels.config import KernelConfig, KernelName, gram
-from localrules.kernels.labels import LabelKernel
-from localrules.kernels.views import center, inner, normalize
-from localrules_hsic.reading import label_gram
+from localrules.kernels.labels import LabelKernel, labels_gram
+from localrules.kernels.views import center, inner
+
+
+class Proxies(nn.Module):
+    """Points of known classes that learn where their class is projected to.
+
+    Beside a batch they say where its classes lay in the batches before: a few dozen samples alone know that badly.
+
+    Args:
+        classes: How many labels there are.
+        each: Points of each class.
+        features: Of a projected sample.
+
+    Attributes:
+        labels: Shape (classes * each,), integers.
+        points: Shape (classes * each, features).
+    """
+
+    labels: Tensor
+
+    def __init__(self, classes: int, each: int, features: int) -> None:
+        super().__init__()
+        self.register_buffer("labels", torch.arange(classes).repeat(each), persistent=False)
+        self.points = nn.Parameter(torch.randn(classes * each, features))
 
 
 class ProjectedHSIC(Objective):
-    """``sqrt(HSIC(P, P)) - gamma HSIC(P, Y) / sqrt(HSIC(Y, Y))`` with ``P`` a projection of the layer's output.
+    """``HSIC(P, P) - gamma HSIC(P, Y)`` with ``P`` a projection of the layer's output.
 
     The bottleneck asks a layer to lie so that samples of one class are alike *as it stands*. Later layers and the
     readout can rearrange it; so here a small network, which learns with the layer, may do so first. ``HSIC(P, P)``
-    stands for the dependence on the input, as in pHSIC. In a densely connected block the projection sees what the layer
-    read, too: the layer then learns what is missing there, not what its inputs know already. With ``channels`` the
-    projection also sees what a convolution of its own finds in the maps.
+    stands for the dependence on the input, as in pHSIC. With ``gamma`` 2 the two terms are, but for a constant, the
+    squared distance of the centred Gram matrices of ``P`` and of the labels: pairs that are right already pull no more.
 
-    What differs from Li et al.: labels in the place of views of one picture, a cosine kernel, the weight on the other
-    term, and every layer with an objective of its own.
+    Proxies, learned points of each class, stand beside the batch in both Gram matrices. In a densely connected block
+    the projection sees what the layer read, too: the layer then learns what is missing there, not what its inputs know
+    already. With ``channels`` the projection also sees what a convolution of its own finds in the maps.
 
     References:
-        Li et al. 2021, Self-supervised learning with kernel dependence maximization, https://arxiv.org/abs/2106.08320
-        (SSL-HSIC); the HSIC bottleneck: Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580.
+        The HSIC bottleneck: Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580; a projection, and the spread
+        in place of the input: Li et al. 2021, Self-supervised learning with kernel dependence maximization,
+        https://arxiv.org/abs/2106.08320 (SSL-HSIC), where views of one picture stand for labels; proxies:
+        Movshovitz-Attias et al. 2017, https://arxiv.org/abs/1703.07464, of a loss that is no HSIC.
     """
 
     class Config(Options):
@@ -43,6 +68,9 @@ class ProjectedHSIC(Objective):
             128,
             ge=0,
             description="Units of a hidden layer, with batch norm and relu, in the projection; 0: none (ours).",
+        )
+        proxies: int = Field(
+            8, ge=0, description="Learned points of each class beside the batch; 0: the batch alone (ours)."
         )
         inputs: bool = Field(
             True, description="Project what the layer read, too, where all of its readers read that beside it (ours)."
@@ -63,17 +91,21 @@ class ProjectedHSIC(Objective):
             4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
         )
 
-    formula: ClassVar[str] = "sqrt(HSIC(P, P)) - gamma HSIC(P, Y) / sqrt(HSIC(Y, Y)), P a learned projection of Z"
+    formula: ClassVar[str] = (
+        "HSIC(P, P) - gamma HSIC(P, Y), P a learned projection of Z, beside learned proxies of the classes"
+    )
     requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
 
     config: ProjectedHSIC.Config
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """What is read of the layer, its projection, and the classifier if there is one."""
+        """What is read of the layer, its projection, and the proxies and the classifier if there are any."""
         config = self.config
         reading = Reading(layer, config.grid, inputs=config.inputs, channels=config.channels)
         projection = perceptron(reading.features, config.hidden, config.projection, 2 if config.hidden else 1)
         made = nn.ModuleDict({"reading": reading, "projection": projection})
+        if config.proxies:
+            made["proxies"] = Proxies(num_classes, config.proxies, config.projection)
         if config.ce:
             made["classifier"] = classifier(reading.features, config.hidden, num_classes)
         return made
@@ -89,10 +121,14 @@ class ProjectedHSIC(Objective):
         return parts
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
+        assert isinstance(view.auxiliary, nn.ModuleDict)
+        labels, kind = view.labels, self.config.kernel_y
+        if self.config.proxies:
+            proxies = view.auxiliary["proxies"]
+            assert isinstance(proxies, Proxies)
+            projected, labels = torch.cat([projected, proxies.points]), torch.cat([labels, proxies.labels])
         k = center(gram(projected, KernelConfig(self.config.kernel, centered=True)))
-        labels = view.batch.shared(
-            ("normalised labels", self.config.kernel_y), lambda: normalize(label_gram(view, self.config.kernel_y))
+        y = view.batch.shared(
+            ("labels beside proxies", kind, self.config.proxies), lambda: labels_gram(labels, view.num_classes, kind)
         )
-        # A root has no slope at 0, where a batch that is all alike puts it.
-        spread = inner(k, k).clamp_min(1e-12).sqrt()
-        return (spread - self.config.gamma * inner(k, labels)) / (k.shape[0] - 1)
+        return inner(k, k - self.config.gamma * y) / (k.shape[0] - 1) ** 2

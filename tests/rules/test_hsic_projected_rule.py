@@ -27,7 +27,11 @@ def see(layer: Layer, objective: ProjectedHSIC, labels: Tensor = LABELS) -> Laye
 
 
 @pytest.mark.parametrize("layer", [DENSE, ALONE], ids=lambda layer: layer.name)
-@pytest.mark.parametrize("options", [{}, {"kernel": "linear"}, {"gamma": 0.7, "hidden": 0}, {"kernel_y": "balanced"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"kernel": "linear"}, {"gamma": 0.7, "hidden": 0}, {"kernel_y": "balanced", "proxies": 2}, {"proxies": 0}],
+    ids=str,
+)
 def test_spread_less_dependence_on_the_labels(layer: Layer, options: dict[str, object]) -> None:
     objective = ProjectedHSIC(ProjectedHSIC.Config(projection=7, **{"hidden": 6} | options))
     view = see(layer, objective)
@@ -36,12 +40,29 @@ def test_spread_less_dependence_on_the_labels(layer: Layer, options: dict[str, o
     seen = pooled(torch.cat([*view.inputs, view.output], 1) if layer is DENSE else view.output, 4)
     assert view.auxiliary is not None
     projected = view.auxiliary["projection"](seen).detach()
+    labels = LABELS
+    if config.proxies:
+        proxies = view.auxiliary["proxies"]
+        assert proxies.labels.bincount().tolist() == [config.proxies] * 3
+        projected, labels = torch.cat([projected, proxies.points.detach()]), torch.cat([labels, proxies.labels])
     k = kernel(projected, config.kernel, "median", centered=True)
-    y = labels_kernel(LABELS, 3, config.kernel_y)
-    expected = trace_form(k, k, 2).sqrt() - config.gamma * trace_form(k, y, 2) / trace_form(y, y, 2).sqrt()
+    y = labels_kernel(labels, 3, config.kernel_y)
+    expected = trace_form(k, k, 2) - config.gamma * trace_form(k, y, 2)
     parts = objective.loss(view)
     assert parts.keys() == {"hsic"}
     assert parts["hsic"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_it_is_the_distance_of_two_gram_matrices_but_for_a_constant() -> None:
+    """With gamma 2: whoever is as near as its label asks pulls no more."""
+    objective = ProjectedHSIC(ProjectedHSIC.Config(proxies=0))
+    view = see(ALONE, objective)
+    assert view.auxiliary is not None
+    projected = view.auxiliary["projection"](pooled(view.output, 4)).detach()
+    k, y = kernel(projected, "cosine", "median", centered=True), labels_kernel(LABELS, 3, "delta")
+    h = torch.eye(6, dtype=torch.float64) - 1 / 6
+    distance = (h @ (k - y) @ h).square().sum() / 25
+    assert objective.loss(view)["hsic"].item() == pytest.approx((distance - trace_form(y, y, 2)).item(), rel=1e-4)
 
 
 def test_a_classifier_beside_the_projection_adds_its_cross_entropy() -> None:
@@ -53,7 +74,7 @@ def test_a_classifier_beside_the_projection_adds_its_cross_entropy() -> None:
     assert parts["hsic"].item() == plain.loss(view)["hsic"].item()
 
 
-def test_the_projection_learns_with_its_layer() -> None:
+def test_projection_and_proxies_learn_with_their_layer() -> None:
     objective = ProjectedHSIC()
     view = see(DENSE, objective)
     objective.loss(view)["hsic"].backward()
