@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import runpy
+from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from snippets import ROOT, snippets
 
 
@@ -21,7 +24,7 @@ def test_the_pages_show_the_example_rule_as_it_is() -> None:
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
 
 
-@pytest.mark.parametrize("name", ["hsic_readout_gap.py", "step_cost_beside_public_code.py"])
+@pytest.mark.parametrize("name", ["forward_forward_gap.py", "hsic_readout_gap.py", "step_cost_beside_public_code.py"])
 def test_an_example_that_needs_more_than_a_test_has_says_what_it_wants(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -45,3 +48,15 @@ def test_rows_of_the_gap_are_those_of_the_suite() -> None:
         assert list(same.hidden[1:]) == row.settings["model"]["hidden"]
         assert (same.batch, same.width) == (row.settings["batch_size"], row.settings["rule"]["width"])
         assert same.epochs + 5 == row.settings["epochs"]
+
+
+@pytest.mark.parametrize("form", ["ours", "all of them"])
+def test_forward_forward_by_hand_learns_digits(form: str, tmp_path: Path) -> None:
+    """Made as large as MNIST's pictures, and by fewer steps."""
+    found = load_digits()
+    images = np.repeat(np.repeat(found.images * 15.9, 3, axis=1), 3, axis=2).astype("uint8")
+    parts = {"x_train": images[:1500], "y_train": found.target[:1500], "x_test": images[1500:]}
+    np.savez(tmp_path / "digits.npz", **parts, y_test=found.target[1500:])
+    example = runpy.run_path(str(ROOT / "examples" / "forward_forward_gap.py"))
+    right = example["accuracy"](tmp_path / "digits.npz", example["FORMS"][form], shown=200, steps=250, seed=0)
+    assert 50 < right < 100
