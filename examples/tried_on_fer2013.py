@@ -45,7 +45,7 @@ class Tried(Objective):
         ce: float = Field(0.0, ge=0, description="Weight of the cross-entropy of a classifier (ours).")
         gamma: float = Field(3.0, gt=0, description="ssl, plain, residual: weight of the dependence on labels (ours).")
         proxies: int = Field(0, ge=0, description="Learned points of each class beside the batch; ssl, plain (ours).")
-        sharp: float = Field(0.0, ge=0, description="ssl, plain: exp((k - 1) / sharp) in place of k; 0: k (ours).")
+        sharp: float = Field(0.0, ge=0, description="exp((k - 1) / sharp) in place of a cosine k; 0: k (ours).")
         eps: float = Field(0.01, gt=0, description="normalized: ridge (ours).")
         memory: int = Field(0, ge=0, description="Past batches to compare with, too; not for residual (ours).")
         temperature: float = Field(0.2, gt=0, description="neighbours, contrastive (ours).")
@@ -88,16 +88,14 @@ class Tried(Objective):
         config, past = self.config, self._past.setdefault(view.layer.name, [])
         now = (projected.detach(), view.labels)
         projected = torch.cat([projected, *(features for features, _ in past)])
-        labels = labels_gram(torch.cat([view.labels, *(known for _, known in past)]), view.num_classes)
+        labels = torch.cat([view.labels, *(known for _, known in past)])
         past[:] = [now, *past][: config.memory]
-        if config.form in ("neighbours", "contrastive"):
-            return self._among_neighbours(projected, labels)
         if config.form in ("ssl", "plain") and config.proxies:
             assert isinstance(view.auxiliary, nn.ModuleDict)
-            proxies = view.auxiliary["proxies"]
-            assert isinstance(proxies, Proxies)
-            projected = torch.cat([projected, proxies.points])
-            labels = labels_gram(torch.cat([view.labels, proxies.labels]), view.num_classes)
+            projected, labels = view.auxiliary["proxies"](projected, labels)
+        labels = labels_gram(labels, view.num_classes)
+        if config.form in ("neighbours", "contrastive"):
+            return self._among_neighbours(projected, labels)
         k = cosine(projected, centered=True)
         if config.sharp:
             k = ((k - 1) / config.sharp).exp()

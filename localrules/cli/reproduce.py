@@ -114,12 +114,23 @@ def reproduce(
 
     experiments = chosen(name, registry)
     names = {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None}
-    below, over = typed_settings(tuple(set_ or []), names)
+    typed = tuple(set_ or [])
+    below, over = typed_settings(typed, names)
     below = _filled_in(below, over, experiments, data_path, registry)
     incidental: dict[str, Any] = {"threads": threads or available_threads()}
     if wandb:
         incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
-    asked = Asked(scale, seeds, rows, below, over, tuple(set_ or []), incidental, data_path, ferplus)
+    asked = Asked(
+        scale=scale,
+        seeds=seeds,
+        rows=rows,
+        below=below,
+        over=over,
+        typed=typed,
+        incidental=incidental,
+        data_path=data_path,
+        ferplus=ferplus,
+    )
     command = shlex.join(["localrules", *sys.argv[1:]])
     outcomes, documents = perform(
         experiments, asked, out, registry, command, watchers=lambda: [ConsoleProgress()], say=_say, done=_doubts

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.reproduce import report, results, suite
+from localrules.reproduce import report, results, rows
 from localrules.reproduce.catalogue import found_in
 from localrules.reproduce.outcome import Outcome, document
 from localrules.reproduce.planning import data_asked_for, left_aside, plan
@@ -53,7 +53,7 @@ def perform(
     for name, experiment in experiments.items():
         own: list[Outcome] = []
         mine = [task for task in tasks if task.experiment == name]
-        for outcome in suite.carried_out(mine, out, registry, watchers, say):
+        for outcome in rows.carried_out(mine, out, registry, watchers, say):
             own.append(outcome)
             done(outcome)
             results.keep(outcome, out)
@@ -64,10 +64,10 @@ def perform(
             documents.append(document(name, experiment.claim))
         if data is not None:
             # What an earlier command made of the other rows stays beside these.
-            aside = suite.done_before(left_aside(name, experiment, asked, registry), out, registry)
+            aside = rows.done_before(left_aside(name, experiment, asked, registry), out, registry)
             place = {row.name: number for number, row in enumerate(experiment.rows)}
             shown = sorted([*own, *aside], key=lambda outcome: place[outcome.row.name])
-            suite.exhibit(name, experiment, shown, data, out, registry)
+            rows.exhibit(name, experiment, shown, data, out, registry)
             report.write_page(out, found_in(out, registry), command)
         outcomes += own
         documents += [line for outcome in own for line in outcome.documents()]

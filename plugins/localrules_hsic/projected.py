@@ -39,6 +39,10 @@ class Proxies(nn.Module):
         self.register_buffer("labels", torch.arange(classes).repeat(each), persistent=False)
         self.points = nn.Parameter(torch.randn(classes * each, features))
 
+    def forward(self, projected: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """A projected batch, (batch, features), with its labels, and the points behind it with theirs."""
+        return torch.cat([projected, self.points]), torch.cat([labels, self.labels])
+
 
 class ProjectedHSIC(Objective):
     """``HSIC(P, P) - gamma HSIC(P, Y)`` with ``P`` a projection of the layer's output.
@@ -124,9 +128,7 @@ class ProjectedHSIC(Objective):
         assert isinstance(view.auxiliary, nn.ModuleDict)
         labels, kind = view.labels, self.config.kernel_y
         if self.config.proxies:
-            proxies = view.auxiliary["proxies"]
-            assert isinstance(proxies, Proxies)
-            projected, labels = torch.cat([projected, proxies.points]), torch.cat([labels, proxies.labels])
+            projected, labels = view.auxiliary["proxies"](projected, labels)
         k = center(gram(projected, KernelConfig(self.config.kernel, centered=True)))
         y = view.batch.shared(
             ("labels beside proxies", kind, self.config.proxies), lambda: labels_gram(labels, view.num_classes, kind)

@@ -73,6 +73,7 @@ TRIED = [
     "form=trace projection=0",
     "form=ssl memory=2",
     "form=ssl gamma=2 proxies=4",
+    "form=ssl memory=2 proxies=2",
     "form=plain gamma=2 proxies=8 sharp=0.5",
     "form=none ce=1 channels=8",
 ]
