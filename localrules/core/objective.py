@@ -29,7 +29,8 @@ class Objective(Configured, ABC):
     A subclass may hold buffers or modules: they are moved, saved and restored with the run.
 
     Only :meth:`loss` must be written. The other methods each change one thing: what the network is fed
-    (:meth:`stream`), what a layer's readers are given (:meth:`hand_on`), how a picture is classified (:meth:`predict`).
+    (:meth:`stream`), what a layer's readers are given (:meth:`hand_on`), how a picture is classified (:meth:`vote`,
+    :meth:`predict`).
 
     Attributes:
         Config: Its options, typed, each with a description.
@@ -82,6 +83,17 @@ class Objective(Configured, ABC):
             output: Detached, shape (batch, ...).
         """
         return output
+
+    def vote(self, view: LayerView) -> Tensor | None:
+        """What this layer takes each picture for: logits, (batch, classes); by default ``None``, and it has no say.
+
+        Where layers have a say, half of the network's answer is theirs and half its readout's: logarithms of
+        probabilities are averaged over the layers, and then over the two.
+
+        Args:
+            view: In eval mode, without labels.
+        """
+        return None
 
     def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor | None:
         """The rule's own answer: logits, shape (batch, classes); by default ``None``, and the readout's are taken.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,6 +46,7 @@ class Layerwise(Rule):
         self._only = distinct[0] if len(distinct) == 1 else None
         self.trains_readout = self._only is None or self._only.trains_readout
         self._hands_on = any(type(objective).hand_on is not Objective.hand_on for objective in distinct)
+        self._votes = any(type(objective).vote is not Objective.vote for objective in distinct)
         self.metrics = tuple(dict.fromkeys(name for objective in distinct for name in objective.metrics))
         if self._only is None:
             _refuse_apart(distinct)
@@ -103,35 +104,46 @@ class Layerwise(Rule):
         return report
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
-        """The objective's own answer if it has one, else the readout's logits."""
+        """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""
         if self._only is not None:
             found = self._only.predict(lambda pictures: self._look(network, pictures), images, self._num_classes)
             if found is not None:
                 return found
-        if not self._hands_on:
+        if not (self._hands_on or self._votes):
             return network(images)
+        votes: list[Tensor] = []
 
-        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return self._handed_on(layer, forward(*args, **kwargs))
+        def ask(view: LayerView) -> None:
+            vote = self._objective_of[view.layer.name].vote(view)
+            if vote is not None:
+                votes.append(vote.float().log_softmax(1))
 
-        with intercepted(network.layers, visit):
-            return network(images)
+        answer = self._shown(network, images, ask)
+        if not votes:
+            return answer
+        return (answer.float().log_softmax(1) + torch.stack(votes).mean(0)) / 2
 
     def _look(self, network: Network, images: Tensor) -> list[LayerView]:
         """What every hidden layer sees of pictures without labels."""
         views: list[LayerView] = []
+        self._shown(network, images, views.append)
+        return views
+
+    def _shown(self, network: Network, images: Tensor, see: Callable[[LayerView], None]) -> Tensor:
+        """The network's output on pictures without labels; every hidden layer's views are shown on the way."""
         unlabelled = torch.empty(0, dtype=torch.int64, device=images.device)
         batch = BatchStatistics(images, unlabelled, self._num_classes)
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output, operations = self._run(layer, forward, args, kwargs)
             if not layer.is_readout:
-                views.extend(self._views(layer, output, tensors((args, kwargs)), operations, batch))
+                for view in self._views(layer, output, tensors((args, kwargs)), operations, batch):
+                    see(view)
             return self._handed_on(layer, output)
 
         with intercepted(network.layers, visit):
-            network(images)
-        return views
+            answer: Tensor = network(images)
+        return answer
 
     def _run(
         self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -87,6 +87,11 @@ class ProjectedHSIC(Objective):
         ce: float = Field(
             0.0, ge=0, description="Weight of the cross-entropy of a classifier beside the projection; 0: none (ours)."
         )
+        vote: bool = Field(
+            False,
+            description="Layers vote with the readout: by that classifier; without ce by one of the projection, of "
+            "which the layer feels nothing (ours).",
+        )
         kernel: KernelName = Field(
             "cosine", description="Kernel of the projection, less its batch mean if cosine (ours)."
         )
@@ -112,17 +117,38 @@ class ProjectedHSIC(Objective):
             made["proxies"] = Proxies(num_classes, config.proxies, config.projection)
         if config.ce:
             made["classifier"] = classifier(reading.features, config.hidden, num_classes)
+        elif config.vote:
+            made["classifier"] = classifier(config.projection, config.hidden, num_classes)
         return made
 
     def loss(self, view: LayerView) -> dict[str, Tensor]:
         """The layer's objective: scalars, to be added."""
+        features, projected = self._projected(view)
+        parts = {"hsic": self._dependence(projected.float(), view)}
+        if self.config.ce:
+            parts["ce"] = self.config.ce * functional.cross_entropy(self._classified(features, view), view.labels)
+        elif self.config.vote:
+            loss = functional.cross_entropy(self._classified(projected.detach(), view), view.labels)
+            parts["vote"] = loss - loss.detach()  # for its classifier alone: the layer's objective is as it was
+        return parts
+
+    def vote(self, view: LayerView) -> Tensor | None:
+        """The logits of the layer's classifier, (batch, classes), if layers vote."""
+        if not self.config.vote:
+            return None
+        features, projected = self._projected(view)
+        return self._classified(features if self.config.ce else projected, view)
+
+    def _projected(self, view: LayerView) -> tuple[Tensor, Tensor]:
+        """What is read of the layer, and what the projection makes of it."""
         assert isinstance(view.auxiliary, nn.ModuleDict)
         features = view.auxiliary["reading"](view)
-        parts = {"hsic": self._dependence(view.auxiliary["projection"](features).float(), view)}
-        if self.config.ce:
-            logits = view.auxiliary["classifier"](features).float()
-            parts["ce"] = self.config.ce * functional.cross_entropy(logits, view.labels)
-        return parts
+        return features, view.auxiliary["projection"](features)
+
+    def _classified(self, features: Tensor, view: LayerView) -> Tensor:
+        assert isinstance(view.auxiliary, nn.ModuleDict)
+        logits: Tensor = view.auxiliary["classifier"](features)
+        return logits.float()
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
         assert isinstance(view.auxiliary, nn.ModuleDict)

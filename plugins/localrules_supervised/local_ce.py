@@ -18,7 +18,8 @@ class LocalCrossEntropy(Objective):
 
     The classifier is linear. With ``hidden`` it has a hidden layer (ours), and with ``inputs`` it sees, in a densely
     connected block, what the layer read as well (ours): then the layer learns what is still missing there. With
-    ``channels`` it also sees what a convolution of its own finds in the maps (ours).
+    ``channels`` it also sees what a convolution of its own finds in the maps (ours). With ``vote`` the classifiers are
+    not thrown away in the end: they have half of the network's answer (ours).
 
     References:
         Belilovsky et al. 2019, Greedy layerwise learning can scale to ImageNet, https://arxiv.org/abs/1812.11446,
@@ -44,6 +45,7 @@ class LocalCrossEntropy(Objective):
             ge=0,
             description="Channels of a 3 x 3 convolution that it also reads, of fine maps; 0: none (ours).",
         )
+        vote: bool = Field(False, description="The classifiers vote with the readout (ours).")
 
     formula: ClassVar[str] = (
         "CE(c(p(Z)), Y), c a classifier of the layer's own, linear by default, p averages over a raster"
@@ -60,5 +62,14 @@ class LocalCrossEntropy(Objective):
 
     def loss(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
-        assert view.auxiliary is not None
-        return functional.cross_entropy(view.auxiliary(view).float(), view.labels)
+        return functional.cross_entropy(_logits(view), view.labels)
+
+    def vote(self, view: LayerView) -> Tensor | None:
+        """The classifier's logits, (batch, classes), if layers vote."""
+        return _logits(view) if self.config.vote else None
+
+
+def _logits(view: LayerView) -> Tensor:
+    assert view.auxiliary is not None
+    logits: Tensor = view.auxiliary(view)
+    return logits.float()

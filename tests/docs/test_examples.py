@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from snippets import ROOT, snippets
+from tiny_runs import FACES, MLP, train
 
 
 def test_a_module_of_ones_own_learns_in_a_loop_of_ones_own() -> None:
@@ -24,7 +25,15 @@ def test_the_pages_show_the_example_rule_as_it_is() -> None:
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
 
 
-@pytest.mark.parametrize("name", ["forward_forward_gap.py", "hsic_readout_gap.py", "step_cost_beside_public_code.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "forward_forward_gap.py",
+        "hsic_readout_gap.py",
+        "step_cost_beside_public_code.py",
+        "votes_of_layers.py",
+    ],
+)
 def test_an_example_that_needs_more_than_a_test_has_says_what_it_wants(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,3 +69,20 @@ def test_forward_forward_by_hand_learns_digits(form: str, tmp_path: Path) -> Non
     example = runpy.run_path(str(ROOT / "examples" / "forward_forward_gap.py"))
     right = example["accuracy"](tmp_path / "digits.npz", example["FORMS"][form], shown=200, steps=250, seed=0)
     assert 50 < right < 100
+
+
+def test_layers_of_a_finished_run_get_a_vote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network is as it was: its readout scores what the run scored. The layers' share is learned."""
+    summary = train(tmp_path / "runs", "--rule", "backprop", setting=[*FACES, *MLP, "--threads", "1", "--steps", "60"])
+    example = runpy.run_path(str(ROOT / "examples" / "votes_of_layers.py"))
+    monkeypatch.setattr("sys.argv", ["votes_of_layers.py", summary["run_dir"], "--epochs", "40", "--split", "train"])
+    example["main"].__globals__["BATCH"] = 70
+    example["main"]()
+    name, *words = capsys.readouterr().out.split()
+    found = {key: float(value) for key, value in zip(words[::2], words[1::2], strict=True)}
+    assert name == Path(summary["run_dir"]).name
+    assert found["readout"] == pytest.approx(summary["train_accuracy"], abs=1e-3)
+    assert found["layers"] > 0.3
+    assert found.keys() == {"readout", "layers", "vote"}

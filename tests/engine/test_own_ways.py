@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 from tiny import dense, perceptron, train
 from torch import Tensor
@@ -63,6 +64,46 @@ def test_readers_are_given_what_is_handed_on_in_training_and_in_prediction() -> 
         for layer in session.network.model.layers:
             features = 2 * layer(features)
         assert torch.equal(found, session.network.model.readout(features))
+
+
+class FirstVotes(Seen):
+    """The first layer has a say: the class whose unit is largest. The others have none."""
+
+    voters = (0,)
+
+    def vote(self, view: LayerView) -> Tensor | None:
+        assert len(view.labels) == 0
+        return view.output[:, : view.num_classes] if view.layer.index in self.voters else None
+
+
+class TwoVote(FirstVotes):
+    """The first two have."""
+
+    voters = (0, 1)
+
+
+class NoneVotes(FirstVotes):
+    """None has."""
+
+    voters = ()
+
+
+@pytest.mark.parametrize("kind", [FirstVotes, TwoVote, NoneVotes], ids=lambda kind: kind.__name__)
+def test_layers_that_vote_have_half_of_the_answer_between_them(kind: type[FirstVotes]) -> None:
+    session = perceptron(kind)
+    images = session.batches.batch(0).images
+    with session.predictor.evaluating():
+        found = session.rule.predict(session.network, images)
+        features, votes = images.flatten(1), []
+        for index, layer in enumerate(session.network.model.layers):
+            features = layer(features)
+            if index in kind.voters:
+                votes.append(features[:, :4].log_softmax(1))
+        readout = session.network.model.readout(features)
+    if votes:
+        torch.testing.assert_close(found, (readout.log_softmax(1) + torch.stack(votes).mean(0)) / 2)
+    else:
+        assert torch.equal(found, readout)
 
 
 class Twice(Seen):

@@ -74,6 +74,39 @@ def test_a_classifier_beside_the_projection_adds_its_cross_entropy() -> None:
     assert parts["hsic"].item() == plain.loss(view)["hsic"].item()
 
 
+@pytest.mark.parametrize("ce", [0.0, 0.4])
+def test_layers_vote_by_the_classifier_that_learned_with_them(ce: float) -> None:
+    objective = ProjectedHSIC(ProjectedHSIC.Config(ce=ce, vote=True))
+    view = see(DENSE, objective)
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    nn.init.normal_(view.auxiliary["classifier"][-1].weight)
+    features = view.auxiliary["reading"](view)
+    expected = view.auxiliary["classifier"](features if ce else view.auxiliary["projection"](features))
+    vote = objective.vote(view)
+    assert vote is not None
+    assert torch.equal(vote, expected)
+    assert ProjectedHSIC(ProjectedHSIC.Config(ce=ce)).vote(view) is None
+
+
+def test_a_layer_feels_nothing_of_a_classifier_that_only_votes() -> None:
+    """Its objective and its gradient are those of the rule without; the classifier's gradient is cross-entropy's."""
+    plain, voting = ProjectedHSIC(), ProjectedHSIC(ProjectedHSIC.Config(vote=True))
+    view = see(DENSE, voting)
+    assert isinstance(view.auxiliary, nn.ModuleDict)
+    (alone,) = torch.autograd.grad(plain.loss(view)["hsic"], view.output)
+    parts = voting.loss(view)
+    assert parts["vote"].item() == 0
+    assert sum(parts.values()).item() == plain.loss(view)["hsic"].item()
+    classifier = view.auxiliary["classifier"]
+    (felt,) = torch.autograd.grad(sum(parts.values()), view.output, retain_graph=True)
+    assert torch.equal(felt, alone)
+    projected = view.auxiliary["projection"](view.auxiliary["reading"](view))
+    loss = nn.functional.cross_entropy(classifier(projected.detach()), LABELS)
+    (wanted,) = torch.autograd.grad(loss, classifier[-1].weight)
+    (found,) = torch.autograd.grad(parts["vote"], classifier[-1].weight)
+    assert torch.allclose(found, wanted)
+
+
 def test_projection_and_proxies_learn_with_their_layer() -> None:
     objective = ProjectedHSIC()
     view = see(DENSE, objective)

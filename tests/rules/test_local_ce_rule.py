@@ -90,3 +90,16 @@ def test_a_layer_whose_readers_see_it_alone_is_classified_alone() -> None:
     objective = LocalCrossEntropy(LocalCrossEntropy.Config(inputs=True))
     layer = Layer("layer", nn.Identity(), in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
     assert objective.auxiliary(layer, 4)[1][0].in_features == 48
+
+
+def test_with_vote_the_classifiers_have_a_say() -> None:
+    layer = Layer("layer", nn.Identity(), out_shapes=((3, 8, 8),))
+    output = torch.randn(6, 3, 8, 8)
+    voting = LocalCrossEntropy(LocalCrossEntropy.Config(vote=True))
+    head = voting.auxiliary(layer, 4)
+    nn.init.normal_(head[-1][-1].weight)
+    view = LayerView(layer, (), output, BatchStatistics(output, torch.empty(0, dtype=torch.int64), 4), head)
+    vote = voting.vote(view)
+    assert vote is not None
+    torch.testing.assert_close(vote, head[-1](pooled(output, 4)))
+    assert LocalCrossEntropy().vote(view) is None
