@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.engine.config import RunConfig
 from localrules.engine.metering import peak_memory
-from localrules.engine.phases import enter
+from localrules.engine.phases import enter, work
 from localrules.engine.session import Session
 from localrules.engine.stepping import take_step
 from localrules.engine.table import layer_table
@@ -47,7 +47,7 @@ def rehearse(config: RunConfig, registry: Registry) -> dict[str, Any]:
         "steps": session.total_steps,
         "steps_per_epoch": session.batches.steps_per_epoch,
         "step_seconds": median(seconds),
-        "seconds": median(seconds) * session.total_steps,
+        "seconds": median(seconds) / phase.cost * work(session.phases, session.total_steps),
         "peak_memory_mib": peak,
         "layers": layer_table(session),
     }

@@ -201,6 +201,7 @@ def _train(
         steps_per_epoch=session.batches.steps_per_epoch,
         resumed_from_step=progress["step"] if progress else 0,
         columns=columns(session),
+        phases=tuple(session.phases),
         plugin_files=registry.files,
     )
     observers = Observers([*watchers, *registry.observers()], essential=[RunFolder()])

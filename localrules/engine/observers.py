@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from localrules.engine.phases import Phase
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -49,6 +51,7 @@ class RunInfo:
         steps_per_epoch: Steps of one pass over the training split.
         resumed_from_step: 0 for a fresh run.
         columns: Every column that a metrics row may have, in order.
+        phases: Which layers learn when, and what a step of theirs costs.
         plugin_files: Files that ``--plugin`` named.
         state: Filled by observers that must find themselves again on resume (W&B's run id); saved in checkpoints.
     """
@@ -65,6 +68,7 @@ class RunInfo:
     steps_per_epoch: int
     resumed_from_step: int
     columns: tuple[str, ...]
+    phases: tuple[Phase, ...]
     plugin_files: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
 

@@ -19,12 +19,14 @@ class Phase:
         name: Shown in progress and metrics.
         start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
         learning: Names of the layers that learn; never one that its author froze whole.
+        cost: Of a step, roughly, in forward passes of the network: a layer that learns takes its own three times.
     """
 
     name: str
     start: int
     stop: int
     learning: frozenset[str]
+    cost: float
 
     def learns(self, layer: Layer) -> bool:
         """Whether the layer learns in this phase."""
@@ -51,14 +53,26 @@ def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> 
         share += config.share
         left = len(configs) - index - 1
         stop = min(max(round(total_steps * share / whole), start + 1), total_steps - left)
-        phases.append(Phase(config.name, start, stop, _learning(config, network)))
+        learning = _learning(config, network)
+        phases.append(Phase(config.name, start, stop, learning, _cost(learning, network)))
         start = stop
     return phases
+
+
+def work(phases: Sequence[Phase], step: int) -> float:
+    """What the steps before ``step`` cost together, in forward passes of the network."""
+    return sum(phase.cost * max(0, min(step, phase.stop) - phase.start) for phase in phases)
 
 
 def _learning(config: PhaseConfig, network: Network) -> frozenset[str]:
     layers = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}[config.learns]
     return frozenset(layer.name for layer in layers if any(p.requires_grad for p in layer.parameters()))
+
+
+def _cost(learning: frozenset[str], network: Network) -> float:
+    whole = sum(layer.multiply_adds for layer in network.layers)
+    learns = sum(layer.multiply_adds for layer in network.layers if layer.name in learning)
+    return 1 + 2 * learns / whole if whole else 1.0
 
 
 def enter(phase: Phase, network: Network, trainable: frozenset[int]) -> None:

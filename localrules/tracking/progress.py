@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from localrules.engine.observers import Row, RunInfo
+from localrules.engine.phases import work
 from localrules.tracking.trend import Trend
 
 OBJECTIVE = "objective/"
@@ -73,8 +74,12 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds to the end at the present pace, evaluations included; ``None`` before the first row."""
+        """Seconds to the end at the present pace, evaluations included; ``None`` before the first row.
+
+        The pace is that of arithmetic, not of steps: one of a phase in which little learns takes less time.
+        """
         (since, first), (now, last) = self._seen[0], self._seen[-1]
         if last <= first:
             return None
-        return (now - since) / (last - first) * (self.run.total_steps - last)
+        before, done, whole = (work(self.run.phases, step) for step in (first, last, self.run.total_steps))
+        return (now - since) / (done - before) * (whole - done)

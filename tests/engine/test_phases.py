@@ -8,7 +8,7 @@ from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
 from torch import Tensor
 
 from localrules.engine.config import JOINT, TWO_PHASE, PhaseConfig, RunConfig
-from localrules.engine.phases import enter, plan
+from localrules.engine.phases import enter, plan, work
 from localrules.engine.session import Session
 from localrules.engine.stepping import take_step
 from localrules.errors import UsageError
@@ -69,6 +69,18 @@ def test_a_phase_that_ends_lets_the_next_ones_layers_learn() -> None:
     assert not torch.equal(start["network.stem.weight"], middle["network.stem.weight"])
     assert torch.equal(middle["network.stem.weight"], end["network.stem.weight"])
     assert torch.equal(middle["network.stem.norm.running_mean"], end["network.stem.norm.running_mean"])
+
+
+def test_a_layer_that_learns_costs_its_forward_pass_three_times() -> None:
+    session = dense(RULES["hsic"], phases="two-phase", steps=4)
+    costs = {layer.name: layer.multiply_adds for layer in session.network.layers}
+    whole, readout = sum(costs.values()), costs["readout"]
+    first, second = session.phases
+    assert first.cost == pytest.approx((3 * (whole - readout) + readout) / whole)
+    assert second.cost == pytest.approx((whole + 2 * readout) / whole)
+    assert work(session.phases, 0) == 0
+    assert work(session.phases, 2) == pytest.approx(2 * first.cost)
+    assert work(session.phases, 4) == pytest.approx(3 * first.cost + second.cost)
 
 
 def test_a_report_names_the_layers_that_learnt() -> None:

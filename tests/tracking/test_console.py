@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from localrules.engine.observers import Picture, Row, RunInfo
+from localrules.engine.phases import Phase
 from localrules.tracking.console import ConsoleProgress
 from localrules.tracking.readable import duration, figure, memory, step_time
 from localrules.tracking.trend import Trend
@@ -40,6 +41,7 @@ def run_info(**changes: Any) -> RunInfo:
         "steps_per_epoch": 50,
         "resumed_from_step": 0,
         "columns": ("step", "phase", *(f"objective/{layer}" for layer in LAYERS), "loss"),
+        "phases": (Phase("joint", 0, 100, frozenset(), 3.0),),
     }
     return RunInfo(**known | changes)
 
@@ -73,6 +75,17 @@ def test_without_a_terminal_the_pace_is_said_once_after_ten_steps() -> None:
         progress.step(row(step))
     paces = [line for line in screen.getvalue().splitlines() if line.startswith("after step")]
     assert paces == ["after step 10: 200 ms a step, about 18 s left"]
+
+
+def test_a_cheap_phase_to_come_is_counted_as_cheap() -> None:
+    """Sixty steps of three forward passes each, then forty of one: after ten there are 190 passes left."""
+    progress, screen, clock = plain()
+    phases = (Phase("together", 0, 60, frozenset(), 3.0), Phase("readout", 60, 100, frozenset(), 1.0))
+    progress.start(run_info(phases=phases))
+    for step in range(1, 11):
+        clock.now += 0.3
+        progress.step(row(step, step_seconds=0.3))
+    assert "after step 10: 300 ms a step, about 19 s left" in screen.getvalue().splitlines()
 
 
 def test_without_a_terminal_lines_are_seconds_apart_ascii_and_not_drawn() -> None:

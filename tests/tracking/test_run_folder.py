@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from localrules.engine.observers import RunInfo
+from localrules.engine.phases import Phase
 from localrules.errors import UsageError
 from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import read_config, read_summary, write_config, write_summary
@@ -37,6 +38,7 @@ def run_info(directory: Path, **changes: Any) -> RunInfo:
         "steps_per_epoch": 3,
         "resumed_from_step": 0,
         "columns": COLUMNS,
+        "phases": (Phase("joint", 0, 3, frozenset(), 3.0),),
     }
     return RunInfo(**known | changes)
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from localrules.engine.observers import Picture, RunInfo
+from localrules.engine.phases import Phase
 from localrules.errors import UsageError
 from localrules_tensorboard.tracker import TensorBoardTracker
 
@@ -32,6 +33,7 @@ def track(
         steps_per_epoch=2,
         resumed_from_step=resumed_from,
         columns=(),
+        phases=(Phase("joint", 0, 4, frozenset(), 3.0),),
     )
     tracker = TensorBoardTracker(TensorBoardTracker.Config(media=media))
     tracker.start(run)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from localrules.engine.observers import Observers, Picture, Row, RunInfo
+from localrules.engine.phases import Phase
 from localrules_wandb.login import decide_mode, logged_in
 from localrules_wandb.naming import named
 from localrules_wandb.tracker import WandbTracker
@@ -45,6 +46,7 @@ def run_info(directory: Path, **changes: Any) -> RunInfo:
         "steps_per_epoch": 2,
         "resumed_from_step": 0,
         "columns": (),
+        "phases": (Phase("joint", 0, 4, frozenset(), 3.0),),
     }
     return RunInfo(**known | changes)
 
