@@ -19,7 +19,7 @@ from localrules.core.objective import Options
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
 from localrules.kernels.views import center, inner, normalize, resolvent
-from localrules_hsic.projected import Proxies
+from localrules_hsic.proxies import Proxies
 
 
 class Tried(Objective):

@@ -84,7 +84,7 @@ def test_options_and_presets_are_spelt_out_for_each_part(registry: Registry) -> 
     (_, first), (_, second) = mixing.choices(built.config.rule)
     assert first.options["normalization"] == "none"
     assert first.options["beta"] == 100.0
-    assert second.options == {"grid": 2, "hidden": 0, "inputs": False, "channels": 0}
+    assert second.options == {"grid": 2, "hidden": 0, "inputs": False, "channels": 0, "vote": False}
     assert isinstance(built.rule, Layerwise)
     assert {type(objective).__name__ for objective in built.rule.objectives} == {"HSIC", "LocalCrossEntropy"}
 
