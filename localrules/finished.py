@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.data.dataset import DataSet, Split
 from localrules.data.standard import Standard
-from localrules.engine.building import build_learner, load_data, options_of, run_data
+from localrules.engine.building import build_learner, options_of, run_data
 from localrules.engine.checkpoint import load_weights
 from localrules.engine.config import Choice, RunConfig
 from localrules.engine.predictor import Predictor
@@ -85,13 +85,19 @@ class FinishedRun:
         standard = Standard(tuple(known["mean"]), tuple(known["deviation"]))
         return cls(folder, config, classes, shape, Predictor.of(config, network, rule, ranks, standard))
 
-    def data(self, registry: Registry, choice: Choice | None = None) -> DataSet:
+    def data(self, registry: Registry, choice: Choice | None = None, *, held_out: bool = True) -> DataSet:
         """The run's own data set, or another that fits its network.
+
+        Args:
+            registry: Where names are looked up.
+            choice: Another data set, or the run's own at another place; where the run found it if ``None``.
+            held_out: What the run held out is the valid split; else the splits are the source's.
 
         Raises:
             UsageError: The pictures have another size, or the labels other names.
         """
-        data = run_data(self.config, registry) if choice is None else load_data(choice, registry)
+        changed: dict[str, Any] = {} if choice is None else {"data": choice}
+        data = run_data(self.config.model_copy(update=changed if held_out else {**changed, "hold_out": 0.0}), registry)
         if tuple(data.shape) != self.shape or data.classes != self.classes:
             raise UsageError(
                 f"data set {data.name!r} does not fit the run",

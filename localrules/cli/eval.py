@@ -75,7 +75,7 @@ def eval_(
         options = own.options if data in (None, own.name) else {}
         path = {} if data_path is None else {"path": str(data_path)}
         choice = Choice(name=data or own.name, **{**options, **path})
-    scored = finished.data(registry, choice)
+    scored = finished.data(registry, choice, held_out=data is None)
     if (finished.predictor.flip if flip is None else flip) and not scored.mirrored:
         screen().print(f"[yellow]In {scored.name} a mirror image need not keep its label: asking it may do harm.[/]")
     found = evaluate(finished, scored, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check, out=out)

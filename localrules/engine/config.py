@@ -66,7 +66,9 @@ class PhaseConfig(Section):
     """A stretch of a run in which some layers learn."""
 
     name: str = Field(description="Shown in progress and metrics.")
-    learns: Literal["all", "hidden", "readout"] = Field("all", description="Which layers learn.")
+    learns: Literal["all", "hidden", "readout"] | tuple[str, ...] = Field(
+        "all", description="Which layers learn: all, hidden, readout, or a list of names and patterns (blocks.0.*)."
+    )
     share: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
 
 

@@ -71,6 +71,27 @@ def test_a_phase_that_ends_lets_the_next_ones_layers_learn() -> None:
     assert torch.equal(middle["network.stem.norm.running_mean"], end["network.stem.norm.running_mean"])
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_a_phase_may_name_its_layers(rule: str) -> None:
+    session = dense(RULES[rule], phases=[{"name": "upper", "learns": ["blocks.1.*", "downs.*"]}])
+    (phase,) = session.phases
+    expected = {layer.name for layer in session.network.layers if layer.name.startswith(("blocks.1.", "downs."))}
+    assert phase.learning == expected
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    for layer in session.network.layers:
+        own = [name for name in before if name.startswith(f"network.{layer.name}.")]
+        assert any(not torch.equal(before[name], after[name]) for name in own) == (layer.name in expected), layer.name
+
+
+def test_a_pattern_that_fits_no_layer_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no layer is called 'block\.1\.\*'") as caught:
+        dense(RULES["hsic"], phases=[{"name": "upper", "learns": ["blocks.0.*", "block.1.*"]}])
+    assert "phase 'upper'" in str(caught.value.where)
+    assert "blocks.1.convs.0" in str(caught.value.why)
+
+
 def test_a_layer_that_learns_costs_its_forward_pass_three_times() -> None:
     session = dense(RULES["hsic"], phases="two-phase", steps=4)
     costs = {layer.name: layer.multiply_adds for layer in session.network.layers}

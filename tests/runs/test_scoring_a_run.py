@@ -285,6 +285,18 @@ def test_a_run_that_held_pictures_out_is_scored_on_them(tmp_path: Path) -> None:
     assert scored(held["run_dir"], "--split", "train")["n"] == 140 - found["n"]
 
 
+def test_what_was_held_out_stays_so_where_the_data_have_moved_and_a_name_asks_for_the_sources_splits(
+    tmp_path: Path,
+) -> None:
+    here, there = tiny_csv(tmp_path / "here.csv", train=140, valid=7), tmp_path / "there.csv"
+    setting = ["--data", "fer2013", "--data-path", str(here), *MLP, *SHORT]
+    held = train(tmp_path, "--rule", "backprop", "--set", "hold_out=0.2", setting=setting)
+    here.rename(there)
+    moved = scored(held["run_dir"], "--data-path", str(there))
+    assert moved["top1"] == held["valid_accuracy"]
+    assert scored(held["run_dir"], "--data", "fer2013", "--data-path", str(there))["n"] != moved["n"]
+
+
 def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) -> None:
     from localrules.finished import FinishedRun
     from localrules.plugins import Registry
