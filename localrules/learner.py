@@ -16,7 +16,7 @@ from localrules.core.rule import Rule, StepReport
 from localrules.core.view import BatchStatistics
 from localrules.engine.config import OptimizerConfig
 from localrules.engine.layerwise import Layerwise
-from localrules.engine.optimizers import LayerOptimizers
+from localrules.engine.optimizers import LayerOptimizers, matrices_of
 from localrules.errors import UsageError
 
 
@@ -38,7 +38,7 @@ class Learner:
         example: Some inputs, shape (batch, ...), to find out the layers' shapes.
         num_classes: How many labels there are.
         layers, readout, granularity: How the module is cut, see :meth:`localrules.Network.wrap`.
-        optimizer: ``"adam"``, ``"adamw"`` or ``"sgd"``.
+        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"muon"``.
         lr: Learning rate (ours: 0.003).
         precision: Entered around forward passes, e.g. ``lambda: torch.autocast("cpu", torch.bfloat16)``.
 
@@ -73,7 +73,8 @@ class Learner:
         self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
         owned = {layer.name: [*layer.parameters(), *self.rule.parameters_of(layer)] for layer in self.network.layers}
-        self.optimizers = LayerOptimizers(owned, OptimizerConfig.model_validate({"name": optimizer, "lr": lr}))
+        settings = OptimizerConfig.model_validate({"name": optimizer, "lr": lr})
+        self.optimizers = LayerOptimizers(owned, settings, matrices_of(self.network))
         self._num_classes = num_classes
         self._context = _EveryLayer(self.optimizers, precision)
 

@@ -31,11 +31,17 @@ class Choice(BaseModel):
 class OptimizerConfig(Section):
     """The optimizer; every layer has one of its own."""
 
-    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam (the paper's), adamw or sgd.")
+    name: Literal["adam", "adamw", "sgd", "muon"] = Field(
+        "adam",
+        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' matrices and kernels, AdamW for "
+        "the rest.",
+    )
     lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
     betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
-    momentum: float = Field(0.9, ge=0, description="SGD's momentum (ours).")
+    momentum: float | None = Field(
+        None, ge=0, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
+    )
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
     clip: float | None = Field(None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping).")
     scale: dict[str, float] = Field(

@@ -10,8 +10,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from localrules.core.network import Network
 from localrules.engine.config import OptimizerConfig
+from localrules.engine.muon import MuonAndAdam
 from localrules.errors import LocalRulesError, UsageError, nearest
+
+MATRIX = 2  # dimensions
+SGD_MOMENTUM = 0.9  # ours
 
 
 class LayerOptimizers:
@@ -20,13 +25,19 @@ class LayerOptimizers:
     Args:
         owned: Every layer's parameters by layer name: its module's, then those of its auxiliary modules.
         config: The optimizer's settings, the same for all layers but for ``scale``.
+        matrices: What :func:`matrices_of` says of the network.
 
     Raises:
         LocalRulesError: Two layers share a parameter.
-        UsageError: A scale for layers that there are not.
+        UsageError: A scale for layers that there are not, or an optimizer that this torch has not.
     """
 
-    def __init__(self, owned: Mapping[str, Iterable[nn.Parameter]], config: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        owned: Mapping[str, Iterable[nn.Parameter]],
+        config: OptimizerConfig,
+        matrices: frozenset[int] = frozenset(),
+    ) -> None:
         self.config = config
         self.by_layer: dict[str, Optimizer] = {}
         self._parameters: dict[str, list[nn.Parameter]] = {}
@@ -43,7 +54,7 @@ class LayerOptimizers:
                 owner[id(parameter)] = name
             self._parameters[name] = own
             if own:
-                self.by_layer[name] = _build(own, config)
+                self.by_layer[name] = _build(own, config, matrices)
         self._scales = _scales(config.scale, list(self._parameters))
         self.set_learning_rate(config.lr)
 
@@ -79,6 +90,11 @@ class LayerOptimizers:
             optimizer.load_state_dict(state[name])
 
 
+def matrices_of(network: Network) -> frozenset[int]:
+    """``id`` of every weight of a hidden layer that is a matrix or a kernel; of no readout and no auxiliary module."""
+    return frozenset(id(weight) for layer in network.hidden for weight in layer.parameters() if weight.ndim >= MATRIX)
+
+
 def _scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
     """Each layer's multiple of the learning rate: that of the first pattern that fits, else 1."""
     for pattern in asked:
@@ -94,9 +110,12 @@ def _scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
     }
 
 
-def _build(parameters: list[nn.Parameter], config: OptimizerConfig) -> Optimizer:
+def _build(parameters: list[nn.Parameter], config: OptimizerConfig, matrices: frozenset[int]) -> Optimizer:
     decay = config.weight_decay
+    if config.name == "muon":
+        return MuonAndAdam(parameters, matrices, config)
     if config.name == "sgd":
-        return SGD(parameters, lr=config.lr, momentum=config.momentum, weight_decay=decay, fused=True)
+        momentum = SGD_MOMENTUM if config.momentum is None else config.momentum
+        return SGD(parameters, lr=config.lr, momentum=momentum, weight_decay=decay, fused=True)
     kind = Adam if config.name == "adam" else AdamW
     return kind(parameters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True)

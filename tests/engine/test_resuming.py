@@ -17,7 +17,7 @@ from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
 from localrules.testing.sessions import build_session, tiny_pictures
 
-LAST = ("adam", "adamw", "sgd")
+LAST = ("adam", "adamw", "sgd", "muon")
 
 
 def optimizer_state(session: Session) -> dict[str, Tensor]:
