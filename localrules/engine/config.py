@@ -42,6 +42,9 @@ class OptimizerConfig(Section):
     momentum: float | None = Field(
         None, ge=0, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
     )
+    muon_scale: float = Field(
+        1.0, gt=0, description="Muon's learning rate as a multiple of lr, at which it steps as far as Adam (ours)."
+    )
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
     clip: float | None = Field(None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping).")
     scale: dict[str, float] = Field(

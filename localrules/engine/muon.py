@@ -21,7 +21,7 @@ class MuonAndAdam(Optimizer):
 
     A step of Muon has singular values of about one in place of the gradient's: directions in which little is asked for
     are followed as far as the few in which much is. A kernel counts as the matrix (outputs, all that an output reads).
-    Steps are scaled to AdamW's usual length, so that a learning rate means the same for both.
+    Steps are scaled to AdamW's usual length, so that a learning rate means the same for both but for ``muon_scale``.
 
     References:
         Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks,
@@ -40,6 +40,7 @@ class MuonAndAdam(Optimizer):
     def __init__(self, parameters: Iterable[nn.Parameter], matrices: frozenset[int], config: OptimizerConfig) -> None:
         own = list(parameters)
         super().__init__(own, {"lr": config.lr})
+        self._scale = config.muon_scale
         momentum = MOMENTUM if config.momentum is None else config.momentum
         self._flat = [(weight, _as_matrix(weight.detach(), weight)) for weight in own if id(weight) in matrices]
         rest = [parameter for parameter in own if id(parameter) not in matrices]
@@ -60,9 +61,9 @@ class MuonAndAdam(Optimizer):
         """Step every parameter that has a gradient."""
         for weight, matrix in self._flat:
             matrix.grad = None if weight.grad is None else _as_matrix(weight.grad, weight)
-        for part in self._parts.values():
+        for name, part in self._parts.items():
             for group in part.param_groups:
-                group["lr"] = self.param_groups[0]["lr"]
+                group["lr"] = self.param_groups[0]["lr"] * (self._scale if name == "muon" else 1.0)
             part.step()
         for _, matrix in self._flat:
             matrix.grad = None

@@ -75,6 +75,13 @@ def test_matrices_are_hidden_layers_weights_and_neither_readouts_nor_auxiliary_o
     assert not found & {id(weight) for weight in session.rule.parameters()}
 
 
+def test_its_steps_may_be_longer_than_those_of_adam() -> None:
+    weight, gradient = torch.zeros(6, 4), torch.randn(6, 4)
+    longer = MUON.model_copy(update={"muon_scale": 2.0})
+    torch.testing.assert_close(stepped(weight, gradient, longer), 2 * stepped(weight, gradient))
+    assert torch.equal(stepped(weight, gradient, longer, matrix=False), stepped(weight, gradient, matrix=False))
+
+
 def test_momentum_is_muons_own_unless_one_is_given() -> None:
     def twice(config: OptimizerConfig) -> Tensor:
         torch.manual_seed(0)
