@@ -96,8 +96,8 @@ class FinishedRun:
         Raises:
             UsageError: The pictures have another size, or the labels other names.
         """
-        changed: dict[str, Any] = {} if choice is None else {"data": choice}
-        data = run_data(self.config.model_copy(update=changed if held_out else {**changed, "hold_out": 0.0}), registry)
+        changed = {"data": choice or self.config.data, "hold_out": self.config.hold_out if held_out else 0.0}
+        data = run_data(self.config.model_copy(update=changed), registry)
         if tuple(data.shape) != self.shape or data.classes != self.classes:
             raise UsageError(
                 f"data set {data.name!r} does not fit the run",

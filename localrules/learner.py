@@ -16,7 +16,7 @@ from localrules.core.rule import Rule, StepReport
 from localrules.core.view import BatchStatistics
 from localrules.engine.config import OptimizerConfig
 from localrules.engine.layerwise import Layerwise
-from localrules.engine.optimizers import LayerOptimizers, matrices_of
+from localrules.engine.optimizers import LayerOptimizers
 from localrules.errors import UsageError
 
 
@@ -72,9 +72,8 @@ class Learner:
         self.rule = made if isinstance(made, Rule) else Layerwise(dict.fromkeys(self._hidden_names(), made))
         self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
-        owned = {layer.name: [*layer.parameters(), *self.rule.parameters_of(layer)] for layer in self.network.layers}
         settings = OptimizerConfig.model_validate({"name": optimizer, "lr": lr})
-        self.optimizers = LayerOptimizers(owned, settings, matrices_of(self.network))
+        self.optimizers = LayerOptimizers.of(self.network, self.rule, settings)
         self._num_classes = num_classes
         self._context = _EveryLayer(self.optimizers, precision)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from localrules.engine.config import Choice
+from localrules.engine.patterns import first_fit
 from localrules.errors import UsageError
 
 MIXED = "mixed"
@@ -68,12 +68,10 @@ def remade(rule: Choice, parts: list[Choice]) -> Choice:
 
 
 def part_for(rule: Choice, layer: str) -> int:
-    """Which of :func:`choices` a layer learns by; the last one where no pattern fits.
-
-    In a pattern ``*`` stands for anything, dots included: ``blocks.0.*`` fits ``blocks.0.convs.1``.
-    """
-    patterns = [pattern for pattern, _ in choices(rule)]
-    return next((index for index, pattern in enumerate(patterns) if fnmatchcase(layer, pattern)), len(patterns) - 1)
+    """Which of :func:`choices` a layer learns by; the last one where no pattern fits."""
+    given = [pattern for pattern, _ in choices(rule)]
+    fits = first_fit(given, layer)
+    return len(given) - 1 if fits is None else fits
 
 
 def refuse_idle(rule: Choice, layers: list[str]) -> None:

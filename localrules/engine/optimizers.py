@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -11,9 +10,11 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from localrules.core.network import Network
+from localrules.core.rule import Rule
+from localrules.engine import patterns
 from localrules.engine.config import OptimizerConfig
 from localrules.engine.muon import MuonAndAdam
-from localrules.errors import LocalRulesError, UsageError, nearest
+from localrules.errors import LocalRulesError
 
 MATRIX = 2  # dimensions
 SGD_MOMENTUM = 0.9  # ours
@@ -58,6 +59,12 @@ class LayerOptimizers:
         self._scales = _scales(config.scale, list(self._parameters))
         self.set_learning_rate(config.lr)
 
+    @classmethod
+    def of(cls, network: Network, rule: Rule, config: OptimizerConfig) -> LayerOptimizers:
+        """Those of a network whose layers own what the rule gives them, too."""
+        owned = {layer.name: [*layer.parameters(), *rule.parameters_of(layer)] for layer in network.layers}
+        return cls(owned, config, matrices_of(network))
+
     @property
     def learning_rate(self) -> float:
         """The present learning rate, of layers that have no scale of their own."""
@@ -97,17 +104,10 @@ def matrices_of(network: Network) -> frozenset[int]:
 
 def _scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
     """Each layer's multiple of the learning rate: that of the first pattern that fits, else 1."""
-    for pattern in asked:
-        if not any(fnmatchcase(name, pattern) for name in layers):
-            raise UsageError(
-                f"no layer is called {pattern!r}",
-                where="optimizer.scale",
-                why=f"the layers are {', '.join(layers)}",
-                fix=nearest(pattern, layers),
-            )
-    return {
-        name: next((scale for pattern, scale in asked.items() if fnmatchcase(name, pattern)), 1.0) for name in layers
-    }
+    given = list(asked)
+    patterns.refuse_idle(given, layers, "optimizer.scale")
+    fits = {name: patterns.first_fit(given, name) for name in layers}
+    return {name: 1.0 if at is None else asked[given[at]] for name, at in fits.items()}
 
 
 def _build(parameters: list[nn.Parameter], config: OptimizerConfig, matrices: frozenset[int]) -> Optimizer:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from localrules.core.layer import Layer
 from localrules.core.network import Network
+from localrules.engine import patterns
 from localrules.engine.config import PhaseConfig
 from localrules.errors import UsageError
 
@@ -66,23 +66,14 @@ def work(phases: Sequence[Phase], step: int) -> float:
 
 
 def _learning(config: PhaseConfig, network: Network) -> frozenset[str]:
+    named: dict[str, Sequence[Layer]]
     named = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}
-    layers = named[config.learns] if isinstance(config.learns, str) else _fitting(config, network)
+    if isinstance(config.learns, str):
+        layers = named[config.learns]
+    else:
+        patterns.refuse_idle(config.learns, [layer.name for layer in network.layers], f"phase {config.name!r}, learns")
+        layers = [layer for layer in network.layers if patterns.first_fit(config.learns, layer.name) is not None]
     return frozenset(layer.name for layer in layers if any(p.requires_grad for p in layer.parameters()))
-
-
-def _fitting(config: PhaseConfig, network: Network) -> Sequence[Layer]:
-    """The layers whose names one of the patterns fits; ``*`` stands for anything, dots included."""
-    names = [layer.name for layer in network.layers]
-    for pattern in config.learns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(
-                f"no layer is called {pattern!r}",
-                where=f"phase {config.name!r}, learns",
-                why=f"the network's layers: {', '.join(names)}",
-                fix="* stands for anything: blocks.0.* are all that begin so",
-            )
-    return [layer for layer in network.layers if any(fnmatchcase(layer.name, pattern) for pattern in config.learns)]
 
 
 def _cost(learning: frozenset[str], network: Network) -> float:

@@ -14,7 +14,7 @@ from localrules.data.dataset import DataSet
 from localrules.engine.allocation import keep_freed_memory
 from localrules.engine.building import build_learner, run_data
 from localrules.engine.config import RunConfig
-from localrules.engine.optimizers import LayerOptimizers, matrices_of
+from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.phases import Phase, plan
 from localrules.engine.predictor import Predictor
 from localrules.engine.ranks import Ranks
@@ -69,8 +69,7 @@ class Session:
         augment = Augment(config.augment, mirrored=data.mirrored)
         batches = Batches(data.split("train"), config.batch_size, config.seed, ranks.device, augment=augment)
         predictor = Predictor.of(config, network, rule, ranks, batches.standard)
-        owned = {layer.name: [*layer.parameters(), *rule.parameters_of(layer)] for layer in network.layers}
-        optimizers = LayerOptimizers(owned, config.optimizer, matrices_of(network))
+        optimizers = LayerOptimizers.of(network, rule, config.optimizer)
         phases = plan(config.phases, network, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
         return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable)

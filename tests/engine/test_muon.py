@@ -41,9 +41,8 @@ def test_a_step_is_the_gradients_polar_factor_at_the_length_of_adams(shape: tupl
     rows, columns = moved.shape
     direction = moved / (-0.1 * 0.2 * max(rows, columns) ** 0.5)
     assert torch.linalg.svdvals(direction - polar(gradient.flatten(1))).max() < ROUGH
-    assert (
-        torch.linalg.svdvals(gradient.flatten(1).double() / gradient.norm()).max() < 1 - ROUGH
-    )  # it was not so before
+    before = gradient.flatten(1).double() / gradient.norm()
+    assert torch.linalg.svdvals(before).max() < 1 - ROUGH
 
 
 def test_a_kernel_that_lies_with_its_channels_last_takes_the_same_step() -> None:
