@@ -11,11 +11,14 @@ import typer
 from localrules.cli.asked import complete, settings_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import print_json, screen
-from localrules.cli.scores import print_doubts
+from localrules.cli.scores import is_doubtful, print_doubts
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from localrules.compare.comparison import Comparison
+    from localrules.compare.intervals import Answers, Difference
     from localrules.plugins import Registry
 
 app = typer.Typer()
@@ -62,6 +65,10 @@ def compare(
         Path | None,
         typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each rule."),
     ] = None,
+    leak_check: Annotated[
+        bool,
+        typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
+    ] = False,
     wandb: RunsAsGroupOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
         "comparison"
@@ -96,6 +103,7 @@ def compare(
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
     words += ["--ferplus", str(ferplus)] if ferplus is not None else []
+    words += ["--leak-check"] if leak_check else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
@@ -109,8 +117,11 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
+    from localrules.compare import intervals
+
+    answers = intervals.Answers(registry, ferplus, leak_check=leak_check)
     if rules is not None:
-        found = _rules(rules, given, set_ or [], out, registry, command, ferplus)
+        found = _rules(rules, given, set_ or [], out, registry, command, answers)
     elif given or set_:
         raise UsageError(
             f"{next(iter(given), '--set')} is for runs that are yet to be made",
@@ -119,13 +130,15 @@ def compare(
             fix="leave it out, or name rules instead of run folders",
         )
     else:
-        found = _runs(runs or [], out, registry, command, ferplus)
+        found = _runs(runs or [], out, registry, command, answers)
     if as_json:
         print_json(found.rows())
     else:
         _print(found, out)
     for one in found.contestants:  # one that could not be scored has no scores
         for run, scores in zip(one.runs, found.scores.get(one.label, ()), strict=False):
+            if leak_check and not is_doubtful(scores):
+                continue  # the table has it
             print_doubts(scores, f"{one.label}, seed {run.config.seed}")
 
 
@@ -136,7 +149,7 @@ def _rules(
     out: Path,
     registry: Registry,
     command: str,
-    ferplus: Path | None,
+    answers: Answers,
 ) -> Comparison:
     from localrules.compare import comparison, folder, report
     from localrules.compare.plan import named, plan
@@ -149,7 +162,7 @@ def _rules(
     fingerprint = planned[0].fingerprint
     folder.claim(out, shared, fingerprint)
     runs, notes = carry_out(planned, out / folder.RUNS, registry, _watchers, _say)
-    found = comparison.of_rules(rules, runs, registry, notes, ferplus)
+    found = comparison.of_rules(rules, runs, registry, answers, notes)
     report.write(found, out, command)
     folder.record(out, shared, found.details(), fingerprint)
     return found
@@ -190,12 +203,12 @@ def _settings(
     return tree
 
 
-def _runs(runs: list[Path], out: Path, registry: Registry, command: str, ferplus: Path | None) -> Comparison:
+def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Answers) -> Comparison:
     from localrules.compare import comparison, folder, report
     from localrules.compare.runs import read
 
     finished = [read(run) for run in dict.fromkeys(run.resolve() for run in runs)]
-    found = comparison.of_runs(finished, registry, ferplus)
+    found = comparison.of_runs(finished, registry, answers)
     folder.claim(out, None)
     report.write(found, out, command)
     folder.record(out, None, found.details())
@@ -226,11 +239,10 @@ def _print(found: Comparison, out: Path) -> None:
     table.add_column("locality", no_wrap=True)
     for one in found.contestants:
         valid, train = one.spread("valid_accuracy"), one.spread("train_accuracy")
-        apart = found.differences.get(one.label)
         table.add_row(
             " ".join([one.label, *(f"(other {what})" for what in found.others.get(one.label, []))]),
             f"{percent(valid.mean)}\n[dim]± {100 * valid.std:.1f}[/]" if valid else "-",
-            f"{100 * apart.mean:+.1f}\n[dim]{100 * apart.low:+.1f} to {100 * apart.high:+.1f}[/]" if apart else "-",
+            _apart(found.differences.get(one.label)),
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
             memory(one.peak_memory_mib) if one.peak_memory_mib is not None else "-",
@@ -238,9 +250,33 @@ def _print(found: Comparison, out: Path) -> None:
         )
     console = screen()
     console.print(table)
+    _print_clean(found, console)
     for note in found.notes:
         console.print(f"Note: {note}", markup=False)
     console.print(f"\nThe page: {out / 'index.html'}", markup=False, soft_wrap=True)
+
+
+def _print_clean(found: Comparison, console: Console) -> None:
+    if not found.clean:
+        return
+    from rich.table import Table
+
+    from localrules.tracking.readable import percent
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("without what is known from training", style="bold cyan", overflow="fold")
+    for heading in ("pictures", "valid", f"to {found.control.label}"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for label, left in found.clean.items():
+        table.add_row(label, f"{left.pictures:,}", percent(left.accuracy), _apart(left.difference))
+    console.print()
+    console.print(table)
+
+
+def _apart(found: Difference | None) -> str:
+    if found is None:
+        return "-"
+    return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
 
 
 def _say(line: str) -> None:

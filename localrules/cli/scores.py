@@ -26,6 +26,12 @@ def print_scores(run: FinishedRun, found: dict[str, Any]) -> None:
     _print_pictures(console, found["pictures"])
 
 
+def is_doubtful(found: dict[str, Any]) -> bool:
+    """Whether there is more to say of a leak check than its figures: the score is too good, or it was not done."""
+    check = found["leak_check"]
+    return check is not None and ("not_done" in check or _is_too_good(found))
+
+
 def print_doubts(found: dict[str, Any], whose: str = "") -> None:
     """Print what the leak check found, if there was one: also beside ``--json``, on standard error.
 
@@ -40,7 +46,7 @@ def print_doubts(found: dict[str, Any], whose: str = "") -> None:
 
     console = screen()
     limit = check["implausible_above"]
-    if limit is not None and found["top1"] > limit:
+    if _is_too_good(found):
         who = escape(f"{whose}: ") if whose else ""
         console.print(
             f"\n[bold yellow]Warning:[/] {who}top-1 {percent(found['top1'])} is above {percent(limit)}, more than the "
@@ -65,6 +71,11 @@ def print_doubts(found: dict[str, Any], whose: str = "") -> None:
             "whether the file is the original.",
             soft_wrap=True,
         )
+
+
+def _is_too_good(found: dict[str, Any]) -> bool:
+    limit = found["leak_check"]["implausible_above"]
+    return limit is not None and found["top1"] > limit
 
 
 def _figures(found: dict[str, Any]) -> Table:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from localrules.compare.contestants import Contestant, control, grouped
-from localrules.compare.intervals import SPLIT, Answers, Difference, difference
+from localrules.compare.intervals import SPLIT, Answered, Answers, Clean, Difference, differences, on_clean
 from localrules.compare.locality import declared, measured
 from localrules.compare.runs import Run
 from localrules.core.locality import Locality, reaches_no_further
@@ -35,6 +32,7 @@ class Comparison:
             cannot be held against the others'.
         notes: Sentences.
         scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
+        clean: By label, what is left without the pictures that are known from training, where those were looked for.
     """
 
     contestants: tuple[Contestant, ...]
@@ -43,6 +41,7 @@ class Comparison:
     others: dict[str, list[str]]
     notes: tuple[str, ...]
     scores: dict[str, list[dict[str, Any]]]
+    clean: dict[str, Clean]
 
     def rows(self) -> list[dict[str, Any]]:
         """What ``compare --json`` prints."""
@@ -57,6 +56,7 @@ class Comparison:
                 "seconds_mean": spread.mean if (spread := one.spread("seconds")) else None,
                 "difference_to": self.control.label,
                 "difference": asdict(self.differences[one.label]) if one.label in self.differences else None,
+                "clean": asdict(self.clean[one.label]) if one.label in self.clean else None,
                 "another": self.others.get(one.label, []),
                 "runs": [str(run.folder) for run in one.runs],
             }
@@ -68,29 +68,36 @@ def of_rules(
     rules: Sequence[str],
     runs: Sequence[Run],
     registry: Registry,
+    answers: Answers,
     notes: Sequence[str] = (),
-    ferplus: Path | None = None,
 ) -> Comparison:
     """Compare the runs of these rules, in this order; a rule of which no run finished stays in the table."""
     members = {rule: tuple(run for run in runs if run.rule == rule) for rule in rules}
-    return _compared(members, registry, notes, ferplus)
+    return _compared(members, registry, answers, notes)
 
 
-def of_runs(runs: Sequence[Run], registry: Registry, ferplus: Path | None = None) -> Comparison:
+def of_runs(runs: Sequence[Run], registry: Registry, answers: Answers) -> Comparison:
     """Compare finished runs, whatever they are; those that differ in nothing but the seed are one row."""
-    return _compared(grouped(runs), registry, (), ferplus)
+    return _compared(grouped(runs), registry, answers, ())
 
 
 def _compared(
-    members: dict[str, tuple[Run, ...]], registry: Registry, notes: Sequence[str], ferplus: Path | None
+    members: dict[str, tuple[Run, ...]], registry: Registry, answers: Answers, notes: Sequence[str]
 ) -> Comparison:
     contestants, doubts = _contestants(members, registry)
     against = control(contestants)
     others = {one.label: found for one in contestants if (found := _another(one, against))}
-    right, scores, missing = _scored(contestants, registry, ferplus)
-    differences = _differences(right, against, others)
-    every_note = (*notes, *doubts, *missing, *_machines(contestants))
-    return Comparison(contestants, against, differences, others, every_note, scores)
+    answered, missing = _answered(contestants, answers)
+    same_pictures = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
+    return Comparison(
+        contestants,
+        against,
+        differences(same_pictures, against.label),
+        others,
+        (*notes, *doubts, *missing, *_machines(contestants)),
+        {label: [one.figures for one in found] for label, found in answered.items()},
+        on_clean(same_pictures, against.label),
+    )
 
 
 def _contestants(members: dict[str, tuple[Run, ...]], registry: Registry) -> tuple[tuple[Contestant, ...], list[str]]:
@@ -124,35 +131,16 @@ def _another(one: Contestant, against: Contestant) -> list[str]:
     return found
 
 
-def _scored(
-    contestants: Sequence[Contestant], registry: Registry, ferplus: Path | None
-) -> tuple[dict[str, list[np.ndarray]], dict[str, list[dict[str, Any]]], list[str]]:
-    """Which pictures each contestant's runs get right, what they come to, and a sentence for who could not be asked."""
-    answers = Answers(registry, ferplus)
-    right: dict[str, list[np.ndarray]] = {}
-    scores: dict[str, list[dict[str, Any]]] = {}
+def _answered(contestants: Sequence[Contestant], answers: Answers) -> tuple[dict[str, list[Answered]], list[str]]:
+    """What each contestant's runs say, by label, and a sentence for who could not be asked."""
+    found: dict[str, list[Answered]] = {}
     notes = []
     for one in (one for one in contestants if one.runs):
         try:
-            found = [answers.of(run) for run in one.runs]
+            found[one.label] = [answers.of(run) for run in one.runs]
         except LocalRulesError as error:
             notes.append(f"{one.label} has no interval on the {SPLIT} split: {error.what}.")
-            continue
-        right[one.label], scores[one.label] = [one for one, _ in found], [one for _, one in found]
-    return right, scores, notes
-
-
-def _differences(
-    right: dict[str, list[np.ndarray]], against: Contestant, others: dict[str, list[str]]
-) -> dict[str, Difference]:
-    theirs = right.get(against.label)
-    if theirs is None:
-        return {}
-    return {
-        label: difference(ours, theirs)
-        for label, ours in right.items()
-        if label != against.label and "data" not in others.get(label, [])
-    }
+    return found, notes
 
 
 def _machines(contestants: Sequence[Contestant]) -> list[str]:

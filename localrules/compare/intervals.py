@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,23 +36,52 @@ class Difference:
     high: float
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What a run says of the pictures of the valid split.
+
+    Attributes:
+        right: Which pictures are right, bool, shape (pictures,).
+        clean: Which pictures are not known from training, bool, shape (pictures,); ``None`` if they were not looked
+            for, or could not be.
+        figures: As ``eval`` has them.
+    """
+
+    right: np.ndarray
+    clean: np.ndarray | None
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Clean:
+    """What a rule gets right of the pictures that are not known from training.
+
+    Attributes:
+        pictures: How many they are.
+        accuracy: Mean over seeds.
+        difference: To the control; ``None`` of the control, and where the control was not asked.
+    """
+
+    pictures: int
+    accuracy: float
+    difference: Difference | None
+
+
 class Answers:
     """Scores the pictures of runs again, one by one.
 
     Args:
         registry: Where names are looked up.
         ferplus: FER+'s votes on the data.
+        leak_check: Look for the pictures among those that each run was trained on.
     """
 
-    def __init__(self, registry: Registry, ferplus: Path | None = None) -> None:
-        self._registry, self._ferplus = registry, ferplus
+    def __init__(self, registry: Registry, ferplus: Path | None = None, *, leak_check: bool = False) -> None:
+        self._registry, self._ferplus, self._leak_check = registry, ferplus, leak_check
         self._data: dict[str, DataSet] = {}
 
-    def of(self, run: Run) -> tuple[np.ndarray, dict[str, Any]]:
+    def of(self, run: Run) -> Answered:
         """What the run's last weights say of the valid split.
-
-        Returns:
-            Which of its pictures are right, bool, shape (pictures,); and all figures, as ``eval`` has them.
 
         Raises:
             DataError: The data are not those that the run learned from, or have no valid split.
@@ -67,8 +96,41 @@ class Answers:
         data = self._data[key]
         if data.fingerprint != run.record["trained_on"]["fingerprint"]:
             raise DataError("the data have changed since the run", where=data.origin)
-        found, scores = judged(finished, data, SPLIT, self._registry, ferplus=self._ferplus)
-        return (scores.predictions == scores.labels).numpy(), found
+        found, scores, known = judged(
+            finished, data, SPLIT, self._registry, ferplus=self._ferplus, leak_check=self._leak_check
+        )
+        right = (scores.predictions == scores.labels).numpy()
+        return Answered(right, None if known is None else known.clean.numpy(), found)
+
+
+def differences(answered: Mapping[str, Sequence[Answered]], control: str) -> dict[str, Difference]:
+    """How much more of the valid split each gets right than the control, which is among them if it was asked.
+
+    Args:
+        answered: By label, what each seed's run says of the same pictures.
+        control: The control's label.
+    """
+    right = {label: [one.right for one in found] for label, found in answered.items()}
+    if control not in right:
+        return {}
+    return {label: difference(ours, right[control]) for label, ours in right.items() if label != control}
+
+
+def on_clean(answered: Mapping[str, Sequence[Answered]], control: str) -> dict[str, Clean]:
+    """The same without the pictures that are known from training, of those whose pictures were looked for.
+
+    Runs that learned from the same data know the same pictures.
+    """
+    left = {
+        label: [replace(one, right=one.right[one.clean]) for one in found if one.clean is not None and one.clean.any()]
+        for label, found in answered.items()
+    }
+    left = {label: found for label, found in left.items() if found}
+    apart = differences(left, control)
+    return {
+        label: Clean(len(found[0].right), float(np.mean([one.right for one in found])), apart.get(label))
+        for label, found in left.items()
+    }
 
 
 def difference(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Difference:

@@ -45,6 +45,7 @@ def write(comparison: Comparison, out: Path, command: str) -> Path:
         caption="Mean over seeds; the band reaches from the least to the most. Time is steps times the median time of "
         "a step: what evaluation and checkpoints take is left out.",
     )
+    _clean(page, comparison)
     _evaluation(page, comparison)
     for one in comparison.contestants:
         _section(page, one, out)
@@ -126,6 +127,22 @@ def _difference(found: Difference | None) -> Cell:
     if found is None:
         return _NONE
     return f"{100 * found.mean:+.1f}", Faint(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+
+
+def _clean(page: Page, comparison: Comparison) -> None:
+    if not comparison.clean:
+        return
+    page.heading("Without what is known from training")
+    page.table(
+        ["rule", "pictures", "accuracy", f"to {comparison.control.label}"],
+        [
+            [Strong(label), f"{left.pictures:,}", percent(left.accuracy), _difference(left.difference)]
+            for label, left in comparison.clean.items()
+        ],
+        align="lrrr",
+        caption=f"The pictures of the {SPLIT} split of which no copy was trained on, no mirror image, and no other "
+        "copy of the same photograph: see localrules eval --leak-check. Mean over seeds; intervals as above.",
+    )
 
 
 def _evaluation(page: Page, comparison: Comparison) -> None:

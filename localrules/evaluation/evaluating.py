@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.calibration import Calibration
 from localrules.evaluation.drawing import draw_calibration
 from localrules.evaluation.ferplus import agreement, read_votes
 from localrules.evaluation.figures import figures
-from localrules.evaluation.leaks import look_for_leaks
+from localrules.evaluation.leaks import Known, look_for_leaks
 from localrules.files import write_atomic
 from localrules.tracking.pictures import confusion
 
@@ -57,11 +57,26 @@ def evaluate(
         DataError: There is no such split, or the votes do not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found, scores, _ = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.ranks.device)}
     folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
     _write(folder, found, scores, data.classes)
     return found
+
+
+class Judged(NamedTuple):
+    """What a run's answers to a split come to.
+
+    Attributes:
+        figures: What :func:`~localrules.evaluation.figures.figures` lists, with ``flip``, and with ``ferplus`` and
+            ``leak_check``, ``None`` where there is none.
+        scores: Of which they were found.
+        known: The rows that are known from training, if they were looked for and could be.
+    """
+
+    figures: dict[str, Any]
+    scores: Scores
+    known: Known | None
 
 
 def judged(
@@ -73,12 +88,8 @@ def judged(
     flip: bool | None = None,
     ferplus: Path | None = None,
     leak_check: bool = False,
-) -> tuple[dict[str, Any], Scores]:
+) -> Judged:
     """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
-
-    Returns:
-        What :func:`~localrules.evaluation.figures.figures` lists, with ``flip``, and with ``ferplus`` and
-        ``leak_check``, ``None`` where there is none; and the scores of which it was found.
 
     Raises:
         DataError: There is no such split, or the votes do not fit it.
@@ -88,10 +99,10 @@ def judged(
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = figures(data, split, scores)
     found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
-    found["leak_check"] = None
+    known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
-        found["leak_check"] = _leak_check(run, data, split, registry, scores)
-    return found, scores
+        known, found["leak_check"] = _leak_check(run, data, split, registry, scores)
+    return Judged(found, scores, known)
 
 
 def is_implausible(data: DataSet, top1: float) -> bool:
@@ -108,15 +119,22 @@ def leaks(data: DataSet, split: str, learned: Split, scores: Scores) -> dict[str
         learned: The training rows.
         scores: The network's answers to the split.
     """
-    return {**_compared(data), **look_for_leaks(data.split(split), learned, scores).as_dict()}
+    return _found(data, Known.among(data.split(split), learned), scores)
 
 
-def _leak_check(run: FinishedRun, data: DataSet, split: str, registry: Registry, scores: Scores) -> dict[str, Any]:
+def _leak_check(
+    run: FinishedRun, data: DataSet, split: str, registry: Registry, scores: Scores
+) -> tuple[Known | None, dict[str, Any]]:
     try:
         learned = run.learned_from(data, registry)
     except LocalRulesError as error:
-        return {**_compared(data), "not_done": str(error)}
-    return leaks(data, split, learned, scores)
+        return None, {**_compared(data), "not_done": str(error)}
+    known = Known.among(data.split(split), learned)
+    return known, _found(data, known, scores)
+
+
+def _found(data: DataSet, known: Known, scores: Scores) -> dict[str, Any]:
+    return {**_compared(data), **look_for_leaks(known, scores).as_dict()}
 
 
 def _compared(data: DataSet) -> dict[str, Any]:

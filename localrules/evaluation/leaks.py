@@ -6,15 +6,45 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from localrules.data.dataset import Split
 from localrules.data.duplicates import picture_keys
 from localrules.data.near_copies import ALIKE, ROWS_AT_ONCE, thumbnails
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from localrules.engine.scores import Scores
+
+
+@dataclass(frozen=True)
+class Known:
+    """Which rows of a split are known from training: bool, shape (rows,), each row in one of them at most.
+
+    Attributes:
+        copies: Their very pixels were trained on.
+        mirrored: Their mirror image was, pixel by pixel.
+        alike: They show, as they are or mirrored, the same photograph as a training row.
+        training_rows: Among how many rows they were looked for.
+    """
+
+    copies: Tensor
+    mirrored: Tensor
+    alike: Tensor
+    training_rows: int
+
+    @classmethod
+    def among(cls, scored: Split, learned: Split) -> Known:
+        """Look for the rows of a split among those that a network learned from."""
+        known = set(picture_keys(learned))
+        copies = _among(scored, known)
+        mirrored = _among(Split(scored.images.flip(-1), scored.labels), known) & ~copies
+        alike = (closest(scored.images, learned.images) > ALIKE) & ~copies & ~mirrored
+        return cls(copies, mirrored, alike, len(learned))
+
+    @property
+    def clean(self) -> Tensor:
+        """The rows that are none of these."""
+        return ~(self.copies | self.mirrored | self.alike)
 
 
 @dataclass(frozen=True)
@@ -45,25 +75,20 @@ class LeakCheck:
         return asdict(self)
 
 
-def look_for_leaks(scored: Split, learned: Split, scores: Scores) -> LeakCheck:
-    """Look for the rows of a split among those that a network learned from.
+def look_for_leaks(known: Known, scores: Scores) -> LeakCheck:
+    """What a split's rows that are known from training make of its top-1.
 
     Args:
-        scored: The pictures that were scored.
-        learned: The training rows.
-        scores: The network's answers to ``scored``.
+        known: Which rows those are.
+        scores: The network's answers to the split.
     """
-    known = set(picture_keys(learned))
-    copies = _among(scored, known)
-    mirrored = _among(Split(scored.images.flip(-1), scored.labels), known) & ~copies
-    alike = (closest(scored.images, learned.images) > ALIKE) & ~copies & ~mirrored
-    clean = ~(copies | mirrored | alike)
+    clean = known.clean
     return LeakCheck(
-        rows=len(scored),
-        training_rows=len(learned),
-        copies=int(copies.sum()),
-        mirrored=int(mirrored.sum()),
-        alike=int(alike.sum()),
+        rows=len(clean),
+        training_rows=known.training_rows,
+        copies=int(known.copies.sum()),
+        mirrored=int(known.mirrored.sum()),
+        alike=int(known.alike.sum()),
         top1=scores.top1,
         n_clean=int(clean.sum()),
         top1_clean=scores.only(clean).top1 if bool(clean.any()) else None,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from localrules.tracking.figures import COLOURS, FAINT, INK, MARKERS, bare_axes, new_figure, plain_axes
 
 Score = Mapping[str, Any]
-"""What :func:`~localrules.evaluation.evaluating.judged` finds."""
+"""What :func:`~localrules.evaluation.evaluating.judged` finds: its ``figures``."""
 Scored = Mapping[str, Sequence[Score]]
 """Of each network, by its name: the scores of its runs, one a seed, on one split."""
 

@@ -225,7 +225,8 @@ def scored(run: Run, row: Row, data: DataSet, registry: Registry, ferplus: Path 
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if split not in known or (ferplus is not None and not known[split].get("ferplus")):
-        known[split], _ = judged(FinishedRun.load(run.folder, registry), data, split, registry, ferplus=ferplus)
+        finished = FinishedRun.load(run.folder, registry)
+        known[split] = judged(finished, data, split, registry, ferplus=ferplus).figures
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

@@ -108,3 +108,29 @@ def test_a_result_that_is_too_good_is_doubted_and_it_says_whose(
     assert said.err.count("look for a leak") == 2
     assert "Warning: backprop, seed 0: top-1" in said.err
     assert "0 were trained on as they are" in said.err
+
+
+def test_a_leak_check_compares_without_what_is_known_from_training(tmp_path: Path) -> None:
+    lines = tiny_csv(tmp_path / "fer2013.csv", train=70, valid=35).read_text().splitlines()
+    known = [line.replace("Training", "PublicTest") for line in lines if line.endswith("Training")][:14]
+    csv = tmp_path / "with_copies.csv"
+    csv.write_text("\n".join([*lines, *known]) + "\n")
+    setting = ["--data", "fer2013", "--data-path", str(csv), *SHORT[len(FACES) :]]
+    folders = [train(tmp_path, "--rule", rule, setting=setting)["run_dir"] for rule in ("backprop", "local-ce")]
+    said = localrules("compare", *folders, "--leak-check", "--out", tmp_path / "page")
+    assert said.code == 0, said.err
+    assert "without what is known from training" in said.out
+    rows = {row["rule"]: row for row in json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]}
+    each = {}
+    for rule, folder in zip(("backprop", "local-ce"), folders, strict=True):
+        found = localrules("eval", folder, "--leak-check", "--json").document
+        assert found["leak_check"]["n_clean"] == rows[rule]["clean"]["pictures"] == 35
+        each[rule] = found["leak_check"]["top1_clean"]
+        assert rows[rule]["clean"]["accuracy"] == pytest.approx(each[rule])
+    assert rows["backprop"]["clean"]["difference"] is None
+    apart = rows["local-ce"]["clean"]["difference"]
+    assert apart["mean"] == pytest.approx(each["local-ce"] - each["backprop"])
+    assert apart["low"] <= apart["mean"] <= apart["high"]
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "Without what is known from training" in page
+    assert "--leak-check" in page  # in the command that makes it again

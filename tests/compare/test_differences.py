@@ -51,8 +51,9 @@ def test_a_run_is_scored_again_to_the_accuracy_it_ended_with(done: Path) -> None
     all_answers = Answers(Registry.load(allow=[]))
     for folder in run_folders(done):
         run = read(folder)
-        right, figures = all_answers.of(run)
-        assert right.mean() == figures["top1"] == pytest.approx(run.summary["valid_accuracy"])
+        answered = all_answers.of(run)
+        assert answered.right.mean() == answered.figures["top1"] == pytest.approx(run.summary["valid_accuracy"])
+        assert answered.clean is None
 
 
 def test_settings_differ_where_one_is_other_or_unset() -> None:

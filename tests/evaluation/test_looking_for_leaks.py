@@ -7,7 +7,7 @@ import torch
 
 from localrules.data.dataset import Split
 from localrules.engine.scores import Scores
-from localrules.evaluation.leaks import ALIKE, closest, look_for_leaks
+from localrules.evaluation.leaks import ALIKE, Known, closest, look_for_leaks
 from localrules_fer.faces import Faces
 
 FACES = Faces(Faces.Config(train=70, valid=70, test=7)).load()
@@ -30,7 +30,7 @@ def test_copies_mirror_images_and_copies_of_the_photograph_are_told_apart() -> N
     parts = [learned[:3], learned[3:7].flip(-1), recompressed(learned[7:12]), recompressed(learned[12:14].flip(-1))]
     scored = split_of(torch.cat([*parts, others[:20]]))
     logits = torch.tensor([[1.0, 0.0]] * 14 + [[0.0, 1.0]] * 15 + [[1.0, 0.0]] * 5)
-    found = look_for_leaks(scored, split_of(learned), Scores(logits, scored.labels))
+    found = look_for_leaks(Known.among(scored, split_of(learned)), Scores(logits, scored.labels))
     assert (found.rows, found.training_rows) == (34, 70)
     assert (found.copies, found.mirrored, found.alike) == (3, 4, 7)
     assert found.n_clean == 20
@@ -40,7 +40,7 @@ def test_copies_mirror_images_and_copies_of_the_photograph_are_told_apart() -> N
 
 def test_a_split_that_was_learned_leaves_nothing() -> None:
     learned = FACES.splits["train"]
-    found = look_for_leaks(learned, learned, Scores(torch.zeros(70, 7), learned.labels))
+    found = look_for_leaks(Known.among(learned, learned), Scores(torch.zeros(70, 7), learned.labels))
     assert (found.copies, found.n_clean, found.top1_clean) == (70, 0, None)
 
 
