@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -110,6 +110,9 @@ class _EveryLayer:
 
     def ready(self, layer: Layer) -> None:
         self._optimizers.step(layer.name)
+
+    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+        work()
 
     def forward_context(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self._precision()

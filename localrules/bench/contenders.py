@@ -53,7 +53,12 @@ def under_engine(name: str, config: RunConfig, registry: Registry, data: DataSet
     session = Session.build(config, registry, data)
     phase = session.phases[0]
     enter(phase, session.network, session.trainable)
-    return Contender(name, lambda step: take_step(session, phase, step), session.ranks.device)
+
+    def step(number: int) -> None:
+        torch.set_num_threads(config.threads)  # another contender's may differ
+        take_step(session, phase, number)
+
+    return Contender(name, step, session.ranks.device)
 
 
 def by_hand(
@@ -76,6 +81,7 @@ def by_hand(
     half = config.precision == "bf16"
 
     def step(number: int) -> None:
+        torch.set_num_threads(config.threads)
         batch = batches.batch(number)
         images = batch.images.contiguous(memory_format=torch.channels_last) if config.channels_last else batch.images
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.bench.contenders import HAND_WRITTEN, Contender, by_hand, noise, under_engine
 from localrules.bench.measure import ratio, step_memory, take_turns
+from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.engine.config import RunConfig
@@ -24,7 +25,9 @@ SIDE, CLASSES, ROWS = 48, 7, 1024
 DEPTHS = (2, 6)
 
 
-def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE) -> dict[str, Any]:
+def bench(
+    rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE, layers_at_once: int = 1
+) -> dict[str, Any]:
     """Time and weigh rules against back-propagation, on random grey pictures. Each rule runs with its own defaults.
 
     Args:
@@ -34,6 +37,7 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int,
         registry: Where names are looked up.
         rounds: Timed steps of each.
         side: Of the pictures.
+        layers_at_once: Of rules that are a layer's objective, which then share the threads out among as many layers.
 
     Returns:
         ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high),
@@ -42,7 +46,9 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int,
     data = noise((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
     contenders = [by_hand(_config(CONTROL, settings, registry), registry, data)]
-    contenders += [under_engine(name, _config(name, settings, registry), registry, data) for name in names]
+    for name in names:
+        own = _at_once(name, settings, registry, layers_at_once)
+        contenders.append(under_engine(name, _config(name, own, registry), registry, data))
     memory = {contender.name: step_memory(contender) for contender in contenders}
     seconds = take_turns(contenders, rounds)
     config = _config(CONTROL, settings, registry)
@@ -54,6 +60,7 @@ def bench(rules: Sequence[str], settings: Tree, registry: Registry, rounds: int,
             "threads": config.threads,
             "rounds": rounds,
             "side": side,
+            "layers_at_once": layers_at_once,
         },
         "contenders": [
             {
@@ -83,6 +90,13 @@ def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict
         row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
         rows.append(row)
     return rows
+
+
+def _at_once(name: str, settings: Tree, registry: Registry, layers: int) -> Tree:
+    """The settings with which a rule's layers learn at the same time, if they can."""
+    if not issubclass(registry.resolve("rule", name.partition("@")[0]), Objective):
+        return settings
+    return merge(settings, {"layers_at_once": layers, "threads": max(1, settings.get("threads", 1) // layers)})
 
 
 def _config(name: str, settings: Tree, registry: Registry) -> RunConfig:

@@ -81,7 +81,8 @@ def complete(settings: Tree, registry: Registry) -> list[str]:
             fix="--rule hsic",
         )
     settings.setdefault("model", {}).setdefault("name", "dense_fpn")
-    settings.setdefault("threads", available_threads())
+    at_once = settings.get("layers_at_once", 1)
+    settings.setdefault("threads", max(1, available_threads() // at_once) if isinstance(at_once, int) else 1)
     data = settings.setdefault("data", {})
     said = []
     if "name" not in data:

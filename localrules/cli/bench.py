@@ -25,6 +25,14 @@ def bench(
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey pictures, in pixels.")] = 48,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Precision of all.")] = "fp32",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
+    layers_at_once: Annotated[
+        int,
+        typer.Option(
+            "--layers-at-once",
+            min=1,
+            help="Layers of a rule that learn at the same time, where they can, each on its share of the threads.",
+        ),
+    ] = 1,
     depths: Annotated[bool, typer.Option("--depth", help="Also weigh 2 blocks against 6.")] = False,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -48,7 +56,7 @@ def bench(
         "threads": threads or available_threads(),
     }
     names = [name.strip() for name in rules.split(",") if name.strip()]
-    found = suite.bench(names, settings, registry, rounds, side)
+    found = suite.bench(names, settings, registry, rounds, side, layers_at_once)
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
     if as_json:
@@ -64,6 +72,7 @@ def _print(found: dict[str, Any]) -> None:
     title = (
         f"{shared['model']}, {shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}, "
         f"{shared['threads']} threads, {shared['rounds']} rounds"
+        + (f", {shared['layers_at_once']} layers at once where they can" if shared["layers_at_once"] > 1 else "")
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)

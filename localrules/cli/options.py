@@ -48,7 +48,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},
     "--device": {"help": "auto, cpu, cuda, mps. \\[default: auto]"},
     "--precision": {"help": "\\[default: fp32]"},
-    "--threads": {"help": "CPU threads. \\[default: the cores this process may use]"},
+    "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over layers_at_once]"},
 }
 
 DeviceOfRunOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")]

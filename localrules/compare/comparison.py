@@ -17,6 +17,7 @@ from localrules.errors import LocalRulesError
 if TYPE_CHECKING:
     from localrules.plugins import Registry
 
+_CORES = ("threads", "layers_at_once")
 _MACHINE = tuple(name for name in BITS_DEPEND_ON if name != "supplied_by")
 
 
@@ -145,12 +146,13 @@ def _answered(contestants: Sequence[Contestant], answers: Answers) -> tuple[dict
 
 def _machines(contestants: Sequence[Contestant]) -> list[str]:
     """A sentence where times cannot be held against each other."""
+    names = (*_MACHINE, *_CORES)
     found = [
-        (*(run.record["environment"].get(name) for name in _MACHINE), run.config.threads)
+        (*(run.record["environment"].get(name) for name in _MACHINE), *(getattr(run.config, name) for name in _CORES))
         for one in contestants
         for run in one.runs
     ]
     if all(one == found[0] for one in found):
         return []
-    names = [name for name, *values in zip((*_MACHINE, "threads"), *found, strict=True) if len({*values}) > 1]
-    return [f"The runs differ in {', '.join(names)}: their times and memory cannot be held against each other."]
+    differ = [name for name, *values in zip(names, *found, strict=True) if len({*values}) > 1]
+    return [f"The runs differ in {', '.join(differ)}: their times and memory cannot be held against each other."]

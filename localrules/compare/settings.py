@@ -7,7 +7,7 @@ from typing import Any
 
 from localrules.engine.settings import Tree
 
-INCIDENTAL = ("seed", "trackers", "log_every", "checkpoint_every", "eval_batch_size", "diagnostics")
+INCIDENTAL = ("seed", "trackers", "log_every", "checkpoint_every", "eval_batch_size", "diagnostics", "layers_at_once")
 """Settings that change no result, and the seed."""
 
 

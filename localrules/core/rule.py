@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -47,6 +48,15 @@ class Context(Protocol):
 
     def ready(self, layer: Layer) -> None:
         """Say that the gradients of this layer are complete: the engine averages, clips and steps."""
+
+    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+        """Have a layer learn: now, or on another thread while the pass goes on (``layers_at_once``).
+
+        Args:
+            layer: Whose parameters and gradients the work alone writes to.
+            work: Computes them and calls :meth:`ready`; nothing else in the step may wait for it. Contexts of torch
+                that the caller is in (gradients, autocast) are not its own.
+        """
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Mixed precision, if the run asked for it. Enter it around forward passes, not around backward."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any
 
 import torch
@@ -28,13 +29,15 @@ class BatchStatistics:
     labels: Tensor
     num_classes: int
     _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _asked: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
 
     def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """``compute()``, without gradient and once a step, whoever asks first."""
-        if key not in self._known:
-            with torch.no_grad():
-                self._known[key] = compute()
-        return self._known[key]
+        with self._asked:
+            if key not in self._known:
+                with torch.no_grad():
+                    self._known[key] = compute()
+            return self._known[key]
 
 
 @dataclass

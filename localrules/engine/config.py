@@ -116,6 +116,12 @@ class RunConfig(Section):
     batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
     threads: int = Field(1, gt=0, description="CPU threads; equal bits need equal threads.")
+    layers_at_once: int = Field(
+        1,
+        gt=0,
+        description="How many layers may learn at the same time, each on `threads` CPU threads: the same bits, in more "
+        "memory (ours: 1, one after the other).",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or mps.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+UNKNOWN = torch.tensor(float("nan"))
+
+
 class Layerwise(Rule):
     """Trains every hidden layer on its own objective, and the readout on cross-entropy, in one forward pass.
 
     Each layer's inputs come detached; its objective is computed as soon as its output is there; its backward pass runs
-    and frees its graph; its readers get the output detached. So at any moment one layer's graph is alive.
+    and frees its graph; its readers get the output detached. So at any moment one layer's graph is alive, or with
+    ``layers_at_once`` those of the layers that learn or wait for a thread.
 
     Args:
         objectives: Every hidden layer's objective by layer name; layers may share one.
@@ -89,11 +93,21 @@ class Layerwise(Rule):
             args, kwargs = detached(args), detached(kwargs)
             with torch.enable_grad():
                 output, operations = self._run(layer, forward, args, kwargs)
-                objective = self._objective(layer, output, tensors((args, kwargs)), operations, batch, report)
-            with torch.autocast(batch.images.device.type, enabled=False):
-                objective.backward()
-            report.objectives[layer.name] = objective.detach()
-            context.ready(layer)
+            inputs = tensors((args, kwargs))
+            report.objectives[layer.name] = UNKNOWN  # so that they stand in forward order, whoever is done first
+
+            def learn() -> None:
+                with context.forward_context(), torch.enable_grad():
+                    objective = self._objective(layer, output, inputs, operations, batch, report)
+                with torch.autocast(batch.images.device.type, enabled=False):
+                    objective.backward()
+                report.objectives[layer.name] = objective.detach()
+                context.ready(layer)
+
+            if self._hands_on:
+                learn()  # what is handed on may depend on what was learned
+            else:
+                context.aside(layer, learn)
             return handed.hand_on(layer, self._handed_on(layer, detached(output)))
 
         with torch.no_grad(), context.forward_context(), intercepted(network.layers, visit):

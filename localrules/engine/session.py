@@ -14,6 +14,7 @@ from localrules.data.dataset import DataSet
 from localrules.engine.allocation import keep_freed_memory
 from localrules.engine.building import build_learner, run_data
 from localrules.engine.config import RunConfig
+from localrules.engine.crew import Crew
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.phases import Phase, plan
 from localrules.engine.predictor import Predictor
@@ -38,6 +39,7 @@ class Session:
         predictor: The network as it labels pictures.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
+        crew: The threads on which layers learn at the same time, if the run asked for it.
     """
 
     config: RunConfig
@@ -50,6 +52,7 @@ class Session:
     predictor: Predictor
     phases: list[Phase]
     trainable: frozenset[int]
+    crew: Crew | None = None
 
     @classmethod
     def build(cls, config: RunConfig, registry: Registry, data: DataSet | None = None) -> Session:
@@ -72,7 +75,8 @@ class Session:
         optimizers = LayerOptimizers.of(network, rule, config.optimizer)
         phases = plan(config.phases, network, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
-        return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable)
+        crew = Crew.of(config, rule, ranks.device)
+        return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, crew)
 
     @property
     def total_steps(self) -> int:

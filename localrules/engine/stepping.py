@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +44,21 @@ class StepContext:
         else:
             self._waiting.append(layer)
 
+    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+        """Have a layer learn, now or beside the pass."""
+        if self._session.crew is None:
+            work()
+        else:
+            self._session.crew.take(layer.name, work)
+
     def forward_context(self) -> AbstractContextManager[Any]:
         """The run's precision."""
         return self._session.ranks.forward_context()
 
     def finish(self) -> None:
-        """Step the layers that wait for the end of the pass."""
+        """Wait for what is done beside the pass, and step the layers that wait for its end."""
+        if self._session.crew is not None:
+            self._session.crew.finish()
         for layer in self._waiting:
             self._session.optimizers.step(layer.name)
         self._waiting.clear()
@@ -95,11 +105,14 @@ def take_step(session: Session, phase: Phase, step: int) -> Taken:
     context = StepContext(session, phase)
     try:
         report = session.rule.step(session.network, statistics, context)
+        context.finish()
     except ValueError as error:
         if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
             raise _lone_picture() from error
         raise
-    context.finish()
+    finally:
+        if session.crew is not None:
+            session.crew.abandon()
     return Taken(report, batch.labels)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -81,9 +83,26 @@ def test_a_bench_names_its_settings_and_weighs_every_contender(registry: Registr
         "threads": 1,
         "rounds": 2,
         "side": 48,
+        "layers_at_once": 1,
     }
     for row in found["contenders"]:
         assert row["step_seconds"] > 0
         assert row["peak_memory_mib"] > 0
     assert found["contenders"][1]["ratio"]["median"] == 1.0
     assert 0 < found["input_share"] < 1
+
+
+def test_layers_that_can_learn_at_once_share_the_threads_out_and_the_others_have_them_all(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: dict[str, tuple[int, int]] = {}
+    real = suite.under_engine
+
+    def watched(name: str, config: RunConfig, *rest: Any) -> Contender:
+        built[name] = (config.layers_at_once, config.threads)
+        return real(name, config, *rest)
+
+    monkeypatch.setattr(suite, "under_engine", watched)
+    found = suite.bench(["hsic", "fa"], TINY | {"threads": 4}, registry, rounds=1, layers_at_once=2)
+    assert built == {"backprop": (1, 4), "hsic": (2, 2), "fa": (1, 4)}
+    assert [row["name"] for row in found["contenders"]] == ["by hand", *built]

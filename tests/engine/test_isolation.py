@@ -56,6 +56,9 @@ class Recorder:
         self.gradients[layer.name] = found
         self.when_ready(layer)
 
+    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+        work()
+
     def forward_context(self) -> AbstractContextManager[Any]:
         return nullcontext()
 

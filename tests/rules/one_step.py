@@ -20,7 +20,7 @@ class _Open:
 
     def __init__(self, session: Session) -> None:
         inner = StepContext(session, session.phases[0])
-        self.learns, self.forward_context = inner.learns, inner.forward_context
+        self.learns, self.forward_context, self.aside = inner.learns, inner.forward_context, inner.aside
 
     def ready(self, layer: Any) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -258,6 +259,14 @@ def heavy_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("localrules.testing.conformance.options.entry_points", lambda group: [entry])
 
 
+class KnowsItsThread(Plain):
+    """Minimises something else where another thread has it do so."""
+
+    def loss(self, view: LayerView) -> Tensor:
+        beside = threading.current_thread() is not threading.main_thread()
+        return super().loss(view) * (2 if beside else 1) + view.output.square().mean() * beside
+
+
 BROKEN = {
     "options_are_documented": (Undocumented, "options without a description: strength"),
     "options_survive_json": (TakesAnyOption, "a misspelt option is taken"),
@@ -271,6 +280,7 @@ BROKEN = {
     "no_graph_outlives_a_step": (KeepsTheView, "alive after the step: the graph of laterals.1"),
     "the_same_seed_gives_the_same_bits": (CountsForever, "two runs of one seed differ"),
     "resuming_equals_no_interruption": (ForgetsOnResume, "after a resume these differ"),
+    "layers_may_learn_at_the_same_time": (KnowsItsThread, "3 layers at once, these differ"),
     "the_order_of_a_batch_does_not_matter": (MindsTheOrder, "the gradient of layers.0"),
     "answers_have_their_shape": (AnswersBadly, r"shape \(1, 4\), not \(5, 4\)"),
     "answers_come_from_pictures_and_state": (KnowsTheLabels, "a run that was loaded answers otherwise"),

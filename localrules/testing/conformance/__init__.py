@@ -26,6 +26,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
         steps.no_graph_outlives_a_step,
         repeats.the_same_seed_gives_the_same_bits,
         repeats.resuming_equals_no_interruption,
+        repeats.layers_may_learn_at_the_same_time,
         repeats.the_order_of_a_batch_does_not_matter,
         answers.answers_have_their_shape,
         answers.answers_come_from_pictures_and_state,

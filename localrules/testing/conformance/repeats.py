@@ -11,14 +11,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from localrules.core.objective import Objective
 from localrules.core.view import BatchStatistics
 from localrules.data.batches import Batch, Batches
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.testing.draws import DrawsInOrder
-from localrules.testing.subject import Subject, few, pictures
+from localrules.testing.subject import Subject, Unfit, few, pictures
 from localrules.testing.traces import differ, take_steps, train_generic
 
+AT_ONCE = 3  # layers
 BREAK = 3  # steps before the interruption, of 6
 ODD = 17  # pictures of the batch that is shuffled: prime, so no dimension of a network is taken for the batch
 CLOSE = 5e-3  # relative: sums over a batch in another order differ by rounding, and a resolvent's inverse adds to that
@@ -46,6 +48,18 @@ def resuming_equals_no_interruption(subject: Subject) -> None:
     take_steps(second, start=BREAK)
     wrong = _differing(state(unbroken), state(second))
     assert not wrong, f"after a resume these differ: {few(wrong)}"
+
+
+def layers_may_learn_at_the_same_time(subject: Subject) -> None:
+    """Layers with objectives of their own share nothing that they write to: ``layers_at_once`` changes no bit."""
+    if not issubclass(subject.rule, Objective):
+        raise Unfit("it is no layer's objective")
+    for network in subject.networks:
+        one_by_one, together = subject.session(network), subject.session(network, layers_at_once=AT_ONCE)
+        take_steps(one_by_one)
+        take_steps(together)
+        wrong = _differing(state(one_by_one), state(together))
+        assert not wrong, f"on a {network}, {AT_ONCE} layers at once, these differ: {few(wrong)}"
 
 
 def the_order_of_a_batch_does_not_matter(subject: Subject) -> None:
