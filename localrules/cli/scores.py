@@ -144,4 +144,4 @@ def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
 def _print_pictures(console: Console, pictures: dict[str, str]) -> None:
     folder = Path(next(iter(pictures.values()))).parent
     names = ", ".join(Path(path).name for path in pictures.values())
-    console.print(f"\n{names} and scores.json are in {folder}", markup=False, soft_wrap=True)
+    console.print(f"\n{names}, scores.json and answers.csv are in {folder}", markup=False, soft_wrap=True)

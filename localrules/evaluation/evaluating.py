@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localrules.errors import LocalRulesError, UsageError
+from localrules.evaluation.answers import write_answers
 from localrules.evaluation.calibration import Calibration
 from localrules.evaluation.drawing import draw_calibration
 from localrules.evaluation.ferplus import agreement, read_votes
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = "evaluation"
 SCORES = "scores.json"
+ANSWERS = "answers.csv"
 
 
 def evaluate(
@@ -51,16 +53,16 @@ def evaluate(
     Returns:
         What :func:`~localrules.evaluation.figures.figures` lists, and ``data, device, flip``; ``ferplus`` and
         ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
-        it all.
+        it all, and ``answers.csv`` a row for each picture.
 
     Raises:
         DataError: There is no such split, or the votes do not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores, _ = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found, scores, known = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.ranks.device)}
     folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
-    _write(folder, found, scores, data.classes)
+    _write(folder, found, scores, known, data.classes)
     return found
 
 
@@ -141,7 +143,7 @@ def _compared(data: DataSet) -> dict[str, Any]:
     return {"implausible_above": data.implausible_above, "scored_on": data.origin}
 
 
-def _write(folder: Path, found: dict[str, Any], scores: Scores, classes: tuple[str, ...]) -> None:
+def _write(folder: Path, found: dict[str, Any], scores: Scores, known: Known | None, classes: tuple[str, ...]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drawn = {
@@ -149,6 +151,7 @@ def _write(folder: Path, found: dict[str, Any], scores: Scores, classes: tuple[s
             "calibration": draw_calibration(Calibration.of(scores), folder / "calibration.png"),
         }
         found["pictures"] = {name: str(path) for name, path in drawn.items()}
+        write_answers(folder / ANSWERS, scores, classes, known)
         write_atomic(folder / SCORES, json.dumps(found, indent=2) + "\n")
     except OSError as error:
         raise UsageError(

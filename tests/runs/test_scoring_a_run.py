@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, die, localrules, only_run, start_process, tiny_csv, train
@@ -82,10 +83,29 @@ def test_figures_and_pictures_are_left_in_a_folder_for_each_data_set_and_split(
     found = scored(done["run_dir"], "--split", "test")
     folder = Path(done["run_dir"]) / "evaluation" / "faces-test"
     assert found["pictures"] == {name: str(folder / f"{name}.png") for name in ("confusion", "calibration")}
-    assert {path.name for path in folder.iterdir()} == {"confusion.png", "calibration.png", "scores.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "confusion.png",
+        "calibration.png",
+        "scores.json",
+        "answers.csv",
+    }
     assert json.loads((folder / "scores.json").read_text()) == found
     elsewhere = scored(done["run_dir"], "--out", tmp_path / "new" / "folder")
     assert Path(elsewhere["pictures"]["confusion"]).parent == tmp_path / "new" / "folder"
+
+
+def test_each_answer_is_left_in_a_table(done: dict[str, Any], tmp_path: Path) -> None:
+    found = scored(done["run_dir"], "--split", "test", "--leak-check", "--out", tmp_path)
+    table = pandas.read_csv(tmp_path / "answers.csv")
+    assert list(table) == ["row", "label", "answer", "probability", "known"]
+    assert list(table["row"]) == list(range(70))
+    right = table["label"] == table["answer"]
+    assert right.mean() == found["top1"]
+    assert right[~table["known"]].mean() == found["leak_check"]["top1_clean"]
+    names = list(found["recalls"])
+    counts = pandas.crosstab(table["label"], table["answer"]).reindex(index=names, columns=names, fill_value=0)
+    assert counts.to_numpy().tolist() == found["confusion"]
+    assert table["probability"].between(1 / 7, 1).all()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_for_people(done: dict[str, Any], tmp_path: Path) -> None:
