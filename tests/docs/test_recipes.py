@@ -47,8 +47,8 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     """Accuracies are the run folders', and a readout alone costs less arithmetic than all layers."""
     phases = '[{name="together", learns="all", share=2}, {name="readout", learns="readout", share=1}]'
     steps = ["--epochs", "3", "--batch-size", "16", "--set", f"phases={phases}"]
-    mixture = ["hsic-projected", "--set", "rule.ce=0.3", "--set", "rule.channels=64"]
-    rules = (["backprop"], ["hsic-projected", "--set", "rule.channels=64"], mixture)
+    alone = ["hsic-projected", "--set", "rule.channels=64", "--set", "rule.vote=true"]
+    rules = (["backprop"], alone, [*alone, "--set", "rule.ce=0.3"])
     done = [train(tmp_path, "--rule", *rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
     table, picture = tmp_path / "curves.csv", tmp_path / "curves.png"
     monkeypatch.setattr(
