@@ -90,18 +90,14 @@ class Crew:
         """Wait until all work is done, and do some of it.
 
         Raises:
-            Exception: What one of them raised, the first that was taken.
+            Exception: What one of them raised; :meth:`abandon` then clears up.
         """
-        begun = self._begun
-        try:
-            while self._put_off:
-                self._put_off.pop(0)()
-            while self._waiting:
-                self._help()
-            for task in begun:
-                task.future.result()
-        finally:
-            self.abandon()
+        while self._put_off:
+            self._put_off.pop(0)()
+        while self._waiting:
+            self._help()
+        while self._begun:
+            self._begun.pop(0).future.result()
 
     def abandon(self) -> None:
         """Forget the work that has not begun, and wait for the rest."""
