@@ -13,6 +13,7 @@ from localrules.engine import checkpoint, mixing
 from localrules.engine.building import options_of, resolve
 from localrules.engine.config import Choice, RunConfig
 from localrules.engine.environment import BITS_DEPEND_ON, environment
+from localrules.engine.half_precision import warn_of_emulation
 from localrules.engine.observers import Observer, Observers, Picture, RunInfo
 from localrules.engine.session import Session
 from localrules.engine.settings import RECORDED, Tree, differences, merge
@@ -188,6 +189,7 @@ def _train(
     watchers: Sequence[Observer],
 ) -> Summary:
     config = session.config
+    warn_of_emulation(config, session.ranks.device)
     info = RunInfo(
         directory=folder,
         rule=config.rule.name,

@@ -1,0 +1,63 @@
+"""Who asks for bf16 on a CPU that has to emulate it is told that fp32 is faster; nobody else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import train
+
+from localrules.engine.half_precision import is_emulated
+
+CPU = torch.device("cpu")
+WITHOUT = {"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}
+
+
+Has = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def this_cpu_has(monkeypatch: pytest.MonkeyPatch) -> Has:
+    return lambda found: monkeypatch.setattr("localrules.engine.half_precision._capabilities", lambda: found)
+
+
+@pytest.mark.parametrize(
+    ("found", "emulated"),
+    [
+        (WITHOUT, True),
+        (WITHOUT | {"avx512_bf16": True}, False),
+        (WITHOUT | {"amx_bf16": True}, False),
+        ({"architecture": "aarch64", "neon": True, "bf16": False}, True),
+        ({"architecture": "aarch64", "neon": True, "bf16": True}, False),
+        ({}, False),  # an older torch, which cannot tell
+    ],
+    ids=str,
+)
+def test_a_cpu_emulates_bf16_that_has_no_instructions_for_it(
+    this_cpu_has: Has, found: dict[str, Any], emulated: bool
+) -> None:
+    this_cpu_has(found)
+    assert is_emulated(CPU) is emulated
+    assert not is_emulated(torch.device("cuda"))
+
+
+def test_torch_is_asked_for_what_it_calls_them() -> None:
+    """Names that torch does not use would make every CPU one without."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else None
+    if known is None:
+        pytest.skip("this torch cannot tell")
+    assert {"avx512_bf16", "amx_bf16"} <= known.keys() or "bf16" in known
+
+
+def test_a_run_says_so(tmp_path: Path, this_cpu_has: Has) -> None:
+    this_cpu_has(WITHOUT)
+    with pytest.warns(UserWarning, match="--precision fp32 is faster here"):
+        train(tmp_path, "--rule", "backprop", "--precision", "bf16")
+
+
+def test_a_run_in_fp32_says_nothing(tmp_path: Path, this_cpu_has: Has) -> None:
+    this_cpu_has(WITHOUT)
+    train(tmp_path, "--rule", "backprop")  # a warning would be an error
