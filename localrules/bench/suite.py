@@ -14,6 +14,7 @@ from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.engine.config import RunConfig
+from localrules.engine.half_precision import warn_of_emulation
 from localrules.engine.settings import Tree, merge
 from localrules.launch import configure
 
@@ -45,13 +46,14 @@ def bench(
     """
     data = noise((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
-    contenders = [by_hand(_config(CONTROL, settings, registry), registry, data)]
+    config = _config(CONTROL, settings, registry)
+    contenders = [by_hand(config, registry, data)]
+    warn_of_emulation(config, contenders[0].device)
     for name in names:
         own = _at_once(name, settings, registry, layers_at_once)
         contenders.append(under_engine(name, _config(name, own, registry), registry, data))
     memory = {contender.name: step_memory(contender) for contender in contenders}
     seconds = take_turns(contenders, rounds)
-    config = _config(CONTROL, settings, registry)
     return {
         "settings": {
             "model": config.model.name,

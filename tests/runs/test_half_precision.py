@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny_runs import train
 
+from localrules.bench.suite import bench
 from localrules.engine.half_precision import is_emulated
+from localrules.plugins import Registry
 
 CPU = torch.device("cpu")
 WITHOUT = {"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}
-
-
 Has = Callable[[dict[str, Any]], None]
 
 
@@ -56,6 +56,13 @@ def test_a_run_says_so(tmp_path: Path, this_cpu_has: Has) -> None:
     this_cpu_has(WITHOUT)
     with pytest.warns(UserWarning, match="--precision fp32 is faster here"):
         train(tmp_path, "--rule", "backprop", "--precision", "bf16")
+
+
+def test_a_benchmark_says_so(this_cpu_has: Has) -> None:
+    this_cpu_has(WITHOUT)
+    small = {"model": {"name": "mlp", "hidden": [8]}, "batch_size": 16, "precision": "bf16"}
+    with pytest.warns(UserWarning, match="--precision fp32 is faster here"):
+        bench([], small, Registry.load(), rounds=1, side=8)
 
 
 def test_a_run_in_fp32_says_nothing(tmp_path: Path, this_cpu_has: Has) -> None:
