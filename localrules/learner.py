@@ -108,6 +108,9 @@ class _EveryLayer:
     def learns(self, layer: Layer) -> bool:
         return True
 
+    def auxiliary_learns(self, layer: Layer) -> bool:
+        return True
+
     def ready(self, layer: Layer) -> None:
         self._optimizers.step(layer.name)
 

@@ -46,6 +46,9 @@ class Context(Protocol):
     def learns(self, layer: Layer) -> bool:
         """Whether the layer learns in the present phase."""
 
+    def auxiliary_learns(self, layer: Layer) -> bool:
+        """Whether the layer's auxiliary modules learn: with the layer, or in a phase that has them do so alone."""
+
     def ready(self, layer: Layer) -> None:
         """Say that the gradients of this layer are complete: the engine averages, clips and steps."""
 

@@ -78,6 +78,9 @@ class PhaseConfig(Section):
     learns: Literal["all", "hidden", "readout"] | tuple[str, ...] = Field(
         "all", description="Which layers learn: all, hidden, readout, or a list of names and patterns (blocks.0.*)."
     )
+    auxiliary: bool = Field(
+        False, description="Whether the auxiliary modules of layers that stand still go on learning (ours: no)."
+    )
     share: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
 
 

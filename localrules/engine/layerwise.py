@@ -88,7 +88,7 @@ class Layerwise(Rule):
         handed = HandedOn()
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not context.learns(layer) or (layer.is_readout and not self.trains_readout):
+            if not self._learns(layer, context):
                 return handed.hand_on(layer, self._handed_on(layer, forward(*args, **kwargs)))
             args, kwargs = detached(args), detached(kwargs)
             with torch.enable_grad():
@@ -116,6 +116,14 @@ class Layerwise(Rule):
         if self.trains_readout:
             report.logits = logits
         return report
+
+    def _learns(self, layer: Layer, context: Context) -> bool:
+        """Whether anything of the layer learns: itself, or what stands on it."""
+        if layer.is_readout and not self.trains_readout:
+            return False
+        if context.learns(layer):
+            return True
+        return context.auxiliary_learns(layer) and any(True for _ in self.parameters_of(layer))
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from localrules.core.layer import Layer
 from localrules.core.network import Network
+from localrules.core.rule import Rule
 from localrules.engine import patterns
 from localrules.engine.config import PhaseConfig
+from localrules.engine.layerwise import Layerwise
 from localrules.errors import UsageError
 
 
@@ -21,6 +23,7 @@ class Phase:
         start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
         learning: Names of the layers that learn; never one that its author froze whole.
         cost: Of a step, roughly, in forward passes of the network: a layer that learns takes its own three times.
+        auxiliary: Whether the auxiliary modules of the other layers learn, too.
     """
 
     name: str
@@ -28,18 +31,28 @@ class Phase:
     stop: int
     learning: frozenset[str]
     cost: float
+    auxiliary: bool = False
 
     def learns(self, layer: Layer) -> bool:
         """Whether the layer learns in this phase."""
         return layer.name in self.learning
 
 
-def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> list[Phase]:
+def plan(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_steps: int) -> list[Phase]:
     """Lay the phases out over a run, each with its share of the steps and at least one.
 
     Raises:
-        UsageError: There are fewer steps than phases, or a pattern that fits no layer.
+        UsageError: There are fewer steps than phases, a pattern that fits no layer, or auxiliary modules are to learn
+            where there are none.
     """
+    for config in configs:
+        if config.auxiliary and not (isinstance(rule, Layerwise) and len(rule.auxiliaries)):
+            raise UsageError(
+                "there are no auxiliary modules that could go on learning",
+                where=f"phase {config.name!r}, auxiliary=true",
+                why="the rule puts none on the layers, or takes the step of the whole network into its own hands",
+                fix="leave it out",
+            )
     if total_steps < len(configs):
         raise UsageError(
             f"{len(configs)} phases do not fit into {total_steps} steps",
@@ -55,7 +68,7 @@ def plan(configs: Sequence[PhaseConfig], network: Network, total_steps: int) -> 
         left = len(configs) - index - 1
         stop = min(max(round(total_steps * share / whole), start + 1), total_steps - left)
         learning = _learning(config, network)
-        phases.append(Phase(config.name, start, stop, learning, _cost(learning, network)))
+        phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary))
         start = stop
     return phases
 

@@ -73,7 +73,7 @@ class Session:
         batches = Batches(data.split("train"), config.batch_size, config.seed, ranks.device, augment=augment)
         predictor = Predictor.of(config, network, rule, ranks, batches.standard)
         optimizers = LayerOptimizers.of(network, rule, config.optimizer)
-        phases = plan(config.phases, network, config.total_steps(batches.steps_per_epoch))
+        phases = plan(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
         crew = Crew.of(config, rule, ranks.device)
         return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, crew)

@@ -34,9 +34,13 @@ class StepContext:
         """Whether the layer learns in the present phase."""
         return self._phase.learns(layer)
 
+    def auxiliary_learns(self, layer: Layer) -> bool:
+        """Whether the layer's auxiliary modules learn, with it or while it stands still."""
+        return self.learns(layer) or (self._phase.auxiliary and not layer.is_readout)
+
     def ready(self, layer: Layer) -> None:
         """The layer's gradients are complete: average them and step, now or at the end of the pass."""
-        if not self.learns(layer):
+        if not self.auxiliary_learns(layer):
             return
         self._session.reduce_gradients(layer)
         if self._session.config.optimizer.step == "layer":

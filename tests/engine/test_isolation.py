@@ -47,6 +47,9 @@ class Recorder:
     def learns(self, layer: Layer) -> bool:
         return True
 
+    def auxiliary_learns(self, layer: Layer) -> bool:
+        return True
+
     def ready(self, layer: Layer) -> None:
         found = {}
         for parameter in layer.parameters():

@@ -7,11 +7,16 @@ import torch
 from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
 from torch import Tensor
 
+from localrules.core.rule_state import state_key
 from localrules.engine.config import JOINT, TWO_PHASE, PhaseConfig, RunConfig
 from localrules.engine.phases import enter, plan, work
 from localrules.engine.session import Session
 from localrules.engine.stepping import take_step
 from localrules.errors import UsageError
+from localrules_backprop.backprop import Backprop
+from localrules_hsic.projected import ProjectedHSIC
+from localrules_hsic.trace import HSIC
+from localrules_supervised.local_ce import LocalCrossEntropy
 
 LEARNS = {"hidden": "readout", "readout": "hidden"}
 
@@ -118,6 +123,43 @@ def test_a_report_names_the_layers_that_learnt() -> None:
     assert float(report.loss) == float(report.objectives["readout"])
 
 
+@pytest.mark.parametrize("learning", ["readout", ["downs.*", "readout"]])
+def test_auxiliary_modules_may_go_on_while_their_layers_stand_still(learning: str | list[str]) -> None:
+    phases = [{"name": "last", "learns": learning, "auxiliary": True}]
+    session = dense(ProjectedHSIC, rule_options={"vote": True}, phases=phases)
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    stands_still = {layer.name for layer in session.network.layers} - session.phases[0].learning
+    assert {"stem", "blocks.0.convs.0"} <= stands_still
+    for layer in session.network.layers:
+        assert any(name.startswith(f"network.{layer.name}.") for name in moved) == (layer.name not in stands_still)
+    for layer in session.network.hidden:
+        for part in ("projection", "proxies", "classifier"):
+            own = f"rule.auxiliaries.{state_key(layer, 0)}.{part}."
+            assert any(name.startswith(own) for name in moved), own
+
+
+def test_auxiliary_modules_learn_on_features_that_stand_still_what_their_objective_asks() -> None:
+    phases = [{"name": "last", "learns": "readout", "auxiliary": True}]
+    session = perceptron(LocalCrossEntropy, phases=phases, steps=60, augment={"shift": 0}, optimizer={"lr": 0.01})
+    (phase,) = session.phases
+    enter(phase, session.network, session.trainable)
+    reports = [take_step(session, phase, step).report for step in range(60)]
+    assert list(reports[0].objectives) == ["layers.0", "layers.1", "layers.2", "readout"]
+    for layer in reports[0].objectives:
+        assert float(reports[-1].objectives[layer]) < float(reports[0].objectives[layer]), layer
+
+
+def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:
+    phases = [{"name": "last", "learns": "readout", "auxiliary": True}]
+    for rule in (HSIC, Backprop):
+        with pytest.raises(UsageError, match="no auxiliary modules") as caught:
+            perceptron(rule, phases=phases)
+        assert "phase 'last'" in str(caught.value.where)
+
+
 @pytest.mark.parametrize(
     ("shares", "steps", "stops"),
     [
@@ -133,8 +175,8 @@ def test_a_report_names_the_layers_that_learnt() -> None:
 def test_phases_divide_the_steps_by_their_shares_and_each_has_one(
     shares: list[float], steps: int, stops: list[int]
 ) -> None:
-    network = perceptron(RULES["local-ce"]).network
-    phases = plan([PhaseConfig(name=str(share), share=share) for share in shares], network, steps)
+    session = perceptron(RULES["local-ce"])
+    phases = plan([PhaseConfig(name=str(share), share=share) for share in shares], session.network, session.rule, steps)
     assert [phase.stop for phase in phases] == stops
     assert [phase.start for phase in phases] == [0, *stops[:-1]]
 
