@@ -51,10 +51,17 @@ def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(rule: str, optimize
     assert_resumes(lambda: dense(RULES[rule], optimizer=settings, schedule={"name": "one-cycle"}), tmp_path)
 
 
-@pytest.mark.parametrize("at", [2, 4])
-def test_across_phases_and_epochs(at: int, tmp_path: Path) -> None:
+HEADS_GO_ON = (
+    {"name": "hidden", "learns": "hidden", "share": 2},
+    {"name": "readout", "learns": "readout", "auxiliary": True, "share": 1},
+)
+
+
+@pytest.mark.parametrize("phases", ["two-phase", HEADS_GO_ON], ids=["two-phase", "heads go on"])
+@pytest.mark.parametrize("at", [2, 5])
+def test_across_phases_and_epochs(at: int, phases: Any, tmp_path: Path) -> None:
     # 32 pictures in batches of 16: a new order every other step; four steps of the hidden layers, two of the readout.
-    assert_resumes(lambda: perceptron(RULES["local-ce"], phases="two-phase"), tmp_path, at)
+    assert_resumes(lambda: perceptron(RULES["local-ce"], phases=phases), tmp_path, at)
 
 
 def test_with_dropout_and_augmentation(tmp_path: Path) -> None:
