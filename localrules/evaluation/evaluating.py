@@ -48,7 +48,8 @@ def evaluate(
         flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
         ferplus: FER+'s votes on these rows.
         leak_check: Look for leaks whatever the score.
-        out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder.
+        out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
+            or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
         What :func:`~localrules.evaluation.figures.figures` lists, and ``data, device, flip``; ``ferplus`` and
@@ -61,7 +62,8 @@ def evaluate(
     """
     found, scores, known = judged(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.ranks.device)}
-    folder = run.folder / FOLDER / f"{data.name}-{split}" if out is None else out.expanduser().resolve()
+    asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
+    folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
     _write(folder, found, scores, known, data.classes)
     return found
 

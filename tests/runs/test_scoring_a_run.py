@@ -334,3 +334,7 @@ def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) 
     asked, refused = scored(done["run_dir"]), scored(done["run_dir"], "--no-flip")
     assert (asked["flip"], asked["loss"]) == (True, pytest.approx(both.loss))
     assert (refused["flip"], refused["loss"]) == (False, pytest.approx(plain.loss))
+    left = {folder.name: folder for folder in (Path(done["run_dir"]) / "evaluation").iterdir()}
+    assert sorted(left) == ["faces-valid", "faces-valid-no-flip"]  # neither has written over the other
+    losses = [json.loads((left[name] / "scores.json").read_text(encoding="utf-8"))["loss"] for name in sorted(left)]
+    assert losses == [asked["loss"], refused["loss"]]
