@@ -123,7 +123,7 @@ class Layerwise(Rule):
             return False
         if context.learns(layer):
             return True
-        return context.auxiliary_learns(layer) and any(True for _ in self.parameters_of(layer))
+        return context.auxiliary_learns(layer) and any(own.requires_grad for own in self.parameters_of(layer))
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""

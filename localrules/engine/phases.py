@@ -46,11 +46,13 @@ def plan(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_ste
             where there are none.
     """
     for config in configs:
-        if config.auxiliary and not (isinstance(rule, Layerwise) and len(rule.auxiliaries)):
+        if config.auxiliary and not (
+            isinstance(rule, Layerwise) and any(own.requires_grad for own in rule.auxiliaries.parameters())
+        ):
             raise UsageError(
                 "there are no auxiliary modules that could go on learning",
                 where=f"phase {config.name!r}, auxiliary=true",
-                why="the rule puts none on the layers, or takes the step of the whole network into its own hands",
+                why="the rule puts none that learn on the layers, or takes the whole network's step into its own hands",
                 fix="leave it out",
             )
     if total_steps < len(configs):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
-from torch import Tensor
+from torch import Tensor, nn
 
+from localrules import Layer
 from localrules.core.rule_state import state_key
 from localrules.engine.config import JOINT, TWO_PHASE, PhaseConfig, RunConfig
 from localrules.engine.phases import enter, plan, work
@@ -152,9 +153,16 @@ def test_auxiliary_modules_learn_on_features_that_stand_still_what_their_objecti
         assert float(reports[-1].objectives[layer]) < float(reports[0].objectives[layer]), layer
 
 
+class FrozenHeads(LocalCrossEntropy):
+    """Its heads stay as they were made."""
+
+    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
+        return super().auxiliary(layer, num_classes).requires_grad_(False)
+
+
 def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:
     phases = [{"name": "last", "learns": "readout", "auxiliary": True}]
-    for rule in (HSIC, Backprop):
+    for rule in (HSIC, Backprop, FrozenHeads):
         with pytest.raises(UsageError, match="no auxiliary modules") as caught:
             perceptron(rule, phases=phases)
         assert "phase 'last'" in str(caught.value.where)
