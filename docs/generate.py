@@ -28,12 +28,12 @@ from typer.models import OptionInfo
 
 from localrules.cli.app import COMMANDS
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption
-from localrules.core.locality import CLASSES
-from localrules.core.options import Configured
-from localrules.engine.config import RunConfig
-from localrules.engine.settings import spelt
-from localrules.fitting import fitting_models
-from localrules.plugins import Registry
+from localrules.config.overrides import format_overrides
+from localrules.config.schema import RunConfig
+from localrules.core.base import RuleBase
+from localrules.core.layer import LOCALITY_LEVELS
+from localrules.engine.compatibility import compatible_models
+from localrules.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = (JsonOption, PluginOption, NoPluginOption)  # of every command; the page names them once
@@ -81,10 +81,10 @@ def part(what: str) -> str:
     return "\n".join(_table(iter(rows))) if rows else "It has no options.\n"
 
 
-def _brought(rule: type[Configured]) -> Iterator[tuple[str, str, str, str]]:
+def _brought(rule: type[RuleBase]) -> Iterator[tuple[str, str, str, str]]:
     """A row for each default of the run or of the network that a rule brings."""
     plain = {row[0]: row for row in _settings(RunConfig)}
-    for word in spelt(rule.run_defaults):
+    for word in format_overrides(rule.run_defaults):
         name, _, value = word.partition("=")
         _, default, kind, text = plain[f"`{name}`"]
         text = re.sub(r"( \(.*\))?\.$", "", text)
@@ -96,7 +96,7 @@ def _brought(rule: type[Configured]) -> Iterator[tuple[str, str, str, str]]:
 def _models(rule: str) -> Iterator[str]:
     """Which of our networks a rule can train, and what stands against the others."""
     registry = Registry.load(allow=[])
-    found = fitting_models(registry.resolve("rule", rule), registry)
+    found = compatible_models(registry.resolve("rule", rule), registry)
     fits = ", ".join(f"`{model['name']}`" for model in found if model["fits"])
     yield f"It trains {fits or 'none of them'}."
     yield ""
@@ -108,7 +108,7 @@ def _rules() -> Iterator[str]:
     """Our rules with their formulas, from the most local to the most global."""
     registry = Registry.load(allow=[])
     found = [(item.entry, registry.resolve("rule", item.entry.name)) for item in registry.entries("rule")]
-    found.sort(key=lambda pair: (CLASSES.index(pair[1].locality), pair[0].name))
+    found.sort(key=lambda pair: (LOCALITY_LEVELS.index(pair[1].locality), pair[0].name))
     yield from ("| rule | class | what it does | published |", "|---|---|---|---|")
     for entry, rule in found:
         published = re.sub(r"(after )?([^,\s][^,]*(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)

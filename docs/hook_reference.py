@@ -13,8 +13,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from localrules import closing, hookspecs
-from localrules.core.locality import MEANING
+from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.registry import hookspecs
+from localrules.runs import summary as closing
 
 HEADS = ("Attributes", "Args", "Returns", "Raises", "Example")
 _HEAD = re.compile(rf"^({'|'.join(HEADS)}):\n", re.MULTILINE)
@@ -38,7 +39,7 @@ def reference(what: str) -> Iterator[str]:
         yield ""
     elif what == "localities":
         yield from ("| class | meaning |", "|---|---|")
-        yield from (f"| `{name}` | {meaning} |" for name, meaning in MEANING.items())
+        yield from (f"| `{name}` | {meaning} |" for name, meaning in LOCALITY_DESCRIPTIONS.items())
         yield ""
     else:
         module, _, name = what.partition(":")

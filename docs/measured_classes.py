@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from functools import cache
 from inspect import getdoc
 
-from localrules.core.locality import CLASSES
-from localrules.plugins import Registry
-from localrules.testing.auditing import Audit, audit
-from localrules.testing.conformance import CHECKS
-from localrules.testing.subject import Subject
+from localrules.core.layer import LOCALITY_LEVELS
+from localrules.registry.registry import Registry
+from localrules.testing.audit.audit import Audit, audit
+from localrules.testing.conformance.checks import CHECKS
+from localrules.testing.conformance.subject import RuleUnderTest
 
 
 @cache
@@ -19,12 +19,12 @@ def measured() -> tuple[str, ...]:
     registry, rows = Registry.load(allow=[]), []
     for item in registry.entries("rule"):
         name = item.entry.name
-        subject = Subject(registry.resolve("rule", name))
+        subject = RuleUnderTest(registry.resolve("rule", name))
         network = subject.networks[0]
         found = audit(lambda subject=subject, network=network: subject.session(network), subject.rule.locality)  # type: ignore[misc]
         verdict = "holds" if found.holds else "**does not hold**"
         cells = (f"[`{name}`](rules/{name}.md)", f"`{found.measured}`", f"`{found.declared}`", verdict, network)
-        rows.append((CLASSES.index(found.measured), name, f"| {' | '.join(cells)} | {_pairs(found)} |"))
+        rows.append((LOCALITY_LEVELS.index(found.measured), name, f"| {' | '.join(cells)} | {_pairs(found)} |"))
     head = ("| rule | measured | declared | | network | pairs |", "|---|---|---|---|---|---|")
     return (*head, *(line for *_, line in sorted(rows)), "")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from localrules.plugins import Registry
-from localrules.reproduce.catalogue import chosen
+from localrules.registry.registry import Registry
+from localrules.reproduce.registry import select_experiments
 
 DOCS = Path(__file__).parent
 RUNS = DOCS / "measured" / "one-network.csv"
@@ -66,8 +66,8 @@ def _rule_of() -> dict[str, str]:
     registry = Registry.load(allow=[])
     return {
         f"{name.removeprefix('published-')}: {row.name}": row.settings["rule"]["name"]
-        for name, experiment in chosen("published", registry).items()
-        for row in experiment.rows
+        for name, experiment in select_experiments("published", registry).items()
+        for row in experiment.cases
     }
 
 

@@ -21,7 +21,7 @@ import time
 from sklearn.linear_model import LogisticRegression
 
 from localrules.data.dataset import Split
-from localrules_fer.faces import Faces
+from localrules_fer.faces.dataset import Faces
 
 LINEAR_AT_MOST, NETWORK_AT_LEAST = 0.60, 0.90
 

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 
-from localrules.kernels.gaussian import gaussian
+from localrules.kernels.gram import gaussian
 from localrules.kernels.labels import labels_gram
-from localrules.kernels.views import inner, resolvent
+from localrules.kernels.normalization import frobenius_inner, ridge_normalize
 
 BETA, READOUT_EPOCHS, CLASSES = 50.0, 5, 10
 
@@ -136,13 +136,13 @@ def bottleneck(layers: list[nn.Sequential], images: Tensor, labels: Tensor, widt
 
     Layers without a gradient are left as they are by the optimizer's step.
     """
-    of_labels = resolvent(labels_gram(labels, CLASSES, "gaussian", width=width))
-    target = resolvent(gaussian(images, width)) - BETA * of_labels
+    of_labels = ridge_normalize(labels_gram(labels, CLASSES, "gaussian", width=width))
+    target = ridge_normalize(gaussian(images, width)) - BETA * of_labels
     seen = images
     for index, layer in enumerate(layers):
         output = layer(seen)
         if learning in (None, index):
-            inner(resolvent(gaussian(output, width)), target).backward()
+            frobenius_inner(ridge_normalize(gaussian(output, width)), target).backward()
         seen = output.detach()
 
 

@@ -10,7 +10,7 @@ class Prototypes(Objective):
     """Each layer draws a picture towards the mean of its class in the batch, and away from the other means."""
 
     def loss(self, view: LayerView) -> Tensor:
-        features = view.pooled(view.layer.seen_at or 4).float()
+        features = view.pooled(view.layer.pool_size or 4).float()
         features = functional.normalize(features - features.mean(0))
         members = functional.one_hot(view.labels, view.num_classes).float()
         means = functional.normalize(members.T @ features)

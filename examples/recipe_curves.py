@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from localrules.bench.arithmetic import step_multiply_adds
-from localrules.engine.config import RunConfig
-from localrules.finished import read_run
-from localrules.plugins import Registry
-from localrules.tracking.figures import COLOURS, MARKERS, new_figure, plain_axes, save
+from localrules.benchmark.flops import step_macs
+from localrules.config.schema import RunConfig
+from localrules.registry.registry import Registry
+from localrules.runs.load import read_run
+from localrules.utils.plotting import COLOURS, MARKERS, new_figure, plain_axes, save_figure
 
 RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_best_local")
 STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "multiply_adds_10^12", "valid_accuracy"
@@ -47,11 +47,11 @@ def curve(folder: Path, registry: Registry) -> pd.DataFrame:
     seconds, work = 0.0 * points[STEP], 0.0 * points[STEP]
     trained = record["trained_on"]
     shape, classes = tuple(trained["shape"]), len(trained["classes"])
-    for part in step_multiply_adds(config, registry, shape, classes, summary["steps"]):
+    for part in step_macs(config, registry, shape, classes, summary["steps"]):
         steps = points[STEP].clip(part.start, part.stop) - part.start
         inside = logged[STEP].between(part.start + 1, part.stop)
         seconds = seconds + steps * logged.loc[inside, "step_seconds"].median()
-        work = work + steps * part.multiply_adds / 1e12
+        work = work + steps * part.macs / 1e12
     found = {"recipe": recipe_of(config), "seed": config.seed, STEP: points[STEP]}
     return pd.DataFrame(found | {SECONDS: seconds, WORK: work, ACCURACY: points[ACCURACY]})
 
@@ -73,7 +73,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
                 spent, found["mean"], color=COLOURS[index], marker=MARKERS[index], ms=3, lw=1.6, label=recipe, zorder=3
             )
     panels[2].legend(frameon=False, loc="lower right", fontsize=9)
-    save(figure, out)
+    save_figure(figure, out)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from localrules.data.reading import opened
+from localrules.data.io import open_maybe_gzip
 
 COLUMNS = ("emotion", "pixels", "Usage")
 USAGES = ("Training",) * 8 + ("PublicTest", "PrivateTest")
@@ -44,7 +44,7 @@ def resplit(source: Path, out: Path, *, copies: bool, seed: int = 0) -> int:
     Returns:
         How many rows were written.
     """
-    with opened(source) as file:
+    with open_maybe_gzip(source) as file:
         rows = [(row["emotion"], row["pixels"]) for row in csv.DictReader(line.decode() for line in file)]
     if copies:
         rows += [(emotion, moved(pixels)) for emotion, pixels in rows]

@@ -19,13 +19,13 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from localrules.bench.contenders import Contender, by_hand, noise, under_engine
-from localrules.bench.measure import ratio, take_turns
+from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
+from localrules.benchmark.measure import ratio, time_interleaved
+from localrules.config.schema import RunConfig
 from localrules.data.batches import Batches
-from localrules.data.dataset import DataSet
-from localrules.engine.config import RunConfig
-from localrules.launch import configure
-from localrules.plugins import Registry
+from localrules.data.dataset import Dataset
+from localrules.registry.registry import Registry
+from localrules.runs.train import configure
 
 CLASSES, SHAPE, UNITS = 10, (1, 28, 28), (784, 1024, 1024, 1024)
 PLAIN, PAIRS = "backprop, by hand", {"fa": "biotorch", "forward-forward": "fflib"}
@@ -44,7 +44,7 @@ def biotorch_layers(model: nn.Module) -> nn.Module:
     return model
 
 
-def fflib_network(data: DataSet, batch_size: int) -> Contender:
+def fflib_network(data: Dataset, batch_size: int) -> Candidate:
     """fflib's own training step, on pictures with the label in the first pixels."""
     from fflib.nn.ff_linear import FFLinear
     from fflib.nn.ff_net import FFNet
@@ -62,7 +62,7 @@ def fflib_network(data: DataSet, batch_size: int) -> Contender:
         wrong = (batch.labels + torch.randint(1, CLASSES, batch.labels.shape)) % CLASSES
         network.run_train_combined(labelled(batch.images, batch.labels), labelled(batch.images, wrong))
 
-    return Contender("fflib: forward-forward", step, torch.device("cpu"))
+    return Candidate("fflib: forward-forward", step, torch.device("cpu"))
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
-    registry, data = Registry.load(), noise(SHAPE, CLASSES, 1024)
+    registry, data = Registry.load(), noise_dataset(SHAPE, CLASSES, 1024)
 
     def config(rule: str) -> RunConfig:
         asked: dict[str, Any] = {
@@ -87,13 +87,13 @@ def main() -> None:
         }
         return configure(asked, registry)
 
-    contenders = [by_hand(config("backprop"), registry, data, PLAIN)]
-    contenders += [under_engine(f"ours: {rule}", config(rule), registry, data) for rule in ("backprop", *PAIRS)]
+    contenders = [plain_pytorch_step(config("backprop"), registry, data, PLAIN)]
+    contenders += [engine_step(f"ours: {rule}", config(rule), registry, data) for rule in ("backprop", *PAIRS)]
     if find_spec("biotorch"):
-        contenders.append(by_hand(config("backprop"), registry, data, "biotorch: fa", biotorch_layers))
+        contenders.append(plain_pytorch_step(config("backprop"), registry, data, "biotorch: fa", biotorch_layers))
     if find_spec("fflib"):
         contenders.append(fflib_network(data, given.batch_size))
-    seconds = take_turns(contenders, given.rounds)
+    seconds = time_interleaved(contenders, given.rounds)
     print(f"{'step':24} {'ms':>6}  to a plain loop of backprop")
     for name, times in seconds.items():
         print(f"{name:24} {1000 * numpy.median(times):6.1f}  {_words(times, seconds[PLAIN])}")

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import Reading, perceptron
-from localrules.core.objective import Options
+from localrules.core.nn.heads import FeatureReader, mlp
+from localrules.core.objective import RuleConfig
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
-from localrules.kernels.views import center, inner, normalize, resolvent
-from localrules_hsic.proxies import Proxies
+from localrules.kernels.normalization import center, frobenius_inner, normalize, ridge_normalize
+from localrules_hsic.hsic_projected import Proxies
 
 
 class Tried(Objective):
@@ -32,7 +32,7 @@ class Tried(Objective):
         is ours.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule tried."""
 
         form: Literal["trace", "ssl", "plain", "normalized", "neighbours", "contrastive", "residual", "none"] = Field(
@@ -61,11 +61,11 @@ class Tried(Objective):
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The projection, the classifier, and the one that the residual is of."""
         config, depth = self.config, 2 if self.config.hidden else 1
-        reading = Reading(layer, 4, inputs=config.inputs, channels=config.channels)
+        reading = FeatureReader(layer, 4, inputs=config.inputs, channels=config.channels)
         made, features = nn.ModuleDict({"reading": reading}), reading.features
-        made["classifier"] = perceptron(features, config.hidden, num_classes, depth)
+        made["classifier"] = mlp(features, config.hidden, num_classes, depth)
         if config.projection:
-            made["projection"] = perceptron(features, config.hidden, config.projection, depth)
+            made["projection"] = mlp(features, config.hidden, config.projection, depth)
         made["proxies"] = Proxies(num_classes, config.proxies, config.projection or features)
         made["residual"] = nn.Linear(config.projection or features, num_classes)
         return made
@@ -100,9 +100,9 @@ class Tried(Objective):
         if config.sharp:
             k = ((k - 1) / config.sharp).exp()
         if config.form == "trace":
-            return -inner(normalize(k), normalize(labels))
+            return -frobenius_inner(normalize(k), normalize(labels))
         if config.form == "normalized":
-            return -inner(resolvent(k, eps=config.eps), resolvent(labels))
+            return -frobenius_inner(ridge_normalize(k, eps=config.eps), ridge_normalize(labels))
         loss = projected.new_zeros(())
         if config.form == "residual":
             assert isinstance(view.auxiliary, nn.ModuleDict)
@@ -113,10 +113,10 @@ class Tried(Objective):
             labels = missing @ missing.T
         k = center(k)
         if config.form == "plain":
-            return inner(k, k - config.gamma * labels) / (len(k) - 1) ** 2
+            return frobenius_inner(k, k - config.gamma * labels) / (len(k) - 1) ** 2
         labels = normalize(labels)
-        spread = inner(k, k).clamp_min(1e-12).sqrt()
-        return loss + (spread - config.gamma * inner(k, labels)) / (len(k) - 1)
+        spread = frobenius_inner(k, k).clamp_min(1e-12).sqrt()
+        return loss + (spread - config.gamma * frobenius_inner(k, labels)) / (len(k) - 1)
 
     def _among_neighbours(self, projected: Tensor, labels: Tensor) -> Tensor:
         """How likely a picture's neighbour is of its class: in all (neighbours), or each of them (contrastive)."""

@@ -19,49 +19,50 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional
 
-from localrules.core.heads import classifier
+from localrules.config.schema import ScheduleConfig
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
 from localrules.core.layer import Layer
-from localrules.core.passes import Forward, intercepted, tensors
-from localrules.core.pooling import pool_flat, pooled_size
+from localrules.core.nn.heads import zero_init_classifier
+from localrules.core.nn.pooling import pool_flat, pooled_features
 from localrules.data.augment import Augment
-from localrules.data.batches import Batches, ordered
-from localrules.engine.config import ScheduleConfig
+from localrules.data.batches import Batches, iter_batches
 from localrules.engine.schedules import learning_rate
-from localrules.finished import FinishedRun
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
+from localrules.runs.load import TrainedRun
 
 GRID, HIDDEN, RATE, BATCH = 4, 128, 3e-3, 256
 
 
-def seen(run: FinishedRun, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def seen(run: TrainedRun, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """The run's answer to pictures, and what each hidden layer gives, averaged over the raster, by its name."""
     found: dict[str, Tensor] = {}
 
     def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = forward(*args, **kwargs)
         if not layer.is_readout:
-            found[layer.name] = pool_flat(tensors(output)[-1], GRID)
+            found[layer.name] = pool_flat(tensor_leaves(output)[-1], GRID)
         return output
 
     network = run.predictor.network
-    with run.predictor.evaluating(), intercepted(network.layers, keep):
-        answer = network(run.predictor.arranged(images)).float()
+    with run.predictor.eval_mode(), intercept_layers(network.layers, keep):
+        answer = network(run.predictor.to_memory_format(images)).float()
     return answer, {name: features.float() for name, features in found.items()}
 
 
-def learned(run: FinishedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
+def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
     """A classifier for each hidden layer, behind a batch norm, trained by cross-entropy; the network learns nothing."""
     data = run.data(registry)
     torch.manual_seed(run.config.seed)
     made = {
         layer.name.replace(".", "/"): nn.Sequential(
-            nn.BatchNorm1d(width := pooled_size(layer.out_shape, GRID)), classifier(width, HIDDEN, len(run.classes))
+            nn.BatchNorm1d(width := pooled_features(layer.out_shape, GRID)),
+            zero_init_classifier(width, HIDDEN, len(run.classes)),
         )
         for layer in run.predictor.network.hidden
     }
     classifiers = nn.ModuleDict(made)
-    augment = Augment(run.config.augment, mirrored=data.mirrored)
-    batches = Batches(data.split("train"), BATCH, run.config.seed, augment=augment, standard=run.predictor.standard)
+    augment = Augment(run.config.augment, mirrored=data.flip_preserves_label)
+    batches = Batches(data.split("train"), BATCH, run.config.seed, augment=augment, standard=run.predictor.normalize)
     steps = epochs * batches.steps_per_epoch
     optimizer = optim.Adam(classifiers.parameters())
     for step in range(steps):
@@ -76,11 +77,11 @@ def learned(run: FinishedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
 
 
 @torch.no_grad()
-def accuracies(run: FinishedRun, registry: Registry, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
+def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
     """Top-1 of the readout, of the layers, and of both, asked about mirror images if the run asks so."""
     totals: dict[str, int] = {}
     pictures = run.data(registry).split(split)
-    for batch in ordered(pictures, BATCH, run.predictor.standard, torch.device("cpu")):
+    for batch in iter_batches(pictures, BATCH, run.predictor.normalize, torch.device("cpu")):
         answers: dict[str, Tensor] = {}
         for images in [batch.images, batch.images.flip(-1)][: 1 + run.predictor.flip]:
             answer, features = seen(run, images)
@@ -107,7 +108,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     registry = Registry.load()
     for folder in given.runs:
-        run = FinishedRun.load(folder, registry)
+        run = TrainedRun.load(folder, registry)
         found = accuracies(run, registry, learned(run, registry, given.epochs), given.split)
         print(f"{folder.name:44}", *(f"{name} {accuracy:.4f}" for name, accuracy in found.items()), flush=True)
 

@@ -20,13 +20,13 @@ import argparse
 import torch
 from torch import Tensor
 
-from localrules.core.passes import intercepted, tensors
+from localrules.core.interception import intercept_layers, tensor_leaves
 from localrules.engine.optimizers import LayerOptimizers
-from localrules.engine.phases import enter
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
-from localrules.launch import configure
-from localrules.plugins import Registry
+from localrules.engine.step import train_step
+from localrules.registry.registry import Registry
+from localrules.runs.train import configure
 
 FORMS = {
     "as printed: Gaussian, width 5, flat": {"preset": "paper"},
@@ -58,12 +58,12 @@ def lateral_features(session: Session, rows: int = 1000) -> tuple[Tensor, Tensor
     def keep(layer, forward, args, kwargs):  # type: ignore[no-untyped-def]
         output = forward(*args, **kwargs)
         if layer.name == session.network.hidden[-1].name:
-            found.append(tensors(output)[-1].float().mean((2, 3)))
+            found.append(tensor_leaves(output)[-1].float().mean((2, 3)))
         return output
 
     predictor = session.predictor
-    with predictor.evaluating(), intercepted(session.network.layers, keep):
-        session.network(predictor.arranged(predictor.standard(split.images[:rows])))
+    with predictor.eval_mode(), intercept_layers(session.network.layers, keep):
+        session.network(predictor.to_memory_format(predictor.normalize(split.images[:rows])))
     return found[0], split.labels[:rows]
 
 
@@ -90,11 +90,11 @@ def main() -> None:
         }
         session = Session.build(configure(asked, registry), registry)
         phase = session.phases[0]
-        enter(phase, session.network, session.trainable)
+        apply_phase(phase, session.network, session.trainable)
         gradients: list[Tensor] = []
         watch(session.optimizers, gradients)
         for step in range(given.steps):
-            take_step(session, phase, step)
+            train_step(session, phase, step)
         features, labels = lateral_features(session)
         valid = session.predictor.scores(session.data.split("valid")).top1
         middle = float(torch.cat(gradients).median())

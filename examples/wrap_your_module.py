@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from localrules import Learner
-from localrules.data.batches import Batches, ordered
-from localrules_fer.faces import Faces
+from localrules.data.batches import Batches, iter_batches
+from localrules_fer.faces.dataset import Faces
 
 
 def your_network() -> nn.Module:
@@ -50,7 +50,7 @@ def main(steps: int = 300, pictures: int = 4900) -> float:
 
     found = [
         (learner.predict(part.images).argmax(1) == part.labels)
-        for part in ordered(data.split("valid"), 350, batches.standard)
+        for part in iter_batches(data.split("valid"), 350, batches.normalize)
     ]
     return float(torch.cat(found).double().mean())
 

@@ -10,49 +10,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.core.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.callbacks.base import Tracker
     from localrules.core.layer import Layer
     from localrules.core.model import Model
     from localrules.core.network import Network
     from localrules.core.objective import Objective, Requirements
     from localrules.core.rule import Rule, StepReport
     from localrules.core.view import LayerView
-    from localrules.data.dataset import DataSet, DataSource, Split
-    from localrules.engine.observers import Tracker
-    from localrules.hookspecs import API_VERSION, hookimpl
+    from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.learner import Learner
+    from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.registry.hookspecs import API_VERSION, hookimpl
 
     __version__: str
 
 _HOMES = {
-    "API_VERSION": "localrules.hookspecs",
-    "DataEntry": "localrules.core.entries",
-    "DataSet": "localrules.data.dataset",
+    "API_VERSION": "localrules.registry.hookspecs",
+    "DataEntry": "localrules.registry.entries",
+    "Dataset": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
-    "ExperimentEntry": "localrules.core.entries",
+    "ExperimentEntry": "localrules.registry.entries",
     "Layer": "localrules.core.layer",
     "LayerView": "localrules.core.view",
     "Learner": "localrules.learner",
     "Model": "localrules.core.model",
-    "ModelEntry": "localrules.core.entries",
+    "ModelEntry": "localrules.registry.entries",
     "Network": "localrules.core.network",
     "Objective": "localrules.core.objective",
-    "PresetEntry": "localrules.core.entries",
+    "PresetEntry": "localrules.registry.entries",
     "Requirements": "localrules.core.objective",
     "Rule": "localrules.core.rule",
-    "RuleEntry": "localrules.core.entries",
+    "RuleEntry": "localrules.registry.entries",
     "Split": "localrules.data.dataset",
     "StepReport": "localrules.core.rule",
-    "Tracker": "localrules.engine.observers",
-    "TrackerEntry": "localrules.core.entries",
-    "hookimpl": "localrules.hookspecs",
+    "Tracker": "localrules.callbacks.base",
+    "TrackerEntry": "localrules.registry.entries",
+    "hookimpl": "localrules.registry.hookspecs",
 }
 
 __all__ = [
     "API_VERSION",
     "DataEntry",
-    "DataSet",
     "DataSource",
+    "Dataset",
     "ExperimentEntry",
     "Layer",
     "LayerView",

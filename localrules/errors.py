@@ -42,14 +42,14 @@ class DataError(UsageError):
     """A data file that is missing, damaged, or lacks what was asked for."""
 
 
-class MissingPackage(UsageError):
+class MissingDependencyError(UsageError):
     """A package that is needed for this and not for all else: ``fix`` says how to install it.
 
     A model, rule or data set that raises it is left out where others are reproduced beside it.
     """
 
 
-def nearest(name: str, known: list[str]) -> str:
+def suggest_names(name: str, known: list[str]) -> str:
     """A sentence that suggests the known names nearest to a mistyped one, or lists them all."""
     import difflib
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
 from localrules.core.network import Granularity, Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule, StepReport
-from localrules.core.view import BatchStatistics
-from localrules.engine.config import OptimizerConfig
-from localrules.engine.layerwise import Layerwise
+from localrules.core.view import Batch
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.errors import UsageError
 
@@ -67,15 +67,15 @@ class Learner:
     ) -> None:
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
         made = _from_name(rule) if isinstance(rule, str) else rule
-        if misfit := made.requires.misfit(self.network):
+        if misfit := made.requires.incompatibility(self.network):
             raise UsageError(f"the rule cannot train {type(model).__name__}", where=type(made).__name__, why=misfit)
-        self.rule = made if isinstance(made, Rule) else Layerwise(dict.fromkeys(self._hidden_names(), made))
+        self.rule = made if isinstance(made, Rule) else LayerwiseRule(dict.fromkeys(self._hidden_names(), made))
         self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
         settings = OptimizerConfig.model_validate({"name": optimizer, "lr": lr})
-        self.optimizers = LayerOptimizers.of(self.network, self.rule, settings)
+        self.optimizers = LayerOptimizers.from_config(self.network, self.rule, settings)
         self._num_classes = num_classes
-        self._context = _EveryLayer(self.optimizers, precision)
+        self._context = _SimpleContext(self.optimizers, precision)
 
     def _hidden_names(self) -> list[str]:
         return [layer.name for layer in self.network.hidden]
@@ -89,7 +89,7 @@ class Learner:
         """
         self.network.train()
         self.rule.train()
-        return self.rule.step(self.network, BatchStatistics(images, labels, self._num_classes), self._context)
+        return self.rule.step(self.network, Batch(images, labels, self._num_classes), self._context)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -99,31 +99,31 @@ class Learner:
         return self.rule.predict(self.network, images)
 
 
-class _EveryLayer:
+class _SimpleContext:
     """What a rule asks of a training loop: every layer learns, and is stepped as soon as its gradients are complete."""
 
     def __init__(self, optimizers: LayerOptimizers, precision: Any) -> None:
         self._optimizers, self._precision = optimizers, precision
 
-    def learns(self, layer: Layer) -> bool:
+    def is_trainable(self, layer: Layer) -> bool:
         return True
 
-    def auxiliary_learns(self, layer: Layer) -> bool:
+    def is_objective_trainable(self, layer: Layer) -> bool:
         return True
 
-    def ready(self, layer: Layer) -> None:
+    def step_layer(self, layer: Layer) -> None:
         self._optimizers.step(layer.name)
 
-    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+    def submit(self, layer: Layer, work: Callable[[], None]) -> None:
         work()
 
-    def forward_context(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self._precision()
         return context
 
 
 def _from_name(name: str) -> Objective | Rule:
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
 
     kind = Registry.load().resolve("rule", name)
     made: Objective | Rule = kind(kind.Config())

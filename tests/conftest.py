@@ -23,4 +23,4 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _bf16_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on whether this CPU has any."""
-    monkeypatch.setattr("localrules.engine.half_precision._capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr("localrules.engine.device._capabilities", lambda: {"avx512_bf16": True})

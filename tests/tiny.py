@@ -7,22 +7,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.objective import Options
-from localrules.engine.phases import enter
+from localrules.core.objective import RuleConfig
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.engine.step import train_step
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_backprop.checkpointed import BackpropCheckpointed
 from localrules_classics.mlp import MLP
-from localrules_fer.dense_fpn import DenseFPN
-from localrules_hsic.normalized import NormalizedHSIC
-from localrules_hsic.trace import HSIC
+from localrules_fer.models.dense_fpn import DenseFPN
+from localrules_hsic.hsic import HSIC
+from localrules_hsic.hsic_normalized import NormalizedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
 LOCAL_RULES = {"hsic": HSIC, "hsic-normalized": NormalizedHSIC, "local-ce": LocalCrossEntropy}
 RULES = {**LOCAL_RULES, "backprop": Backprop, "backprop-checkpointed": BackpropCheckpointed}
-PICTURES = tiny_pictures()
+PICTURES = toy_dataset()
 DENSE = {"blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
 PERCEPTRON = {"hidden": (12, 10, 8)}
 
@@ -41,9 +41,9 @@ def as_model(plain: type[nn.Module], marks: Any = None) -> type[Model]:
     """A model class around a plain module, which then is cut by its graph, or by ``marks``."""
 
     class Plain(Model):
-        Config = Options
+        Config = RuleConfig
 
-        def __init__(self, config: Options, shape: tuple[int, ...], num_classes: int) -> None:
+        def __init__(self, config: RuleConfig, shape: tuple[int, ...], num_classes: int) -> None:
             super().__init__(config, shape, num_classes)
             self.net = plain(num_classes)
             if marks is not None:
@@ -59,9 +59,9 @@ def train(session: Session, first: int = 0, last: int | None = None) -> None:
     """Take steps ``first`` to ``last`` (not included), through whatever phases they lie in."""
     last = session.total_steps if last is None else last
     for phase in session.phases:
-        enter(phase, session.network, session.trainable)
+        apply_phase(phase, session.network, session.trainable)
         for step in range(max(first, phase.start), min(phase.stop, last)):
-            take_step(session, phase, step)
+            train_step(session, phase, step)
 
 
 def state(session: Session) -> dict[str, Tensor]:

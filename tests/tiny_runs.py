@@ -80,7 +80,7 @@ def metrics(folder: Path | str) -> list[dict[str, str]]:
 def tiny_csv(path: Path, **rows: int) -> Path:
     """Tiny synthetic faces as a file like Kaggle's; splits that are not named in ``rows`` are left out."""
     from localrules.data.export import export_csv
-    from localrules_fer.faces import Faces
+    from localrules_fer.faces.dataset import Faces
 
     rows = rows or {"train": 140, "valid": 70, "test": 70}
     data = Faces(Faces.Config(**{name: rows.get(name, 7) for name in ("train", "valid", "test")})).load()
@@ -97,7 +97,7 @@ def only_run(out: Path) -> Path:
 def start_process(work: Callable[..., None], *args: Any) -> multiprocessing.process.BaseProcess:
     """A process that has torch imported already, so that tests can afford many of them."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["localrules.launch", "localrules.cli.run", "tiny_runs"])
+    context.set_forkserver_preload(["localrules.runs.train", "localrules.cli.run", "tiny_runs"])
     process = context.Process(target=work, args=args, daemon=True)
     process.start()
     return process
@@ -112,10 +112,10 @@ def command(words: list[str], errors: Path) -> NoReturn:
 
 def localrules_code(words: list[str]) -> int:
     """A command's exit code, without its pictures, which take longer than the tiny run."""
-    from localrules import closing
     from localrules.cli import main
+    from localrules.runs import summary as closing
 
-    closing.draw = lambda session, folder: []
+    closing.save_plots = lambda session, folder: []
     return main(words)
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from localrules.cli.listing import ListCommand
-from localrules.cli.options import shared_last, wants_json
-from localrules.cli.output import fail, only_json_on_stdout, plain_warnings
-from localrules.errors import LocalRulesError, UsageError, nearest
+from localrules.cli.options import normalize_argv, wants_json
+from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
+from localrules.errors import LocalRulesError, UsageError, suggest_names
 
 COMMANDS = tuple(
     name
@@ -37,7 +37,7 @@ COMMANDS = tuple(
 _UsageErrorOfTyper: Any = typer.BadParameter.__base__  # it has no public name, and has moved between versions
 
 
-class Commands(ListCommand):
+class LazyGroup(ListCommand):
     """Imports a command's module when the command is named, or when help lists them all."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -59,12 +59,12 @@ class Commands(ListCommand):
             f"there is no command {name!r}",
             where=f"localrules {name}",
             why=f"the commands are {', '.join(COMMANDS)}",
-            fix=f"{nearest(name, list(COMMANDS))} (localrules --help)",
+            fix=f"{suggest_names(name, list(COMMANDS))} (localrules --help)",
         )
 
 
 app = typer.Typer(
-    cls=Commands,
+    cls=LazyGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
     epilog=(
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
-    words = shared_last(sys.argv[1:] if arguments is None else arguments)
+    words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
     with only_json_on_stdout(as_json), plain_warnings():
         try:
@@ -119,15 +119,15 @@ def main(arguments: list[str] | None = None) -> int:
         except typer.Exit as exit_:
             return exit_.exit_code
         except (KeyboardInterrupt, typer.Abort):
-            return fail(LocalRulesError("interrupted"), as_json)
+            return report_error(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
             # The reader has gone (localrules rules | head). Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 1
         except _UsageErrorOfTyper as error:
-            return fail(_as_usage_error(error), as_json)
+            return report_error(_as_usage_error(error), as_json)
         except Exception as error:
-            return fail(error, as_json)
+            return report_error(error, as_json)
     return 0
 
 
@@ -142,7 +142,7 @@ def _as_usage_error(error: Any) -> UsageError:
             f"there is no option {name}",
             where=command,
             why="the command does not know it",
-            fix=f"{nearest(name, options)} ({fix})",
+            fix=f"{suggest_names(name, options)} ({fix})",
         )
     what, _, why = error.format_message().rstrip(".").partition(": ")
     return UsageError(what, where=command, why=why, fix=fix)

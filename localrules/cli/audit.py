@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from localrules.core.locality import Locality
+    from localrules.core.layer import Locality
     from localrules.engine.session import Session
-    from localrules.plugins import Registry
-    from localrules.testing.auditing import Audit
+    from localrules.registry.registry import Registry
+    from localrules.testing.audit.audit import Audit
 
 app = typer.Typer()
 
@@ -54,15 +54,15 @@ def audit(
     Exit code 1 if the rule reaches further than it says.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.testing.auditing import audit as measure
+    from localrules.testing.audit.audit import audit as measure
 
     build, declared = _prepared(registry, rule, model, granularity, settings or [])
     found = measure(build, declared)
     if out is not None:
-        from localrules.tracking.dependence import draw_dependence
+        from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
-        draw_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
+        plot_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
     if as_json:
         print_json(found.as_dict(rule, model))
     else:
@@ -75,30 +75,30 @@ def _prepared(
     registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
 ) -> tuple[Callable[[], Session], Locality]:
     """What builds a fresh small session, and the class that the rule declares, of a mixture the furthest."""
-    from localrules.cli.asked import settings_of
-    from localrules.core.locality import CLASSES
-    from localrules.engine.mixing import choices
+    from localrules.cli.run_options import collect_settings
+    from localrules.core.layer import LOCALITY_LEVELS
+    from localrules.engine.mixture import mixture_parts
     from localrules.engine.session import Session
     from localrules.errors import LocalRulesError
-    from localrules.launch import configure
-    from localrules.testing.auditing import STEPS
-    from localrules.testing.sessions import tiny_pictures, with_pictures
+    from localrules.runs.train import configure
+    from localrules.testing.audit.audit import STEPS
+    from localrules.testing.conformance.sessions import toy_dataset, with_dataset
 
     asked = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS, "epochs": None}
     tree: dict[str, Any] = {
         "batch_size": BATCH,
         "device": "cpu",
         "schedule": {"name": "constant"},
-        **settings_of(asked, words, None, [], registry),
+        **collect_settings(asked, words, None, [], registry),
         "data": {"name": "small pictures"},
     }
-    pictured = with_pictures(registry)
+    pictured = with_dataset(registry)
     config = configure(_large_enough(tree, registry), pictured)
-    kinds = [registry.resolve("rule", part.name) for _, part in choices(config.rule)]
-    declared = max((kind.locality for kind in kinds), key=CLASSES.index)
+    kinds = [registry.resolve("rule", part.name) for _, part in mixture_parts(config.rule)]
+    declared = max((kind.locality for kind in kinds), key=LOCALITY_LEVELS.index)
 
     for side in SIDES:
-        data = tiny_pictures(2 * config.batch_size, shape=(1, side, side))
+        data = toy_dataset(2 * config.batch_size, shape=(1, side, side))
         try:
             Session.build(config, pictured, data)
             break
@@ -110,10 +110,10 @@ def _prepared(
 
 def _large_enough(tree: dict[str, Any], registry: Registry) -> dict[str, Any]:
     """The settings with a batch that every rule among them is defined on."""
-    from localrules.engine.config import Choice
-    from localrules.engine.mixing import choices, spelt_out
+    from localrules.config.schema import ComponentConfig
+    from localrules.engine.mixture import mixture_parts, parse_mixture
 
-    parts = [part for _, part in choices(Choice(**spelt_out(tree)["rule"]))]
+    parts = [part for _, part in mixture_parts(ComponentConfig(**parse_mixture(tree)["rule"]))]
     needed = [registry.resolve("rule", part.name).requires.min_batch for part in parts]
     return {**tree, "batch_size": max(tree["batch_size"], *needed)}
 
@@ -122,7 +122,7 @@ def _print(found: Audit, rule: str, model: str) -> None:
     from rich.markup import escape
     from rich.text import Text
 
-    console, matrix = screen(), found.dependence
+    console, matrix = get_console(), found.dependence
     console.print(f"[bold]{escape(rule)}[/] on [bold]{escape(model)}[/]: row by row, whose parameters an update feels")
     width, places = max(map(len, matrix.layers)), len(str(len(matrix.layers)))
     for row, name in enumerate(matrix.layers):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 app = typer.Typer()
 
@@ -25,7 +25,7 @@ def bench(
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey pictures, in pixels.")] = 48,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Precision of all.")] = "fp32",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
-    layers_at_once: Annotated[
+    parallel_layers: Annotated[
         int,
         typer.Option(
             "--layers-at-once",
@@ -46,8 +46,8 @@ def bench(
     Memory is the allocator's peak in a step above what was live at its start.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.bench import suite
-    from localrules.engine.reproducible import available_threads
+    from localrules.benchmark import suite
+    from localrules.engine.device import available_threads
 
     settings = {
         "model": {"name": model},
@@ -56,7 +56,7 @@ def bench(
         "threads": threads or available_threads(),
     }
     names = [name.strip() for name in rules.split(",") if name.strip()]
-    found = suite.bench(names, settings, registry, rounds, side, layers_at_once)
+    found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
     if as_json:
@@ -68,11 +68,11 @@ def bench(
 def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
-    console, shared = screen(), found["settings"]
+    console, shared = get_console(), found["settings"]
     title = (
         f"{shared['model']}, {shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}, "
         f"{shared['threads']} threads, {shared['rounds']} rounds"
-        + (f", {shared['layers_at_once']} layers at once where they can" if shared["layers_at_once"] > 1 else "")
+        + (f", {shared['parallel_layers']} layers at once where they can" if shared["parallel_layers"] > 1 else "")
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)

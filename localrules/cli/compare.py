@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from localrules.cli.asked import complete, settings_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import print_json, screen
-from localrules.cli.scores import is_doubtful, print_doubts
+from localrules.cli.output import get_console, print_json
+from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.compare.comparison import Comparison
-    from localrules.compare.intervals import Answers, Difference
-    from localrules.plugins import Registry
+    from localrules.compare.scorer import Difference, Scorer
+    from localrules.registry.registry import Registry
 
 app = typer.Typer()
 
@@ -117,9 +117,9 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
-    from localrules.compare import intervals
+    from localrules.compare import scorer as intervals
 
-    answers = intervals.Answers(registry, ferplus, leak_check=leak_check)
+    answers = intervals.Scorer(registry, ferplus, leak_check=leak_check)
     if rules is not None:
         found = _rules(rules, given, set_ or [], out, registry, command, answers)
     elif given or set_:
@@ -135,11 +135,11 @@ def compare(
         print_json(found.rows())
     else:
         _print(found, out)
-    for one in found.contestants:  # one that could not be scored has no scores
+    for one in found.results:  # one that could not be scored has no scores
         for run, scores in zip(one.runs, found.scores.get(one.label, ()), strict=False):
-            if leak_check and not is_doubtful(scores):
+            if leak_check and not has_leak_warning(scores):
                 continue  # the table has it
-            print_doubts(scores, f"{one.label}, seed {run.config.seed}")
+            print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
 
 
 def _rules(
@@ -149,20 +149,20 @@ def _rules(
     out: Path,
     registry: Registry,
     command: str,
-    answers: Answers,
+    answers: Scorer,
 ) -> Comparison:
     from localrules.compare import comparison, folder, report
-    from localrules.compare.plan import named, plan
-    from localrules.compare.runs import carry_out
+    from localrules.compare.execute import run_all
+    from localrules.compare.plan import parse_rules, plan
 
-    rules = named(text)
+    rules = parse_rules(text)
     settings = _settings(rules, given, words, out, registry)
     planned = plan(rules, settings, given.get("--seeds", 3), registry)
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
     fingerprint = planned[0].fingerprint
-    folder.claim(out, shared, fingerprint)
-    runs, notes = carry_out(planned, out / folder.RUNS, registry, _watchers, _say)
-    found = comparison.of_rules(rules, runs, registry, answers, notes)
+    folder.acquire(out, shared, fingerprint)
+    runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, _status)
+    found = comparison.compare_rules(rules, runs, registry, answers, notes)
     report.write(found, out, command)
     folder.record(out, shared, found.details(), fingerprint)
     return found
@@ -173,7 +173,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What was typed, as a tree of settings; a rule's own under its name."""
     granularity = given.get("--granularity")
-    tree = settings_of(
+    tree = collect_settings(
         {
             "model.name": given.get("--model"),
             "data.name": given.get("--data"),
@@ -197,25 +197,25 @@ def _settings(
     if "rule" in tree:
         return tree  # refused, with what to do, by the plan
     tree["rule"] = {"name": rules[0]}
-    for line in complete(tree, registry):
-        _say(line)
+    for line in fill_defaults(tree, registry):
+        _status(line)
     del tree["rule"]
     return tree
 
 
-def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Answers) -> Comparison:
+def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Scorer) -> Comparison:
     from localrules.compare import comparison, folder, report
-    from localrules.compare.runs import read
+    from localrules.compare.execute import read_run_record
 
-    finished = [read(run) for run in dict.fromkeys(run.resolve() for run in runs)]
-    found = comparison.of_runs(finished, registry, answers)
-    folder.claim(out, None)
+    finished = [read_run_record(run) for run in dict.fromkeys(run.resolve() for run in runs)]
+    found = comparison.compare_runs(finished, registry, answers)
+    folder.acquire(out, None)
     report.write(found, out, command)
     folder.record(out, None, found.details())
     return found
 
 
-def _watchers() -> list[Any]:
+def _callbacks() -> list[Any]:
     from localrules.tracking.console import ConsoleProgress
 
     class Quiet(ConsoleProgress):
@@ -230,25 +230,25 @@ def _watchers() -> list[Any]:
 def _print(found: Comparison, out: Path) -> None:
     from rich.table import Table
 
-    from localrules.tracking.readable import memory, percent, step_time
+    from localrules.utils.formatting import memory, percent, step_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("rule", style="bold cyan", overflow="fold")
     for heading in ("valid", f"to {found.control.label}", "train", "step", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("locality", no_wrap=True)
-    for one in found.contestants:
-        valid, train = one.spread("valid_accuracy"), one.spread("train_accuracy")
+    for one in found.results:
+        valid, train = one.stats("valid_accuracy"), one.stats("train_accuracy")
         table.add_row(
-            " ".join([one.label, *(f"(other {what})" for what in found.others.get(one.label, []))]),
+            " ".join([one.label, *(f"(other {what})" for what in found.mismatches.get(one.label, []))]),
             f"{percent(valid.mean)}\n[dim]± {100 * valid.std:.1f}[/]" if valid else "-",
-            _apart(found.differences.get(one.label)),
+            _format_difference(found.differences.get(one.label)),
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
             memory(one.peak_memory_mib) if one.peak_memory_mib is not None else "-",
             one.locality or "-",
         )
-    console = screen()
+    console = get_console()
     console.print(table)
     _print_clean(found, console)
     for note in found.notes:
@@ -261,25 +261,25 @@ def _print_clean(found: Comparison, console: Console) -> None:
         return
     from rich.table import Table
 
-    from localrules.tracking.readable import percent
+    from localrules.utils.formatting import percent
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("without what is known from training", style="bold cyan", overflow="fold")
     for heading in ("pictures", "valid", f"to {found.control.label}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, left in found.clean.items():
-        table.add_row(label, f"{left.pictures:,}", percent(left.accuracy), _apart(left.difference))
+        table.add_row(label, f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))
     console.print()
     console.print(table)
 
 
-def _apart(found: Difference | None) -> str:
+def _format_difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
 
 
-def _say(line: str) -> None:
+def _status(line: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

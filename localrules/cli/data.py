@@ -9,12 +9,12 @@ import typer
 
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
-    from localrules.data.dataset import DataSet
-    from localrules.data.report import Report
-    from localrules.plugins import Registry
+    from localrules.data.dataset import Dataset
+    from localrules.data.stats import DatasetStats
+    from localrules.registry.registry import Registry
 
 app = typer.Typer(cls=ListCommand)
 
@@ -62,10 +62,10 @@ def show(
     registry = load_registry(plugin, no_plugin)
     if not as_json:
         print_entry(registry, "data", name, as_json=False)
-    from localrules.data.report import report
+    from localrules.data.stats import dataset_stats
 
     loaded = _load(registry, name, data_path)
-    found = report(loaded)
+    found = dataset_stats(loaded)
     pictures = _draw(loaded, out or Path("localrules-data") / loaded.name)
     if as_json:
         entry = registry.find("data", name).as_dict()
@@ -90,28 +90,28 @@ def export(
     if as_json:
         print_json({"name": name, "file": str(out.resolve()), "rows": rows})
     else:
-        screen().print(f"Wrote {rows:,} rows to {out}", markup=False)
+        get_console().print(f"Wrote {rows:,} rows to {out}", markup=False)
 
 
-def _load(registry: Registry, name: str, path: Path | None) -> DataSet:
-    from localrules.engine.building import load_data
-    from localrules.engine.config import Choice
+def _load(registry: Registry, name: str, path: Path | None) -> Dataset:
+    from localrules.config.schema import ComponentConfig
+    from localrules.engine.builder import load_dataset
     from localrules.errors import UsageError
 
     if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
         raise UsageError(f"{name} is not read from a file", where=f"--data-path {path}", fix="leave out --data-path")
-    return load_data(Choice(name=name, **({} if path is None else {"path": path})), registry)
+    return load_dataset(ComponentConfig(name=name, **({} if path is None else {"path": path})), registry)
 
 
-def _draw(loaded: DataSet, folder: Path) -> list[Path]:
-    from localrules.data.pictures import draw_labels, draw_samples
+def _draw(loaded: Dataset, folder: Path) -> list[Path]:
+    from localrules.data.plots import plot_label_counts, plot_samples
     from localrules.errors import UsageError
 
     labels, samples = folder.resolve() / "labels.png", folder.resolve() / "samples.png"
     try:
         labels.parent.mkdir(parents=True, exist_ok=True)
-        draw_labels(loaded, labels)
-        draw_samples(loaded, samples)
+        plot_label_counts(loaded, labels)
+        plot_samples(loaded, samples)
     except OSError as error:
         raise UsageError(
             "the pictures cannot be written", where=str(folder), why=error.strerror or str(error), fix="choose an --out"
@@ -119,11 +119,11 @@ def _draw(loaded: DataSet, folder: Path) -> list[Path]:
     return [labels, samples]
 
 
-def _print_report(found: Report, pictures: list[Path]) -> None:
+def _print_report(found: DatasetStats, pictures: list[Path]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    console = screen()
+    console = get_console()
     channels, height, width = found.shape
     console.print(f"\n[bold]{escape(found.origin)}[/]", soft_wrap=True)
     console.print(
@@ -152,10 +152,10 @@ def _print_report(found: Report, pictures: list[Path]) -> None:
             cells += [f"{getattr(split, field):,}", f"{100 * getattr(split, field) / split.rows:.1f}"]
         table.add_row(title, *cells, style="bold" if field == "rows" else None)
     console.print(table)
-    conflicts = f"labels conflict on {found.conflicting_pictures:,} of them ({found.conflicting_rows:,} rows)"
+    conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_samples:,} rows)"
     console.print(
         f"\n{found.distinct:,} distinct pictures in {found.rows:,} rows; "
-        f"{conflicts if found.conflicting_pictures else 'no labels conflict'}.",
+        f"{conflicts if found.conflicting_images else 'no labels conflict'}.",
         soft_wrap=True,
     )
     console.print("\nPictures:", *(f"  {picture}" for picture in pictures), sep="\n", markup=False, soft_wrap=True)

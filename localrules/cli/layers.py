@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from localrules.tracking.readable import duration, memory, step_time
+from localrules.utils.formatting import duration, memory, step_time
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_rehearsal(console: Console, found: dict[str, Any]) -> None:
+def print_dry_run(console: Console, found: dict[str, Any]) -> None:
     """Print what ``run --dry-run`` found out."""
     console.print(
         layer_table(found["layers"], f"{found['model']} by {found['rule']}, granularity {found['granularity']}")
@@ -35,7 +35,7 @@ def layer_table(rows: list[dict[str, Any]], title: str) -> Table:
     table.add_column("in", justify="right", no_wrap=True)
     table.add_column("out", justify="right", no_wrap=True)
     table.add_column("parameters", justify="right", footer=f"{sum(row['parameters'] for row in rows):,}")
-    table.add_column("MACs", justify="right", no_wrap=True, footer=_millions(sum(row["multiply_adds"] for row in rows)))
+    table.add_column("MACs", justify="right", no_wrap=True, footer=_millions(sum(row["macs"] for row in rows)))
     table.add_column("rule", footer="")
     for row in rows:
         table.add_row(
@@ -44,7 +44,7 @@ def layer_table(rows: list[dict[str, Any]], title: str) -> Table:
             _shape(row["in_shape"]),
             _shape(row["out_shape"]),
             f"{row['parameters']:,}",
-            _millions(row["multiply_adds"]),
+            _millions(row["macs"]),
             row["rule"],
         )
     return table

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperGroup
 
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
-    from localrules.plugins import Listed, Registry
+    from localrules.registry.registry import ListedEntry, Registry
 
 _STYLES = {"ok": "green", "conflict": "yellow", "incompatible": "red", "broken": "red"}
 
@@ -33,7 +33,7 @@ def _unless_absent(process: Any) -> Any:
     return lambda ctx, value: None if value is None else process(ctx, value)
 
 
-def print_list(items: list[Listed], *, title: str, as_json: bool) -> None:
+def print_list(items: list[ListedEntry], *, title: str, as_json: bool) -> None:
     """Print entries or plugins: a table, or the list of objects that scripts read."""
     if as_json:
         print_json([item.as_dict() for item in items])
@@ -50,7 +50,7 @@ def print_list(items: list[Listed], *, title: str, as_json: bool) -> None:
         origin = f"{item.distribution} {item.version}".rstrip()
         status = f"[{_STYLES[item.status]}]{item.status}[/]"
         table.add_row(escape(item.entry.name), escape(item.entry.summary), escape(origin), status)
-    console = screen()
+    console = get_console()
     console.print(table)
     for item in items:
         if item.cause:
@@ -87,7 +87,7 @@ def print_entry(
     from rich.markup import escape
     from rich.table import Table
 
-    console = screen()
+    console = get_console()
     console.print(f"[bold cyan]{escape(item.entry.name)}[/]  {escape(item.entry.summary)}")
     said = {"reference": item.entry.reference, "from": f"{item.distribution} {item.version}".rstrip(), **(facts or {})}
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -117,7 +117,7 @@ def _options(target: Any) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "type": _words(field.annotation),
+            "type": _format_type(field.annotation),
             "required": field.is_required(),
             "default": None
             if field.is_required()
@@ -128,7 +128,7 @@ def _options(target: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _words(annotation: Any) -> str:
+def _format_type(annotation: Any) -> str:
     """A type as a person writes it: ``float``, ``str | None``, ``'layer' | 'block'``."""
     from types import UnionType
     from typing import Literal, Union, get_args, get_origin
@@ -136,5 +136,5 @@ def _words(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return " | ".join(repr(choice) for choice in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
-        return " | ".join("none" if choice is type(None) else _words(choice) for choice in get_args(annotation))
+        return " | ".join("none" if choice is type(None) else _format_type(choice) for choice in get_args(annotation))
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

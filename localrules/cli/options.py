@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
 
 _PANEL = "Plugins and output"
 
@@ -48,7 +48,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},
     "--device": {"help": "auto, cpu, cuda, mps. \\[default: auto]"},
     "--precision": {"help": "\\[default: fp32]"},
-    "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over layers_at_once]"},
+    "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over parallel_layers]"},
 }
 
 DeviceOfRunOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")]
@@ -68,7 +68,7 @@ def load_registry(plugin: list[Path] | None, no_plugin: list[str] | None) -> Reg
     return Registry.load(files=plugin, block=no_plugin)
 
 
-def shared_last(arguments: list[str]) -> list[str]:
+def normalize_argv(arguments: list[str]) -> list[str]:
     """Move the shared options behind the words of the command, so that they may stand anywhere.
 
     ``--plugin rule.py rules show mine`` means ``rules show mine --plugin rule.py``. What follows ``--`` stays.

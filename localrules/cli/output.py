@@ -67,14 +67,14 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def screen() -> Console:
+def get_console() -> Console:
     """The console for people; under ``--json`` it writes to standard error like all else."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
-def fail(error: BaseException, as_json: bool) -> int:
+def report_error(error: BaseException, as_json: bool) -> int:
     """Report an error, in JSON on standard output or laid out on standard error.
 
     Returns:

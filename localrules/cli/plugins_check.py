@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from localrules.plugins import Listed, Registry
+    from localrules.registry.registry import ListedEntry, Registry
 
 _STYLES = {"passed": "green", "failed": "bold red", "expected-failure": "yellow", "skipped": "dim"}
 
@@ -33,7 +33,7 @@ def check(
     """
     registry = load_registry(plugin, no_plugin)
     rules = _rules(registry, name)
-    console = screen()
+    console = get_console()
     results: list[dict[str, str]] = []
     for item in rules:
         results += _checked(registry, item, console, prefix=f"{item.entry.name}/" if len(rules) > 1 else "")
@@ -47,7 +47,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _rules(registry: Registry, name: str) -> list[Listed]:
+def _rules(registry: Registry, name: str) -> list[ListedEntry]:
     """The rules of the plugin of that name, or the rule of that name.
 
     Raises:
@@ -55,7 +55,7 @@ def _rules(registry: Registry, name: str) -> list[Listed]:
     """
     from localrules.errors import LocalRulesError, UsageError
 
-    rules = registry.supplied_by(name, "rule")
+    rules = registry.entries_of(name, "rule")
     if rules:
         return rules
     named = [item for item in registry.plugins() if item.entry.name == name]
@@ -71,18 +71,18 @@ def _rules(registry: Registry, name: str) -> list[Listed]:
     return [registry.find("rule", name)]
 
 
-def _checked(registry: Registry, item: Listed, console: Console, prefix: str) -> list[dict[str, str]]:
+def _checked(registry: Registry, item: ListedEntry, console: Console, prefix: str) -> list[dict[str, str]]:
     from rich.markup import escape
 
-    from localrules.testing.kit import checks, outcome
+    from localrules.testing.conformance.kit import checks, run_check
 
     kind = registry.resolve("rule", item.full_name)
     console.print(f"[bold cyan]{escape(item.entry.name)}[/]  {escape(item.entry.summary)}")
     results = []
     for each in checks(kind):
-        found = outcome(each)
+        found = run_check(each)
         style = _STYLES[found["status"]]
-        line = f"  [{style}]{found['status']:<16}[/] {each.name:<36} [dim]{escape(each.promise)}[/]"
+        line = f"  [{style}]{found['status']:<16}[/] {each.name:<36} [dim]{escape(each.description)}[/]"
         console.print(line, no_wrap=True, overflow="ellipsis")
         if found["reason"]:
             console.print(f"  {'':<16} [{style}]{escape(found['reason'])}[/]", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from localrules.cli.options import JsonOption
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 
 def new(
@@ -23,17 +23,17 @@ def new(
 
     It has the rule, its entry point, a test by the conformance kit, a README and a workflow for GitHub.
     """
-    from localrules import scaffold
+    from localrules.registry import scaffold
 
-    rule = scaffold.rule_name(name)
-    folder, files = scaffold.write(rule, out)
+    rule = scaffold.parse_rule_name(name)
+    folder, files = scaffold.write_plugin(rule, out)
     inside = [str(path.relative_to(folder)) for path in files]
     if as_json:
         print_json({"rule": rule, "folder": str(folder), "files": inside})
         return
     from rich.markup import escape
 
-    console = screen()
+    console = get_console()
     if rule != name:
         console.print(f"The rule is called [cyan]{escape(rule)}[/], since names of rules have dashes, and no _.")
     console.print(f"[bold]{escape(str(folder))}[/] holds the learning rule [cyan]{escape(rule)}[/]:")

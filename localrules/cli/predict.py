@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
-    from localrules.prediction.labelling import Labelled
+    from localrules.prediction.predict import Prediction
 
 app = typer.Typer()
 
@@ -46,18 +46,18 @@ def predict(
     Prints the classes, ranked by probability, and leaves an annotated picture of each.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.finished import FinishedRun
-    from localrules.prediction.drawing import FOLDER, draw_all
-    from localrules.prediction.faces import opencv_detector
-    from localrules.prediction.files import list_pictures
-    from localrules.prediction.labelling import label
+    from localrules.prediction.face_detection import opencv_detector
+    from localrules.prediction.images import list_images
+    from localrules.prediction.plots import FOLDER, plot_predictions
+    from localrules.prediction.predict import predict_images
+    from localrules.runs.load import TrainedRun
 
-    pictures, others = list_pictures(image)
+    pictures, others = list_images(image)
     detector = opencv_detector() if crop else None
-    finished = FinishedRun.load(run, registry, device=device)
-    found = label(finished, pictures, detector)
+    finished = TrainedRun.load(run, registry, device=device)
+    found = predict_images(finished, pictures, detector)
     folder = finished.folder / FOLDER if out is None else out.expanduser().resolve()
-    draw_all(found, folder)
+    plot_predictions(found, folder)
     if as_json:
         print_json([item.as_dict() for item in found])
     else:
@@ -65,13 +65,13 @@ def predict(
     _print_notes(found, others)
 
 
-def _print(found: Sequence[Labelled], folder: Path) -> None:
+def _print(found: Sequence[Prediction], folder: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from localrules.tracking.readable import percent
+    from localrules.utils.formatting import percent
 
-    console = screen()
+    console = get_console()
     count = len(found[0].ranked) if len(found) == 1 else _OF_MANY
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("picture", style="cyan", overflow="fold")
@@ -89,9 +89,9 @@ def _print(found: Sequence[Labelled], folder: Path) -> None:
     console.print(f"\n{names} in {folder}", markup=False, soft_wrap=True)
 
 
-def _print_notes(found: Sequence[Labelled], others: Sequence[Path]) -> None:
+def _print_notes(found: Sequence[Prediction], others: Sequence[Path]) -> None:
     """What was done otherwise than one might think."""
-    console = screen()
+    console = get_console()
     faceless = [str(item.image) for item in found if item.face is False]
     if faceless:
         console.print(

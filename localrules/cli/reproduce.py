@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localrules.cli.asked import Tree, usual_data, usual_model
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import print_json, screen
-from localrules.cli.scores import print_doubts
+from localrules.cli.output import get_console, print_json
+from localrules.cli.run_options import Tree, default_dataset, default_model
+from localrules.cli.scores import print_leak_warnings
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
-    from localrules.plugins import Registry
-    from localrules.reproduce.experiment import Experiment
-    from localrules.reproduce.outcome import Outcome
+    from localrules.registry.registry import Registry
+    from localrules.reproduce.result import CaseResult
+    from localrules.reproduce.spec import Experiment
 
 app = typer.Typer()
 
@@ -106,34 +106,41 @@ def reproduce(
         )
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
-    from localrules.engine.reproducible import available_threads
-    from localrules.reproduce.asked import Asked, typed_settings
-    from localrules.reproduce.catalogue import chosen
-    from localrules.reproduce.performance import perform
+    from localrules.engine.device import available_threads
+    from localrules.reproduce.registry import select_experiments
+    from localrules.reproduce.request import ReproductionRequest, parse_settings
+    from localrules.reproduce.run import run_experiments
     from localrules.tracking.console import ConsoleProgress
 
-    experiments = chosen(name, registry)
+    experiments = select_experiments(name, registry)
     names = {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None}
     typed = tuple(set_ or [])
-    below, over = typed_settings(typed, names)
-    below = _filled_in(below, over, experiments, data_path, registry)
+    below, over = parse_settings(typed, names)
+    below = _fill_defaults(below, over, experiments, data_path, registry)
     incidental: dict[str, Any] = {"threads": threads or available_threads()}
     if wandb:
         incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
-    asked = Asked(
+    asked = ReproductionRequest(
         scale=scale,
         seeds=seeds,
-        rows=rows,
-        below=below,
-        over=over,
-        typed=typed,
+        cases=rows,
+        defaults=below,
+        overrides=over,
+        raw_overrides=typed,
         incidental=incidental,
         data_path=data_path,
         ferplus=ferplus,
     )
     command = shlex.join(["localrules", *sys.argv[1:]])
-    outcomes, documents = perform(
-        experiments, asked, out, registry, command, watchers=lambda: [ConsoleProgress()], say=_say, done=_doubts
+    outcomes, documents = run_experiments(
+        experiments,
+        asked,
+        out,
+        registry,
+        command,
+        watchers=lambda: [ConsoleProgress()],
+        say=_status,
+        done=_leak_warnings,
     )
     if as_json:
         print_json(documents)
@@ -141,31 +148,31 @@ def reproduce(
         _print(outcomes, out)
 
 
-def _filled_in(
+def _fill_defaults(
     below: Tree, over: Tree, experiments: dict[str, Experiment], path: Path | None, registry: Registry
 ) -> Tree:
     """The same, with the usual data set and network where none is named and one is wanted."""
-    from localrules.reproduce.planning import left_open
+    from localrules.reproduce.plan import unspecified_components
 
     filled = dict(below)
-    for kind in sorted(left_open(experiments)):
+    for kind in sorted(unspecified_components(experiments)):
         options = below.get(kind, {})
         if "name" not in options:
-            usual, line = usual_data(path, registry) if kind == "data" else usual_model(over)
-            _say(line)
+            usual, line = default_dataset(path, registry) if kind == "data" else default_model(over)
+            _status(line)
             filled[kind] = {**usual, **options}
     return filled
 
 
-def _doubts(outcome: Outcome) -> None:
+def _leak_warnings(outcome: CaseResult) -> None:
     for run, found in zip(outcome.runs, outcome.scores, strict=True):
-        print_doubts(found, f"{outcome.experiment}, {outcome.row.name}, seed {run.config.seed}")
+        print_leak_warnings(found, f"{outcome.experiment}, {outcome.case.name}, seed {run.config.seed}")
 
 
 def _list(registry: Registry, as_json: bool) -> None:
-    from localrules.reproduce.catalogue import listed
+    from localrules.reproduce.registry import list_experiments
 
-    lines = listed(registry)
+    lines = list_experiments(registry)
     if as_json:
         print_json(lines)
         return
@@ -178,17 +185,17 @@ def _list(registry: Registry, as_json: bool) -> None:
     table.add_column("what it is", ratio=1)
     for line in lines:
         table.add_row(*(escape(line[key] or "") for key in ("name", "suite", "summary")))
-    console = screen()
+    console = get_console()
     console.print(table)
     console.print("\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold].")
 
 
-def _print(outcomes: list[Outcome], out: Path) -> None:
+def _print(outcomes: list[CaseResult], out: Path) -> None:
     from rich.table import Table
 
     from localrules.reproduce.report import PAGE
 
-    console = screen()
+    console = get_console()
     for name in dict.fromkeys(outcome.experiment for outcome in outcomes):
         table = Table(title=name, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("row", style="bold cyan", overflow="fold")
@@ -198,21 +205,21 @@ def _print(outcomes: list[Outcome], out: Path) -> None:
         table.add_column("verdict", overflow="fold")
         for outcome in outcomes:
             if outcome.experiment == name:
-                line = outcome.line()
+                line = outcome.as_csv_row()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
                 published = (line["published"] or "-", line["difference"] or "-")
                 figures = (line["ours"] or "-", apart, line["seeds"], *published)
                 table.add_row(line["row"], *figures, line["budget"], line["verdict"])
         console.print(table)
-    for wants in dict.fromkeys(outcome.wants for outcome in outcomes if outcome.wants):
-        names = dict.fromkeys(outcome.row.name for outcome in outcomes if outcome.wants == wants)
+    for wants in dict.fromkeys(outcome.install_hint for outcome in outcomes if outcome.install_hint):
+        names = dict.fromkeys(outcome.case.name for outcome in outcomes if outcome.install_hint == wants)
         console.print(f"Left out: {'; '.join(names)}, since {wants}", markup=False, soft_wrap=True)
-    for machine in dict.fromkeys(outcome.line()["machine"] for outcome in outcomes if outcome.runs):
+    for machine in dict.fromkeys(outcome.as_csv_row()["machine"] for outcome in outcomes if outcome.runs):
         console.print(f"On {machine}", markup=False)
     console.print(f"\nThe page: {out / PAGE}", markup=False, soft_wrap=True)
 
 
-def _say(line: str) -> None:
+def _status(line: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

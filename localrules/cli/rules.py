@@ -37,19 +37,19 @@ def show(
     """Show one rule: formula, class of locality, the networks that fit, the defaults that it brings, its options."""
     registry = load_registry(plugin, no_plugin)
     kind = registry.resolve("rule", name)
-    from localrules.core.locality import MEANING
-    from localrules.engine.settings import merge, spelt
-    from localrules.fitting import fitting_models
+    from localrules.config.overrides import format_overrides, merge
+    from localrules.core.layer import LOCALITY_DESCRIPTIONS
+    from localrules.engine.compatibility import compatible_models
 
-    models = fitting_models(kind, registry)
+    models = compatible_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
     brings = merge(kind.run_defaults, {"model": kind.model_defaults} if kind.model_defaults else {})
     facts = {
         "formula": kind.formula,
-        "locality": f"{kind.locality}: {MEANING[kind.locality]}",
+        "locality": f"{kind.locality}: {LOCALITY_DESCRIPTIONS[kind.locality]}",
         "trains": fits or "none of the installed networks",
         "trains not": "; ".join(f"{model['name']} ({model['why']})" for model in models if not model["fits"]),
-        "brings": ", ".join(spelt(brings)),
+        "brings": ", ".join(format_overrides(brings)),
         "presets": ", ".join(kind.presets),
     }
     known = {

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from localrules.cli.asked import complete, settings_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
-from localrules.cli.output import print_json, screen
+from localrules.cli.output import get_console, print_json
+from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
-    from localrules.engine.config import RunConfig
-    from localrules.plugins import Registry
+    from localrules.config.schema import RunConfig
+    from localrules.registry.registry import Registry
 
 app = typer.Typer()
 
@@ -145,7 +145,7 @@ def run(
         "diagnostics": diagnose,
         "trackers.wandb.mode": None if wandb == "off" else wandb,
     }
-    settings = settings_of(given, set_ or [], config, track or [], registry)
+    settings = collect_settings(given, set_ or [], config, track or [], registry)
     if wandb == "off":
         settings["trackers"].pop("wandb", None)
     if preset is not None:
@@ -157,28 +157,28 @@ def run(
             )
         _finish(_resume(registry, resume, settings), as_json)
         return
-    for line in complete(settings, registry):
-        _say(line)
-    from localrules.launch import configure, start
+    for line in fill_defaults(settings, registry):
+        _status(line)
+    from localrules.runs.train import configure, train
 
     configured = configure(settings, registry)
     if dry_run:
         _dry_run(configured, registry, as_json)
         return
-    _finish(start(configured, registry, out, _watchers()), as_json)
+    _finish(train(configured, registry, out, _callbacks()), as_json)
 
 
 def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    from localrules.launch import finished, resume
+    from localrules.runs.train import completed_summary, resume
 
-    done = finished(folder) is not None
-    summary = resume(folder, registry, settings, _watchers())
+    done = completed_summary(folder) is not None
+    summary = resume(folder, registry, settings, _callbacks())
     if done:
-        _say("This run is finished: there is nothing left to train.")
+        _status("This run is finished: there is nothing left to train.")
     return summary
 
 
-def _watchers() -> list[Any]:
+def _callbacks() -> list[Any]:
     from localrules.tracking.console import ConsoleProgress
 
     return [ConsoleProgress()]
@@ -188,24 +188,24 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(summary)
     if summary.get("leak_check"):
-        from localrules.cli.scores import print_doubts
+        from localrules.cli.scores import print_leak_warnings
 
-        print_doubts({**summary, "top1": summary["valid_accuracy"]})
+        print_leak_warnings({**summary, "top1": summary["valid_accuracy"]})
 
 
 def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:
-    from localrules.dry_run import rehearse
+    from localrules.runs.dry_run import dry_run
 
-    found = rehearse(config, registry)
+    found = dry_run(config, registry)
     if as_json:
         print_json(found)
         return
-    from localrules.cli.layers import print_rehearsal
+    from localrules.cli.layers import print_dry_run
 
-    print_rehearsal(screen(), found)
+    print_dry_run(get_console(), found)
 
 
-def _say(line: str) -> None:
+def _status(line: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

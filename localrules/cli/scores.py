@@ -5,34 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.cli.output import screen
-from localrules.tracking.readable import percent
+from localrules.cli.output import get_console
+from localrules.utils.formatting import percent
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from localrules.finished import FinishedRun
+    from localrules.runs.load import TrainedRun
 
 
-def print_scores(run: FinishedRun, found: dict[str, Any]) -> None:
-    """Print what :func:`~localrules.evaluation.evaluating.evaluate` found."""
-    console = screen()
+def print_scores(run: TrainedRun, found: dict[str, Any]) -> None:
+    """Print what :func:`~localrules.runs.evaluate.evaluate` found."""
+    console = get_console()
     names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
     mirrored = ", each with its mirror image" if found["flip"] else ""
     console.print(f"\n{names}, {found['n']:,} {found['split']} pictures{mirrored}\n")
-    console.print(_figures(found))
+    console.print(_metrics(found))
     console.print(_confusion(run.classes, found))
-    _print_pictures(console, found["pictures"])
+    _print_plots(console, found["pictures"])
 
 
-def is_doubtful(found: dict[str, Any]) -> bool:
+def has_leak_warning(found: dict[str, Any]) -> bool:
     """Whether there is more to say of a leak check than its figures: the score is too good, or it was not done."""
     check = found["leak_check"]
-    return check is not None and ("not_done" in check or _is_too_good(found))
+    return check is not None and ("not_done" in check or _is_implausible(found))
 
 
-def print_doubts(found: dict[str, Any], whose: str = "") -> None:
+def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
     """Print what the leak check found, if there was one: also beside ``--json``, on standard error.
 
     Args:
@@ -44,9 +44,9 @@ def print_doubts(found: dict[str, Any], whose: str = "") -> None:
         return
     from rich.markup import escape
 
-    console = screen()
-    limit = check["implausible_above"]
-    if _is_too_good(found):
+    console = get_console()
+    limit = check["max_plausible_accuracy"]
+    if _is_implausible(found):
         who = escape(f"{whose}: ") if whose else ""
         console.print(
             f"\n[bold yellow]Warning:[/] {who}top-1 {percent(found['top1'])} is above {percent(limit)}, more than the "
@@ -73,12 +73,12 @@ def print_doubts(found: dict[str, Any], whose: str = "") -> None:
         )
 
 
-def _is_too_good(found: dict[str, Any]) -> bool:
-    limit = found["leak_check"]["implausible_above"]
+def _is_implausible(found: dict[str, Any]) -> bool:
+    limit = found["leak_check"]["max_plausible_accuracy"]
     return limit is not None and found["top1"] > limit
 
 
-def _figures(found: dict[str, Any]) -> Table:
+def _metrics(found: dict[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -141,7 +141,7 @@ def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
     return table
 
 
-def _print_pictures(console: Console, pictures: dict[str, str]) -> None:
+def _print_plots(console: Console, pictures: dict[str, str]) -> None:
     folder = Path(next(iter(pictures.values()))).parent
     names = ", ".join(Path(path).name for path in pictures.values())
     console.print(f"\n{names}, scores.json and answers.csv are in {folder}", markup=False, soft_wrap=True)

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from localrules.compare.settings import decisive
-from localrules.engine.settings import Tree, differences
+from localrules.config.diff import identity_settings
+from localrules.config.overrides import Tree, diff
 from localrules.errors import UsageError
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 RECORD = "comparison.json"
 RUNS = "runs"
 PAGE = "index.html"
 
 
-def claim(folder: Path, settings: Tree | None, fingerprint: str | None = None) -> None:
+def acquire(folder: Path, settings: Tree | None, fingerprint: str | None = None) -> None:
     """Make the folder a comparison's, or see that it is.
 
     Args:
@@ -64,8 +64,8 @@ def _changed(known: dict[str, Any], settings: Tree, fingerprint: str | None) -> 
     was: Tree = known["settings"] or {}
     kept = known.get("fingerprint")
     if kept is None or fingerprint is None:  # then only its place says which data it was
-        return differences(was, settings)
-    changed = differences(decisive(was), decisive(settings))
+        return diff(was, settings)
+    changed = diff(identity_settings(was), identity_settings(settings))
     return changed if kept == fingerprint else [*changed, "data: other pictures or labels than its runs had"]
 
 

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localrules.engine.building import run_data
-from localrules.engine.config import RunConfig
-from localrules.engine.environment import supplied_by
+from localrules.config.overrides import Tree, merge
+from localrules.config.schema import RunConfig
+from localrules.engine.builder import load_run_dataset
+from localrules.engine.environment import providers
 from localrules.engine.session import Session
-from localrules.engine.settings import Tree, merge
 from localrules.errors import UsageError
-from localrules.launch import configure
+from localrules.runs.train import configure
 
 if TYPE_CHECKING:
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A run that the comparison needs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Planned:
     fingerprint: str
 
 
-def named(text: str) -> list[str]:
+def parse_rules(text: str) -> list[str]:
     """The rules that ``a,b,c`` names; with a semicolon between them where one is a mixture, which has commas itself.
 
     Raises:
@@ -61,7 +61,7 @@ def named(text: str) -> list[str]:
     return rules
 
 
-def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -> list[Planned]:
+def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -> list[PlannedRun]:
     """Every run of the comparison: all rules with the first seed, then with the second, ...
 
     Each rule's network is built once, so that what cannot run is known before anything has run.
@@ -85,11 +85,11 @@ def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
     first = settings.get("seed", 0)
     configs = {rule: _configured(rule, settings.get(rule, {}), shared, registry) for rule in rules}
-    data = run_data(next(iter(configs.values())), registry)
+    data = load_run_dataset(next(iter(configs.values())), registry)
     for config in configs.values():
         Session.build(config, registry, data)
     return [
-        Planned(rule, config.model_copy(update={"seed": seed}), supplied_by(config, registry), data.fingerprint)
+        PlannedRun(rule, config.model_copy(update={"seed": seed}), providers(config, registry), data.fingerprint)
         for seed in range(first, first + seeds)
         for rule, config in configs.items()
     ]

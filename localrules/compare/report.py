@@ -8,18 +8,18 @@ from typing import Any
 
 import tomli_w
 
-from localrules.compare.charts import learning_curves
 from localrules.compare.comparison import Comparison
-from localrules.compare.contestants import Contestant, Spread
-from localrules.compare.intervals import RESAMPLES, SPLIT, Difference
-from localrules.compare.settings import differing, essential
-from localrules.core.locality import MEANING
-from localrules.evaluation import together
-from localrules.pages.page import Cell, Page
-from localrules.pages.text import Code, Faint, Inline, Link, Strong
-from localrules.tracking.readable import duration, memory, percent, step_time
+from localrules.compare.plots import learning_curves
+from localrules.compare.results import RuleResult, SeedStats
+from localrules.compare.scorer import RESAMPLES, SPLIT, Difference
+from localrules.config.diff import differing_settings, without_incidental
+from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.evaluation import comparison_plots as together
+from localrules.reports.page import Cell, Page
+from localrules.reports.text import Code, Inline, Link, Muted, Strong
+from localrules.utils.formatting import duration, memory, percent, step_time
 
-_NONE = Faint("-")
+_NONE = Muted("-")
 _ENVIRONMENT = ("localrules", "python", "torch", "numpy", "system", "machine", "processor", "instructions", "device")
 _CURVES = "curves.png"
 
@@ -38,16 +38,16 @@ def write(comparison: Comparison, out: Path, command: str) -> Path:
     page = Page(_title(comparison), _subtitle(comparison))
     _table(page, comparison)
     page.heading("Learning curves")
-    labels = ", ".join(one.label for one in comparison.contestants)
+    labels = ", ".join(one.label for one in comparison.results)
     page.figure(
-        learning_curves(comparison.contestants),
+        learning_curves(comparison.results),
         f"Accuracy on the {SPLIT} split against steps and against seconds, for {labels}",
         caption="Mean over seeds; the band reaches from the least to the most. Time is steps times the median time of "
         "a step: what evaluation and checkpoints take is left out.",
     )
     _clean(page, comparison)
     _evaluation(page, comparison)
-    for one in comparison.contestants:
+    for one in comparison.results:
         _section(page, one, out)
     _settings(page, comparison)
     page.heading("To do it again")
@@ -57,12 +57,12 @@ def write(comparison: Comparison, out: Path, command: str) -> Path:
 
 
 def _title(comparison: Comparison) -> str:
-    *most, last = [one.label for one in comparison.contestants]
+    *most, last = [one.label for one in comparison.results]
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def _subtitle(comparison: Comparison) -> str:
-    runs = [run for one in comparison.contestants for run in one.runs]
+    runs = [run for one in comparison.results for run in one.runs]
     models = ", ".join(dict.fromkeys(run.config.model.name for run in runs))
     data = ", ".join(dict.fromkeys(run.config.data.name for run in runs))
     seeds = len({run.config.seed for run in runs})
@@ -73,7 +73,7 @@ def _table(page: Page, comparison: Comparison) -> None:
     against = comparison.control.label
     head = ["rule", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
     head += ["step", "training", "memory", "parameters", "locality"]
-    rows = [_row(one, comparison) for one in comparison.contestants]
+    rows = [_row(one, comparison) for one in comparison.results]
     page.table(
         head,
         rows,
@@ -84,29 +84,29 @@ def _table(page: Page, comparison: Comparison) -> None:
         "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
         "take turns. Locality is measured, on small pictures: see localrules audit.",
     )
-    for label, found in comparison.others.items():
+    for label, found in comparison.mismatches.items():
         page.paragraph(
             Strong(f"{label} does not share its {' and '.join(found)} with {against}: "),
             "their accuracies cannot be held against each other.",
         )
     for note in comparison.notes:
         page.paragraph(Strong("Note: "), note)
-    classes = {one.locality for one in comparison.contestants if one.locality is not None}
-    page.items([(Strong(name), f": {meaning}") for name, meaning in MEANING.items() if name in classes])
+    classes = {one.locality for one in comparison.results if one.locality is not None}
+    page.items([(Strong(name), f": {meaning}") for name, meaning in LOCALITY_DESCRIPTIONS.items() if name in classes])
 
 
-def _row(one: Contestant, comparison: Comparison) -> list[Cell]:
-    seconds, parameters = one.spread("seconds"), one.parameters
+def _row(one: RuleResult, comparison: Comparison) -> list[Cell]:
+    seconds, parameters = one.stats("seconds"), one.parameters
     name: list[Inline] = [Strong(one.label)]
-    for what in comparison.others.get(one.label, []):
+    for what in comparison.mismatches.get(one.label, []):
         run = one.runs[0]
-        name.append(Faint(f" other {what}: {run.config.model.name if what == 'model' else run.config.data.name}"))
+        name.append(Muted(f" other {what}: {run.config.model.name if what == 'model' else run.config.data.name}"))
     return [
         name,
         str(len(one.runs)),
-        _accuracy(one.spread("valid_accuracy")),
+        _accuracy(one.stats("valid_accuracy")),
         _difference(comparison.differences.get(one.label)),
-        _accuracy(one.spread("train_accuracy")),
+        _accuracy(one.stats("train_accuracy")),
         step_time(one.step_seconds) if one.step_seconds is not None else _NONE,
         duration(seconds.mean) if seconds else _NONE,
         memory(one.peak_memory_mib) if one.peak_memory_mib is not None else _NONE,
@@ -115,18 +115,18 @@ def _row(one: Contestant, comparison: Comparison) -> list[Cell]:
     ]
 
 
-def _accuracy(spread: Spread | None) -> Cell:
+def _accuracy(spread: SeedStats | None) -> Cell:
     if spread is None:
         return _NONE
     if spread.low == spread.high:
         return percent(spread.mean)
-    return percent(spread.mean), Faint(f" ± {100 * spread.std:.1f} ({100 * spread.low:.1f} to {100 * spread.high:.1f})")
+    return percent(spread.mean), Muted(f" ± {100 * spread.std:.1f} ({100 * spread.low:.1f} to {100 * spread.high:.1f})")
 
 
 def _difference(found: Difference | None) -> Cell:
     if found is None:
         return _NONE
-    return f"{100 * found.mean:+.1f}", Faint(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+    return f"{100 * found.mean:+.1f}", Muted(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
 
 
 def _clean(page: Page, comparison: Comparison) -> None:
@@ -136,7 +136,7 @@ def _clean(page: Page, comparison: Comparison) -> None:
     page.table(
         ["rule", "pictures", "accuracy", f"to {comparison.control.label}"],
         [
-            [Strong(label), f"{left.pictures:,}", percent(left.accuracy), _difference(left.difference)]
+            [Strong(label), f"{left.images:,}", percent(left.accuracy), _difference(left.difference)]
             for label, left in comparison.clean.items()
         ],
         align="lrrr",
@@ -150,8 +150,8 @@ def _evaluation(page: Page, comparison: Comparison) -> None:
         return
     page.heading("Evaluation")
     for (head, rows), caption in (
-        (together.table(comparison.scores), together.CAPTION),
-        (together.recalls(comparison.scores), together.RECALLS_CAPTION),
+        (together.score_table(comparison.scores), together.CAPTION),
+        (together.plot_recalls(comparison.scores), together.RECALLS_CAPTION),
     ):
         page.table(
             head,
@@ -160,16 +160,18 @@ def _evaluation(page: Page, comparison: Comparison) -> None:
             caption=f"{caption}.",
         )
     page.figure(
-        together.confusions(comparison.scores), together.CONFUSIONS_CAPTION, caption=f"{together.CONFUSIONS_CAPTION}."
+        together.plot_confusions(comparison.scores),
+        together.CONFUSIONS_CAPTION,
+        caption=f"{together.CONFUSIONS_CAPTION}.",
     )
     page.figure(
-        together.reliability(comparison.scores),
+        together.plot_reliability(comparison.scores),
         together.RELIABILITY_CAPTION,
         caption=f"{together.RELIABILITY_CAPTION}.",
     )
 
 
-def _section(page: Page, one: Contestant, out: Path) -> None:
+def _section(page: Page, one: RuleResult, out: Path) -> None:
     page.heading(one.label)
     if not one.runs:
         page.paragraph("No run finished.")
@@ -179,7 +181,7 @@ def _section(page: Page, one: Contestant, out: Path) -> None:
         accuracy = "" if found["valid_accuracy"] is None else f"{percent(found['valid_accuracy'])}, "
         length = f"{found['steps']:,} steps ({found['epochs']:.3g} epochs) in {duration(found['seconds'])}. "
         page.paragraph(
-            Strong(f"Seed {run.config.seed}: "), accuracy, length, Link("Run folder", folder), Faint(f" {folder}")
+            Strong(f"Seed {run.config.seed}: "), accuracy, length, Link("Run folder", folder), Muted(f" {folder}")
         )
     page.code(tomli_w.dumps({"rule": one.runs[0].record["rule"]}).strip())
     picture = one.runs[0].folder / _CURVES
@@ -193,11 +195,11 @@ def _section(page: Page, one: Contestant, out: Path) -> None:
 
 def _settings(page: Page, comparison: Comparison) -> None:
     """Settings, versions and machine: what all share, and what sets them apart."""
-    ran = [one for one in comparison.contestants if one.runs]
+    ran = [one for one in comparison.results if one.runs]
     if not ran:
         return
     trees = [_without_rule(one) for one in ran]
-    own = differing(trees)
+    own = differing_settings(trees)
     page.heading("Settings")
     if own:
         page.table(
@@ -216,5 +218,5 @@ def _settings(page: Page, comparison: Comparison) -> None:
     page.table(["", "first run"], rows)
 
 
-def _without_rule(one: Contestant) -> dict[str, Any]:
-    return {key: value for key, value in essential(one.runs[0].settings).items() if key != "rule"}
+def _without_rule(one: RuleResult) -> dict[str, Any]:
+    return {key: value for key, value in without_incidental(one.runs[0].settings).items() if key != "rule"}

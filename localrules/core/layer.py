@@ -1,16 +1,37 @@
-"""A gradient-isolated part of a network."""
+"""How far what a layer learns from may come: five classes, from local to global."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from localrules.core.pooling import pooled_size
+from torch import nn
+
+from localrules.core.nn.pooling import pooled_features
+from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
+Locality = Literal["local", "local-labels", "broadcast-error", "feedback", "backprop"]
+
+LOCALITY_LEVELS: tuple[Locality, ...] = get_args(Locality)
+"""In order: each may use what those before it may."""
+
+LOCALITY_DESCRIPTIONS: dict[Locality, str] = {
+    "local": "a layer learns from what it reads and gives; no labels",
+    "local-labels": "a layer learns from what it reads and gives, and from the labels",
+    "broadcast-error": "the network's error at the output is told to every layer directly",
+    "feedback": "signals come down from layer to layer, by ways of their own or by settling states",
+    "backprop": "one error goes back through the transposed weights of the layers above",
+}
+
+
+def is_within(found: Locality, declared: Locality) -> bool:
+    """Whether what was measured keeps to what was declared."""
+    return LOCALITY_LEVELS.index(found) <= LOCALITY_LEVELS.index(declared)
+
 
 Shape = tuple[int, ...]
 
@@ -19,57 +40,57 @@ Shape = tuple[int, ...]
 class Layer:
     """One part of a network that learns from what it can see itself.
 
-    A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.passes`
+    A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.interception`
     steps in between a layer and its readers only while a pass is running.
 
     Attributes:
         name: Its module's name in the network, or the name of its part.
         module: What computes its output. Owns the layer's parameters.
         is_readout: Whether this is the network's readout, trained by cross-entropy.
-        seen_at: The spatial grid at which its readers see its output (1 when they pool it globally), as the model
+        pool_size: The spatial grid at which its readers see its output (1 when they pool it globally), as the model
             marks it; ``None`` when they read the map as it is, or when it has ends that are seen at different grids.
         index: Its place in forward order, from 0; the readout comes last.
         depth: The longest path from the network's input, counted in layers, from 1.
         reads: Names of the layers that it reads; empty for one that reads only the network's input.
-        accompanied: Whether whatever reads its output reads, beside it, all that the layer itself reads, as in a
+        inputs_visible_downstream: Whether whatever reads its output reads, beside it, all that the layer itself reads, as in a
             densely connected block; only where that is maps of one size, or vectors.
         in_shape: Shape of what it reads, without the batch: maps of one size as if concatenated by channel.
         out_shapes: Shape of each of its ends, without the batch.
         ends: Which of its outputs are ends: outputs that nothing else inside the layer reads. One, for most.
-        ends_seen_at: For a layer made of several, each end's ``seen_at``.
-        multiply_adds: Multiply-adds of one forward pass of one sample.
+        output_pool_sizes: For a layer made of several, each end's ``pool_size``.
+        macs: Multiply-adds of one forward pass of one sample.
     """
 
     name: str
     module: nn.Module
     is_readout: bool = False
-    seen_at: int | None = None
+    pool_size: int | None = None
     index: int = -1
     depth: int = 0
-    reads: tuple[str, ...] = ()
-    accompanied: bool = False
+    input_layers: tuple[str, ...] = ()
+    inputs_visible_downstream: bool = False
     in_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
-    ends: tuple[int, ...] | None = None
-    ends_seen_at: tuple[int | None, ...] = ()
-    multiply_adds: int = 0
+    output_indices: tuple[int, ...] | None = None
+    output_pool_sizes: tuple[int | None, ...] = ()
+    macs: int = 0
 
     @property
     def out_shape(self) -> Shape:
         """Shape of its (last) end, without the batch."""
         return self.out_shapes[-1]
 
-    def pooled_size(self, grid: int | None, *, inputs: bool = False) -> int:
+    def pooled_features(self, grid: int | None, *, inputs: bool = False) -> int:
         """How many features :meth:`LayerView.pooled <localrules.LayerView.pooled>` gives, asked with the same words."""
-        beside = pooled_size(self.in_shape, grid) if inputs and self.accompanied else 0
-        return beside + pooled_size(self.out_shape, grid)
+        beside = pooled_features(self.in_shape, grid) if inputs and self.inputs_visible_downstream else 0
+        return beside + pooled_features(self.out_shape, grid)
 
-    def at(self, end: int) -> Layer:
-        """This layer as seen at its ``end``-th end alone: ``out_shape`` and ``seen_at`` are that end's."""
+    def select_output(self, index: int) -> Layer:
+        """This layer as seen at its ``end``-th end alone: ``out_shape`` and ``pool_size`` are that end's."""
         if len(self.out_shapes) == 1:
             return self
-        seen_at = self.ends_seen_at[end] if self.ends_seen_at else self.seen_at
-        return replace(self, out_shapes=(self.out_shapes[end],), seen_at=seen_at)
+        pool_size = self.output_pool_sizes[index] if self.output_pool_sizes else self.pool_size
+        return replace(self, out_shapes=(self.out_shapes[index],), pool_size=pool_size)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The layer's own parameters."""
@@ -79,3 +100,29 @@ class Layer:
     def parameter_count(self) -> int:
         """How many numbers the layer learns."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def check_ownership(model: nn.Module, layers: Sequence[Layer]) -> None:
+    """Raises UsageError naming each trainable parameter that no layer owns, or that two layers own."""
+    owners: dict[int, list[str]] = {}
+    for layer in layers:
+        for parameter in layer.parameters():
+            owners.setdefault(id(parameter), []).append(layer.name)
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    orphans = [name for name, parameter in named if id(parameter) not in owners]
+    if orphans:
+        raise UsageError(
+            f"{len(orphans)} trainable parameter(s) belong to no layer: {', '.join(orphans)}",
+            where=f"the layers of {type(model).__name__}: {', '.join(layer.name for layer in layers)}",
+            why="what no layer owns would never learn",
+            fix="mark the module that holds it as a layer, put it into one, or freeze it with requires_grad_(False)",
+        )
+    shared = {name: owners[id(parameter)] for name, parameter in named if len(owners[id(parameter)]) > 1}
+    if shared:
+        name, both = next(iter(shared.items()))
+        raise UsageError(
+            f"parameter {name!r} belongs to {len(both)} layers: {', '.join(both)}",
+            where=f"the layers of {type(model).__name__}",
+            why="each parameter must have one owner, or two objectives would pull at it",
+            fix="untie the weights, or mark a larger part that holds all its uses as one layer",
+        )

@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import BaseModel
 from torch import nn
 
-from localrules.core.marks import Marks
-from localrules.core.objective import Options
+from localrules.core.layer_spec import LayerSpec
+from localrules.core.objective import RuleConfig
 
 
 class Model(nn.Module):
@@ -19,8 +19,8 @@ class Model(nn.Module):
         marks: Which of its modules are layers, blocks and readout.
     """
 
-    Config: ClassVar[type[BaseModel]] = Options
-    marks: Marks
+    Config: ClassVar[type[BaseModel]] = RuleConfig
+    marks: LayerSpec
 
     def __init__(self, config: BaseModel, shape: tuple[int, ...], num_classes: int) -> None:
         """

@@ -7,12 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from localrules.core.balance import balanced_groups
-from localrules.core.cutting import cut
-from localrules.core.layer import Layer
-from localrules.core.marks import Marks, grouped_by_blocks, marked_layers
-from localrules.core.ownership import check_ownership
-from localrules.core.probing import probe
+from localrules.core.analysis import analyze_layers
+from localrules.core.layer import Layer, check_ownership
+from localrules.core.layer_spec import LayerSpec, block_indices, layers_from_spec
+from localrules.core.partition import partition_balanced, partition_graph
 from localrules.errors import UsageError
 
 Granularity = str | int
@@ -64,29 +62,31 @@ class Network(nn.Module):
         """
         marks = getattr(model, "marks", None)
         if layers is not None:
-            network = cls(model, marked_layers(model, layers, readout, {}))
-        elif isinstance(marks, Marks) and granularity in ("layer", "block"):
+            network = cls(model, layers_from_spec(model, layers, readout, {}))
+        elif isinstance(marks, LayerSpec) and granularity in ("layer", "block"):
             patterns = marks.layers if granularity == "layer" else marks.blocks
             if not patterns:
                 raise _no_blocks(model)
             single = [pattern for pattern in patterns if isinstance(pattern, str)]
             if len(single) == len(patterns):
-                network = cls(model, marked_layers(model, single, marks.readout, marks.seen_at))
+                network = cls(model, layers_from_spec(model, single, marks.readout, marks.pool_size))
             else:
-                network = cls._joined(model, marks)
+                network = cls._wrap_blocks(model, marks)
         else:
-            network = cls._cut(model, marks, granularity, example)
+            network = cls._wrap_traced(model, marks, granularity, example)
         if example is not None:
-            network.layers = probe(network, example)
+            network.layers = analyze_layers(network, example)
         return network
 
     @classmethod
-    def _cut(cls, model: nn.Module, marks: Marks | None, granularity: Granularity, example: Tensor | None) -> Network:
+    def _wrap_traced(
+        cls, model: nn.Module, marks: LayerSpec | None, granularity: Granularity, example: Tensor | None
+    ) -> Network:
         if granularity == "block":
             raise _no_blocks(model)
         units = _units(model, marks) if marks else []
         if granularity == "layer":
-            return cls(model, *cut(model, units))
+            return cls(model, *partition_graph(model, units))
         if not isinstance(granularity, int) or granularity < 1:
             raise UsageError(
                 f"granularity {granularity!r} is not known",
@@ -94,10 +94,10 @@ class Network(nn.Module):
                 why="a network is cut by 'layer', by 'block', or into a number of parts",
                 fix="choose layer, block, or a whole number from 1",
             )
-        fine = cls(model, *cut(model, units))
+        fine = cls(model, *partition_graph(model, units))
         if example is None:
             raise UsageError("cutting into equal parts needs an example batch", fix="pass example=...")
-        costs = {layer.name: layer.multiply_adds for layer in probe(fine, example)}
+        costs = {layer.name: layer.macs for layer in analyze_layers(fine, example)}
         if granularity > len(fine.hidden):
             raise UsageError(
                 f"{type(model).__name__} cannot be cut into {granularity} parts",
@@ -106,14 +106,19 @@ class Network(nn.Module):
                 fix=f"choose a number from 1 to {len(fine.hidden)}",
             )
         return cls(
-            model, *cut(model, units, lambda names: balanced_groups([costs[name] for name in names], granularity))
+            model,
+            *partition_graph(
+                model, units, lambda names: partition_balanced([costs[name] for name in names], granularity)
+            ),
         )
 
     @classmethod
-    def _joined(cls, model: nn.Module, marks: Marks) -> Network:
+    def _wrap_blocks(cls, model: nn.Module, marks: LayerSpec) -> Network:
         """Blocks of several modules each."""
         name = type(model).__name__
-        return cls(model, *cut(model, _units(model, marks), lambda units: grouped_by_blocks(units, marks.blocks, name)))
+        return cls(
+            model, *partition_graph(model, _units(model, marks), lambda units: block_indices(units, marks.blocks, name))
+        )
 
     def forward(self, images: Tensor) -> Any:
         """Logits, shape (batch, classes)."""
@@ -130,8 +135,8 @@ class Network(nn.Module):
         return self.layers[-1]
 
 
-def _units(model: nn.Module, marks: Marks) -> list[Layer]:
-    return marked_layers(model, marks.layers, marks.readout, marks.seen_at)
+def _units(model: nn.Module, marks: LayerSpec) -> list[Layer]:
+    return layers_from_spec(model, marks.layers, marks.readout, marks.pool_size)
 
 
 def _no_blocks(model: nn.Module) -> UsageError:

@@ -8,19 +8,18 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from localrules.core.layer import Layer
-from localrules.core.locality import Locality
-from localrules.core.options import Configured, Options
+from localrules.core.base import RuleBase, RuleConfig
+from localrules.core.layer import Layer, Locality
 from localrules.core.requirements import Requirements
-from localrules.core.view import BatchStatistics, LayerView
+from localrules.core.view import Batch, LayerView
 
-__all__ = ["Look", "Objective", "Options", "Requirements"]
+__all__ = ["Look", "Objective", "Requirements", "RuleConfig"]
 
 Look = Callable[[Tensor], list[LayerView]]
 """Runs the network on pictures, shape (batch, ...), and returns what each hidden layer sees, in forward order."""
 
 
-class Objective(Configured, ABC):
+class Objective(RuleBase, ABC):
     """What each layer minimises. About four rules in five are an objective and little more.
 
     The engine runs the forward pass, isolates the layer, calls :meth:`loss` as soon as the layer has its
@@ -63,7 +62,7 @@ class Objective(Configured, ABC):
         """
         return None
 
-    def stream(self, batch: BatchStatistics) -> Tensor:
+    def stream(self, batch: Batch) -> Tensor:
         """What the network is fed in a step: by default the batch's pictures.
 
         Returns:

@@ -35,11 +35,11 @@ class Requirements:
     global_batch: bool = False
     auxiliary: bool = False
     operations: bool = False
-    forwards: int | None = 1
-    chain: bool = False
-    maps: bool = False
-    norms: bool = True
-    single: bool = False
+    forward_passes: int | None = 1
+    sequential: bool = False
+    spatial_outputs: bool = False
+    allows_norm: bool = True
+    one_op_per_layer: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""
@@ -52,28 +52,28 @@ class Requirements:
             )
 
     @property
-    def of_networks(self) -> bool:
+    def constrains_network(self) -> bool:
         """Whether anything is needed of a network: whether :meth:`misfit` can find anything."""
-        return self.chain or self.maps or self.single or not self.norms
+        return self.sequential or self.spatial_outputs or self.one_op_per_layer or not self.allows_norm
 
-    def misfit(self, network: Network) -> str:
+    def incompatibility(self, network: Network) -> str:
         """Why the rule cannot train this network (shapes and readers known); empty if it can."""
         hidden = network.hidden
-        if self.chain:
+        if self.sequential:
             for before, layer in zip((None, *hidden), network.layers, strict=False):
-                if layer.reads != (() if before is None else (before.name,)):
-                    reads = ", ".join(layer.reads) or "the input"
+                if layer.input_layers != (() if before is None else (before.name,)):
+                    reads = ", ".join(layer.input_layers) or "the input"
                     return f"it needs a chain of layers, each reading the one before; {layer.name!r} reads {reads}"
-        if self.maps:
+        if self.spatial_outputs:
             for layer in hidden:
                 if any(len(shape) != 3 for shape in layer.out_shapes):
                     return f"it needs layers that give maps; {layer.name!r} gives {list(layer.out_shape)}"
-        if not self.norms:
+        if not self.allows_norm:
             for layer in hidden:
                 for module in layer.module.modules():
                     if isinstance(module, _NORMS):
                         return f"it needs layers without norms; {layer.name!r} holds {type(module).__name__}"
-        if self.single:
+        if self.one_op_per_layer:
             for layer in hidden:
                 weighted = [module for module in layer.module.modules() if [*module.parameters(recurse=False)]]
                 if len(weighted) > 1:

@@ -44,12 +44,12 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """
     modes = {module: module.training for module in model.modules()}
     try:
-        graph, in_training = _traced(model.eval(), leaves), _traced(model.train(), leaves)
+        graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
     finally:
         for module, training in modes.items():
             module.training = training
     for node, same in zip_longest(graph.nodes, in_training.nodes):
-        if node is None or same is None or _content(node) != _content(same):
+        if node is None or same is None or _node_signature(node) != _node_signature(same):
             raise UsageError(
                 f"{(same or node).name!r} reads the training flag inside forward",
                 where=f"forward of {type(model).__name__}",
@@ -59,23 +59,23 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     return graph
 
 
-def _traced(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
+def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     try:
         return _Tracer(leaves).trace(model)
     except Exception as error:  # fx raises many kinds
         raise UsageError(
             f"the graph of {type(model).__name__} cannot be traced",
-            where=_place(error),
+            where=_error_location(error),
             why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             fix='mark the layers by hand: Network.wrap(model, layers=["conv1", "blocks.*", "fc"])',
         ) from error
 
 
-def _content(node: fx.Node) -> tuple[object, ...]:
+def _node_signature(node: fx.Node) -> tuple[object, ...]:
     return node.name, node.op, node.target, str(node.args), str(node.kwargs)
 
 
-def _place(error: Exception) -> str:
+def _error_location(error: Exception) -> str:
     """The line of the model's forward at which tracing failed."""
     traceback = error.__traceback__
     place = ""
@@ -98,7 +98,7 @@ def weight_bearing(model: nn.Module, node: fx.Node) -> bool:
     )
 
 
-def carries_nothing_learnt(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) -> bool:
+def is_input_only(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) -> bool:
     """Whether a node's value is a size, or computed from the network's input and constants alone.
 
     Args:

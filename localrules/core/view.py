@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from localrules.core.layer import Layer
-from localrules.core.operations import Operation
-from localrules.core.pooling import pool_flat
+from localrules.core.nn.pooling import pool_flat
+from localrules.core.ops import Operation
 
 
 @dataclass
-class BatchStatistics:
+class Batch:
     """What is the same for every layer of a step, computed once: Gram matrices of the input, of the labels.
 
     Attributes:
@@ -28,16 +28,16 @@ class BatchStatistics:
     images: Tensor
     labels: Tensor
     num_classes: int
-    _known: dict[Hashable, Any] = field(default_factory=dict, repr=False)
-    _asked: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
 
-    def shared(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+    def cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """``compute()``, without gradient and once a step, whoever asks first."""
-        with self._asked:
-            if key not in self._known:
+        with self._lock:
+            if key not in self._cache:
                 with torch.no_grad():
-                    self._known[key] = compute()
-            return self._known[key]
+                    self._cache[key] = compute()
+            return self._cache[key]
 
 
 @dataclass
@@ -57,7 +57,7 @@ class LayerView:
     layer: Layer
     inputs: tuple[Tensor, ...]
     output: Tensor
-    batch: BatchStatistics
+    batch: Batch
     auxiliary: nn.Module | None = None
     operations: list[Operation] = field(default_factory=list)
     noted: dict[str, Tensor] = field(default_factory=dict, repr=False)
@@ -88,10 +88,10 @@ class LayerView:
 
         Args:
             grid: See above.
-            inputs: Put what the layer read before it, averaged alike, where the layer is ``accompanied`` by that: so
+            inputs: Put what the layer read before it, averaged alike, where the layer is ``inputs_visible_downstream`` by that: so
                 that its objective asks what it *adds*.
         """
         output = pool_flat(self.output, grid)
-        if not (inputs and self.layer.accompanied):
+        if not (inputs and self.layer.inputs_visible_downstream):
             return output
         return torch.cat([*(pool_flat(tensor, grid) for tensor in self.inputs), output], 1)

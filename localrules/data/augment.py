@@ -29,7 +29,7 @@ class AugmentConfig(BaseModel):
     shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
     rotation: float = Field(0.0, ge=0, le=180, description="Turn by up to so many degrees, either way.")
     scale: float = Field(0.0, ge=0, lt=1, description="Enlarge or shrink by up to this fraction (0.1: 0.9 to 1.1).")
-    erasing: float = Field(
+    erase_size: float = Field(
         0.0, ge=0, le=1, description="Blank a rectangle in half of the pictures; its sides go up to this fraction."
     )
 
@@ -61,11 +61,11 @@ class Augment:
             images = self._resample(images, draws)
         elif self.flip or self.config.shift:
             images = self._move(images, draws)
-        if self.config.erasing:
+        if self.config.erase_size:
             images = self._erase(images, draws)
         return images
 
-    def _mirror(self, draws: Tensor) -> Tensor:
+    def _flip(self, draws: Tensor) -> Tensor:
         return (draws[:, FLIP] < 0.5) if self.flip else torch.zeros_like(draws[:, FLIP], dtype=torch.bool)
 
     def _offset(self, draws: Tensor, column: int) -> Tensor:
@@ -80,7 +80,7 @@ class Augment:
         columns = torch.arange(width, device=images.device) - self._offset(draws, RIGHT)[:, None]
         rows.clamp_(0, height - 1)
         columns.clamp_(0, width - 1)
-        columns = torch.where(self._mirror(draws)[:, None], width - 1 - columns, columns)
+        columns = torch.where(self._flip(draws)[:, None], width - 1 - columns, columns)
         source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
         return images.flatten(2).gather(2, source).view_as(images)
 
@@ -91,7 +91,7 @@ class Augment:
         zoom = 1 + (2 * draws[:, ZOOM] - 1) * self.config.scale
         # grid_sample asks, for each output pixel, where it comes from: the inverse of what is done to the picture.
         cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-        sign = 1 - 2 * self._mirror(draws).to(images.dtype)
+        sign = 1 - 2 * self._flip(draws).to(images.dtype)
         down, right = self._offset(draws, DOWN) * 2 / height, self._offset(draws, RIGHT) * 2 / width
         aspect = height / width
         # The grid runs from -1 to 1 along either side: a turn by an angle in pixels needs the ratio of the sides.
@@ -107,9 +107,12 @@ class Augment:
         Source: Zhong et al. 2020, Random Erasing Data Augmentation, https://arxiv.org/abs/1708.04896 (with one
         colour, and sides drawn uniformly instead of area and aspect).
         """
-        inside = _span(images.shape[2], draws[:, ERASE_HEIGHT] * self.config.erasing, draws[:, ERASE_TOP])[:, :, None]
+        inside = _span(images.shape[2], draws[:, ERASE_HEIGHT] * self.config.erase_size, draws[:, ERASE_TOP])[
+            :, :, None
+        ]
         inside = (
-            inside & _span(images.shape[3], draws[:, ERASE_WIDTH] * self.config.erasing, draws[:, ERASE_LEFT])[:, None]
+            inside
+            & _span(images.shape[3], draws[:, ERASE_WIDTH] * self.config.erase_size, draws[:, ERASE_LEFT])[:, None]
         )
         inside &= (draws[:, ERASE] < 0.5)[:, None, None]
         return images.masked_fill(inside[:, None], 0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from localrules.data.seeds import AUGMENT, ORDER, generator
-from localrules.data.standard import Standard
+from localrules.data.normalize import Normalize
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Batch:
+class DataBatch:
     """Some pictures with their labels.
 
     Attributes:
@@ -66,7 +66,7 @@ class Batches:
         device: torch.device | str = "cpu",
         *,
         augment: Augment | None = None,
-        standard: Standard | None = None,
+        standard: Normalize | None = None,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
             raise UsageError(
@@ -78,7 +78,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self.standard = standard or Standard.of(split)
+        self.normalize = standard or Normalize.from_split(split)
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._drawn: tuple[int, Tensor] | None = None  # the current epoch and its order, to draw it once
@@ -88,26 +88,31 @@ class Batches:
         """Whole batches in one pass over the split."""
         return len(self._labels) // self.batch_size
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> DataBatch:
         """The batch of a step, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
-        indices = self._order(epoch)[start : start + self.batch_size]
-        images = self.standard(self._images.index_select(0, indices))
+        indices = self._epoch_order(epoch)[start : start + self.batch_size]
+        images = self.normalize(self._images.index_select(0, indices))
         if self.augment is not None:
             images = self.augment(images, generator(self.seed, AUGMENT, step))
-        return Batch(images, self._labels.index_select(0, indices), indices)
+        return DataBatch(images, self._labels.index_select(0, indices), indices)
 
-    def _order(self, epoch: int) -> Tensor:
+    def _epoch_order(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
             order = torch.randperm(len(self._labels), generator=generator(self.seed, ORDER, epoch))
             self._drawn = (epoch, order.to(self._labels.device))
         return self._drawn[1]
 
 
-def ordered(
-    split: Split, batch_size: int, standard: Standard, device: torch.device | str = "cpu", *, rows: Tensor | None = None
-) -> Iterator[Batch]:
+def iter_batches(
+    split: Split,
+    batch_size: int,
+    normalize: Normalize,
+    device: torch.device | str = "cpu",
+    *,
+    rows: Tensor | None = None,
+) -> Iterator[DataBatch]:
     """Every picture once, in order and as it is, for evaluation; the last batch may be smaller.
 
     Args:
@@ -122,4 +127,21 @@ def ordered(
         here = indices.to(split.images.device)
         images = split.images.index_select(0, here).to(device)
         labels = split.labels.index_select(0, here).to(device)
-        yield Batch(standard(images), labels, indices.to(device))
+        yield DataBatch(normalize(images), labels, indices.to(device))
+
+
+ORDER = 0  # the rows of an epoch
+AUGMENT = 1  # the draws of a step
+
+
+def generator(seed: int, stream: int, number: int) -> torch.Generator:
+    """A CPU generator for draw ``number`` of ``stream``: the same on every device, process and resumed run.
+
+    Args:
+        seed: The run's seed, 0 or more.
+        stream: What is drawn, so that two uses of one seed are independent.
+        number: Which epoch or step.
+    """
+    # torch seeds its Mersenne twister with 32 bits; numpy's SeedSequence mixes the three numbers into them.
+    mixed = np.random.SeedSequence((seed, stream, number)).generate_state(1, np.uint32)[0]
+    return torch.Generator().manual_seed(int(mixed))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import platformdirs
 
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ def directory() -> Path:
     return Path(chosen) if chosen else platformdirs.user_cache_path("localrules")
 
 
-def cached(kind: str, key: str, build: Callable[[], Mapping[str, NDArray[np.generic]]]) -> Arrays:
+def load_or_build(kind: str, key: str, build: Callable[[], Mapping[str, NDArray[np.generic]]]) -> Arrays:
     """The arrays that ``build`` makes, from the cache if they are there.
 
     Args:

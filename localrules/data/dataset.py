@@ -52,7 +52,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class Dataset:
     """Splits with what is known of them.
 
     Attributes:
@@ -66,7 +66,7 @@ class DataSet:
         missing: For a split that is not there, why and what to do.
         mirrored: Whether a picture's mirror image keeps its label (faces do, digits do not): whether augmentation flips
             when the user has not said.
-        implausible_above: The top-1 on valid or test above which, by all that is published, a leak is likelier than a
+        max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier than a
             good network; ``None`` where nothing is known.
     """
 
@@ -77,8 +77,8 @@ class DataSet:
     fingerprint: str
     redistributable: bool
     missing: dict[str, str] = field(default_factory=dict)
-    mirrored: bool = True
-    implausible_above: float | None = None
+    flip_preserves_label: bool = True
+    max_plausible_accuracy: float | None = None
 
     def split(self, name: str) -> Split:
         """The split of that name.
@@ -125,7 +125,7 @@ class DataSource(ABC):
         return None
 
     @abstractmethod
-    def load(self) -> DataSet:
+    def load(self) -> Dataset:
         """Read the data set into memory.
 
         Raises:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from localrules.data.dataset import SPLITS
 from localrules.errors import UsageError
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from localrules.data.dataset import DataSet
+    from localrules.data.dataset import Dataset
 
 SHAPE = (1, 48, 48)
 CLASSES = 7
@@ -21,7 +21,7 @@ USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True
 WORDS = [str(value) for value in range(256)]
 
 
-def export_csv(data: DataSet, path: Path) -> int:
+def export_csv(data: Dataset, path: Path) -> int:
     """Write ``emotion,pixels,Usage`` rows, all splits in order; gzipped where the name ends in ``.gz``.
 
     Args:
@@ -49,9 +49,9 @@ def export_csv(data: DataSet, path: Path) -> int:
         with part.open("wb") as raw:
             if path.suffix == ".gz":
                 with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
-                    packed.writelines(_lines(data))
+                    packed.writelines(_csv_lines(data))
             else:
-                raw.writelines(_lines(data))
+                raw.writelines(_csv_lines(data))
 
     try:
         write_atomic(path, write)
@@ -62,7 +62,7 @@ def export_csv(data: DataSet, path: Path) -> int:
     return sum(len(split) for split in data.splits.values())
 
 
-def _lines(data: DataSet) -> Iterator[bytes]:
+def _csv_lines(data: Dataset) -> Iterator[bytes]:
     yield b"emotion,pixels,Usage\n"
     for name in SPLITS:
         if name not in data.splits:

@@ -14,7 +14,7 @@ from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 WEIGHTS = "last.safetensors"
 STATE = "last.pt"
@@ -31,7 +31,7 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
         progress: Where the run stands; plain values only.
     """
     folder.mkdir(exist_ok=True)
-    weights = _plain(session.network.model.state_dict())
+    weights = _contiguous_cpu(session.network.model.state_dict())
     state = {
         "progress": progress,
         "network": weights,
@@ -62,9 +62,9 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
         session.rule.load_state_dict(state["rule"])
         session.optimizers.load_state_dict(state["optimizers"])
     except Exception as error:
-        raise _unreadable(path, error) from error
+        raise _load_error(path, error) from error
     # The weights may be one checkpoint behind, if the run was killed between the two files.
-    write_atomic(folder / WEIGHTS, lambda file: save_file(_plain(session.network.model.state_dict()), file))
+    write_atomic(folder / WEIGHTS, lambda file: save_file(_contiguous_cpu(session.network.model.state_dict()), file))
     return dict(state["progress"])
 
 
@@ -87,19 +87,19 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
         if rule.state_dict():
             rule.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True)["rule"])
     except Exception as error:
-        raise _unreadable(folder, error) from error
+        raise _load_error(folder, error) from error
 
 
 def weights_sha256(network: Network) -> str:
     """A hash over the names, dtypes, shapes and bytes of the network's weights and buffers, in order of name."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(_plain(network.model.state_dict()).items()):
+    for name, tensor in sorted(_contiguous_cpu(network.model.state_dict()).items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _unreadable(path: Path, error: Exception) -> LocalRulesError:
+def _load_error(path: Path, error: Exception) -> LocalRulesError:
     return LocalRulesError(
         "the checkpoint cannot be loaded",
         where=str(path),
@@ -108,7 +108,7 @@ def _unreadable(path: Path, error: Exception) -> LocalRulesError:
     )
 
 
-def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _contiguous_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Row-major CPU tensors that share no memory: the same bytes whatever the layout in memory was."""
     return {
         name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor.detach()) for name, tensor in state.items()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from localrules.engine import mixing
-from localrules.engine.config import RunConfig
+from localrules.config.schema import RunConfig
+from localrules.engine import mixture as mixing
 
 if TYPE_CHECKING:
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
 
-BITS_DEPEND_ON = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device", "supplied_by")
+REPRODUCIBILITY_KEYS = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device", "supplied_by")
 """Two runs have equal bits where these are equal, beside configuration, threads and data."""
 
 
@@ -35,24 +35,24 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
-        "supplied_by": supplied_by(config, registry),
+        "supplied_by": providers(config, registry),
         "command": shlex.join(sys.argv),
         "plugins": [f"{plugin.distribution} {plugin.version}: {plugin.entry.name}" for plugin in registry.plugins()],
         "git": _git(),
     }
 
 
-def supplied_by(config: RunConfig, registry: Registry) -> dict[str, str]:
+def providers(config: RunConfig, registry: Registry) -> dict[str, str]:
     """The distributions of what decides bits: the rule (of a mixture: its parts), the model and the data set."""
-    rules = dict.fromkeys(_supplier(registry, "rule", part.name) for _, part in mixing.choices(config.rule))
+    rules = dict.fromkeys(_provider(registry, "rule", part.name) for _, part in mixing.mixture_parts(config.rule))
     return {
         "rule": ", ".join(rules),
-        "model": _supplier(registry, "model", config.model.name),
-        "data": _supplier(registry, "data", config.data.name),
+        "model": _provider(registry, "model", config.model.name),
+        "data": _provider(registry, "data", config.data.name),
     }
 
 
-def _supplier(registry: Registry, kind: str, name: str) -> str:
+def _provider(registry: Registry, kind: str, name: str) -> str:
     """The distribution and version of a rule, model or data set; a plugin file is known by its content."""
     item = registry.find(kind, name)
     if item.version:

@@ -10,29 +10,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from localrules.core.interception import (
+    Forward,
+    InplaceGuard,
+    detach_tree,
+    intercept_layers,
+    layer_outputs,
+    tensor_leaves,
+)
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.objective import Objective
-from localrules.core.operations import Operation, watched
-from localrules.core.passes import Forward, HandedOn, detached, ends, intercepted, tensors
-from localrules.core.rule import Context, Rule, StepReport
-from localrules.core.rule_state import state_key
-from localrules.core.view import BatchStatistics, LayerView
+from localrules.core.ops import Operation, record_ops
+from localrules.core.rule import Context, Rule, StepReport, state_key
+from localrules.core.view import Batch, LayerView
 from localrules.errors import LocalRulesError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-UNKNOWN = torch.tensor(float("nan"))
+PENDING = torch.tensor(float("nan"))
 
 
-class Layerwise(Rule):
+class LayerwiseRule(Rule):
     """Trains every hidden layer on its own objective, and the readout on cross-entropy, in one forward pass.
 
     Each layer's inputs come detached; its objective is computed as soon as its output is there; its backward pass runs
     and frees its graph; its readers get the output detached. So at any moment one layer's graph is alive, or with
-    ``layers_at_once`` those of the layers that learn or wait for a thread.
+    ``parallel_layers`` those of the layers that learn or wait for a thread.
 
     Args:
         objectives: Every hidden layer's objective by layer name; layers may share one.
@@ -53,7 +59,7 @@ class Layerwise(Rule):
         self._votes = any(type(objective).vote is not Objective.vote for objective in distinct)
         self.metrics = tuple(dict.fromkeys(name for objective in distinct for name in objective.metrics))
         if self._only is None:
-            _refuse_apart(distinct)
+            _check_mixable(distinct)
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Build the auxiliary modules, one for each end of each layer whose objective asks for one."""
@@ -64,7 +70,7 @@ class Layerwise(Rule):
             objective.prepare(own, num_classes)
         for layer in network.hidden:
             for end in range(len(layer.out_shapes)):
-                auxiliary = self._objective_of[layer.name].auxiliary(layer.at(end), num_classes)
+                auxiliary = self._objective_of[layer.name].auxiliary(layer.select_output(end), num_classes)
                 if auxiliary is not None:
                     self.auxiliaries[state_key(layer, end)] = auxiliary
 
@@ -82,53 +88,55 @@ class Layerwise(Rule):
             found |= objective.figures(network)
         return found
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass in which every learning layer learns."""
         report = StepReport()
-        handed = HandedOn()
+        handed = InplaceGuard()
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not self._learns(layer, context):
-                return handed.hand_on(layer, self._handed_on(layer, forward(*args, **kwargs)))
-            args, kwargs = detached(args), detached(kwargs)
+            if not self._is_training(layer, context):
+                return handed.detach_and_track(layer, self._handed_on(layer, forward(*args, **kwargs)))
+            args, kwargs = detach_tree(args), detach_tree(kwargs)
             with torch.enable_grad():
                 output, operations = self._run(layer, forward, args, kwargs)
-            inputs = tensors((args, kwargs))
-            report.objectives[layer.name] = UNKNOWN  # so that they stand in forward order, whoever is done first
+            inputs = tensor_leaves((args, kwargs))
+            report.objectives[layer.name] = PENDING  # so that they stand in forward order, whoever is done first
 
             def learn() -> None:
-                with context.forward_context(), torch.enable_grad():
+                with context.autocast(), torch.enable_grad():
                     objective = self._objective(layer, output, inputs, operations, batch, report)
                 with torch.autocast(batch.images.device.type, enabled=False):
                     objective.backward()
                 report.objectives[layer.name] = objective.detach()
-                context.ready(layer)
+                context.step_layer(layer)
 
             if self._hands_on:
                 learn()  # what is handed on may depend on what was learned
             else:
-                context.aside(layer, learn)
-            return handed.hand_on(layer, self._handed_on(layer, detached(output)))
+                context.submit(layer, learn)
+            return handed.detach_and_track(layer, self._handed_on(layer, detach_tree(output)))
 
-        with torch.no_grad(), context.forward_context(), intercepted(network.layers, visit):
+        with torch.no_grad(), context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images if self._only is None else self._only.stream(batch))
         handed.check()
         if self.trains_readout:
             report.logits = logits
         return report
 
-    def _learns(self, layer: Layer, context: Context) -> bool:
+    def _is_training(self, layer: Layer, context: Context) -> bool:
         """Whether anything of the layer learns: itself, or what stands on it."""
         if layer.is_readout and not self.trains_readout:
             return False
-        if context.learns(layer):
+        if context.is_trainable(layer):
             return True
-        return context.auxiliary_learns(layer) and any(own.requires_grad for own in self.parameters_of(layer))
+        return context.is_objective_trainable(layer) and any(own.requires_grad for own in self.parameters_of(layer))
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""
         if self._only is not None:
-            found = self._only.predict(lambda pictures: self._look(network, pictures), images, self._num_classes)
+            found = self._only.predict(
+                lambda pictures: self._collect_views(network, pictures), images, self._num_classes
+            )
             if found is not None:
                 return found
         if not (self._hands_on or self._votes):
@@ -140,30 +148,30 @@ class Layerwise(Rule):
             if vote is not None:
                 votes.append(vote.float().log_softmax(1))
 
-        answer = self._shown(network, images, ask)
+        answer = self._predict_with_views(network, images, ask)
         if not votes:
             return answer
         return (answer.float().log_softmax(1) + torch.stack(votes).mean(0)) / 2
 
-    def _look(self, network: Network, images: Tensor) -> list[LayerView]:
+    def _collect_views(self, network: Network, images: Tensor) -> list[LayerView]:
         """What every hidden layer sees of pictures without labels."""
         views: list[LayerView] = []
-        self._shown(network, images, views.append)
+        self._predict_with_views(network, images, views.append)
         return views
 
-    def _shown(self, network: Network, images: Tensor, see: Callable[[LayerView], None]) -> Tensor:
+    def _predict_with_views(self, network: Network, images: Tensor, see: Callable[[LayerView], None]) -> Tensor:
         """The network's output on pictures without labels; every hidden layer's views are shown on the way."""
         unlabelled = torch.empty(0, dtype=torch.int64, device=images.device)
-        batch = BatchStatistics(images, unlabelled, self._num_classes)
+        batch = Batch(images, unlabelled, self._num_classes)
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output, operations = self._run(layer, forward, args, kwargs)
             if not layer.is_readout:
-                for view in self._views(layer, output, tensors((args, kwargs)), operations, batch):
+                for view in self._views(layer, output, tensor_leaves((args, kwargs)), operations, batch):
                     see(view)
             return self._handed_on(layer, output)
 
-        with intercepted(network.layers, visit):
+        with intercept_layers(network.layers, visit):
             answer: Tensor = network(images)
         return answer
 
@@ -174,7 +182,7 @@ class Layerwise(Rule):
         wanted = not layer.is_readout and self._objective_of[layer.name].requires.operations
         if not wanted:
             return forward(*args, **kwargs), []
-        with watched() as operations:
+        with record_ops() as operations:
             return forward(*args, **kwargs), operations
 
     def _handed_on(self, layer: Layer, output: Any) -> Any:
@@ -185,15 +193,15 @@ class Layerwise(Rule):
         )
 
     def _views(
-        self, layer: Layer, output: Any, inputs: list[Tensor], operations: list[Operation], batch: BatchStatistics
+        self, layer: Layer, output: Any, inputs: list[Tensor], operations: list[Operation], batch: Batch
     ) -> list[LayerView]:
         """A view for each of the layer's ends."""
         views = []
-        for index, end in enumerate(ends(layer, output)):
+        for index, end in enumerate(layer_outputs(layer, output)):
             key = state_key(layer, index)
             auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
             ran = operations if index == 0 else []  # what they call for is called for once
-            views.append(LayerView(layer.at(index), tuple(inputs), end, batch, auxiliary, ran))
+            views.append(LayerView(layer.select_output(index), tuple(inputs), end, batch, auxiliary, ran))
         return views
 
     def _objective(
@@ -202,7 +210,7 @@ class Layerwise(Rule):
         output: Any,
         inputs: list[Tensor],
         operations: list[Operation],
-        batch: BatchStatistics,
+        batch: Batch,
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
@@ -226,7 +234,7 @@ class Layerwise(Rule):
         return total
 
 
-def _refuse_apart(objectives: list[Objective]) -> None:
+def _check_mixable(objectives: list[Objective]) -> None:
     for objective in objectives:
         if not objective.trains_readout or type(objective).stream is not Objective.stream:
             raise UsageError(

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from localrules.engine.config import OptimizerConfig
+from localrules.config.schema import OptimizerConfig
 from localrules.errors import UsageError
 
 MOMENTUM = 0.95
 """Muon's, as its author has it."""
 
 
-class MuonAndAdam(Optimizer):
+class MuonWithAdamW(Optimizer):
     """Steps kernels and matrices of hidden layers by :class:`torch.optim.Muon`, all other parameters by AdamW.
 
     A step of Muon has singular values of about one in place of the gradient's: directions in which little is asked for

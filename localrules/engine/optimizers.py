@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.engine import patterns
-from localrules.engine.config import OptimizerConfig
-from localrules.engine.muon import MuonAndAdam
+from localrules.engine.muon import MuonWithAdamW
 from localrules.errors import LocalRulesError
 
-MATRIX = 2  # dimensions
+MATRIX_DIMS = 2  # dimensions
 SGD_MOMENTUM = 0.9  # ours
 
 
@@ -26,7 +26,7 @@ class LayerOptimizers:
     Args:
         owned: Every layer's parameters by layer name: its module's, then those of its auxiliary modules.
         config: The optimizer's settings, the same for all layers but for ``scale``.
-        matrices: What :func:`matrices_of` says of the network.
+        matrices: What :func:`matrix_parameter_ids` says of the network.
 
     Raises:
         LocalRulesError: Two layers share a parameter.
@@ -56,14 +56,14 @@ class LayerOptimizers:
             self._parameters[name] = own
             if own:
                 self.by_layer[name] = _build(own, config, matrices)
-        self._scales = _scales(config.scale, list(self._parameters))
+        self._scales = _lr_scales(config.lr_scale, list(self._parameters))
         self.set_learning_rate(config.lr)
 
     @classmethod
-    def of(cls, network: Network, rule: Rule, config: OptimizerConfig) -> LayerOptimizers:
+    def from_config(cls, network: Network, rule: Rule, config: OptimizerConfig) -> LayerOptimizers:
         """Those of a network whose layers own what the rule gives them, too."""
-        owned = {layer.name: [*layer.parameters(), *rule.parameters_of(layer)] for layer in network.layers}
-        return cls(owned, config, matrices_of(network))
+        owned = {layer.name: [*layer.parameters(), *rule.parameters_for(layer)] for layer in network.layers}
+        return cls(owned, config, matrix_parameter_ids(network))
 
     @property
     def learning_rate(self) -> float:
@@ -82,8 +82,8 @@ class LayerOptimizers:
         optimizer = self.by_layer.get(name)
         if optimizer is None:
             return
-        if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self._parameters[name], self.config.clip)
+        if self.config.grad_clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._parameters[name], self.config.grad_clip_norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -97,23 +97,25 @@ class LayerOptimizers:
             optimizer.load_state_dict(state[name])
 
 
-def matrices_of(network: Network) -> frozenset[int]:
+def matrix_parameter_ids(network: Network) -> frozenset[int]:
     """``id`` of every weight of a hidden layer that is a matrix or a kernel; of no readout and no auxiliary module."""
-    return frozenset(id(weight) for layer in network.hidden for weight in layer.parameters() if weight.ndim >= MATRIX)
+    return frozenset(
+        id(weight) for layer in network.hidden for weight in layer.parameters() if weight.ndim >= MATRIX_DIMS
+    )
 
 
-def _scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
+def _lr_scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:
     """Each layer's multiple of the learning rate: that of the first pattern that fits, else 1."""
     given = list(asked)
-    patterns.refuse_idle(given, layers, "optimizer.scale")
-    fits = {name: patterns.first_fit(given, name) for name in layers}
+    patterns.check_patterns_used(given, layers, "optimizer.lr_scale")
+    fits = {name: patterns.first_match(given, name) for name in layers}
     return {name: 1.0 if at is None else asked[given[at]] for name, at in fits.items()}
 
 
 def _build(parameters: list[nn.Parameter], config: OptimizerConfig, matrices: frozenset[int]) -> Optimizer:
     decay = config.weight_decay
     if config.name == "muon":
-        return MuonAndAdam(parameters, matrices, config)
+        return MuonWithAdamW(parameters, matrices, config)
     if config.name == "sgd":
         momentum = SGD_MOMENTUM if config.momentum is None else config.momentum
         return SGD(parameters, lr=config.lr, momentum=momentum, weight_decay=decay, fused=True)

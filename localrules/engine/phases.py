@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from localrules.config.schema import PhaseConfig
 from localrules.core.layer import Layer
 from localrules.core.network import Network
+from localrules.core.phase import Phase
 from localrules.core.rule import Rule
 from localrules.engine import patterns
-from localrules.engine.config import PhaseConfig
-from localrules.engine.layerwise import Layerwise
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.errors import UsageError
 
 
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of steps in which some layers learn.
-
-    Attributes:
-        name: Shown in progress and metrics.
-        start, stop: Its steps, counted over the whole run; ``stop`` is the first step after it.
-        learning: Names of the layers that learn; never one that its author froze whole.
-        cost: Of a step, roughly, in forward passes of the network: a layer that learns takes its own three times.
-        auxiliary: Whether the auxiliary modules of the other layers learn, too.
-    """
-
-    name: str
-    start: int
-    stop: int
-    learning: frozenset[str]
-    cost: float
-    auxiliary: bool = False
-
-    def learns(self, layer: Layer) -> bool:
-        """Whether the layer learns in this phase."""
-        return layer.name in self.learning
-
-
-def plan(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_steps: int) -> list[Phase]:
+def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_steps: int) -> list[Phase]:
     """Lay the phases out over a run, each with its share of the steps and at least one.
 
     Raises:
@@ -47,7 +23,7 @@ def plan(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_ste
     """
     for config in configs:
         if config.auxiliary and not (
-            isinstance(rule, Layerwise) and any(own.requires_grad for own in rule.auxiliaries.parameters())
+            isinstance(rule, LayerwiseRule) and any(own.requires_grad for own in rule.auxiliaries.parameters())
         ):
             raise UsageError(
                 "there are no auxiliary modules that could go on learning",
@@ -62,42 +38,46 @@ def plan(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_ste
             why="each phase needs a step at least",
             fix=f"train for {len(configs)} steps or more, or choose --set phases=joint",
         )
-    whole = sum(config.share for config in configs)
+    whole = sum(config.fraction for config in configs)
     phases: list[Phase] = []
     start, share = 0, 0.0
     for index, config in enumerate(configs):
-        share += config.share
+        share += config.fraction
         left = len(configs) - index - 1
         stop = min(max(round(total_steps * share / whole), start + 1), total_steps - left)
-        learning = _learning(config, network)
+        learning = _trainable_layers(config, network)
         phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary))
         start = stop
     return phases
 
 
-def work(phases: Sequence[Phase], step: int) -> float:
+def cost_until(phases: Sequence[Phase], step: int) -> float:
     """What the steps before ``step`` cost together, in forward passes of the network."""
     return sum(phase.cost * max(0, min(step, phase.stop) - phase.start) for phase in phases)
 
 
-def _learning(config: PhaseConfig, network: Network) -> frozenset[str]:
+def _trainable_layers(config: PhaseConfig, network: Network) -> frozenset[str]:
     named: dict[str, Sequence[Layer]]
     named = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}
-    if isinstance(config.learns, str):
-        layers = named[config.learns]
+    if isinstance(config.train_layers, str):
+        layers = named[config.train_layers]
     else:
-        patterns.refuse_idle(config.learns, [layer.name for layer in network.layers], f"phase {config.name!r}, learns")
-        layers = [layer for layer in network.layers if patterns.first_fit(config.learns, layer.name) is not None]
+        patterns.check_patterns_used(
+            config.train_layers, [layer.name for layer in network.layers], f"phase {config.name!r}, learns"
+        )
+        layers = [
+            layer for layer in network.layers if patterns.first_match(config.train_layers, layer.name) is not None
+        ]
     return frozenset(layer.name for layer in layers if any(p.requires_grad for p in layer.parameters()))
 
 
 def _cost(learning: frozenset[str], network: Network) -> float:
-    whole = sum(layer.multiply_adds for layer in network.layers)
-    learns = sum(layer.multiply_adds for layer in network.layers if layer.name in learning)
+    whole = sum(layer.macs for layer in network.layers)
+    learns = sum(layer.macs for layer in network.layers if layer.name in learning)
     return 1 + 2 * learns / whole if whole else 1.0
 
 
-def enter(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
+def apply_phase(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
     """Put learning layers into training mode, and freeze the others: eval mode, no gradient, buffers still.
 
     Args:
@@ -107,7 +87,7 @@ def enter(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
     """
     network.train()
     for layer in network.layers:
-        learns = phase.learns(layer)
+        learns = phase.is_trainable(layer)
         layer.module.train(learns)
         for parameter in layer.parameters():
             parameter.requires_grad_(learns and id(parameter) in trainable)

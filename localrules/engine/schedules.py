@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from localrules.engine.config import ScheduleConfig
+from localrules.config.schema import ScheduleConfig
 
 
 def learning_rate(config: ScheduleConfig, peak: float, step: int, steps: int) -> float:

@@ -48,7 +48,7 @@ class Scores:
         return torch.bincount(self.labels * classes + self.predictions, minlength=classes**2).view(classes, classes)
 
     @property
-    def recalls(self) -> Tensor:
+    def per_class_recall(self) -> Tensor:
         """Each class's fraction of rows that were found, NaN for a class without rows, shape (classes,)."""
         confusion = self.confusion.double()
         return confusion.diagonal() / confusion.sum(1)
@@ -56,7 +56,7 @@ class Scores:
     @property
     def balanced_accuracy(self) -> float:
         """The mean of the recalls of the classes that occur."""
-        return float(self.recalls.nanmean())
+        return float(self.per_class_recall.nanmean())
 
     @property
     def one_vs_rest_accuracy(self) -> float:
@@ -65,6 +65,6 @@ class Scores:
         wrong = confusion.sum(0) + confusion.sum(1) - 2 * confusion.diagonal()
         return float(1 - (wrong / confusion.sum()).mean())
 
-    def only(self, mask: Tensor) -> Scores:
+    def subset(self, mask: Tensor) -> Scores:
         """The rows where ``mask`` is true."""
         return Scores(self.logits[mask], self.labels[mask])

@@ -5,24 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from localrules.config.schema import RunConfig
 from localrules.core.layer import Layer
 from localrules.core.network import Network
+from localrules.core.phase import Phase
 from localrules.core.rule import Rule
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
-from localrules.data.dataset import DataSet
-from localrules.engine.allocation import keep_freed_memory
-from localrules.engine.building import build_learner, run_data
-from localrules.engine.config import RunConfig
-from localrules.engine.crew import Crew
+from localrules.data.dataset import Dataset
+from localrules.engine.builder import build_network_and_rule, load_run_dataset
+from localrules.engine.device import Device, keep_freed_memory, set_deterministic
+from localrules.engine.inference import Predictor
 from localrules.engine.optimizers import LayerOptimizers
-from localrules.engine.phases import Phase, plan
-from localrules.engine.predictor import Predictor
-from localrules.engine.ranks import Ranks
-from localrules.engine.reproducible import be_deterministic
+from localrules.engine.parallel import LayerExecutor
+from localrules.engine.phases import build_phases
 
 if TYPE_CHECKING:
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
 
 
 @dataclass
@@ -43,19 +42,19 @@ class Session:
     """
 
     config: RunConfig
-    data: DataSet
+    data: Dataset
     network: Network
     rule: Rule
     batches: Batches
     optimizers: LayerOptimizers
-    ranks: Ranks
+    device: Device
     predictor: Predictor
     phases: list[Phase]
     trainable: frozenset[int]
-    crew: Crew | None = None
+    executor: LayerExecutor | None = None
 
     @classmethod
-    def build(cls, config: RunConfig, registry: Registry, data: DataSet | None = None) -> Session:
+    def build(cls, config: RunConfig, registry: Registry, data: Dataset | None = None) -> Session:
         """Build everything from the configuration; the same configuration gives the same bits.
 
         Args:
@@ -63,19 +62,19 @@ class Session:
             registry: Where names are looked up.
             data: The data set, if it is in memory already.
         """
-        ranks = Ranks(config)
-        be_deterministic(config.threads, ranks.device)
+        ranks = Device(config)
+        set_deterministic(config.threads, ranks.device)
         keep_freed_memory()
-        data = run_data(config, registry) if data is None else data
+        data = load_run_dataset(config, registry) if data is None else data
         classes = len(data.classes)
-        network, rule = build_learner(config, registry, data.shape, classes, ranks.device)
-        augment = Augment(config.augment, mirrored=data.mirrored)
+        network, rule = build_network_and_rule(config, registry, data.shape, classes, ranks.device)
+        augment = Augment(config.augment, mirrored=data.flip_preserves_label)
         batches = Batches(data.split("train"), config.batch_size, config.seed, ranks.device, augment=augment)
-        predictor = Predictor.of(config, network, rule, ranks, batches.standard)
-        optimizers = LayerOptimizers.of(network, rule, config.optimizer)
-        phases = plan(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
+        predictor = Predictor.from_config(config, network, rule, ranks, batches.normalize)
+        optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
+        phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
-        crew = Crew.of(config, rule, ranks.device)
+        crew = LayerExecutor.from_config(config, rule, ranks.device)
         return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, crew)
 
     @property
@@ -90,4 +89,4 @@ class Session:
 
     def reduce_gradients(self, layer: Layer) -> None:
         """Average a layer's gradients over ranks."""
-        self.ranks.average([*layer.parameters(), *self.rule.parameters_of(layer)])
+        self.device.all_reduce_gradients([*layer.parameters(), *self.rule.parameters_for(layer)])

@@ -10,19 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from localrules.callbacks.base import CallbackList, MetricsRow, RunInfo
+from localrules.core.phase import Phase
 from localrules.engine import checkpoint
 from localrules.engine.diagnostics import Diagnostics
-from localrules.engine.divergence import diverged
-from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
-from localrules.engine.observers import Observers, Row, RunInfo
-from localrules.engine.phases import Phase, enter
+from localrules.engine.divergence import check_finite
+from localrules.engine.phases import apply_phase
+from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
 from localrules.engine.session import Session
-from localrules.engine.stepping import Taken, take_step
+from localrules.engine.step import StepResult, train_step
 
 CHECKPOINT_SECONDS = 60.0
 
 
-class Stopped(Exception):
+class TrainingInterrupted(Exception):
     """The user asked the run to stop; it has a checkpoint."""
 
 
@@ -44,12 +45,12 @@ class Trainer:
     All are the run's: a resumed run counts on from its checkpoint.
     """
 
-    def __init__(self, session: Session, observers: Observers, folder: Path, info: RunInfo) -> None:
+    def __init__(self, session: Session, observers: CallbackList, folder: Path, info: RunInfo) -> None:
         self.session, self.observers = session, observers
         self._folder, self._info = folder, info
         self._diagnostics = Diagnostics(session)
         self.step = 0
-        self.clock = StepClock()
+        self.timer = StepTimer()
         self.peak_memory_mib = 0.0
         self.seconds = 0.0
         self._stop = False
@@ -60,7 +61,7 @@ class Trainer:
         """Continue where a checkpoint was made."""
         self.step = progress["step"]
         self.seconds = progress["seconds"]
-        self.clock = StepClock(progress["step_times"])
+        self.timer = StepTimer(progress["step_times"])
         self.peak_memory_mib = progress["peak_memory_mib"]
         self._info.state.update(progress["observers"])
 
@@ -72,63 +73,63 @@ class Trainer:
             LocalRulesError: Training diverged; the last checkpoint was made before that.
         """
         self._resumed_at = self._saved_at = time.monotonic()
-        with self._heeding_signals():
+        with self._graceful_shutdown():
             for phase in self.session.phases:
                 if self.step < phase.stop:
                     self._run_phase(phase)
 
     def _run_phase(self, phase: Phase) -> None:
-        enter(phase, self.session.network, self.session.trainable)
+        apply_phase(phase, self.session.network, self.session.trainable)
         first = self.step
         for step in range(first, phase.stop):
             began = time.perf_counter()
-            found: Row = {}
+            found: MetricsRow = {}
             # The profiler slows its step down, so memory is measured in one that no median counts.
             if step == min(first + 1, phase.stop - 1):
-                taken, peak = peak_memory(partial(take_step, self.session, phase, step), self.session.ranks.device)
+                taken, peak = peak_memory(partial(train_step, self.session, phase, step), self.session.device.device)
                 self.peak_memory_mib = max(self.peak_memory_mib, peak)
-            elif self._diagnostics.watches_steps and self._logs(step + 1):
+            elif self._diagnostics.watches_steps and self._should_log(step + 1):
                 with self._diagnostics.of_step(phase, step) as found:
-                    taken = take_step(self.session, phase, step)
+                    taken = train_step(self.session, phase, step)
             else:
-                taken = take_step(self.session, phase, step)
-                self.clock.add(time.perf_counter() - began)
+                taken = train_step(self.session, phase, step)
+                self.timer.add(time.perf_counter() - began)
             self.step = step + 1
             self._after_step(phase, taken, found)
 
-    def _closes_epoch(self, step: int) -> bool:
+    def _is_epoch_end(self, step: int) -> bool:
         return step % self.session.batches.steps_per_epoch == 0 or step == self.session.total_steps
 
-    def _logs(self, step: int) -> bool:
-        return self._closes_epoch(step) or step % self.session.config.log_every == 0
+    def _should_log(self, step: int) -> bool:
+        return self._is_epoch_end(step) or step % self.session.config.log_every == 0
 
-    def _after_step(self, phase: Phase, taken: Taken, found: Row) -> None:
+    def _after_step(self, phase: Phase, taken: StepResult, found: MetricsRow) -> None:
         last, stopping = self.step == self.session.total_steps, self._stop
-        closes_epoch, logs = self._closes_epoch(self.step), self._logs(self.step)
-        saves = last or stopping or self._checkpoint_is_due(closes_epoch)
-        if (logs or saves) and (error := diverged(self.session, taken.report, self.step)):
-            self.observers.step(self._row(phase, taken))
+        closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
+        saves = last or stopping or self._should_checkpoint(closes_epoch)
+        if (logs or saves) and (error := check_finite(self.session, taken.report, self.step)):
+            self.observers.on_log(self._metrics_row(phase, taken))
             raise error
         if logs:
-            row = self._row(phase, taken) | found
+            row = self._metrics_row(phase, taken) | found
             if closes_epoch:
                 row |= self._diagnostics.of_epoch()
             if closes_epoch and "valid" in self.session.data.splits:
                 scores = self.session.predictor.scores(self.session.data.split("valid"))
                 row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
-            self.observers.step(row)
+            self.observers.on_log(row)
             if closes_epoch:
-                self.observers.epoch(row)
+                self.observers.on_evaluate(row)
         if saves:
             self.save()
         if stopping and not last:
-            raise Stopped
+            raise TrainingInterrupted
 
-    def _row(self, phase: Phase, taken: Taken) -> Row:
+    def _metrics_row(self, phase: Phase, taken: StepResult) -> MetricsRow:
         report = taken.report
         batches = self.session.batches
-        recent = self.clock.recent
-        row: Row = {
+        recent = self.timer.recent
+        row: MetricsRow = {
             "step": self.step,
             "epoch": self.step / batches.steps_per_epoch,
             "phase": phase.name,
@@ -145,7 +146,7 @@ class Trainer:
         row |= {name: float(value) for name, value in report.metrics.items()}
         return row
 
-    def _checkpoint_is_due(self, closes_epoch: bool) -> bool:
+    def _should_checkpoint(self, closes_epoch: bool) -> bool:
         every = self.session.config.checkpoint_every
         if every is not None:
             return self.step % every == 0
@@ -153,14 +154,14 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.observers.checkpoint()
+        self.observers.on_checkpoint()
         now = time.monotonic()
         self.seconds += now - self._resumed_at
         self._resumed_at = now
         progress = {
             "step": self.step,
             "seconds": self.seconds,
-            "step_times": self.clock.times,
+            "step_times": self.timer.times,
             "peak_memory_mib": self.peak_memory_mib,
             "observers": dict(self._info.state),
         }
@@ -168,7 +169,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     @contextmanager
-    def _heeding_signals(self) -> Iterator[None]:
+    def _graceful_shutdown(self) -> Iterator[None]:
         """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C ends at once."""
 
         def stop(number: int, frame: object) -> None:
@@ -187,7 +188,7 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def columns(session: Session) -> tuple[str, ...]:
+def metric_names(session: Session) -> tuple[str, ...]:
     """Every column of the run's ``metrics.csv``."""
     layers = [layer.name for layer in session.network.layers]
     objectives = tuple(f"objective/{layer}" for layer in layers)

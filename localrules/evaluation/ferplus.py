@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from localrules.data.reading import opened
+from localrules.data.io import open_maybe_gzip
 from localrules.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from localrules.data.dataset import DataSet
+    from localrules.data.dataset import Dataset
     from localrules.engine.scores import Scores
 
 USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
@@ -101,7 +101,7 @@ def agreement(votes: Tensor, scores: Scores) -> Agreement:
     )
 
 
-def read_votes(path: Path, data: DataSet, split: str) -> Tensor:
+def read_votes(path: Path, data: Dataset, split: str) -> Tensor:
     """FER+'s votes on the rows of a split: both files have their rows in one order.
 
     Args:
@@ -138,7 +138,7 @@ def read_votes(path: Path, data: DataSet, split: str) -> Tensor:
 
 def _rows(path: Path, usage: str, names: list[str]) -> list[list[int]]:
     found = []
-    with opened(path) as file:
+    with open_maybe_gzip(path) as file:
         reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=""))
         if missing := [name for name in ("Usage", *names) if name not in (reader.fieldnames or ())]:
             raise _malformed(path, 1, f"it has no column {missing[0]!r}")

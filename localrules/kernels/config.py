@@ -8,9 +8,8 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from localrules.errors import UsageError, nearest
-from localrules.kernels.gaussian import Width, gaussian, list_widths
-from localrules.kernels.gram import ROUNDING, cosine, linear
+from localrules.errors import UsageError, suggest_names
+from localrules.kernels.gram import ROUNDING, Width, cosine, gaussian, linear, list_widths
 
 KernelName = Literal["gaussian", "cosine", "linear"]
 KERNELS: tuple[str, ...] = get_args(KernelName)
@@ -39,7 +38,7 @@ class KernelConfig:
 
     def __post_init__(self) -> None:
         if self.name not in KERNELS:
-            raise UsageError(f"unknown kernel {self.name!r}", fix=nearest(self.name, list(KERNELS)))
+            raise UsageError(f"unknown kernel {self.name!r}", fix=suggest_names(self.name, list(KERNELS)))
         list_widths(self.width)
 
 

@@ -1,7 +1,7 @@
 """The Hilbert-Schmidt independence criterion in its forms: how much two Gram matrices of one batch depend.
 
 All take Gram matrices as :mod:`localrules.kernels.gram` returns them, and give a scalar that gradients flow through.
-To hold many layers against one input and one label matrix, keep the views of these (:mod:`localrules.kernels.views`).
+To hold many layers against one input and one label matrix, keep the views of these (:mod:`localrules.kernels.normalization`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from localrules.errors import UsageError, nearest
+from localrules.errors import UsageError, suggest_names
+from localrules.kernels.checks import full_precision, require_pair
 from localrules.kernels.gram import ROUNDING
-from localrules.kernels.precision import full_precision
-from localrules.kernels.shapes import require_pair
-from localrules.kernels.views import center, inner, normalize, resolvent
+from localrules.kernels.normalization import center, frobenius_inner, normalize, ridge_normalize
 
 Normalizer = Literal["biased", "printed"]
 
@@ -29,7 +28,7 @@ def hsic(a: Tensor, b: Tensor, *, normalizer: Normalizer = "biased", centered: b
     Args:
         a, b: (batch, batch).
         normalizer: ``"biased"``: ``(m - 1)^-2``; ``"printed"``: ``(m - 1)^-1``.
-        centered: One of the two is centred already (see :func:`~localrules.kernels.views.center`), which suffices.
+        centered: One of the two is centred already (see :func:`~localrules.kernels.normalization.center`), which suffices.
 
     Returns:
         A scalar, 0 or more for positive semi-definite kernels, up to rounding.
@@ -40,9 +39,11 @@ def hsic(a: Tensor, b: Tensor, *, normalizer: Normalizer = "biased", centered: b
     size = require_pair(a, b, "HSIC")
     power = {"biased": 2, "printed": 1}.get(normalizer)
     if power is None:
-        raise UsageError(f"unknown normalizer {normalizer!r} for HSIC", fix=nearest(normalizer, ["biased", "printed"]))
+        raise UsageError(
+            f"unknown normalizer {normalizer!r} for HSIC", fix=suggest_names(normalizer, ["biased", "printed"])
+        )
     # H is a projection: centring one side is enough.
-    return inner(a if centered else center(a), b) / float(size - 1) ** power
+    return frobenius_inner(a if centered else center(a), b) / float(size - 1) ** power
 
 
 @full_precision
@@ -54,7 +55,7 @@ def normalized_trace(a: Tensor, b: Tensor, *, eps: float = ROUNDING) -> Tensor:
 
     Args:
         a, b: (batch, batch), not centred.
-        eps: See :func:`~localrules.kernels.views.normalize`.
+        eps: See :func:`~localrules.kernels.normalization.normalize`.
 
     Returns:
         A scalar in [0, 1] for positive semi-definite kernels; 0, with gradient 0, where either is constant.
@@ -63,7 +64,7 @@ def normalized_trace(a: Tensor, b: Tensor, *, eps: float = ROUNDING) -> Tensor:
         UsageError: Different shapes, or a batch of one.
     """
     require_pair(a, b, "the normalised trace")
-    return inner(normalize(a, eps=eps), normalize(b, eps=eps))
+    return frobenius_inner(normalize(a, eps=eps), normalize(b, eps=eps))
 
 
 @full_precision
@@ -84,7 +85,7 @@ def nhsic(a: Tensor, b: Tensor, *, eps: float = 1e-5) -> Tensor:
         UsageError: Different shapes, or a batch of one.
     """
     require_pair(a, b, "nHSIC")
-    return inner(resolvent(a, eps=eps), resolvent(b, eps=eps))
+    return frobenius_inner(ridge_normalize(a, eps=eps), ridge_normalize(b, eps=eps))
 
 
 @full_precision
@@ -103,4 +104,4 @@ def phsic(a: Tensor, b: Tensor) -> Tensor:
         UsageError: Different shapes, or a batch of one.
     """
     size = require_pair(a, b, "pHSIC")
-    return inner(a - a.mean(), b) / size**2
+    return frobenius_inner(a - a.mean(), b) / size**2

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from localrules.errors import UsageError, nearest
-from localrules.kernels.gaussian import gaussian
-from localrules.kernels.gram import cosine
-from localrules.kernels.shapes import require_batch
+from localrules.errors import UsageError, suggest_names
+from localrules.kernels.checks import require_batch
+from localrules.kernels.gram import cosine, gaussian
 
 LabelKernel = Literal["delta", "cosine", "balanced", "gaussian"]
 LABEL_KERNELS: tuple[str, ...] = get_args(LabelKernel)
@@ -26,7 +25,7 @@ def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, wid
     ========== =====================================================================================================
     delta      1 for two samples of one class, else 0: the linear kernel on one-hot labels
     cosine     the cosine of one-hot labels less the batch's class frequencies (ours): rare classes point far from the
-               rest; :func:`~localrules.kernels.classes.simplex` is the kernel of Pogodin & Latham 2020
+               rest; :func:`~localrules.kernels.labels.simplex` is the kernel of Pogodin & Latham 2020
     balanced   1 over the class's count in the batch for two samples of it, else 0 (ours): the linear kernel on one-hot
                labels whitened, so that every class is a direction of length 1, however rare
     gaussian   the Gaussian kernel on one-hot labels, as in Ma, Lewis & Kleijn 2020 (https://arxiv.org/abs/1908.01580)
@@ -46,10 +45,33 @@ def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, wid
     """
     require_batch(y.shape[0], "the label kernel")
     if kind not in LABEL_KERNELS:
-        raise UsageError(f"unknown label kernel {kind!r}", fix=nearest(kind, list(LABEL_KERNELS)))
+        raise UsageError(f"unknown label kernel {kind!r}", fix=suggest_names(kind, list(LABEL_KERNELS)))
     if kind == "cosine":
         return cosine(one_hot(y, num_classes), centered=True)
     if kind == "gaussian":
         return gaussian(one_hot(y, num_classes), width)
     same = (y[:, None] == y).float()
     return same / same.sum(0) if kind == "balanced" else same
+
+
+@torch.no_grad()
+def simplex(y: Tensor, num_classes: int) -> Tensor:
+    """The cosines of one-hot labels, each less its own mean: 1 within a class, ``-1 / (classes - 1)`` between two.
+
+    What pHSIC (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) holds a layer against. Unlike
+    ``labels_gram(..., "cosine")``, which subtracts the batch's class frequencies, it does not depend on the batch.
+
+    Args:
+        y: (batch,) integer labels in [0, num_classes).
+        num_classes: How many classes there are.
+
+    Returns:
+        (batch, batch) float32, without gradient.
+
+    Raises:
+        UsageError: A batch of one.
+    """
+    require_batch(y.shape[0], "the label kernel")
+    same = (y[:, None] == y).float()
+    apart = 1 / max(1, num_classes - 1)
+    return same * (1 + apart) - apart

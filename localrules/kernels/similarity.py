@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from localrules.kernels.checks import flatten_features, full_precision, require_pair
 from localrules.kernels.gram import cosine
-from localrules.kernels.precision import full_precision
-from localrules.kernels.shapes import features, require_pair
-from localrules.kernels.views import inner
+from localrules.kernels.normalization import frobenius_inner
 
 FEW_CHANNELS = 3
 """Maps of no more channels than a picture are compared pixel by pixel."""
@@ -37,7 +36,7 @@ def similarity(x: Tensor) -> Tensor:
         UsageError: A batch of one.
     """
     spatial = x.dim() == 4 and x.shape[1] > FEW_CHANNELS and x.shape[2:].numel() > 1
-    rows = _deviations(x) if spatial else features(x)
+    rows = _channel_stds(x) if spatial else flatten_features(x)
     return cosine(rows - rows.mean(1, keepdim=True)).clamp(-1, 1)
 
 
@@ -59,7 +58,7 @@ def labels_similarity(y: Tensor, num_classes: int) -> Tensor:
 
 
 @full_precision
-def mismatch(a: Tensor, b: Tensor) -> Tensor:
+def similarity_loss(a: Tensor, b: Tensor) -> Tensor:
     """The mean squared difference of two Gram matrices' entries, a scalar.
 
     Args:
@@ -70,9 +69,9 @@ def mismatch(a: Tensor, b: Tensor) -> Tensor:
     """
     size = require_pair(a, b, "similarity matching")
     difference = a - b
-    return inner(difference, difference) / size**2
+    return frobenius_inner(difference, difference) / size**2
 
 
-def _deviations(maps: Tensor) -> Tensor:
+def _channel_stds(maps: Tensor) -> Tensor:
     """The standard deviation of each channel over its positions, (batch, channels); gradient 0 where it is 0."""
     return maps.flatten(2).std(2)

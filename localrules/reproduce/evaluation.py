@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from localrules.evaluation.together import (
+from localrules.evaluation.comparison_plots import (
     CAPTION,
     CONFUSIONS_CAPTION,
     RECALLS_CAPTION,
     RELIABILITY_CAPTION,
-    confusions,
-    recalls,
-    reliability,
-    table,
+    plot_confusions,
+    plot_recalls,
+    plot_reliability,
+    score_table,
 )
-from localrules.reproduce.exhibition import Exhibition
-from localrules.reproduce.standing import standing
-from localrules.tracking.figures import save
+from localrules.reproduce.artifacts import ArtifactWriter
+from localrules.reproduce.ranking import ranking_sentences
+from localrules.utils.plotting import save_figure
 
 
-def show_evaluation(exhibition: Exhibition) -> None:
+def write_evaluation(exhibition: ArtifactWriter) -> None:
     """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as pictures."""
-    for text in standing(exhibition.outcomes):
-        exhibition.sentence(text)
-    scored = {outcome.row.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
+    for text in ranking_sentences(exhibition.outcomes):
+        exhibition.text(text)
+    scored = {outcome.case.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
     if not scored:
         return
-    exhibition.table("evaluation", CAPTION, *table(scored))
-    exhibition.table("recalls", RECALLS_CAPTION, *recalls(scored))
-    exhibition.picture("confusion", CONFUSIONS_CAPTION, lambda path: save(confusions(scored), path))
-    exhibition.picture("calibration", RELIABILITY_CAPTION, lambda path: save(reliability(scored), path))
+    exhibition.table("evaluation", CAPTION, *score_table(scored))
+    exhibition.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
+    exhibition.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
+    exhibition.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))

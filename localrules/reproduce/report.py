@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localrules.pages.page import Cell, Page
-from localrules.pages.text import Code, Faint, Inline, Link, Strong
-from localrules.reproduce.exhibition import EXHIBITS, Exhibit, exhibits
-from localrules.reproduce.outcome import POINT
-from localrules.reproduce.results import RESULTS, Line, read
-from localrules.tracking.readable import duration
+from localrules.reports.page import Cell, Page
+from localrules.reports.text import Code, Inline, Link, Muted, Strong
+from localrules.reproduce.artifacts import ARTIFACTS, Artifact, read_artifacts
+from localrules.reproduce.result import POINT
+from localrules.reproduce.results import RESULTS, ResultRow, read_results
+from localrules.utils.formatting import duration
 
 if TYPE_CHECKING:
-    from localrules.reproduce.experiment import Experiment
+    from localrules.reproduce.spec import Experiment
 
 PAGE = "index.html"
 _HEAD = (
@@ -35,13 +35,13 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
     Returns:
         The page's path.
     """
-    places = sorted({path.parent for name in (RESULTS, EXHIBITS) for path in folder.glob(f"*/{name}")}, key=_natural)
+    places = sorted({path.parent for name in (RESULTS, ARTIFACTS) for path in folder.glob(f"*/{name}")}, key=_natural)
     page = Page("Published, and reproduced", "Each figure of the literature beside ours")
     page.paragraph(
         f"A mean within {POINT:g} point of the published figure matches it. A run with a smaller budget than the "
         "published one is not comparable with it; in what else it differs is said below its table."
     )
-    if any(exhibit.private for place in places for exhibit in exhibits(place)):
+    if any(exhibit.private for place in places for exhibit in read_artifacts(place)):
         page.paragraph(
             Strong("Keep this page to yourself: "), "it shows pictures of a data set that is not ours to give."
         )
@@ -52,11 +52,11 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
             page.paragraph(summary)
         if experiment and experiment.claim:
             page.paragraph(Strong("The claim: "), experiment.claim)
-        shown = exhibits(place)
+        shown = read_artifacts(place)
         for exhibit in shown:
             if not exhibit.file:
                 page.paragraph(Strong("Measured: "), exhibit.caption)
-        _table(page, read(place))
+        _table(page, read_results(place))
         for exhibit in shown:
             if exhibit.file:
                 _exhibit(page, place, exhibit)
@@ -68,19 +68,19 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
     return page.write(folder / PAGE)
 
 
-def _table(page: Page, lines: list[Line]) -> None:
+def _table(page: Page, lines: list[ResultRow]) -> None:
     if not lines:
         return
     page.table(_HEAD, [_row(line) for line in lines], align="llrrrrrlllll")
     for differs in dict.fromkeys(line["differs"] for line in lines if line["differs"]):
         names = dict.fromkeys(line["row"] for line in lines if line["differs"] == differs)
-        page.paragraph(Strong("Not as published: "), differs, Faint(f" ({'; '.join(names)})"))
+        page.paragraph(Strong("Not as published: "), differs, Muted(f" ({'; '.join(names)})"))
     for wants in dict.fromkeys(line["missing"] for line in lines if line["missing"]):
         names = dict.fromkeys(line["row"] for line in lines if line["missing"] == wants)
         page.paragraph(Strong("Left out: "), "; ".join(names), ", since ", wants)
 
 
-def _exhibit(page: Page, place: Path, exhibit: Exhibit) -> None:
+def _exhibit(page: Page, place: Path, exhibit: Artifact) -> None:
     path = place / exhibit.file
     if path.suffix == ".png":
         page.figure(path, exhibit.caption, caption=exhibit.caption)
@@ -95,7 +95,7 @@ def _is_number(text: str) -> bool:
     return not text or re.fullmatch(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", text) is not None
 
 
-def _row(line: Line) -> list[Cell]:
+def _row(line: ResultRow) -> list[Cell]:
     return [
         Strong(line["row"]),
         [Code(line["model"]), ", ", line["data"]],
@@ -107,7 +107,7 @@ def _row(line: Line) -> list[Cell]:
         Strong(line["verdict"]),
         line["budget"],
         duration(float(line["seconds"])) if line["seconds"] else "-",
-        Faint(line["machine"]),
+        Muted(line["machine"]),
         _linked(line["source"]),
     ]
 

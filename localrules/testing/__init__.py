@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.testing.auditing import Audit, audit
-    from localrules.testing.classes import measure_class
-    from localrules.testing.digits import learn_digits
-    from localrules.testing.kit import Check, checks, parametrize_with_checks, run_checks
-    from localrules.testing.locality import Dependence, measure_dependence
-    from localrules.testing.sessions import build_session, tiny_pictures
-    from localrules.testing.subject import Unfit
+    from localrules.testing.audit.audit import Audit, audit
+    from localrules.testing.audit.dependence import Dependence, measure_dependence
+    from localrules.testing.audit.locality_class import measure_class
+    from localrules.testing.conformance.digits import learn_digits
+    from localrules.testing.conformance.kit import Check, checks, parametrize_with_checks, run_checks
+    from localrules.testing.conformance.sessions import build_session, toy_dataset
+    from localrules.testing.conformance.subject import NotApplicable
 
 _HOMES = {
     "Audit": "auditing",
     "Check": "kit",
     "Dependence": "locality",
-    "Unfit": "subject",
+    "NotApplicable": "subject",
     "audit": "auditing",
     "build_session": "sessions",
     "checks": "kit",
@@ -30,14 +30,14 @@ _HOMES = {
     "measure_dependence": "locality",
     "parametrize_with_checks": "kit",
     "run_checks": "kit",
-    "tiny_pictures": "sessions",
+    "toy_dataset": "sessions",
 }
 
 __all__ = [
     "Audit",
     "Check",
     "Dependence",
-    "Unfit",
+    "NotApplicable",
     "audit",
     "build_session",
     "checks",
@@ -46,7 +46,7 @@ __all__ = [
     "measure_dependence",
     "parametrize_with_checks",
     "run_checks",
-    "tiny_pictures",
+    "toy_dataset",
 ]
 
 

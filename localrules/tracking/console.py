@@ -9,18 +9,18 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from localrules.engine.observers import Observer, Picture, Row, RunInfo
-from localrules.tracking import plain
-from localrules.tracking.closing import print_closing
-from localrules.tracking.live import render
+from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo
+from localrules.tracking import log_lines as plain
+from localrules.tracking.live_display import render
 from localrules.tracking.progress import Progress
+from localrules.tracking.summary_panel import print_summary
 
 _REDRAW_SECONDS = 0.12
 _LINE_SECONDS = 5.0
 _PACE_STEPS = 10
 
 
-class ConsoleProgress(Observer):
+class ConsoleProgress(Callback):
     """Shows a run while it goes on, and what it came to.
 
     Args:
@@ -35,7 +35,7 @@ class ConsoleProgress(Observer):
         self._shown = -1e9
         self._pace_said = False
 
-    def start(self, run: RunInfo) -> None:
+    def on_run_start(self, run: RunInfo) -> None:
         self._progress = Progress(run, self._clock)
         # What the live display draws is beyond a terminal that is not UTF-8.
         if self._console.is_terminal and not self._console.is_dumb_terminal and self._console.encoding == "utf-8":
@@ -46,7 +46,7 @@ class ConsoleProgress(Observer):
         else:
             self._print(plain.first_line(self._progress))
 
-    def step(self, row: Row) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         self._progress.add(row)
         if self._live:
             if self._clock() - self._shown >= _REDRAW_SECONDS:
@@ -59,7 +59,7 @@ class ConsoleProgress(Observer):
         if self._clock() - self._shown >= _LINE_SECONDS and not closes_epoch:
             self._print(plain.progress_line(self._progress))
 
-    def epoch(self, row: Row) -> None:
+    def on_evaluate(self, row: MetricsRow) -> None:
         if self._live:
             self._print(plain.epoch_line(self._progress))
             self._draw()
@@ -68,9 +68,9 @@ class ConsoleProgress(Observer):
         if objectives := plain.objectives_line(self._progress):
             self._print(objectives)
 
-    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         self.close()
-        print_closing(self._console, self._progress.run, summary, pictures)
+        print_summary(self._console, self._progress.run, summary, plots)
 
     def close(self) -> None:
         if self._live:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from localrules.errors import UsageError
-from localrules.files import flush_to_disk
+from localrules.utils.atomic_io import fsync_path
 
 
 class MetricsFile:
@@ -39,7 +39,7 @@ class MetricsFile:
         self._position = position
         if not position:
             self._append(header)
-            flush_to_disk(path.parent)
+            fsync_path(path.parent)
 
     @property
     def position(self) -> int:

@@ -6,9 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from localrules.engine.observers import Row, RunInfo
-from localrules.engine.phases import work
-from localrules.tracking.trend import Trend
+from localrules.callbacks.base import MetricsRow, RunInfo
+from localrules.engine.phases import cost_until
+from localrules.tracking.sparkline import Sparkline
 
 OBJECTIVE = "objective/"
 TREND_WIDTH = 8
@@ -30,12 +30,12 @@ class Progress:
         self._clock = clock
         self._started = clock()
         self._seen: deque[tuple[float, int]] = deque([(self._started, self.step)], maxlen=_WINDOW)
-        self._newest: Row = {}
+        self._newest: MetricsRow = {}
         self.learning: set[str] = set()
         layers = [column.removeprefix(OBJECTIVE) for column in run.columns if column.startswith(OBJECTIVE)]
-        self.objectives = {layer: Trend(TREND_WIDTH) for layer in layers}
+        self.objectives = {layer: Sparkline(TREND_WIDTH) for layer in layers}
 
-    def add(self, row: Row) -> None:
+    def add(self, row: MetricsRow) -> None:
         """Take a row in. What it lacks, such as the accuracy of the last evaluation, stays as it was."""
         self.step = int(row["step"] or 0)
         self._seen.append((self._clock(), self.step))
@@ -68,12 +68,12 @@ class Progress:
         return self.run.total_steps / self.run.steps_per_epoch
 
     @property
-    def seconds_gone(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since the run was started or resumed."""
         return self._clock() - self._started
 
     @property
-    def seconds_left(self) -> float | None:
+    def eta(self) -> float | None:
         """Seconds to the end at the present pace, evaluations included; ``None`` before the first row.
 
         The pace is that of arithmetic, not of steps: one of a phase in which little learns takes less time.
@@ -81,5 +81,5 @@ class Progress:
         (since, first), (now, last) = self._seen[0], self._seen[-1]
         if last <= first:
             return None
-        before, done, whole = (work(self.run.phases, step) for step in (first, last, self.run.total_steps))
+        before, done, whole = (cost_until(self.run.phases, step) for step in (first, last, self.run.total_steps))
         return (now - since) / (done - before) * (whole - done)

@@ -12,7 +12,7 @@ from typing import Any
 import tomli_w
 
 from localrules.errors import UsageError
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 CONFIG = "config.toml"
 SUMMARY = "summary.json"

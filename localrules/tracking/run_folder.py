@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localrules.engine.observers import Observer, Picture, Row, RunInfo
+from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo
 from localrules.errors import UsageError
-from localrules.files import flush_to_disk
 from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import CONFIG, write_config, write_summary
+from localrules.utils.atomic_io import fsync_path
 
 try:
     import fcntl
@@ -26,7 +26,7 @@ METRICS = "metrics.csv"
 _POSITION = "metrics_position"
 
 
-def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Path:
+def create_run_folder(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Path:
     """Make ``<parent>/<YYYYmmdd-HHMMSS>-<rule>-<model>/`` with its ``config.toml``.
 
     The folder is prepared under a hidden name beside its place and renamed, so a run folder without a configuration
@@ -44,7 +44,7 @@ def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Pa
     Raises:
         UsageError: The parent cannot be written to.
     """
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(rule)}-{_safe(model)}"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe_name(rule)}-{_safe_name(model)}"
     parent = parent.expanduser().resolve()
     prepared = parent / f".{name}-{os.getpid()}"
     try:
@@ -52,11 +52,11 @@ def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Pa
         prepared.mkdir()
         try:
             write_config(prepared, config)
-            folder = _move_in(prepared, parent / name)
+            folder = _rename_into_place(prepared, parent / name)
         except BaseException:
             shutil.rmtree(prepared, ignore_errors=True)
             raise
-        flush_to_disk(parent)
+        fsync_path(parent)
     except OSError as error:
         raise UsageError(
             "the run folder cannot be made", where=str(parent), why=str(error), fix="choose another place with --out"
@@ -65,7 +65,7 @@ def create(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Pa
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Keep other processes from training in a run folder meanwhile; a killed process lets go of it, too.
 
     Raises:
@@ -89,7 +89,7 @@ def held(folder: Path) -> Iterator[None]:
         yield
 
 
-class RunFolder(Observer):
+class RunFolder(Callback):
     """Writes ``metrics.csv`` while the run goes on and ``summary.json`` when it is over.
 
     It is essential: a run that cannot keep its record stops. Its place in the metrics goes into every checkpoint, and
@@ -99,21 +99,21 @@ class RunFolder(Observer):
     def __init__(self) -> None:
         self._metrics: MetricsFile | None = None
 
-    def start(self, run: RunInfo) -> None:
+    def on_run_start(self, run: RunInfo) -> None:
         self._run = run
         self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_POSITION, 0))
 
-    def step(self, row: Row) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         assert self._metrics is not None
         self._metrics.write(row)
 
-    def checkpoint(self) -> None:
+    def on_checkpoint(self) -> None:
         assert self._metrics is not None
         # On disk before the checkpoint that counts on it.
         self._metrics.sync()
         self._run.state[_POSITION] = self._metrics.position
 
-    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         assert self._metrics is not None
         self._metrics.sync()
         write_summary(self._run.directory, summary)
@@ -123,7 +123,7 @@ class RunFolder(Observer):
             self._metrics.close()
 
 
-def _move_in(prepared: Path, place: Path) -> Path:
+def _rename_into_place(prepared: Path, place: Path) -> Path:
     for number in range(1, 1000):
         folder = place if number == 1 else place.with_name(f"{place.name}-{number}")
         if folder.exists():
@@ -136,5 +136,5 @@ def _move_in(prepared: Path, place: Path) -> Path:
     raise FileExistsError(f"{place} and 999 more like it exist")
 
 
-def _safe(name: str) -> str:
+def _safe_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name).strip("._")[:60] or "_"

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from localrules import Network, Rule, StepReport
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 
 
 class Backprop(Rule):
@@ -20,12 +20,12 @@ class Backprop(Rule):
 
     formula: ClassVar[str] = "dCE(logits, Y)/dW for every W, by the chain rule through all layers above"
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, backward, and every learning layer is ready."""
-        with context.forward_context():
+        with context.autocast():
             logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.labels)
         loss.backward()
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())

@@ -10,10 +10,10 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from localrules import Layer, Network, Requirements, Rule, StepReport
-from localrules.core.passes import Forward, intercepted
-from localrules.core.repeating import still_statistics
+from localrules.core.interception import Forward, intercept_layers
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
+from localrules.utils.torch_utils import freeze_batchnorm_stats
 
 
 class BackpropCheckpointed(Rule):
@@ -26,24 +26,24 @@ class BackpropCheckpointed(Rule):
         Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
     """
 
-    requires: ClassVar[Requirements] = Requirements(forwards=2)
+    requires: ClassVar[Requirements] = Requirements(forward_passes=2)
     formula: ClassVar[str] = "as backprop, with each layer run again on the way back"
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-                return nullcontext(), still_statistics(layer.module)
+                return nullcontext(), freeze_batchnorm_stats(layer.module)
 
             # A list of maps may grow after the layer has read it (a dense block's does): keep it as it is now.
             args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))
             return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
-        with context.forward_context(), intercepted(network.layers, visit):
+        with context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.labels)
         loss.backward()
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())

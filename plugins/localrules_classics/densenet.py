@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
 from localrules_classics.activations import ACTIVATIONS
 from localrules_classics.layers import (
     LayerOptions,
@@ -92,11 +92,11 @@ class DenseNetBC(Model):
         self.readout = nn.Sequential(*self._norm_and_activation(channels).values(), *readout) if norm_first else readout
         initialise_as_he(self)
         last = f"blocks.{BLOCKS - 1}"
-        self.marks = Marks(
+        self.marks = LayerSpec(
             layers=["stem", "blocks.*.*.bottleneck", "blocks.*.*.growth", "transitions.*"],
             blocks=["stem", "blocks.*", "transitions.*"],
             readout="readout",
-            seen_at={last: 1, f"{last}.{count - 1}.growth": 1},
+            pool_size={last: 1, f"{last}.{count - 1}.growth": 1},
         )
 
     def _layer(self, inputs: int, channels: int, kernel: int, pool: nn.Module | None = None) -> nn.Sequential:

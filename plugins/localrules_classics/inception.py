@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
+from localrules_classics.input_size import Size, described, side_of, sized, to_rgb_channels
 from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he
-from localrules_classics.sizes import Size, as_colour, described, side_of, sized
 
 NATIVE, LEAST = 224, 16  # pixels of a side: as published, and below which nothing would be left
 
@@ -111,7 +111,7 @@ class InceptionV2(Model):
     def __init__(self, config: InceptionV2.Config, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         self._side = side_of(config.size, shape, NATIVE, LEAST)
-        colours = as_colour("inception_v2", shape)
+        colours = to_rgb_channels("inception_v2", shape)
         first, reduced, third = STEM
         activation, norm = config.activation, config.norm
         self.stem = nn.Sequential(
@@ -128,7 +128,7 @@ class InceptionV2(Model):
         self.readout = global_readout(channels, num_classes)
         initialise_as_he(self)
         branches = [f"mixed.*.branches.{name}" for name in ("one", "three.*", "twice.*")]
-        self.marks = Marks(
+        self.marks = LayerSpec(
             layers=["stem.*", *branches, "mixed.*.projection"],
             blocks=["stem.*", "mixed.*"],
             readout="readout",

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from pydantic import Field
 from torch import nn
 
-from localrules.core.objective import Options
+from localrules.core.objective import RuleConfig
 from localrules.errors import UsageError
 from localrules_classics.activations import ACTIVATIONS, Activation
 
 
-class LayerOptions(Options):
+class LayerOptions(RuleConfig):
     """Options that every model here has."""
 
     activation: Activation = Field(

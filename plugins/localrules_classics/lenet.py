@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout
 
 FIELD = 32  # LeCun's pictures of 28 x 28 stand in a field of this side
@@ -58,7 +58,7 @@ class LeNet(Model):
             for inputs, units in ((16 * height * width, 120), (120, 84))
         )
         self.readout = dense_readout(84, num_classes, dropout)
-        self.marks = Marks(layers=["convs.*", "dense.*"], blocks=["convs.*", "dense.*"], readout="readout")
+        self.marks = LayerSpec(layers=["convs.*", "dense.*"], blocks=["convs.*", "dense.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to logits, (batch, classes)."""

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, dense_layer, dense_readout
 
 
@@ -46,7 +46,7 @@ class MLP(Model):
             self.layers.append(layer)
             width = units
         self.readout = dense_readout(width, num_classes, config.dropout)
-        self.marks = Marks(layers=["layers.*"], blocks=["layers.*"], readout="readout")
+        self.marks = LayerSpec(layers=["layers.*"], blocks=["layers.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, ...) to logits, (batch, classes)."""

@@ -13,7 +13,7 @@ from typing import ClassVar, final
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field
 
-from localrules import DataSet, DataSource, Split
+from localrules import Dataset, DataSource, Split
 from localrules.data.dataset import fingerprint
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist_files import read_splits
@@ -55,7 +55,7 @@ class MNISTLike(DataSource):
             return Path(chosen)  # even if it is not there: then loading says so
         return next((path for path in cls._usual_places() if path.exists()), None)
 
-    def load(self) -> DataSet:
+    def load(self) -> Dataset:
         path = self.config.path or self.find()
         if path is None:
             raise DataError(
@@ -72,7 +72,7 @@ class MNISTLike(DataSource):
         if self.config.holdout:
             splits = self._hold_out(splits)
             origin += f"; the last {self.config.holdout:,} train rows held out as valid"
-        return DataSet(
+        return Dataset(
             name=self.name,
             classes=self.classes,
             splits=splits,
@@ -82,7 +82,7 @@ class MNISTLike(DataSource):
             missing={
                 "valid": f"{self.name} has no official valid split: hold rows of train out with --set data.holdout=5000"
             },
-            mirrored=self.mirrored,
+            flip_preserves_label=self.mirrored,
         )
 
     def _hold_out(self, splits: dict[str, Split]) -> dict[str, Split]:

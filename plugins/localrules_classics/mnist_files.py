@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from localrules import Split
-from localrules.data.reading import AGAIN, opened, unreadable
+from localrules.data.io import AGAIN, open_maybe_gzip, read_error
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_splits(path: Path, classes: int) -> dict[str, Split]:
         DataError: Something is missing or damaged.
     """
     if not path.exists():
-        raise unreadable(path, FileNotFoundError())
+        raise read_error(path, FileNotFoundError())
     if path.is_dir():
         archives = sorted(path.glob("*.npz"))
         sources = _read_npz(archives[0]) if len(archives) == 1 else _read_idx(path)
@@ -78,7 +78,7 @@ def _read_npz(path: Path) -> dict[str, tuple[Source, Source]]:
                     for split, (images, labels) in NPZ_NAMES.items()
                 }
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise read_error(path, error) from error
     except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
         raise DataError("the data file is damaged", where=str(path), why=str(error), fix=AGAIN) from error
 
@@ -106,7 +106,7 @@ def _find_idx(folder: Path, name: str) -> Path:
 
 
 def _read_idx_file(path: Path, dimensions: int) -> Source:
-    with opened(path) as file:
+    with open_maybe_gzip(path) as file:
         content = file.read()
     start = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
 from localrules_classics.activations import ACTIVATIONS, Activation
 from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he
 
@@ -130,11 +130,11 @@ class ResNet(Model):
         self.readout = global_readout(widths[-1], num_classes)
         initialise_as_he(self)
         last = f"blocks.{len(widths) - 1}"
-        self.marks = Marks(
+        self.marks = LayerSpec(
             layers=["stem", "blocks.*.first", "blocks.*.second"],
             blocks=["stem", "blocks.*"],
             readout="readout",
-            seen_at={last: 1, f"{last}.second": 1},
+            pool_size={last: 1, f"{last}.second": 1},
         )
 
     def forward(self, images: Tensor) -> Tensor:

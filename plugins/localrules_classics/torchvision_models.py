@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
-from localrules.core.objective import Options
-from localrules.errors import MissingPackage
-from localrules_classics.sizes import Size, as_colour, described, side_of, sized
+from localrules.core.layer_spec import LayerSpec
+from localrules.core.objective import RuleConfig
+from localrules.errors import MissingDependencyError
+from localrules_classics.input_size import Size, described, side_of, sized, to_rgb_channels
 
 
-class BaselineOptions(Options):
+class BaselineOptions(RuleConfig):
     """Options that these networks share."""
 
     size: Size
@@ -34,10 +34,10 @@ class LargePictures(Model):
     def __init__(self, config: BaselineOptions, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         self._side = side_of(config.size, shape, self.native, self.least)
-        as_colour(type(self).__name__.lower(), shape)
+        to_rgb_channels(type(self).__name__.lower(), shape)
         stages, readout = self.parts(_torchvision(type(self).__name__.lower()), num_classes)
         self.stages, self.readout = nn.Sequential(*stages), readout
-        self.marks = Marks(layers=["stages.*"], blocks=["stages.*"], readout="readout")
+        self.marks = LayerSpec(layers=["stages.*"], blocks=["stages.*"], readout="readout")
 
     def parts(self, models: ModuleType, num_classes: int) -> tuple[list[nn.Module], nn.Module]:
         """The network's layers and its readout.
@@ -113,7 +113,7 @@ def _torchvision(model: str) -> ModuleType:
     try:
         import torchvision.models
     except ImportError as error:
-        raise MissingPackage(
+        raise MissingDependencyError(
             f"{model} needs torchvision",
             where=f"--model {model}",
             why=f"it cannot be imported: {error}",

@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Model
-from localrules.core.marks import Marks
+from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout, require_side
 
 LARGE = 64  # pixels of a side, above which the first convolution halves the picture
@@ -71,7 +71,7 @@ class VGG(Model):
             )
             features = units
         self.readout = dense_readout(features, num_classes, config.dropout)
-        self.marks = Marks(layers=["stages.*.*", "dense.*"], blocks=["stages.*", "dense.*"], readout="readout")
+        self.marks = LayerSpec(layers=["stages.*.*", "dense.*"], blocks=["stages.*", "dense.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to logits, (batch, classes)."""

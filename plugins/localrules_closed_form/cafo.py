@@ -11,14 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, Network, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
-from localrules.core.rule import Context
-from localrules.core.rule_state import state_key
-from localrules.core.view import BatchStatistics
+from localrules.core.layer import Locality
+from localrules.core.objective import RuleConfig
+from localrules.core.rule import Context, state_key
+from localrules.core.view import Batch
 from localrules.errors import UsageError
-from localrules.kernels.precision import no_autocast
-from localrules_closed_form.features import features_of, on_raster
+from localrules.kernels.checks import no_autocast
+from localrules_closed_form.features import features_of, pool_features
 from localrules_closed_form.least_squares import LeastSquares
 
 
@@ -41,7 +40,7 @@ class CaFo(Rule):
         https://arxiv.org/abs/2303.09728, and its code, https://github.com/Graph-ZKY/CaFo.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule cafo."""
 
         predictor: Literal["mse", "ce"] = Field(
@@ -96,13 +95,13 @@ class CaFo(Rule):
             if not layer.is_readout:
                 yield from self.predictors[state_key(layer, end)].parameters()
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass; each layer's predictor learns from what the layer gave."""
         report = StepReport()
-        with torch.no_grad(), context.forward_context():
+        with torch.no_grad(), context.autocast():
             found = features_of(network, batch.images, self._read)
         for layer, features in found:
-            if context.learns(layer):
+            if context.is_trainable(layer):
                 self._learn(layer, features, batch.labels, context, report)
         return report
 
@@ -121,7 +120,7 @@ class CaFo(Rule):
             loss = torch.stack(losses).sum()
             loss.backward()
             report.objectives[layer.name] = loss.detach()
-            context.ready(layer)
+            context.step_layer(layer)
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The logarithm of the summed votes, shape (batch, classes)."""
@@ -132,4 +131,4 @@ class CaFo(Rule):
         return torch.stack(votes).log_softmax(2).logsumexp(0)
 
     def _read(self, output: Tensor) -> Tensor:
-        return on_raster(output, self.config.grid, self.config.features)
+        return pool_features(output, self.config.grid, self.config.features)

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from localrules import Layer, Network
-from localrules.core.passes import Forward, ends, intercepted
-from localrules.core.pooling import pool_flat
+from localrules.core.interception import Forward, intercept_layers, layer_outputs
+from localrules.core.nn.pooling import pool_flat
 
 
 def features_of(network: Network, images: Tensor, read: Callable[[Tensor], Tensor]) -> list[tuple[Layer, list[Tensor]]]:
@@ -19,15 +19,15 @@ def features_of(network: Network, images: Tensor, read: Callable[[Tensor], Tenso
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = forward(*args, **kwargs)
-        found.append((layer, [read(end) for end in ends(layer, output)]))
+        found.append((layer, [read(end) for end in layer_outputs(layer, output)]))
         return output
 
-    with intercepted(network.hidden, visit):
+    with intercept_layers(network.hidden, visit):
         network(images)
     return found
 
 
-def on_raster(output: Tensor, grid: int, most: int) -> Tensor:
+def pool_features(output: Tensor, grid: int, most: int) -> Tensor:
     """An output averaged over a raster that is coarse enough, and flattened, float32, (batch, features).
 
     Args:

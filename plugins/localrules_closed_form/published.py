@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 _MODELS: dict[str, dict[str, Any]] = {
     "lenet": {"name": "lenet"},
@@ -16,8 +16,8 @@ _ROWS = (("MNIST", "mnist", "lenet"), ("Fashion-MNIST", "fashion_mnist", "lenet"
 def cafo() -> Experiment:
     """Least squares on random convolutions, in one pass over the pictures."""
     return Experiment(
-        rows=tuple(
-            Row(
+        cases=tuple(
+            Case(
                 name=f"{title}, {model}",
                 settings={
                     "rule": {"name": "cafo"},
@@ -29,7 +29,7 @@ def cafo() -> Experiment:
                 },
                 published=None,
                 source="Least squares, as in https://github.com/Graph-ZKY/CaFo, which gives no figure of MNIST",
-                differs="networks of ours; maps averaged over a raster; a ridge and a bias; standardised pictures",
+                deviations="networks of ours; maps averaged over a raster; a ridge and a bias; standardised pictures",
             )
             for title, data, model in _ROWS
         ),

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Look, Options
-from localrules.core.pooling import pool_flat
+from localrules.core.nn.pooling import pool_flat
+from localrules.core.objective import Look, RuleConfig
 from localrules_diffusion.schedule import CosineSchedule
 
 
@@ -36,7 +36,7 @@ class NoProp(Objective):
         Li, Teh & Pascanu 2025, NoProp, https://arxiv.org/abs/2503.24322.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule noprop."""
 
         eta: float = Field(1.0, gt=0, description="Scale of the objective (ours).")
@@ -104,7 +104,7 @@ class NoProp(Objective):
         return (self._schedule.ratio(step) - self._schedule.ratio(step - 1)) / self._schedule.ratio(steps) * steps
 
     def _grid(self, layer: Layer) -> int:
-        return layer.seen_at or self.config.grid
+        return layer.pool_size or self.config.grid
 
 
 class _Denoiser(nn.Module):

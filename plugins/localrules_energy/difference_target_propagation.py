@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, Network, Requirements, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
-from localrules.core.relay import Station, relay
-from localrules.core.repeating import still_statistics
+from localrules.core.isolated_forward import LayerTrace, isolated_forward
+from localrules.core.layer import Locality
+from localrules.core.objective import RuleConfig
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
+from localrules.utils.torch_utils import freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
-from localrules_energy.messages import learn, output_error, precise, sent_down
+from localrules_energy.signals import backward_signals, learn, output_error, precise
 
 
 class DifferenceTargetPropagation(Rule):
@@ -40,7 +40,7 @@ class DifferenceTargetPropagation(Rule):
         noise as in the published configurations of Meulemans et al. 2020, https://arxiv.org/abs/2006.14331.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule difference-target-propagation."""
 
         step: float = Field(0.22, gt=0, description="How far the first target lies down the loss (Meulemans' paper's).")
@@ -51,7 +51,7 @@ class DifferenceTargetPropagation(Rule):
             "tanh", description="What an inverse ends with: tanh, the layers' own (the paper's), or nothing: linear."
         )
 
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True, chain=True, forwards=2)
+    requires: ClassVar[Requirements] = Requirements(auxiliary=True, sequential=True, forward_passes=2)
     locality: ClassVar[Locality] = "feedback"
     formula: ClassVar[str] = "|f_l(h_{l-1}) - t_l|^2 / (2 step), t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)"
     model_defaults: ClassVar[dict[str, object]] = {"norm": False, "activation": "tanh"}
@@ -72,35 +72,35 @@ class DifferenceTargetPropagation(Rule):
         if _key(layer) in self.inverses:
             yield from self.inverses[_key(layer)].parameters()
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, targets from the top down, and every layer and inverse learns."""
-        stations = relay(network, batch.images, joined=True, precision=context.forward_context())
+        stations = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         logits = stations[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
         error, rows = output_error(logits, batch.labels), len(logits)
         signals = {network.readout.name: [error / rows]}
         for layer, shift in self._shifts(stations, error):
             signals[layer.name] = [-shift / (self.config.step * rows)]
-            if context.learns(layer):
+            if context.is_trainable(layer):
                 report.objectives[layer.name] = _half_square(shift) / self.config.step
         read, gave = self._disturbed(network, batch.images, stations, context)
         learn(stations, signals, context)
         for below, layer in pairwise(network.hidden):
-            if context.learns(layer):
-                with context.forward_context():
+            if context.is_trainable(layer):
+                with context.autocast():
                     undone = self.inverses[_key(layer)](gave[layer.name])
                 _half_square(precise(undone) - read[below.name]).backward()
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return report
 
-    def _shifts(self, stations: list[Station], error: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+    def _shifts(self, stations: list[LayerTrace], error: Tensor) -> Iterator[tuple[Layer, Tensor]]:
         """Every hidden layer, from the top down, and its target less its output.
 
         In float32: the shifts are small beside what they shift.
         """
         *hidden, readout = stations
-        (slope,) = sent_down(stations, {readout.layer.name: [error]})[hidden[-1].layer.name]
+        (slope,) = backward_signals(stations, {readout.layer.name: [error]})[hidden[-1].layer.name]
         shift = -self.config.step * precise(slope)
         yield hidden[-1].layer, shift
         for below, station in reversed(list(pairwise(hidden))):
@@ -111,14 +111,14 @@ class DifferenceTargetPropagation(Rule):
             yield below.layer, shift
 
     def _disturbed(
-        self, network: Network, images: Tensor, stations: list[Station], context: Context
+        self, network: Network, images: Tensor, stations: list[LayerTrace], context: Context
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """By layer name: its output with noise added, and what it gives when it reads such."""
         outputs = {station.layer.name: precise(station.output.detach()) for station in stations[:-1]}
         noisy = {name: output + self.config.noise * torch.randn_like(output) for name, output in outputs.items()}
         given = {name: [output] for name, output in noisy.items()}
-        with still_statistics(network):
-            found = relay(network, images, given=given, precision=context.forward_context())
+        with freeze_batchnorm_stats(network):
+            found = isolated_forward(network, images, overrides=given, precision=context.autocast())
         return noisy, {station.layer.name: station.output.detach() for station in found}
 
 

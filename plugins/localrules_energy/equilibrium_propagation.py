@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Network, Requirements, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
+from localrules.core.layer import Locality
+from localrules.core.objective import RuleConfig
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
-from localrules_energy.messages import learn
+from localrules.core.view import Batch
 from localrules_energy.settling import Settling, pulls
+from localrules_energy.signals import learn
 
 Nudges = Literal["one-sided", "random-sign", "symmetric"]
 
@@ -41,7 +41,7 @@ class EquilibriumPropagation(Rule):
         https://arxiv.org/abs/2006.03824.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule equilibrium-propagation."""
 
         beta: float = Field(0.5, gt=0, description="Strength of the nudge towards the label (ours).")
@@ -55,7 +55,9 @@ class EquilibriumPropagation(Rule):
             10, description="Steps to settle when nudged (ours, for few layers; the paper's: 25 to 30)."
         )
 
-    requires: ClassVar[Requirements] = Requirements(forwards=None, chain=True, norms=False, single=True)
+    requires: ClassVar[Requirements] = Requirements(
+        forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True
+    )
     locality: ClassVar[Locality] = "feedback"
     formula: ClassVar[str] = (
         "dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})"
@@ -66,7 +68,7 @@ class EquilibriumPropagation(Rule):
 
     config: EquilibriumPropagation.Config
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Settle freely, settle nudged, and every learning layer is ready."""
         settling = Settling(network, batch.images)
         free = settling.settled(settling.rest(), self.config.free_steps)
@@ -79,14 +81,14 @@ class EquilibriumPropagation(Rule):
                 report.objectives = {
                     layer.name: _moved(states[layer.name], free[layer.name], beta)
                     for layer in network.hidden
-                    if context.learns(layer)
+                    if context.is_trainable(layer)
                 }
             stations = settling(states)
             share = share / len(batch.labels)
             uphill = pulls(stations, states, batch.labels, beta)
             learn(stations, {name: [-share * pull for pull in each] for name, each in uphill.items()}, context)
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return report
 
     def predict(self, network: Network, images: Tensor) -> Tensor:

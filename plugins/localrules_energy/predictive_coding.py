@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Network, Requirements, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
-from localrules.core.relay import Station
+from localrules.core.isolated_forward import LayerTrace
+from localrules.core.layer import Locality
+from localrules.core.objective import RuleConfig
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
-from localrules_energy.messages import Evaluations, Signals, learn, output_error, precise, sent_down
+from localrules.core.view import Batch
+from localrules_energy.signals import Evaluations, Signals, backward_signals, learn, output_error, precise
 
 STRICT_ITERATIONS, STRICT_RATE = 20, 0.1
 
@@ -39,7 +39,7 @@ class PredictiveCoding(Rule):
         https://arxiv.org/abs/2006.04182; both modes as in Rosenbaum 2022, https://arxiv.org/abs/2106.13082.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule predictive-coding."""
 
         mode: Literal["fixed-prediction", "strict"] = Field(
@@ -59,15 +59,15 @@ class PredictiveCoding(Rule):
             description=f"How far they move: by default 1, {STRICT_RATE} in strict mode (the paper's).",
         )
 
-    requires: ClassVar[Requirements] = Requirements(forwards=None)
+    requires: ClassVar[Requirements] = Requirements(forward_passes=None)
     locality: ClassVar[Locality] = "feedback"
     formula: ClassVar[str] = "v_l += rate (-e_l + sum_k J_k^T e_k), e_l = v_l - f_l; then dW_l = e_l df_l/dW_l"
 
     config: PredictiveCoding.Config
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, let errors settle, and every learning layer learns from its own."""
-        evaluations = Evaluations(network, batch.images, context.forward_context)
+        evaluations = Evaluations(network, batch.images, context.autocast)
         stations = evaluations()
         logits = stations[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
@@ -79,12 +79,12 @@ class PredictiveCoding(Rule):
         rows = len(batch.labels)
         learn(stations, _times(1 / rows, errors), context)
         for layer in network.layers:
-            if layer.name in errors and not layer.is_readout and context.learns(layer):
+            if layer.name in errors and not layer.is_readout and context.is_trainable(layer):
                 report.objectives[layer.name] = _energy(errors[layer.name]) / rows
-            context.ready(layer)
+            context.step_layer(layer)
         return report
 
-    def _fixed(self, stations: list[Station], labels: Tensor) -> Signals:
+    def _fixed(self, stations: list[LayerTrace], labels: Tensor) -> Signals:
         """Errors, as predictions less values, when predictions stay what they are.
 
         Messages are linear in the errors then, so only what changed is sent again: in a chain, at rate 1, every layer
@@ -96,13 +96,13 @@ class PredictiveCoding(Rule):
         errors = changes
         for _ in range(self.config.iterations or readout.layer.depth - 1):
             left = {} if rate == 1 else {name: each for name, each in changes.items() if name != readout.layer.name}
-            changes = _sum(_times(1 - rate, left), _times(rate, sent_down(stations, changes)))
+            changes = _sum(_times(1 - rate, left), _times(rate, backward_signals(stations, changes)))
             if not changes:
                 break
             errors = _sum(errors, changes)
         return errors
 
-    def _settled(self, evaluations: Evaluations, stations: list[Station], labels: Tensor) -> list[Station]:
+    def _settled(self, evaluations: Evaluations, stations: list[LayerTrace], labels: Tensor) -> list[LayerTrace]:
         """The network evaluated at values that have moved down the energy."""
         rate = self.config.rate or STRICT_RATE
         values = {
@@ -110,7 +110,7 @@ class PredictiveCoding(Rule):
         }
         for _ in range(self.config.iterations or STRICT_ITERATIONS):
             errors = _errors(stations, labels)
-            told = sent_down(stations, errors)
+            told = backward_signals(stations, errors)
             for name, each in told.items():
                 values[name] = [
                     value - rate * (message - error)
@@ -120,7 +120,7 @@ class PredictiveCoding(Rule):
         return stations
 
 
-def _errors(stations: list[Station], labels: Tensor) -> Signals:
+def _errors(stations: list[LayerTrace], labels: Tensor) -> Signals:
     """Predictions less values; at the readout, the gradient of the cross-entropy."""
     errors = {
         station.layer.name: [

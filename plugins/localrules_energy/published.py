@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 
 def predictive_coding() -> Experiment:
@@ -13,8 +13,8 @@ def predictive_coding() -> Experiment:
         "strict": {"name": "predictive-coding", "mode": "strict", "iterations": 20, "rate": 0.1},
     }
     return Experiment(
-        rows=tuple(
-            Row(
+        cases=tuple(
+            Case(
                 name=f"MNIST, {name}",
                 settings={
                     "rule": rule,
@@ -31,7 +31,7 @@ def predictive_coding() -> Experiment:
                     "Settings of Figures3and4MNIST.ipynb in "
                     "https://github.com/RobertRosenbaum/PredictiveCodingVsBackProp, which shows curves"
                 ),
-                differs="lenet, and not convolutions of 10 and 5 channels with layers of 50 and 30 units; "
+                deviations="lenet, and not convolutions of 10 and 5 channels with layers of 50 and 30 units; "
                 "standardised pictures",
             )
             for name, rule in rules.items()

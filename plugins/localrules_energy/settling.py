@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from localrules import Network
-from localrules.core.passes import intercepted
-from localrules.core.relay import Station
-from localrules_energy.bare import bare
-from localrules_energy.messages import Evaluations, Signals, output_error, sent_down
+from localrules.core.interception import intercept_layers
+from localrules.core.isolated_forward import LayerTrace
+from localrules_energy.preactivations import bare
+from localrules_energy.signals import Evaluations, Signals, backward_signals, output_error
 
 States = dict[str, list[Tensor]]
 
@@ -33,10 +33,10 @@ class Settling:
         rows = len(self._images)
         return {layer.name: [self._images.new_zeros(rows, *layer.out_shape)] for layer in self._network.hidden}
 
-    def __call__(self, states: Signals) -> list[Station]:
+    def __call__(self, states: Signals) -> list[LayerTrace]:
         """Each hidden layer without its activation, reading the states of the one below."""
         off = torch.autocast(self._images.device.type, enabled=False)
-        with off, intercepted(self._network.hidden, bare):
+        with off, intercept_layers(self._network.hidden, bare):
             return self._evaluations(states)
 
     def settled(self, states: States, steps: int, labels: Tensor | None = None, beta: float = 0.0) -> States:
@@ -44,13 +44,13 @@ class Settling:
         for _ in range(steps):
             stations = self(states)
             pull = {station.layer.name: [output.detach() for output in station.outputs] for station in stations[:-1]}
-            for name, messages in sent_down(stations, pulls(stations, states, labels, beta)).items():
+            for name, messages in backward_signals(stations, pulls(stations, states, labels, beta)).items():
                 pull[name] = [below + above for below, above in zip(pull[name], messages, strict=True)]
             states = {name: [each.clamp(0, 1) for each in sums] for name, sums in pull.items()}
         return states
 
 
-def pulls(stations: list[Station], states: Signals, labels: Tensor | None, beta: float) -> Signals:
+def pulls(stations: list[LayerTrace], states: Signals, labels: Tensor | None, beta: float) -> Signals:
     """The gradient of Phi, nudged, with respect to what each layer gives."""
     if labels is None:
         return states

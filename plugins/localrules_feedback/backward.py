@@ -15,10 +15,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.modules.utils import _pair
 
-from localrules.core.operations import Operation
+from localrules.core.ops import Operation
 
 
-def fed_back(operation: Operation, feedback: Tensor) -> Tensor:
+def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:
     """What the operation gives; in the backward pass the error goes to its input by ``feedback``.
 
     Args:

@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Layer, Network, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.relay import relay
-from localrules.core.rule import Context
-from localrules.core.rule_state import state_key
-from localrules.core.view import BatchStatistics
+from localrules.core.isolated_forward import isolated_forward
+from localrules.core.layer import Locality
+from localrules.core.rule import Context, state_key
+from localrules.core.view import Batch
 from localrules_feedback.projection import random_patterns
 
 
@@ -38,19 +37,21 @@ class DirectFeedbackAlignment(Rule):
             for end, shape in enumerate(layer.out_shapes):
                 self.register_buffer(state_key(layer, end), random_patterns(num_classes, shape))
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass to the error, and a backward pass inside each layer."""
-        *hidden, readout = relay(network, batch.images, precision=context.forward_context())
+        *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
         loss = functional.cross_entropy(readout.output.float(), batch.labels)
-        if context.learns(readout.layer):
+        if context.is_trainable(readout.layer):
             loss.backward()
-            context.ready(readout.layer)
+            context.step_layer(readout.layer)
         error = _error(readout.output.detach(), batch.labels)
         for station in hidden:
-            if context.learns(station.layer):
-                signals = [self._signal(station.layer, end, error, given) for end, given in enumerate(station.ends)]
-                torch.autograd.backward(station.ends, signals)
-                context.ready(station.layer)
+            if context.is_trainable(station.layer):
+                signals = [
+                    self._signal(station.layer, end, error, given) for end, given in enumerate(station.final_outputs)
+                ]
+                torch.autograd.backward(station.final_outputs, signals)
+                context.step_layer(station.layer)
         return StepReport(logits=readout.output.detach(), loss=loss.detach())
 
     def _signal(self, layer: Layer, end: int, error: Tensor, given: Tensor) -> Tensor:

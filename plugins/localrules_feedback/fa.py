@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from localrules_feedback.magnitudes import draw_like
-from localrules_feedback.paths import FeedbackOptions, FeedbackPaths
+from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackPaths, draw_like
 
 
 class FeedbackAlignment(FeedbackPaths):

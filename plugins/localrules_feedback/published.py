@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 _SOURCE = "Sanfiz & Akrout 2021, Benchmarks.md of https://github.com/jsalbert/biotorch (errors there)"
 _DIFFERS = (
@@ -31,7 +31,7 @@ def feedback() -> Experiment:
         rows.append(_row(f"MNIST, {name}", "mnist", rule, on_mnist))
         rows.append(_row(f"Fashion-MNIST, {name}", "fashion_mnist", rule, on_fashion))
     return Experiment(
-        rows=tuple(rows),
+        cases=tuple(rows),
         notes=(
             "One run each in the source. It publishes the settings of its runs on CIFAR-10 only; the batch size is of "
             "those. Adam at 0.001 and 100 epochs are ours, the same for every row: under SGD feedback alignment and "
@@ -41,8 +41,8 @@ def feedback() -> Experiment:
     )
 
 
-def _row(name: str, data: str, rule: dict[str, Any], error: float) -> Row:
-    return Row(
+def _row(name: str, data: str, rule: dict[str, Any], error: float) -> Case:
+    return Case(
         name=name,
         settings={
             "rule": rule,
@@ -56,5 +56,5 @@ def _row(name: str, data: str, rule: dict[str, Any], error: float) -> Row:
         },
         published=round(100 - error, 2),
         source=_SOURCE,
-        differs=_DFA_DIFFERS if rule["name"] == "dfa" else _DIFFERS,
+        deviations=_DFA_DIFFERS if rule["name"] == "dfa" else _DIFFERS,
     )

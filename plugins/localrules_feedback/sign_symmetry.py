@@ -8,8 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules_feedback.magnitudes import draw_like, spread
-from localrules_feedback.paths import FeedbackOptions, FeedbackPaths
+from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackPaths, draw_like, spread
 
 
 class SignSymmetry(FeedbackPaths):

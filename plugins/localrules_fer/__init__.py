@@ -12,13 +12,13 @@ def localrules_models() -> list[ModelEntry]:
     return [
         ModelEntry(
             name="dense_fpn",
-            target="localrules_fer.dense_fpn:DenseFPN",
+            target="localrules_fer.models.dense_fpn:DenseFPN",
             summary="The paper's dense blocks with a feature pyramid and channel attention, about 7 M parameters.",
             reference=_PAPER,
         ),
         ModelEntry(
             name="dense_fpn_small",
-            target="localrules_fer.dense_fpn:DenseFPNSmall",
+            target="localrules_fer.models.dense_fpn:DenseFPNSmall",
             summary="The same network at about 0.5 M parameters, for a CPU.",
             reference=_PAPER,
         ),
@@ -30,13 +30,13 @@ def localrules_data() -> list[DataEntry]:
     return [
         DataEntry(
             name="fer2013",
-            target="localrules_fer.fer2013:FER2013",
+            target="localrules_fer.datasets.fer2013:FER2013",
             summary="48 x 48 grey faces with seven expressions, from a file or folder of yours.",
             reference="Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414",
         ),
         DataEntry(
             name="faces",
-            target="localrules_fer.faces:Faces",
+            target="localrules_fer.faces.dataset:Faces",
             summary="Synthetic 48 x 48 grey faces with the same seven expressions, drawn on the spot.",
         ),
     ]
@@ -70,7 +70,7 @@ _ALSO = {"table-1": ("figure-15",)}  # the figure draws the table's numbers
 
 @hookimpl
 def localrules_experiments() -> list[ExperimentEntry]:
-    target = "localrules_fer.paper_rows"
+    target = "localrules_fer.paper.cases"
     entries = [
         ExperimentEntry(
             name=name,
@@ -78,7 +78,7 @@ def localrules_experiments() -> list[ExperimentEntry]:
             summary=summary,
             reference=_PAPER,
             suite="paper",
-            also=_ALSO.get(name, ()),
+            aliases=_ALSO.get(name, ()),
         )
         for name, made, summary in _EXPERIMENTS
     ]

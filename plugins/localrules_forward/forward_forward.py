@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -11,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Look, Options
-from localrules.core.view import BatchStatistics
-from localrules_forward.labelling import as_waves, in_pixels
-from localrules_forward.mean_activity import MeanActivity
+from localrules.core.objective import Look, RuleConfig
+from localrules.core.view import Batch
 
 
 class ForwardForward(Objective):
@@ -37,7 +36,7 @@ class ForwardForward(Objective):
         labels over the whole picture: Scodellaro et al. 2023, https://arxiv.org/abs/2312.14924.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule forward-forward."""
 
         goodness: Literal["sum", "mean"] = Field(
@@ -97,7 +96,7 @@ class ForwardForward(Objective):
         """Each unit's (or channel's) mean activity over the steps, where peers are compared."""
         return MeanActivity(layer.out_shape[0], self.config.momentum) if self.config.peer else None
 
-    def stream(self, batch: BatchStatistics) -> Tensor:
+    def stream(self, batch: Batch) -> Tensor:
         """The pictures with their labels, then the same pictures with other labels, each as likely."""
         others = torch.randint(1, batch.num_classes, batch.labels.shape, device=batch.labels.device)
         wrong = (batch.labels + others) % batch.num_classes
@@ -137,7 +136,7 @@ class ForwardForward(Objective):
     def _labelled(self, images: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         if self._label == "pixels":
             return self._normalised(in_pixels(images, labels, num_classes, self.config.strength))
-        waves = as_waves(images, labels, num_classes, self.config.strength, self.config.wavelength)
+        waves = embed_as_waves(images, labels, num_classes, self.config.strength, self.config.wavelength)
         return self._normalised(waves)
 
     def _normalised(self, rows: Tensor) -> Tensor:
@@ -145,3 +144,59 @@ class ForwardForward(Objective):
         squares = exact.square().flatten(1)
         size = (squares.mean(1) if self.config.size == "rms" else squares.sum(1)).sqrt()
         return (exact / (size + 1e-8).view(-1, *[1] * (rows.dim() - 1))).to(rows.dtype)
+
+
+def in_pixels(images: Tensor, labels: Tensor, num_classes: int, strength: float) -> Tensor:
+    """The first ``num_classes`` pixels replaced by the label's one-hot code, ``strength`` high.
+
+    Args:
+        images: Shape (batch, ...).
+        labels: int64, shape (batch,).
+        num_classes: At most the number of values in a picture.
+        strength: In the units of the pictures, which are standardised.
+    """
+    flat = images.flatten(1).clone()
+    flat[:, :num_classes] = strength * torch.nn.functional.one_hot(labels, num_classes).to(flat)
+    return flat.view(images.shape)
+
+
+def embed_as_waves(images: Tensor, labels: Tensor, num_classes: int, strength: float, wavelength: float) -> Tensor:
+    """The picture with a plane wave over it that tells the label at every position: classes differ in its direction.
+
+    Args:
+        images: Shape (batch, channels, height, width).
+        labels: int64, shape (batch,).
+        num_classes: Directions are spread evenly over half a turn.
+        strength: The wave's height, in the units of the pictures, which are standardised.
+        wavelength: In pixels.
+    """
+    height, width = images.shape[2:]
+    angles = torch.arange(num_classes, device=images.device) * (math.pi / num_classes)
+    rows = torch.arange(height, device=images.device)[:, None]
+    columns = torch.arange(width, device=images.device)
+    along = columns * angles.cos()[:, None, None] + rows * angles.sin()[:, None, None]
+    waves = (strength * (2 * math.pi / wavelength * along).cos()).to(images)
+    return images + waves[labels, None]
+
+
+class MeanActivity(nn.Module):
+    """The running mean of each unit's activity; a channel counts as a unit.
+
+    Args:
+        units: How many.
+        momentum: Share of the mean so far in the next one.
+    """
+
+    mean: Tensor
+
+    def __init__(self, units: int, momentum: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((units,), 0.5))
+        self._momentum = momentum
+
+    def forward(self, output: Tensor) -> Tensor:
+        """The mean with this batch counted in, shape (units,); its gradient is that of the batch's share."""
+        now = output.transpose(0, 1).flatten(1).mean(1)
+        mean = self._momentum * self.mean + (1 - self._momentum) * now
+        self.mean = mean.detach()
+        return mean

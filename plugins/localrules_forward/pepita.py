@@ -8,17 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from localrules import Layer, Network, Requirements, Rule, StepReport
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
-from localrules.core.operations import watched
-from localrules.core.passes import Forward, detached, intercepted
+from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.layer import Locality
+from localrules.core.objective import RuleConfig
+from localrules.core.ops import Operation, record_ops
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 from localrules.errors import UsageError
-from localrules_forward.modulation import activities_of, modulate
-from localrules_forward.same_norms import SameNorms
 
 
 class Pepita(Rule):
@@ -39,7 +38,7 @@ class Pepita(Rule):
         https://github.com/GiorgiaD/PEPITA.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule pepita."""
 
         scale: float = Field(
@@ -51,7 +50,7 @@ class Pepita(Rule):
     formula: ClassVar[str] = (
         "dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output"
     )
-    requires: ClassVar[Requirements] = Requirements(operations=True, forwards=2)
+    requires: ClassVar[Requirements] = Requirements(operations=True, forward_passes=2)
     locality: ClassVar[Locality] = "broadcast-error"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.03}}
     maps_bound: ClassVar[float] = 0.75  # the mean over positions makes the updates of kernels small
@@ -69,38 +68,38 @@ class Pepita(Rule):
         bound = self.config.scale * (6 / values) ** 0.5
         self.register_buffer("feedback", torch.empty(values, num_classes).uniform_(-bound, bound))
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Two passes; each layer learns as soon as the second has reached it."""
         logits, activities, norms = self._first(network, batch.images, context)
         error = functional.softmax(logits.float(), 1) - functional.one_hot(batch.labels, batch.num_classes)
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not context.learns(layer):
+            if not context.is_trainable(layer):
                 return forward(*args, **kwargs)
-            with torch.enable_grad(), watched() as operations:
-                output = forward(*detached(args), **detached(kwargs))
+            with torch.enable_grad(), record_ops() as operations:
+                output = forward(*detach_tree(args), **detach_tree(kwargs))
             with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
                 if layer.is_readout:
                     functional.cross_entropy(output.float(), batch.labels).backward()
                 else:
                     report.objectives[layer.name] = modulate(layer, operations, output, activities[layer.name])
-            context.ready(layer)
-            return detached(output)
+            context.step_layer(layer)
+            return detach_tree(output)
 
         perturbed = batch.images + self._told(error, batch.images)
-        with torch.no_grad(), context.forward_context(), norms, intercepted(network.layers, visit):
+        with torch.no_grad(), context.autocast(), norms, intercept_layers(network.layers, visit):
             network(perturbed)
         return report
 
     def _first(
         self, network: Network, images: Tensor, context: Context
-    ) -> tuple[Tensor, dict[str, list[Tensor]], SameNorms]:
+    ) -> tuple[Tensor, dict[str, list[Tensor]], SharedNormStats]:
         """The plain pass: logits, the activity at each of the layers' operations, and norms that repeat its own."""
         activities: dict[str, list[Tensor]] = {}
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            with watched() as operations:
+            with record_ops() as operations:
                 output = forward(*args, **kwargs)
             activities[layer.name] = activities_of(layer, operations, output)
             return output
@@ -110,12 +109,12 @@ class Pepita(Rule):
         with (
             torch.random.fork_rng(devices),
             torch.no_grad(),
-            context.forward_context(),
-            SameNorms() as norms,
-            intercepted(network.layers, visit),
+            context.autocast(),
+            SharedNormStats() as norms,
+            intercept_layers(network.layers, visit),
         ):
             logits = network(images)
-        return logits, activities, SameNorms(norms.noted)
+        return logits, activities, SharedNormStats(norms.noted)
 
     def _told(self, error: Tensor, images: Tensor) -> Tensor:
         """``F e``, shaped like the pictures."""
@@ -127,3 +126,67 @@ class Pepita(Rule):
                 fix="let the first layer read the whole picture",
             )
         return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
+
+
+def activities_of(layer: Layer, operations: list[Operation], output: Any) -> list[Tensor]:
+    """What stands for each operation's activity: the layer's output if it is that of this operation, else its own."""
+    outputs = layer_outputs(layer, output)
+    found = []
+    for index, operation in enumerate(operations):
+        assert operation.output is not None
+        last = index == len(operations) - 1 and outputs[-1].shape == operation.output.shape
+        found.append((outputs[-1] if last else operation.output).detach())
+    return found
+
+
+def modulate(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
+    """Leave the descent directions in ``.grad``; how far the error moved the layer's activity, a mean square."""
+    surrogate, moved = torch.zeros((), device=tensor_leaves(output)[0].device), torch.zeros(())
+    for operation, first, second in zip(operations, before, activities_of(layer, operations, output), strict=True):
+        change = first.float() - second.float()
+        units = len(operation.weight)
+        direction = operation.weight_gradient(change) * (units / change.numel())  # a mean over batch and positions
+        # Through whatever the parameters become before they meet the input, a folded kernel say.
+        surrogate = surrogate + (direction * operation.weight.float()).sum()
+        moved = change.square().mean()
+    if surrogate.requires_grad:  # not so in a layer without matrices
+        surrogate.backward()
+    return moved
+
+
+class SharedNormStats(TorchFunctionMode):
+    """Notes the batch statistics of every batch norm, in the order of the calls, or uses what another has noted.
+
+    Args:
+        noted: What to use; without it, statistics are the batch's own, and are noted.
+    """
+
+    def __init__(self, noted: list[tuple[Tensor, Tensor]] | None = None) -> None:
+        super().__init__()
+        self.noted: list[tuple[Tensor, Tensor]] = []
+        self._given = None if noted is None else iter(noted)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        return self._normalise(*args, **kwargs) if func is functional.batch_norm else func(*args, **kwargs)
+
+    def _normalise(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """Stands in for ``functional.batch_norm``; norms that go by their running statistics are let alone."""
+        if training and self._given is not None:
+            return functional.batch_norm(input, *next(self._given), weight, bias, False, momentum, eps)
+        if training:
+            with torch.no_grad():
+                wide = torch.promote_types(input.dtype, torch.float32)
+                exact = input.to(wide).transpose(0, 1).flatten(1)
+                self.noted.append((exact.mean(1), exact.var(1, unbiased=False)))
+        return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

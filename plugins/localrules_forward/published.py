@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 _DATA: dict[str, Any] = {"data": {"name": "mnist"}, "augment": {"shift": 0, "flip": False}}
 
@@ -12,8 +12,8 @@ _DATA: dict[str, Any] = {"data": {"name": "mnist"}, "augment": {"shift": 0, "fli
 def forward_forward() -> Experiment:
     """Three layers of 1000 units with peer normalisation; two of 500 with a threshold on the mean."""
     return Experiment(
-        rows=(
-            Row(
+        cases=(
+            Case(
                 name="MNIST, peer normalisation",
                 settings={
                     **_DATA,
@@ -26,14 +26,14 @@ def forward_forward() -> Experiment:
                 },
                 published=98.55,
                 source="Table of https://github.com/loeweX/Forward-Forward (1.45 % error)",
-                differs=(
+                deviations=(
                     "answers by trying every label, where the figure is of a linear classifier on layers 2 and 3 seen "
                     "with a neutral label; relu has its own gradient, not a straight-through one; the learning rate "
                     "falls along a cosine, not linearly in the second half; PyTorch's initial weights; standardised "
                     "pictures"
                 ),
             ),
-            Row(
+            Case(
                 name="MNIST, threshold on the mean",
                 settings={
                     **_DATA,
@@ -46,7 +46,7 @@ def forward_forward() -> Experiment:
                 },
                 published=93.16,
                 source="https://github.com/mpezeshki/pytorch_forward_forward (6.84 % error)",
-                differs=(
+                deviations=(
                     "both layers learn together in 1000 steps of 1000 pictures with wrong labels drawn at each, where "
                     "the source gives each layer 1000 steps of the same 50,000, whose wrong labels are dealt once, a "
                     "tenth of them right; standardised pictures, the label 3 deviations high"
@@ -60,8 +60,8 @@ def forward_forward() -> Experiment:
 def pepita() -> Experiment:
     """One layer of 1024 units, as the authors' code is asked to train it."""
     return Experiment(
-        rows=tuple(
-            Row(
+        cases=tuple(
+            Case(
                 name=f"{title}, one layer",
                 settings={
                     "rule": {"name": "pepita"},
@@ -75,7 +75,7 @@ def pepita() -> Experiment:
                 },
                 published=None,
                 source="The command in the README of https://github.com/GiorgiaD/PEPITA, which gives no figure",
-                differs="PyTorch's initial weights, not He's; standardised pictures",
+                deviations="PyTorch's initial weights, not He's; standardised pictures",
             )
             for title, data in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"))
         ),

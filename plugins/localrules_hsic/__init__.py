@@ -10,7 +10,7 @@ def localrules_rules() -> list[RuleEntry]:
     return [
         RuleEntry(
             name="hsic",
-            target="localrules_hsic.trace:HSIC",
+            target="localrules_hsic.hsic:HSIC",
             summary="HSIC bottleneck in the trace form: HSIC(Z, X) - beta HSIC(Z, Y) in every layer.",
             reference=(
                 "Han et al. 2023, https://doi.org/10.12677/sea.2023.122019, "
@@ -19,13 +19,13 @@ def localrules_rules() -> list[RuleEntry]:
         ),
         RuleEntry(
             name="hsic-normalized",
-            target="localrules_hsic.normalized:NormalizedHSIC",
+            target="localrules_hsic.hsic_normalized:NormalizedHSIC",
             summary="HSIC bottleneck on the normalised measure tr(R_Z R_Y), R = K (K + eps m I)^-1.",
             reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
         ),
         RuleEntry(
             name="hsic-projected",
-            target="localrules_hsic.projected:ProjectedHSIC",
+            target="localrules_hsic.hsic_projected:ProjectedHSIC",
             summary="HSIC with the labels of what a small network of the layer's own makes of its output.",
             reference="after Li et al. 2021, https://arxiv.org/abs/2106.08320, and Ma, Lewis & Kleijn 2020",
         ),

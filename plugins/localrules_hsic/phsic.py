@@ -10,12 +10,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Options
+from localrules.core.objective import RuleConfig
 from localrules.errors import UsageError
-from localrules.kernels.classes import simplex
 from localrules.kernels.config import KernelConfig, KernelName, gram
-from localrules_hsic.grouping import Grouping
-from localrules_hsic.reading import Reading, read_output
+from localrules.kernels.labels import simplex
+from localrules_hsic.features import Reading, extract_features
+from localrules_hsic.group_variance import Grouping
 
 
 class PHSIC(Objective):
@@ -34,7 +34,7 @@ class PHSIC(Objective):
         https://github.com/romanpogodin/plausible-kernelized-bottleneck.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule phsic."""
 
         gamma: float = Field(2.0, ge=0, description="Weight of pHSIC(K_y, K_z) (the paper's).")
@@ -107,7 +107,7 @@ class PHSIC(Objective):
         k_z = gram(features, self._kernel)
         if self.config.kernel == "linear":
             k_z = k_z / features.shape[1]
-        target = view.batch.shared(("phsic target", self.config), lambda: self._target(view))
+        target = view.batch.cached(("phsic target", self.config), lambda: self._target(view))
         loss: Tensor = _Pairs.apply(k_z, target.to(k_z))
         return self.config.weight * loss
 
@@ -125,7 +125,7 @@ class PHSIC(Objective):
     def _features(self, view: LayerView) -> Tensor:
         """What the kernel compares, shape (batch, features)."""
         if self._grouping is None:
-            return read_output(view, self.config.reading, self.config.grid)
+            return extract_features(view, self.config.reading, self.config.grid)
         power = self.config.power or (1 - self.config.divisive if self.config.divisive else 0.5)
         grouped = self._grouping.variances(view.output) ** power
         return grouped - grouped.mean(1, keepdim=True)

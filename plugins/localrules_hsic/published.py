@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 _DATA = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist"}
 _AS_IT_IS = {"shift": 0, "flip": False}
@@ -50,10 +50,10 @@ def phsic() -> Experiment:
             published, rate = controls[data]
             settings: dict[str, Any] = {"rule": {"name": "backprop"}}
             if name == "readout alone":
-                settings["phases"] = [{"name": "readout", "learns": "readout"}]
+                settings["phases"] = [{"name": "readout", "train_layers": "readout"}]
             rows.append(_phsic_row(data, name, published, rate, settings))
     return Experiment(
-        rows=tuple(rows),
+        cases=tuple(rows),
         notes=(
             "Mean of five runs in the source. Its hidden layers and its readout have learning rates of their own; here "
             "the objective's weight is their ratio, which is the same under SGD.",
@@ -63,8 +63,8 @@ def phsic() -> Experiment:
     )
 
 
-def _phsic_row(data: str, name: str, published: float, rate: float, settings: dict[str, Any]) -> Row:
-    return Row(
+def _phsic_row(data: str, name: str, published: float, rate: float, settings: dict[str, Any]) -> Case:
+    return Case(
         name=f"{data}, {name}",
         settings={
             "model": {
@@ -85,7 +85,7 @@ def _phsic_row(data: str, name: str, published: float, rate: float, settings: di
         },
         published=published,
         source=_PHSIC,
-        differs=_PHSIC_DIFFERS,
+        deviations=_PHSIC_DIFFERS,
     )
 
 
@@ -119,7 +119,7 @@ def hsic() -> Experiment:
         for epochs, figure in ((1, 88.02), (5, 94.28), (10, 95.51))
     ]
     return Experiment(
-        rows=(*unformatted, *widths, *lengths),
+        cases=(*unformatted, *widths, *lengths),
         notes=(
             "One run each in the source, which gives curves; these are their last values.",
             "An unformatted network has no readout: its ten last units are assigned to classes by trying which "
@@ -138,7 +138,7 @@ def _hsic_row(
     batch_size: int,
     rule: dict[str, float],
     formatted: tuple[int, float] | None = None,
-) -> Row:
+) -> Case:
     """A row: 5 epochs of HSIC and readout together, or epochs of HSIC and then 5 of the readout, at a rate of its own.
 
     In the latter the source's hidden layers learn at 0.0001 by SGD whose optimizer is made anew at every step, so that
@@ -153,13 +153,13 @@ def _hsic_row(
             "lr": 1e-4,
             "momentum": 0.0,
             "weight_decay": 1e-3,
-            "scale": {"readout": rate / 1e-4},
+            "lr_scale": {"readout": rate / 1e-4},
         }
         own["phases"] = [
-            {"name": "hidden", "learns": "hidden", "share": epochs},
-            {"name": "readout", "learns": "readout", "share": after},
+            {"name": "hidden", "train_layers": "hidden", "fraction": epochs},
+            {"name": "readout", "train_layers": "readout", "fraction": after},
         ]
-    return Row(
+    return Case(
         name=f"{data}, {name}",
         settings={
             "rule": {"name": "hsic-normalized", "preset": "paper", **rule},
@@ -173,5 +173,5 @@ def _hsic_row(
         },
         published=published,
         source=_HSIC,
-        differs=_HSIC_DIFFERS if formatted else _UNFORMATTED,
+        deviations=_HSIC_DIFFERS if formatted else _UNFORMATTED,
     )

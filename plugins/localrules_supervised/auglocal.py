@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.layer import Shape
-from localrules.core.objective import Options
-from localrules.core.pooling import pooled_size
+from localrules.core.nn.pooling import pooled_features
+from localrules.core.objective import RuleConfig
 from localrules_supervised.heads import conv_unit, halved_grid
 from localrules_supervised.matching import classification_loss
 
@@ -35,7 +35,7 @@ class AugLocal(Objective):
         https://arxiv.org/abs/2402.17318; https://github.com/ChenxiangMA/AugLocal.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule auglocal."""
 
         depth: int = Field(2, ge=1, description="Units of the first layer's head (ours; the paper: up to 9).")
@@ -57,7 +57,7 @@ class AugLocal(Objective):
             unit, shape = unit_like(picked, shape)
             units.append(unit)
         averaged = [nn.AdaptiveAvgPool2d(1)] if len(shape) == 3 else []
-        features = pooled_size(shape, 1)
+        features = pooled_features(shape, 1)
         return nn.Sequential(*units, *averaged, nn.Flatten(), nn.Linear(features, num_classes))
 
     def picked(self, layer: Layer) -> list[Layer]:
@@ -100,7 +100,7 @@ def unit_like(layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
 def _dense_unit(layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
     """Fully connected; maps are averaged first, until they have no more features than the layer reads."""
     grid = halved_grid(shape, math.prod(layer.in_shape))
-    inputs, units = pooled_size(shape, grid), math.prod(layer.out_shape)
+    inputs, units = pooled_features(shape, grid), math.prod(layer.out_shape)
     bridge = [nn.AdaptiveAvgPool2d(grid)] if grid is not None else []
     linear = nn.Linear(inputs, units, bias=False)
     return nn.Sequential(*bridge, nn.Flatten(), linear, nn.BatchNorm1d(units), nn.ReLU()), (units,)

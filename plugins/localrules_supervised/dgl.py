@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Options
+from localrules.core.objective import RuleConfig
 from localrules_supervised.heads import mlp_sr
 from localrules_supervised.matching import classification_loss
 
@@ -28,7 +28,7 @@ class DGL(Objective):
         https://github.com/eugenium/DGL.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule dgl."""
 
         hidden: PositiveInt | Literal["all"] = Field(

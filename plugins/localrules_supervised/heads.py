@@ -7,9 +7,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from localrules.core.heads import perceptron
 from localrules.core.layer import Shape
-from localrules.core.pooling import pool_flat, pooled_size
+from localrules.core.nn.heads import mlp
+from localrules.core.nn.pooling import pool_flat, pooled_features
 
 Width = int | Literal["all"]
 """A number of units at most, or as many as are read."""
@@ -23,14 +23,14 @@ class LinearHead(nn.Module):
     Args:
         shape: Of the output, without the batch.
         classes: How many labels there are.
-        grid: The raster, see :func:`~localrules.core.pooling.pool_flat`.
+        grid: The raster, see :func:`~localrules.core.nn.pooling.pool_flat`.
         bias: Whether it has one.
     """
 
     def __init__(self, shape: Shape, classes: int, grid: int | None, *, bias: bool = True) -> None:
         super().__init__()
         self._grid = grid
-        self.linear = nn.Linear(pooled_size(shape, grid), classes, bias)
+        self.linear = nn.Linear(pooled_features(shape, grid), classes, bias)
         nn.init.zeros_(self.linear.weight)
         if bias:
             nn.init.zeros_(self.linear.bias)
@@ -78,7 +78,7 @@ def mlp_sr(shape: Shape, classes: int, hidden: Width) -> nn.Sequential:
     """
     if len(shape) != 3:
         inputs = math.prod(shape)
-        return nn.Sequential(nn.Flatten(), perceptron(inputs, at_most(hidden, inputs), classes, 3))
+        return nn.Sequential(nn.Flatten(), mlp(inputs, at_most(hidden, inputs), classes, 3))
     channels, height, width = shape
     small = (math.ceil(height / 4), math.ceil(width / 4))
     last = (min(2, small[0]), min(2, small[1]))
@@ -88,5 +88,5 @@ def mlp_sr(shape: Shape, classes: int, hidden: Width) -> nn.Sequential:
         *(conv_unit(channels, channels, 1) for _ in range(3)),
         nn.AdaptiveAvgPool2d(last),
         nn.Flatten(),
-        perceptron(inputs, at_most(hidden, inputs), classes, 3),
+        mlp(inputs, at_most(hidden, inputs), classes, 3),
     )

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.layer import Shape
-from localrules.core.objective import Options
-from localrules.core.view import BatchStatistics
+from localrules.core.objective import RuleConfig
+from localrules.core.view import Batch
 from localrules.errors import UsageError
 from localrules_supervised.contrast import supervised_contrast
 from localrules_supervised.heads import conv_unit
@@ -40,7 +40,7 @@ class InfoPro(Objective):
         https://github.com/blackfeather-wang/InfoPro-Pytorch.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule infopro."""
 
         task: Literal["contrast", "softmax"] = Field(
@@ -63,7 +63,7 @@ class InfoPro(Objective):
 
     def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
         """Find the pictures' shape, and each layer's place between first and last."""
-        first = next((layer for layer in layers if not layer.reads), None)
+        first = next((layer for layer in layers if not layer.input_layers), None)
         if first is None:
             raise UsageError(
                 "infopro cannot tell how large the pictures are",
@@ -84,7 +84,7 @@ class InfoPro(Objective):
         """Reconstruction and task as they are weighed, scalars."""
         assert isinstance(view.auxiliary, nn.ModuleDict)
         drawn = view.auxiliary["decoder"](view.output).flatten(1).float()
-        wanted: Tensor = view.batch.shared("pictures in 0..1", lambda: self._in_unit_range(view.batch))
+        wanted: Tensor = view.batch.cached("pictures in 0..1", lambda: self._in_unit_range(view.batch))
         return {
             "reconstruction": self._weight(self.config.reconstruct, view.layer)
             * functional.binary_cross_entropy_with_logits(drawn, wanted),
@@ -100,7 +100,7 @@ class InfoPro(Objective):
         first, last = weights
         return first + (last - first) * self._place[layer.index]
 
-    def _in_unit_range(self, batch: BatchStatistics) -> Tensor:
+    def _in_unit_range(self, batch: Batch) -> Tensor:
         pictures = batch.images.flatten(1).float()
         if pictures.shape[1] != math.prod(self._pictures):
             raise UsageError(

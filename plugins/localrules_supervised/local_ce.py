@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.heads import Reading, classifier
-from localrules.core.objective import Options
+from localrules.core.nn.heads import FeatureReader, zero_init_classifier
+from localrules.core.objective import RuleConfig
 
 
 class LocalCrossEntropy(Objective):
@@ -26,7 +26,7 @@ class LocalCrossEntropy(Objective):
         with all layers trained together; the loss "pred" of Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule local-ce."""
 
         grid: int = Field(
@@ -57,8 +57,8 @@ class LocalCrossEntropy(Objective):
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """What is read of the layer, and the classifier; that starts without an opinion."""
         config = self.config
-        reading = Reading(layer, config.grid, inputs=config.inputs, channels=config.channels)
-        return nn.Sequential(reading, classifier(reading.features, config.hidden, num_classes))
+        reading = FeatureReader(layer, config.grid, inputs=config.inputs, channels=config.channels)
+        return nn.Sequential(reading, zero_init_classifier(reading.features, config.hidden, num_classes))
 
     def loss(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from localrules import LayerView
 from localrules.core.layer import Shape
-from localrules.kernels.similarity import labels_similarity, mismatch, similarity
+from localrules.kernels.similarity import labels_similarity, similarity, similarity_loss
 from localrules_supervised.heads import Width, at_most
 
 PROJECTED = (
@@ -36,7 +36,7 @@ def classification_loss(view: LayerView, head: nn.Module) -> Tensor:
     return functional.cross_entropy(head(view.output).float(), view.labels)
 
 
-def similarity_loss(view: LayerView, project: nn.Module) -> Tensor:
+def matching_loss(view: LayerView, project: nn.Module) -> Tensor:
     """How far the similarities of the layer's projected outputs are from those of the labels, a scalar."""
-    target: Tensor = view.batch.shared("similarity of labels", lambda: labels_similarity(view.labels, view.num_classes))
-    return mismatch(similarity(project(view.output)), target)
+    target: Tensor = view.batch.cached("similarity of labels", lambda: labels_similarity(view.labels, view.num_classes))
+    return similarity_loss(similarity(project(view.output)), target)

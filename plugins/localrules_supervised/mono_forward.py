@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Look, Options
+from localrules.core.objective import Look, RuleConfig
 from localrules_supervised.heads import LinearHead
 from localrules_supervised.matching import classification_loss
 
@@ -27,7 +27,7 @@ class MonoForward(Objective):
         Gong, Li & Abdulla 2025, Mono-Forward, https://arxiv.org/abs/2501.09238.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule mono-forward."""
 
         answer: Literal["sum", "last", "readout"] = Field(
@@ -46,7 +46,7 @@ class MonoForward(Objective):
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The matrix ``M``."""
-        return LinearHead(layer.out_shape, num_classes, layer.seen_at or self.config.grid, bias=False)
+        return LinearHead(layer.out_shape, num_classes, layer.pool_size or self.config.grid, bias=False)
 
     def loss(self, view: LayerView) -> Tensor:
         """The cross-entropy of the layer's goodness, a scalar."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Options
+from localrules.core.objective import RuleConfig
 from localrules_supervised.heads import LinearHead, halved_grid
 from localrules_supervised.matching import classification_loss
 
@@ -28,7 +28,7 @@ class Pred(Objective):
         https://github.com/anokland/local-loss.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule pred."""
 
         features: int = Field(2048, ge=1, description=DECODER)

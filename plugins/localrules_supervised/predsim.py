@@ -8,9 +8,9 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Options
+from localrules.core.objective import RuleConfig
 from localrules_supervised.heads import LinearHead, halved_grid
-from localrules_supervised.matching import PROJECTED, classification_loss, projection, similarity_loss
+from localrules_supervised.matching import PROJECTED, classification_loss, matching_loss, projection
 from localrules_supervised.pred import DECODER
 
 
@@ -29,7 +29,7 @@ class PredSim(Objective):
         https://github.com/anokland/local-loss.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule predsim."""
 
         beta: float = Field(0.99, ge=0, le=1, description="Weight of sim; pred has the rest (the paper's).")
@@ -53,5 +53,5 @@ class PredSim(Objective):
         assert isinstance(view.auxiliary, nn.ModuleDict)
         return {
             "pred": (1 - self.config.beta) * classification_loss(view, view.auxiliary["decoder"]),
-            "sim": self.config.beta * similarity_loss(view, view.auxiliary["projection"]),
+            "sim": self.config.beta * matching_loss(view, view.auxiliary["projection"]),
         }

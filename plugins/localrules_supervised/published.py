@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 _SOURCE = "Nøkland & Eidnes 2019, table of https://github.com/anokland/local-loss (test error)"
 _DIFFERS = "pixels are standardised by the training split; shifts are filled with the edge's value"
@@ -26,7 +26,7 @@ def local_losses() -> Experiment:
             if rule in ("sim", "predsim"):
                 named["preset"] = "paper"
             rows.append(
-                Row(
+                Case(
                     name=f"{title}, {rule}",
                     settings={
                         "rule": named,
@@ -45,11 +45,11 @@ def local_losses() -> Experiment:
                     },
                     published=round(100 - error, 2),
                     source=_SOURCE,
-                    differs=_DIFFERS,
+                    deviations=_DIFFERS,
                 )
             )
     return Experiment(
-        rows=tuple(rows),
+        cases=tuple(rows),
         notes=(
             "One run each in the source. No row: vgg8b and vgg11b, whose training takes days on a processor; CIFAR, "
             "SVHN, STL-10 and Kuzushiji-MNIST; the biologically plausible variants.",

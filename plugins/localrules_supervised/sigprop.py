@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective
-from localrules.core.objective import Look, Options
-from localrules.core.view import BatchStatistics
+from localrules.core.objective import Look, RuleConfig
+from localrules.core.view import Batch
 from localrules.errors import UsageError
 
 
@@ -33,7 +33,7 @@ class SigProp(Objective):
         https://github.com/amassivek/signalpropagation.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule sigprop."""
 
         similarity: Literal["cosine", "dot"] = Field(
@@ -59,7 +59,7 @@ class SigProp(Objective):
         """Draw a picture for each class: noise, standardised as the data's pictures are."""
         self.register_buffer("targets", torch.randn(num_classes, torch.Size(layers[0].in_shape).numel()))
 
-    def stream(self, batch: BatchStatistics) -> Tensor:
+    def stream(self, batch: Batch) -> Tensor:
         """The batch's pictures, then the classes' targets."""
         return self._with_targets(batch.images)
 

@@ -8,8 +8,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Options
-from localrules_supervised.matching import PROJECTED, projection, similarity_loss
+from localrules.core.objective import RuleConfig
+from localrules_supervised.matching import PROJECTED, matching_loss, projection
 
 
 class Sim(Objective):
@@ -26,7 +26,7 @@ class Sim(Objective):
         https://github.com/anokland/local-loss.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule sim."""
 
         projected: PositiveInt | Literal["all"] = Field(512, description=PROJECTED)
@@ -44,4 +44,4 @@ class Sim(Objective):
     def loss(self, view: LayerView) -> Tensor:
         """The mean squared difference of similarities, a scalar."""
         assert view.auxiliary is not None
-        return similarity_loss(view, view.auxiliary)
+        return matching_loss(view, view.auxiliary)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from localrules.engine.observers import Picture, Row, RunInfo, Tracker
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TensorBoardTracker(Tracker):
             )
         self._writer: SummaryWriter | None = None
 
-    def start(self, run: RunInfo) -> None:
+    def on_run_start(self, run: RunInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._info = run
@@ -58,23 +58,23 @@ class TensorBoardTracker(Tracker):
             text = json.dumps(run.config, indent=2, default=str)
             self._writer.add_text("config", "\n".join("    " + line for line in text.splitlines()))
 
-    def step(self, row: Row) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         assert self._writer is not None
         step = int(row["step"] or 0)
         for column, value in row.items():
             if column != "step" and isinstance(value, (int, float)):
                 self._writer.add_scalar(column, value, step)
 
-    def checkpoint(self) -> None:
+    def on_checkpoint(self) -> None:
         assert self._writer is not None
         self._writer.flush()
 
-    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         import numpy as np
         from PIL import Image
 
         assert self._writer is not None
-        for picture in pictures:
+        for picture in plots:
             if not picture.shows_data or self._info.redistributable or self.config.media:
                 with Image.open(picture.path) as image:
                     pixels = np.asarray(image.convert("RGB"))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.locality import Locality
-from localrules.core.objective import Options
-from localrules.core.pooling import pool
+from localrules.core.layer import Locality
+from localrules.core.nn.pooling import pool
+from localrules.core.objective import RuleConfig
 from localrules.errors import UsageError
-from localrules.kernels.precision import full_precision
+from localrules.kernels.checks import full_precision
 
 
 class GreedyInfoMax(Objective):
@@ -38,7 +38,7 @@ class GreedyInfoMax(Objective):
         https://arxiv.org/abs/1905.11786; InfoNCE: van den Oord, Li & Vinyals 2018, https://arxiv.org/abs/1807.03748.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule greedy-infomax."""
 
         raster: int = Field(6, ge=2, description="Cells a side that a larger map is averaged over (ours; paper: 7).")
@@ -54,7 +54,7 @@ class GreedyInfoMax(Objective):
 
     formula: ClassVar[str] = "-log softmax over pictures of z_below' W_k z, for the same picture k rows below"
     requires: ClassVar[Requirements] = Requirements(
-        min_batch=2, global_batch=True, labels=False, auxiliary=True, maps=True
+        min_batch=2, global_batch=True, labels=False, auxiliary=True, spatial_outputs=True
     )
     locality: ClassVar[Locality] = "local"
     run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}

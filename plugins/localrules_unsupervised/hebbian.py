@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.locality import Locality
-from localrules.core.operations import Operation
+from localrules.core.layer import Locality
+from localrules.core.ops import Operation
 from localrules.errors import UsageError
-from localrules.kernels.precision import no_autocast
+from localrules.kernels.checks import no_autocast
 
 
 class Hebbian(Objective):

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules.core.objective import Options
-from localrules.core.operations import Operation
+from localrules.core.objective import RuleConfig
+from localrules.core.ops import Operation
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 
@@ -30,7 +30,7 @@ class Oja(Hebbian):
         Sanger 1989, https://doi.org/10.1016/0893-6080(89)90044-0.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule oja."""
 
         form: Literal["subspace", "sanger"] = Field(
@@ -55,7 +55,7 @@ class Oja(Hebbian):
         groups = operation.options.get("groups", 1)
         weights = operation.weight.detach().float().flatten(1).chunk(groups)
         decay = torch.cat([self._decay(y, w) for y, w in zip(units.chunk(groups), weights, strict=True)])
-        change = operation.correlate(as_output(operation, units)).sub_(decay.view_as(operation.weight))
+        change = operation.weight_gradient(as_output(operation, units)).sub_(decay.view_as(operation.weight))
         power = operation.input.detach().float().square().mean() * weights[0].shape[1]
         return change.div_((samples * power).clamp_min(1e-30))
 

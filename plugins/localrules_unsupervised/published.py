@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from localrules.reproduce.experiment import Experiment, Row
+from localrules.reproduce.spec import Case, Experiment
 
 
 def softhebb() -> Experiment:
     """2000 units that learn without labels for one epoch, then ten epochs of a linear readout."""
     return Experiment(
-        rows=(
-            Row(
+        cases=(
+            Case(
                 name="MNIST, 2000 units",
                 settings={
                     "rule": {"name": "softhebb"},
@@ -21,8 +21,8 @@ def softhebb() -> Experiment:
                     "optimizer": {"name": "sgd", "lr": 0.045},
                     "schedule": {"name": "constant"},
                     "phases": [
-                        {"name": "hidden", "learns": "hidden", "share": 1},
-                        {"name": "readout", "learns": "readout", "share": 10},
+                        {"name": "hidden", "train_layers": "hidden", "fraction": 1},
+                        {"name": "readout", "train_layers": "readout", "fraction": 10},
                     ],
                 },
                 published=None,
@@ -30,7 +30,7 @@ def softhebb() -> Experiment:
                     "Preset 2SoftMlpMNIST of https://github.com/NeuromorphicComputing/SoftHebb, trained as its README "
                     "says for appendix B.3, which gives no figure"
                 ),
-                differs=(
+                deviations=(
                     "our form of the rule, relative and centred, on weights that start as PyTorch draws them, not at a "
                     "length of 35; batch norm and relu in place of a softmax behind the units; a constant learning rate"
                 ),

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Layer
-from localrules.core.objective import Options
-from localrules.core.operations import Operation
+from localrules.core.objective import RuleConfig
+from localrules.core.ops import Operation
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 SMALLEST = 1e-12  # shares below are zero: a sharp softmax gives subnormal ones, which slow a product tenfold
@@ -37,7 +37,7 @@ class SoftHebb(Hebbian):
         Moraitis, Toichkin, Journé, Chua & Guo 2022, https://doi.org/10.1088/2634-4386/aca710.
     """
 
-    class Config(Options):
+    class Config(RuleConfig):
         """Options of rule softhebb."""
 
         sharpness: float = Field(
@@ -78,7 +78,7 @@ class SoftHebb(Hebbian):
         if self.config.centered:  # sum y (x - mean x) = sum (y - mean y) x
             post = post - post.mean(1, keepdim=True)
         weight = operation.weight.detach().float().flatten(1)
-        change = operation.correlate(as_output(operation, post)).flatten(1).addcmul_(decay, weight, value=-1)
+        change = operation.weight_gradient(as_output(operation, post)).flatten(1).addcmul_(decay, weight, value=-1)
         low, high = change.aminmax()
         pace = 1 / torch.maximum(high, -low).clamp_min(1e-30)
         if self.config.adaptive:

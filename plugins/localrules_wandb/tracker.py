@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from localrules.engine.observers import Picture, Row, RunInfo, Tracker
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
 from localrules_wandb.login import Decided, Mode, decide_mode
-from localrules_wandb.naming import AXES, named
+from localrules_wandb.metric_names import AXES, named
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -42,7 +42,7 @@ class WandbTracker(Tracker):
 
     config: Config
 
-    def start(self, run: RunInfo) -> None:
+    def on_run_start(self, run: RunInfo) -> None:
         self._info = run
         self._run: Run | None = None
         mode = decide_mode(self.config.mode)
@@ -61,20 +61,18 @@ class WandbTracker(Tracker):
         for metrics, axis in AXES.items():
             self._run.define_metric(metrics, step_metric=axis)
 
-    def step(self, row: Row) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         assert self._run is not None
         # With our own step: what a resumed run repeats since its checkpoint is then known to W&B already.
         self._run.log(named(row), step=int(row["step"] or 0), commit=True)
 
-    def end(self, summary: Mapping[str, Any], pictures: list[Picture]) -> None:
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         import wandb
 
         assert self._run is not None
-        withheld = [picture for picture in pictures if not self._may_show(picture)]
+        withheld = [picture for picture in plots if not self._may_show(picture)]
         shown = {
-            f"pictures/{picture.name}": wandb.Image(str(picture.path))
-            for picture in pictures
-            if picture not in withheld
+            f"pictures/{picture.name}": wandb.Image(str(picture.path)) for picture in plots if picture not in withheld
         }
         if shown:
             self._run.log(shown)
@@ -115,7 +113,7 @@ class WandbTracker(Tracker):
             ),
         )
 
-    def _may_show(self, picture: Picture) -> bool:
+    def _may_show(self, picture: Plot) -> bool:
         return not picture.shows_data or self._info.redistributable or self.config.media
 
     def _log_weights(self, summary: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localrules.cli import main
-from localrules.core.locality import CLASSES
+from localrules.core.layer import LOCALITY_LEVELS
 
 LEAKY = Path(__file__).parent / "leaky"
 SMALL = ("--model", "mlp", "--set", "model.hidden=[12,10,8]")
@@ -74,7 +74,7 @@ def test_a_rule_that_says_it_is_local_and_leaks_fails_with_the_pair_of_layers(
     words = ("--rule", "leaky", *SMALL, "--plugin", str(LEAKY / f"{leak}.py"))
     found = audited(capsys, *words, code=1)
     assert found["declared"] in ("local", "local-labels")
-    assert CLASSES.index(found["class"]) > CLASSES.index("local-labels")
+    assert LOCALITY_LEVELS.index(found["class"]) > LOCALITY_LEVELS.index("local-labels")
     assert not found["holds"]
     layer, other = LEAKS[leak]
     assert found["depends"][LAYERS.index(layer)][LAYERS.index(other)]

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from localrules.cli import main
-from localrules.cli.options import shared_last
+from localrules.cli.options import normalize_argv
 from localrules.cli.output import print_json
 from localrules.errors import LocalRulesError
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
 
 
 def raising(error: BaseException) -> Any:
@@ -126,4 +126,4 @@ def test_json_has_no_numbers_that_json_does_not_know(capsys: pytest.CaptureFixtu
     ],
 )
 def test_shared_options_may_stand_anywhere(line: str, meant: str) -> None:
-    assert shared_last(line.split()) == meant.split()
+    assert normalize_argv(line.split()) == meant.split()

@@ -9,7 +9,7 @@ import pytest
 
 import localrules
 from localrules.cli import main
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
 
 KEYS = {"name", "summary", "reference", "distribution", "version", "status", "cause"}
 

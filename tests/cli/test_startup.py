@@ -52,9 +52,9 @@ def test_help_and_lists_import_nothing_heavy(line: str) -> None:
     [
         "localrules",
         "localrules.errors",
-        "localrules.hookspecs",
-        "localrules.plugins",
-        "localrules.core.entries",
+        "localrules.registry.hookspecs",
+        "localrules.registry.registry",
+        "localrules.registry.entries",
         "localrules_backprop",
         "localrules_classics",
         "localrules_fer",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from localrules.cli import main
-from localrules.engine.settings import assigned, spelt
-from localrules_fer.faces import Faces
+from localrules.config.overrides import format_overrides, parse_overrides
+from localrules_fer.faces.dataset import Faces
 
 PICKY = '''
 """A rule for chains without norms."""
@@ -40,7 +40,7 @@ ONLY_SMALL = '''
 from torch import nn
 
 from localrules import DataSource, Model
-from localrules.testing import tiny_pictures
+from localrules.testing import toy_dataset
 
 
 class Small(Model):
@@ -57,7 +57,7 @@ class Small(Model):
 
 class Tiny(DataSource):
     def load(self):
-        return tiny_pictures()
+        return toy_dataset()
 
 
 MODELS = {"small": Small}
@@ -109,7 +109,7 @@ def test_a_rule_without_defaults_of_its_own_says_nothing_of_them(capsys: pytest.
 
 def test_what_is_printed_can_be_typed() -> None:
     tree = {"optimizer": {"lr": 0.005, "betas": [0.9, 0.99]}, "model": {"norm": False, "name": "1"}}
-    assert assigned(spelt(tree)) == tree
+    assert parse_overrides(format_overrides(tree)) == tree
 
 
 def test_a_network_that_does_not_fit_is_refused_before_data_are_drawn_and_those_that_fit_are_named(

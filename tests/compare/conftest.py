@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from comparing import compare
 
-from localrules import closing
+from localrules.runs import summary as closing
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_pictures_of_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "draw", lambda session, folder: [])
+        patch.setattr(closing, "save_plots", lambda session, folder: [])
         yield
 
 

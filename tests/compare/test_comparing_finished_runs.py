@@ -9,7 +9,7 @@ import pytest
 from comparing import SHORT, run_folders
 from tiny_runs import FACES, MLP, localrules, tiny_csv, train
 
-from localrules_fer import fer2013
+from localrules_fer.datasets import fer2013
 
 LENET = [*FACES, "--model", "lenet", "--batch-size", "32", "--threads", "1", "--steps", "2"]
 
@@ -38,7 +38,7 @@ def test_runs_of_one_rule_with_other_settings_are_told_apart_by_them(done: Path,
 
 
 def test_a_label_has_the_rules_own_settings_first_and_no_long_ones(tmp_path: Path) -> None:
-    phases = 'phases=[{name="together", share=2}, {name="readout", learns="readout"}]'
+    phases = 'phases=[{name="together", fraction=2}, {name="readout", train_layers="readout"}]'
     one = train(tmp_path, "--rule", "local-ce", setting=[*FACES, *SHORT])
     other = train(tmp_path, "--rule", "local-ce", "--set", "rule.hidden=4", "--set", phases, setting=[*FACES, *SHORT])
     said = localrules("compare", one["run_dir"], other["run_dir"], "--out", tmp_path / "together", "--json")
@@ -70,12 +70,12 @@ def test_where_the_data_have_gone_the_table_stays_and_says_so(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from localrules.errors import DataError
-    from localrules.finished import FinishedRun
+    from localrules.runs.load import TrainedRun
 
     def gone(*_: object) -> None:
         raise DataError("the file is gone")
 
-    monkeypatch.setattr(FinishedRun, "data", gone)
+    monkeypatch.setattr(TrainedRun, "data", gone)
     said = localrules("compare", *run_folders(done), "--out", tmp_path, "--json")
     assert said.code == 0, said.out
     assert len(said.document) == 2

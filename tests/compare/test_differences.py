@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from comparing import run_folders
 
-from localrules.compare.intervals import Answers, difference
-from localrules.compare.runs import read
-from localrules.compare.settings import differing
-from localrules.plugins import Registry
+from localrules.compare.execute import read_run_record
+from localrules.compare.scorer import Scorer, paired_bootstrap
+from localrules.config.diff import differing_settings
+from localrules.registry.registry import Registry
 
 
 def answers(share: float, seeds: int = 3, pictures: int = 400, seed: int = 0) -> list[np.ndarray]:
@@ -24,13 +24,13 @@ def test_the_interval_is_that_of_a_bootstrap_written_out() -> None:
     each = sum(one.astype(float) for one in ours) / 3 - sum(one.astype(float) for one in theirs) / 2
     draws = np.random.default_rng(7)
     means = [each[draws.integers(0, 400, 400)].mean() for _ in range(4000)]
-    found = difference(ours, theirs)
+    found = paired_bootstrap(ours, theirs)
     assert found.mean == pytest.approx(each.mean())
     assert [found.low, found.high] == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.004)
 
 
 def test_equal_answers_differ_by_nothing_for_sure() -> None:
-    found = difference(answers(0.5), answers(0.5))
+    found = paired_bootstrap(answers(0.5), answers(0.5))
     assert (found.mean, found.low, found.high) == (0, 0, 0)
 
 
@@ -38,24 +38,24 @@ def test_it_is_paired_so_errors_in_common_make_it_narrow() -> None:
     theirs = answers(0.5, seeds=1)
     ours = [theirs[0].copy()]
     ours[0][:8] = True
-    paired = difference(ours, theirs)
-    unpaired = difference(ours, [np.roll(theirs[0], 200)])
+    paired = paired_bootstrap(ours, theirs)
+    unpaired = paired_bootstrap(ours, [np.roll(theirs[0], 200)])
     assert paired.high - paired.low < 0.25 * (unpaired.high - unpaired.low)
 
 
 def test_the_same_answers_give_the_same_interval() -> None:
-    assert difference(answers(0.7), answers(0.6, seed=3)) == difference(answers(0.7), answers(0.6, seed=3))
+    assert paired_bootstrap(answers(0.7), answers(0.6, seed=3)) == paired_bootstrap(answers(0.7), answers(0.6, seed=3))
 
 
 def test_a_run_is_scored_again_to_the_accuracy_it_ended_with(done: Path) -> None:
-    all_answers = Answers(Registry.load(allow=[]))
+    all_answers = Scorer(Registry.load(allow=[]))
     for folder in run_folders(done):
-        run = read(folder)
-        answered = all_answers.of(run)
-        assert answered.right.mean() == answered.figures["top1"] == pytest.approx(run.summary["valid_accuracy"])
+        run = read_run_record(folder)
+        answered = all_answers.predictions(run)
+        assert answered.right.mean() == answered.metrics["top1"] == pytest.approx(run.summary["valid_accuracy"])
         assert answered.clean is None
 
 
 def test_settings_differ_where_one_is_other_or_unset() -> None:
     trees = [{"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4}}]
-    assert differing(trees) == {"b.c": [2, 4], "b.d": [3, None]}
+    assert differing_settings(trees) == {"b.c": [2, 4], "b.d": [3, None]}

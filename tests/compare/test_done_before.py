@@ -10,10 +10,10 @@ import pytest
 from comparing import compare, run_folders
 from tiny_runs import MLP, tiny_csv
 
-from localrules.compare import runs
-from localrules.compare.plan import Planned
-from localrules.engine.config import OptimizerConfig, ScheduleConfig
-from localrules.plugins import Registry
+from localrules.compare import execute as runs
+from localrules.compare.plan import PlannedRun
+from localrules.config.schema import OptimizerConfig, ScheduleConfig
+from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
 REGISTRY = Registry.load(allow=[])
@@ -33,11 +33,11 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "resume", started)
 
 
-def asked(folder: Path, **changes: object) -> Planned:
+def asked(folder: Path, **changes: object) -> PlannedRun:
     """A run that is like one that is there, but for some settings."""
-    found = runs.read(folder)
+    found = runs.read_run_record(folder)
     known = (found.record["environment"]["supplied_by"], found.record["trained_on"]["fingerprint"])
-    return Planned(found.rule, found.config.model_copy(update=changes), *known)
+    return PlannedRun(found.rule, found.config.model_copy(update=changes), *known)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -55,7 +55,7 @@ def asked(folder: Path, **changes: object) -> Planned:
 def test_what_changes_no_result_makes_no_other_run(done: Path, changes: dict[str, object]) -> None:
     folder = run_folders(done)[0]
     said: list[str] = []
-    ((found,), _) = runs.carry_out([asked(folder, **changes)], done / "runs", REGISTRY, say=said.append)
+    ((found,), _) = runs.run_all([asked(folder, **changes)], done / "runs", REGISTRY, log=said.append)
     assert found.folder == folder
     assert said[0].endswith("done before")
 
@@ -69,8 +69,8 @@ def test_what_changes_no_result_makes_no_other_run(done: Path, changes: dict[str
         {"precision": "bf16"},
         {"batch_size": 31},
         {"steps": 6},
-        {"hold_out": 0.1},
-        {"test_time_flip": True},
+        {"holdout_fraction": 0.1},
+        {"tta_flip": True},
         {"channels_last": False},
         {"optimizer": OptimizerConfig(lr=0.5)},
         {"schedule": ScheduleConfig(name="constant")},
@@ -79,7 +79,7 @@ def test_what_changes_no_result_makes_no_other_run(done: Path, changes: dict[str
 )
 def test_what_changes_a_result_or_a_figure_makes_another(done: Path, changes: dict[str, object]) -> None:
     with pytest.raises(Started):
-        runs.carry_out([asked(run_folders(done)[0], **changes)], done / "runs", REGISTRY)
+        runs.run_all([asked(run_folders(done)[0], **changes)], done / "runs", REGISTRY)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -89,7 +89,7 @@ def test_one_that_is_not_done_goes_on_only_as_it_was_started(copied: Path) -> No
     (folder / "summary.json").unlink()
     said: list[str] = []
     with pytest.raises(Started):
-        runs.carry_out([planned], copied / "runs", REGISTRY, say=said.append)
+        runs.run_all([planned], copied / "runs", REGISTRY, log=said.append)
     assert not said[0].endswith("goes on")
 
 
@@ -103,7 +103,7 @@ def test_one_that_is_not_done_goes_on_whatever_tags_it_would_have_now(copied: Pa
     (folder / "summary.json").unlink()
     said: list[str] = []
     with pytest.raises(Started):
-        runs.carry_out([planned], copied / "runs", REGISTRY, say=said.append)
+        runs.run_all([planned], copied / "runs", REGISTRY, log=said.append)
     assert said[0].endswith("goes on")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from comparing import RULES, run_folders
 
-from localrules.compare.charts import learning_curves
-from localrules.compare.contestants import Contestant, grouped
-from localrules.compare.runs import read
-from localrules.tracking.figures import COLOURS
+from localrules.compare.execute import read_run_record
+from localrules.compare.plots import learning_curves
+from localrules.compare.results import RuleResult, group_by_config
+from localrules.utils.plotting import COLOURS
 
 
 class Elements(HTMLParser):
@@ -67,7 +67,10 @@ def test_it_says_how_to_do_it_again_and_on_what_it_ran(page: Elements, done: Pat
 
 
 def test_curves_are_told_apart_without_colour_and_by_name(done: Path) -> None:
-    contestants = [Contestant(label, runs, None) for label, runs in grouped(map(read, run_folders(done))).items()]
+    contestants = [
+        RuleResult(label, runs, None)
+        for label, runs in group_by_config(map(read_run_record, run_folders(done))).items()
+    ]
     left, right = learning_curves(contestants).axes
     for axes in (left, right):
         curves = [line for line in axes.lines if line.get_marker() not in ("None", "")]
@@ -77,8 +80,8 @@ def test_curves_are_told_apart_without_colour_and_by_name(done: Path) -> None:
 
 
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(done: Path) -> None:
-    run = read(run_folders(done)[0])
-    axes = learning_curves([Contestant(f"rule {index}", (run,), None) for index in range(5)]).axes[0]
+    run = read_run_record(run_folders(done)[0])
+    axes = learning_curves([RuleResult(f"rule {index}", (run,), None) for index in range(5)]).axes[0]
     heights = sorted(text.xy[1] for text in axes.texts if text.get_text().startswith("rule"))
     low, high = axes.get_ylim()
     assert min(b - a for a, b in pairwise(heights)) > 0.04 * (high - low)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Network
-from localrules.core.balance import balanced_groups
+from localrules.core.partition import partition_balanced
 from localrules.errors import UsageError
-from localrules_fer.dense_fpn import DenseFPN
+from localrules_fer.models.dense_fpn import DenseFPN
 
 IMAGES = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
 TINY = DenseFPN.Config(blocks=2, convolutions=2, growth=4, stem=8, lateral=8)
@@ -70,12 +70,12 @@ def test_a_norm_in_front_of_a_convolution_belongs_to_the_layer_before() -> None:
     assert owned[0] == {(4, 1, 3, 3), (4,)}
     assert owned[3] == {(3, 10, 3, 3), (13,)}
     # What comes in front of the last convolution is the second one's to compute, so that reads the stem, too.
-    assert [layer.reads for layer in network.layers[1:3]] == [("conv0",), ("convs.0", "conv0")]
+    assert [layer.input_layers for layer in network.layers[1:3]] == [("conv0",), ("convs.0", "conv0")]
 
 
 def test_a_sum_belongs_to_the_latest_layer_that_it_reads() -> None:
     network = Network.wrap(Residual(), example=IMAGES[:2])
-    assert {layer.name: layer.reads for layer in network.layers} == {
+    assert {layer.name: layer.input_layers for layer in network.layers} == {
         "stem.0": (),
         "blocks.0.conv1": ("stem.0",),
         "blocks.0.conv2": ("blocks.0.conv1", "stem.0"),
@@ -99,7 +99,7 @@ def test_the_dearest_group_is_as_cheap_as_any_division_makes_it() -> None:
     for _ in range(300):
         costs = [draws.choice([0, 1, 5, draws.randrange(1000)]) for _ in range(draws.randrange(1, 9))]
         groups = draws.randrange(1, len(costs) + 1)
-        found = balanced_groups(costs, groups)
+        found = partition_balanced(costs, groups)
         assert found == sorted(found)
         assert set(found) == set(range(groups))
         sums = [sum(cost for cost, group in zip(costs, found, strict=True) if group == g) for g in range(groups)]
@@ -108,11 +108,11 @@ def test_the_dearest_group_is_as_cheap_as_any_division_makes_it() -> None:
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4])
 def test_parts_are_balanced_by_multiply_adds(parts: int) -> None:
-    fine = [layer.multiply_adds for layer in Network.wrap(make("dense_fpn"), example=IMAGES[:2]).hidden]
+    fine = [layer.macs for layer in Network.wrap(make("dense_fpn"), example=IMAGES[:2]).hidden]
     network = Network.wrap(make("dense_fpn"), granularity=parts, example=IMAGES[:2])
     assert len(network.hidden) == parts
-    assert max(layer.multiply_adds for layer in network.hidden) == brute_force(fine, parts)
-    assert sum(layer.multiply_adds for layer in network.hidden) == sum(fine)
+    assert max(layer.macs for layer in network.hidden) == brute_force(fine, parts)
+    assert sum(layer.macs for layer in network.hidden) == sum(fine)
 
 
 def test_more_parts_than_layers_are_refused_with_the_number() -> None:
@@ -130,15 +130,15 @@ def test_a_part_keeps_the_grid_of_each_of_its_ends() -> None:
     # One part holds everything below the readout, whose only readings are the two laterals', averaged to one cell.
     whole = Network.wrap(make("dense_fpn"), granularity=1, example=IMAGES[:2]).layers[0]
     assert whole.out_shapes == ((8, 8, 8), (8, 4, 4))
-    assert whole.seen_at == 1
+    assert whole.pool_size == 1
     # Here the middle part ends in a lateral and in a map that convolutions read.
     parts = Network.wrap(make("dense_fpn"), granularity=3, example=IMAGES[:2]).hidden
-    mixed = [layer for layer in parts if len(set(layer.ends_seen_at)) > 1]
+    mixed = [layer for layer in parts if len(set(layer.output_pool_sizes)) > 1]
     assert len(mixed) == 1
-    assert mixed[0].seen_at is None
-    assert [mixed[0].at(end).seen_at for end in range(2)] == [1, None]
-    assert [mixed[0].at(end).out_shape for end in range(2)] == list(mixed[0].out_shapes)
-    assert parts[-1].seen_at == 1
+    assert mixed[0].pool_size is None
+    assert [mixed[0].select_output(end).pool_size for end in range(2)] == [1, None]
+    assert [mixed[0].select_output(end).out_shape for end in range(2)] == list(mixed[0].out_shapes)
+    assert parts[-1].pool_size == 1
 
 
 def test_the_networks_input_is_no_end_of_the_part_that_hands_it_on() -> None:
@@ -244,14 +244,14 @@ def test_one_weight_bearing_operation_is_too_few() -> None:
 def test_blocks_may_be_of_several_modules() -> None:
     network = Network.wrap(make("dense_fpn"), granularity="block", example=IMAGES[:2])
     assert [layer.name for layer in network.layers] == ["stem..laterals.0", "downs.0..laterals.1", "readout"]
-    assert [layer.reads for layer in network.layers] == [
+    assert [layer.input_layers for layer in network.layers] == [
         (),
         ("stem..laterals.0",),
         ("stem..laterals.0", "downs.0..laterals.1"),
     ]
     # Readers see the laterals over the readout's raster; the block itself is read by nothing but what learns with it.
     assert [layer.out_shapes for layer in network.hidden] == [((8, 8, 8),), ((8, 4, 4),)]
-    assert [layer.seen_at for layer in network.hidden] == [1, 1]
+    assert [layer.pool_size for layer in network.hidden] == [1, 1]
 
 
 @pytest.mark.parametrize(

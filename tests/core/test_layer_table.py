@@ -6,9 +6,9 @@ import torch
 from tiny import LOCAL_RULES, dense
 
 from localrules import Network
-from localrules.engine.table import layer_table
+from localrules.engine.layer_summary import layer_table
 from localrules_classics.mlp import MLP
-from localrules_fer.dense_fpn import DenseFPN, DenseFPNSmall
+from localrules_fer.models.dense_fpn import DenseFPN, DenseFPNSmall
 
 
 def convolution(side: int, inputs: int, outputs: int, kernel: int) -> int:
@@ -47,19 +47,19 @@ def test_every_row_of_a_tiny_dense_fpn() -> None:
         ),
     }  # fmt: skip
     assert list(rows) == list(expected)
-    for name, (inputs, in_shape, out_shape, parameters, multiply_adds) in expected.items():
+    for name, (inputs, in_shape, out_shape, parameters, macs) in expected.items():
         row = rows[name]
         assert row["inputs"] == inputs, name
         assert row["in_shape"] == in_shape, name
         assert row["out_shape"] == out_shape, name
         assert row["parameters"] == parameters, name
-        assert row["multiply_adds"] == multiply_adds, name
+        assert row["macs"] == macs, name
         assert row["rule"] == ("cross-entropy" if name == "readout" else "HSIC")
 
 
 def test_an_mlp_by_hand() -> None:
     network = Network.wrap(MLP(MLP.Config(hidden=(12, 10)), (1, 8, 8), 4), example=torch.zeros(2, 1, 8, 8))
-    assert [layer.multiply_adds for layer in network.layers] == [64 * 12, 12 * 10, 10 * 4]
+    assert [layer.macs for layer in network.layers] == [64 * 12, 12 * 10, 10 * 4]
     assert [layer.parameter_count for layer in network.layers] == [64 * 12 + 36, 12 * 10 + 30, 10 * 4 + 4]
     assert [layer.in_shape for layer in network.layers] == [(64,), (12,), (10,)]
     assert [layer.depth for layer in network.layers] == [1, 2, 3]
@@ -69,7 +69,7 @@ def test_the_sizes_that_are_promised() -> None:
     picture = torch.zeros(2, 1, 48, 48)
     full = Network.wrap(DenseFPN(DenseFPN.Config(), (1, 48, 48), 7), example=picture)
     assert 6.5e6 < sum(layer.parameter_count for layer in full.layers) < 7.5e6
-    assert 0.5e9 < sum(layer.multiply_adds for layer in full.layers) < 0.7e9
+    assert 0.5e9 < sum(layer.macs for layer in full.layers) < 0.7e9
     assert [layer.out_shape[1:] for layer in full.layers if layer.name.startswith("laterals")] == [
         (24, 24),
         (12, 12),
@@ -83,17 +83,17 @@ def test_a_table_is_the_same_for_every_batch_size() -> None:
     tables = []
     for rows in (1, 2, 5):
         network = Network.wrap(MLP(MLP.Config(hidden=(12,)), (1, 8, 8), 4).eval(), example=torch.zeros(rows, 1, 8, 8))
-        tables.append([(layer.in_shape, layer.out_shapes, layer.multiply_adds) for layer in network.layers])
+        tables.append([(layer.in_shape, layer.out_shapes, layer.macs) for layer in network.layers])
     assert tables[0] == tables[1] == tables[2]
 
 
 def test_a_layer_of_a_dense_block_is_accompanied_by_its_inputs_and_no_other_is() -> None:
-    layers = {layer.name: layer.accompanied for layer in dense(LOCAL_RULES["hsic"]).network.layers}
-    assert [name for name, accompanied in layers.items() if accompanied] == [
+    layers = {layer.name: layer.inputs_visible_downstream for layer in dense(LOCAL_RULES["hsic"]).network.layers}
+    assert [name for name, inputs_visible_downstream in layers.items() if inputs_visible_downstream] == [
         name for name in layers if ".convs." in name
     ]
 
 
 def test_no_layer_of_a_chain_is_accompanied() -> None:
     network = Network.wrap(MLP(MLP.Config(hidden=(5, 5)), (1, 8, 8), 3), example=torch.zeros(2, 1, 8, 8))
-    assert not any(layer.accompanied for layer in network.layers)
+    assert not any(layer.inputs_visible_downstream for layer in network.layers)

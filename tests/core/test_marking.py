@@ -8,7 +8,7 @@ from plain_networks import Pyramid, Residual, sequential
 from torch import Tensor, nn
 
 from localrules import Network
-from localrules.core.marks import matches
+from localrules.core.layer_spec import matches
 from localrules.errors import LocalRulesError, UsageError
 
 IMAGES = torch.randn(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -146,7 +146,7 @@ def test_a_readout_that_is_not_the_last_to_run_is_refused() -> None:
 
 def test_readers_and_depth_are_found_through_whatever_stands_between_layers() -> None:
     network = Network.wrap(Pyramid(), HAND, example=IMAGES)
-    assert {layer.name: layer.reads for layer in network.layers} == {
+    assert {layer.name: layer.input_layers for layer in network.layers} == {
         "fine": (),
         "coarse": ("fine",),
         "lateral_coarse": ("coarse",),

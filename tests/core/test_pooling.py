@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from localrules.core.pooling import pool, pool_flat, pooled_size
+from localrules.core.nn.pooling import pool, pool_flat, pooled_features
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "rows"])
@@ -33,4 +33,4 @@ def test_value_and_gradient_are_those_of_torch_and_the_gradient_lies_like_the_ma
 @pytest.mark.parametrize("shape", [(5, 8, 8), (5, 6, 6), (5, 3, 9), (5, 2, 2), (5,), (5, 4)])
 @pytest.mark.parametrize("grid", [None, 1, 4])
 def test_as_many_features_as_foretold(shape: tuple[int, ...], grid: int | None) -> None:
-    assert pool_flat(torch.zeros(2, *shape), grid).shape == (2, pooled_size(shape, grid))
+    assert pool_flat(torch.zeros(2, *shape), grid).shape == (2, pooled_features(shape, grid))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Network
-from localrules.core.relay import Station, relay
+from localrules.core.isolated_forward import LayerTrace, isolated_forward
 
 IMAGES = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.arange(6) % 4
@@ -23,14 +23,14 @@ def network(kind: type[nn.Module]) -> Network:
 @pytest.mark.parametrize("kind", [Residual, NormFirst])
 def test_its_last_output_is_the_networks(kind: type[nn.Module]) -> None:
     net = network(kind)
-    stations = relay(net, IMAGES)
+    stations = isolated_forward(net, IMAGES)
     assert [station.layer.name for station in stations] == [layer.name for layer in net.layers]
     assert torch.equal(stations[-1].output, net(IMAGES))
 
 
 def test_apart_no_graph_reaches_into_another_layer() -> None:
     net = network(NormFirst)
-    stations = relay(net, IMAGES)
+    stations = isolated_forward(net, IMAGES)
     for station in stations:
         for other in net.layers:
             gradients = torch.autograd.grad(
@@ -44,7 +44,7 @@ def test_apart_no_graph_reaches_into_another_layer() -> None:
 def test_joined_messages_from_reader_to_source_add_up_to_back_propagation(kind: type[nn.Module]) -> None:
     net = network(kind)
     expected = torch.autograd.grad(functional.cross_entropy(net(IMAGES), LABELS), list(net.parameters()))
-    stations = relay(net, IMAGES, joined=True)
+    stations = isolated_forward(net, IMAGES, connected=True)
     logits = stations[-1].output
     (top,) = torch.autograd.grad(functional.cross_entropy(logits, LABELS), logits, retain_graph=True)
     found = gradients(stations, top)
@@ -52,7 +52,7 @@ def test_joined_messages_from_reader_to_source_add_up_to_back_propagation(kind: 
         torch.testing.assert_close(found[id(weight)], gradient)
 
 
-def gradients(stations: list[Station], top: Tensor) -> dict[int, Tensor]:
+def gradients(stations: list[LayerTrace], top: Tensor) -> dict[int, Tensor]:
     """Every parameter's gradient, from errors that go down from reader to source, one border at a time."""
     error = {id(value): torch.zeros_like(value) for station in stations for value in station.values}
     error[id(stations[-1].values[-1])] = top
@@ -71,8 +71,8 @@ def gradients(stations: list[Station], top: Tensor) -> dict[int, Tensor]:
 
 def test_readers_see_the_values_that_are_given() -> None:
     net = network(Residual)
-    first = relay(net, IMAGES)[0]
+    first = isolated_forward(net, IMAGES)[0]
     zero = [torch.zeros_like(value) for value in first.values]
-    given = relay(net, IMAGES, given={first.layer.name: zero})
+    given = isolated_forward(net, IMAGES, overrides={first.layer.name: zero})
     assert torch.equal(given[0].output, first.output)  # what the layer itself computes stands
     assert all(not bool(tensor.any()) for tensor in given[1].inputs)

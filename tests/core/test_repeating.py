@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from localrules.core.repeating import Draws, still_statistics
+from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
 IMAGES = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -16,7 +16,7 @@ def test_a_batch_norm_normalises_by_the_batch_and_does_not_count_it(momentum: fl
     norm = nn.BatchNorm2d(3, momentum=momentum)
     first = norm(IMAGES)
     before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
-    with still_statistics(norm):
+    with freeze_batchnorm_stats(norm):
         again = norm(IMAGES)
         other = norm(2 * IMAGES + 1)
     assert torch.equal(again, first)
@@ -28,11 +28,11 @@ def test_a_batch_norm_normalises_by_the_batch_and_does_not_count_it(momentum: fl
 
 def test_what_was_drawn_is_drawn_again_and_later_draws_are_left_alone() -> None:
     drop = nn.Dropout()
-    draws = Draws(IMAGES.device)
+    draws = RngSnapshot(IMAGES.device)
     first = drop(IMAGES)
     expected = torch.rand(3, generator=torch.Generator().set_state(torch.get_rng_state()))
     for _ in range(2):
-        with draws.again():
+        with draws.replay():
             assert torch.equal(drop(IMAGES), first)
     assert torch.equal(torch.rand(3), expected)
     assert not torch.equal(drop(IMAGES), first)

@@ -25,7 +25,7 @@ def test_nothing_switched_on_changes_nothing(pictures: torch.Tensor) -> None:
 
 
 def test_the_same_draw_gives_the_same_pictures(pictures: torch.Tensor) -> None:
-    augment = Augment(AugmentConfig(rotation=20, scale=0.2, erasing=0.5))
+    augment = Augment(AugmentConfig(rotation=20, scale=0.2, erase_size=0.5))
     assert torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw()))
     assert not torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw(1)))
 
@@ -98,7 +98,7 @@ def test_scaling_stays_within_its_fraction() -> None:
 
 
 def test_erasing_blanks_one_rectangle_in_about_half_of_the_pictures() -> None:
-    erased = Augment(AugmentConfig(**NOTHING, erasing=0.5))(torch.ones(64, 3, 20, 16), draw()) == 0
+    erased = Augment(AugmentConfig(**NOTHING, erase_size=0.5))(torch.ones(64, 3, 20, 16), draw()) == 0
     touched = erased.flatten(1).any(1)
     assert 16 <= touched.sum() <= 48
     for hole in erased[touched]:
@@ -115,11 +115,11 @@ def test_erasing_blanks_one_rectangle_in_about_half_of_the_pictures() -> None:
 def test_switching_one_augmentation_on_leaves_the_draws_of_the_others() -> None:
     pictures = torch.randn(64, 1, 20, 16, generator=draw(5))
     plain = Augment(AugmentConfig())(pictures, draw())
-    erased = Augment(AugmentConfig(erasing=0.3))(pictures, draw())
+    erased = Augment(AugmentConfig(erase_size=0.3))(pictures, draw())
     assert torch.equal(erased[erased != 0], plain[erased != 0])
 
 
-@pytest.mark.parametrize("wrong", [{"shift": -1}, {"scale": 1.0}, {"erasing": 2}, {"rotation": 181}, {"blur": 1}])
+@pytest.mark.parametrize("wrong", [{"shift": -1}, {"scale": 1.0}, {"erase_size": 2}, {"rotation": 181}, {"blur": 1}])
 def test_strengths_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         AugmentConfig(**wrong)

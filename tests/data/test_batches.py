@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from localrules.data.augment import Augment, AugmentConfig
-from localrules.data.batches import Batches, ordered
+from localrules.data.batches import Batches, iter_batches
 from localrules.data.dataset import Split
-from localrules.data.standard import Standard
+from localrules.data.normalize import Normalize
 from localrules.errors import UsageError
 
 
@@ -61,7 +61,7 @@ def test_labels_and_pictures_stay_together(split: Split) -> None:
     plain = Batches(split, 10, 7)
     batch = plain.batch(4)
     assert torch.equal(batch.labels, batch.indices)
-    assert torch.equal(batch.images, plain.standard(split.images[batch.indices]))
+    assert torch.equal(batch.images, plain.normalize(split.images[batch.indices]))
 
 
 def test_augmenting_changes_pictures_but_not_which_rows_are_drawn(split: Split) -> None:
@@ -71,18 +71,18 @@ def test_augmenting_changes_pictures_but_not_which_rows_are_drawn(split: Split) 
 
 
 def test_standardised_training_pixels_have_mean_zero_and_deviation_one_in_each_channel(split: Split) -> None:
-    standard = Standard.of(split)
+    standard = Normalize.from_split(split)
     images = standard(split.images).double()
     assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5
     assert (images.std(dim=(0, 2, 3), correction=0) - 1).abs().max() < 1e-5
     reference = split.images.double() / 255
     assert torch.tensor(standard.mean).allclose(reference.mean(dim=(0, 2, 3)).float())
-    assert torch.tensor(standard.deviation).allclose(reference.std(dim=(0, 2, 3), correction=0).float())
+    assert torch.tensor(standard.std).allclose(reference.std(dim=(0, 2, 3), correction=0).float())
 
 
 def test_a_constant_training_split_is_standardised_to_zero() -> None:
     split = Split(torch.full((4, 1, 3, 3), 200, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
-    assert Standard.of(split)(split.images).abs().max() < 1e-4
+    assert Normalize.from_split(split)(split.images).abs().max() < 1e-4
 
 
 def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:
@@ -93,8 +93,8 @@ def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:
 
 
 def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
-    standard = Standard.of(split)
-    parts = list(ordered(split, 25, standard))
+    standard = Normalize.from_split(split)
+    parts = list(iter_batches(split, 25, standard))
     assert [len(part) for part in parts] == [25, 25, 25, 25, 3]
     assert torch.equal(torch.cat([part.indices for part in parts]), torch.arange(103))
     assert torch.equal(torch.cat([part.images for part in parts]), standard(split.images))
@@ -102,5 +102,5 @@ def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
 
 def test_evaluation_of_chosen_rows(split: Split) -> None:
     rows = torch.tensor([5, 2, 90])
-    parts = list(ordered(split, 2, Standard.of(split), rows=rows))
+    parts = list(iter_batches(split, 2, Normalize.from_split(split), rows=rows))
     assert torch.equal(torch.cat([part.labels for part in parts]), rows)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localrules.data.cache import cached, directory
-from localrules_fer import fer2013
-from localrules_fer.fer2013 import FER2013
+from localrules.data.cache import directory, load_or_build
+from localrules_fer.datasets import fer2013
+from localrules_fer.datasets.fer2013 import FER2013
 
 
 def rows(*greys: int) -> str:
@@ -100,8 +100,8 @@ def test_the_cache_lies_with_the_users_caches_unless_told_otherwise(monkeypatch:
 
 def test_arrays_come_back_as_they_were(cache: Path) -> None:
     arrays = {"a": np.arange(6, dtype=np.uint8).reshape(2, 3), "b": np.array([1, 2], dtype=np.int64)}
-    cached("kind", "key", lambda: arrays)
-    again = cached("kind", "key", dict)
+    load_or_build("kind", "key", lambda: arrays)
+    again = load_or_build("kind", "key", dict)
     assert again.keys() == arrays.keys()
     for name, array in arrays.items():
         assert again[name].dtype == array.dtype

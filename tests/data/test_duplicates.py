@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from localrules.data.dataset import DataSet, Split, fingerprint
-from localrules.data.duplicates import picture_keys, seen_before
-from localrules.data.report import report
+from localrules.data.dataset import Dataset, Split, fingerprint
+from localrules.data.duplicates import duplicate_mask, image_keys
+from localrules.data.stats import dataset_stats
 from localrules.errors import DataError
 
 
@@ -17,37 +17,37 @@ def split(*greys: int, labels: list[int] | None = None) -> Split:
     return Split(images, torch.tensor(labels or [0] * len(greys)))
 
 
-def data_set(**splits: Split) -> DataSet:
-    return DataSet("some", ("no", "yes"), splits, "made up", fingerprint(splits), redistributable=True)
+def data_set(**splits: Split) -> Dataset:
+    return Dataset("some", ("no", "yes"), splits, "made up", fingerprint(splits), redistributable=True)
 
 
 def test_keys_are_equal_exactly_where_pixels_are() -> None:
-    keys = picture_keys(split(5, 6, 5))
+    keys = image_keys(split(5, 6, 5))
     assert keys[0] == keys[2] != keys[1]
 
 
 def test_train_comes_before_valid_and_valid_before_test() -> None:
     data = data_set(test=split(1, 2, 3, 4), valid=split(2, 2, 9), train=split(1, 1, 9))
-    assert seen_before(data, "train").tolist() == [False, False, False]
-    assert seen_before(data, "valid").tolist() == [False, False, True]
-    assert seen_before(data, "test").tolist() == [True, True, False, False]
+    assert duplicate_mask(data, "train").tolist() == [False, False, False]
+    assert duplicate_mask(data, "valid").tolist() == [False, False, True]
+    assert duplicate_mask(data, "test").tolist() == [True, True, False, False]
 
 
 def test_a_missing_earlier_split_is_passed_over() -> None:
-    assert seen_before(data_set(train=split(1), test=split(1, 2)), "test").tolist() == [True, False]
-    assert seen_before(data_set(test=split(1, 2)), "test").tolist() == [False, False]
+    assert duplicate_mask(data_set(train=split(1), test=split(1, 2)), "test").tolist() == [True, False]
+    assert duplicate_mask(data_set(test=split(1, 2)), "test").tolist() == [False, False]
 
 
 def test_a_split_that_is_not_there_cannot_be_asked_for() -> None:
     with pytest.raises(DataError, match="no 'valid' split"):
-        seen_before(data_set(train=split(1)), "valid")
+        duplicate_mask(data_set(train=split(1)), "valid")
 
 
 def test_the_report_counts_conflicts_over_all_splits() -> None:
     data = data_set(train=split(1, 1, 2, labels=[0, 1, 0]), valid=split(2, 3, labels=[1, 0]), test=split(3, labels=[0]))
-    found = report(data)
+    found = dataset_stats(data)
     assert (found.rows, found.distinct) == (6, 3)
-    assert (found.conflicting_pictures, found.conflicting_rows) == (2, 4)
+    assert (found.conflicting_images, found.conflicting_samples) == (2, 4)
     assert [found.splits[name].in_earlier_splits for name in ("train", "valid", "test")] == [0, 1, 1]
     assert found.splits["train"].by_class == {"no": 2, "yes": 1}
 
@@ -55,7 +55,7 @@ def test_the_report_counts_conflicts_over_all_splits() -> None:
 def test_constant_pictures_are_counted() -> None:
     pictures = split(0, 0, 0)
     pictures.images[1:] = 7
-    assert report(data_set(train=pictures)).splits["train"].constant == 2
+    assert dataset_stats(data_set(train=pictures)).splits["train"].constant == 2
 
 
 def test_a_fingerprint_depends_on_pixels_labels_order_and_split() -> None:

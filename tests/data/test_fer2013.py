@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from localrules.data.dataset import DataSet
+from localrules.data.dataset import Dataset
 from localrules.errors import DataError
-from localrules_fer import fer2013
-from localrules_fer.fer2013 import FER2013
-from localrules_fer.fer2013_csv import pixels
+from localrules_fer.datasets import fer2013
+from localrules_fer.datasets.fer2013 import FER2013
+from localrules_fer.datasets.fer2013_csv import pixels
 
 USAGES = ["Training"] * 6 + ["PublicTest"] * 3 + ["PrivateTest"] * 2
 LABELS = [0, 1, 2, 3, 4, 5, 6, 0, 3, 4, 6]
@@ -38,11 +38,11 @@ def text(faces: np.ndarray, columns: str = "emotion,pixels,Usage", end: str = "\
     return end.join(lines) + end
 
 
-def load(path: Path | None = None) -> DataSet:
+def load(path: Path | None = None) -> Dataset:
     return FER2013(FER2013.Config(path=path)).load()
 
 
-def assert_whole(data: DataSet, faces: np.ndarray) -> None:
+def assert_whole(data: Dataset, faces: np.ndarray) -> None:
     assert {name: len(split) for name, split in data.splits.items()} == SPLIT_SIZES
     images = torch.cat([data.splits[name].images for name in SPLIT_SIZES])
     assert images.dtype == torch.uint8
@@ -50,7 +50,7 @@ def assert_whole(data: DataSet, faces: np.ndarray) -> None:
     assert torch.cat([data.splits[name].labels for name in SPLIT_SIZES]).tolist() == LABELS
     assert data.classes == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
     assert data.redistributable is False
-    assert data.mirrored is True
+    assert data.flip_preserves_label is True
 
 
 def test_kaggles_file(tmp_path: Path, faces: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localrules.errors import DataError
-from localrules_fer.fer2013 import FER2013
+from localrules_fer.datasets.fer2013 import FER2013
 
 GOOD = " ".join(["7"] * 2304)
 HEADER = "emotion,pixels,Usage"

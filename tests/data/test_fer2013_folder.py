@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from localrules.data.dataset import DataSet
+from localrules.data.dataset import Dataset
 from localrules.errors import DataError
-from localrules_fer.fer2013 import FER2013
+from localrules_fer.datasets.fer2013 import FER2013
 
 
 def draw(path: Path, grey: int = 100, size: tuple[int, int] = (48, 48), mode: str = "L") -> None:
@@ -19,11 +19,11 @@ def draw(path: Path, grey: int = 100, size: tuple[int, int] = (48, 48), mode: st
     Image.new("L", size, grey).convert(mode).save(path)
 
 
-def load(folder: Path) -> DataSet:
+def load(folder: Path) -> Dataset:
     return FER2013(FER2013.Config(path=folder)).load()
 
 
-def sizes(data: DataSet) -> dict[str, int]:
+def sizes(data: Dataset) -> dict[str, int]:
     return {name: len(split) for name, split in data.splits.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from localrules.data.dataset import DataSet
+from localrules.data.dataset import Dataset
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist import MNIST, FashionMNIST
 
@@ -44,7 +44,7 @@ def write_idx(folder: Path, arrays: Arrays, dot: bool = False, packed: bool = Fa
     return folder
 
 
-def load(path: Path | None, **options: int) -> DataSet:
+def load(path: Path | None, **options: int) -> Dataset:
     return MNIST(MNIST.Config(path=path, **options)).load()
 
 
@@ -56,7 +56,7 @@ def failure(path: Path) -> DataError:
     return caught.value
 
 
-def assert_whole(data: DataSet, arrays: Arrays) -> None:
+def assert_whole(data: Dataset, arrays: Arrays) -> None:
     assert list(data.splits) == ["train", "test"]
     for name, split in data.splits.items():
         assert torch.equal(split.images, torch.from_numpy(arrays[f"x_{name}"]).unsqueeze(1))
@@ -70,7 +70,7 @@ def test_an_npz_file(tmp_path: Path, arrays: Arrays) -> None:
     assert_whole(data, arrays)
     assert data.shape == (1, 28, 28)
     assert data.redistributable
-    assert not data.mirrored
+    assert not data.flip_preserves_label
     assert "unrecognised, 20 train and 8 test rows" in data.origin
     assert_whole(load(tmp_path), arrays)  # the folder that holds it
 
@@ -113,7 +113,7 @@ def test_fashion_has_its_own_names_and_may_be_mirrored(tmp_path: Path, arrays: A
     data = FashionMNIST(FashionMNIST.Config(path=tmp_path / "f.npz")).load()
     assert data.name == "fashion_mnist"
     assert len(data.classes) == 10
-    assert data.mirrored
+    assert data.flip_preserves_label
 
 
 @pytest.mark.parametrize("place", ["mnist.npz", "data/mnist.npz"])

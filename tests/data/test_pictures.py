@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from localrules.data.dataset import DataSet, Split
-from localrules.data.pictures import draw_labels, draw_samples
+from localrules.data.dataset import Dataset, Split
+from localrules.data.plots import plot_label_counts, plot_samples
 
 
-def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "test")) -> DataSet:
+def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "test")) -> Dataset:
     draw = torch.Generator().manual_seed(0)
     splits = {
         name: Split(
@@ -21,14 +21,14 @@ def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "tes
         )
         for name in names
     }
-    return DataSet("some", ("one", "two", "three", "four"), splits, "made up", "0", redistributable=True)
+    return Dataset("some", ("one", "two", "three", "four"), splits, "made up", "0", redistributable=True)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("test",)])
 def test_pictures_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:
     data = data_set(channels, names)
-    for draw in (draw_labels, draw_samples):
+    for draw in (plot_label_counts, plot_samples):
         draw(data, tmp_path / "picture.png")
         with Image.open(tmp_path / "picture.png") as picture:
             assert picture.format == "PNG"
@@ -38,5 +38,5 @@ def test_pictures_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels
 
 def test_the_sample_sheet_is_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        draw_samples(data_set(), tmp_path / f"{name}.png")
+        plot_samples(data_set(), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

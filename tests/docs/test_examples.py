@@ -50,7 +50,7 @@ def test_rows_of_the_gap_are_those_of_the_suite() -> None:
     from localrules_hsic.published import hsic
 
     rows = runpy.run_path(str(ROOT / "examples" / "hsic_readout_gap.py"))["ROWS"].values()
-    suite = [row for row in hsic().rows if "readout" in row.name]
+    suite = [row for row in hsic().cases if "readout" in row.name]
     assert sorted(row.published for row in rows) == sorted(row.published for row in suite)
     for row in suite:
         (same,) = (one for one in rows if one.published == row.published)

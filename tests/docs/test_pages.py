@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from snippets import PAGES, ROOT
 
-from localrules.plugins import Registry
-from localrules.reproduce.catalogue import chosen
+from localrules.registry.registry import Registry
+from localrules.reproduce.registry import select_experiments
 
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
@@ -49,8 +49,8 @@ def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_
     registry = Registry.load(allow=[])
     rules = {
         f"{name.removeprefix('published-')}: {row.name}": row.settings["rule"]["name"]
-        for name, experiment in chosen("published", registry).items()
-        for row in experiment.rows
+        for name, experiment in select_experiments("published", registry).items()
+        for row in experiment.cases
     }
     with (ROOT / "docs" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
         names = [row["row"] for row in csv.DictReader(lines)]

@@ -45,7 +45,7 @@ def test_every_rule_but_the_control_is_local() -> None:
 
 def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracies are the run folders', and a readout alone costs less arithmetic than all layers."""
-    phases = '[{name="together", learns="all", share=2}, {name="readout", learns="readout", share=1}]'
+    phases = '[{name="together", train_layers="all", fraction=2}, {name="readout", train_layers="readout", fraction=1}]'
     steps = ["--epochs", "3", "--batch-size", "16", "--set", f"phases={phases}"]
     alone = ["hsic-projected", "--set", "rule.channels=64", "--set", "rule.vote=true"]
     rules = (["backprop"], alone, [*alone, "--set", "rule.ce=0.3"])

@@ -11,8 +11,7 @@ from snippets import PAGES, ROOT
 from tiny_runs import TINY, metrics, train
 
 import localrules
-from localrules import hookspecs
-from localrules.core import entries
+from localrules.registry import entries, hookspecs
 
 PAGE = PAGES["docs/hooks.md"].read_text(encoding="utf-8")
 
@@ -50,6 +49,6 @@ def test_every_member_of_what_authors_fill_in_is_there(name: str) -> None:
 def test_the_keys_of_rows_and_summaries_are_those_of_a_run(tmp_path: Path) -> None:
     run = train(tmp_path, "--rule", "local-ce", setting=TINY)
     columns = {re.sub(r"/.*", "/<layer>", column) for column in metrics(run["run_dir"])[0]}
-    assert {column for column in columns if f"`{column}`" not in section("Observer")} == set()
+    assert {column for column in columns if f"`{column}`" not in section("Callback")} == set()
     meanings = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
     assert [key for key in run if f"`{key}`" not in section("Summary") or f"`{key}`" not in meanings] == []

@@ -14,7 +14,7 @@ import pytest
 # once the heap has settled.
 FAULTS = """
 import resource, torch
-from localrules.engine.allocation import keep_freed_memory
+from localrules.engine.device import keep_freed_memory
 changed = keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,27 +10,27 @@ from tiny import dense, perceptron, state, train
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, StepReport
-from localrules.engine.config import DIAGNOSTICS
+from localrules.callbacks.base import MetricsRow
+from localrules.config.schema import DIAGNOSTICS
 from localrules.engine.diagnostics import Diagnostics
-from localrules.engine.diagnostics.readings import Probed
-from localrules.engine.observers import Row
-from localrules.engine.phases import enter
+from localrules.engine.diagnostics.activations import ActivationDiagnostics
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
-from localrules.engine.trainer import columns
+from localrules.engine.step import train_step
+from localrules.engine.trainer import metric_names
 from localrules_backprop.backprop import Backprop
-from localrules_hsic.trace import HSIC
+from localrules_hsic.hsic import HSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
 
-def watched(session: Session, steps: int) -> list[Row]:
+def watched(session: Session, steps: int) -> list[MetricsRow]:
     """The rows of some steps, each watched."""
     rows = []
     phase = session.phases[0]
-    enter(phase, session.network, session.trainable)
+    apply_phase(phase, session.network, session.trainable)
     for step in range(steps):
         with Diagnostics(session).of_step(phase, step) as row:
-            take_step(session, phase, step)
+            train_step(session, phase, step)
         rows.append(row)
     return rows
 
@@ -58,7 +58,7 @@ def test_a_rule_that_goes_the_other_way_is_at_a_straight_angle() -> None:
             loss = -functional.cross_entropy(network(batch.images), batch.labels)
             loss.backward()
             for layer in network.layers:
-                context.ready(layer)
+                context.step_layer(layer)
             return StepReport()
 
     session = perceptron(Uphill, diagnostics=("angle",))
@@ -75,7 +75,7 @@ def test_gradient_and_update_are_those_of_the_step() -> None:
     }
     phase = session.phases[0]
     with Diagnostics(session).of_step(phase, 1) as row:
-        take_step(session, phase, 1)
+        train_step(session, phase, 1)
     for layer in session.network.layers:
         was, now = before[layer.name], torch.cat([p.detach().flatten() for p in layer.parameters()])
         moved = float((now - was).norm())
@@ -90,7 +90,7 @@ def test_a_dead_unit_is_one_that_never_changes() -> None:
         norm = first.module[1]
         norm.weight[:3] = 0.0
         norm.bias[:3] = -1.0
-    row = Probed(session).row(("dead",))
+    row = ActivationDiagnostics(session).row(("dead",))
     assert row[f"dead/{first.name}"] >= 3 / 12
     assert len(row) == len(session.network.hidden)
 
@@ -98,9 +98,9 @@ def test_a_dead_unit_is_one_that_never_changes() -> None:
 def test_readings_of_outputs_are_what_they_are_called() -> None:
     session = perceptron(LocalCrossEntropy, steps=40)
     names = ("hsic-input", "hsic-labels", "cka", "probe")
-    before = Probed(session).row(names)
+    before = ActivationDiagnostics(session).row(names)
     train(session)
-    after = Probed(session).row(names)
+    after = ActivationDiagnostics(session).row(names)
     assert all(0 <= value <= 1 + 1e-6 for value in after.values())
     last = session.network.hidden[-1].name
     assert after[f"hsic-labels/{last}"] > before[f"hsic-labels/{last}"] + 0.1
@@ -110,7 +110,7 @@ def test_readings_of_outputs_are_what_they_are_called() -> None:
 
 def test_every_column_is_announced() -> None:
     session = dense(HSIC, diagnostics=DIAGNOSTICS)
-    known = set(columns(session))
+    known = set(metric_names(session))
     (row,) = watched(session, 1)
     assert row.keys() | Diagnostics(session).of_epoch().keys() <= known
 
@@ -125,7 +125,7 @@ class Noting(Objective):
         return view.output.square().mean()
 
     def figures(self, network):  # type: ignore[no-untyped-def]
-        from localrules.tracking.figures import new_figure
+        from localrules.utils.plotting import new_figure
 
         return {"means": new_figure(2, 2)}
 
@@ -133,9 +133,9 @@ class Noting(Objective):
 def test_a_rule_may_note_figures_of_its_own_and_draw() -> None:
     session = perceptron(Noting)
     phase = session.phases[0]
-    enter(phase, session.network, session.trainable)
-    report = take_step(session, phase, 0).report
+    apply_phase(phase, session.network, session.trainable)
+    report = train_step(session, phase, 0).report
     hidden: list[Layer] = list(session.network.hidden)
     assert set(report.metrics) == {f"mean/{layer.name}" for layer in hidden}
-    assert set(report.metrics) <= set(columns(session))
+    assert set(report.metrics) <= set(metric_names(session))
     assert list(session.rule.figures(session.network)) == ["means"]

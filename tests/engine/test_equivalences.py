@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import LayerView, Model, Objective
-from localrules.core.marks import Marks
-from localrules.core.objective import Options
+from localrules.core.layer_spec import LayerSpec
+from localrules.core.objective import RuleConfig
 from localrules.engine.session import Session
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 
-PICTURES = tiny_pictures()
+PICTURES = toy_dataset()
 
 
 def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -33,7 +33,7 @@ def weights(session: Session) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in session.network.model.state_dict().items()}
 
 
-WHOLE = as_model(Residual, Marks(layers=["net"], readout="net"))
+WHOLE = as_model(Residual, LayerSpec(layers=["net"], readout="net"))
 
 
 def test_a_readout_that_holds_the_whole_network_learns_as_by_back_propagation() -> None:
@@ -52,12 +52,12 @@ class CrossEntropy(Objective):
 class WithSpareReadout(Model):
     """A network, and behind it a readout that the comparison is not about."""
 
-    Config = Options
+    Config = RuleConfig
 
-    def __init__(self, config: Options, shape: tuple[int, ...], num_classes: int) -> None:
+    def __init__(self, config: RuleConfig, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         self.net, self.spare = Residual(num_classes), nn.Linear(num_classes, num_classes)
-        self.marks = Marks(layers=["net"], readout="spare")
+        self.marks = LayerSpec(layers=["net"], readout="spare")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.spare(self.net(images))
@@ -143,14 +143,14 @@ class SparesANorm(nn.Module):
 
 
 def test_checkpointing_leaves_norms_alone_that_do_not_run() -> None:
-    model = as_model(SparesANorm, Marks(layers=["net.part"], readout="net.fc"))
+    model = as_model(SparesANorm, LayerSpec(layers=["net.part"], readout="net.fc"))
     sessions = [build_session(RULES[rule], model, PICTURES) for rule in ("backprop", "backprop-checkpointed")]
     assert_same_bits(*(trained(session) for session in sessions))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_stepping_each_layer_at_once_gives_the_bits_of_stepping_all_at_the_end(rule: str) -> None:
-    at_once, at_the_end = (dense(RULES[rule], optimizer={"step": step}) for step in ("layer", "pass"))
+    at_once, at_the_end = (dense(RULES[rule], optimizer={"step_timing": step}) for step in ("layer", "pass"))
     assert_same_bits(trained(at_once), trained(at_the_end))
 
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Network, Objective
-from localrules.core.view import BatchStatistics
-from localrules.engine.layerwise import Layerwise
+from localrules.core.view import Batch
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.errors import LocalRulesError
 
 IMAGES = torch.randn(8, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -44,13 +44,13 @@ class Recorder:
         self.gradients: Gradients = {}
         self.when_ready: Callable[[Layer], None] = lambda layer: None
 
-    def learns(self, layer: Layer) -> bool:
+    def is_trainable(self, layer: Layer) -> bool:
         return True
 
-    def auxiliary_learns(self, layer: Layer) -> bool:
+    def is_objective_trainable(self, layer: Layer) -> bool:
         return True
 
-    def ready(self, layer: Layer) -> None:
+    def step_layer(self, layer: Layer) -> None:
         found = {}
         for parameter in layer.parameters():
             assert parameter.grad is not None
@@ -59,19 +59,19 @@ class Recorder:
         self.gradients[layer.name] = found
         self.when_ready(layer)
 
-    def aside(self, layer: Layer, work: Callable[[], None]) -> None:
+    def submit(self, layer: Layer, work: Callable[[], None]) -> None:
         work()
 
-    def forward_context(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
 def local_step(network: Network, objective: type[Objective] = Wave, **listen: Any) -> Recorder:
-    rule = Layerwise(dict.fromkeys((layer.name for layer in network.hidden), objective()))
+    rule = LayerwiseRule(dict.fromkeys((layer.name for layer in network.hidden), objective()))
     rule.prepare(network, 4)
     recorder = Recorder(network.model)
     recorder.when_ready = listen.get("when_ready", recorder.when_ready)
-    rule.step(network, BatchStatistics(IMAGES, LABELS, 4), recorder)
+    rule.step(network, Batch(IMAGES, LABELS, 4), recorder)
     return recorder
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from localrules import LayerView, Objective
 from localrules.engine.checkpoint import weights_sha256
-from localrules.engine.crew import Crew
-from localrules.engine.metering import peak_memory
+from localrules.engine.parallel import LayerExecutor
+from localrules.engine.profiling import peak_memory
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy
@@ -57,11 +57,11 @@ class Draws(Objective):
 
 
 @pytest.mark.parametrize("rule", [LocalCrossEntropy, Draws])
-@pytest.mark.parametrize("setting", [{}, {"precision": "bf16"}, {"optimizer": {"step": "pass"}}], ids=str)
+@pytest.mark.parametrize("setting", [{}, {"precision": "bf16"}, {"optimizer": {"step_timing": "pass"}}], ids=str)
 def test_the_bits_are_those_of_one_after_the_other(rule: type, setting: dict[str, Any]) -> None:
     ends = set()
     for size in (1, 2, 4):
-        session = dense(rule, steps=6, layers_at_once=size, **setting)
+        session = dense(rule, steps=6, parallel_layers=size, **setting)
         train(session)
         ends.add(weights_sha256(session.network))
     assert len(ends) == 1
@@ -76,13 +76,13 @@ def test_two_layers_are_at_work_at_once() -> None:
             both.wait()
         seen.append(layer)
 
-    train(listening(meet, steps=2, layers_at_once=2))
+    train(listening(meet, steps=2, parallel_layers=2))
     assert sorted(seen) == ["layers.0", "layers.0", "layers.1", "layers.1", "layers.2", "layers.2"]
 
 
 def test_a_layer_that_draws_does_so_in_its_turn() -> None:
     Draws.threads.clear()
-    train(dense(Draws, steps=4, layers_at_once=3))
+    train(dense(Draws, steps=4, parallel_layers=3))
     assert Draws.threads == {threading.get_ident()}
 
 
@@ -94,22 +94,22 @@ def test_what_goes_wrong_on_a_thread_is_raised_and_nothing_goes_on_behind() -> N
             raise FloatingPointError("as asked")
         seen.append(layer)
 
-    session = listening(fail, steps=3, layers_at_once=2)
+    session = listening(fail, steps=3, parallel_layers=2)
     with pytest.raises(FloatingPointError, match="as asked"):
         train(session)
     heard = list(seen)
-    assert session.crew is not None
-    session.crew.finish()  # raises nothing of what was before
+    assert session.executor is not None
+    session.executor.finish()  # raises nothing of what was before
     assert seen == heard
 
 
 def test_no_more_wait_than_there_are_threads() -> None:
-    crew, hold, done = Crew(2, 1), threading.Event(), []
+    crew, hold, done = LayerExecutor(2, 1), threading.Event(), []
     for layer in "abcdef":
-        crew.take(layer, lambda: None)
-    crew.take("a", lambda: _wait(hold))  # on the other thread
+        crew.submit(layer, lambda: None)
+    crew.submit("a", lambda: _wait(hold))  # on the other thread
     for layer in "bcd":
-        crew.take(layer, lambda layer=layer: done.append(layer))
+        crew.submit(layer, lambda layer=layer: done.append(layer))
     assert done == ["b"]  # c and d wait
     hold.set()
     crew.finish()
@@ -127,13 +127,13 @@ def test_work_that_is_done_is_let_go() -> None:
         def __call__(self) -> None:
             pass
 
-    crew = Crew(2, 1)
-    crew.take("a", Graph())
+    crew = LayerExecutor(2, 1)
+    crew.submit("a", Graph())
     graph = Graph()
     alive = weakref.ref(graph)
-    crew.take("a", graph)
+    crew.submit("a", graph)
     del graph
-    crew._begun[-1].future.result(SECONDS)
+    crew._started[-1].future.result(SECONDS)
     gc.collect()
     assert alive() is None
     crew.finish()
@@ -142,10 +142,10 @@ def test_work_that_is_done_is_let_go() -> None:
 def test_memory_is_that_of_all_layers_that_can_be_alive_and_the_bits_are_the_same() -> None:
     ends, peaks = set(), []
     for size in (1, 2, 3):
-        session = dense(LocalCrossEntropy, steps=6, layers_at_once=size, batch_size=32)
+        session = dense(LocalCrossEntropy, steps=6, parallel_layers=size, batch_size=32)
         train(session, 0, 2)
         phase = session.phases[0]
-        peaks.append(peak_memory(lambda session=session, phase=phase: take_step(session, phase, 2), CPU)[1])
+        peaks.append(peak_memory(lambda session=session, phase=phase: train_step(session, phase, 2), CPU)[1])
         train(session, 3, 6)
         ends.add(weights_sha256(session.network))
     assert len(ends) == 1
@@ -154,4 +154,4 @@ def test_memory_is_that_of_all_layers_that_can_be_alive_and_the_bits_are_the_sam
 
 def test_a_rule_that_has_no_layers_objectives_cannot() -> None:
     with pytest.raises(UsageError, match="the layers of rule 'Backprop' cannot learn at the same time"):
-        dense(Backprop, layers_at_once=2)
+        dense(Backprop, parallel_layers=2)

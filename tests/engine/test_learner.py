@@ -13,7 +13,7 @@ from localrules import Learner, Objective, Requirements
 from localrules.data.batches import Batches
 from localrules.errors import UsageError
 from localrules_backprop.backprop import Backprop
-from localrules_hsic.trace import HSIC
+from localrules_hsic.hsic import HSIC
 
 
 def batches() -> Batches:
@@ -50,7 +50,7 @@ def test_its_back_propagation_is_pytorchs() -> None:
 
 def test_a_module_that_the_rule_cannot_train_is_refused() -> None:
     class Chains(Objective):
-        requires = Requirements(norms=False)
+        requires = Requirements(allows_norm=False)
 
         def loss(self, view):  # type: ignore[no-untyped-def]
             return view.output.mean()

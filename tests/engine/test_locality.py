@@ -12,9 +12,9 @@ from torch import Tensor
 
 from localrules import Layer, LayerView, Objective
 from localrules.engine.session import Session
-from localrules.testing.locality import Dependence, measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
-from localrules_hsic.projected import ProjectedHSIC
+from localrules.testing.audit.dependence import Dependence, measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
 NETWORKS: dict[str, Callable[..., Session]] = {"dense_fpn": dense, "mlp": perceptron}
@@ -29,7 +29,7 @@ def own_and_upstream(found: Dependence) -> list[list[bool]]:
 @pytest.mark.parametrize("rule", LOCAL_RULES)
 def test_update_of_a_layer_depends_on_itself_and_on_what_it_reads_and_on_nothing_else(rule: str, network: str) -> None:
     found = measure_dependence(lambda: NETWORKS[network](RULES[rule]))
-    assert found.steady
+    assert found.deterministic
     assert found.leaks == []
     assert found.is_local
     assert [list(row) for row in found.depends] == own_and_upstream(found)
@@ -61,7 +61,7 @@ def test_small_networks_on_layers_leave_them_local(rule: type[Objective], option
 @pytest.mark.parametrize(("rule", "plain"), [("hsic", Pyramid), ("hsic-normalized", Residual), ("local-ce", Pyramid)])
 def test_local_rules_are_local_on_networks_of_others(rule: str, plain: type) -> None:
     model = as_model(plain)
-    found = measure_dependence(lambda: build_session(RULES[rule], model, tiny_pictures()))
+    found = measure_dependence(lambda: build_session(RULES[rule], model, toy_dataset()))
     assert found.is_local
     assert len(found.layers) > 5
 
@@ -70,10 +70,13 @@ def test_local_rules_are_local_on_networks_of_others(rule: str, plain: type) -> 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"optimizer": {"step": "pass", "clip": 0.1}},
+        {"optimizer": {"step_timing": "pass", "grad_clip_norm": 0.1}},
         {"optimizer": {"name": "sgd", "weight_decay": 0.01}},
         {"precision": "bf16"},
-        {"phases": [{"name": "a", "learns": "hidden", "share": 2}, {"name": "b", "learns": "all"}], "steps": 3},
+        {
+            "phases": [{"name": "a", "train_layers": "hidden", "fraction": 2}, {"name": "b", "train_layers": "all"}],
+            "steps": 3,
+        },
     ],
     ids=["step at the end and clip", "sgd", "bf16", "phases"],
 )
@@ -85,14 +88,14 @@ def test_no_setting_of_a_run_couples_layers(rule: str, settings: dict[str, objec
 @pytest.mark.parametrize("rule", ["backprop", "backprop-checkpointed"])
 def test_every_update_depends_on_every_layer_under_back_propagation(rule: str, network: str) -> None:
     found = measure_dependence(lambda: NETWORKS[network](RULES[rule]))
-    assert found.steady
+    assert found.deterministic
     assert not found.is_local
     assert all(all(row) for row in found.depends)
 
 
 def test_a_clip_over_all_layers_together_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def build() -> Session:
-        session = perceptron(LOCAL_RULES["local-ce"], optimizer={"step": "pass", "clip": 0.1})
+        session = perceptron(LOCAL_RULES["local-ce"], optimizer={"step_timing": "pass", "grad_clip_norm": 0.1})
         whole = list(session.network.parameters())
         session.optimizers._parameters = dict.fromkeys(session.optimizers._parameters, whole)
         return session
@@ -215,7 +218,7 @@ def test_a_leak_is_pinned_on_no_other_layer(leaky: type[Objective]) -> None:
 
 def test_what_outlives_the_session_shows_as_unsteady() -> None:
     KEPT.clear()
-    assert not measure_dependence(lambda: perceptron(UsesAGlobal)).steady
+    assert not measure_dependence(lambda: perceptron(UsesAGlobal)).deterministic
 
 
 def test_the_plain_objective_of_the_leaky_ones_is_local() -> None:

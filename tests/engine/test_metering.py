@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import RULES, dense, train
 
-from localrules.engine.metering import StepClock, peak_memory, process_peak_mib
+from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
 
 CPU = torch.device("cpu")
 
@@ -49,7 +49,7 @@ def test_the_process_has_held_some_memory() -> None:
 
 
 def test_a_clock_leaves_the_first_steps_out() -> None:
-    clock = StepClock()
+    clock = StepTimer()
     assert clock.step_seconds is None
     assert clock.recent is None
     for seconds in (9.0, 8.0, 7.0):

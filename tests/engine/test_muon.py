@@ -7,11 +7,11 @@ import torch
 from tiny import RULES, dense, perceptron, train
 from torch import Tensor, nn
 
+from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
-from localrules.engine.config import OptimizerConfig
-from localrules.engine.optimizers import LayerOptimizers, matrices_of
+from localrules.engine.optimizers import LayerOptimizers, matrix_parameter_ids
 from localrules.errors import UsageError
-from localrules.testing.ownership import watched_steps
+from localrules.testing.audit.ownership import watch_writes
 
 MUON = OptimizerConfig(name="muon", lr=0.1)
 ROUGH = 0.35
@@ -67,7 +67,7 @@ def test_everything_else_is_stepped_by_adamw() -> None:
 def test_matrices_are_hidden_layers_weights_and_neither_readouts_nor_auxiliary_ones() -> None:
     session = dense(RULES["local-ce"])
     network: Network = session.network
-    found = matrices_of(network)
+    found = matrix_parameter_ids(network)
     named = {name for name, weight in network.model.named_parameters() if id(weight) in found}
     kernels = {name for name, weight in network.model.named_parameters() if weight.ndim == 4}
     assert named == {name for name in kernels if not name.startswith("readout.")}
@@ -99,7 +99,7 @@ def test_momentum_is_muons_own_unless_one_is_given() -> None:
 def test_rules_learn_by_it_and_no_layer_writes_to_another(rule: str) -> None:
     session = perceptron(RULES[rule], optimizer={"name": "muon", "lr": 0.01}, steps=30)
     before = session.predictor.scores(session.data.split("train")).loss
-    with watched_steps(session) as trespasses:
+    with watch_writes(session) as trespasses:
         train(session, 0, 2)
     assert trespasses == []
     train(session, 2)
@@ -107,7 +107,7 @@ def test_rules_learn_by_it_and_no_layer_writes_to_another(rule: str) -> None:
 
 
 def test_a_learning_rate_of_a_layer_holds_for_its_matrices() -> None:
-    session = perceptron(RULES["local-ce"], optimizer={"name": "muon", "scale": {"layers.0": 0.0}}, steps=3)
+    session = perceptron(RULES["local-ce"], optimizer={"name": "muon", "lr_scale": {"layers.0": 0.0}}, steps=3)
     first, second = (session.network.hidden[index].module[0].weight.detach().clone() for index in (0, 1))
     train(session)
     assert torch.equal(first, session.network.hidden[0].module[0].weight)

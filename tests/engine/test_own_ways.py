@@ -11,7 +11,7 @@ from torch import Tensor
 
 from localrules import Layer, LayerView, Objective, Requirements
 from localrules.core.objective import Look
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 
 
 class Seen(Objective):
@@ -58,7 +58,7 @@ def test_readers_are_given_what_is_handed_on_in_training_and_in_prediction() -> 
     first, second, *_ = session.rule.objectives[0].views
     assert torch.equal(second.inputs[0], 2 * first.output.detach())
     images = session.batches.batch(0).images
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         features = images.flatten(1)
         for layer in session.network.model.layers:
@@ -92,7 +92,7 @@ class NoneVotes(FirstVotes):
 def test_layers_that_vote_have_half_of_the_answer_between_them(kind: type[FirstVotes]) -> None:
     session = perceptron(kind)
     images = session.batches.batch(0).images
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         features, votes = images.flatten(1), []
         for index, layer in enumerate(session.network.model.layers):
@@ -111,7 +111,7 @@ class Twice(Seen):
 
     trains_readout = False
 
-    def stream(self, batch: BatchStatistics) -> Tensor:
+    def stream(self, batch: Batch) -> Tensor:
         return torch.cat([batch.images, -batch.images])
 
     def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor:

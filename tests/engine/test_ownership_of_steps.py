@@ -7,11 +7,11 @@ import torch
 from tiny import RULES, dense, perceptron, train
 from torch import nn
 
+from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
-from localrules.engine.config import OptimizerConfig
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.errors import LocalRulesError
-from localrules.testing.ownership import owners, watched_steps
+from localrules.testing.audit.ownership import owners, watch_writes
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -31,8 +31,8 @@ def test_an_auxiliary_module_belongs_to_its_layer() -> None:
 @pytest.mark.parametrize("step", ["layer", "pass"])
 @pytest.mark.parametrize("rule", RULES)
 def test_while_one_layer_steps_no_other_tensor_changes(rule: str, step: str) -> None:
-    session = dense(RULES[rule], optimizer={"step": step})
-    with watched_steps(session) as trespasses:
+    session = dense(RULES[rule], optimizer={"step_timing": step})
+    with watch_writes(session) as trespasses:
         train(session, 0, 2)
     assert trespasses == []
 
@@ -49,7 +49,7 @@ def test_an_optimizer_that_writes_to_another_layer_is_seen() -> None:
         with torch.no_grad():
             stranger.add_(0.0)  # the same value once more, and still a write
 
-    with watched_steps(session) as trespasses:
+    with watch_writes(session) as trespasses:
         one.register_step_pre_hook(write)
         one.step()
     assert [(found.stepping, found.tensor) for found in trespasses] == [("layers.0", "network.readout.weight")]
@@ -64,7 +64,7 @@ def test_layers_that_share_a_parameter_are_refused_by_name() -> None:
 def test_clipping_looks_at_one_layer_at_a_time() -> None:
     short, long = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     optimizers = LayerOptimizers(
-        {"short": [short], "long": [long]}, OptimizerConfig(name="sgd", lr=1.0, momentum=0.0, clip=1.0)
+        {"short": [short], "long": [long]}, OptimizerConfig(name="sgd", lr=1.0, momentum=0.0, grad_clip_norm=1.0)
     )
     short.grad, long.grad = torch.tensor([0.3, 0.4]), torch.tensor([30.0, 40.0])
     optimizers.step("short")

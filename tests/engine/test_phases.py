@@ -8,15 +8,15 @@ from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Layer
-from localrules.core.rule_state import state_key
-from localrules.engine.config import JOINT, TWO_PHASE, PhaseConfig, RunConfig
-from localrules.engine.phases import enter, plan, work
+from localrules.config.schema import JOINT, TWO_PHASE, PhaseConfig, RunConfig
+from localrules.core.rule import state_key
+from localrules.engine.phases import apply_phase, build_phases, cost_until
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
 from localrules_backprop.backprop import Backprop
-from localrules_hsic.projected import ProjectedHSIC
-from localrules_hsic.trace import HSIC
+from localrules_hsic.hsic import HSIC
+from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
 LEARNS = {"hidden": "readout", "readout": "hidden"}
@@ -30,7 +30,7 @@ def of_layers(session: Session, which: str, tensors: dict[str, Tensor]) -> dict[
 @pytest.mark.parametrize("learning", LEARNS)
 @pytest.mark.parametrize("rule", RULES)
 def test_layers_that_do_not_learn_keep_parameters_and_buffers_to_the_bit(rule: str, learning: str) -> None:
-    session = dense(RULES[rule], phases=[{"name": "only", "learns": learning}])
+    session = dense(RULES[rule], phases=[{"name": "only", "train_layers": learning}])
     before = state(session)
     train(session, 0, 3)
     after = state(session)
@@ -47,7 +47,7 @@ def test_layers_that_do_not_learn_keep_parameters_and_buffers_to_the_bit(rule: s
 
 @pytest.mark.parametrize("rule", RULES)
 def test_layers_that_do_not_learn_run_in_eval_mode_without_gradient(rule: str) -> None:
-    session = dense(RULES[rule], phases=[{"name": "only", "learns": "readout"}])
+    session = dense(RULES[rule], phases=[{"name": "only", "train_layers": "readout"}])
     seen: dict[str, tuple[bool, bool]] = {}
     for name, module in session.network.model.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d) or name == "readout.classifier":
@@ -79,10 +79,10 @@ def test_a_phase_that_ends_lets_the_next_ones_layers_learn() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_phase_may_name_its_layers(rule: str) -> None:
-    session = dense(RULES[rule], phases=[{"name": "upper", "learns": ["blocks.1.*", "downs.*"]}])
+    session = dense(RULES[rule], phases=[{"name": "upper", "train_layers": ["blocks.1.*", "downs.*"]}])
     (phase,) = session.phases
     expected = {layer.name for layer in session.network.layers if layer.name.startswith(("blocks.1.", "downs."))}
-    assert phase.learning == expected
+    assert phase.trainable_layers == expected
     before = state(session)
     train(session, 0, 3)
     after = state(session)
@@ -93,32 +93,32 @@ def test_a_phase_may_name_its_layers(rule: str) -> None:
 
 def test_a_pattern_that_fits_no_layer_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(UsageError, match=r"no layer is called 'block\.1\.\*'") as caught:
-        dense(RULES["hsic"], phases=[{"name": "upper", "learns": ["blocks.0.*", "block.1.*"]}])
+        dense(RULES["hsic"], phases=[{"name": "upper", "train_layers": ["blocks.0.*", "block.1.*"]}])
     assert "phase 'upper'" in str(caught.value.where)
     assert "blocks.1.convs.0" in str(caught.value.why)
 
 
 def test_a_layer_that_learns_costs_its_forward_pass_three_times() -> None:
     session = dense(RULES["hsic"], phases="two-phase", steps=4)
-    costs = {layer.name: layer.multiply_adds for layer in session.network.layers}
+    costs = {layer.name: layer.macs for layer in session.network.layers}
     whole, readout = sum(costs.values()), costs["readout"]
     first, second = session.phases
     assert first.cost == pytest.approx((3 * (whole - readout) + readout) / whole)
     assert second.cost == pytest.approx((whole + 2 * readout) / whole)
-    assert work(session.phases, 0) == 0
-    assert work(session.phases, 2) == pytest.approx(2 * first.cost)
-    assert work(session.phases, 4) == pytest.approx(3 * first.cost + second.cost)
+    assert cost_until(session.phases, 0) == 0
+    assert cost_until(session.phases, 2) == pytest.approx(2 * first.cost)
+    assert cost_until(session.phases, 4) == pytest.approx(3 * first.cost + second.cost)
 
 
 def test_a_report_names_the_layers_that_learnt() -> None:
     session = perceptron(RULES["local-ce"], phases="two-phase", steps=4)
     hidden, readout = session.phases
-    enter(hidden, session.network, session.trainable)
-    report = take_step(session, hidden, 0).report
+    apply_phase(hidden, session.network, session.trainable)
+    report = train_step(session, hidden, 0).report
     assert list(report.objectives) == ["layers.0", "layers.1", "layers.2"]
     assert report.loss is None
-    enter(readout, session.network, session.trainable)
-    report = take_step(session, readout, 3).report
+    apply_phase(readout, session.network, session.trainable)
+    report = train_step(session, readout, 3).report
     assert list(report.objectives) == ["readout"]
     assert report.loss is not None
     assert float(report.loss) == float(report.objectives["readout"])
@@ -126,13 +126,13 @@ def test_a_report_names_the_layers_that_learnt() -> None:
 
 @pytest.mark.parametrize("learning", ["readout", ["downs.*", "readout"]])
 def test_auxiliary_modules_may_go_on_while_their_layers_stand_still(learning: str | list[str]) -> None:
-    phases = [{"name": "last", "learns": learning, "auxiliary": True}]
+    phases = [{"name": "last", "train_layers": learning, "auxiliary": True}]
     session = dense(ProjectedHSIC, rule_options={"vote": True}, phases=phases)
     before = state(session)
     train(session, 0, 3)
     after = state(session)
     moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-    stands_still = {layer.name for layer in session.network.layers} - session.phases[0].learning
+    stands_still = {layer.name for layer in session.network.layers} - session.phases[0].trainable_layers
     assert {"stem", "blocks.0.convs.0"} <= stands_still
     for layer in session.network.layers:
         assert any(name.startswith(f"network.{layer.name}.") for name in moved) == (layer.name not in stands_still)
@@ -143,11 +143,11 @@ def test_auxiliary_modules_may_go_on_while_their_layers_stand_still(learning: st
 
 
 def test_auxiliary_modules_learn_on_features_that_stand_still_what_their_objective_asks() -> None:
-    phases = [{"name": "last", "learns": "readout", "auxiliary": True}]
+    phases = [{"name": "last", "train_layers": "readout", "auxiliary": True}]
     session = perceptron(LocalCrossEntropy, phases=phases, steps=60, augment={"shift": 0}, optimizer={"lr": 0.01})
     (phase,) = session.phases
-    enter(phase, session.network, session.trainable)
-    reports = [take_step(session, phase, step).report for step in range(60)]
+    apply_phase(phase, session.network, session.trainable)
+    reports = [train_step(session, phase, step).report for step in range(60)]
     assert list(reports[0].objectives) == ["layers.0", "layers.1", "layers.2", "readout"]
     for layer in reports[0].objectives:
         assert float(reports[-1].objectives[layer]) < float(reports[0].objectives[layer]), layer
@@ -161,7 +161,7 @@ class FrozenHeads(LocalCrossEntropy):
 
 
 def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:
-    phases = [{"name": "last", "learns": "readout", "auxiliary": True}]
+    phases = [{"name": "last", "train_layers": "readout", "auxiliary": True}]
     for rule in (HSIC, Backprop, FrozenHeads):
         with pytest.raises(UsageError, match="no auxiliary modules") as caught:
             perceptron(rule, phases=phases)
@@ -184,7 +184,9 @@ def test_phases_divide_the_steps_by_their_shares_and_each_has_one(
     shares: list[float], steps: int, stops: list[int]
 ) -> None:
     session = perceptron(RULES["local-ce"])
-    phases = plan([PhaseConfig(name=str(share), share=share) for share in shares], session.network, session.rule, steps)
+    phases = build_phases(
+        [PhaseConfig(name=str(share), fraction=share) for share in shares], session.network, session.rule, steps
+    )
     assert [phase.stop for phase in phases] == stops
     assert [phase.start for phase in phases] == [0, *stops[:-1]]
 
@@ -220,14 +222,14 @@ def test_a_layer_frozen_whole_stands_still_and_the_others_learn(rule: str, monke
     before = state(session)
     train(session, 0, 3)
     after = state(session)
-    assert "stem" not in session.phases[0].learning
+    assert "stem" not in session.phases[0].trainable_layers
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("network.stem."))
     assert not torch.equal(before["network.downs.0.weight"], after["network.downs.0.weight"])
 
 
 def frozen(rule: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session of a model whose author froze some parameters."""
-    from localrules_fer.dense_fpn import DenseFPN
+    from localrules_fer.models.dense_fpn import DenseFPN
 
     build = DenseFPN.__init__
 
@@ -242,7 +244,9 @@ def frozen(rule: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Sess
 
 @pytest.mark.parametrize("rule", LOCAL_RULES)
 def test_a_layer_that_does_not_learn_still_feeds_its_readers(rule: str) -> None:
-    session = perceptron(RULES[rule], phases=[{"name": "only", "learns": "readout"}], steps=40, optimizer={"lr": 0.05})
+    session = perceptron(
+        RULES[rule], phases=[{"name": "only", "train_layers": "readout"}], steps=40, optimizer={"lr": 0.05}
+    )
     before = session.predictor.scores(session.data.split("train")).loss
     train(session)
     assert session.predictor.scores(session.data.split("train")).loss < before

@@ -15,7 +15,7 @@ from localrules import LayerView, Objective
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 
 LAST = ("adam", "adamw", "sgd", "muon")
 
@@ -47,13 +47,13 @@ def assert_resumes(build: Any, folder: Path, at: int = 3) -> None:
 @pytest.mark.parametrize("optimizer", LAST)
 @pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(rule: str, optimizer: str, tmp_path: Path) -> None:
-    settings = {"name": optimizer, "weight_decay": 0.01, "clip": 1.0}
+    settings = {"name": optimizer, "weight_decay": 0.01, "grad_clip_norm": 1.0}
     assert_resumes(lambda: dense(RULES[rule], optimizer=settings, schedule={"name": "one-cycle"}), tmp_path)
 
 
 HEADS_GO_ON = (
-    {"name": "hidden", "learns": "hidden", "share": 2},
-    {"name": "readout", "learns": "readout", "auxiliary": True, "share": 1},
+    {"name": "hidden", "train_layers": "hidden", "fraction": 2},
+    {"name": "readout", "train_layers": "readout", "auxiliary": True, "fraction": 1},
 )
 
 
@@ -65,9 +65,9 @@ def test_across_phases_and_epochs(at: int, phases: Any, tmp_path: Path) -> None:
 
 
 def test_with_dropout_and_augmentation(tmp_path: Path) -> None:
-    augment = {"flip": True, "shift": 2, "rotation": 10.0, "scale": 0.1, "erasing": 0.3}
+    augment = {"flip": True, "shift": 2, "rotation": 10.0, "scale": 0.1, "erase_size": 0.3}
     model = as_model(Residual)
-    assert_resumes(lambda: build_session(RULES["hsic"], model, tiny_pictures(), augment=augment), tmp_path)
+    assert_resumes(lambda: build_session(RULES["hsic"], model, toy_dataset(), augment=augment), tmp_path)
 
 
 def test_in_parts_and_half_precision(tmp_path: Path) -> None:

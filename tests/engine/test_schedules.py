@@ -7,7 +7,7 @@ import math
 import pytest
 from tiny import RULES, perceptron, train
 
-from localrules.engine.config import ScheduleConfig
+from localrules.config.schema import ScheduleConfig
 from localrules.engine.schedules import learning_rate
 from localrules.errors import UsageError
 
@@ -49,7 +49,7 @@ def test_steps_fall_at_their_milestones() -> None:
 
 def test_a_layer_may_have_a_multiple_of_the_learning_rate() -> None:
     scales = {"readout": 0.1, "layers.*": 2.0}
-    session = perceptron(RULES["local-ce"], optimizer={"lr": 0.01, "scale": scales}, schedule={"name": "cosine"})
+    session = perceptron(RULES["local-ce"], optimizer={"lr": 0.01, "lr_scale": scales}, schedule={"name": "cosine"})
     train(session, 0, 3)
     rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in session.optimizers.by_layer.items()}
     base = session.optimizers.learning_rate
@@ -59,7 +59,7 @@ def test_a_layer_may_have_a_multiple_of_the_learning_rate() -> None:
 
 def test_a_scale_for_no_layer_is_refused() -> None:
     with pytest.raises(UsageError, match="no layer is called 'laiers"):
-        perceptron(RULES["local-ce"], optimizer={"scale": {"laiers.*": 2.0}})
+        perceptron(RULES["local-ce"], optimizer={"lr_scale": {"laiers.*": 2.0}})
 
 
 @pytest.mark.parametrize("name", ["one-cycle", "cosine", "steps", "constant"])

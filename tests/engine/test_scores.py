@@ -9,7 +9,7 @@ import torch
 from tiny import RULES, perceptron
 
 from localrules.data.dataset import Split
-from localrules.engine.predictor import fixed_rows
+from localrules.engine.inference import subsample
 from localrules.engine.scores import Scores
 
 CLASSES = 5
@@ -50,11 +50,11 @@ def test_against_loops(scores: Scores) -> None:
         one_vs_rest.append(sum(agree) / 60)
     assert scores.balanced_accuracy == pytest.approx(sum(recalls) / len(recalls))
     assert scores.one_vs_rest_accuracy == pytest.approx(sum(one_vs_rest) / CLASSES)
-    assert scores.recalls.isnan().tolist() == [False] * (CLASSES - 1) + [True]
+    assert scores.per_class_recall.isnan().tolist() == [False] * (CLASSES - 1) + [True]
 
 
 def test_only_some_rows(scores: Scores) -> None:
-    half = scores.only(torch.arange(60) < 30)
+    half = scores.subset(torch.arange(60) < 30)
     assert len(half.labels) == 30
     assert torch.equal(half.predictions, scores.predictions[:30])
 
@@ -77,7 +77,7 @@ def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
 
 def test_the_rows_scored_at_the_end_are_spread_over_the_split() -> None:
     split = Split(torch.zeros(11, 1, 2, 2, dtype=torch.uint8), torch.zeros(11, dtype=torch.int64))
-    assert fixed_rows(split, 11) is None
-    chosen = fixed_rows(split, 4)
+    assert subsample(split, 11) is None
+    chosen = subsample(split, 4)
     assert chosen is not None
     assert chosen.tolist() == [0, 2, 5, 8]

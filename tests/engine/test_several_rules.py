@@ -6,16 +6,16 @@ import pytest
 import torch
 from tiny import train
 
+from localrules.config.schema import ComponentConfig
 from localrules.core.objective import Objective
-from localrules.engine import mixing
-from localrules.engine.config import Choice
-from localrules.engine.layerwise import Layerwise
+from localrules.engine import mixture as mixing
+from localrules.engine.layer_summary import layer_table
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.session import Session
-from localrules.engine.table import layer_table
 from localrules.errors import UsageError
-from localrules.launch import configure
-from localrules.plugins import Registry
-from localrules.testing.sessions import tiny_pictures
+from localrules.registry.registry import Registry
+from localrules.runs.train import configure
+from localrules.testing.conformance.sessions import toy_dataset
 
 MODEL = {"name": "dense_fpn", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
 
@@ -34,11 +34,11 @@ def session(registry: Registry, rule: dict[str, object]) -> Session:
         "batch_size": 16,
         "optimizer": {"lr": 0.003},
     }
-    return Session.build(configure(tree, registry), registry, tiny_pictures())
+    return Session.build(configure(tree, registry), registry, toy_dataset())
 
 
 def test_a_word_on_the_command_line_names_several() -> None:
-    spelt = mixing.spelt_out({"rule": {"name": "blocks.0.*=local-ce, *=hsic"}, "steps": 3})
+    spelt = mixing.parse_mixture({"rule": {"name": "blocks.0.*=local-ce, *=hsic"}, "steps": 3})
     assert spelt == {
         "rule": {
             "name": "mixed",
@@ -46,7 +46,7 @@ def test_a_word_on_the_command_line_names_several() -> None:
         },
         "steps": 3,
     }
-    assert mixing.spelt_out({"rule": {"name": "hsic"}}) == {"rule": {"name": "hsic"}}
+    assert mixing.parse_mixture({"rule": {"name": "hsic"}}) == {"rule": {"name": "hsic"}}
 
 
 def test_each_layer_has_the_first_rule_that_fits_and_the_last_one_where_none_does(registry: Registry) -> None:
@@ -81,11 +81,11 @@ def test_a_layer_learns_as_it_does_under_its_rule_alone(registry: Registry) -> N
 def test_options_and_presets_are_spelt_out_for_each_part(registry: Registry) -> None:
     layers = [{"layers": "stem", "name": "hsic", "preset": "paper"}, {"layers": "*", "name": "local-ce", "grid": 2}]
     built = session(registry, {"name": "mixed", "layers": layers})
-    (_, first), (_, second) = mixing.choices(built.config.rule)
+    (_, first), (_, second) = mixing.mixture_parts(built.config.rule)
     assert first.options["normalization"] == "none"
     assert first.options["beta"] == 100.0
     assert second.options == {"grid": 2, "hidden": 0, "inputs": False, "channels": 0, "vote": False}
-    assert isinstance(built.rule, Layerwise)
+    assert isinstance(built.rule, LayerwiseRule)
     assert {type(objective).__name__ for objective in built.rule.objectives} == {"HSIC", "LocalCrossEntropy"}
 
 
@@ -108,7 +108,7 @@ def test_a_mixture_that_makes_no_sense_is_refused(registry: Registry, rule: str,
 @pytest.mark.parametrize("layers", [[], "hsic", [{"layers": "*"}], ["hsic"]])
 def test_a_mixture_needs_its_parts(layers: object) -> None:
     with pytest.raises(UsageError, match="needs its parts"):
-        mixing.choices(Choice(name="mixed", layers=layers))
+        mixing.mixture_parts(ComponentConfig(name="mixed", layers=layers))
 
 
 def test_an_objective_that_feeds_the_network_in_its_own_way_shares_it_with_none() -> None:
@@ -122,4 +122,4 @@ def test_an_objective_that_feeds_the_network_in_its_own_way_shares_it_with_none(
             return view.output.mean()
 
     with pytest.raises(UsageError, match="cannot share a network"):
-        Layerwise({"a": Streaming(), "b": Streaming()})
+        LayerwiseRule({"a": Streaming(), "b": Streaming()})

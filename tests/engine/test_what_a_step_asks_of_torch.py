@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny import RULES, perceptron, train
 
-from localrules.data.seeds import generator
-from localrules.engine.config import RunConfig
-from localrules.engine.stepping import DRAWS, seed_step
+from localrules.config.schema import RunConfig
+from localrules.data.batches import generator
+from localrules.engine.step import STEP_SEED_STREAM, seed_step
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def draws(config: RunConfig, step: int) -> list[float]:
 def test_draws_are_those_of_torch_seeded_with_seed_and_step() -> None:
     config = perceptron(RULES["backprop"], seed=3).config
     found = draws(config, 7)
-    torch.manual_seed(generator(3, DRAWS, 7).initial_seed())
+    torch.manual_seed(generator(3, STEP_SEED_STREAM, 7).initial_seed())
     assert found == torch.rand(3).tolist()
 
 

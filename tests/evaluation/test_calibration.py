@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from localrules.engine.scores import Scores
-from localrules.evaluation.calibration import BINS, Calibration
-from localrules.evaluation.drawing import draw_calibration
+from localrules.evaluation.metrics import BINS, Calibration
+from localrules.evaluation.plots import plot_calibration
 
 
 def scores_of(probabilities: list[list[float]], labels: list[int]) -> Scores:
@@ -57,5 +57,5 @@ def test_who_is_certain_and_wrong_has_the_largest_error() -> None:
 def test_it_is_drawn_also_where_bins_are_empty(scores: Scores, tmp_path: Path) -> None:
     for number, found in enumerate((scores, scores_of([[0.75, 0.25]], [1]))):
         out = tmp_path / f"{number}.png"
-        assert draw_calibration(Calibration.of(found), out) == out
+        assert plot_calibration(Calibration.of(found), out) == out
         assert out.read_bytes().startswith(b"\x89PNG")

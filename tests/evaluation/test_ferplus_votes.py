@@ -11,23 +11,23 @@ from typing import Any
 import pytest
 import torch
 
-from localrules.data.dataset import DataSet, Split
+from localrules.data.dataset import Dataset, Split
 from localrules.engine.scores import Scores
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.ferplus import agreement, read_votes
-from localrules_fer.fer2013_csv import CLASSES
+from localrules_fer.datasets.fer2013_csv import CLASSES
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 COLUMN = dict(zip(CLASSES, (4, 5, 6, 1, 3, 2, 0), strict=True))
 """Where FER+ counts the votes for each of FER2013's classes."""
 
 
-def data_set(**labels: list[int]) -> DataSet:
+def data_set(**labels: list[int]) -> Dataset:
     splits = {
         name: Split(torch.zeros(len(found), 1, 48, 48, dtype=torch.uint8), torch.tensor(found))
         for name, found in labels.items()
     }
-    return DataSet("fer2013", CLASSES, splits, "made up", "", redistributable=True)
+    return Dataset("fer2013", CLASSES, splits, "made up", "", redistributable=True)
 
 
 def line(usage: str, label: int, *, others: str = "0,0,0") -> str:
@@ -110,7 +110,7 @@ def test_who_says_just_what_the_votes_say_is_at_no_distance() -> None:
     assert found.vote_share == pytest.approx(0.7)
 
 
-def refused(path: Path, data: DataSet, kind: type[UsageError] = DataError) -> dict[str, Any]:
+def refused(path: Path, data: Dataset, kind: type[UsageError] = DataError) -> dict[str, Any]:
     with pytest.raises(kind) as caught:
         read_votes(path, data, "train")
     assert all(caught.value.as_dict().values())
@@ -145,5 +145,5 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_votes_on_faces_say_nothing_of_digits(write: Callable[..., Path]) -> None:
-    digits = DataSet("mnist", tuple("0123456789"), {}, "made up", "", redistributable=True)
+    digits = Dataset("mnist", tuple("0123456789"), {}, "made up", "", redistributable=True)
     assert "'mnist'" in refused(write(line("Training", 0)), digits, UsageError)["what"]

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from localrules.data.dataset import DataSet, Split
+from localrules.data.dataset import Dataset, Split
 from localrules.engine.scores import Scores
-from localrules.evaluation.figures import figures
-from localrules.evaluation.together import confusions, doubt, recalls, reliability, table
-from localrules.tracking.figures import save
+from localrules.evaluation.comparison_plots import (
+    leak_message,
+    plot_confusions,
+    plot_recalls,
+    plot_reliability,
+    score_table,
+)
+from localrules.evaluation.metrics import compute_metrics
+from localrules.utils.plotting import save_figure
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -22,16 +28,16 @@ def score(seed: int, **more: Any) -> dict[str, Any]:
     images = torch.randint(0, 256, (60, 1, 4, 4), dtype=torch.uint8, generator=draws)
     labels = torch.arange(60) % 2  # nobody is sad
     splits = {"train": Split(images[:20], labels[:20]), "valid": Split(images[10:], labels[10:])}
-    data = DataSet("some", CLASSES, splits, "random", "", True)
+    data = Dataset("some", CLASSES, splits, "random", "", True)
     logits = 3 * torch.randn(50, 3, generator=draws)
-    return figures(data, "valid", Scores(logits, labels[10:])) | {"leak_check": None, **more}
+    return compute_metrics(data, "valid", Scores(logits, labels[10:])) | {"leak_check": None, **more}
 
 
 SCORED = {"one": [score(0), score(1)], "other": [score(2)]}
 
 
 def test_every_figure_is_a_mean_over_seeds() -> None:
-    head, rows = table(SCORED)
+    head, rows = score_table(SCORED)
     assert head == [
         *("", "split", "pictures", "top-1", "balanced", "without duplicates", "one against rest", "calibration error")
     ]
@@ -43,7 +49,7 @@ def test_every_figure_is_a_mean_over_seeds() -> None:
 
 
 def test_each_class_has_its_recall_and_a_class_without_pictures_has_none() -> None:
-    head, rows = recalls(SCORED)
+    head, rows = plot_recalls(SCORED)
     assert head == ["", *CLASSES]
     angry = [found["recalls"]["angry"] for found in SCORED["one"]]
     assert float(rows[0][1] or "") == pytest.approx(50 * sum(angry), abs=0.051)
@@ -53,20 +59,20 @@ def test_each_class_has_its_recall_and_a_class_without_pictures_has_none() -> No
 def test_a_result_that_is_too_good_stands_there_with_what_was_found() -> None:
     check = {"rows": 50, "n_clean": 40, "top1_clean": 0.5}
     scored = {"good": [score(0, leak_check=check)], "plain": [score(1)]}
-    head, rows = table(scored)
+    head, rows = score_table(scored)
     assert head[-1] == "leak check"
     assert rows[0][-1] == "10 of 50 rows are known from training; top-1 without them 50.0"
     assert rows[1][-1] is None
-    assert "could not be done: gone" in doubt(score(0, leak_check={"not_done": "gone"}))
+    assert "could not be done: gone" in leak_message(score(0, leak_check={"not_done": "gone"}))
 
 
 def test_pictures_have_a_place_for_each_network(tmp_path: Path) -> None:
     five = {f"row {number}": [score(number)] for number in range(5)}
-    figure = confusions(five)
+    figure = plot_confusions(five)
     shown = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title(loc="left") for axes in shown] == list(five)
-    assert save(figure, tmp_path / "confusion.png").stat().st_size > 0
-    lines = reliability(five).axes[0].get_lines()
+    assert save_figure(figure, tmp_path / "confusion.png").stat().st_size > 0
+    lines = plot_reliability(five).axes[0].get_lines()
     assert [line.get_label() for line in lines[1:]] == list(five)
     confidence, accuracy = lines[1].get_data()
     assert len(confidence) == sum(item["n"] > 0 for item in five["row 0"][0]["reliability"])

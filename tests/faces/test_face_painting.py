@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from localrules_fer.faces_canvas import Canvas, bump, ellipse, line, ramp, turn
-from localrules_fer.faces_draw import draw
-from localrules_fer.faces_expression import CLASSES, MOVES, WAYS, draw_expressions
-from localrules_fer.faces_render import render
+from localrules_fer.faces.canvas import Canvas, bump, ellipse, line, ramp, turn
+from localrules_fer.faces.draw import draw
+from localrules_fer.faces.expression import CLASSES, MOVES, WAYS, draw_expressions
+from localrules_fer.faces.render import render
 
 
 def numbers(*values: float) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import localrules_fer.faces as faces_module
-from localrules_fer.faces import Faces
-from localrules_fer.faces_draw import PICTURES_A_PERSON, VERSION, draw
-from localrules_fer.faces_expression import CLASSES
+import localrules_fer.faces.dataset as faces_module
+from localrules_fer.faces.dataset import Faces
+from localrules_fer.faces.draw import PICTURES_A_PERSON, VERSION, draw
+from localrules_fer.faces.expression import CLASSES
 
 SMALL = {"train": 140, "valid": 42, "test": 42}
 

@@ -7,8 +7,7 @@ import itertools
 import pytest
 import torch
 
-from localrules.kernels.gaussian import gaussian
-from localrules.kernels.gram import cosine, linear
+from localrules.kernels.gram import cosine, gaussian, linear
 from localrules.kernels.hsic import hsic, nhsic, normalized_trace, phsic
 from localrules.kernels.labels import LABEL_KERNELS, labels_gram
 

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localrules.errors import UsageError
-from localrules.kernels.gaussian import gaussian
-from localrules.kernels.gram import cosine, linear
+from localrules.kernels.gram import cosine, gaussian, linear
 from localrules.kernels.hsic import hsic, nhsic, normalized_trace, phsic
 from localrules.kernels.labels import labels_gram
-from localrules.kernels.views import center, inner, normalize, resolvent
+from localrules.kernels.normalization import center, frobenius_inner, normalize, ridge_normalize
 
 repeat = settings(deadline=None, derandomize=True, max_examples=25)
 seeds = st.integers(0, 10_000)
@@ -67,7 +66,7 @@ def test_gradient_is_the_derivative(name):
 
 def test_gradient_of_the_views_is_the_derivative():
     k = gaussian(batch(0, 5), 1.0).requires_grad_()
-    for view in (center, normalize, lambda k: resolvent((k + k.T) / 2, eps=1e-2)):
+    for view in (center, normalize, lambda k: ridge_normalize((k + k.T) / 2, eps=1e-2)):
         assert torch.autograd.gradcheck(view, k)
 
 
@@ -129,7 +128,7 @@ def test_centring_one_side_gives_the_trace_of_centring_both(seed, m, eps, refere
 @repeat
 @given(seed=seeds, m=sizes)
 def test_resolvent_has_its_spectrum_between_zero_and_one(seed, m):
-    values = torch.linalg.eigvalsh(resolvent(gaussian(batch(seed, m), 1.0)))
+    values = torch.linalg.eigvalsh(ridge_normalize(gaussian(batch(seed, m), 1.0)))
     assert values.min() > -1e-9
     assert values.max() < 1
 
@@ -138,11 +137,11 @@ def test_views_are_the_forms(reference):
     k, c = gaussian(batch(0, 9)), linear(batch(1, 9))
     h = reference.centring(9)
     torch.testing.assert_close(center(k), h @ k @ h)
-    torch.testing.assert_close(hsic(k, c), inner(center(k), center(c)) / 64)
+    torch.testing.assert_close(hsic(k, c), frobenius_inner(center(k), center(c)) / 64)
     torch.testing.assert_close(hsic(k, c), hsic(k, center(c), centered=True))
     torch.testing.assert_close(hsic(k, c), hsic(center(k), c, centered=True))
-    torch.testing.assert_close(normalized_trace(k, c), inner(normalize(k), normalize(c)))
-    torch.testing.assert_close(nhsic(k, c), inner(resolvent(k), resolvent(c)))
+    torch.testing.assert_close(normalized_trace(k, c), frobenius_inner(normalize(k), normalize(c)))
+    torch.testing.assert_close(nhsic(k, c), frobenius_inner(ridge_normalize(k), ridge_normalize(c)))
     assert torch.linalg.matrix_norm(normalize(k)).item() == pytest.approx(1)
 
 
@@ -164,7 +163,7 @@ def test_negative_eigenvalues_that_rounding_left_count_as_zero():
     directions = torch.linalg.qr(torch.cat([torch.ones(5, 1, dtype=torch.float64), batch(0, 5, 4)], dim=1)).Q[:, 1:]
     k = (directions * torch.tensor([2.0, 1.0, -3 * ridge, -1.01 * ridge])) @ directions.T
     k.requires_grad_()
-    result = resolvent(k)
+    result = ridge_normalize(k)
     expected = (directions * torch.tensor([2 / (2 + ridge), 1 / (1 + ridge), 0, 0])) @ directions.T
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
     result.square().sum().backward()
@@ -175,7 +174,7 @@ def test_a_kernel_that_is_not_a_number_shows_in_the_value_and_raises_nothing():
     assert nhsic(torch.full((4, 4), torch.nan), torch.eye(4)).isnan()
 
 
-@pytest.mark.parametrize("form", [hsic, normalized_trace, nhsic, phsic, inner])
+@pytest.mark.parametrize("form", [hsic, normalized_trace, nhsic, phsic, frobenius_inner])
 def test_wrong_shapes_are_refused(form):
     with pytest.raises(UsageError, match="same batch"):
         form(torch.eye(3), torch.eye(4))

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localrules.errors import UsageError
+from localrules.kernels.checks import flatten_features
 from localrules.kernels.config import KernelConfig, gram
-from localrules.kernels.gaussian import gaussian, median_squared_distance, squared_distances
-from localrules.kernels.gram import cosine, linear
-from localrules.kernels.shapes import features
+from localrules.kernels.gram import cosine, gaussian, linear, median_squared_distance, squared_distances
 
 repeat = settings(deadline=None, derandomize=True, max_examples=25)
 
@@ -123,10 +122,10 @@ def test_what_rounding_leaves_of_a_constant_after_centring_is_no_direction():
 
 
 def test_features_are_flat_and_full_precision():
-    assert features(torch.zeros(4, 3, 2, dtype=torch.bfloat16)).shape == (4, 6)
-    assert features(torch.zeros(4, 3, dtype=torch.float16)).dtype == torch.float32
-    assert features(torch.zeros(4, dtype=torch.int64)).shape == (4, 1)
-    assert features(torch.zeros(4, 3, dtype=torch.float64)).dtype == torch.float64
+    assert flatten_features(torch.zeros(4, 3, 2, dtype=torch.bfloat16)).shape == (4, 6)
+    assert flatten_features(torch.zeros(4, 3, dtype=torch.float16)).dtype == torch.float32
+    assert flatten_features(torch.zeros(4, dtype=torch.int64)).shape == (4, 1)
+    assert flatten_features(torch.zeros(4, 3, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_a_kernel_by_name_is_that_kernel():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from localrules.errors import UsageError
 from localrules.kernels.hsic import phsic
-from localrules.kernels.similarity import labels_similarity, mismatch, similarity
+from localrules.kernels.similarity import labels_similarity, similarity, similarity_loss
 
 
 def draws(*shape: int) -> Tensor:
@@ -54,20 +54,20 @@ def test_labels_are_alike_within_a_class_and_equally_unlike_between_classes() ->
 def test_mismatch_is_the_mean_of_squared_differences() -> None:
     a, b = draws(4, 4), draws(5, 4)[1:]
     expected = sum((a[i, j] - b[i, j]) ** 2 for i in range(4) for j in range(4)) / 16
-    torch.testing.assert_close(mismatch(a, b), expected)
+    torch.testing.assert_close(similarity_loss(a, b), expected)
 
 
 def test_it_is_phsic_but_for_the_means() -> None:
     z, y = similarity(draws(8, 5)), labels_similarity(torch.arange(8) % 3, 3).double()
     expected = phsic(z, z) - 2 * phsic(y, z) + phsic(y, y) + (z.mean() - y.mean()) ** 2
-    torch.testing.assert_close(mismatch(z, y), expected)
+    torch.testing.assert_close(similarity_loss(z, y), expected)
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 4, 2, 2)])
 def test_gradients(shape: tuple[int, ...]) -> None:
     target = labels_similarity(torch.tensor([0, 1, 2, 0, 1]), 3).double()
     x = draws(*shape).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: mismatch(similarity(x), target), x)
+    assert torch.autograd.gradcheck(lambda x: similarity_loss(similarity(x), target), x)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 5, 3, 3)])
@@ -76,7 +76,7 @@ def test_a_sample_without_features_of_its_own_is_like_no_other_and_learns_nothin
     x[1] = 2.5
     x.requires_grad_()
     found = similarity(x)
-    mismatch(found, torch.eye(4)).backward()
+    similarity_loss(found, torch.eye(4)).backward()
     assert found[1].tolist() == [0, 0, 0, 0]
     assert x.grad is not None
     assert x.grad.isfinite().all()
@@ -96,4 +96,4 @@ def test_a_batch_of_one_is_refused() -> None:
     with pytest.raises(UsageError, match="at least 2"):
         similarity(torch.zeros(1, 3))
     with pytest.raises(UsageError, match="same batch"):
-        mismatch(torch.zeros(2, 2), torch.zeros(3, 3))
+        similarity_loss(torch.zeros(2, 2), torch.zeros(3, 3))

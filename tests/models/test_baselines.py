@@ -15,7 +15,7 @@ from torchvision.models import alexnet, resnet50
 
 from localrules import Model, Network
 from localrules.errors import UsageError
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.inception import InceptionV2
 from localrules_classics.torchvision_models import AlexNet, ResNet50
@@ -123,7 +123,7 @@ def test_every_convolution_of_inception_is_a_layer_and_every_module_a_block(narr
 @pytest.mark.parametrize("rule", [Backprop, LocalCrossEntropy])
 @pytest.mark.parametrize("granularity", ["layer", "block", 2])
 def test_inception_is_trained_by_any_rule_at_any_granularity(narrow: None, rule: type, granularity: str | int) -> None:
-    session = build_session(rule, InceptionV2, tiny_pictures(shape=(1, 16, 16)), granularity=granularity, steps=2)
+    session = build_session(rule, InceptionV2, toy_dataset(shape=(1, 16, 16)), granularity=granularity, steps=2)
     before = [parameter.clone() for parameter in session.network.parameters()]
     train(session)
     moved = [not torch.equal(a, b) for a, b in zip(before, session.network.parameters(), strict=True)]
@@ -131,7 +131,7 @@ def test_inception_is_trained_by_any_rule_at_any_granularity(narrow: None, rule:
 
 
 def test_resnet50_is_trained_by_a_local_rule_block_by_block() -> None:
-    session = build_session(LocalCrossEntropy, ResNet50, tiny_pictures(shape=(1, 8, 8)), steps=2, batch_size=6)
+    session = build_session(LocalCrossEntropy, ResNet50, toy_dataset(shape=(1, 8, 8)), steps=2, batch_size=6)
     assert len(session.network.hidden) == 17
     # The heads start at zero, so nothing but they move in the first step.
     before = [layer.module.state_dict()["conv1.weight"].clone() for layer in session.network.hidden[1:]]

@@ -12,8 +12,8 @@ from torch import nn
 
 from localrules import Model, Network
 from localrules.errors import UsageError
-from localrules.plugins import Registry
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.registry.registry import Registry
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.activations import ACTIVATIONS
 from localrules_classics.densenet import DenseNetBC
@@ -132,7 +132,7 @@ def test_every_granularity_computes_the_same(name: str, granularity: str | int) 
 @pytest.mark.parametrize("rule", [LocalCrossEntropy, Backprop])
 def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: type) -> None:
     session = build_session(
-        rule, MODELS[name], tiny_pictures(), model_options=SMALL[name], granularity=granularity, steps=2
+        rule, MODELS[name], toy_dataset(), model_options=SMALL[name], granularity=granularity, steps=2
     )
     # The first step of local-ce moves its heads alone: they start at zero.
     before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
@@ -147,7 +147,7 @@ def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: t
 def test_the_last_layer_is_seen_as_its_readout_sees_it(name: str) -> None:
     for granularity in ("layer", "block"):
         network = Network.wrap(small(name), granularity=granularity, example=torch.zeros(2, 1, 16, 16))
-        pooled = [layer.name for layer in network.layers if layer.seen_at == 1]
+        pooled = [layer.name for layer in network.layers if layer.pool_size == 1]
         assert pooled == ([] if name in ("lenet", "vgg8b", "vgg11b") else [network.hidden[-1].name])
 
 

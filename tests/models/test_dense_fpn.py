@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Network
-from localrules_fer.dense_fpn import DenseFPN
-from localrules_fer.dense_layers import DenseBlock, WeightedConv
-from localrules_fer.readout import merge_pyramid, pool_pyramid
+from localrules_fer.models.dense_fpn import DenseFPN
+from localrules_fer.models.dense_layers import DenseBlock, WeightedConv
+from localrules_fer.models.readout import merge_pyramid, pool_pyramid
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1)])
@@ -117,7 +117,7 @@ def test_activations(activation: str) -> None:
 def test_laterals_are_seen_at_the_grid_of_the_readout(grid: int) -> None:
     config = DenseFPN.Config(blocks=2, convolutions=1, growth=2, stem=2, lateral=4, grid=grid)
     network = Network.wrap(DenseFPN(config, (1, 16, 16), 3), example=torch.zeros(2, 1, 16, 16))
-    seen = {layer.name: layer.seen_at for layer in network.layers}
+    seen = {layer.name: layer.pool_size for layer in network.layers}
     assert {name for name, at in seen.items() if at == grid} == {"laterals.0", "laterals.1"}
     assert network.model.readout.classifier.in_features == 2 * 4 * grid * grid
 

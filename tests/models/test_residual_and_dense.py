@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, resnet18
 
 from localrules import Network
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.densenet import DenseNetBC
 from localrules_classics.resnet import ResNet18, ResNet20
@@ -89,7 +89,7 @@ def test_a_padded_shortcut_takes_every_second_pixel_and_adds_channels_of_zeros()
 def test_the_second_layer_of_a_block_reads_the_blocks_input_and_hands_on_the_activated_sum() -> None:
     model = ResNet20(ResNet20.Config(blocks=(2,), width=4), (1, 8, 8), 3)
     network = Network.wrap(model, example=torch.zeros(2, 1, 8, 8))
-    reads = {layer.name: layer.reads for layer in network.layers}
+    reads = {layer.name: layer.input_layers for layer in network.layers}
     assert reads["blocks.0.second"] == ("blocks.0.first", "stem")
     assert reads["blocks.1.first"] == ("blocks.0.second",)
     block = model.blocks[0].eval()
@@ -104,7 +104,7 @@ RESIDUAL: dict[str, Any] = {"blocks": [1, 1], "width": 3}
 
 @pytest.mark.parametrize("granularity", ["layer", "block", 2])
 def test_local_rules_are_local_on_resnet20(granularity: str | int) -> None:
-    data = tiny_pictures(shape=(1, 8, 8))
+    data = toy_dataset(shape=(1, 8, 8))
     found = measure_dependence(
         lambda: build_session(
             LocalCrossEntropy, ResNet20, data, model_options=RESIDUAL, granularity=granularity, steps=2
@@ -116,7 +116,7 @@ def test_local_rules_are_local_on_resnet20(granularity: str | int) -> None:
 
 
 def test_a_projection_learns_from_the_layer_that_adds() -> None:
-    data = tiny_pictures(shape=(1, 8, 8))
+    data = toy_dataset(shape=(1, 8, 8))
     found = measure_dependence(
         lambda: build_session(LocalCrossEntropy, ResNet18, data, model_options=RESIDUAL, granularity="layer", steps=2),
         steps=2,
@@ -128,7 +128,7 @@ def test_a_projection_learns_from_the_layer_that_adds() -> None:
 
 
 def test_local_rules_are_local_on_densenet_bc() -> None:
-    data = tiny_pictures(shape=(1, 8, 8))
+    data = toy_dataset(shape=(1, 8, 8))
     options = {"depth": 10, "growth": 2}
     found = measure_dependence(
         lambda: build_session(LocalCrossEntropy, DenseNetBC, data, model_options=options, steps=2), steps=2
@@ -137,7 +137,7 @@ def test_local_rules_are_local_on_densenet_bc() -> None:
 
 
 def test_back_propagation_through_resnet20_is_no_local_rule() -> None:
-    data = tiny_pictures(shape=(1, 8, 8))
+    data = toy_dataset(shape=(1, 8, 8))
     found = measure_dependence(
         lambda: build_session(Backprop, ResNet20, data, model_options=RESIDUAL, steps=1), steps=1
     )

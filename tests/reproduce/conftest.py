@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localrules import closing
+from localrules.runs import summary as closing
 
 PLUGIN = '''
 """A plugin with experiments."""
@@ -39,7 +39,7 @@ FACES = {"data": {"name": "faces", "train": 140, "valid": 70, "test": 70}}
 
 
 def small():
-    from localrules.reproduce.experiment import Experiment, Row
+    from localrules.reproduce.spec import Experiment, Row
 
     rows = (
         Row(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A paper, table 1"),
@@ -57,7 +57,7 @@ def small():
 
 
 def open_():
-    from localrules.reproduce.experiment import Experiment, Row
+    from localrules.reproduce.spec import Experiment, Row
 
     rows = (
         Row(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
@@ -68,13 +68,13 @@ def open_():
 
 
 def looks():
-    from localrules.reproduce.experiment import Experiment
+    from localrules.reproduce.spec import Experiment
 
     return Experiment(rows=(), claim="Pictures are pictures.", show=show)
 
 
 def show(exhibition):
-    from localrules.tracking.figures import new_figure, save
+    from localrules.utils.plotting import new_figure, save
 
     rows = [[outcome.row.name, outcome.ours] for outcome in exhibition.outcomes]
     exhibition.picture("seen", "What is <seen>", lambda path: save(new_figure(1, 1), path), shows_data=True)
@@ -97,4 +97,4 @@ def plugin(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "draw", lambda session, folder: [])
+    monkeypatch.setattr(closing, "save_plots", lambda session, folder: [])

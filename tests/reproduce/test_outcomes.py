@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from localrules.errors import UsageError
-from localrules.reproduce.budget import Budget
-from localrules.reproduce.experiment import Row
-from localrules.reproduce.outcome import Outcome
-from localrules.reproduce.planning import located
+from localrules.reproduce.plan import find_data_path
+from localrules.reproduce.result import CaseResult
+from localrules.reproduce.spec import Budget, Case
 
 FULL = Budget(5, 5, "epochs")
 
 
-def outcome(*values: float, budget: Budget = FULL) -> Outcome:
-    row = Row(name="row", settings={}, published=90.0, source="A paper")
-    return Outcome("experiment", row, budget, (), values)
+def outcome(*values: float, budget: Budget = FULL) -> CaseResult:
+    row = Case(name="row", settings={}, published=90.0, source="A paper")
+    return CaseResult("experiment", row, budget, (), values)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +36,13 @@ def test_a_smaller_budget_is_not_comparable_whatever_it_came_to() -> None:
 def test_a_figure_of_another_split_is_not_comparable() -> None:
     found = replace(outcome(90.0), scores=({"split": "valid"},))
     assert found.verdict == "other split: not comparable"
-    assert found.differs == "the data have no test split: valid accuracy"
+    assert found.deviations == "the data have no test split: valid accuracy"
     assert replace(found, scores=({"split": "test"},)).verdict == "matches"
 
 
 def test_a_row_whose_runs_all_diverged_says_so() -> None:
     assert outcome().verdict == "diverged"
-    assert outcome().line()["ours"] == ""
+    assert outcome().as_csv_row()["ours"] == ""
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_a_row_has_one_length(settings: dict[str, float]) -> None:
 def test_a_data_set_is_found_in_a_folder_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "mnist.npz").touch()
     (tmp_path / "fashion_mnist").mkdir()
-    assert located(tmp_path, "mnist") == tmp_path / "mnist.npz"
-    assert located(tmp_path, "fashion_mnist") == tmp_path / "fashion_mnist"
-    assert located(tmp_path, "fer2013") == tmp_path
-    assert located(tmp_path / "mnist.npz", "other") == tmp_path / "mnist.npz"
+    assert find_data_path(tmp_path, "mnist") == tmp_path / "mnist.npz"
+    assert find_data_path(tmp_path, "fashion_mnist") == tmp_path / "fashion_mnist"
+    assert find_data_path(tmp_path, "fer2013") == tmp_path
+    assert find_data_path(tmp_path / "mnist.npz", "other") == tmp_path / "mnist.npz"

@@ -8,15 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from localrules.plugins import Registry
-from localrules.reproduce.budget import Budget
-from localrules.reproduce.exhibition import Exhibition
-from localrules.reproduce.experiment import Row
-from localrules.reproduce.outcome import Outcome
-from localrules.testing.sessions import tiny_pictures
-from localrules_fer.paper_curves import LINES, SECONDS, STEPS, WORK, Curve, common_level, converged, smooth, spent
-from localrules_fer.paper_speed import show_speed
-from localrules_fer.paper_training import show_training
+from localrules.registry.registry import Registry
+from localrules.reproduce.artifacts import ArtifactWriter
+from localrules.reproduce.result import CaseResult
+from localrules.reproduce.spec import Budget, Case
+from localrules.testing.conformance.sessions import toy_dataset
+from localrules_fer.paper.curves import LINES, SECONDS, STEPS, WORK, Curve, common_level, converged, smooth, spent
+from localrules_fer.paper.speed import show_speed
+from localrules_fer.paper.training import show_training
 
 REGISTRY = Registry.load(allow=[])
 
@@ -82,10 +81,10 @@ def test_a_curve_is_drawn_from_end_to_end_and_a_short_one_as_it_is() -> None:
 
 
 def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
-    row = Row(name="AlexNet", settings={}, published=89.0, source="A paper")
-    outcome = Outcome("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
+    row = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
+    outcome = CaseResult("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
     for number, show in enumerate((show_training, show_speed)):
-        exhibition = Exhibition(tmp_path / str(number), [outcome], tiny_pictures(), REGISTRY)
+        exhibition = ArtifactWriter(tmp_path / str(number), [outcome], toy_dataset(), REGISTRY)
         show(exhibition)
         exhibition.close()
         with (tmp_path / str(number) / "measures.csv").open(newline="") as file:

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 from tiny_runs import localrules
 
-from localrules.launch import configure
-from localrules.plugins import Registry
-from localrules.reproduce.budget import Budget
-from localrules.reproduce.catalogue import chosen
-from localrules.reproduce.experiment import Row
+from localrules.registry.registry import Registry
+from localrules.reproduce.registry import select_experiments
+from localrules.reproduce.spec import Budget, Case
+from localrules.runs.train import configure
 
 REGISTRY = Registry.load(allow=[])
-EXPERIMENTS = chosen("published", REGISTRY)
-ROWS = [(name, row) for name, experiment in EXPERIMENTS.items() for row in experiment.rows]
+EXPERIMENTS = select_experiments("published", REGISTRY)
+ROWS = [(name, row) for name, experiment in EXPERIMENTS.items() for row in experiment.cases]
 
 
-@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Row) else part)
-def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, row: Row) -> None:
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Case) else part)
+def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, row: Case) -> None:
     configure({**row.settings, "threads": 1}, REGISTRY)
     assert Budget.of(row.name, row.settings, 1.0).is_full
     if row.published is None:

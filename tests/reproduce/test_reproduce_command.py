@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from tiny_runs import Said, localrules, tiny_csv
 
-from localrules.cli.asked import usual_model
-from localrules.compare import runs as compare_runs
-from localrules.engine.config import RunConfig
+from localrules.cli.run_options import default_model
+from localrules.compare import execute as compare_runs
+from localrules.config.schema import RunConfig
 from localrules.engine.divergence import Diverged
-from localrules.plugins import Registry
-from localrules.reproduce.asked import Asked
-from localrules.reproduce.catalogue import chosen
-from localrules.reproduce.outcome import COLUMNS
-from localrules.reproduce.planning import plan
+from localrules.registry.registry import Registry
+from localrules.reproduce.plan import plan_cases
+from localrules.reproduce.registry import select_experiments
+from localrules.reproduce.request import ReproductionRequest
+from localrules.reproduce.result import COLUMNS
 
 
 @pytest.fixture
@@ -176,13 +176,15 @@ def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
     assert "figure-15" in text
     assert "\nall " in text
     registry = Registry.load(allow=[])
-    assert list(chosen("figure-15", registry)) == list(chosen("table-1", registry)) == ["table-1"]
+    assert (
+        list(select_experiments("figure-15", registry)) == list(select_experiments("table-1", registry)) == ["table-1"]
+    )
 
 
 def test_a_run_that_diverged_is_in_the_document_without_figures(
     reproduce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = compare_runs.start
+    real = compare_runs.train
 
     def start(config: RunConfig, *rest: Any) -> Any:
         if config.seed == 1:
@@ -226,7 +228,7 @@ def test_the_papers_network_needs_a_gpu_unless_it_is_named(
     device: str, gpu: bool, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    usual, line = usual_model({"device": device})
+    usual, line = default_model({"device": device})
     assert usual == {"name": network}
     assert network in line
 
@@ -264,18 +266,19 @@ def test_runs_of_one_folder_are_one_group_of_weights_and_biases(reproduce: Any) 
 
 def test_a_run_is_tagged_with_every_experiment_that_it_serves() -> None:
     registry = Registry.load(allow=[])
-    experiments = {name: chosen(name, registry)[name] for name in ("figure-13", "beta")}
+    experiments = {name: select_experiments(name, registry)[name] for name in ("figure-13", "beta")}
     small = {"name": "dense_fpn_small", "blocks": 1, "convolutions": 1, "growth": 1, "stem": 1}
     data = {"name": "faces", "train": 14, "valid": 7, "test": 7}
-    asked = Asked(
+    asked = ReproductionRequest(
         scale=0.0001,
-        rows="[rb]e*[u0]",  # relu, and every beta
-        below={"model": small, "data": data},
-        over={"batch_size": 7},
+        cases="[rb]e*[u0]",  # relu, and every beta
+        defaults={"model": small, "data": data},
+        overrides={"batch_size": 7},
         incidental={"threads": 1, "trackers": {"wandb": {"mode": "offline", "group": "out"}}},
     )
     tags = {
-        task.row.name: task.planned[0].config.trackers["wandb"]["tags"] for task in plan(experiments, asked, registry)
+        task.case.name: task.planned[0].config.trackers["wandb"]["tags"]
+        for task in plan_cases(experiments, asked, registry)
     }
     assert tags["relu"] == tags["beta 100"] == ["beta", "figure-13"]
     assert tags["beta 10"] == ["beta"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import localrules
 
-from localrules import closing
+from localrules.runs import summary as closing
 
 pytest.importorskip("torchvision")
 
@@ -23,7 +23,7 @@ for option in (
 
 
 def test_the_real_baselines_are_trained_timed_and_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "draw", lambda session, folder: [])
+    monkeypatch.setattr(closing, "save_plots", lambda session, folder: [])
     said = localrules("reproduce", "table-1", *WORDS, "--out", tmp_path)
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)  # half a gigabyte of weights
     assert said.code == 0, said.out

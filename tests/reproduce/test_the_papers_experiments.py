@@ -9,13 +9,13 @@ import pytest
 from tiny_baselines import narrow_inception, small_torchvision
 from tiny_runs import Said, localrules
 
-from localrules.launch import configure
-from localrules.plugins import Registry
-from localrules.reproduce.budget import Budget
-from localrules.reproduce.catalogue import chosen
+from localrules.registry.registry import Registry
+from localrules.reproduce.registry import select_experiments
+from localrules.reproduce.spec import Budget
+from localrules.runs.train import configure
 
 REGISTRY = Registry.load(allow=[])
-ALL = chosen("all", REGISTRY)
+ALL = select_experiments("all", REGISTRY)
 NAMES = [
     "figure-1-3", "figure-6-9", "figure-10-11", "figure-12", "figure-13", "figure-14", "table-1", "beta", "two-phase",
 ]  # fmt: skip
@@ -34,7 +34,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         narrow_inception(patch)
         small_torchvision(patch)
-        patch.setattr("localrules.closing.draw", lambda session, folder: [])
+        patch.setattr("localrules.runs.summary.draw", lambda session, folder: [])
 
         def again() -> Said:
             return localrules("reproduce", *WORDS, "--out", out)
@@ -56,7 +56,7 @@ def test_all_is_every_experiment_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", [*NAMES, "table-1-native"])
 def test_rows_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
-    for row in chosen(name, REGISTRY)[name].rows:
+    for row in select_experiments(name, REGISTRY)[name].cases:
         model = {"name": "dense_fpn", **row.settings.get("model", {})}
         config = configure({**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}, REGISTRY)
         assert Budget.of(row.name, row.settings, 1.0).published == 10_000
@@ -100,7 +100,9 @@ def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done
     assert "faces here: 140 pictures in Training" in text
     assert "as docs/rules/hsic.md measures" in text
     assert "on a raster of 4 x 4 where the paper averages it" in text
-    differ = {row.name: row.differs for name in ALL for row in ALL[name].rows if row.settings["rule"]["name"] == "hsic"}
+    differ = {
+        row.name: row.deviations for name in ALL for row in ALL[name].cases if row.settings["rule"]["name"] == "hsic"
+    }
     assert all("collapses" in differs for name, differs in differ.items() if name != "hsic as printed")
 
 
@@ -134,7 +136,7 @@ def test_every_row_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
     for name in sorted(set(NAMES) - {"figure-6-9"}):
         with (out / name / "evaluation.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
-        assert [line[""] for line in lines] == [row.name for row in ALL[name].rows]
+        assert [line[""] for line in lines] == [row.name for row in ALL[name].cases]
         assert {line["split"] for line in lines} == {"test"}
         for column in ("top-1", "balanced", "without duplicates", "one against rest", "calibration error"):
             assert all(0 <= float(line[column]) <= 100 for line in lines)

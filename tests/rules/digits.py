@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from localrules import Objective, Rule
-from localrules.engine.phases import enter
+from localrules.config.overrides import merge
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.settings import merge
-from localrules.engine.stepping import take_step
-from localrules.testing.digits import digits
-from localrules.testing.sessions import build_session
+from localrules.engine.step import train_step
+from localrules.testing.conformance.digits import digits
+from localrules.testing.conformance.sessions import build_session
 from localrules_classics.mlp import MLP
 
 
@@ -53,7 +53,7 @@ def learn_digits(
     """Accuracy on the digits' test split after training on the others; the arguments of :func:`digits_session`."""
     session = digits_session(rule_class, rule_options=rule_options, hidden=hidden, epochs=epochs, **settings)
     for phase in session.phases:
-        enter(phase, session.network, session.trainable)
+        apply_phase(phase, session.network, session.trainable)
         for step in range(phase.start, phase.stop):
-            take_step(session, phase, step)
+            train_step(session, phase, step)
     return session.predictor.scores(session.data.split("test")).top1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 
 ROWS, CLASSES = 6, 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
@@ -20,9 +20,9 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def layer_of(shape: tuple[int, ...], *, index: int = 0, seen_at: int | None = None) -> Layer:
+def layer_of(shape: tuple[int, ...], *, index: int = 0, pool_size: int | None = None) -> Layer:
     """A layer that is known by what it gives."""
-    return Layer("layer", nn.Identity(), index=index, seen_at=seen_at, out_shapes=(shape,))
+    return Layer("layer", nn.Identity(), index=index, pool_size=pool_size, out_shapes=(shape,))
 
 
 def see(
@@ -41,7 +41,7 @@ def see(
         for number, parameter in enumerate(auxiliary.double().parameters()):
             parameter.copy_(draws(*parameter.shape, seed=number + 2) * 0.5)
     output = draws(ROWS, *layer.out_shape, seed=1).relu().requires_grad_()
-    batch = BatchStatistics(draws(ROWS, 4) if images is None else images, labels, CLASSES)
+    batch = Batch(draws(ROWS, 4) if images is None else images, labels, CLASSES)
     return LayerView(layer, (), output, batch, auxiliary)
 
 

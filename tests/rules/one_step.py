@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules.core.rule import StepReport
-from localrules.core.view import BatchStatistics
-from localrules.engine.phases import enter
+from localrules.core.view import Batch
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import StepContext
+from localrules.engine.step import StepContext
 
 
 class _Open:
@@ -20,16 +20,16 @@ class _Open:
 
     def __init__(self, session: Session) -> None:
         inner = StepContext(session, session.phases[0])
-        self.learns, self.forward_context, self.aside = inner.learns, inner.forward_context, inner.aside
+        self.is_trainable, self.autocast, self.submit = inner.is_trainable, inner.autocast, inner.submit
 
-    def ready(self, layer: Any) -> None:
+    def step_layer(self, layer: Any) -> None:
         pass
 
 
-def first_batch(session: Session) -> BatchStatistics:
+def first_batch(session: Session) -> Batch:
     """In float64."""
     batch = session.batches.batch(0)
-    return BatchStatistics(batch.images.double(), batch.labels, len(session.data.classes))
+    return Batch(batch.images.double(), batch.labels, len(session.data.classes))
 
 
 def gradients_in_double(session: Session) -> tuple[dict[str, Tensor], StepReport]:
@@ -50,7 +50,7 @@ def by_autograd(session: Session) -> dict[str, Tensor]:
 
 
 def _begin(session: Session) -> None:
-    enter(session.phases[0], session.network.double(), session.trainable)
+    apply_phase(session.phases[0], session.network.double(), session.trainable)
     for module in session.network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -10,7 +10,7 @@ from tiny import as_model, dense, perceptron
 from torch import nn
 
 from localrules import Layer
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_supervised.auglocal import AugLocal, unit_like
 
 
@@ -97,7 +97,7 @@ def test_a_unit_like_a_dense_layer_reads_maps_no_larger_than_the_layer_does() ->
 @pytest.mark.parametrize("network", ["mlp", "dense", *PLAIN])
 def test_heads_fit_any_network_and_share_nothing_with_it(network: str) -> None:
     if network in PLAIN:
-        session = build_session(AugLocal, as_model(PLAIN[network]), tiny_pictures(), rule_options={"depth": 3})
+        session = build_session(AugLocal, as_model(PLAIN[network]), toy_dataset(), rule_options={"depth": 3})
     else:
         session = {"mlp": perceptron, "dense": dense}[network](AugLocal, rule_options={"depth": 3})
     layers = session.network.hidden

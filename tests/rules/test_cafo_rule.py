@@ -11,12 +11,12 @@ import torch
 from digits import digits_session, learn_digits
 from tiny import dense, perceptron, state, train
 
-from localrules.core.passes import intercepted
-from localrules.core.pooling import pool_flat
-from localrules.data.dataset import DataSet, Split
+from localrules.core.interception import intercept_layers
+from localrules.core.nn.pooling import pool_flat
+from localrules.data.dataset import Dataset, Split
 from localrules.engine.session import Session
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import toy_dataset
 from localrules_closed_form.cafo import CaFo
 from localrules_closed_form.least_squares import LeastSquares
 
@@ -51,7 +51,7 @@ def seen(session: Session, images: torch.Tensor) -> list[torch.Tensor]:
         found.append(output)
         return output
 
-    with torch.no_grad(), intercepted(session.network.hidden, visit):
+    with torch.no_grad(), intercept_layers(session.network.hidden, visit):
         session.network(images)
     return found
 
@@ -62,7 +62,7 @@ def test_each_layers_predictor_is_the_ridge_regression_on_all_batches_so_far(net
     train(session, 0, 3)
     twin.network.train()
     batches = [twin.batches.batch(step) for step in range(3)]
-    outputs = [seen(twin, twin.predictor.arranged(batch.images)) for batch in batches]
+    outputs = [seen(twin, twin.predictor.to_memory_format(batch.images)) for batch in batches]
     labels = torch.cat([batch.labels for batch in batches]).numpy()
     for index, layer in enumerate(session.network.hidden):
         features = torch.cat([pool_flat(given[index], 8) for given in outputs]).double().numpy()
@@ -75,7 +75,7 @@ def test_the_answer_is_the_sum_over_layers_of_the_softmax_of_each_predictor() ->
     session = perceptron(CaFo)
     train(session)
     images = session.batches.batch(0).images
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         votes = torch.zeros_like(found)
         features = images.flatten(1)
@@ -122,16 +122,16 @@ def test_a_run_that_is_resumed_has_the_same_sums(tmp_path: Path, predictor: str)
 
 
 def test_it_answers_before_the_first_step_without_an_opinion() -> None:
-    scores = perceptron(CaFo).predictor.scores(tiny_pictures().split("valid"))
+    scores = perceptron(CaFo).predictor.scores(toy_dataset().split("valid"))
     assert torch.equal(scores.logits, scores.logits[:, :1].expand_as(scores.logits))
 
 
 @pytest.mark.parametrize("value", [0, 77])
 def test_constant_pictures_of_one_class_are_solved_too(value: int) -> None:
-    given = tiny_pictures()
+    given = toy_dataset()
     images = torch.full_like(given.split("train").images, value)
     flat = Split(images, torch.ones(len(images), dtype=torch.int64))
-    data = DataSet("flat", given.classes, {"train": flat, "valid": flat}, "made up", "flat", redistributable=True)
+    data = Dataset("flat", given.classes, {"train": flat, "valid": flat}, "made up", "flat", redistributable=True)
     session = perceptron(CaFo, data=data)
     train(session)
     assert session.predictor.scores(data.split("valid")).top1 == 1

@@ -10,8 +10,8 @@ from digits import learn_digits
 from test_fa_rule import gradients, lenet
 from tiny import dense, perceptron, state, train
 
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP
 from localrules_feedback.dfa import DirectFeedbackAlignment
@@ -21,7 +21,7 @@ from localrules_feedback.projection import random_patterns
 def test_against_the_formula_written_out() -> None:
     """delta_l = (B_l e) * phi', dW_l = delta_l h_{l-1}^T, in loops over the batch."""
     options = {"hidden": (5, 4), "norm": False, "activation": "tanh"}
-    session = build_session(DirectFeedbackAlignment, MLP, tiny_pictures(shape=(1, 3, 3)), model_options=options)
+    session = build_session(DirectFeedbackAlignment, MLP, toy_dataset(shape=(1, 3, 3)), model_options=options)
     found, report = gradients(session)
     names = ("layers.0.0", "layers.1.0", "readout")
     weights = dict(session.network.model.named_parameters())
@@ -79,7 +79,7 @@ def test_a_pattern_is_about_as_long_whatever_the_layer(shape: tuple[int, ...]) -
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_a_hidden_layer_hears_of_others_only_by_what_it_reads_and_the_broadcast_error(network: Any) -> None:
     found = measure_dependence(lambda: network(DirectFeedbackAlignment))
-    assert found.steady
+    assert found.deterministic
     assert not found.is_local
     assert DirectFeedbackAlignment.locality == "broadcast-error"
 
@@ -94,7 +94,7 @@ def test_half_precision_stays_near_full_precision(network: Any) -> None:
 
 @pytest.mark.parametrize("learns", ["hidden", "readout"])
 def test_layers_that_do_not_learn_stay_as_they_are(learns: str) -> None:
-    session = perceptron(DirectFeedbackAlignment, phases=[{"name": "only", "learns": learns}])
+    session = perceptron(DirectFeedbackAlignment, phases=[{"name": "only", "train_layers": learns}])
     before = state(session)
     train(session)
     moved = {name.split(".")[1] for name, tensor in state(session).items() if not torch.equal(tensor, before[name])}

@@ -14,11 +14,11 @@ from tiny import dense, perceptron, state
 from torch import nn
 
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.classes import measure_class
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP
@@ -30,11 +30,11 @@ PLAIN: dict[str, Any] = {"norm": False, "activation": "tanh"}
 
 def tiny(rule: type = DifferenceTargetPropagation, **rule_options: Any) -> Session:
     options = {**PLAIN, "hidden": (5, 4, 3)}
-    return build_session(rule, MLP, tiny_pictures(shape=(1, 3, 3)), model_options=options, rule_options=rule_options)
+    return build_session(rule, MLP, toy_dataset(shape=(1, 3, 3)), model_options=options, rule_options=rule_options)
 
 
 def lenet(rule: type = DifferenceTargetPropagation, **settings: Any) -> Session:
-    return build_session(rule, LeNet, tiny_pictures(), model_options={"activation": "tanh"}, **settings)
+    return build_session(rule, LeNet, toy_dataset(), model_options={"activation": "tanh"}, **settings)
 
 
 def test_against_the_formula_written_out() -> None:
@@ -92,7 +92,7 @@ def test_the_topmost_layer_and_the_readout_learn_as_by_back_propagation(build: A
 def test_with_the_transposed_jacobian_for_an_inverse_it_is_back_propagation() -> None:
     """The difference correction of a linear inverse is its matrix times the difference of targets."""
     options = {**PLAIN, "hidden": (5, 4, 3)}
-    data = tiny_pictures(shape=(1, 3, 3))
+    data = toy_dataset(shape=(1, 3, 3))
     made: dict[type, Session] = {
         rule: build_session(rule, MLP, data, model_options=options, rule_options=own)
         for rule, own in ((DifferenceTargetPropagation, {"inverse": "linear"}), (Backprop, {}))
@@ -120,7 +120,7 @@ def test_inverses_learn_to_undo_their_layers() -> None:
                 values = first_batch(session).images.float().flatten(1)
                 first = layers[0].module(values)
                 wrong.append(float((inverses["layers/1"](layers[1].module(first)) - first).square().mean()))
-        take_step(session, session.phases[0], 0)
+        train_step(session, session.phases[0], 0)
     assert wrong[1] < wrong[0] / 2
 
 
@@ -137,23 +137,21 @@ def test_an_inverse_gives_what_the_layer_below_does(gives: tuple[int, ...], read
 def test_an_inverse_learns_with_its_layer_and_is_saved() -> None:
     session = lenet()
     first, *others = session.network.hidden
-    assert not list(session.rule.parameters_of(first))
-    owned = [weight for layer in others for weight in session.rule.parameters_of(layer)]
+    assert not list(session.rule.parameters_for(first))
+    owned = [weight for layer in others for weight in session.rule.parameters_for(layer)]
     assert {id(weight) for weight in owned} == {id(weight) for weight in session.rule.parameters()}
     before = copy.deepcopy(session.rule.state_dict())
-    take_step(session, session.phases[0], 0)
+    train_step(session, session.phases[0], 0)
     assert all(not torch.equal(before[name], tensor) for name, tensor in session.rule.state_dict().items())
 
 
 def test_batch_norms_count_a_batch_once() -> None:
     sessions = [
-        build_session(
-            rule, MLP, tiny_pictures(), model_options={"hidden": (12, 10), "norm": True, "activation": "tanh"}
-        )
+        build_session(rule, MLP, toy_dataset(), model_options={"hidden": (12, 10), "norm": True, "activation": "tanh"})
         for rule in (DifferenceTargetPropagation, Backprop)
     ]
     for session in sessions:
-        take_step(session, session.phases[0], 0)
+        train_step(session, session.phases[0], 0)
     found, expected = map(state, sessions)
     for name in [name for name in expected if "running" in name or "num_batches" in name]:
         assert torch.equal(found[name], expected[name]), name
@@ -167,7 +165,7 @@ def test_a_network_that_is_no_chain_is_refused_before_any_work() -> None:
 
 def test_signals_come_down_from_layer_to_layer() -> None:
     dependence = measure_dependence(tiny)
-    assert dependence.steady
+    assert dependence.deterministic
     assert measure_class(tiny, dependence) == DifferenceTargetPropagation.locality == "feedback"
 
 

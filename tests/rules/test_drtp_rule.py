@@ -10,8 +10,8 @@ from digits import learn_digits
 from test_fa_rule import gradients
 from tiny import dense, perceptron, train
 
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_feedback.drtp import DirectRandomTargetProjection
 
@@ -19,7 +19,7 @@ from localrules_feedback.drtp import DirectRandomTargetProjection
 def test_against_the_formula_written_out() -> None:
     """delta_l = -(B_l y*) * phi' / batch: direct feedback alignment's with ``y - y*`` less its ``y``."""
     options = {"hidden": (5, 4), "norm": False, "activation": "tanh"}
-    session = build_session(DirectRandomTargetProjection, MLP, tiny_pictures(shape=(1, 3, 3)), model_options=options)
+    session = build_session(DirectRandomTargetProjection, MLP, toy_dataset(shape=(1, 3, 3)), model_options=options)
     found, report = gradients(session)
     weights = dict(session.network.model.named_parameters())
     names = ("layers.0.0", "layers.1.0")

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from localrules.engine.session import Session
 from localrules.errors import UsageError
-from localrules.testing.classes import measure_class
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP
 from localrules_classics.resnet import ResNet20
@@ -28,12 +28,12 @@ HIDDEN = (7, 6, 5)
 
 
 def tiny(**rule_options: Any) -> Session:
-    data = tiny_pictures(shape=(1, 3, 3))
+    data = toy_dataset(shape=(1, 3, 3))
     return build_session(EquilibriumPropagation, MLP, data, model_options={"hidden": HIDDEN}, rule_options=rule_options)
 
 
 def lenet(rule: type = EquilibriumPropagation, **settings: Any) -> Session:
-    return build_session(rule, LeNet, tiny_pictures(), **settings)
+    return build_session(rule, LeNet, toy_dataset(), **settings)
 
 
 def convolutions(classes: int = 4) -> nn.Sequential:
@@ -47,7 +47,7 @@ def convolutions(classes: int = 4) -> nn.Sequential:
 
 
 def convolutional(**rule_options: Any) -> Session:
-    return build_session(EquilibriumPropagation, as_model(convolutions), tiny_pictures(), rule_options=rule_options)
+    return build_session(EquilibriumPropagation, as_model(convolutions), toy_dataset(), rule_options=rule_options)
 
 
 def named(session: Session) -> dict[str, Tensor]:
@@ -159,7 +159,7 @@ def test_the_sign_of_the_nudge_is_drawn_anew() -> None:
 def test_a_picture_is_classified_by_its_free_state() -> None:
     session = tiny()
     _, report = gradients_in_double(session)
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         assert torch.equal(session.rule.predict(session.network, first_batch(session).images), report.logits)
 
 
@@ -167,9 +167,9 @@ def test_a_picture_is_classified_by_its_free_state() -> None:
     ("build", "why"),
     [
         (dense, "chain"),
-        (lambda rule: build_session(rule, as_model(sequential), tiny_pictures()), "without norms"),
+        (lambda rule: build_session(rule, as_model(sequential), toy_dataset()), "without norms"),
         (
-            lambda rule: build_session(rule, ResNet20, tiny_pictures(), granularity="block"),
+            lambda rule: build_session(rule, ResNet20, toy_dataset(), granularity="block"),
             "one weight-bearing operation each",
         ),
     ],
@@ -182,7 +182,7 @@ def test_networks_that_it_cannot_settle_are_refused_before_any_work(build: Any, 
 
 def test_signals_come_down_from_layer_to_layer() -> None:
     dependence = measure_dependence(tiny)
-    assert dependence.steady
+    assert dependence.deterministic
     assert measure_class(tiny, dependence) == EquilibriumPropagation.locality == "feedback"
 
 

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from localrules import Network
 from localrules.core.rule import StepReport
-from localrules.core.view import BatchStatistics
-from localrules.engine.phases import enter
+from localrules.core.view import Batch
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import StepContext, take_step
+from localrules.engine.step import StepContext, train_step
 from localrules.errors import UsageError
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP
 from localrules_feedback.fa import FeedbackAlignment
-from localrules_feedback.paths import FeedbackPaths
+from localrules_feedback.feedback_weights import FeedbackPaths
 
 
 class Transported(FeedbackPaths):
@@ -42,16 +42,16 @@ class _Open:
 
     def __init__(self, session: Session) -> None:
         inner = StepContext(session, session.phases[0])
-        self.learns, self.forward_context, self.aside = inner.learns, inner.forward_context, inner.aside
+        self.is_trainable, self.autocast, self.submit = inner.is_trainable, inner.autocast, inner.submit
 
-    def ready(self, layer: Any) -> None:
+    def step_layer(self, layer: Any) -> None:
         pass
 
 
 def gradients(session: Session, *, double: bool = True) -> tuple[dict[str, Tensor], StepReport]:
     """What the session's rule leaves in ``.grad`` for the first batch."""
     network, rule = session.network, session.rule
-    enter(session.phases[0], network, session.trainable)
+    apply_phase(session.phases[0], network, session.trainable)
     batch = session.batches.batch(0)
     images = batch.images
     if double:
@@ -59,17 +59,17 @@ def gradients(session: Session, *, double: bool = True) -> tuple[dict[str, Tenso
         rule.double()
         images = images.double()
     torch.manual_seed(0)
-    report = rule.step(network, BatchStatistics(images, batch.labels, len(session.data.classes)), _Open(session))
+    report = rule.step(network, Batch(images, batch.labels, len(session.data.classes)), _Open(session))
     found = {name: parameter.grad for name, parameter in network.model.named_parameters()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}, report
 
 
 def lenet(rule: type, **settings: Any) -> Session:
-    return build_session(rule, LeNet, tiny_pictures(), **settings)
+    return build_session(rule, LeNet, toy_dataset(), **settings)
 
 
 def plain(kind: str) -> Any:
-    return lambda rule, **settings: build_session(rule, as_model(PLAIN[kind]), tiny_pictures(), **settings)
+    return lambda rule, **settings: build_session(rule, as_model(PLAIN[kind]), toy_dataset(), **settings)
 
 
 NETWORKS: dict[str, Any] = {
@@ -105,7 +105,7 @@ def test_a_whole_run_with_transposed_weights_ends_where_back_propagation_does() 
 def test_against_the_formula_written_out() -> None:
     """delta_l = (B_{l+1} delta_{l+1}) * phi', dW_l = delta_l h_{l-1}^T, in loops over the batch."""
     options = {"hidden": (5, 4), "norm": False, "activation": "tanh"}
-    session = build_session(FeedbackAlignment, MLP, tiny_pictures(shape=(1, 3, 3)), model_options=options)
+    session = build_session(FeedbackAlignment, MLP, toy_dataset(shape=(1, 3, 3)), model_options=options)
     found, _ = gradients(session)
     weights = dict(session.network.model.named_parameters())
     matrices = [weights[f"{name}.weight"].detach() for name in ("layers.0.0", "layers.1.0", "readout")]
@@ -161,7 +161,7 @@ def test_a_folded_kernel_and_the_attention_of_the_readout_have_them_too() -> Non
 
 
 def test_feedback_weights_are_xavier_s() -> None:
-    session = build_session(FeedbackAlignment, MLP, tiny_pictures(), model_options={"hidden": (300, 200)})
+    session = build_session(FeedbackAlignment, MLP, toy_dataset(), model_options={"hidden": (300, 200)})
     feedback = session.rule.get_buffer("layers/1#0")
     assert feedback.shape == (200, 300)
     bound = (6 / 500) ** 0.5
@@ -215,7 +215,9 @@ def test_half_precision_stays_near_full_precision(network: Any) -> None:
     assert torch.cosine_similarity(joined, true, 0) > 0.98
 
 
-@pytest.mark.parametrize("phases", [[{"name": "only", "learns": "readout"}], [{"name": "only", "learns": "hidden"}]])
+@pytest.mark.parametrize(
+    "phases", [[{"name": "only", "train_layers": "readout"}], [{"name": "only", "train_layers": "hidden"}]]
+)
 def test_layers_that_do_not_learn_stay_as_they_are(phases: list[dict[str, str]]) -> None:
     session = perceptron(FeedbackAlignment, phases=phases)
     before = state(session)
@@ -227,7 +229,7 @@ def test_layers_that_do_not_learn_stay_as_they_are(phases: list[dict[str, str]])
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_an_update_depends_on_the_layers_above(network: Any) -> None:
     found = measure_dependence(lambda: network(FeedbackAlignment))
-    assert found.steady
+    assert found.deterministic
     assert not found.is_local
     assert FeedbackAlignment.locality == "feedback"
 
@@ -235,7 +237,7 @@ def test_an_update_depends_on_the_layers_above(network: Any) -> None:
 def angle(session: Session) -> float:
     """Degrees between the rule's update of the hidden layers and back-propagation's, over the whole training split."""
     network, split = session.network, session.data.split("train")
-    batch = BatchStatistics(session.batches.standard(split.images), split.labels, len(session.data.classes))
+    batch = Batch(session.batches.normalize(split.images), split.labels, len(session.data.classes))
     updates = []
     for rule in (session.rule, Backprop()):
         network.zero_grad()
@@ -247,10 +249,10 @@ def angle(session: Session) -> float:
 
 def test_its_update_comes_to_align_with_back_propagation_s() -> None:
     session = digits_session(FeedbackAlignment, epochs=8)
-    enter(session.phases[0], session.network, session.trainable)
+    apply_phase(session.phases[0], session.network, session.trainable)
     at_first = angle(session)
     for step in range(100):
-        take_step(session, session.phases[0], step)
+        train_step(session, session.phases[0], step)
     assert at_first > 85  # random weights know nothing of the forward ones
     assert angle(session) < 75
 

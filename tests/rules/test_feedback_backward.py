@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from localrules.core.operations import Operation
-from localrules_feedback.backward import fed_back
+from localrules.core.ops import Operation
+from localrules_feedback.backward import apply_with_feedback
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "plain": ((6, 4, 3, 3), {}),
@@ -31,7 +31,7 @@ def draw(*shape: int, seed: int) -> Tensor:
 def gradients(operation: Operation, feedback: Tensor | None, error: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The output and the gradients of input, weight and bias."""
     leaves = [operation.input, operation.weight, *([] if operation.bias is None else [operation.bias])]
-    output = operation.run() if feedback is None else fed_back(operation, feedback)
+    output = operation.run() if feedback is None else apply_with_feedback(operation, feedback)
     return output, list(torch.autograd.grad(output, leaves, error))
 
 
@@ -68,7 +68,7 @@ def test_by_hand() -> None:
     """delta W in back-propagation is delta B here, and the weight's gradient is the outer product as ever."""
     inputs, weight = torch.tensor([[2.0, 3.0]], requires_grad=True), torch.tensor([[1.0, -1.0]], requires_grad=True)
     feedback = torch.tensor([[10.0, 20.0]])
-    fed_back(Operation("linear", inputs, weight), feedback).backward(torch.tensor([[0.5]]))
+    apply_with_feedback(Operation("linear", inputs, weight), feedback).backward(torch.tensor([[0.5]]))
     assert inputs.grad is not None
     assert weight.grad is not None
     assert inputs.grad.tolist() == [[5.0, 10.0]]
@@ -80,7 +80,7 @@ def test_a_derived_weight_hands_its_gradient_on() -> None:
     inputs, kernel = draw(3, 4, 8, 8, seed=0).requires_grad_(), draw(6, 4, 3, 3, seed=1).requires_grad_()
     scale = draw(4, seed=2).requires_grad_()
     folded = Operation("conv2d", inputs, kernel * scale.view(1, -1, 1, 1))
-    found = torch.autograd.grad(fed_back(folded, draw(6, 4, 3, 3, seed=3)).sum(), [kernel, scale])
+    found = torch.autograd.grad(apply_with_feedback(folded, draw(6, 4, 3, 3, seed=3)).sum(), [kernel, scale])
     expected = torch.autograd.grad(functional.conv2d(inputs, kernel * scale.view(1, -1, 1, 1)).sum(), [kernel, scale])
     torch.testing.assert_close(found, expected)
 
@@ -90,7 +90,7 @@ def test_what_needs_no_gradient_gets_none(kind: Any) -> None:
     shape = (3, 4) if kind == "linear" else (3, 4, 5, 5)
     inputs = torch.randn(shape, requires_grad=True)
     weight = torch.randn(6, *shape[1:])
-    fed_back(Operation(kind, inputs, weight, torch.zeros(6)), torch.randn(6, *shape[1:])).sum().backward()
+    apply_with_feedback(Operation(kind, inputs, weight, torch.zeros(6)), torch.randn(6, *shape[1:])).sum().backward()
     assert inputs.grad is not None
     assert weight.grad is None
 
@@ -102,7 +102,7 @@ def test_half_precision_goes_both_ways_as_in_backprop(kind: Any) -> None:
     bias = torch.randn(6, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain = Operation(kind, inputs, weight, bias).run()
-        output = fed_back(Operation(kind, inputs, weight, bias), weight.detach())
+        output = apply_with_feedback(Operation(kind, inputs, weight, bias), weight.detach())
     assert output.dtype == torch.bfloat16
     assert torch.equal(output, plain)
     found = torch.autograd.grad(output.float().sum(), [inputs, weight, bias], retain_graph=True)
@@ -115,7 +115,7 @@ def test_maps_stay_channels_last() -> None:
     inputs = torch.randn(3, 4, 8, 8).to(memory_format=torch.channels_last).requires_grad_()
     weight = torch.randn(6, 4, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
     feedback = torch.randn(6, 4, 3, 3).to(memory_format=torch.channels_last)
-    output = fed_back(Operation("conv2d", inputs, weight), feedback)
+    output = apply_with_feedback(Operation("conv2d", inputs, weight), feedback)
     error = torch.randn(output.shape).to(memory_format=torch.channels_last)
     found = torch.autograd.grad(output, [inputs, weight], error)
     for tensor in (output, *found):

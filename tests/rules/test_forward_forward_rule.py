@@ -13,10 +13,9 @@ from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView
-from localrules.core.view import BatchStatistics
-from localrules.testing.locality import measure_dependence
-from localrules_forward.forward_forward import ForwardForward
-from localrules_forward.labelling import as_waves, in_pixels
+from localrules.core.view import Batch
+from localrules.testing.audit.dependence import measure_dependence
+from localrules_forward.forward_forward import ForwardForward, embed_as_waves, in_pixels
 
 CLASSES = 4
 
@@ -30,7 +29,7 @@ def view_of(objective: ForwardForward, shape: tuple[int, ...], seed: int = 0) ->
     draws = torch.Generator().manual_seed(seed)
     output = torch.randn(6, *shape, generator=draws, dtype=torch.float64).relu().requires_grad_()
     layer = Layer("layer", nn.Identity(), out_shapes=(shape,))
-    batch = BatchStatistics(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), CLASSES)
+    batch = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), CLASSES)
     return LayerView(layer, (), output, batch, objective.auxiliary(layer, CLASSES))
 
 
@@ -85,7 +84,7 @@ def test_the_network_is_fed_each_picture_with_its_own_label_and_with_another() -
     images = torch.randn(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(200) % CLASSES
     torch.manual_seed(3)
-    rows = objective.stream(BatchStatistics(images, labels, CLASSES))
+    rows = objective.stream(Batch(images, labels, CLASSES))
     codes = rows.flatten(1)[:, :CLASSES]
     assert torch.equal(codes[:200].argmax(1), labels)
     wrong = codes[200:].argmax(1)
@@ -105,7 +104,7 @@ def test_a_label_in_pixels_is_a_one_hot_code_and_leaves_the_rest() -> None:
 
 def test_a_label_as_a_wave_is_there_at_every_position_and_tells_classes_apart() -> None:
     images = torch.zeros(CLASSES, 2, 16, 16)
-    waves = as_waves(images, torch.arange(CLASSES), CLASSES, 3.0, 6.0)
+    waves = embed_as_waves(images, torch.arange(CLASSES), CLASSES, 3.0, 6.0)
     assert torch.equal(waves[:, 0], waves[:, 1])
     assert waves[1, 0, 3, 5].item() == pytest.approx(
         3 * math.cos(2 * math.pi / 6 * (5 * math.cos(math.pi / 4) + 3 * math.sin(math.pi / 4))), abs=1e-4
@@ -141,7 +140,7 @@ def test_the_answer_is_the_label_with_the_highest_goodness_over_layers(answer: s
     session = perceptron(ForwardForward, rule_options={"answer": answer})
     train(session)
     images = session.batches.batch(0).images[:5]
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         alone = session.rule.predict(session.network, images[2:3])
     torch.testing.assert_close(found[2:3], alone)

@@ -12,12 +12,12 @@ from tiny import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView
-from localrules.core.marks import Marks
-from localrules.core.view import BatchStatistics
+from localrules.core.layer_spec import LayerSpec
+from localrules.core.view import Batch
 from localrules.errors import UsageError
-from localrules.testing.digits import digits
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.digits import digits
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax
 
 DRAWS = torch.Generator().manual_seed(0)
@@ -27,7 +27,7 @@ def loss_of(rule: GreedyInfoMax, maps: Tensor) -> tuple[Tensor, nn.Conv2d]:
     layer = Layer("layer", nn.Identity(), out_shapes=(tuple(maps.shape[1:]),))
     matrices = rule.auxiliary(layer, 4)
     assert isinstance(matrices, nn.Conv2d)
-    batch = BatchStatistics(maps, torch.empty(0, dtype=torch.int64), 4)
+    batch = Batch(maps, torch.empty(0, dtype=torch.int64), 4)
     return rule.loss(LayerView(layer, (), maps, batch, matrices)), matrices
 
 
@@ -108,7 +108,7 @@ def test_no_layer_feels_another(negatives: str) -> None:
 @pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=["two pictures", "bf16"])
 @pytest.mark.parametrize("negatives", ["pictures", "drawn"])
 def test_hard_batches_stay_finite(negatives: str, settings: dict[str, Any]) -> None:
-    session = dense(GreedyInfoMax, data=tiny_pictures(), rule_options={"negatives": negatives}, **settings)
+    session = dense(GreedyInfoMax, data=toy_dataset(), rule_options={"negatives": negatives}, **settings)
     train(session)
     assert all(bool(parameter.isfinite().all()) for parameter in session.network.parameters())
 
@@ -127,7 +127,7 @@ class Small(nn.Sequential):
 
 
 def learnt(phases: str | list[dict[str, str]]) -> float:
-    marks = Marks(layers=["net.0", "net.1", "net.2"], blocks=[], readout="net.3")
+    marks = LayerSpec(layers=["net.0", "net.1", "net.2"], blocks=[], readout="net.3")
     session = build_session(
         GreedyInfoMax,
         as_model(Small, marks),
@@ -145,4 +145,4 @@ def learnt(phases: str | list[dict[str, str]]) -> float:
 
 def test_learns_the_digits_where_the_readout_on_random_layers_does_not() -> None:
     assert learnt("joint") > 0.9
-    assert learnt([{"name": "readout", "learns": "readout"}]) < 0.88
+    assert learnt([{"name": "readout", "train_layers": "readout"}]) < 0.88

@@ -10,28 +10,28 @@ import pytest
 import torch
 from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
 
-from localrules.data.dataset import DataSet, Split
-from localrules.engine.phases import enter
+from localrules.data.dataset import Dataset, Split
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.sessions import tiny_pictures
+from localrules.testing.conformance.sessions import toy_dataset
 
-PICTURES = tiny_pictures()
+PICTURES = toy_dataset()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},
     **{f"{name} as printed": (name, {"preset": "paper"}) for name, rule in RULES.items() if "paper" in rule.presets},
 }
 
 
-def changed(images: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> DataSet:
+def changed(images: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> Dataset:
     train_split = PICTURES.split("train")
     split = Split(train_split.images if images is None else images, train_split.labels if labels is None else labels)
     return replace(PICTURES, splits={**PICTURES.splits, "train": split})
 
 
 IMAGES, LABELS = PICTURES.split("train").images, PICTURES.split("train").labels
-HARD: dict[str, DataSet] = {
+HARD: dict[str, Dataset] = {
     "one class": changed(labels=torch.zeros_like(LABELS)),
     "constant pictures": changed(images=torch.full_like(IMAGES, 77)),
     "black pictures of one class": changed(torch.zeros_like(IMAGES), torch.zeros_like(LABELS)),
@@ -42,9 +42,9 @@ HARD: dict[str, DataSet] = {
 
 def assert_stays_finite(session: Session) -> None:
     (phase,) = session.phases
-    enter(phase, session.network, session.trainable)
+    apply_phase(phase, session.network, session.trainable)
     for step in range(4):
-        report = take_step(session, phase, step).report
+        report = train_step(session, phase, step).report
         assert all(math.isfinite(float(value)) for value in report.objectives.values()), step
     for name, tensor in state(session).items():
         assert bool(tensor.isfinite().all()), name
@@ -91,7 +91,7 @@ def test_a_batch_of_one_is_refused_where_the_networks_norms_compare_pictures() -
 def test_a_rule_learns_what_is_there_to_learn(rule: str) -> None:
     augment = {"shift": 0, "flip": False}
     session = perceptron(
-        RULES[rule], data=tiny_pictures(rows=64), steps=60, optimizer={"lr": 0.01}, augment=augment, batch_size=32
+        RULES[rule], data=toy_dataset(rows=64), steps=60, optimizer={"lr": 0.01}, augment=augment, batch_size=32
     )
     train(session)
     assert session.predictor.scores(session.data.split("valid")).top1 > 0.9

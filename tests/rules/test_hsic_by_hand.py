@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from digits import digits_session
 
-from localrules.engine.phases import enter
-from localrules.engine.stepping import take_step
-from localrules_hsic.trace import HSIC
+from localrules.engine.phases import apply_phase
+from localrules.engine.step import train_step
+from localrules_hsic.hsic import HSIC
 
 # Not Adam, as the example has it: it divides by a gradient's size, and would make steps of rounding errors.
 DESCENT = {"name": "sgd", "lr": 0.01, "momentum": 0.0}
@@ -28,9 +28,9 @@ def test_the_framework_learns_what_plain_pytorch_learns() -> None:
     start = hidden[0][0].weight.detach().clone()
 
     phase = session.phases[0]
-    enter(phase, session.network, session.trainable)
+    apply_phase(phase, session.network, session.trainable)
     for step in range(5):
-        take_step(session, phase, step)
+        train_step(session, phase, step)
         batch = session.batches.batch(step)
         by_hand["step"](hidden, readout, optimizers, batch.images, batch.labels)
 

@@ -11,11 +11,11 @@ from slow import kernel, labels_kernel, pooled, trace_form
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView
-from localrules.core.view import BatchStatistics
-from localrules_hsic.projected import ProjectedHSIC
+from localrules.core.view import Batch
+from localrules_hsic.hsic_projected import ProjectedHSIC
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
-DENSE = Layer("dense", nn.Identity(), accompanied=True, in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
+DENSE = Layer("dense", nn.Identity(), inputs_visible_downstream=True, in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
 ALONE = Layer("alone", nn.Identity(), in_shape=(5, 8, 8), out_shapes=((3, 8, 8),))
 
 
@@ -23,7 +23,7 @@ def see(layer: Layer, objective: ProjectedHSIC, labels: Tensor = LABELS) -> Laye
     draws = torch.Generator().manual_seed(0)
     inputs = tuple(torch.randn(len(labels), count, 8, 8, generator=draws) for count in (2, 3))
     output = torch.randn(len(labels), 3, 8, 8, generator=draws).requires_grad_()
-    return LayerView(layer, inputs, output, BatchStatistics(output, labels, 3), objective.auxiliary(layer, 3))
+    return LayerView(layer, inputs, output, Batch(output, labels, 3), objective.auxiliary(layer, 3))
 
 
 @pytest.mark.parametrize("layer", [DENSE, ALONE], ids=lambda layer: layer.name)
@@ -130,7 +130,7 @@ def test_a_batch_that_says_little_leaves_finite_gradients(labels: Tensor) -> Non
 def test_pictures_that_are_all_alike_leave_finite_gradients() -> None:
     objective = ProjectedHSIC()
     output = torch.ones(6, 3, 8, 8, requires_grad=True)
-    view = LayerView(ALONE, (), output, BatchStatistics(output, LABELS, 3), objective.auxiliary(ALONE, 3))
+    view = LayerView(ALONE, (), output, Batch(output, LABELS, 3), objective.auxiliary(ALONE, 3))
     objective.loss(view)["hsic"].backward()
     assert output.grad.isfinite().all()
 

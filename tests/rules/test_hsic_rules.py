@@ -10,23 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Objective
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 from localrules.kernels.labels import labels_gram
-from localrules_hsic import reading
-from localrules_hsic.normalized import NormalizedHSIC
-from localrules_hsic.trace import HSIC
+from localrules_hsic import features as reading
+from localrules_hsic.hsic import HSIC
+from localrules_hsic.hsic_normalized import NormalizedHSIC
 
 ROWS, CLASSES = 12, 3
 
 
-def make_view(seen_at: int | None = None, seed: int = 0) -> LayerView:
+def make_view(pool_size: int | None = None, seed: int = 0) -> LayerView:
     draws = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, (ROWS,), generator=draws)
     images = torch.randn(ROWS, 1, 8, 8, generator=draws, dtype=torch.float64)
     inputs = torch.randn(ROWS, 3, 8, 8, generator=draws, dtype=torch.float64)
     output = torch.randn(ROWS, 2, 8, 8, generator=draws, dtype=torch.float64) + labels[:, None, None, None]
-    layer = Layer("layer", nn.Identity(), seen_at=seen_at, out_shapes=((2, 8, 8),))
-    return LayerView(layer, (inputs,), output.requires_grad_(), BatchStatistics(images, labels, CLASSES))
+    layer = Layer("layer", nn.Identity(), pool_size=pool_size, out_shapes=((2, 8, 8),))
+    return LayerView(layer, (inputs,), output.requires_grad_(), Batch(images, labels, CLASSES))
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def combine(terms: list[Tensor], beta: float) -> Tensor:
 
 
 def grams(config: Any, view: LayerView) -> tuple[Tensor, Tensor | None, Tensor]:
-    grid = {"flat": None, "readers": view.layer.seen_at or config.grid}.get(config.reading, config.reading)
+    grid = {"flat": None, "readers": view.layer.pool_size or config.grid}.get(config.reading, config.reading)
     z = slow.kernel(slow.pooled(view.output, grid), config.kernel, config.width, config.centered)
     seen = {"input": view.images, "previous": slow.pooled(view.inputs[0], 4), "none": None}[config.reference]
     x = None if seen is None else slow.kernel(seen, config.kernel_x, config.width, config.centered)
@@ -118,8 +118,8 @@ def test_each_option(rule: type[Objective], expected: Any, options: dict[str, An
 
 
 def test_a_layer_is_looked_at_as_its_readers_do() -> None:
-    assert_equal(HSIC(HSIC.Config(reading="readers")), trace_loss, make_view(seen_at=1))
-    view = make_view(seen_at=1)
+    assert_equal(HSIC(HSIC.Config(reading="readers")), trace_loss, make_view(pool_size=1))
+    view = make_view(pool_size=1)
     at_one = HSIC(HSIC.Config(reading=1)).loss(view)
     assert torch.equal(HSIC(HSIC.Config(reading="readers")).loss(view), at_one)
     assert not torch.equal(HSIC(HSIC.Config(reading=4)).loss(view), at_one)
@@ -148,7 +148,7 @@ def test_the_order_of_the_batch_does_not_matter(rule: type[Objective], preset: s
     objective = rule(rule.Config(**(rule.presets[preset] if preset else {})))
     view = make_view()
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(5))
-    batch = BatchStatistics(view.images[order], view.labels[order], CLASSES)
+    batch = Batch(view.images[order], view.labels[order], CLASSES)
     shuffled = LayerView(view.layer, (view.inputs[0][order],), view.output.detach()[order].requires_grad_(), batch)
     one, other = objective.loss(view), objective.loss(shuffled)
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -120,7 +120,7 @@ def test_contrast_has_finite_gradients_where_features_are_none_or_all_the_same()
 
 def test_without_the_layer_that_reads_the_pictures_it_says_so() -> None:
     later = layer_of((7,))
-    later.reads = ("stem",)
+    later.input_layers = ("stem",)
     with pytest.raises(UsageError, match="how large the pictures are"):
         InfoPro().prepare([later], CLASSES)
 

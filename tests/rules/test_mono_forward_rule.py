@@ -15,10 +15,10 @@ from localrules_supervised.heads import LinearHead
 from localrules_supervised.mono_forward import MonoForward
 
 
-@pytest.mark.parametrize(("shape", "seen_at", "grid"), [((7,), None, 4), ((3, 8, 8), None, 4), ((3, 8, 8), 1, 1)])
-def test_goodness_is_a_projection_without_bias(shape: tuple[int, ...], seen_at: int | None, grid: int) -> None:
+@pytest.mark.parametrize(("shape", "pool_size", "grid"), [((7,), None, 4), ((3, 8, 8), None, 4), ((3, 8, 8), 1, 1)])
+def test_goodness_is_a_projection_without_bias(shape: tuple[int, ...], pool_size: int | None, grid: int) -> None:
     rule = MonoForward()
-    view = see(rule, layer_of(shape, seen_at=seen_at))
+    view = see(rule, layer_of(shape, pool_size=pool_size))
     assert isinstance(view.auxiliary, LinearHead)
     assert view.auxiliary.linear.bias is None
     goodness = affine(pooled(view.output.detach(), grid).tolist(), view.auxiliary.linear)

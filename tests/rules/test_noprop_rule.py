@@ -14,8 +14,8 @@ from tiny import PICTURES, dense, perceptron, train
 from torch import nn
 
 from localrules import Layer, LayerView
-from localrules.core.view import BatchStatistics
-from localrules.testing.locality import measure_dependence
+from localrules.core.view import Batch
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_diffusion.noprop import NoProp
 from localrules_diffusion.schedule import CosineSchedule
 
@@ -60,7 +60,7 @@ def layers(count: int) -> list[Layer]:
 
 def view_of(objective: NoProp, layer: Layer) -> LayerView:
     output = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    batch = BatchStatistics(torch.zeros(5, 1), torch.tensor([0, 1, 2, 3, 0]), CLASSES)
+    batch = Batch(torch.zeros(5, 1), torch.tensor([0, 1, 2, 3, 0]), CLASSES)
     return LayerView(layer, (), output, batch, objective.auxiliary(layer, CLASSES))
 
 
@@ -125,7 +125,7 @@ def test_an_answer_goes_through_the_layers_in_order_and_depends_on_the_picture_a
     train(session)
     images = session.batches.batch(0).images[:5]
     rule, schedule, draws = session.rule, CosineSchedule(3), torch.Generator().manual_seed(0)
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = rule.predict(session.network, images)
         assert torch.equal(rule.predict(session.network, images), found)
         torch.testing.assert_close(rule.predict(session.network, images[2:3]), found[2:3])

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView
-from localrules.core.operations import watched
-from localrules.core.view import BatchStatistics
-from localrules.testing.locality import measure_dependence
+from localrules.core.ops import record_ops
+from localrules.core.view import Batch
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_unsupervised.oja import Oja
 
 DRAWS = torch.Generator().manual_seed(0)
@@ -29,10 +29,10 @@ def settle(module: nn.Module, inputs: Tensor, config: Oja.Config, steps: int, ra
     """Gradient descent on the surrogate."""
     rule = Oja(config)
     for _ in range(steps):
-        with watched() as operations:
+        with record_ops() as operations:
             output = module(inputs)
         layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
-        batch = BatchStatistics(inputs, torch.empty(0, dtype=torch.int64), 4)
+        batch = Batch(inputs, torch.empty(0, dtype=torch.int64), 4)
         rule.loss(LayerView(layer, (inputs,), output, batch, operations=operations)).backward()
         with torch.no_grad():
             for parameter in module.parameters():

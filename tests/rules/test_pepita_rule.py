@@ -13,17 +13,16 @@ from torch import Tensor, nn
 
 from localrules import Network
 from localrules.core.rule import StepReport
-from localrules.core.view import BatchStatistics
-from localrules.engine.phases import enter
+from localrules.core.view import Batch
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import StepContext
+from localrules.engine.step import StepContext
 from localrules.errors import UsageError
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_classics.vgg import VGG8b
-from localrules_forward.pepita import Pepita
-from localrules_forward.same_norms import SameNorms
+from localrules_forward.pepita import Pepita, SharedNormStats
 
 LARGE = {"scale": 3.0}  # so that the difference of two passes is no matter of rounding
 
@@ -31,17 +30,17 @@ LARGE = {"scale": 3.0}  # so that the difference of two passes is no matter of r
 class _Open(StepContext):
     """A context in which nothing is stepped, so that gradients stay."""
 
-    def ready(self, layer: Any) -> None:
+    def step_layer(self, layer: Any) -> None:
         pass
 
 
-def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, BatchStatistics]:
+def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, Batch]:
     """What the rule leaves in ``.grad`` for the first batch, in float64."""
-    enter(session.phases[0], session.network, session.trainable)
+    apply_phase(session.phases[0], session.network, session.trainable)
     session.network.double()
     session.rule.double()
     batch = session.batches.batch(0)
-    batch = BatchStatistics(batch.images.double(), batch.labels, len(session.data.classes))
+    batch = Batch(batch.images.double(), batch.labels, len(session.data.classes))
     report = session.rule.step(session.network, batch, _Open(session, session.phases[0]))
     found = {name: parameter.grad for name, parameter in session.network.model.named_parameters()}
     return {name: gradient for name, gradient in found.items() if gradient is not None}, report, batch
@@ -49,7 +48,7 @@ def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, BatchSta
 
 def small(**settings: Any) -> Session:
     options = {"hidden": (5, 4), "norm": False, "activation": "tanh", **settings.pop("model", {})}
-    pictures = tiny_pictures(shape=(1, 3, 3))
+    pictures = toy_dataset(shape=(1, 3, 3))
     return build_session(Pepita, MLP, pictures, model_options=options, rule_options=LARGE, **settings)
 
 
@@ -109,7 +108,7 @@ def test_a_folded_kernel_s_update_is_a_mean_over_positions_and_reaches_the_weigh
 
 
 def test_an_operation_that_pooling_follows_is_compared_at_its_own_output() -> None:
-    session = build_session(Pepita, VGG8b, tiny_pictures(shape=(1, 32, 32)), model_options={"width": 0.125})
+    session = build_session(Pepita, VGG8b, toy_dataset(shape=(1, 32, 32)), model_options={"width": 0.125})
     assert_stays_finite(session)
 
 
@@ -134,10 +133,10 @@ def test_norms_count_a_batch_once() -> None:
     assert int(session.network.model.stem.norm.num_batches_tracked) == 2 * 2  # torch counts calls ...
     plain, again = (nn.BatchNorm1d(3) for _ in range(2))
     first, second = torch.randn(8, 3), torch.randn(8, 3)
-    with SameNorms() as norms:
+    with SharedNormStats() as norms:
         plain(first)
     again(first)
-    with SameNorms(norms.noted):
+    with SharedNormStats(norms.noted):
         found = plain(second)
     assert torch.equal(plain.running_mean, again.running_mean)  # ... the statistics move once
     deviation = (first.var(0, unbiased=False) + plain.eps).sqrt()
@@ -171,7 +170,7 @@ def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -
     with pytest.raises(UsageError, match="cannot add the error"):
         rule.step(
             network,
-            BatchStatistics(torch.zeros(2, 6), torch.tensor([0, 1]), 2),
+            Batch(torch.zeros(2, 6), torch.tensor([0, 1]), 2),
             StepContext(session, session.phases[0]),
         )
 
@@ -186,7 +185,7 @@ def test_layers_depend_on_later_ones_through_the_error_alone(network: Any, monke
 
 @pytest.mark.parametrize("phase", ["hidden", "readout"])
 def test_layers_that_do_not_learn_stay_as_they_are(phase: str) -> None:
-    session = perceptron(Pepita, phases=[{"name": "only", "learns": phase}])
+    session = perceptron(Pepita, phases=[{"name": "only", "train_layers": phase}])
     before = state(session)
     train(session)
     moved = {name.split(".")[1] for name, tensor in state(session).items() if not torch.equal(tensor, before[name])}
@@ -206,7 +205,7 @@ def test_small_batches_and_half_precision(network: Any, settings: dict[str, Any]
 
 def test_it_learns_digits_and_its_hidden_layers_are_better_than_none_learning() -> None:
     assert learn_digits(Pepita) > 0.9
-    untrained = digits_session(Pepita, phases=[{"name": "readout", "learns": "readout"}])
+    untrained = digits_session(Pepita, phases=[{"name": "readout", "train_layers": "readout"}])
     train(untrained)
     frozen = untrained.predictor.scores(untrained.data.split("test")).top1
     assert learn_digits(Pepita, epochs=16) > frozen + 0.02

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView
-from localrules.core.view import BatchStatistics
-from localrules.data.dataset import DataSet, Split
-from localrules.engine.phases import enter
+from localrules.core.view import Batch
+from localrules.data.dataset import Dataset, Split
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.kernels.classes import simplex
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import tiny_pictures
-from localrules_hsic.grouping import Grouping
+from localrules.kernels.labels import simplex
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.conformance.sessions import toy_dataset
+from localrules_hsic.group_variance import Grouping
 from localrules_hsic.phsic import PHSIC
 
 ROWS, CLASSES, UNITS = 6, 3, 8
@@ -46,7 +46,7 @@ def draw(*shape: int) -> Tensor:
 
 def see(output: Tensor, labels: Tensor = LABELS) -> LayerView:
     layer = Layer("layer", nn.Identity(), out_shapes=(tuple(output.shape[1:]),))
-    return LayerView(layer, (), output, BatchStatistics(output.detach(), labels, CLASSES))
+    return LayerView(layer, (), output, Batch(output.detach(), labels, CLASSES))
 
 
 def made(**options: Any) -> PHSIC:
@@ -202,20 +202,20 @@ def test_readers_get_the_normalised_output_in_training_and_in_prediction() -> No
     outputs: list[Tensor] = []
     session.network.layers[0].module[-1].register_forward_hook(lambda module, args, out: outputs.append(out.detach()))
     (phase,) = session.phases
-    enter(phase, session.network, session.trainable)
-    take_step(session, phase, 0)
+    apply_phase(phase, session.network, session.trainable)
+    train_step(session, phase, 0)
     session.predictor.scores(session.data.split("valid"))
     assert len(seen) == len(outputs) > 1
     for given, output in zip(seen, outputs, strict=True):
         torch.testing.assert_close(given, Grouping(4, 1.0).normalized(output, 0.2))
 
 
-PICTURES = tiny_pictures()
+PICTURES = toy_dataset()
 IMAGES, NAMES = PICTURES.split("train").images, PICTURES.split("train").labels
 
 
-def hard(images: Tensor, labels: Tensor) -> DataSet:
-    return DataSet("hard", PICTURES.classes, {"train": Split(images, labels)}, "", "", True)
+def hard(images: Tensor, labels: Tensor) -> Dataset:
+    return Dataset("hard", PICTURES.classes, {"train": Split(images, labels)}, "", "", True)
 
 
 @pytest.mark.parametrize("preset", [None, *PHSIC.presets])
@@ -232,9 +232,9 @@ def hard(images: Tensor, labels: Tensor) -> DataSet:
 def test_hard_batches_stay_finite(preset: str | None, settings: dict[str, Any]) -> None:
     session: Session = dense(PHSIC, rule_options={} if preset is None else {"preset": preset}, **settings)
     (phase,) = session.phases
-    enter(phase, session.network, session.trainable)
+    apply_phase(phase, session.network, session.trainable)
     for step in range(3):
-        report = take_step(session, phase, step).report
+        report = train_step(session, phase, step).report
         assert all(math.isfinite(float(value)) for value in report.objectives.values())
     assert all(bool(tensor.isfinite().all()) for tensor in state(session).values())
 
@@ -261,9 +261,9 @@ def test_sgd_with_a_weight_is_sgd_with_another_learning_rate_for_hidden_layers()
     )
     for session in (plain, weighted):
         (phase,) = session.phases
-        enter(phase, session.network, session.trainable)
+        apply_phase(phase, session.network, session.trainable)
         for step in range(phase.stop):
-            take_step(session, phase, step)
+            train_step(session, phase, step)
     for one, other in zip(plain.network.hidden, weighted.network.hidden, strict=True):
         for a, b in zip(one.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -56,7 +56,7 @@ def test_a_new_decoder_has_no_opinion_and_does_not_pull_at_the_layer(shape: tupl
 
 def test_the_decoder_looks_as_finely_whatever_the_readers_see() -> None:
     rule = Pred()
-    heads = [rule.auxiliary(layer_of((4, 8, 8), seen_at=seen_at), CLASSES) for seen_at in (None, 1)]
+    heads = [rule.auxiliary(layer_of((4, 8, 8), pool_size=pool_size), CLASSES) for pool_size in (None, 1)]
     sizes = [next(module.in_features for module in head.modules() if isinstance(module, nn.Linear)) for head in heads]
     assert sizes == [256, 256]
     assert all(head(torch.zeros(2, 4, 8, 8)).shape == (2, CLASSES) for head in heads)

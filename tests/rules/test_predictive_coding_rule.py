@@ -13,10 +13,10 @@ from test_hard_batches import HARD, assert_stays_finite
 from tiny import as_model, dense, perceptron, state, train
 
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
-from localrules.testing.classes import measure_class
-from localrules.testing.locality import measure_dependence
-from localrules.testing.sessions import build_session, tiny_pictures
+from localrules.engine.step import train_step
+from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP
 from localrules_classics.resnet import ResNet20
@@ -26,11 +26,11 @@ MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}]
 
 
 def plain(kind: str) -> Any:
-    return lambda rule, **settings: build_session(rule, as_model(PLAIN[kind]), tiny_pictures(), **settings)
+    return lambda rule, **settings: build_session(rule, as_model(PLAIN[kind]), toy_dataset(), **settings)
 
 
 def resnet(rule: type, **settings: Any) -> Session:
-    return build_session(rule, ResNet20, tiny_pictures(rows=8), **{"batch_size": 4, **settings})
+    return build_session(rule, ResNet20, toy_dataset(rows=8), **{"batch_size": 4, **settings})
 
 
 NETWORKS: dict[str, Any] = {
@@ -73,7 +73,7 @@ def test_further_iterations_change_nothing(kind: str) -> None:
 def tiny(mode: str, iterations: int, rate: float) -> Session:
     options = {"hidden": (5, 4, 3), "norm": False, "activation": "tanh"}
     rule = {"mode": mode, "iterations": iterations, "rate": rate}
-    data = tiny_pictures(shape=(1, 3, 3))
+    data = toy_dataset(shape=(1, 3, 3))
     return build_session(PredictiveCoding, MLP, data, model_options=options, rule_options=rule)
 
 
@@ -132,7 +132,7 @@ def test_small_steps_approach_back_propagation() -> None:
 def test_batch_norms_count_a_batch_once(options: dict[str, Any]) -> None:
     sessions = [dense(PredictiveCoding, rule_options=options), dense(Backprop)]
     for session in sessions:
-        take_step(session, session.phases[0], 0)
+        train_step(session, session.phases[0], 0)
     found, expected = map(state, sessions)
     counted = [name for name in expected if "running" in name or "num_batches" in name]
     assert counted
@@ -144,8 +144,8 @@ def test_dropout_drops_the_same_units_at_every_evaluation() -> None:
     """Else there would be errors of prediction that no label caused."""
     options = {"hidden": (12, 10), "dropout": 0.5, "norm": False}
     rule = {"mode": "strict", "iterations": 2, "rate": 1e-6}
-    session = build_session(PredictiveCoding, MLP, tiny_pictures(), model_options=options, rule_options=rule)
-    report = take_step(session, session.phases[0], 0).report
+    session = build_session(PredictiveCoding, MLP, toy_dataset(), model_options=options, rule_options=rule)
+    report = train_step(session, session.phases[0], 0).report
     assert all(float(energy) < 1e-9 for energy in report.objectives.values())
 
 
@@ -154,7 +154,7 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
     for rule in (PredictiveCoding, Backprop):
         options = {"hidden": (12, 10, 8), "dropout": 0.3}
         optimizer = {"name": "sgd", "lr": 0.1}
-        session = build_session(rule, MLP, tiny_pictures(), model_options=options, optimizer=optimizer)
+        session = build_session(rule, MLP, toy_dataset(), model_options=options, optimizer=optimizer)
         train(session)
         ends.append(state(session))
     for name, tensor in ends[1].items():
@@ -168,7 +168,7 @@ def test_signals_come_down_from_layer_to_layer(network: Any, options: dict[str, 
         return network(PredictiveCoding, rule_options=options)
 
     dependence = measure_dependence(build)
-    assert dependence.steady
+    assert dependence.deterministic
     assert measure_class(build, dependence) == PredictiveCoding.locality == "feedback"
 
 

@@ -12,9 +12,9 @@ from tiny import dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules.engine.session import Session
-from localrules.testing.locality import measure_dependence
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_backprop.backprop import Backprop
-from localrules_feedback.magnitudes import Init, spread
+from localrules_feedback.feedback_weights import Init, spread
 from localrules_feedback.sign_symmetry import SignSymmetry
 
 KINDS = ["uniform", "batch-random", "fixed-random"]
@@ -104,7 +104,7 @@ def test_half_precision_stays_finite(kind: str) -> None:
 
 def test_an_update_depends_on_the_layers_above() -> None:
     found = measure_dependence(lambda: perceptron(SignSymmetry))
-    assert found.steady
+    assert found.deterministic
     assert not found.is_local
     assert SignSymmetry.locality == "feedback"
 

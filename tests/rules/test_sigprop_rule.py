@@ -13,9 +13,9 @@ from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Layer, LayerView
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 from localrules.errors import UsageError
-from localrules.testing.locality import measure_dependence
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_supervised.sigprop import SigProp
 
 CLASSES = 4
@@ -32,7 +32,7 @@ def view_of(shape: tuple[int, ...], labels: Tensor = LABELS) -> LayerView:
     """What a layer gives for six pictures and four targets."""
     draws = torch.Generator().manual_seed(0)
     output = torch.randn(len(labels) + CLASSES, *shape, generator=draws).requires_grad_()
-    return LayerView(Layer("layer", nn.Identity()), (), output, BatchStatistics(output, labels, CLASSES))
+    return LayerView(Layer("layer", nn.Identity()), (), output, Batch(output, labels, CLASSES))
 
 
 def similarity(one: Tensor, other: Tensor, options: dict[str, Any]) -> float:
@@ -78,7 +78,7 @@ def test_pictures_and_targets_of_classes_that_are_there_both_pull_at_the_layer()
 def test_the_network_is_fed_pictures_and_then_a_target_for_each_class() -> None:
     objective = made()
     images = torch.randn(3, 1, 4, 4)
-    rows = objective.stream(BatchStatistics(images, torch.tensor([0, 1, 2]), CLASSES))
+    rows = objective.stream(Batch(images, torch.tensor([0, 1, 2]), CLASSES))
     assert torch.equal(rows[:3], images)
     assert torch.equal(rows[3:].flatten(1), objective.targets)
     assert objective.targets.shape == (CLASSES, 16)
@@ -96,7 +96,7 @@ def test_targets_are_fixed_drawn_by_the_seed_and_saved() -> None:
 
 def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot make targets"):
-        made().stream(BatchStatistics(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
+        made().stream(Batch(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
 
 
 @pytest.mark.parametrize("answer", ["last", "all"])
@@ -105,7 +105,7 @@ def test_the_answer_is_the_target_that_a_picture_resembles_most(answer: str) -> 
     train(session)
     images = session.batches.batch(0).images[:5]
     objective = session.rule.objectives[0]
-    with session.predictor.evaluating():
+    with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         torch.testing.assert_close(session.rule.predict(session.network, images[2:3]), found[2:3])
         pictures, targets, expected = images.flatten(1), objective.targets, torch.zeros(5, CLASSES)

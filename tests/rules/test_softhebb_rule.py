@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView
-from localrules.core.operations import watched
-from localrules.core.view import BatchStatistics
+from localrules.core.ops import record_ops
+from localrules.core.view import Batch
 from localrules.errors import UsageError
-from localrules.testing.locality import measure_dependence
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
 
 DRAWS = torch.Generator().manual_seed(0)
@@ -30,10 +30,10 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 def view_of(module: nn.Module, inputs: Tensor) -> LayerView:
-    with watched() as operations:
+    with record_ops() as operations:
         output = module(inputs)
     layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
-    batch = BatchStatistics(inputs, torch.empty(0, dtype=torch.int64), 4)
+    batch = Batch(inputs, torch.empty(0, dtype=torch.int64), 4)
     return LayerView(layer, (inputs,), output, batch, operations=operations)
 
 

@@ -13,13 +13,13 @@ from one_layer import LABELS, ROWS, draws, layer_of, see
 from tiny import PICTURES, dense, perceptron, train
 
 from localrules import Objective
-from localrules.core.view import BatchStatistics
-from localrules.data.dataset import DataSet, Split
-from localrules.engine.phases import enter
+from localrules.core.view import Batch
+from localrules.data.dataset import Dataset, Split
+from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.stepping import take_step
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.locality import measure_dependence
+from localrules.testing.audit.dependence import measure_dependence
 from localrules_supervised.auglocal import AugLocal
 from localrules_supervised.dgl import DGL
 from localrules_supervised.infopro import InfoPro
@@ -42,7 +42,7 @@ IMAGES, TRUTH = PICTURES.split("train").images, PICTURES.split("train").labels
 for_each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
-def changed(images: torch.Tensor = IMAGES, labels: torch.Tensor = TRUTH) -> DataSet:
+def changed(images: torch.Tensor = IMAGES, labels: torch.Tensor = TRUTH) -> Dataset:
     return replace(PICTURES, splits={**PICTURES.splits, "train": Split(images, labels)})
 
 
@@ -76,9 +76,9 @@ def test_no_batch_breaks_it(rule: type[Objective], case: str) -> None:
     for network in (dense, perceptron):
         session: Session = network(rule, **HARD[case])
         (phase,) = session.phases
-        enter(phase, session.network, session.trainable)
+        apply_phase(phase, session.network, session.trainable)
         for step in range(3):
-            report = take_step(session, phase, step).report
+            report = train_step(session, phase, step).report
             assert all(math.isfinite(float(value)) for value in report.objectives.values()), step
         assert all(bool(parameter.isfinite().all()) for parameter in session.network.parameters())
         assert all(bool(parameter.isfinite().all()) for parameter in session.rule.parameters())
@@ -106,7 +106,7 @@ def test_the_order_of_the_batch_does_not_matter(rule: type[Objective]) -> None:
 
     before = gradient()
     order = torch.tensor([3, 5, 0, 1, 4, 2])
-    view.batch = BatchStatistics(view.images[order], LABELS[order], view.num_classes)
+    view.batch = Batch(view.images[order], LABELS[order], view.num_classes)
     view.output = view.output.detach()[order].requires_grad_()
     torch.testing.assert_close(gradient(), before[order])
 
@@ -114,7 +114,7 @@ def test_the_order_of_the_batch_does_not_matter(rule: type[Objective]) -> None:
 @for_each_rule
 def test_all_its_modules_learn_with_their_layer_and_with_no_other(rule: type[Objective]) -> None:
     session = perceptron(rule)
-    owned = [parameter for layer in session.network.hidden for parameter in session.rule.parameters_of(layer)]
+    owned = [parameter for layer in session.network.hidden for parameter in session.rule.parameters_for(layer)]
     assert len(owned) == len({id(parameter) for parameter in owned})
     assert {id(parameter) for parameter in owned} == {id(parameter) for parameter in session.rule.parameters()}
     before = [parameter.detach().clone() for parameter in owned]

@@ -9,8 +9,9 @@ from typing import Any
 
 from tiny_runs import STEPS, die
 
-from localrules import closing, launch
 from localrules.engine import checkpoint, trainer
+from localrules.runs import summary as closing
+from localrules.runs import train as launch
 from localrules.tracking import metrics_file, records
 
 
@@ -48,25 +49,25 @@ def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
 # name: (where, function, at which call, what happens), and the step of the last checkpoint.
 MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the folder is made, nothing else": ((launch, "create", 1, after), 0),
-    "before the first step": ((trainer, "take_step", 1, before), 0),
+    "before the first step": ((trainer, "train_step", 1, before), 0),
     "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
     "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),
     "the second checkpoint is whole but not in place": ((checkpoint.torch, "save", 2, after), 3),
     "between a checkpoint and its weights for readers": ((checkpoint, "save_file", 2, before), 6),
     "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
     "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
-    "between two checkpoints": ((trainer, "take_step", 9, after), 6),
+    "between two checkpoints": ((trainer, "train_step", 9, after), 6),
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
-    "the last step is done, its checkpoint not": ((trainer, "take_step", STEPS, after), 9),
+    "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
-    "the pictures are drawn": ((closing, "draw", 1, before), STEPS),
+    "the pictures are drawn": ((closing, "save_plots", 1, before), STEPS),
     "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
 }
 
 
 def die_at(moment: str, words: list[str]) -> None:
     (owner, name, number, then), _ = MOMENTS[moment]
-    closing.draw = lambda session, folder: []
+    closing.save_plots = lambda session, folder: []
     at_call(owner, name, number, then)
     # Not through localrules_code, which would put back a patched closing.draw.
     from localrules.cli import main

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import TINY, command, localrules_code, metrics, only_run, resume, start_process, train
 
-from localrules.engine import stepping, trainer
+from localrules.engine import step as stepping
+from localrules.engine import trainer
 
 MANY = ["run", "--rule", "hsic", *TINY, "--steps", "400", "--set", "eval_batch_size=70"]
 
@@ -21,13 +22,13 @@ MANY = ["run", "--rule", "hsic", *TINY, "--steps", "400", "--set", "eval_batch_s
 def signal_at(step: int, numbers: list[int], words: list[str], errors: Path) -> None:
     """Raise signals while a step is under way."""
 
-    def take_step(session: object, phase: object, at: int) -> object:
+    def train_step(session: object, phase: object, at: int) -> object:
         if at == step:
             for number in numbers:
                 os.kill(os.getpid(), number)
-        return stepping.take_step(session, phase, at)  # type: ignore[arg-type]
+        return stepping.train_step(session, phase, at)  # type: ignore[arg-type]
 
-    trainer.take_step = take_step  # type: ignore[assignment]
+    trainer.train_step = train_step  # type: ignore[assignment]
     command(words, errors)
 
 

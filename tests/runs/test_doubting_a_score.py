@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny_runs import MLP, SHORT, Said, localrules, tiny_csv, train
 
-from localrules_fer import fer2013
+from localrules_fer.datasets import fer2013
 
 
 def a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float) -> tuple[dict[str, Any], Path]:
@@ -34,7 +34,7 @@ def test_a_figure_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, mo
     assert "look for a leak" in said.err
     assert "10 were trained on as they are" in said.err
     check = said.document["leak_check"]
-    assert (check["implausible_above"], check["rows"], check["training_rows"]) == (-1.0, 80, 140)
+    assert (check["max_plausible_accuracy"], check["rows"], check["training_rows"]) == (-1.0, 80, 140)
     assert (check["copies"], check["mirrored"], check["alike"], check["n_clean"]) == (10, 0, 0, 70)
     assert check["top1"] == said.document["top1"]
     assert str(csv) in check["scored_on"]
@@ -70,4 +70,4 @@ def test_other_data_are_looked_for_among_the_rows_that_the_run_learned_from(
 
 def test_fer2013_says_what_is_implausible(tmp_path: Path) -> None:
     csv = tiny_csv(tmp_path / "faces.csv", train=7)
-    assert fer2013.FER2013(fer2013.FER2013.Config(path=csv)).load().implausible_above == 0.76
+    assert fer2013.FER2013(fer2013.FER2013.Config(path=csv)).load().max_plausible_accuracy == 0.76

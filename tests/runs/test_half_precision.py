@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_runs import train
 
-from localrules.bench.suite import bench
-from localrules.engine.half_precision import is_emulated
-from localrules.plugins import Registry
+from localrules.benchmark.suite import bench
+from localrules.engine.device import bf16_is_emulated
+from localrules.registry.registry import Registry
 
 CPU = torch.device("cpu")
 WITHOUT = {"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}
@@ -21,7 +21,7 @@ Has = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def this_cpu_has(monkeypatch: pytest.MonkeyPatch) -> Has:
-    return lambda found: monkeypatch.setattr("localrules.engine.half_precision._capabilities", lambda: found)
+    return lambda found: monkeypatch.setattr("localrules.engine.device._capabilities", lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_cpu_emulates_bf16_that_has_no_instructions_for_it(
     this_cpu_has: Has, found: dict[str, Any], emulated: bool
 ) -> None:
     this_cpu_has(found)
-    assert is_emulated(CPU) is emulated
-    assert not is_emulated(torch.device("cuda"))
+    assert bf16_is_emulated(CPU) is emulated
+    assert not bf16_is_emulated(torch.device("cuda"))
 
 
 def test_torch_is_asked_for_what_it_calls_them() -> None:

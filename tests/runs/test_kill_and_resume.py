@@ -11,7 +11,7 @@ import pytest
 from killing import MOMENTS, die_at
 from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, localrules_code, metrics, only_run, resume, start_process, train
 
-from localrules import closing
+from localrules.runs import summary as closing
 
 # Auxiliary heads with parameters of their own, rows between checkpoints, checkpoints between epochs.
 WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
@@ -20,7 +20,7 @@ WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "draw", lambda session, folder: [])
+        patch.setattr(closing, "save_plots", lambda session, folder: [])
         return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
 
 
@@ -59,7 +59,7 @@ def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
     "words",
     [
         ["--precision", "bf16", "--set", "optimizer.name=sgd"],
-        ["--granularity", "2", "--set", "optimizer.step=pass", "--set", "optimizer.clip=0.1"],
+        ["--granularity", "2", "--set", "optimizer.step_timing=pass", "--set", "optimizer.grad_clip_norm=0.1"],
         ["--set", "channels_last=false", "--set", "optimizer.name=adamw", "--wandb", "offline"],
     ],
 )

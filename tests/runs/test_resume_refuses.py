@@ -11,7 +11,7 @@ import pytest
 from killing import die_at
 from tiny_runs import MLP, SHORT, TINY, localrules, metrics, only_run, resume, start_process, tiny_csv, train
 
-from localrules.tracking.run_folder import held
+from localrules.tracking.run_folder import lock_run
 
 WORDS = ["run", "--rule", "hsic", *TINY, "--lr", "0.003", "--checkpoint-every", "3"]
 
@@ -203,7 +203,7 @@ def test_rows_after_the_checkpoint_are_cut_back(folder: Path) -> None:
 
 
 def test_a_run_that_another_process_is_training_is_left_to_it(folder: Path) -> None:
-    with held(folder):
+    with lock_run(folder):
         assert refused(folder)["what"] == "the run is still going on"
     assert resume(folder)["resumed_from_step"] == 6
 

@@ -47,10 +47,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(place: Path) -> dict[str, Any]:
-    from localrules import closing
+    from localrules.runs import summary as closing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "draw", lambda session, folder: [])
+        patch.setattr(closing, "save_plots", lambda session, folder: [])
         return train(place, "--rule", "hsic", "--seed", "3")
 
 
@@ -187,12 +187,12 @@ def test_pictures_of_what_was_learned_are_in_the_folder(draws: None, tmp_path: P
 
 
 def test_a_picture_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from localrules import closing
+    from localrules.runs import summary as closing
 
     def fail(session: object, folder: Path) -> None:
         raise RuntimeError("no fonts here")
 
-    monkeypatch.setattr(closing, "draw", fail)
+    monkeypatch.setattr(closing, "save_plots", fail)
     with pytest.warns(UserWarning, match="the pictures could not be drawn: RuntimeError: no fonts here"):
         summary = train(tmp_path, "--rule", "hsic")
     assert (Path(summary["run_dir"]) / "summary.json").exists()

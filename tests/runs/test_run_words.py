@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, localrules, train
 
-from localrules.launch import configure
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
+from localrules.runs.train import configure
 
 DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
 
@@ -105,7 +105,7 @@ def test_a_name_alone_is_enough_for_a_rule_in_a_setting(tmp_path: Path) -> None:
 def test_without_a_file_the_default_data_are_the_faces_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from localrules_fer.fer2013 import FER2013
+    from localrules_fer.datasets.fer2013 import FER2013
 
     monkeypatch.setattr(FER2013, "find", staticmethod(lambda: None))
     words = ["run", "--rule", "hsic", *FACES[2:], *MLP, *SHORT, "--out", tmp_path, "--steps", "1"]

@@ -36,10 +36,10 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    from localrules import closing
+    from localrules.runs import summary as closing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "draw", lambda session, folder: [])
+        patch.setattr(closing, "save_plots", lambda session, folder: [])
         return train(tmp_path_factory.mktemp("scored"), "--rule", "backprop", setting=[*FACES, *DENSE, *SHORT])
 
 
@@ -124,11 +124,11 @@ def test_calibration_belongs_to_the_figures(done: dict[str, Any]) -> None:
 
 
 def test_flipping_averages_the_probabilities_of_a_picture_and_its_mirror_image(done: dict[str, Any]) -> None:
-    from localrules.finished import FinishedRun
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
+    from localrules.runs.load import TrainedRun
 
     registry = Registry.load(allow=[])
-    run = FinishedRun.load(Path(done["run_dir"]), registry)
+    run = TrainedRun.load(Path(done["run_dir"]), registry)
     split = run.data(registry).split("valid")
     mirrored = run.predictor.probabilities(split.images.flip(-1))
     mean = (run.predictor.probabilities(split.images) + mirrored) / 2
@@ -150,7 +150,7 @@ def test_the_device_may_be_another_than_the_runs(done: dict[str, Any]) -> None:
 
 def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path: Path) -> None:
     """Votes on synthetic faces, which always say the label."""
-    from localrules_fer.faces import Faces
+    from localrules_fer.faces.dataset import Faces
 
     order = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear")
     nouns = "neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
@@ -219,7 +219,7 @@ def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the end of a run, by ``eval`` and by ``reproduce``: with a warning and a leak check."""
-    monkeypatch.setattr("localrules_fer.fer2013.IMPLAUSIBLE_ABOVE", -1.0)
+    monkeypatch.setattr("localrules_fer.datasets.fer2013.IMPLAUSIBLE_ABOVE", -1.0)
     csv = tiny_csv(tmp_path / "faces.csv")
     data = ["--data", "fer2013", "--data-path", csv]
     said = localrules("run", "--rule", "backprop", *data, *MLP, *SHORT, "--out", tmp_path / "runs", "--json")
@@ -298,7 +298,7 @@ def test_half_precision_is_scored_in_the_runs_precision(tmp_path: Path) -> None:
 
 
 def test_a_run_that_held_pictures_out_is_scored_on_them(tmp_path: Path) -> None:
-    held = train(tmp_path, "--rule", "backprop", "--set", "hold_out=0.2", setting=[*FACES, *MLP, *SHORT])
+    held = train(tmp_path, "--rule", "backprop", "--set", "holdout_fraction=0.2", setting=[*FACES, *MLP, *SHORT])
     found = scored(held["run_dir"])
     assert found["n"] >= 28  # a fifth of 140
     assert found["top1"] == held["valid_accuracy"]
@@ -310,7 +310,7 @@ def test_what_was_held_out_stays_so_where_the_data_have_moved_and_a_name_asks_fo
 ) -> None:
     here, there = tiny_csv(tmp_path / "here.csv", train=140, valid=7), tmp_path / "there.csv"
     setting = ["--data", "fer2013", "--data-path", str(here), *MLP, *SHORT]
-    held = train(tmp_path, "--rule", "backprop", "--set", "hold_out=0.2", setting=setting)
+    held = train(tmp_path, "--rule", "backprop", "--set", "holdout_fraction=0.2", setting=setting)
     here.rename(there)
     moved = scored(held["run_dir"], "--data-path", str(there))
     assert moved["top1"] == held["valid_accuracy"]
@@ -318,13 +318,13 @@ def test_what_was_held_out_stays_so_where_the_data_have_moved_and_a_name_asks_fo
 
 
 def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) -> None:
-    from localrules.finished import FinishedRun
-    from localrules.plugins import Registry
+    from localrules.registry.registry import Registry
+    from localrules.runs.load import TrainedRun
 
-    setting = [*FACES, *DENSE, *SHORT, "--set", "test_time_flip=true"]
+    setting = [*FACES, *DENSE, *SHORT, "--set", "tta_flip=true"]
     done = train(tmp_path, "--rule", "backprop", setting=setting)
     registry = Registry.load(allow=[])
-    run = FinishedRun.load(Path(done["run_dir"]), registry)
+    run = TrainedRun.load(Path(done["run_dir"]), registry)
     split = run.data(registry).split("valid")
     plain, both = (run.predictor.scores(split, flip=flip) for flip in (False, True))
     assert not torch.equal(plain.logits, both.logits)

@@ -27,7 +27,7 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 def test_the_example_is_what_the_command_writes(tmp_path: Path) -> None:
-    folder, files = scaffold.write("neighbours", tmp_path / "new")
+    folder, files = scaffold.write_plugin("neighbours", tmp_path / "new")
     assert texts(folder) == texts(EXAMPLE)
     assert sorted(str(path.relative_to(folder)) for path in files) == sorted(texts(EXAMPLE))
 
@@ -76,19 +76,19 @@ def test_an_underscore_becomes_a_dash_and_the_command_says_so(
 ) -> None:
     assert main(["plugins", "new", "my_rule", "--out", str(tmp_path / "typed")]) in (None, 0)
     assert "The rule is called my-rule" in " ".join(capsys.readouterr().out.split())
-    folder, _ = scaffold.write("my-rule", tmp_path / "meant")
+    folder, _ = scaffold.write_plugin("my-rule", tmp_path / "meant")
     assert texts(tmp_path / "typed") == texts(folder)
 
 
 @pytest.mark.parametrize("name", ["My-Rule", "1st", "_a", "a__b", "a--b", "class", "", "../up"])
 def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be a rule's name"):
-        scaffold.write(name, tmp_path / "new")
+        scaffold.write_plugin(name, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="something already"):
-        scaffold.write("my-rule", tmp_path)
+        scaffold.write_plugin("my-rule", tmp_path)
     assert texts(tmp_path) == {"mine.txt": "mine"}

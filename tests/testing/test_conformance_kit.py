@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from localrules import Layer, LayerView, Network, Objective, Requirements, Rule, StepReport
 from localrules.cli import main
-from localrules.core.objective import Look, Options
-from localrules.core.view import BatchStatistics
+from localrules.core.objective import Look, RuleConfig
+from localrules.core.view import Batch
 from localrules.errors import LocalRulesError
-from localrules.testing import Unfit, checks, parametrize_with_checks, run_checks
-from localrules.testing.conformance import CHECKS
-from localrules.testing.subject import RuleClass
+from localrules.testing import NotApplicable, checks, parametrize_with_checks, run_checks
+from localrules.testing.conformance.checks import CHECKS
+from localrules.testing.conformance.subject import RuleClass
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy
 
@@ -43,12 +43,12 @@ class Plain(Objective):
 def test_a_rule_that_keeps_its_promises_passes(name: str) -> None:
     try:
         run(Plain, name)
-    except Unfit:
+    except NotApplicable:
         assert name == "entry_module_is_light"  # it is of no plugin
 
 
 class Undocumented(Plain):
-    class Config(Options):
+    class Config(RuleConfig):
         strength: float = 1.0
 
 
@@ -75,7 +75,7 @@ class OwnsNothing(Plain):
 class Writes(Backprop):
     """Shrinks the weights by hand."""
 
-    def step(self, network: Network, batch: BatchStatistics, context: Any) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
         report = super().step(network, batch, context)
         with torch.no_grad():
             for parameter in network.parameters():
@@ -96,23 +96,23 @@ class SharesMemory(Plain):
 class RunsTwice(Rule):
     """Two passes, undeclared."""
 
-    def step(self, network: Network, batch: BatchStatistics, context: Any) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
         for _ in range(2):
             loss = network(batch.images).square().mean()
         loss.backward()
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return StepReport(loss=loss.detach())
 
 
 class ReportsTheGraph(Backprop):
     """Hands out its loss with all that hangs on it."""
 
-    def step(self, network: Network, batch: BatchStatistics, context: Any) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
         loss = network(batch.images).square().mean()
         loss.backward(retain_graph=True)
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return StepReport(loss=loss)
 
 
@@ -180,7 +180,7 @@ class AnswersBadly(Plain):
 
 
 class KnowsTheLabels(Plain):
-    """Answers with the labels that it saw last."""
+    """Scorer with the labels that it saw last."""
 
     def loss(self, view: LayerView) -> Tensor:
         self.seen = view.labels
@@ -256,7 +256,7 @@ def heavy_plugin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "heavy_plugin.py").write_text("import numpy")
     monkeypatch.syspath_prepend(tmp_path)
     entry = EntryPoint("heavy", "heavy_plugin", "localrules")
-    monkeypatch.setattr("localrules.testing.conformance.options.entry_points", lambda group: [entry])
+    monkeypatch.setattr("localrules.testing.conformance.checks.option_checks.entry_points", lambda group: [entry])
 
 
 class KnowsItsThread(Plain):
@@ -273,22 +273,22 @@ BROKEN = {
     "entry_module_is_light": (OfAHeavyPlugin, "importing heavy_plugin imports numpy: name classes by target"),
     "locality_holds": (SaysLocal, "declares 'local' and is 'backprop'.*layers.0 depends on layers.1"),
     "every_parameter_has_one_owner": (OwnsNothing, r"objectives.0.scale \(no layer\)"),
-    "a_layers_step_writes_to_nothing_else": (SharesMemory, r"written to: network\.\S+ while \S+ stepped"),
+    "a_layer_step_writes_only_to_its_layer": (SharesMemory, r"written to: network\.\S+ while \S+ stepped"),
     "parameters_move_by_optimizers_alone": (Writes, "written to without an optimizer: model.stem.weight"),
-    "forwards_are_as_declared": (RunsTwice, "a layer ran 2 times"),
-    "what_is_shared_is_detached": (ReportsTheGraph, "loss: not detached"),
+    "forward_passes_match_declaration": (RunsTwice, "a layer ran 2 times"),
+    "cached_values_are_detached": (ReportsTheGraph, "loss: not detached"),
     "no_graph_outlives_a_step": (KeepsTheView, "alive after the step: the graph of laterals.1"),
     "the_same_seed_gives_the_same_bits": (CountsForever, "two runs of one seed differ"),
     "resuming_equals_no_interruption": (ForgetsOnResume, "after a resume these differ"),
-    "layers_may_learn_at_the_same_time": (KnowsItsThread, "3 layers at once, these differ"),
-    "the_order_of_a_batch_does_not_matter": (MindsTheOrder, "the gradient of layers.0"),
-    "answers_have_their_shape": (AnswersBadly, r"shape \(1, 4\), not \(5, 4\)"),
-    "answers_come_from_pictures_and_state": (KnowsTheLabels, "a run that was loaded answers otherwise"),
-    "answering_changes_nothing": (LearnsFromAnswering, "changed by prediction: rule objectives.0.asked"),
+    "layers_can_train_in_parallel": (KnowsItsThread, "3 layers at once, these differ"),
+    "batch_order_does_not_matter": (MindsTheOrder, "the gradient of layers.0"),
+    "predictions_have_their_shape": (AnswersBadly, r"shape \(1, 4\), not \(5, 4\)"),
+    "predictions_depend_on_image_and_state": (KnowsTheLabels, "a run that was loaded answers otherwise"),
+    "prediction_changes_nothing": (LearnsFromAnswering, "changed by prediction: rule objectives.0.asked"),
     "hard_batches_stay_finite": (DividesByTheSpread, "one class: the objective of .* is not finite"),
     "the_smallest_batch_stays_finite": (NeedsFour, "batches of 2 on a perceptron"),
     "half_precision_stays_finite": (NeedsFullPrecision, "bf16 on a "),
-    "layers_of_several_operations_stay_finite": (OneOperationAlone, "too many values"),
+    "multi_operation_layers_stay_finite": (OneOperationAlone, "too many values"),
     "learns_digits": (Plain, "of the digits' test pictures are right, and 0.9 is wanted"),
 }
 
@@ -331,9 +331,9 @@ def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_t
 
 
 def test_what_is_drawn_for_a_picture_goes_with_it_when_the_batch_is_shuffled() -> None:
-    run(DrawsForEachPicture, "the_order_of_a_batch_does_not_matter")
+    run(DrawsForEachPicture, "batch_order_does_not_matter")
     with pytest.raises(AssertionError, match=r"on a perceptron: the gradient of layers\.0"):
-        run(DrawsWhoIsMet, "the_order_of_a_batch_does_not_matter")
+        run(DrawsWhoIsMet, "batch_order_does_not_matter")
 
 
 class Excused(Writes):
@@ -382,11 +382,11 @@ def test_pytest_runs_a_test_for_each_check_and_expects_the_failures() -> None:
 
 
 def test_without_scikit_learn_the_digits_are_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    from localrules.testing import digits
+    from localrules.testing.conformance.checks import digits
 
     digits.digits.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(Unfit, match="scikit-learn is not installed"):
+    with pytest.raises(NotApplicable, match="scikit-learn is not installed"):
         run(Plain, "learns_digits")
 
 

@@ -6,10 +6,10 @@ import torch
 from tiny import dense, perceptron
 from torch import nn
 
+from localrules.core.interception import intercept_layers
 from localrules.core.layer import Layer
-from localrules.core.passes import intercepted
-from localrules.testing.interventions import answering, recorded, reweighted
-from localrules.testing.traces import take_steps
+from localrules.testing.audit.interventions import perturb_weights, record_layers, replay_outputs
+from localrules.testing.audit.traces import take_steps
 from localrules_backprop.backprop import Backprop
 from localrules_backprop.checkpointed import BackpropCheckpointed
 from localrules_forward.pepita import Pepita
@@ -24,7 +24,7 @@ def chain() -> tuple[nn.Sequential, list[Layer]]:
 
 def test_a_graph_that_crosses_a_border_is_seen_with_both_layers() -> None:
     net, layers = chain()
-    with recorded(layers) as found:
+    with record_layers(layers) as found:
         net(torch.randn(6, 4))
     assert found.crossings == {("1", "0"), ("2", "0"), ("2", "1")}
 
@@ -33,7 +33,7 @@ def test_an_objective_rule_lets_no_graph_cross_and_back_propagation_does() -> No
     seen = {}
     for rule in (LocalCrossEntropy, Backprop, BackpropCheckpointed):
         session = dense(rule)
-        with recorded(session.network.layers) as found:
+        with record_layers(session.network.layers) as found:
             take_steps(session, 1)
         seen[rule] = bool(found.crossings)
     assert seen == {LocalCrossEntropy: False, Backprop: True, BackpropCheckpointed: True}
@@ -41,7 +41,7 @@ def test_an_objective_rule_lets_no_graph_cross_and_back_propagation_does() -> No
 
 def test_every_call_is_recorded_also_of_a_rule_that_steps_in_between_itself() -> None:
     session = perceptron(Pepita)
-    with recorded(session.network.layers) as found:
+    with record_layers(session.network.layers) as found:
         take_steps(session, 1)
     assert {name: len(calls) for name, calls in found.outputs.items()} == dict.fromkeys(found.outputs, 2)
     for first, second in found.outputs.values():
@@ -51,19 +51,19 @@ def test_every_call_is_recorded_also_of_a_rule_that_steps_in_between_itself() ->
 def test_a_layer_that_is_answered_for_gives_the_recorded_bits_and_doubles_the_error() -> None:
     net, layers = chain()
     images = torch.randn(6, 4)
-    with recorded(layers) as found:
+    with record_layers(layers) as found:
         plain = net(images)
     plain.sum().backward()
     was = net[0].weight.grad.clone()
     net.zero_grad()
-    with answering(layers[1], found.outputs):
+    with replay_outputs(layers[1], found.outputs):
         shown = net(images)
     shown.sum().backward()
     assert torch.equal(shown, plain)
     torch.testing.assert_close(net[0].weight.grad, 2 * was)
     with torch.no_grad():
         net[1][1].weight.add_(1.0)
-    with answering(layers[1], found.outputs):
+    with replay_outputs(layers[1], found.outputs):
         assert torch.equal(net(images), plain)
 
 
@@ -74,7 +74,7 @@ def test_reweighted_operations_keep_their_values_and_own_gradients_and_change_wh
     plain.sum().backward()
     was = [parameter.grad.clone() for parameter in net.parameters()]
     net.zero_grad()
-    with reweighted(layers[1], seed=0) as met:
+    with perturb_weights(layers[1], seed=0) as met:
         shown = net(images)
     shown.sum().backward()
     first, _, *others = (parameter.grad for parameter in net.parameters())
@@ -90,7 +90,7 @@ def test_convolutions_are_reweighted_too() -> None:
     layer, images = session.network.layers[1], session.batches.batch(0).images
     session.network.eval()
     plain = session.network(images)
-    with reweighted(layer, seed=0) as met:
+    with perturb_weights(layer, seed=0) as met:
         shown = session.network(images)
     assert [operation.kind for operation in met] == ["conv2d"]
     assert torch.equal(shown, plain)
@@ -102,11 +102,11 @@ def test_nothing_stays_behind_and_others_who_stepped_in_before_do() -> None:
     def visit(layer: Layer, forward, args, kwargs):  # type: ignore[no-untyped-def]
         return forward(*args, **kwargs)
 
-    with intercepted(layers, visit):
+    with intercept_layers(layers, visit):
         before = [layer.module.__dict__["forward"] for layer in layers]
-        with recorded(layers):
+        with record_layers(layers):
             pass
         assert [layer.module.__dict__["forward"] for layer in layers] == before
-    with recorded(layers):
+    with record_layers(layers):
         pass
     assert not any("forward" in layer.module.__dict__ for layer in layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
 from localrules.testing import Check, parametrize_with_checks
 
 RULES = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]

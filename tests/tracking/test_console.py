@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from localrules.engine.observers import Picture, Row, RunInfo
-from localrules.engine.phases import Phase
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo
+from localrules.core.phase import Phase
 from localrules.tracking.console import ConsoleProgress
-from localrules.tracking.readable import duration, figure, memory, step_time
-from localrules.tracking.trend import Trend
+from localrules.tracking.sparkline import Sparkline
+from localrules.utils.formatting import duration, format_metric, memory, step_time
 
 LAYERS = [f"block{block}.conv{conv}" for block in range(5) for conv in range(5)]
 
@@ -46,7 +46,7 @@ def run_info(**changes: Any) -> RunInfo:
     return RunInfo(**known | changes)
 
 
-def row(step: int, **changes: Any) -> Row:
+def row(step: int, **changes: Any) -> MetricsRow:
     objectives = {f"objective/{layer}": -float(index) for index, layer in enumerate(LAYERS)}
     figures = {"loss": 1.25, "accuracy": 0.5, "samples_per_second": 640.0, "step_seconds": 0.2, "memory_mib": 512.0}
     return {"step": step, "epoch": step / 50, "phase": "joint", **objectives, **figures, **changes}
@@ -69,10 +69,10 @@ class _Utf8(io.StringIO):
 
 def test_without_a_terminal_the_pace_is_said_once_after_ten_steps() -> None:
     progress, screen, clock = plain()
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     for step in range(1, 31):
         clock.now += 0.2
-        progress.step(row(step))
+        progress.on_log(row(step))
     paces = [line for line in screen.getvalue().splitlines() if line.startswith("after step")]
     assert paces == ["after step 10: 200 ms a step, about 18 s left"]
 
@@ -81,19 +81,19 @@ def test_a_cheap_phase_to_come_is_counted_as_cheap() -> None:
     """Sixty steps of three forward passes each, then forty of one: after ten there are 190 passes left."""
     progress, screen, clock = plain()
     phases = (Phase("together", 0, 60, frozenset(), 3.0), Phase("readout", 60, 100, frozenset(), 1.0))
-    progress.start(run_info(phases=phases))
+    progress.on_run_start(run_info(phases=phases))
     for step in range(1, 11):
         clock.now += 0.3
-        progress.step(row(step, step_seconds=0.3))
+        progress.on_log(row(step, step_seconds=0.3))
     assert "after step 10: 300 ms a step, about 19 s left" in screen.getvalue().splitlines()
 
 
 def test_without_a_terminal_lines_are_seconds_apart_ascii_and_not_drawn() -> None:
     progress, screen, clock = plain()
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     for step in range(1, 101):
         clock.now += 0.2
-        progress.step(row(step))
+        progress.on_log(row(step))
     lines = [line for line in screen.getvalue().splitlines() if line.startswith("step")]
     assert 3 <= len(lines) <= 5
     assert "\x1b" not in screen.getvalue()
@@ -104,21 +104,21 @@ def test_without_a_terminal_lines_are_seconds_apart_ascii_and_not_drawn() -> Non
 
 def test_an_epoch_says_every_layers_objective_and_the_valid_accuracy() -> None:
     progress, screen, _ = plain()
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     closing = row(50, valid_accuracy=0.61)
-    progress.step(closing)
-    progress.epoch(closing)
+    progress.on_log(closing)
+    progress.on_evaluate(closing)
     assert "valid acc 0.610" in screen.getvalue()
-    assert all(f"{layer} {figure(-float(index))}" in screen.getvalue() for index, layer in enumerate(LAYERS))
+    assert all(f"{layer} {format_metric(-float(index))}" in screen.getvalue() for index, layer in enumerate(LAYERS))
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None:
     progress, screen, _ = live(width)
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     screen.truncate(0)
     progress._shown = -1.0
-    progress.step(row(30))
+    progress.on_log(row(30))
     progress.close()
     drawn = [line for line in screen.getvalue().splitlines() if "│" in line]
     assert all(any(layer in line for line in drawn) for layer in LAYERS)
@@ -128,10 +128,10 @@ def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None
 
 def test_on_a_terminal_a_rule_without_objectives_of_layers_shows_none() -> None:
     progress, screen, _ = live(80)
-    progress.start(run_info(rule="backprop"))
+    progress.on_run_start(run_info(rule="backprop"))
     screen.truncate(0)
     progress._shown = -1.0
-    progress.step({key: value for key, value in row(30).items() if not key.startswith("objective/")})
+    progress.on_log({key: value for key, value in row(30).items() if not key.startswith("objective/")})
     progress.close()
     assert "30 of 100 steps" in screen.getvalue()
     assert LAYERS[0] not in screen.getvalue()
@@ -139,14 +139,14 @@ def test_on_a_terminal_a_rule_without_objectives_of_layers_shows_none() -> None:
 
 def test_on_a_low_terminal_objectives_that_do_not_fit_are_counted() -> None:
     progress, screen, _ = live(80, height=14)
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     progress.close()
     assert "more in metrics.csv" in screen.getvalue()
 
 
 def test_closing_gives_the_cursor_back_when_an_error_ended_the_run() -> None:
     progress, screen, _ = live(80)
-    progress.start(run_info())
+    progress.on_run_start(run_info())
     progress.close()
     assert screen.getvalue().rstrip().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
     progress.close()
@@ -154,9 +154,9 @@ def test_closing_gives_the_cursor_back_when_an_error_ended_the_run() -> None:
 
 def end(summary: dict[str, Any], **changes: Any) -> str:
     progress, screen, _ = plain()
-    progress.start(run_info(**changes))
-    picture = Picture("curves", Path("curves.png"), shows_data=False)
-    progress.end({"status": "done", "steps": 100, "epochs": 2.0, "seconds": 185.0} | summary, [picture])
+    progress.on_run_start(run_info(**changes))
+    picture = Plot("curves", Path("curves.png"), shows_data=False)
+    progress.on_run_end({"status": "done", "steps": 100, "epochs": 2.0, "seconds": 185.0} | summary, [picture])
     return screen.getvalue()
 
 
@@ -197,11 +197,19 @@ def test_numbers_are_readable() -> None:
     assert [step_time(s) for s in (3.214, 0.158, 0.0042)] == ["3.21 s", "158 ms", "4.20 ms"]
     assert [memory(m) for m in (312, 4300)] == ["312 MiB", "4.2 GiB"]
     values = [0.0, -4.14321, 1e-6, -99.9999, -12345.6, -123456.0, float("nan")]
-    assert [figure(v) for v in values] == ["0.0000", "-4.1432", "1.0e-06", "-99.9999", "-12345.6", "-1.2e+05", "nan"]
+    assert [format_metric(v) for v in values] == [
+        "0.0000",
+        "-4.1432",
+        "1.0e-06",
+        "-99.9999",
+        "-12345.6",
+        "-1.2e+05",
+        "nan",
+    ]
 
 
 def test_a_trend_of_any_length_keeps_its_width_and_its_shape() -> None:
-    falling = Trend(8)
+    falling = Sparkline(8)
     for value in range(1000, 0, -1):
         falling.add(float(value))
     bars = falling.bars()
@@ -211,7 +219,7 @@ def test_a_trend_of_any_length_keeps_its_width_and_its_shape() -> None:
 
 
 def test_a_trend_draws_flat_lines_nothing_and_survives_nan() -> None:
-    trend = Trend(8)
+    trend = Sparkline(8)
     assert trend.bars() == ""
     trend.add(float("nan"))
     assert trend.bars() == ""

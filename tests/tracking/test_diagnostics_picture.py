@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from localrules.tracking.diagnostics import diagnostics
+from localrules.tracking.plots.diagnostics import plot_diagnostics
 
 
 @pytest.mark.parametrize("names", [("gradient",), ("probe", "dead"), ("hsic-input", "hsic-labels", "angle", "cka")])
@@ -18,7 +18,7 @@ def test_each_measure_has_a_panel(tmp_path: Path, names: tuple[str, ...]) -> Non
     rows += [",".join(str((step + index) / 10) for index in range(len(columns) + 1)) for step in (1, 2, 3)]
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("\n".join(rows) + "\n")
-    with Image.open(diagnostics(metrics, tmp_path / "out.png")) as picture:
+    with Image.open(plot_diagnostics(metrics, tmp_path / "out.png")) as picture:
         assert picture.width > 400
         assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or []) > 20
 
@@ -26,4 +26,4 @@ def test_each_measure_has_a_panel(tmp_path: Path, names: tuple[str, ...]) -> Non
 def test_a_run_that_has_measured_nothing_yet_gives_an_empty_picture(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("step,probe/stem\n")
-    assert diagnostics(metrics, tmp_path / "out.png").exists()
+    assert plot_diagnostics(metrics, tmp_path / "out.png").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localrules.files import write_atomic
+from localrules.utils.atomic_io import write_atomic
 
 
 def test_text_bytes_and_writer_functions_are_written(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from localrules.engine.observers import RunInfo
-from localrules.engine.phases import Phase
+from localrules.callbacks.base import RunInfo
+from localrules.core.phase import Phase
 from localrules.errors import UsageError
 from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import read_config, read_summary, write_config, write_summary
-from localrules.tracking.run_folder import RunFolder, create
+from localrules.tracking.run_folder import RunFolder, create_run_folder
 
 COLUMNS = ("step", "loss", "note")
 
@@ -44,7 +44,7 @@ def run_info(directory: Path, **changes: Any) -> RunInfo:
 
 
 def test_a_new_folder_is_named_by_time_rule_and_model_and_has_its_configuration(tmp_path: Path) -> None:
-    folder = create(tmp_path / "deep" / "runs", "hsic", "dense_fpn", {"seed": 3})
+    folder = create_run_folder(tmp_path / "deep" / "runs", "hsic", "dense_fpn", {"seed": 3})
     assert folder.is_absolute()
     assert folder.parent == tmp_path / "deep" / "runs"
     stamp, rest = folder.name[:15], folder.name[15:]
@@ -54,14 +54,14 @@ def test_a_new_folder_is_named_by_time_rule_and_model_and_has_its_configuration(
 
 
 def test_folders_made_in_the_same_second_are_different_and_nothing_else_is_left(tmp_path: Path) -> None:
-    folders = [create(tmp_path, "hsic", "mlp", {"number": number}) for number in range(4)]
+    folders = [create_run_folder(tmp_path, "hsic", "mlp", {"number": number}) for number in range(4)]
     assert sorted(folders) == sorted(tmp_path.iterdir())
     assert [read_config(folder)["number"] for folder in folders] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["dist/rule", "a=b,c=d", "../../etc", "with space", "é", ".", "x" * 300])
 def test_any_name_of_a_rule_makes_one_folder_inside_the_parent(tmp_path: Path, name: str) -> None:
-    folder = create(tmp_path, name, "mlp", {})
+    folder = create_run_folder(tmp_path, name, "mlp", {})
     assert folder.parent == tmp_path
     assert folder.is_dir()
 
@@ -69,13 +69,13 @@ def test_any_name_of_a_rule_makes_one_folder_inside_the_parent(tmp_path: Path, n
 def test_a_parent_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be made") as caught:
-        create(tmp_path / "file" / "runs", "hsic", "mlp", {})
+        create_run_folder(tmp_path / "file" / "runs", "hsic", "mlp", {})
     assert "--out" in caught.value.fix
 
 
 def test_a_configuration_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        create(tmp_path, "hsic", "mlp", {"rule": object()})
+        create_run_folder(tmp_path, "hsic", "mlp", {"rule": object()})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,18 +195,18 @@ def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, cont
 def test_the_observer_keeps_its_place_in_the_state_that_checkpoints_save(tmp_path: Path) -> None:
     first = RunFolder()
     run = run_info(tmp_path)
-    first.start(run)
-    first.step({"step": 1, "loss": 1.0})
-    first.checkpoint()
+    first.on_run_start(run)
+    first.on_log({"step": 1, "loss": 1.0})
+    first.on_checkpoint()
     saved = dict(run.state)
-    first.step({"step": 2, "loss": 0.5})
+    first.on_log({"step": 2, "loss": 0.5})
     first.close()
 
     second = RunFolder()
-    second.start(run_info(tmp_path, state=saved, resumed_from_step=1))
-    second.step({"step": 2, "loss": 0.5})
-    second.step({"step": 3, "loss": 0.25})
-    second.end({"status": "done"}, [])
+    second.on_run_start(run_info(tmp_path, state=saved, resumed_from_step=1))
+    second.on_log({"step": 2, "loss": 0.5})
+    second.on_log({"step": 3, "loss": 0.25})
+    second.on_run_end({"status": "done"}, [])
     second.close()
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
     assert read_summary(tmp_path) == {"status": "done"}

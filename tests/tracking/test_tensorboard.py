@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from localrules.engine.observers import Picture, RunInfo
-from localrules.engine.phases import Phase
+from localrules.callbacks.base import Plot, RunInfo
+from localrules.core.phase import Phase
 from localrules.errors import UsageError
 from localrules_tensorboard.tracker import TensorBoardTracker
 
@@ -36,15 +36,15 @@ def track(
         phases=(Phase("joint", 0, 4, frozenset(), 3.0),),
     )
     tracker = TensorBoardTracker(TensorBoardTracker.Config(media=media))
-    tracker.start(run)
+    tracker.on_run_start(run)
     for step in steps:
-        tracker.step({"step": step, "phase": "joint", "objective/stem": -float(step), "loss": None})
-        tracker.checkpoint()
+        tracker.on_log({"step": step, "phase": "joint", "objective/stem": -float(step), "loss": None})
+        tracker.on_checkpoint()
     pictures = []
     for name, shows_data in (("confusion", False), ("sample_sheet", True)):
         Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
-        pictures.append(Picture(name, directory / f"{name}.png", shows_data))
-    tracker.end({"status": "done", "steps": 4}, pictures)
+        pictures.append(Plot(name, directory / f"{name}.png", shows_data))
+    tracker.on_run_end({"status": "done", "steps": 4}, pictures)
     tracker.close()
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from localrules.engine.observers import Observers, Picture, Row, RunInfo
-from localrules.engine.phases import Phase
+from localrules.callbacks.base import CallbackList, MetricsRow, Plot, RunInfo
+from localrules.core.phase import Phase
 from localrules_wandb.login import decide_mode, logged_in
-from localrules_wandb.naming import named
+from localrules_wandb.metric_names import named
 from localrules_wandb.tracker import WandbTracker
 
 ALL_PICTURES = {"confusion", "sample_sheet", "feature_maps"}
@@ -51,16 +51,16 @@ def run_info(directory: Path, **changes: Any) -> RunInfo:
     return RunInfo(**known | changes)
 
 
-def row(step: int) -> Row:
+def row(step: int) -> MetricsRow:
     evaluated = {"valid_accuracy": 0.5} if step % 2 == 0 else {}
     return {"step": step, "epoch": step / 2, "phase": "joint", "objective/stem": -step / 8, "loss": None, **evaluated}
 
 
-def pictures(directory: Path) -> list[Picture]:
+def pictures(directory: Path) -> list[Plot]:
     found = []
     for name, shows_data in (("confusion", False), ("sample_sheet", True), ("feature_maps", True)):
         Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
-        found.append(Picture(name, directory / f"{name}.png", shows_data))
+        found.append(Plot(name, directory / f"{name}.png", shows_data))
     return found
 
 
@@ -68,10 +68,10 @@ def track(info: RunInfo, steps: range, **options: Any) -> None:
     tracker = WandbTracker(WandbTracker.Config(**options))
     (info.directory / "checkpoints").mkdir(exist_ok=True)
     (info.directory / "checkpoints" / "last.safetensors").write_bytes(b"weights")
-    tracker.start(info)
+    tracker.on_run_start(info)
     for step in steps:
-        tracker.step(row(step))
-    tracker.end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, pictures(info.directory))
+        tracker.on_log(row(step))
+    tracker.on_run_end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, pictures(info.directory))
     tracker.close()
 
 
@@ -141,8 +141,8 @@ def test_a_resumed_offline_run_is_a_second_part_with_the_same_id(
 ) -> None:
     first = run_info(tmp_path / "run")
     tracker = WandbTracker(WandbTracker.Config(mode="offline"))
-    tracker.start(first)
-    tracker.step(row(1))
+    tracker.on_run_start(first)
+    tracker.on_log(row(1))
     tracker.close()
     track(run_info(tmp_path / "run", state=dict(first.state), resumed_from_step=1), range(2, 5), mode="offline")
     both = parts(tmp_path / "run")
@@ -217,11 +217,11 @@ def test_online_without_a_network_warns_once_and_training_goes_on(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    observers = Observers([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
+    observers = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
     with pytest.warns(UserWarning, match="WandbTracker failed at 'start'"):
-        observers.start(run_info(tmp_path / "run"))
-    observers.step(row(1))
-    observers.end({"status": "done"}, [])
+        observers.on_run_start(run_info(tmp_path / "run"))
+    observers.on_log(row(1))
+    observers.on_run_end({"status": "done"}, [])
     observers.close()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from localrules.engine.diagnostics.readings import READINGS, Probed
-from localrules.engine.diagnostics.stepwise import STEPWISE, StepWatch
-from localrules.engine.observers import Row
-from localrules.engine.phases import Phase
+from localrules.callbacks.base import MetricsRow
+from localrules.core.phase import Phase
+from localrules.engine.diagnostics.activations import ACTIVATION_DIAGNOSTICS, ActivationDiagnostics
+from localrules.engine.diagnostics.gradients import GRADIENT_DIAGNOSTICS, GradientDiagnostics
 from localrules.engine.session import Session
 
 __all__ = ["Diagnostics"]
@@ -28,8 +28,8 @@ class Diagnostics:
         asked = session.config.diagnostics
         self._session = session
         self._layers = session.network.layers
-        self._stepwise = tuple(name for name in STEPWISE if name in asked)
-        self._readings = tuple(name for name in READINGS if name in asked)
+        self._stepwise = tuple(name for name in GRADIENT_DIAGNOSTICS if name in asked)
+        self._readings = tuple(name for name in ACTIVATION_DIAGNOSTICS if name in asked)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -44,14 +44,14 @@ class Diagnostics:
         return bool(self._stepwise)
 
     @contextmanager
-    def of_step(self, phase: Phase, step: int) -> Iterator[Row]:
+    def of_step(self, phase: Phase, step: int) -> Iterator[MetricsRow]:
         """Watch the step that is taken inside; the row that is yielded is filled by then."""
-        row: Row = {}
-        with StepWatch(self._session, phase, step, self._stepwise).watching(row):
+        row: MetricsRow = {}
+        with GradientDiagnostics(self._session, phase, step, self._stepwise).watch(row):
             yield row
 
-    def of_epoch(self) -> Row:
+    def of_epoch(self) -> MetricsRow:
         """Look at every hidden layer's output on some fixed pictures."""
         if not self._readings:
             return {}
-        return Probed(self._session).row(self._readings)
+        return ActivationDiagnostics(self._session).row(self._readings)

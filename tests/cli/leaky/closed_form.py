@@ -9,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Layer, Network, Rule, StepReport
-from localrules.core.passes import Forward, intercepted
-from localrules.core.rule import Context
-from localrules.core.rule_state import state_key
-from localrules.core.view import BatchStatistics
+from localrules.core.interception import Forward, intercept_layers
+from localrules.core.rule import Context, state_key
+from localrules.core.view import Batch
 
 FEATURES = 4
 
@@ -29,7 +28,7 @@ class ClosedForm(Rule):
         for layer in network.hidden:
             self.register_buffer(self.key(layer), torch.zeros(FEATURES, num_classes))
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         features: list[Tensor] = []
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -37,7 +36,7 @@ class ClosedForm(Rule):
             features.append(output.flatten(1)[:, :FEATURES])
             return output
 
-        with torch.no_grad(), intercepted(network.hidden, visit):
+        with torch.no_grad(), intercept_layers(network.hidden, visit):
             network(batch.images)
         wanted = functional.one_hot(batch.labels, batch.num_classes).float()
         for layer in network.hidden:

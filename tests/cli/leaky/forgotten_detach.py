@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from localrules import Layer, Network, Rule, StepReport
-from localrules.core.passes import Forward, intercepted
+from localrules.core.interception import Forward, intercept_layers
 from localrules.core.rule import Context
-from localrules.core.view import BatchStatistics
+from localrules.core.view import Batch
 
 
 class ForgottenDetach(Rule):
@@ -17,7 +17,7 @@ class ForgottenDetach(Rule):
 
     locality = "local"
 
-    def step(self, network: Network, batch: BatchStatistics, context: Context) -> StepReport:
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         found: dict[str, Tensor] = {}
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -25,11 +25,11 @@ class ForgottenDetach(Rule):
             found[layer.name] = (output.mean(0) - 1).square().mean()
             return output
 
-        with intercepted(network.layers, visit):
+        with intercept_layers(network.layers, visit):
             network(batch.images)
         sum(found.values(), batch.images.new_zeros(())).backward()
         for layer in network.layers:
-            context.ready(layer)
+            context.step_layer(layer)
         return StepReport({name: value.detach() for name, value in found.items()})
 
 

@@ -1,0 +1,93 @@
+"""Who is timed against whom: rules under the engine, and a plain training loop written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from localrules.config.schema import RunConfig
+from localrules.data.augment import Augment
+from localrules.data.batches import Batches
+from localrules.data.dataset import Dataset, Split
+from localrules.engine.phases import apply_phase
+from localrules.engine.session import Session
+from localrules.engine.step import train_step
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+HAND_WRITTEN = "by hand"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that takes training steps.
+
+    Attributes:
+        name: For the table.
+        step: Takes step number ``n``.
+        device: Where.
+    """
+
+    name: str
+    step: Callable[[int], Any]
+    device: torch.device
+
+
+def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Dataset:
+    """Random pictures: what a step costs does not depend on what they show."""
+    draws = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (rows, *shape), dtype=torch.uint8, generator=draws)
+    labels = torch.randint(0, num_classes, (rows,), generator=draws)
+    classes = tuple(str(index) for index in range(num_classes))
+    return Dataset("noise", classes, {"train": Split(images, labels)}, "random", "", True)
+
+
+def engine_step(name: str, config: RunConfig, registry: Registry, data: Dataset) -> Candidate:
+    """A rule's step as ``run`` takes it, from asking for the batch to the last optimizer step."""
+    session = Session.build(config, registry, data)
+    phase = session.phases[0]
+    apply_phase(phase, session.network, session.trainable)
+
+    def step(number: int) -> None:
+        torch.set_num_threads(config.threads)  # another contender's may differ
+        train_step(session, phase, number)
+
+    return Candidate(name, step, session.device.device)
+
+
+def plain_pytorch_step(
+    config: RunConfig,
+    registry: Registry,
+    data: Dataset,
+    name: str = HAND_WRITTEN,
+    change: Callable[[nn.Module], nn.Module] = lambda model: model,
+) -> Candidate:
+    """Back-propagation as anyone would write it in PyTorch: the floor under which no engine can be.
+
+    It shares the model, the batches, the memory layout, the precision, the threads and the kind of optimizer with the
+    engine's ``backprop``, and has none of its layers, contexts or reports. ``change`` gives another model for the
+    engine's, e.g. one of somebody else's layers.
+    """
+    session = Session.build(config, registry, data)  # for the model and its initial weights alone
+    model, device = change(session.network.model).train(), session.device.device
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.lr, fused=True)
+    batches = Batches(data.split("train"), config.batch_size, config.seed, device, augment=Augment(config.augment))
+    half = config.precision == "bf16"
+
+    def step(number: int) -> None:
+        torch.set_num_threads(config.threads)
+        batch = batches.batch(number)
+        images = batch.images.contiguous(memory_format=torch.channels_last) if config.channels_last else batch.images
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+            loss = functional.cross_entropy(model(images).float(), batch.labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return Candidate(name, step, device)

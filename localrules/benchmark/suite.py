@@ -1,0 +1,117 @@
+"""What ``localrules bench`` runs: time, memory, memory against depth, and the input pipeline's share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from localrules.benchmark.candidates import HAND_WRITTEN, Candidate, engine_step, noise_dataset, plain_pytorch_step
+from localrules.benchmark.measure import ratio, step_memory, time_interleaved
+from localrules.config.overrides import Tree, merge
+from localrules.config.schema import RunConfig
+from localrules.core.objective import Objective
+from localrules.data.augment import Augment
+from localrules.data.batches import Batches
+from localrules.engine.device import warn_if_bf16_emulated
+from localrules.runs.train import configure
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+CONTROL = "backprop"
+SIDE, CLASSES, ROWS = 48, 7, 1024
+DEPTHS = (2, 6)
+
+
+def bench(
+    rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE, parallel_layers: int = 1
+) -> dict[str, Any]:
+    """Time and weigh rules against back-propagation, on random grey pictures. Each rule runs with its own defaults.
+
+    Args:
+        rules: Names; ``backprop`` and the loop written by hand are always there. ``NAME@block`` runs at granularity
+            ``block``.
+        settings: Settings of the run that all share: model, batch size, precision, threads.
+        registry: Where names are looked up.
+        rounds: Timed steps of each.
+        side: Of the pictures.
+        parallel_layers: Of rules that are a layer's objective, which then share the threads out among as many layers.
+
+    Returns:
+        ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high),
+        ``peak_memory_mib, memory_ratio``; ``input_share``; and ``settings``.
+    """
+    data = noise_dataset((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    names = [CONTROL, *[name for name in rules if name != CONTROL]]
+    config = _config(CONTROL, settings, registry)
+    contenders = [plain_pytorch_step(config, registry, data)]
+    warn_if_bf16_emulated(config, contenders[0].device)
+    for name in names:
+        own = _at_once(name, settings, registry, parallel_layers)
+        contenders.append(engine_step(name, _config(name, own, registry), registry, data))
+    memory = {contender.name: step_memory(contender) for contender in contenders}
+    seconds = time_interleaved(contenders, rounds)
+    return {
+        "settings": {
+            "model": config.model.name,
+            "batch_size": config.batch_size,
+            "precision": config.precision,
+            "threads": config.threads,
+            "rounds": rounds,
+            "side": side,
+            "parallel_layers": parallel_layers,
+        },
+        "contenders": [
+            {
+                "name": name,
+                "step_seconds": median(times.tolist()),
+                "ratio": asdict(ratio(times, seconds[CONTROL])),
+                "ratio_to_hand": asdict(ratio(times, seconds[HAND_WRITTEN])),
+                "peak_memory_mib": memory[name],
+                "memory_ratio": memory[name] / memory[CONTROL],
+            }
+            for name, times in seconds.items()
+        ],
+        "input_share": _input_seconds(config, data) / median(seconds[CONTROL].tolist()),
+    }
+
+
+def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict[str, Any]]:
+    """Peak memory of a step with few and with many blocks, for models that have ``blocks``."""
+    rows = []
+    data = noise_dataset((1, SIDE, SIDE), CLASSES, max(ROWS, settings.get("batch_size", 128)))
+    for name in [CONTROL, *[name for name in rules if name != CONTROL]]:
+        row: dict[str, Any] = {"name": name}
+        for blocks in DEPTHS:
+            deep = merge(settings, {"model": {"blocks": blocks}})
+            contender: Candidate = engine_step(name, _config(name, deep, registry), registry, data)
+            row[f"blocks_{blocks}"] = step_memory(contender)
+        row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
+        rows.append(row)
+    return rows
+
+
+def _at_once(name: str, settings: Tree, registry: Registry, layers: int) -> Tree:
+    """The settings with which a rule's layers learn at the same time, if they can."""
+    if not issubclass(registry.resolve("rule", name.partition("@")[0]), Objective):
+        return settings
+    return merge(settings, {"parallel_layers": layers, "threads": max(1, settings.get("threads", 1) // layers)})
+
+
+def _config(name: str, settings: Tree, registry: Registry) -> RunConfig:
+    rule, _, granularity = name.partition("@")
+    asked = {"rule": {"name": rule}, "data": {"name": "faces"}, "granularity": granularity or "layer", "steps": 10_000}
+    return configure(merge(asked, settings), registry)
+
+
+def _input_seconds(config: RunConfig, data: Any) -> float:
+    batches = Batches(data.split("train"), config.batch_size, 0, augment=Augment(config.augment))
+    seconds = []
+    for step in range(50):
+        began = time.perf_counter()
+        batches.batch(step)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)

@@ -1,0 +1,177 @@
+"""What a run is made of: one typed, documented tree, from the command line, a file, presets and defaults."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from localrules.data.augment import AugmentConfig
+
+
+class Section(BaseModel):
+    """Base of the configuration's parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ComponentConfig(BaseModel):
+    """A rule, model or data set by name, with its own options beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str = Field(description="As `localrules rules`, `models` or `data` list it.")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class OptimizerConfig(Section):
+    """The optimizer; every layer has one of its own."""
+
+    name: Literal["adam", "adamw", "sgd", "muon"] = Field(
+        "adam",
+        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' matrices and kernels, AdamW for "
+        "the rest.",
+    )
+    lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
+    eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
+    momentum: float | None = Field(
+        None, ge=0, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
+    )
+    muon_scale: float = Field(
+        1.0, gt=0, description="Muon's learning rate as a multiple of lr, at which it steps as far as Adam (ours)."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
+    grad_clip_norm: float | None = Field(
+        None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping)."
+    )
+    lr_scale: dict[str, float] = Field(
+        default_factory=dict,
+        description="Learning rates of layers as multiples of lr, by pattern, e.g. {readout = 0.1} (ours: none).",
+    )
+    step_timing: Literal["layer", "pass"] = Field(
+        "layer", description="Step each layer as soon as its gradients are complete, or all at the end of the pass."
+    )
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves over a phase."""
+
+    name: Literal["one-cycle", "cosine", "steps", "constant"] = Field(
+        "one-cycle", description="Linear warm-up then cosine decay; cosine decay; steps; or constant (ours: one-cycle)."
+    )
+    warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
+    start: float = Field(0.04, ge=0, le=1, description="Where the warm-up starts, as a fraction of the peak (ours).")
+    end: float = Field(0.0, ge=0, le=1, description="Where the decay ends, as a fraction of the peak (ours).")
+    milestones: tuple[float, ...] = Field(
+        (0.5, 0.75, 0.9), description="steps: after which fractions of the phase the rate falls (ours)."
+    )
+    factor: float = Field(0.25, gt=0, le=1, description="steps: by what it is multiplied then (ours).")
+
+
+class PhaseConfig(Section):
+    """A stretch of a run in which some layers learn."""
+
+    name: str = Field(description="Shown in progress and metrics.")
+    train_layers: Literal["all", "hidden", "readout"] | tuple[str, ...] = Field(
+        "all", description="Which layers learn: all, hidden, readout, or a list of names and patterns (blocks.0.*)."
+    )
+    auxiliary: bool = Field(
+        False, description="Whether the auxiliary modules of layers that stand still go on learning (ours: no)."
+    )
+    fraction: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
+
+
+JOINT = (PhaseConfig(name="joint", train_layers="all"),)
+TWO_PHASE = (
+    PhaseConfig(name="hidden", train_layers="hidden", fraction=0.75),
+    PhaseConfig(name="readout", train_layers="readout", fraction=0.25),
+)
+
+
+NAMED_PHASES = {"joint": JOINT, "two-phase": TWO_PHASE}
+
+
+Diagnostic = Literal["gradient", "update", "angle", "dead", "hsic-input", "hsic-labels", "cka", "probe"]
+DIAGNOSTICS: tuple[Diagnostic, ...] = get_args(Diagnostic)
+
+
+class RunConfig(Section):
+    """A run, whole."""
+
+    rule: ComponentConfig
+    model: ComponentConfig
+    data: ComponentConfig
+    holdout_fraction: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the training split that takes the valid split's place, copies and near copies kept "
+        "on one side: to choose settings by (ours: 0).",
+    )
+    granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
+    epochs: float | None = Field(
+        None, gt=0, description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours)."
+    )
+    steps: int | None = Field(None, gt=0, description="Steps, instead of epochs.")
+    batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
+    seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
+    threads: int = Field(1, gt=0, description="CPU threads; equal bits need equal threads.")
+    parallel_layers: int = Field(
+        1,
+        gt=0,
+        description="How many layers may learn at the same time, each on `threads` CPU threads: the same bits, in more "
+        "memory (ours: 1, one after the other).",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
+    channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
+    augment: AugmentConfig = AugmentConfig()
+    tta_flip: bool = Field(
+        False,
+        description="Wherever the network is asked, ask about each picture's mirror image, too, and average the "
+        "probabilities (ours: no).",
+    )
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
+    diagnostics: tuple[Diagnostic, ...] = Field(
+        (), description="What to measure of each layer beside its objective, see docs/diagnostics.md (ours: nothing)."
+    )
+    log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
+    eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")
+    checkpoint_every: int | None = Field(
+        None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset."
+    )
+    trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthands(cls, values: dict[str, Any]) -> dict[str, Any]:
+        spelt = dict(values)
+        if spelt.get("steps") is None and spelt.get("epochs") is None:
+            spelt["epochs"] = 3.0
+        if spelt.get("diagnostics") == "all":
+            spelt["diagnostics"] = DIAGNOSTICS
+        elif isinstance(spelt.get("diagnostics"), str):
+            spelt["diagnostics"] = tuple(name.strip() for name in spelt["diagnostics"].split(","))
+        if isinstance(spelt.get("phases"), str):
+            spelt["phases"] = NAMED_PHASES.get(spelt["phases"], spelt["phases"])
+        return spelt
+
+    @model_validator(mode="after")
+    def _check_single_length(self) -> RunConfig:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both given; leave out one of them")
+        return self
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Steps of the whole run, at least one."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * steps_per_epoch))

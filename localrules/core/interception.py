@@ -1,0 +1,118 @@
+"""Stepping in between a layer and its readers, for the length of one forward pass.
+
+Nothing is wrapped and no hook stays behind: while :func:`intercepted` is active each layer's ``forward`` is a
+visitor's, afterwards it is the module's own again. So a network's parameter names, its pickle and its speed in other
+hands are those of the plain module.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from localrules.core.layer import Layer
+from localrules.errors import LocalRulesError
+
+Forward = Callable[..., Any]
+Visitor = Callable[[Layer, Forward, tuple[Any, ...], dict[str, Any]], Any]
+"""Called in place of a layer's forward with the layer, its own forward, and the arguments; returns the output."""
+
+
+@contextmanager
+def intercept_layers(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
+    """Let ``visitor`` run each layer for as long as the context lasts.
+
+    Raises:
+        LocalRulesError: A layer runs twice in the pass: its second output would be another thing to its readers.
+    """
+    visited: set[str] = set()
+    patched = {layer.name: layer.module.__dict__.get("forward") for layer in layers}  # by others, before us
+
+    def stand_in(layer: Layer) -> Forward:
+        own_forward = layer.module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if layer.name in visited:
+                raise LocalRulesError(
+                    f"layer {layer.name!r} is used twice in one forward pass",
+                    where=f"layer {layer.name!r}",
+                    why="a layer learns from one output a step; weights shared between two places have two",
+                    fix="give each place a module of its own, or mark a larger part that holds both uses as one layer",
+                )
+            visited.add(layer.name)
+            return visitor(layer, own_forward, args, kwargs)
+
+        return forward
+
+    try:
+        for layer in layers:
+            layer.module.forward = stand_in(layer)
+        yield
+    finally:
+        for layer in layers:
+            layer.module.__dict__.pop("forward", None)
+            if patched[layer.name] is not None:
+                layer.module.__dict__["forward"] = patched[layer.name]
+
+
+def detach_tree(tree: Any) -> Any:
+    """The same arguments with every tensor cut from the graph, however deeply lists and dicts nest."""
+    if isinstance(tree, Tensor):
+        return tree.detach()
+    return pytree.tree_map_only(Tensor, Tensor.detach, tree)
+
+
+def tensor_leaves(tree: Any) -> list[Tensor]:
+    """Every tensor in a layer's arguments or output, in order."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def layer_outputs(layer: Layer, output: Any) -> list[Tensor]:
+    """The outputs of a layer that nothing else inside it reads."""
+    if layer.output_indices is None:
+        return tensor_leaves(output)
+    outputs = output if isinstance(output, tuple) else (output,)  # of a part: some may be sizes
+    return [outputs[index] for index in layer.output_indices]
+
+
+class InplaceGuard:
+    """Remembers what layers handed on, to find out who writes into it.
+
+    An in-place operation between two layers (``x += shortcut``) would change what other readers of the
+    same tensor see, after its layer has learnt from it. Tensors are remembered weakly: what no reader holds any more is
+    freed, and nobody can be misled by it.
+    """
+
+    def __init__(self) -> None:
+        self._given: list[tuple[Layer, weakref.ref[Tensor], int]] = []
+
+    def detach_and_track(self, layer: Layer, output: Any) -> Any:
+        """The output, detached for its readers and remembered."""
+        self.check()
+        output = detach_tree(output)
+        for tensor in tensor_leaves(output):
+            self.track(layer, tensor)
+        return output
+
+    def track(self, layer: Layer, tensor: Tensor) -> None:
+        """Note a tensor that leaves a layer."""
+        self._given.append((layer, weakref.ref(tensor), tensor._version))
+
+    def check(self) -> None:
+        """Raises LocalRulesError, naming the layer, if what it handed on was written into."""
+        for layer, reference, version in self._given:
+            tensor = reference()
+            if tensor is not None and tensor._version != version:
+                raise LocalRulesError(
+                    f"the output of layer {layer.name!r} was changed in place after it was handed on",
+                    where=f"layer {layer.name!r}, output of shape {tuple(tensor.shape)}",
+                    why="an in-place operation between layers (+=, relu_, ...) changes what its other readers see",
+                    fix="write it out of place (x = x + y), or put the operation inside a layer",
+                )

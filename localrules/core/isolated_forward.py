@@ -1,0 +1,87 @@
+"""A forward pass in which every layer's graph stays, cut off at the layer's border."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.layer import Layer
+from localrules.core.network import Network
+
+
+@dataclass(eq=False)
+class LayerTrace:
+    """One layer in a relay.
+
+    Attributes:
+        layer: Which.
+        inputs: What it read.
+        outputs: Every tensor that it gave, with this layer's graph alone (and, if the relay is ``joined``, that of what
+            stands between its sources and itself).
+        ends: Those of its outputs that nothing else inside it reads; for most layers its one output.
+        values: What its readers were given in their place: leaves of the graph.
+    """
+
+    layer: Layer
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    final_outputs: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def output(self) -> Tensor:
+        """Its last end."""
+        return self.final_outputs[-1]
+
+
+def isolated_forward(
+    network: Network,
+    images: Tensor,
+    *,
+    connected: bool = False,
+    overrides: Mapping[str, list[Tensor]] | None = None,
+    precision: AbstractContextManager[Any] | None = None,
+) -> list[LayerTrace]:
+    """Run a network with every layer's graph kept, and none reaching into another's.
+
+    Args:
+        network: Any network.
+        images: Its input, shape (batch, ...).
+        joined: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that it
+            reads: those then require gradients. Otherwise what a layer reads comes detached.
+        given: Values that readers are given in place of what a layer computed, by layer name, one for each output.
+        precision: Mixed precision, as ``context.autocast()`` gives it.
+
+    Returns:
+        A station for each layer in forward order, the readout last; its output is the logits.
+    """
+    stations: list[LayerTrace] = []
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not connected:
+            args, kwargs = detach_tree(args), detach_tree(kwargs)
+        with torch.enable_grad():
+            output = forward(*args, **kwargs)
+        outputs = tensor_leaves(output)
+        instead = iter((overrides or {}).get(layer.name, ()))
+        values: dict[int, Tensor] = {}
+        for tensor in outputs:
+            value = next(instead, tensor).detach()
+            values[id(tensor)] = value.requires_grad_() if connected else value
+        stations.append(
+            LayerTrace(
+                layer, tensor_leaves((args, kwargs)), outputs, layer_outputs(layer, output), list(values.values())
+            )
+        )
+        return pytree.tree_map_only(Tensor, lambda tensor: values.get(id(tensor), tensor.detach()), output)
+
+    with torch.set_grad_enabled(connected), precision or nullcontext(), intercept_layers(network.layers, visit):
+        network(images)
+    return stations

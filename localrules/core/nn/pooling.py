@@ -1,0 +1,76 @@
+"""Averages of maps over a raster of cells, as layers are looked at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
+    """Average maps over a ``grid`` x ``grid`` raster and flatten them, shape (batch, features).
+
+    Maps that are no larger than the raster, tensors that are no maps, and ``grid=None`` are only flattened.
+    """
+    if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
+        return maps.flatten(1)
+    return pool(maps, grid).flatten(1)
+
+
+def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
+    """How many features :func:`pool_flat` leaves of an output of this shape, given without the batch."""
+    if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
+        return math.prod(shape)
+    return shape[0] * grid**2
+
+
+def pool(maps: Tensor, grid: int) -> Tensor:
+    """Average maps over a ``grid`` x ``grid`` raster, (batch, channels, grid, grid)."""
+    height, width = maps.shape[2:]
+    if height % grid or width % grid:
+        uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))
+        return uneven
+    means: Tensor = _CellMeans.apply(maps, (height // grid, width // grid))
+    return means
+
+
+# Every layer of a local step is pooled, and what flattening sends back is in rows: spread in that order, the gradient
+# has to be brought into the layout of its maps at their full size, or the activation's backward pass walks across it.
+
+
+def _layout(maps: Tensor) -> torch.memory_format:
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _InLayout(torch.autograd.Function):
+    """The same, with a gradient in the memory layout of the maps that were pooled, while it is still small."""
+
+    @staticmethod
+    def forward(ctx: Any, pooled: Tensor, layout: torch.memory_format) -> Tensor:
+        ctx.layout = layout
+        return pooled.view_as(pooled)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.contiguous(memory_format=ctx.layout), None
+
+
+class _CellMeans(torch.autograd.Function):
+    """Average pooling over whole cells, with a gradient in the maps' own memory layout."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, cell: tuple[int, int]) -> Tensor:
+        ctx.cell, ctx.shape, ctx.layout = cell, maps.shape, _layout(maps)
+        return functional.avg_pool2d(maps, cell)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        share = grad / (ctx.cell[0] * ctx.cell[1])
+        if share.shape[2:].numel() == 1:  # one cell has no layout to go by
+            return share.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
+        share = share.contiguous(memory_format=ctx.layout)
+        return functional.interpolate(share, size=ctx.shape[2:], mode="nearest"), None

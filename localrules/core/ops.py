@@ -1,0 +1,106 @@
+"""The weight-bearing operations inside a layer, watched or replaced while its forward runs.
+
+A module's parameters do not say how they are used: a kernel may be folded, shared or scaled before it meets its input.
+So the operations are met where they happen, as calls of ``linear`` and ``conv2d``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+from torch.overrides import TorchFunctionMode
+
+_NAMES: dict[Any, tuple[Literal["linear", "conv2d"], tuple[str, ...]]] = {
+    functional.linear: ("linear", ("input", "weight", "bias")),
+    functional.conv2d: ("conv2d", ("input", "weight", "bias", "stride", "padding", "dilation", "groups")),
+}
+
+
+@dataclass(eq=False)
+class Operation:
+    """One call of a weight-bearing operation.
+
+    Attributes:
+        kind: ``"linear"`` or ``"conv2d"``.
+        input: (batch, features) or (batch, channels, height, width).
+        weight: (units, features) or (units, channels / groups, height, width), as the operation meets it.
+        bias: (units,), or ``None``.
+        options: Stride, padding, dilation, groups of a convolution, where given.
+        output: What it gave: pre-activations, (batch, units) or (batch, units, height, width).
+    """
+
+    kind: Literal["linear", "conv2d"]
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    output: Tensor | None = None
+
+    def run(self) -> Tensor:
+        """The operation itself."""
+        if self.kind == "linear":
+            return functional.linear(self.input, self.weight, self.bias)
+        return functional.conv2d(self.input, self.weight, self.bias, **self.options)
+
+    def weight_gradient(self, post: Tensor) -> Tensor:
+        """What ``post`` at the units and the input before them have in common: ``sum post x input``, over batch and
+        positions; the gradient of ``(post * output).sum()`` with respect to ``weight``. No graph.
+
+        Args:
+            post: Shaped like ``output``.
+
+        Returns:
+            Shaped like ``weight``.
+        """
+        with torch.no_grad():
+            post, inputs = post.float(), self.input.detach().float()
+            if self.kind == "linear":
+                return post.flatten(0, -2).T @ inputs.flatten(0, -2)
+            return conv2d_weight(inputs, list(self.weight.shape), post, **self.options)
+
+
+Handler = Callable[[Operation], Tensor]
+"""Called in place of an operation; returns what the operation shall give."""
+
+
+class _OpInterceptor(TorchFunctionMode):
+    def __init__(self, handler: Handler) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = _NAMES.get(func)
+        if named is None:
+            return func(*args, **(kwargs or {}))
+        kind, names = named
+        given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
+        call = Operation(kind, given.pop("input"), given.pop("weight"), given.pop("bias", None), given)
+        return self._handler(call)  # torch sets the mode aside meanwhile: the handler's own operations are not met
+
+
+@contextmanager
+def intercept_ops(handler: Handler) -> Iterator[None]:
+    """Let ``handler`` stand in for every weight-bearing operation for as long as the context lasts."""
+    with _OpInterceptor(handler):
+        yield
+
+
+@contextmanager
+def record_ops() -> Iterator[list[Operation]]:
+    """Yields a list that fills with the operations as they run."""
+    seen: list[Operation] = []
+
+    def watch(operation: Operation) -> Tensor:
+        operation.output = operation.run()
+        seen.append(operation)
+        return operation.output
+
+    with intercept_ops(watch):
+        yield seen

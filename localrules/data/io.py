@@ -1,0 +1,93 @@
+"""Reading data files, plain or gzipped, with errors that name the file and say what to do."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from localrules.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGIC = b"PK"
+AGAIN = "download or unpack the file again, and compare its size with the source's"
+
+
+@contextmanager
+def open_maybe_gzip(path: Path) -> Iterator[BinaryIO]:
+    """The content of a file, unpacked when it is gzipped (whatever its name says).
+
+    Raises:
+        DataError: The file is missing, empty, unreadable, cut short, a zip archive, or called ``.gz``
+            without being one.
+    """
+    try:
+        with path.open("rb") as raw:
+            magic = raw.read(2)
+            raw.seek(0)
+            if not magic:
+                raise DataError("the data file is empty", where=str(path), why="it has 0 bytes", fix=AGAIN)
+            if magic == GZIP_MAGIC:
+                with gzip.open(raw) as unpacked:
+                    yield unpacked  # type: ignore[misc]
+            elif magic == ZIP_MAGIC:
+                raise DataError(
+                    "the data file is a zip archive", where=str(path), why="it begins with b'PK'", fix="unpack it first"
+                )
+            elif path.suffix == ".gz":
+                raise DataError(
+                    "the data file is not a gzip file",
+                    where=str(path),
+                    why=f"its name ends in .gz, but it begins with {magic!r} and not with {GZIP_MAGIC!r}",
+                    fix=f"rename it without .gz if it is plain, else {AGAIN}",
+                )
+            else:
+                yield raw
+    except EOFError as error:
+        raise DataError(
+            "the gzipped data file is cut short", where=str(path), why="it ends before its end mark", fix=AGAIN
+        ) from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise DataError("the gzipped data file is damaged", where=str(path), why=str(error), fix=AGAIN) from error
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
+def read_error(path: Path, error: OSError) -> DataError:
+    """What to say of a path that the system would not let us read."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(
+            "there is no such data file",
+            where=str(path),
+            why=f"the path was looked up from {path.parent.resolve()}",
+            fix="check --data-path (or the environment variable that names it)",
+        )
+    return DataError(
+        "the data file cannot be read", where=str(path), why=error.strerror or str(error), fix="check its permissions"
+    )
+
+
+def content_hash(paths: list[Path], also: str = "") -> str:
+    """A hash of the bytes of some files, as they lie on the disk.
+
+    Args:
+        paths: The files; their order counts, their names do not.
+        also: Anything else that the result should depend on.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    total = hashlib.blake2b(also.encode(), digest_size=16)
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "blake2b").digest())
+        except OSError as error:
+            raise read_error(path, error) from error
+    return total.hexdigest()

@@ -1,0 +1,62 @@
+"""From bytes to numbers of mean zero and deviation one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from localrules.data.dataset import Split
+
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """``(pixel / 255 - mean) / deviation``, one pair of constants a channel.
+
+    The rule is fixed: the constants are those of all pixels of the training split, whatever split they are applied
+    to, so they belong to a run and are kept with it.
+
+    Attributes:
+        mean: Of ``pixel / 255``, for each channel.
+        deviation: The population's standard deviation, for each channel; at least 1/255.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def from_split(cls, split: Split) -> Normalize:
+        """The constants of a split, computed from integer sums: exact, and equal under any number of threads."""
+        channels = split.images.shape[1]
+        total = torch.zeros(channels, dtype=torch.int64)
+        squares = torch.zeros(channels, dtype=torch.int64)
+        for chunk in split.images.split(ROWS_AT_ONCE):
+            pixels = chunk.to(torch.int32)
+            total += pixels.sum(dim=(0, 2, 3)).cpu()
+            squares += pixels.square_().sum(dim=(0, 2, 3)).cpu()
+        count = split.images.numel() // channels
+        means = [value / count for value in total.tolist()]
+        variances = [value / count - mean * mean for value, mean in zip(squares.tolist(), means, strict=True)]
+        return cls(
+            mean=tuple(mean / 255 for mean in means),
+            std=tuple(max(variance, 1.0) ** 0.5 / 255 for variance in variances),
+        )
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Standardise.
+
+        Args:
+            images: uint8, shape (batch, channels, height, width).
+
+        Returns:
+            float32, same shape and device.
+        """
+        scale = images.new_tensor([1 / (255 * d) for d in self.std], dtype=torch.float32)
+        shift = images.new_tensor([-m / d for m, d in zip(self.mean, self.std, strict=True)], dtype=torch.float32)
+        return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None])

@@ -1,0 +1,91 @@
+"""Which networks a rule can train, found out by building them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from localrules.core.network import Granularity, Network
+from localrules.engine import mixture as mixing
+from localrules.engine.builder import incompatible_error, validate_config
+from localrules.errors import LocalRulesError
+
+if TYPE_CHECKING:
+    from localrules.config.schema import RunConfig
+    from localrules.core.base import RuleBase
+    from localrules.registry.registry import Registry
+
+SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
+
+
+def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str, Any]]:
+    """Try a rule's requirements on every installed network, with the options of the network that suit the rule.
+
+    Networks are built for grey pictures of 48 x 48, without memory for their weights where they allow it.
+
+    Args:
+        rule: The rule's class.
+        registry: Where networks are looked up.
+
+    Returns:
+        ``name, fits, why`` for each; ``why`` says what stands against it, or that it could not be tried.
+    """
+    found = []
+    for item in registry.entries("model"):
+        try:
+            why = _incompatibility(rule, item.entry.name, registry)
+        except LocalRulesError as error:
+            why = error.what
+        found.append({"name": item.entry.name, "fits": not why, "why": why})
+    return found
+
+
+def check_compatibility(config: RunConfig, registry: Registry) -> None:
+    """Say that a rule cannot train the run's network before its data are read or drawn.
+
+    The network is tried on pictures of another size than the run's. Where it cannot be built for those, nothing is
+    said: it is built again, and looked at again, when the data are there.
+
+    Raises:
+        UsageError: It cannot, with the reason, and with the networks that fit.
+    """
+    for _, part in mixing.mixture_parts(config.rule):
+        rule = registry.resolve("rule", part.name)
+        if not rule.requires.constrains_network:
+            continue
+        try:
+            network = _build(config.model.name, config.model.options, registry, config.granularity)
+        except Exception:  # whatever a model may raise: with the run's own pictures it is said, or does not happen
+            return
+        if why := rule.requires.incompatibility(network):
+            raise incompatible_error(part.name, config.model.name, why, _suggest_models(part.name, rule, registry))
+
+
+def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:
+    fits = [model["name"] for model in compatible_models(rule, registry) if model["fits"]]
+    if not fits:
+        return f"no installed network fits; `localrules rules show {name}` says what stands against each"
+    return f"these fit, cut by layer and with the options that the rule brings: --model {' or '.join(fits)}"
+
+
+def _incompatibility(rule: type[RuleBase], name: str, registry: Registry) -> str:
+    known = registry.resolve("model", name).Config.model_fields
+    suits = {key: value for key, value in rule.model_defaults.items() if key in known}
+    return rule.requires.incompatibility(_build(name, suits, registry))
+
+
+def _build(name: str, options: dict[str, Any], registry: Registry, granularity: Granularity = "layer") -> Network:
+    """A network for pictures of the usual size, without memory for its weights where it allows that."""
+    kind = registry.resolve("model", name)
+    chosen = validate_config(kind.Config, options, "model")
+
+    def built(device: str) -> Network:
+        with torch.device(device):
+            model = kind(chosen, SHAPE, CLASSES)
+            return Network.wrap(model, granularity=granularity, example=torch.zeros(2, *SHAPE))
+
+    try:
+        return built("meta")
+    except (RuntimeError, NotImplementedError):  # it asks for values, which tensors without memory do not have
+        return built("cpu")

@@ -1,0 +1,141 @@
+"""Devices, precision and ranks: the one file that knows of Lightning Fabric."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from localrules.config.schema import RunConfig
+from localrules.errors import UsageError
+
+
+class Device:
+    """Where a run computes, and with whom.
+
+    Args:
+        config: ``device``, ``precision`` and ``threads`` of the run.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        accelerator = "cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device
+        precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
+        try:
+            self._fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        except Exception as error:
+            raise UsageError(
+                f"device {config.device!r} cannot be used here",
+                where="--device",
+                why=str(error).splitlines()[0],
+                fix="choose --device cpu, or leave it out",
+            ) from error
+        if self.device.type == "cpu":
+            # Fabric sets this when imported, and then every layer's optimizer, which asks at each of its steps
+            # whether there is a GPU, tries to load a GPU's library to find out: some 40 microseconds a layer and step.
+            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+        self._bf16 = config.precision == "bf16"
+
+    @property
+    def device(self) -> torch.device:
+        """Where tensors live."""
+        return self._fabric.device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Autocast around a forward pass, if the run asked for it.
+
+        Autocast's cache of cast weights is off: it would keep every layer's half-precision copy to the end of the pass.
+        """
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False)
+
+    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over ranks, in place: one flat reduction a layer. Nothing to do for a single rank."""
+        if self._fabric.world_size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = self._fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
+        assert isinstance(flat, Tensor)  # a tensor goes in; Fabric also takes trees of them
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+
+def available_threads() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_deterministic(threads: int, device: torch.device) -> None:
+    """Make torch give the same bits each time, for this number of threads."""
+    torch.set_num_threads(threads)
+    # On a GPU some pooling has no deterministic backward pass; there, bits may differ from run to run.
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    # Filling fresh memory guards against reading it unset, and costs a tenth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+ARITHMETIC = ("avx512_bf16", "amx_bf16", "avx10_2", "avx_ne_convert", "bf16", "sve_bf16")
+"""What torch calls instructions for bf16, of x86 and of ARM."""
+
+
+def bf16_is_emulated(device: torch.device) -> bool:
+    """Whether bf16 takes a detour through fp32 here: on a CPU without instructions for it.
+
+    ``False`` as well where an older torch cannot tell.
+    """
+    known = _capabilities()
+    return device.type == "cpu" and bool(known) and not any(known.get(name) for name in ARITHMETIC)
+
+
+def warn_if_bf16_emulated(config: RunConfig, device: torch.device) -> None:
+    """Say so if bf16 was asked for and will take longer than fp32."""
+    if config.precision == "bf16" and bf16_is_emulated(device):
+        warnings.warn(
+            "this CPU has no arithmetic for bf16 and emulates it: a step can take three times as long as in fp32. "
+            "--precision fp32 is faster here.",
+            stacklevel=2,
+        )
+
+
+def _capabilities() -> Mapping[str, Any]:
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    return ask() if ask is not None else {}
+
+
+# Parameters of glibc's mallopt(3).
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep what it frees, so that the next step finds it.
+
+    glibc gives large blocks back to the system when they are freed. A step of training frees all its maps, the next one
+    asks for as many, and the system has to find and clear each page anew: thousands of times a step. The process then
+    stays as large as its peak.
+
+    Nothing is changed where the user has: by ``GLIBC_TUNABLES`` or a ``MALLOC_...`` variable, even an empty one. Nor on
+    systems without glibc.
+
+    Returns:
+        Whether it was changed.
+    """
+    chosen = any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in os.environ)
+    if chosen or not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return all(mallopt(*setting) for setting in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26)))

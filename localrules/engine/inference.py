@@ -1,0 +1,135 @@
+"""A network that predicts: in eval mode, in its run's precision and memory layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from localrules.config.schema import RunConfig
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
+from localrules.core.layer import Layer
+from localrules.core.network import Network
+from localrules.core.rule import Rule
+from localrules.data.batches import iter_batches
+from localrules.data.dataset import Split
+from localrules.data.normalize import Normalize
+from localrules.engine.device import Device
+from localrules.engine.scores import Scores
+
+TRAIN_SAMPLES = 5000  # of the training split are scored at the end of a run
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What it takes to label pictures.
+
+    Attributes:
+        network, rule: On their device; the rule decides how the network is asked.
+        ranks: Device and precision.
+        standard: The training split's constants.
+        channels_last: Whether maps are kept channels-last.
+        batch_size: Pictures at a time.
+        flip: Whether it is also asked about each picture's mirror image.
+    """
+
+    network: Network
+    rule: Rule
+    device: Device
+    normalize: Normalize
+    channels_last: bool
+    batch_size: int
+    flip: bool = False
+
+    @classmethod
+    def from_config(
+        cls, config: RunConfig, network: Network, rule: Rule, ranks: Device, standard: Normalize
+    ) -> Predictor:
+        """As a run's configuration has it."""
+        return cls(network, rule, ranks, standard, config.channels_last, config.eval_batch_size, config.tta_flip)
+
+    def to_memory_format(self, images: Tensor) -> Tensor:
+        """Pictures in the run's memory layout."""
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+
+    def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool | None = None) -> Scores:
+        """Predict a split as it is, in order.
+
+        Args:
+            split: The pictures.
+            rows: Only these rows.
+            flip: Also ask about each picture's mirror image, and average the two answers' probabilities; the scores'
+                logits are then the logarithms of these averages. As the run has it if ``None``.
+        """
+        flip = self.flip if flip is None else flip
+        logits, labels = [], []
+        with self.eval_mode():
+            for batch in iter_batches(split, self.batch_size, self.normalize, self.device.device, rows=rows):
+                found = self._logits(batch.images)
+                if flip:
+                    mirrored = self._logits(batch.images.flip(-1))
+                    found = torch.logaddexp(found.log_softmax(1), mirrored.log_softmax(1)) - math.log(2)
+                logits.append(found.cpu())
+                labels.append(batch.labels.cpu())
+        return Scores(torch.cat(logits), torch.cat(labels))
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """What the network makes of pictures without labels.
+
+        Args:
+            images: uint8, shape (pictures, channels, height, width).
+
+        Returns:
+            float32 on the CPU, shape (pictures, classes): the softmax of the rule's answer.
+        """
+        unlabelled = Split(images, torch.zeros(len(images), dtype=torch.int64))
+        return self.scores(unlabelled).logits.softmax(1)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.rule.predict(self.network, self.to_memory_format(images)).float()
+
+    def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
+        """What the hidden layers make of one picture: of each that gives maps, (channels, height, width) by its name.
+
+        Args:
+            image: As the data set has it, shape (1, channels, height, width).
+        """
+        seen: dict[str, Tensor] = {}
+
+        def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            last = tensor_leaves(output)[-1]
+            if not layer.is_readout and last.dim() == 4:
+                seen[layer.name] = last[0].float().cpu()
+            return output
+
+        pictures = self.to_memory_format(self.normalize(image.to(self.device.device)))
+        with self.eval_mode(), intercept_layers(self.network.layers, keep):
+            self.network(pictures)
+        return seen
+
+    @contextmanager
+    def eval_mode(self) -> Iterator[None]:
+        """Eval mode without gradients, in the run's precision; every module's mode is put back afterwards."""
+        modules = [*self.network.model.modules(), *self.rule.modules()]
+        modes = [module.training for module in modules]
+        for module in modules:
+            module.training = False
+        try:
+            with torch.no_grad(), self.device.autocast():
+                yield
+        finally:
+            for module, training in zip(modules, modes, strict=True):
+                module.training = training
+
+
+def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:
+    """``count`` rows spread evenly over a split, always the same; all rows (``None``) if it has no more."""
+    if len(split) <= count:
+        return None
+    return torch.arange(count) * len(split) // count

@@ -1,0 +1,129 @@
+"""One training step: a batch in, every learning layer stepped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from localrules.config.schema import RunConfig
+from localrules.core.layer import Layer
+from localrules.core.phase import Phase
+from localrules.core.rule import StepReport
+from localrules.core.view import Batch
+from localrules.data.batches import generator
+from localrules.engine.schedules import learning_rate
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+
+STEP_SEED_STREAM = 2  # the stream of seeds for whatever a rule or a network draws in a step
+
+
+class StepContext:
+    """What a rule may ask of the engine during a step; see :class:`localrules.core.rule.Context`."""
+
+    def __init__(self, session: Session, phase: Phase) -> None:
+        self._session, self._phase = session, phase
+        self._waiting: list[Layer] = []
+
+    def is_trainable(self, layer: Layer) -> bool:
+        """Whether the layer learns in the present phase."""
+        return self._phase.is_trainable(layer)
+
+    def is_objective_trainable(self, layer: Layer) -> bool:
+        """Whether the layer's auxiliary modules learn, with it or while it stands still."""
+        return self.is_trainable(layer) or (self._phase.auxiliary and not layer.is_readout)
+
+    def step_layer(self, layer: Layer) -> None:
+        """The layer's gradients are complete: average them and step, now or at the end of the pass."""
+        if not self.is_objective_trainable(layer):
+            return
+        self._session.reduce_gradients(layer)
+        if self._session.config.optimizer.step_timing == "layer":
+            self._session.optimizers.step(layer.name)
+        else:
+            self._waiting.append(layer)
+
+    def submit(self, layer: Layer, work: Callable[[], None]) -> None:
+        """Have a layer learn, now or beside the pass."""
+        if self._session.executor is None:
+            work()
+        else:
+            self._session.executor.submit(layer.name, work)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The run's precision."""
+        return self._session.device.autocast()
+
+    def finish(self) -> None:
+        """Wait for what is done beside the pass, and step the layers that wait for its end."""
+        if self._session.executor is not None:
+            self._session.executor.finish()
+        for layer in self._waiting:
+            self._session.optimizers.step(layer.name)
+        self._waiting.clear()
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step that was taken: what the rule reports, and the batch's labels."""
+
+    report: StepReport
+    labels: Tensor
+
+
+def seed_step(config: RunConfig, step: int, device: torch.device) -> None:
+    """Seed torch's generators: whatever the network or the rule draws in a step comes from (seed, step)."""
+    seed = generator(config.seed, STEP_SEED_STREAM, step).initial_seed()
+    if device.type == "cpu":
+        # torch.manual_seed, to the same end, first asks for every kind of GPU: some 85 microseconds of each step.
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def train_step(session: Session, phase: Phase, step: int) -> StepResult:
+    """One step of a run, from asking for the batch to the last optimizer step.
+
+    Whatever the network or the rule draws comes from (seed, step), so a resumed run draws the same.
+
+    Args:
+        session: The run.
+        phase: The phase that ``step`` lies in.
+        step: Counted from 0 over the whole run.
+
+    Raises:
+        UsageError: A batch norm is given one value, which has no spread.
+    """
+    config = session.config
+    session.optimizers.set_learning_rate(
+        learning_rate(config.schedule, config.optimizer.lr, step - phase.start, phase.stop - phase.start)
+    )
+    seed_step(config, step, session.device.device)
+    batch = session.batches.batch(step)
+    statistics = Batch(session.predictor.to_memory_format(batch.images), batch.labels, len(session.data.classes))
+    context = StepContext(session, phase)
+    try:
+        report = session.rule.step(session.network, statistics, context)
+        context.finish()
+    except ValueError as error:
+        if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
+            raise _single_sample_error() from error
+        raise
+    finally:
+        if session.executor is not None:
+            session.executor.cancel()
+    return StepResult(report, batch.labels)
+
+
+def _single_sample_error() -> UsageError:
+    return UsageError(
+        "a batch norm of the network needs batches of at least 2",
+        where="--batch-size 1",
+        why="of one picture a unit has one value, which has no spread",
+        fix="choose --batch-size 2 or more, or --set model.norm=false",
+    )

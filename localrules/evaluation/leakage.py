@@ -1,0 +1,114 @@
+"""Whether pictures that are scored were learned from: as they are, mirrored, or as another copy of one photograph."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from localrules.data.dataset import Split
+from localrules.data.duplicates import NEAR_DUPLICATE_THRESHOLD, ROWS_AT_ONCE, image_keys, thumbnails
+
+if TYPE_CHECKING:
+    from localrules.engine.scores import Scores
+
+
+@dataclass(frozen=True)
+class LeakMask:
+    """Which rows of a split are known from training: bool, shape (rows,), each row in one of them at most.
+
+    Attributes:
+        copies: Their very pixels were trained on.
+        mirrored: Their mirror image was, pixel by pixel.
+        alike: They show, as they are or mirrored, the same photograph as a training row.
+        training_rows: Among how many rows they were looked for.
+    """
+
+    copies: Tensor
+    flipped: Tensor
+    near_duplicates: Tensor
+    training_samples: int
+
+    @classmethod
+    def find(cls, scored: Split, learned: Split) -> LeakMask:
+        """Look for the rows of a split among those that a network learned from."""
+        known = set(image_keys(learned))
+        copies = _membership(scored, known)
+        mirrored = _membership(Split(scored.images.flip(-1), scored.labels), known) & ~copies
+        alike = (max_similarity(scored.images, learned.images) > NEAR_DUPLICATE_THRESHOLD) & ~copies & ~mirrored
+        return cls(copies, mirrored, alike, len(learned))
+
+    @property
+    def clean(self) -> Tensor:
+        """The rows that are none of these."""
+        return ~(self.copies | self.flipped | self.near_duplicates)
+
+
+@dataclass(frozen=True)
+class LeakCheck:
+    """What was found when the scored rows were looked for among the training rows.
+
+    Attributes:
+        rows, training_rows: How many rows were looked for, and among how many.
+        copies: Scored rows whose very pixels were trained on.
+        mirrored: Others whose mirror image was trained on, pixel by pixel.
+        alike: Others that show, as they are or mirrored, the same photograph as a training row.
+        top1: Of all rows.
+        n_clean: The rows that are none of these.
+        top1_clean: Of these alone; ``None`` if there are none.
+    """
+
+    samples: int
+    training_samples: int
+    copies: int
+    flipped: int
+    near_duplicates: int
+    top1: float
+    n_clean: int
+    top1_clean: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
+    """What a split's rows that are known from training make of its top-1.
+
+    Args:
+        known: Which rows those are.
+        scores: The network's answers to the split.
+    """
+    clean = known.clean
+    return LeakCheck(
+        samples=len(clean),
+        training_samples=known.training_samples,
+        copies=int(known.copies.sum()),
+        flipped=int(known.flipped.sum()),
+        near_duplicates=int(known.near_duplicates.sum()),
+        top1=scores.top1,
+        n_clean=int(clean.sum()),
+        top1_clean=scores.subset(clean).top1 if bool(clean.any()) else None,
+    )
+
+
+def max_similarity(images: Tensor, others: Tensor) -> Tensor:
+    """How much each picture is like the likest of others, as it is or mirrored.
+
+    Args:
+        images: uint8, shape (rows, channels, height, width).
+        others: uint8, shape (other rows, channels, height, width).
+
+    Returns:
+        The correlation of the pictures' thumbnails, at most 1, shape (rows,); 0 for a constant picture.
+    """
+    references = thumbnails(others).T
+    either_way = [thumbnails(images), thumbnails(images.flip(-1))]
+    found = [torch.cat([(chunk @ references).amax(1) for chunk in way.split(ROWS_AT_ONCE)]) for way in either_way]
+    return torch.maximum(*found)
+
+
+def _membership(split: Split, known: set[bytes]) -> Tensor:
+    return torch.tensor([key in known for key in image_keys(split)], dtype=torch.bool)

@@ -1,0 +1,175 @@
+"""Which plugins there are: the entry points of installed distributions, and which of them the user wants."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from localrules.errors import UsageError, suggest_names
+from localrules.registry.entries import KINDS, Entry, PluginError
+
+OWN_DISTRIBUTION = "localrules"
+"""The distribution whose plugins are always there."""
+
+
+@dataclass(frozen=True)
+class PluginSource:
+    """A plugin that was found and not yet imported.
+
+    Attributes:
+        name: The entry point's name, or a file's path as it was typed.
+        distribution: What ``DISTRIBUTION/NAME`` calls it; the same path for a file.
+        version: The distribution's version; empty for a file.
+        load: Imports the module.
+        is_file: Whether ``--plugin`` named it.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], ModuleType]
+    is_file: bool = False
+
+    @property
+    def label(self) -> str:
+        """How messages name the distribution."""
+        return f"{self.distribution} {self.version}".strip()
+
+    def is_named(self, word: str) -> bool:
+        """Whether somebody who types this word means this plugin: its own name, its distribution's, or both."""
+        names = (self.name, self.distribution, f"{self.distribution}/{self.name}")
+        return normalize_name(word) in [normalize_name(name) for name in names]
+
+
+def normalize_name(name: str) -> str:
+    """The form in which distribution names are compared: ``My_Rules`` is ``my-rules``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_sources(group: str) -> list[PluginSource]:
+    """Every entry point of the group: ours first, then by distribution and name.
+
+    Distributions are read one by one, since ``importlib.metadata.entry_points`` gives none at all when a single
+    distribution has a malformed ``entry_points.txt``. Of two copies of one distribution the first on the path counts,
+    as it does for imports.
+    """
+    found: dict[str, list[PluginSource]] = {}
+    for distribution in metadata.distributions():
+        try:
+            name = distribution.metadata["Name"]
+            version = distribution.version
+            points = [point for point in distribution.entry_points if point.group == group]
+            found.setdefault(
+                normalize_name(name), [PluginSource(point.name, name, version, point.load) for point in points]
+            )
+        except Exception:  # a damaged installation, most likely of something that is no plugin at all
+            continue
+    sources = [source for of_one in found.values() for source in of_one]
+    return sorted(
+        sources,
+        key=lambda source: (source.distribution != OWN_DISTRIBUTION, normalize_name(source.distribution), source.name),
+    )
+
+
+def filter_allowed(sources: list[PluginSource], allow: list[str] | None) -> list[PluginSource]:
+    if allow is None:
+        return sources
+    absent = [word for word in allow if not any(source.is_named(word) for source in sources)]
+    chosen = [
+        source for source in sources if source.distribution == OWN_DISTRIBUTION or any(map(source.is_named, allow))
+    ]
+    return [*chosen, *(PluginSource(word, word, "", _not_installed_error(word)) for word in absent)]
+
+
+def _not_installed_error(word: str) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise PluginError(f"LOCALRULES_PLUGINS names {word!r}, and no such plugin is installed")
+
+    return fail
+
+
+def filter_blocked(sources: list[PluginSource], block: list[str]) -> list[PluginSource]:
+    for word in block:
+        if not any(source.is_named(word) for source in sources):
+            known = sorted({name for source in sources for name in (source.name, source.distribution)})
+            raise UsageError(
+                "there is no such plugin to leave out",
+                where=f"--no-plugin {word}",
+                why="neither a plugin nor a distribution with plugins has this name",
+                fix=suggest_names(word, known),
+            )
+    return [source for source in sources if not any(map(source.is_named, block))]
+
+
+_FIX = "give the path of one .py file; installed packages are found without --plugin"
+
+
+def file_sources(paths: list[Path]) -> list[PluginSource]:
+    """One source for each file; a path given twice counts once."""
+    unique = {path.resolve(): path for path in paths}.values()
+    return [PluginSource(str(path), str(path), "", partial(_import, path), is_file=True) for path in unique]
+
+
+def entries_from_tables(module: ModuleType) -> list[tuple[str, Entry]]:
+    """What a file's tables supply, as (kind, entry).
+
+    Raises:
+        PluginError: A table is no dict from names to classes.
+    """
+    entries = []
+    for word, kind in KINDS.items():
+        name = kind.plural.upper()
+        if not kind.bases or not hasattr(module, name):
+            continue
+        classes = getattr(module, name)
+        if not isinstance(classes, dict) or not all(isinstance(target, type) for target in classes.values()):
+            raise PluginError(f'{name} must be a dict from names to classes, like {name} = {{"mine": Mine}}')
+        for key, target in classes.items():
+            summary = (target.__doc__ or "").strip().partition("\n")[0] or f"{target.__name__}, without a docstring"
+            entry = kind.entry(name=key, target=f"{target.__module__}:{target.__qualname__}", summary=summary)
+            entries.append((word, entry))
+    return entries
+
+
+def _import(path: Path) -> ModuleType:
+    """Import a file under a name of its own, so that ``module:Name`` finds its classes again."""
+    where = f"--plugin {path}"
+    if path.is_dir():
+        raise UsageError("a folder was given as plugin file", where=where, why="one file is expected", fix=_FIX)
+    if not path.is_file():
+        raise UsageError("the plugin file does not exist", where=where, why=f"there is no {path.resolve()}", fix=_FIX)
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"localrules_file_{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = spec_from_loader(name, SourceFileLoader(name, str(path.resolve())))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def error_location(path: str, error: BaseException) -> str:
+    """The option, with the line of the file from which the error came, where it came from one."""
+    file = str(Path(path).resolve())
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return f"--plugin {path}, line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"--plugin {path}, line {lines[-1]}" if lines else f"--plugin {path}"

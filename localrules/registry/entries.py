@@ -1,0 +1,121 @@
+"""What a plugin hands over when it is listed: names and texts, no heavy import."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing that a plugin supplies.
+
+    Attributes:
+        name: The word users type, e.g. ``hsic``.
+        target: ``"package.module:Name"``, imported only when the entry is used.
+        summary: One line.
+        reference: Paper with link, or empty.
+    """
+
+    name: str
+    target: str
+    summary: str
+    reference: str = ""
+
+
+class RuleEntry(Entry):
+    """A learning rule: an :class:`~localrules.Objective` or :class:`~localrules.Rule` class."""
+
+
+class ModelEntry(Entry):
+    """A network: a class built from its ``Config``, see :class:`~localrules.Model`."""
+
+
+class DataEntry(Entry):
+    """A data set: a :class:`~localrules.DataSource` class."""
+
+
+class TrackerEntry(Entry):
+    """A place where metrics go: a :class:`~localrules.Tracker` class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetEntry(Entry):
+    """Named run settings; ``target`` names a ``dict`` shaped like the run's configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentEntry(Entry):
+    """An experiment from the literature; ``target`` names a function that returns an ``Experiment``.
+
+    Attributes:
+        suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
+        also: Other words that mean it, e.g. the figure that shows a table's numbers.
+    """
+
+    suite: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EntryKind:
+    """One kind of thing that plugins supply.
+
+    Attributes:
+        word: What messages call one of them.
+        plural: What lists call them; in capitals, the name of a plugin file's table of them.
+        hook: The registration hook.
+        entry: The class of its entries.
+        bases: Classes of which a target must be a subclass, as ``module:Name``; without any, a target is not a class.
+        function: Whether a target that is no class is a function, and not a ``dict``.
+    """
+
+    name: str
+    plural: str
+    hook: str
+    entry: type[Entry]
+    bases: tuple[str, ...]
+    function: bool = False
+
+
+KINDS = {
+    "rule": EntryKind(
+        "rule",
+        "rules",
+        "localrules_rules",
+        RuleEntry,
+        ("localrules.core.objective:Objective", "localrules.core.rule:Rule"),
+    ),
+    "model": EntryKind("model", "models", "localrules_models", ModelEntry, ("localrules.core.model:Model",)),
+    "data": EntryKind("data set", "data", "localrules_data", DataEntry, ("localrules.data.dataset:DataSource",)),
+    "tracker": EntryKind(
+        "tracker", "trackers", "localrules_trackers", TrackerEntry, ("localrules.callbacks.base:Tracker",)
+    ),
+    "preset": EntryKind("preset", "presets", "localrules_presets", PresetEntry, ()),
+    "experiment": EntryKind("experiment", "experiments", "localrules_experiments", ExperimentEntry, (), function=True),
+}
+
+
+RUN_HOOKS = ("localrules_run_start", "localrules_run_step", "localrules_run_epoch", "localrules_run_end")
+"""The hooks by which a plugin watches runs."""
+
+
+class PluginError(Exception):
+    """A plugin does not keep to the hooks."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def check_entry(kind: EntryKind, entry: Entry) -> None:
+    """Raises PluginError when an entry could not be listed or used."""
+    if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name):
+        raise PluginError(f"a {kind.name} is named {entry.name!r}: letters, digits and any of - _ . + are allowed")
+    called = f"{kind.name} {entry.name!r}"
+    if not isinstance(entry.target, str) or not _TARGET.fullmatch(entry.target):
+        raise PluginError(f"the target of {called} is {entry.target!r}, and must look like 'package.module:Name'")
+    if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary:
+        raise PluginError(f"the summary of {called} must be one line of text")
+    if not isinstance(entry.reference, str):
+        raise PluginError(f"the reference of {called} must be text, and is of type {type(entry.reference).__name__}")

@@ -1,0 +1,116 @@
+"""Pictures and tables of an experiment: files of its folder, and in this order on the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localrules.utils.atomic_io import write_atomic
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import Dataset
+    from localrules.registry.registry import Registry
+    from localrules.reproduce.result import CaseResult
+
+ARTIFACTS = "exhibits.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One picture or table, or a sentence.
+
+    Attributes:
+        file: A PNG or CSV in the experiment's folder; empty of a sentence, which is its caption.
+        caption: What it shows, and of which runs.
+        private: Whether it shows pictures that may not be passed on.
+    """
+
+    file: str
+    caption: str
+    private: bool = False
+
+
+class ArtifactWriter:
+    """What an experiment's ``show`` is given: what its runs came to, and a place for what it makes of them.
+
+    Attributes:
+        outcomes: Its rows, done.
+        data: The data set of its rows; of an experiment without rows, the one that was asked for.
+        registry: Where names are looked up.
+    """
+
+    def __init__(self, folder: Path, outcomes: Sequence[CaseResult], data: Dataset, registry: Registry) -> None:
+        self.outcomes, self.data, self.registry = tuple(outcomes), data, registry
+        self._folder = folder
+        self._exhibits: list[Artifact] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def plot(self, name: str, caption: str, draw: Callable[[Path], object], *, shows_data: bool = False) -> None:
+        """Add a picture.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What it shows.
+            draw: Writes the PNG file whose path it is given.
+            shows_data: Whether pictures of the data set can be seen in it.
+        """
+        draw(self._folder / f"{name}.png")
+        self._add(Artifact(f"{name}.png", caption, shows_data and not self.data.redistributable))
+
+    def table(
+        self,
+        name: str,
+        caption: str,
+        head: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        shown: bool = True,
+        shows_data: bool = False,
+    ) -> None:
+        """Add a table.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What it holds.
+            head: The columns' names.
+            rows: A value for each column; ``None`` for what is not known.
+            shown: Whether it is on the page too, and not only a file: the numbers behind a picture need not be.
+            shows_data: Whether pictures of the data set, or parts of them, are in it as numbers.
+        """
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(head)
+        table.writerows(["" if value is None else value for value in row] for row in rows)
+        write_atomic(self._folder / f"{name}.csv", text.getvalue())
+        if shown:
+            self._add(Artifact(f"{name}.csv", caption, shows_data and not self.data.redistributable))
+
+    def text(self, text: str) -> None:
+        """Say in a sentence what was measured, to stand beside the claim.
+
+        Args:
+            text: Figures, and of what they are.
+        """
+        self._exhibits.append(Artifact("", text))
+
+    def close(self) -> None:
+        """Keep what was added for the page; what an earlier command had added is taken down."""
+        text = json.dumps([asdict(exhibit) for exhibit in self._exhibits], indent=2)
+        write_atomic(self._folder / ARTIFACTS, text + "\n")
+
+    def _add(self, exhibit: Artifact) -> None:
+        where = " and ".join(dict.fromkeys(outcome.on["data"] for outcome in self.outcomes)) or self.data.name
+        lengths = "; ".join(dict.fromkeys(str(outcome.budget) for outcome in self.outcomes))
+        caption = f"{exhibit.caption} ({where}{', ' if lengths else ''}{lengths})"
+        self._exhibits.append(Artifact(exhibit.file, caption, exhibit.private))
+
+
+def read_artifacts(folder: Path) -> list[Artifact]:
+    """What an experiment's folder exhibits; nothing where it was never shown."""
+    path = folder / ARTIFACTS
+    return [Artifact(**kept) for kept in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []

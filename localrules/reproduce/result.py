@@ -1,0 +1,243 @@
+"""What a row's runs came to, beside the published figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from localrules.compare.execute import RunRecord
+from localrules.errors import MissingDependencyError
+from localrules.reproduce.spec import Budget, Case
+from localrules.runs.evaluate import evaluate_split
+from localrules.runs.load import TrainedRun
+from localrules.utils.atomic_io import write_atomic
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import Dataset
+    from localrules.registry.registry import Registry
+
+POINT = 1.0
+"""A mean that is no more than so many points away from the published figure matches it."""
+
+DIVERGED = "diverged"
+EXCLUDED = "left out"
+"""The verdict on a row that needs a package which is not installed."""
+
+SCORES = "scores.json"
+COLUMNS = (
+    "row", "model", "data", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds",
+    "machine", "source", "differs", "missing",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """A row with its runs.
+
+    Attributes:
+        experiment: The experiment's name.
+        row: The row.
+        budget: How long each run was.
+        runs: One a seed; those that diverged are not among them.
+        values: The row's metric of each run, in percent.
+        on: The ``model`` and ``data`` of the runs.
+        changed: Settings that were asked for in place of the row's, as they were typed.
+        claim: What the experiment's source claims, in words.
+        scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
+        missing: The package for want of which the row was left out.
+        diverged: The seeds of runs that diverged.
+    """
+
+    experiment: str
+    case: Case
+    budget: Budget
+    runs: tuple[RunRecord, ...]
+    values: tuple[float, ...]
+    on: Mapping[str, str] = field(default_factory=dict)
+    changed: str = ""
+    claim: str = ""
+    scores: tuple[dict[str, Any], ...] = ()
+    missing: MissingDependencyError | None = None
+    diverged: tuple[int, ...] = ()
+
+    @property
+    def install_hint(self) -> str:
+        """What a row that was left out needs, and how to come by it; empty of any other."""
+        return f"{self.missing.what}: {self.missing.fix}" if self.missing else ""
+
+    def scored_mean(self, figure: str, split: str | None = None) -> float | None:
+        """A figure in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
+        values = [score[figure] for score in self.scores if split in (None, score["split"])]
+        return 100 * mean(values) if values and None not in values else None
+
+    @property
+    def metric(self) -> str:
+        """The row's; of data without a test split, the same on the split that there is."""
+        if self.case.metric == "test_accuracy" and self.scores:
+            return f"{self.scores[0]['split']}_accuracy"
+        return self.case.metric
+
+    @property
+    def ours(self) -> float | None:
+        """The mean over runs; ``None`` where there is none."""
+        return mean(self.values) if self.values else None
+
+    @property
+    def difference(self) -> float | None:
+        """Ours less the published figure, in points; ``None`` where there is no such pair."""
+        return None if self.ours is None or self.case.published is None else self.ours - self.case.published
+
+    @property
+    def verdict(self) -> str:
+        """``matches``, ``below`` or ``above`` at the full budget; else why nothing can be said."""
+        if self.missing is not None:
+            return EXCLUDED
+        if self.ours is None:
+            return DIVERGED
+        if self.difference is None:
+            return "no published figure"
+        for kind, name in self.case.published_on.items():
+            if self.on[kind] != name:
+                return f"other {kind}: not comparable"
+        if self.metric != self.case.metric:
+            return "other split: not comparable"
+        if self.changed:
+            return "other settings: not comparable"
+        if not self.budget.is_full:
+            return "smaller budget: not comparable"
+        if abs(self.difference) <= POINT:
+            return "matches"
+        return "below" if self.difference < 0 else "above"
+
+    @property
+    def deviations(self) -> str:
+        """In what our runs are not the published one."""
+        elsewhere = ""
+        if self.metric != self.case.metric:
+            elsewhere = f"the data have no test split: {self.metric.removesuffix('_accuracy')} accuracy"
+        return "; ".join(part for part in (self.case.deviations, elsewhere, self.changed) if part)
+
+    def as_csv_row(self) -> dict[str, str]:
+        """A line of ``results.csv``, in the order of :data:`COLUMNS`; what is not known is empty."""
+        found = (
+            self.case.name,
+            self.on.get("model", ""),
+            self.on.get("data", ""),
+            _round_metric(self.ours),
+            _round_metric(min(self.values, default=None)),
+            _round_metric(max(self.values, default=None)),
+            " ".join(str(run.config.seed) for run in self.runs),
+            "" if self.case.published is None else f"{self.case.published:g}",
+            "" if self.difference is None else f"{self.difference:+.2f}",
+            self.verdict,
+            str(self.budget),
+            f"{mean(run.summary['seconds'] for run in self.runs):.1f}" if self.runs else "",
+            "; ".join(dict.fromkeys(_machine(run) for run in self.runs)),
+            self.case.source,
+            self.deviations,
+            self.install_hint,
+        )
+        return dict(zip(COLUMNS, found, strict=True))
+
+    def documents(self) -> list[dict[str, Any]]:
+        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own.
+
+        A run that diverged is there without a figure, and a row that was left out once, with what it needs.
+        """
+        if self.missing is not None:
+            return [self._document() | {"missing": {"why": self.missing.what, "install": self.missing.fix}}]
+        done = [
+            self._document() | {"seed": run.config.seed, "value": value, "summary": run.summary}
+            for run, value in zip(self.runs, self.values, strict=True)
+        ]
+        return done + [self._document() | {"seed": seed, "verdict": DIVERGED} for seed in self.diverged]
+
+    def _document(self) -> dict[str, Any]:
+        """What the runs have in common, with nothing for what each has of its own."""
+        return {
+            **as_document(self.experiment, self.claim),
+            "row": self.case.name,
+            "metric": self.metric,
+            "published": self.case.published,
+            "source": self.case.source,
+            "differs": self.deviations,
+            "budget": str(self.budget),
+            "verdict": self.verdict,
+        }
+
+
+def as_document(experiment: str, claim: str) -> dict[str, Any]:
+    """What ``reproduce --json`` prints of an experiment that trains nothing: its claim, and no more."""
+    return {
+        "experiment": experiment,
+        "row": None,
+        "seed": None,
+        "metric": None,
+        "value": None,
+        "published": None,
+        "claim": claim,
+        "source": "",
+        "differs": "",
+        "budget": None,
+        "verdict": "trains nothing",
+        "missing": None,
+        "summary": None,
+    }
+
+
+def metric_value(run: RunRecord, row: Case, scores: Mapping[str, Any]) -> float:
+    """A finished run's metric in percent.
+
+    Args:
+        run: The run.
+        row: Its row.
+        scores: From :func:`scored`.
+    """
+    return 100 * float(scores["top1"] if row.metric == "test_accuracy" else run.summary[row.metric])
+
+
+def evaluation_split(row: Case, data: Dataset) -> str:
+    """The split that a row's runs are scored on: test, or the next best; one that is not there where there is none."""
+    found = next((name for name in ("test", "valid") if name in data.splits), None)
+    return found or row.metric.removesuffix("_accuracy")
+
+
+def load_or_evaluate(
+    run: RunRecord, row: Case, data: Dataset, registry: Registry, ferplus: Path | None = None
+) -> dict[str, Any]:
+    """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
+
+    Args:
+        run: The run.
+        row: Its row.
+        data: Its data set.
+        registry: Where names are looked up.
+        ferplus: FER+'s votes on the split.
+
+    Raises:
+        DataError: The data set has no such split, or the votes do not fit it.
+        UsageError: There are no votes on such data.
+    """
+    split = evaluation_split(row, data)
+    path = run.folder / SCORES
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if split not in known or (ferplus is not None and not known[split].get("ferplus")):
+        finished = TrainedRun.load(run.folder, registry)
+        known[split] = evaluate_split(finished, data, split, registry, ferplus=ferplus).metrics
+        write_atomic(path, json.dumps(known, indent=2) + "\n")
+    found: dict[str, Any] = known[split]
+    return found
+
+
+def _round_metric(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _machine(run: RunRecord) -> str:
+    environment, threads = run.record["environment"], run.config.threads
+    name = environment["processor"] if environment["device"] == "cpu" else environment["device"]
+    return f"{name}, {threads} thread{'s'[: threads != 1]}"

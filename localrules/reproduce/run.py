@@ -1,0 +1,164 @@
+"""Rows one after the other: what is done is not done again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.callbacks.base import Callback
+from localrules.compare.execute import RunRecord, completed_runs, run_all
+from localrules.errors import LocalRulesError
+from localrules.reproduce import report, results
+from localrules.reproduce import run as rows
+from localrules.reproduce.artifacts import ArtifactWriter
+from localrules.reproduce.evaluation import write_evaluation
+from localrules.reproduce.plan import PlannedCase, excluded_cases, find_dataset_settings, plan_cases
+from localrules.reproduce.registry import experiments_in
+from localrules.reproduce.result import CaseResult, as_document, load_or_evaluate, metric_value
+from localrules.reproduce.spec import Experiment
+from localrules.runs.load import TrainedRun
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import Dataset
+    from localrules.registry.registry import Registry
+    from localrules.reproduce.request import ReproductionRequest
+
+RUNS = "runs"
+
+
+def run_cases(
+    tasks: list[PlannedCase],
+    folder: Path,
+    registry: Registry,
+    watchers: Callable[[], list[Callback]] = list,
+    say: Callable[[str], Any] = lambda line: None,
+) -> Iterator[CaseResult]:
+    """Run the rows one after the other; yields each as soon as its runs are done.
+
+    Args:
+        tasks: From :func:`~localrules.reproduce.plan.plan`.
+        folder: Run folders go into its ``runs/``. A finished run is not repeated, an interrupted one goes on.
+        registry: Where names are looked up.
+        watchers: Makes those who watch a run.
+        say: Told in a line what happens next.
+    """
+    for number, task in enumerate(tasks, 1):
+        which = f"row {number} of {len(tasks)}: {task.experiment}, {task.case.name}, {task.budget}"
+        if task.data is None or task.missing is not None:
+            left_out = replace(_missing_result(task), missing=task.missing)
+            say(f"{which}, is left out: {left_out.install_hint}")
+            yield left_out
+            continue
+        say(which)
+        runs, _ = run_all(task.planned, folder / RUNS, registry, watchers, say)
+        finished = {run.config.seed for run in runs}
+        diverged = tuple(seed for one in task.planned if (seed := one.config.seed) not in finished)
+        yield replace(_result(task, task.data, runs, registry), diverged=diverged)
+
+
+def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry) -> list[CaseResult]:
+    """What rows came to that are done, of the runs that are; nothing is run.
+
+    Args:
+        tasks: Rows, configured.
+        folder: As for :func:`run_cases`.
+        registry: Where names are looked up.
+    """
+    outcomes = []
+    for task in tasks:
+        runs = completed_runs(task.planned, folder / RUNS)
+        if not runs or task.data is None:
+            continue
+        with suppress(LocalRulesError):  # such as a package that is no longer installed: then it cannot be shown
+            TrainedRun.load(runs[0].folder, registry)
+            outcomes.append(_result(task, task.data, runs, registry))
+    return outcomes
+
+
+def _result(task: PlannedCase, data: Dataset, runs: list[RunRecord], registry: Registry) -> CaseResult:
+    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.ferplus) for run in runs)
+    values = tuple(metric_value(run, task.case, found) for run, found in zip(runs, scores, strict=True))
+    return replace(_missing_result(task), runs=tuple(runs), values=values, scores=scores)
+
+
+def _missing_result(task: PlannedCase) -> CaseResult:
+    return CaseResult(task.experiment, task.case, task.budget, (), (), task.on, task.changed, task.claim)
+
+
+def write_report(
+    name: str, experiment: Experiment, outcomes: list[CaseResult], data: Dataset, folder: Path, registry: Registry
+) -> None:
+    """Have an experiment show what its rows came to, and set beside it all that an evaluation says of them.
+
+    Args:
+        name: The experiment's.
+        experiment: What it is.
+        outcomes: Its rows, done; none, of an experiment without.
+        data: Its data set.
+        folder: The ``--out``.
+        registry: Where names are looked up.
+    """
+    exhibition = ArtifactWriter(folder / name, outcomes, data, registry)
+    if experiment.report is not None:
+        experiment.report(exhibition)
+    write_evaluation(exhibition)
+    exhibition.close()
+
+
+def run_experiments(
+    experiments: dict[str, Experiment],
+    asked: ReproductionRequest,
+    out: Path,
+    registry: Registry,
+    command: str,
+    *,
+    watchers: Callable[[], list[Callback]] = list,
+    say: Callable[[str], Any] = lambda line: None,
+    done: Callable[[CaseResult], Any] = lambda outcome: None,
+) -> tuple[list[CaseResult], list[dict[str, Any]]]:
+    """Run experiments, and write their tables, their pictures and the page.
+
+    Args:
+        experiments: By name.
+        asked: What of them; ``below`` has all that they leave open.
+        out: Where everything goes.
+        registry: Where names are looked up.
+        command: The line that was typed, for the page.
+        watchers: Makes those who watch a run.
+        say: Told in a line what happens next.
+        done: Told of each row when its runs are done.
+
+    Returns:
+        What the rows came to; and what ``--json`` prints, which has a line for an experiment without rows, too.
+
+    Raises:
+        LocalRulesError: Something cannot be run, before anything has run; see :func:`plan`.
+    """
+    tasks = plan_cases(experiments, asked, registry)
+    outcomes: list[CaseResult] = []
+    documents: list[dict[str, Any]] = []
+    for name, experiment in experiments.items():
+        own: list[CaseResult] = []
+        mine = [task for task in tasks if task.experiment == name]
+        for outcome in rows.run_cases(mine, out, registry, watchers, say):
+            own.append(outcome)
+            done(outcome)
+            results.upsert(outcome, out)
+            report.write_page(out, experiments_in(out, registry), command)
+        data = next((task.data for task in mine if task.data is not None), None)
+        if not experiment.cases and asked.cases == "*":
+            data = find_dataset_settings(asked, registry)
+            documents.append(as_document(name, experiment.claim))
+        if data is not None:
+            # What an earlier command made of the other rows stays beside these.
+            aside = rows.completed_results(excluded_cases(name, experiment, asked, registry), out, registry)
+            place = {row.name: number for number, row in enumerate(experiment.cases)}
+            shown = sorted([*own, *aside], key=lambda outcome: place[outcome.case.name])
+            rows.write_report(name, experiment, shown, data, out, registry)
+            report.write_page(out, experiments_in(out, registry), command)
+        outcomes += own
+        documents += [line for outcome in own for line in outcome.documents()]
+    return outcomes, documents

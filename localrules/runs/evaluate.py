@@ -1,0 +1,165 @@
+"""A finished run, scored on a split: figures, doubts and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from localrules.errors import LocalRulesError, UsageError
+from localrules.evaluation.ferplus import agreement, read_votes
+from localrules.evaluation.leakage import LeakMask, check_leakage
+from localrules.evaluation.metrics import Calibration, compute_metrics
+from localrules.evaluation.plots import plot_calibration
+from localrules.evaluation.predictions import write_predictions
+from localrules.tracking.plots.curves import plot_confusion
+from localrules.utils.atomic_io import write_atomic
+
+if TYPE_CHECKING:
+    from localrules.data.dataset import Dataset, Split
+    from localrules.engine.scores import Scores
+    from localrules.registry.registry import Registry
+    from localrules.runs.load import TrainedRun
+
+FOLDER = "evaluation"
+SCORES = "scores.json"
+ANSWERS = "answers.csv"
+
+
+def evaluate_run(
+    run: TrainedRun,
+    data: Dataset,
+    split: str,
+    registry: Registry,
+    *,
+    flip: bool | None = None,
+    ferplus: Path | None = None,
+    leak_check: bool = False,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Score a run, draw its confusion matrix and calibration, and look for leaks where the score is too good.
+
+    Args:
+        run: The run.
+        data: What to score it on.
+        split: Which split.
+        registry: Where the run's own data set is looked up.
+        flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
+        ferplus: FER+'s votes on these rows.
+        leak_check: Look for leaks whatever the score.
+        out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
+            or ``-no-flip`` behind it where that is not as the run has it.
+
+    Returns:
+        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; ``ferplus`` and
+        ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
+        it all, and ``answers.csv`` a row for each picture.
+
+    Raises:
+        DataError: There is no such split, or the votes do not fit it.
+        UsageError: Nothing can be written there.
+    """
+    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found |= {"data": data.name, "device": str(run.predictor.device.device)}
+    asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
+    folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
+    _write(folder, found, scores, known, data.classes)
+    return found
+
+
+class Evaluation(NamedTuple):
+    """What a run's answers to a split come to.
+
+    Attributes:
+        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with ``ferplus`` and
+            ``leak_check``, ``None`` where there is none.
+        scores: Of which they were found.
+        known: The rows that are known from training, if they were looked for and could be.
+    """
+
+    metrics: dict[str, Any]
+    scores: Scores
+    leak_mask: LeakMask | None
+
+
+def evaluate_split(
+    run: TrainedRun,
+    data: Dataset,
+    split: str,
+    registry: Registry,
+    *,
+    flip: bool | None = None,
+    ferplus: Path | None = None,
+    leak_check: bool = False,
+) -> Evaluation:
+    """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
+
+    Raises:
+        DataError: There is no such split, or the votes do not fit it.
+    """
+    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    flip = run.predictor.flip if flip is None else flip
+    scores = run.predictor.scores(data.split(split), flip=flip)
+    found = compute_metrics(data, split, scores)
+    found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
+    known, found["leak_check"] = None, None
+    if split != "train" and (leak_check or is_implausible(data, found["top1"])):
+        known, found["leak_check"] = _leak_check(run, data, split, registry, scores)
+    return Evaluation(found, scores, known)
+
+
+def is_implausible(data: Dataset, top1: float) -> bool:
+    """Whether a top-1 on valid or test is above all that is published."""
+    return data.max_plausible_accuracy is not None and top1 > data.max_plausible_accuracy
+
+
+def find_leaks(data: Dataset, split: str, learned: Split, scores: Scores) -> dict[str, Any]:
+    """What a leak check finds, with what was compared.
+
+    Args:
+        data: What was scored.
+        split: Which split of it.
+        learned: The training rows.
+        scores: The network's answers to the split.
+    """
+    return _leak_report(data, LeakMask.find(data.split(split), learned), scores)
+
+
+def _leak_check(
+    run: TrainedRun, data: Dataset, split: str, registry: Registry, scores: Scores
+) -> tuple[LeakMask | None, dict[str, Any]]:
+    try:
+        learned = run.training_split(data, registry)
+    except LocalRulesError as error:
+        return None, {**_leak_context(data), "not_done": str(error)}
+    known = LeakMask.find(data.split(split), learned)
+    return known, _leak_report(data, known, scores)
+
+
+def _leak_report(data: Dataset, known: LeakMask, scores: Scores) -> dict[str, Any]:
+    return {**_leak_context(data), **check_leakage(known, scores).as_dict()}
+
+
+def _leak_context(data: Dataset) -> dict[str, Any]:
+    return {"max_plausible_accuracy": data.max_plausible_accuracy, "scored_on": data.origin}
+
+
+def _write(
+    folder: Path, found: dict[str, Any], scores: Scores, known: LeakMask | None, classes: tuple[str, ...]
+) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = {
+            "confusion": plot_confusion(scores.confusion.numpy(), classes, folder / "confusion.png"),
+            "calibration": plot_calibration(Calibration.of(scores), folder / "calibration.png"),
+        }
+        found["pictures"] = {name: str(path) for name, path in drawn.items()}
+        write_predictions(folder / ANSWERS, scores, classes, known)
+        write_atomic(folder / SCORES, json.dumps(found, indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(
+            "the evaluation cannot be written",
+            where=str(folder),
+            why=error.strerror or str(error),
+            fix="name a folder that can be written with --out",
+        ) from error

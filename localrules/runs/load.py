@@ -1,0 +1,136 @@
+"""A run that was trained, loaded again to be scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.config.overrides import RUN_METADATA, Tree
+from localrules.config.schema import ComponentConfig, RunConfig
+from localrules.data.dataset import Dataset, Split
+from localrules.data.normalize import Normalize
+from localrules.engine.builder import build_network_and_rule, load_run_dataset, validate_config
+from localrules.engine.checkpoint import load_weights
+from localrules.engine.device import Device, set_deterministic
+from localrules.engine.inference import Predictor
+from localrules.errors import DataError, UsageError
+from localrules.evaluation.metrics import compute_metrics
+from localrules.tracking.records import read_config
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+
+def read_run(folder: Path) -> tuple[RunConfig, Tree]:
+    """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
+
+    Raises:
+        UsageError: The folder is no run folder.
+    """
+    record = read_config(folder)
+    if missing := [table for table in RUN_METADATA if table not in record]:
+        raise UsageError(
+            "this is not a run folder",
+            where=str(folder),
+            why=f"its config.toml has no table {missing[0]!r}, which every run writes",
+            fix="name a folder that 'localrules run' made; settings of your own are given with --config FILE",
+        )
+    config = validate_config(RunConfig, {key: value for key, value in record.items() if key not in RUN_METADATA}, "")
+    assert isinstance(config, RunConfig)
+    return config, record
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with its last weights.
+
+    Attributes:
+        folder: The run folder.
+        config: What it was asked to do.
+        classes: Names of the labels it learned.
+        shape: One picture's channels, height, width.
+        predictor: Its network.
+    """
+
+    folder: Path
+    config: RunConfig
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    predictor: Predictor
+
+    @classmethod
+    def load(cls, folder: Path, registry: Registry, *, device: str | None = None) -> TrainedRun:
+        """Build a run's network and load its last weights. The training data is not needed.
+
+        Args:
+            folder: The run folder.
+            registry: Where names are looked up.
+            device: Where to compute, as ``--device`` names it; the run's setting if ``None``.
+
+        Raises:
+            UsageError: The folder is no run folder, holds no checkpoint yet, or the device is not there.
+        """
+        folder = folder.expanduser().resolve()
+        config, record = read_run(folder)
+        if device is not None:
+            config = config.model_copy(update={"device": device})
+        known = record["trained_on"]
+        ranks = Device(config)
+        set_deterministic(config.threads, ranks.device)
+        shape, classes = tuple(known["shape"]), tuple(known["classes"])
+        network, rule = build_network_and_rule(config, registry, shape, len(classes), ranks.device)
+        load_weights(folder, network, rule)
+        standard = Normalize(tuple(known["mean"]), tuple(known["deviation"]))
+        return cls(folder, config, classes, shape, Predictor.from_config(config, network, rule, ranks, standard))
+
+    def data(self, registry: Registry, choice: ComponentConfig | None = None, *, held_out: bool = True) -> Dataset:
+        """The run's own data set, or another that fits its network.
+
+        Args:
+            registry: Where names are looked up.
+            choice: Another data set, or the run's own at another place; where the run found it if ``None``.
+            held_out: What the run held out is the valid split; else the splits are the source's.
+
+        Raises:
+            UsageError: The pictures have another size, or the labels other names.
+        """
+        changed = {
+            "data": choice or self.config.data,
+            "holdout_fraction": self.config.holdout_fraction if held_out else 0.0,
+        }
+        data = load_run_dataset(self.config.model_copy(update=changed), registry)
+        if tuple(data.shape) != self.shape or data.classes != self.classes:
+            raise UsageError(
+                f"data set {data.name!r} does not fit the run",
+                where=str(self.folder),
+                why=f"it has pictures of shape {data.shape} and labels {', '.join(data.classes)}; "
+                f"the network learned {self.shape} and {', '.join(self.classes)}",
+                fix="choose a data set of the same kind",
+            )
+        return data
+
+    def score(self, data: Dataset, split: str) -> dict[str, Any]:
+        """All figures of a split, as :func:`~localrules.evaluation.metrics.figures` lists them.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        return compute_metrics(data, split, self.predictor.scores(data.split(split)))
+
+    def training_split(self, scored: Dataset, registry: Registry) -> Split:
+        """The training rows: those of ``scored`` where it is the data set that the run learned from.
+
+        Raises:
+            LocalRulesError: The data set that the run learned from is gone, or has changed since.
+        """
+        fingerprint = read_run(self.folder)[1]["trained_on"]["fingerprint"]
+        data = scored if scored.fingerprint == fingerprint else self.data(registry)
+        if data.fingerprint != fingerprint:
+            raise DataError(
+                "the data have changed since the run",
+                where=data.origin,
+                why="their fingerprint is another, so nobody can tell what the run has seen",
+                fix="put the file back that the run was trained on",
+            )
+        return data.split("train")

@@ -1,0 +1,108 @@
+"""The end of a run: what it came to, in figures and in pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from localrules.callbacks.base import Plot, RunInfo
+from localrules.engine.checkpoint import weights_sha256
+from localrules.engine.inference import subsample
+from localrules.engine.profiling import process_peak_mib
+from localrules.engine.session import Session
+from localrules.engine.trainer import Trainer
+from localrules.runs.evaluate import find_leaks, is_implausible
+from localrules.tracking.plots.curves import plot_confusion, plot_curves
+from localrules.tracking.plots.diagnostics import plot_diagnostics
+from localrules.tracking.plots.sheets import plot_feature_maps, plot_filters, plot_samples
+from localrules.tracking.run_folder import METRICS
+from localrules.utils.plotting import save_figure
+
+
+def summarize(
+    session: Session, trainer: Trainer, folder: Path, info: RunInfo, *, stopped: bool = False
+) -> dict[str, Any]:
+    """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
+
+    Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
+    valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when its rows were looked
+    for among the training rows.
+    """
+    config, splits = session.config, session.data.splits
+    train, valid = splits["train"], splits.get("valid")
+    scores = None if stopped or valid is None else session.predictor.scores(valid)
+    step_seconds = trainer.timer.step_seconds
+    summary: dict[str, Any] = {
+        "status": "stopped" if stopped else "done",
+        "run_dir": str(folder),
+        "rule": config.rule.name,
+        "model": config.model.name,
+        "data": config.data.name,
+        "seed": config.seed,
+        "threads": config.threads,
+        "steps": trainer.step,
+        "epochs": trainer.step / session.batches.steps_per_epoch,
+        "parameters": session.parameter_count,
+        "train_accuracy": session.predictor.scores(train, subsample(train)).top1 if not stopped else None,
+        "valid_accuracy": scores.top1 if scores is not None else None,
+        "majority_share": float((valid or train).labels.bincount().max() / len(valid or train)),
+        "seconds": trainer.seconds,
+        "step_seconds": step_seconds,
+        "samples_per_second": config.batch_size / step_seconds if step_seconds else None,
+        "peak_memory_mib": trainer.peak_memory_mib,
+        "process_peak_mib": process_peak_mib(),
+        "resumed_from_step": info.resumed_from_step,
+        "weights_sha256": weights_sha256(session.network),
+    }
+    if scores is not None and is_implausible(session.data, scores.top1):
+        summary["leak_check"] = find_leaks(session.data, "valid", train, scores)
+    return summary
+
+
+def save_plots(session: Session, folder: Path) -> list[Plot]:
+    """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions."""
+    split = session.data.splits.get("valid") or session.data.splits["train"]
+    rows = torch.arange(min(len(split), 2000))
+    scores = session.predictor.scores(split, rows)
+    sheet = folder / "samples.png"
+    found = [
+        Plot("curves", plot_curves(folder / METRICS, folder / "curves.png"), False),
+        Plot(
+            "confusion", plot_confusion(scores.confusion.numpy(), session.data.classes, folder / "confusion.png"), False
+        ),
+        Plot(
+            "samples",
+            plot_samples(split.images[:40], scores.labels[:40], scores.predictions[:40], session.data.classes, sheet),
+            True,
+        ),
+    ]
+    first = _first_filters(session)
+    if first is not None:
+        found.append(Plot("filters", plot_filters(first, folder / "filters.png"), False))
+    maps = _pick_layers(session.predictor.feature_maps(split.images[:1]))
+    if maps:
+        found.append(Plot("feature_maps", plot_feature_maps(maps, folder / "feature_maps.png"), True))
+    if session.config.diagnostics:
+        found.append(Plot("diagnostics", plot_diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
+    for name, figure in session.rule.figures(session.network).items():
+        # Nobody knows what a rule draws: data may be seen in it.
+        found.append(Plot(name, save_figure(figure, folder / f"{name}.png"), True))
+    return found
+
+
+def _first_filters(session: Session) -> Tensor | None:
+    """The weights of the first layer that has convolutions."""
+    for parameter in session.network.layers[0].module.parameters():
+        if parameter.dim() == 4:
+            return parameter.detach().float().cpu()
+    return None
+
+
+def _pick_layers(maps: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of a shallow, some middle and the last layer."""
+    names = list(maps)
+    chosen = [names[round(i * (len(names) - 1) / 4)] for i in range(5)] if len(names) > 5 else names
+    return {name: maps[name] for name in chosen}

@@ -1,0 +1,74 @@
+"""Checks of batches that give a rule little to go by, and of half precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from localrules.data.dataset import Dataset, Split
+from localrules.engine.phases import apply_phase
+from localrules.engine.session import Session
+from localrules.engine.step import train_step
+from localrules.errors import UsageError
+from localrules.testing.conformance.checks.reproducibility_checks import state
+from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
+
+STEPS = 3
+
+
+def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
+    """Batches of one class, of constant pictures, of one repeated picture: objectives and weights stay finite."""
+    data = toy_images(2 * subject.batch_size)
+    images, labels = data.split("train").images, data.split("train").labels
+    cases = {
+        "one class": Split(images, torch.zeros_like(labels)),
+        "constant pictures": Split(torch.full_like(images, 77), labels),
+        "the same picture each time": Split(images[:1].expand_as(images).clone(), labels),
+        "black pictures of one class": Split(torch.zeros_like(images), torch.zeros_like(labels)),
+    }
+    for case, split in cases.items():
+        _stays_finite(subject.session(subject.networks[-1], data=_with(data, split)), case)
+
+
+def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
+    """The smallest batch that the rule says it takes, of one picture if it says nothing; and of two."""
+    for size in dict.fromkeys((subject.rule.requires.min_batch, max(2, subject.rule.requires.min_batch))):
+        for network in subject.networks:
+            try:
+                _stays_finite(subject.session(network, batch_size=size), f"batches of {size} on a {network}")
+            except UsageError:
+                if size > 1:  # of one picture, the network's norms make nothing
+                    raise
+
+
+def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
+    """All hidden layers as one layer, with several operations and ends: it trains and stays finite."""
+    network = subject.networks[-1]
+    try:
+        session = subject.session(network, granularity=1)
+    except UsageError as error:
+        raise NotApplicable(error.why or error.what) from None
+    _stays_finite(session, f"all hidden layers of a {network} as one")
+
+
+def half_precision_stays_finite(subject: RuleUnderTest) -> None:
+    """bf16 autocast: objectives and weights stay finite."""
+    for network in subject.networks:
+        _stays_finite(subject.session(network, precision="bf16"), f"bf16 on a {network}")
+
+
+def _stays_finite(session: Session, case: str) -> None:
+    for phase in session.phases:
+        apply_phase(phase, session.network, session.trainable)
+        for step in range(phase.start, min(phase.stop, phase.start + STEPS)):
+            report = train_step(session, phase, step).report
+            wrong = [layer for layer, value in report.objectives.items() if not math.isfinite(float(value))]
+            assert not wrong, f"{case}: the objective of {abbreviate(wrong)} is not finite"
+    wrong = [name for name, tensor in state(session).items() if not bool(tensor.isfinite().all())]
+    assert not wrong, f"{case}: not finite: {abbreviate(wrong)}"
+
+
+def _with(data: Dataset, split: Split) -> Dataset:
+    return replace(data, splits={**data.splits, "train": split})

@@ -1,0 +1,32 @@
+"""Checks of what a rule claims: its class of locality, and that each layer is its own."""
+
+from __future__ import annotations
+
+from localrules.testing.audit.audit import audit
+from localrules.testing.audit.ownership import owners, watch_writes
+from localrules.testing.audit.traces import take_steps
+from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
+
+
+def locality_holds(subject: RuleUnderTest) -> None:
+    """Layers' updates depend on no more than the declared class of locality allows, measured."""
+    for network in subject.networks:
+        found = audit(lambda network=network: subject.session(network), subject.rule.locality)  # type: ignore[misc]
+        assert found.holds, f"on a {network}: {'; '.join(found.reasons)}"
+
+
+def every_parameter_has_one_owner(subject: RuleUnderTest) -> None:
+    """Each trainable parameter of network and rule sits in exactly one layer's optimizer."""
+    for network in subject.networks:
+        held = owners(subject.session(network))
+        wrong = [f"{name} ({', '.join(layers) or 'no layer'})" for name, layers in held.items() if len(layers) != 1]
+        assert not wrong, f"on a {network}, without exactly one owner: {abbreviate(wrong)}"
+
+
+def a_layer_step_writes_only_to_its_layer(subject: RuleUnderTest) -> None:
+    """While one layer's optimizer steps, no other tensor of network and rule is written to."""
+    session = subject.session(subject.networks[-1])
+    with watch_writes(session) as trespasses:
+        take_steps(session, 2)
+    seen = {f"{trespass.tensor} while {trespass.stepping} stepped" for trespass in trespasses}
+    assert not seen, f"written to: {abbreviate(sorted(seen))}"

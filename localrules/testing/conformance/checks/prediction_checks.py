@@ -1,0 +1,66 @@
+"""Checks of what a trained rule answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from localrules.engine import checkpoint
+from localrules.engine.session import Session
+from localrules.testing.audit.traces import differ, take_steps
+from localrules.testing.conformance.checks.reproducibility_checks import state
+from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
+
+STEPS = 2
+CLOSE = 1e-3
+
+
+def predictions_have_their_shape(subject: RuleUnderTest) -> None:
+    """Predictions are finite logits, a row for each picture, for one picture, too."""
+    for network in subject.networks:
+        session = _trained(subject, network)
+        for rows in (1, 5):
+            logits, wanted = _answers(session, rows), (rows, len(session.data.classes))
+            assert tuple(logits.shape) == wanted, f"on a {network}: shape {tuple(logits.shape)}, not {wanted}"
+            assert bool(logits.isfinite().all()), f"on a {network}: logits that are not finite"
+
+
+def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
+    """Predictions depend on the picture and the saved state alone: no labels, no other pictures, no memory."""
+    for network in subject.networks:
+        session, fresh = _trained(subject, network), subject.session(network)
+        with TemporaryDirectory() as folder:
+            checkpoint.save(Path(folder), session, {"step": STEPS})
+            checkpoint.restore(Path(folder), fresh)
+        mine, theirs = _answers(session), _answers(fresh)
+        assert not differ([mine], [theirs]), f"on a {network}: a run that was loaded answers otherwise"
+        gap = float((_answers(session, backwards=True).flip(0) - mine).abs().max())
+        assert gap <= CLOSE * (1 + float(mine.abs().max())), f"on a {network}: a picture's row in a batch matters"
+
+
+def prediction_changes_nothing(subject: RuleUnderTest) -> None:
+    """Prediction leaves the state of network and rule as it was."""
+    session = _trained(subject, subject.networks[-1])
+    before = {name: tensor.detach().clone() for name, tensor in state(session).items()}
+    _answers(session)
+    wrong = [name for name, tensor in state(session).items() if differ([before[name]], [tensor])]
+    assert not wrong, f"changed by prediction: {abbreviate(wrong)}"
+
+
+def _trained(subject: RuleUnderTest, network: str) -> Session:
+    session = subject.session(network)
+    take_steps(session, STEPS)
+    return session
+
+
+def _answers(session: Session, rows: int = 8, *, backwards: bool = False) -> Tensor:
+    split = session.data.split("valid")
+    images = session.batches.normalize(split.images[:rows])
+    images = images.flip(0) if backwards else images
+    torch.manual_seed(0)
+    with session.predictor.eval_mode():
+        logits = session.rule.predict(session.network, session.predictor.to_memory_format(images))
+    return logits.float()

@@ -1,0 +1,72 @@
+"""Whether a rule learns: scikit-learn's 8 x 8 digits in seconds, as a run would train on them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+
+from localrules.data.dataset import Dataset, Split, fingerprint
+from localrules.testing.audit.traces import take_steps
+from localrules.testing.conformance.subject import RuleClass, RuleUnderTest
+
+TEST_ROWS = 500  # of 1,797
+EPOCHS = 8  # of 20 steps
+SETTLING_EPOCHS = 2  # through maps, of a rule that runs a layer dozens of times a step
+ENLARGED = {"perceptron": 1, "dense maps": 2, "chain of maps": 4}  # lenet's field has four times a digit's side
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "perceptron": ("mlp", {"hidden": (128, 128)}),
+    "dense maps": ("dense_fpn", {"blocks": 2, "convolutions": 2, "growth": 16, "stem": 32, "lateral": 48}),
+    "chain of maps": ("lenet", {}),
+}
+
+
+@cache
+def digits(enlarged: int = 1) -> Dataset:
+    """The digits as a data set; which of them are for testing is drawn once and for all.
+
+    Args:
+        enlarged: Each pixel becomes a square of so many.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.from_numpy(pixels * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
+    images = images.repeat_interleave(enlarged, 2).repeat_interleave(enlarged, 3)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    rows = {"train": order[TEST_ROWS:], "test": order[:TEST_ROWS]}
+    splits = {name: Split(images[row], torch.from_numpy(labels)[row].long()) for name, row in rows.items()}
+    names = tuple(str(digit) for digit in range(10))
+    return Dataset(
+        "digits", names, splits, "scikit-learn", fingerprint(splits), redistributable=True, flip_preserves_label=False
+    )
+
+
+def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -> float:
+    """Accuracy on the digits' test split after training on the others, with the rule's defaults for run and model.
+
+    Args:
+        rule: The rule's class.
+        network: One of ``perceptron``, ``dense maps``, ``chain of maps``: for maps, digits are enlarged. By default the
+            fully connected one if the rule can train it, else one of maps.
+        settings: Of the run. By default 8 epochs in batches of 64 on the schedule of every run; 2 of a chain of maps
+            where a step runs layers as often as options say.
+    """
+    subject = RuleUnderTest(rule)
+    network = network or subject.networks[0]
+    model, options = NETWORKS[network]
+    epochs = EPOCHS
+    if network == "chain of maps":
+        options = {
+            **options,
+            "norm": rule.model_defaults.get("norm", rule.requires.allows_norm),
+        }  # lenet has none by itself
+        epochs = SETTLING_EPOCHS if rule.requires.forward_passes is None else EPOCHS
+    ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
+    session = subject.run(model, options, digits(ENLARGED[network]), {**ours, **settings})
+    take_steps(session)
+    return session.predictor.scores(session.data.split("test")).top1

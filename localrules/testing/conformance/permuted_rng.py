@@ -1,0 +1,38 @@
+"""Random numbers that go with the rows of a batch: so a rule that draws can be shown the batch in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class PermuteRng(TorchDispatchMode):
+    """While entered, whatever torch draws a row a picture has its rows in another order; other draws stay.
+
+    It sees every operation that draws, however it is spelt (``randn_like``, ``bernoulli_``, a dropout). Draws whose
+    first dimension is the batch, or several of it one after another, are taken for draws a picture: let the batch have
+    a size that no dimension of the network has.
+
+    Args:
+        order: For each row of the batch, the row of the plain batch whose draw it gets.
+    """
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self._order = order
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        drawn = func(*args, **(kwargs or {}))
+        batch = len(self._order)
+        if torch.Tag.nondeterministic_seeded not in func.tags or not isinstance(drawn, Tensor):
+            return drawn
+        if not drawn.dim() or not len(drawn) or len(drawn) % batch:
+            return drawn
+        rows = drawn.unflatten(0, (-1, batch))[:, self._order.to(drawn.device)].flatten(0, 1)
+        return drawn.copy_(rows)  # in place, since the operation may have been

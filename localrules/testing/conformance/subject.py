@@ -1,0 +1,125 @@
+"""A rule under test, and the small networks and runs that its checks use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest import SkipTest
+
+from localrules.config.overrides import merge
+from localrules.core.model import Model
+from localrules.core.objective import Objective
+from localrules.core.rule import Rule
+from localrules.data.dataset import Dataset
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+RuleClass: TypeAlias = type[Objective] | type[Rule]
+
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "perceptron": ("mlp", {"hidden": (12, 10, 8)}),
+    "dense maps": ("dense_fpn", {"blocks": 2, "convolutions": 1, "growth": 4, "stem": 8, "lateral": 8}),
+    "chain of maps": ("lenet", {}),
+}
+"""Our own models, small: fully connected; maps that are concatenated, pooled and normalised; a chain."""
+
+BATCH = 16
+
+
+def abbreviate(names: Iterable[str], most: int = 6) -> str:
+    """The first of some names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
+class NotApplicable(SkipTest):
+    """A check does not apply to the rule; the reason is its text. Test runners skip it."""
+
+
+@dataclass(frozen=True)
+class RuleUnderTest:
+    """One rule.
+
+    Attributes:
+        rule: Its class.
+    """
+
+    rule: RuleClass
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        """Which of the small networks it can train: the first two, or the last where it can train neither.
+
+        Raises:
+            AssertionError: None of them.
+        """
+        found: list[str] = []
+        why = ""
+        for name in NETWORKS:
+            if name == "chain of maps" and found:
+                break
+            misfit = self.incompatibility(name)
+            if not misfit:
+                found.append(name)
+            why = misfit or why
+        assert found, f"it can train none of the kit's networks ({', '.join(NETWORKS)}); the last said: {why}"
+        return tuple(found)
+
+    def incompatibility(self, network: str) -> str:
+        """Why it cannot train one of :data:`NETWORKS`; empty if it can."""
+        try:
+            self.session(network)
+        except UsageError as error:
+            return f"{error.what}: {error.why}"
+        return ""
+
+    @property
+    def batch_size(self) -> int:
+        """Of the checks' runs."""
+        return max(BATCH, self.rule.requires.min_batch)
+
+    def session(self, network: str | None = None, *, data: Dataset | None = None, **settings: Any) -> Session:
+        """A fresh run of 6 steps, with the rule's own defaults and nothing done to the pictures; always the same.
+
+        Args:
+            network: One of :data:`NETWORKS`; by default the first that the rule can train.
+            data: By default two batches of small pictures.
+            settings: Of the run.
+        """
+        model, options = NETWORKS[network or self.networks[0]]
+        return self.run(model, options, toy_images(2 * self.batch_size) if data is None else data, settings)
+
+    def run(self, model: str, options: Mapping[str, Any], data: Dataset, settings: Mapping[str, Any]) -> Session:
+        """A run on a model of ours, with the rule's own defaults for the run and for the model.
+
+        Args:
+            model: Its name.
+            options: Its options.
+            data: The pictures.
+            settings: Of the run; they win over the rule's defaults.
+        """
+        kind = model_class(model)
+        suits = {name: value for name, value in self.rule.model_defaults.items() if name in kind.Config.model_fields}
+        plain = {"batch_size": self.batch_size, "augment": {"flip": False, "shift": 0}, "steps": 6, "epochs": None}
+        below = merge(self.rule.run_defaults, plain)
+        return build_session(self.rule, kind, data, model_options={**suits, **options}, **merge(below, settings))
+
+
+@cache
+def toy_images(rows: int) -> Dataset:
+    """Small pictures of four classes."""
+    return toy_dataset(rows)
+
+
+@cache
+def model_class(name: str) -> type[Model]:
+    """One of our own models; whatever else is installed does not matter."""
+    found: type[Model] = Registry.load(allow=[]).resolve("model", name)
+    return found

@@ -1,0 +1,52 @@
+"""The picture of an audit: whose update depends on whose parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
+
+from localrules.utils.plotting import INK, TRAIN, VALID, new_figure, save_figure
+
+_COLOURS = ("#f2f4f7", "#16324f", TRAIN, VALID)
+_MEANINGS = ("", "its own parameters", "a layer that it reads", "a layer that it does not read")
+
+
+def plot_dependence(
+    layers: Sequence[str], depends: Sequence[Sequence[bool]], upstream: Sequence[Sequence[bool]], title: str, out: Path
+) -> Path:
+    """Draw a matrix of dependences, a row for each layer's update.
+
+    Args:
+        layers: Names in forward order.
+        depends: ``depends[row][column]``: whether the update of one layer depends on the parameters of another.
+        upstream: Whether layer ``row`` reads layer ``column``, directly or through others.
+        title: Its heading.
+        out: The PNG file.
+
+    Returns:
+        ``out``.
+    """
+    felt, reads = np.array(depends, dtype=bool), np.array(upstream, dtype=bool)
+    kinds = np.where(np.eye(len(layers), dtype=bool), 1, np.where(reads, 2, 3)) * felt
+    side = max(3.6, 0.26 * len(layers) + 2.4)
+    figure = new_figure(side, side * 0.94)
+    axes = figure.subplots()
+    axes.imshow(kinds, cmap=ListedColormap(_COLOURS), vmin=-0.5, vmax=3.5)
+    ticks = range(len(layers))
+    axes.set_xticks(ticks, layers, rotation=90, fontsize=7)
+    axes.set_yticks(ticks, layers, fontsize=7)
+    axes.set_xticks([place - 0.5 for place in ticks], minor=True)
+    axes.set_yticks([place - 0.5 for place in ticks], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="both", length=0, colors=INK)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("whose parameters", color=INK, fontsize=9)
+    axes.set_ylabel("whose update", color=INK, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+    shown = [Patch(color=_COLOURS[kind], label=_MEANINGS[kind]) for kind in (1, 2, 3) if (kinds == kind).any()]
+    figure.legend(handles=shown, loc="outside lower left", frameon=False, fontsize=8, labelcolor=INK, ncols=len(shown))
+    return save_figure(figure, out)

@@ -1,0 +1,108 @@
+"""What a run came to, for a person: how good, against what, at what cost, and what to do next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from localrules.callbacks.base import Plot, RunInfo
+from localrules.utils.formatting import duration, memory, percent, step_time
+
+
+def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> None:
+    """Print the closing summary.
+
+    Args:
+        console: Where to.
+        run: The run.
+        summary: As ``run --json`` prints it, with ``status`` and, where known, ``majority_share``: the share of the
+            largest class in the valid split (the train split where there is no valid one).
+        pictures: What was drawn.
+    """
+    done = summary.get("status", "done") == "done"
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _lines(run, summary, pictures):
+        table.add_row(name, text)
+    title = f"{run.rule} trained {run.model} on {run.data}"
+    if not done:
+        title += f", stopped after step {summary.get('steps', '?')} of {run.total_steps}"
+    colour = "green" if done else "yellow"
+    console.print(
+        Panel(Group(table), title=Text(title, "bold"), title_align="left", box=box.ROUNDED, border_style=colour)
+    )
+    # Outside the panel and never wrapped, so that they can be copied.
+    for why, command in _next(run, summary, done):
+        console.print(Text.assemble((f"  {why}:\n", "dim"), f"    {command}"), soft_wrap=True)
+
+
+def _lines(run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> list[tuple[str, Text]]:
+    number = summary.get
+    lines = []
+    if (valid := number("valid_accuracy")) is not None:
+        lines.append(("valid accuracy", _accuracy(valid, run, number("majority_share"))))
+    if (train := number("train_accuracy")) is not None:
+        lines.append(("train accuracy", Text.assemble((percent(train), "bold"), "  on pictures it has seen")))
+    if (seconds := number("seconds")) is not None:
+        steps = number("steps", 0)
+        text = f"{number('epochs', 0):.3g} epochs, {steps:,} step{'s'[: steps != 1]} in {duration(seconds)}"
+        lines.append(("trained", Text(text + _pace(summary))))
+    if (parameters := number("parameters")) is not None:
+        lines.append(("network", Text(f"{parameters:,} parameters in {len(run.layers)} layers")))
+    if (peak := number("peak_memory_mib")) is not None:
+        whole = number("process_peak_mib")
+        more = f", {memory(whole)} the whole process" if whole is not None else ""
+        lines.append(("memory", Text(f"{memory(peak)} for a training step{more}")))
+    lines.append(("folder", Text(_short(run.directory))))
+    if pictures:
+        lines.append(("pictures in it", Text(", ".join(picture.path.name for picture in pictures))))
+    return lines
+
+
+def _accuracy(valid: float, run: RunInfo, majority: float | None) -> Text:
+    chance = 1 / max(1, len(run.classes))
+    compared = f"  guessing {percent(chance)}"
+    if majority is not None:
+        compared += f", always the commonest class {percent(majority)}"
+    text = Text.assemble((percent(valid), "bold green"), compared)
+    if valid <= max(chance, majority or 0) * 1.05:
+        text.append("\nNo better than guessing: it has not learned.", "yellow")
+    return text
+
+
+def _pace(summary: Mapping[str, Any]) -> str:
+    parts = []
+    if (seconds := summary.get("step_seconds")) is not None:
+        parts.append(f"{step_time(seconds)} a step")
+    if (speed := summary.get("samples_per_second")) is not None:
+        parts.append(f"{speed:,.0f} samples/s")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _next(run: RunInfo, summary: Mapping[str, Any], done: bool) -> list[tuple[str, str]]:
+    folder = Path(_short(run.directory))
+    if not done:
+        return [("go on", run.command("run --resume", folder))]
+    split = "train" if summary.get("valid_accuracy") is None else "valid"
+    control = "hsic" if run.rule.startswith("backprop") else "backprop"
+    same = f"--model {shlex.quote(run.model)} --data {shlex.quote(run.data)}"
+    return [
+        ("look at it class by class", f"{run.command('eval', folder)} --split {split}"),
+        ("compare with another rule", f"localrules run --rule {control} {same}"),
+    ]
+
+
+def _short(path: Path) -> str:
+    """Relative where that is shorter, as the user would type it."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)

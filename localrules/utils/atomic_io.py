@@ -1,0 +1,49 @@
+"""Files that are whole or not there: what a kill at any moment leaves can always be read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
+    """Write a file so that a reader, or a kill, sees either the old content or the new, never a part.
+
+    Args:
+        path: The file; its folder must exist.
+        content: The bytes or text (UTF-8), or a function that writes a file at the path it is given.
+    """
+    # In the same folder, because only a rename within one file system is atomic. The process in the name keeps two
+    # processes apart; the suffix stays last, since some writers choose their format by it.
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        fsync_path(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what :func:`write_atomic` was writing into a folder when its process was killed."""
+    for path in folder.glob(".*-*"):
+        if re.fullmatch(r"\..+-\d+(\.[^.]*)?", path.name) and path.is_file():
+            path.unlink()
+
+
+def fsync_path(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk and would outlive a power cut."""
+    if path.is_dir() and os.name == "nt":  # Windows cannot open folders, and orders renames by itself
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""FER2013: 35,887 faces of 48 x 48 grey pixels with seven expressions.
+
+Source: Goodfellow et al. 2013, Challenges in Representation Learning: A report on three machine learning contests,
+https://arxiv.org/abs/1307.0414. The pictures carry no licence statement: they are for research use, and we neither ship
+nor pass them on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from localrules import Dataset, DataSource, Split
+from localrules.data.cache import Arrays, load_or_build
+from localrules.data.dataset import SPLITS, fingerprint
+from localrules.data.io import content_hash, read_error
+from localrules.errors import DataError
+from localrules_fer.datasets.fer2013_csv import CLASSES, read_csv
+from localrules_fer.datasets.fer2013_folder import list_images, read_image
+
+PATH_VARIABLE = "LOCALRULES_FER2013"
+FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "train.csv")
+KNOWN = {
+    "f8428a1edbd21e88f42c73edd2a14f95": "the original: all 35,887 rows",
+    "23d0b16a00872ce2c91bf023f8129ad2": "the original without its PrivateTest rows",
+}
+USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
+IMPLAUSIBLE_ABOVE = 0.76  # ours: two points above the best published single networks
+LAYOUT_VERSION = 1  # of what is cached; raise it when decoding changes
+
+
+class FER2013(DataSource):
+    """Loads FER2013 from where the user has put it.
+
+    Training is train, PublicTest is valid and PrivateTest is test: never divided anew, never merged.
+    """
+
+    class Config(BaseModel):
+        """Options, as ``--set data.<option>=...``."""
+
+        model_config = ConfigDict(extra="forbid", frozen=True)
+
+        path: Path | None = Field(
+            None,
+            description="fer2013.csv, icml_face_data.csv or train.csv, plain or gzipped; or a folder that holds one of "
+            f"them, or pictures as <split>/<class>/<picture>. Unset: {PATH_VARIABLE}, then the usual places.",
+        )
+
+    config: Config
+
+    @classmethod
+    def find(cls) -> Path | None:
+        """The first of ``$LOCALRULES_FER2013`` and the usual places that is there."""
+        chosen = os.environ.get(PATH_VARIABLE)
+        if chosen:
+            return Path(chosen)  # even if it is not there: then loading says so
+        return next((path for path in _usual_places() if path.exists()), None)
+
+    def load(self) -> Dataset:
+        path = self.config.path or self.find()
+        if path is None:
+            raise DataError(
+                "FER2013 was not found on this machine",
+                where=", ".join(str(place) for place in _usual_places()),
+                why="its licence does not let us pass it on, so you have to get it once",
+                fix="download fer2013.csv from Kaggle and name it with --data-path or in "
+                f"{PATH_VARIABLE}; or train on the built-in pictures with --data faces",
+            )
+        path = path.expanduser()
+        try:
+            if path.is_dir():
+                inside = next((path / name for name in FILES if (path / name).exists()), None)
+                return self._from_folder(path) if inside is None else self._from_file(inside)
+            return self._from_file(path)
+        except OSError as error:
+            raise read_error(path, error) from error
+
+    def _from_file(self, path: Path) -> Dataset:
+        def decode() -> Arrays:
+            rows = read_csv(path)
+            # Text cannot be stored as an array of characters without pickling; 32 hexadecimal digits are 16 bytes.
+            md5 = np.frombuffer(bytes.fromhex(rows.md5), dtype=np.uint8)
+            return {"images": rows.images, "labels": rows.labels, "splits": rows.usages, "md5": md5}
+
+        arrays = load_or_build(f"fer2013-{LAYOUT_VERSION}", content_hash([path]), decode)
+        known = KNOWN.get(arrays["md5"].tobytes().hex())
+        count = len(arrays["labels"])
+        return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} rows", path.name)
+
+    def _from_folder(self, path: Path) -> Dataset:
+        pictures, note = list_images(path)
+
+        def decode() -> Arrays:
+            return {
+                "images": np.stack([read_image(picture.path) for picture in pictures]),
+                "labels": np.array([picture.label for picture in pictures]),
+                "splits": np.array([SPLITS.index(picture.split) for picture in pictures]),
+            }
+
+        places = "".join(f"{picture.split}/{picture.label}/{picture.path.name}\n" for picture in pictures)
+        key = content_hash([picture.path for picture in pictures], also=places)
+        arrays = load_or_build(f"fer2013-folder-{LAYOUT_VERSION}", key, decode)
+        origin = f"{path}: a folder of {len(pictures):,} pictures" + (f"; {note}" if note else "")
+        return _data_set(arrays, origin, f"{path.name}/")
+
+
+def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:
+    splits: dict[str, Split] = {}
+    for number, split in enumerate(SPLITS):
+        rows = arrays["splits"] == number
+        if rows.any():
+            images = torch.from_numpy(arrays["images"][rows]).unsqueeze(1)
+            splits[split] = Split(images, torch.from_numpy(arrays["labels"][rows]))
+    missing = {
+        split: f"{name} holds no {usage} rows: take the complete fer2013.csv (md5 {next(iter(KNOWN))})"
+        for split, usage in USAGE_NAMES.items()
+        if split not in splits
+    }
+    return Dataset(
+        name="fer2013",
+        classes=CLASSES,
+        splits=splits,
+        origin=origin,
+        fingerprint=fingerprint(splits),
+        redistributable=False,
+        missing=missing,
+        flip_preserves_label=True,
+        max_plausible_accuracy=IMPLAUSIBLE_ABOVE,
+    )
+
+
+def _usual_places() -> list[Path]:
+    home = platformdirs.user_data_path("localrules")
+    files = [folder / name for folder in (Path(), Path("data"), home) for name in FILES if name != "train.csv"]
+    return [*files, Path("fer2013"), Path("data/fer2013"), home / "fer2013"]

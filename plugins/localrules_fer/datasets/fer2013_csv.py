@@ -1,0 +1,167 @@
+"""FER2013 as text: Kaggle's ``fer2013.csv``, ``icml_face_data.csv`` and ``train.csv``, plain or gzipped."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from localrules.data.io import open_maybe_gzip
+from localrules.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SIDE = 48
+PIXELS = SIDE * SIDE
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+USAGES = ("Training", "PublicTest", "PrivateTest")  # train, valid, test
+
+EXPECTED = "the columns emotion,pixels,Usage in any order (fer2013.csv), or emotion,pixels (train.csv)"
+UNPACK = "unpack it if it is an archive (.tar.gz, .zip)"
+GET_IT = "take fer2013.csv from Kaggle's 'Challenges in Representation Learning: Facial Expression Recognition'"
+
+
+class Rows(NamedTuple):
+    """The rows of a file, in its order.
+
+    Attributes:
+        images: uint8, shape (rows, 48, 48).
+        labels: int64, shape (rows,).
+        usages: int64, shape (rows,): an index into ``USAGES``.
+        md5: Of the unpacked text.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    usages: NDArray[np.int64]
+    md5: str
+
+
+def read_csv(path: Path) -> Rows:
+    """Read a file strictly: nothing is skipped, guessed or repaired.
+
+    Raises:
+        DataError: The first thing that is wrong, with its row (the header is row 1).
+    """
+    md5 = hashlib.md5(usedforsecurity=False)
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    usages: list[int] = []
+    with open_maybe_gzip(path) as file:
+        header = file.readline(10_000)
+        if not header:
+            raise DataError("the data file is empty", where=str(path), why="it unpacks to 0 bytes", fix=GET_IT)
+        md5.update(header)
+        columns = _columns(path, header)
+        for number, line in enumerate(file, start=2):
+            md5.update(line)
+            fields = line.split(b",")
+            if len(fields) != len(columns):
+                if not line.strip():
+                    continue
+                raise _wrong(path, number, f"{len(fields)} fields", f"{len(columns)}: {','.join(columns)}")
+            row = dict(zip(columns, fields, strict=True))
+            try:
+                labels.append(_label(row["emotion"]))
+                usages.append(_usage(row["usage"]) if "usage" in row else 0)
+                images.append(pixels(row["pixels"]))
+            except _Unexpected as error:
+                raise _wrong(path, number, error.found, error.expected) from None
+    if not images:
+        raise DataError("the data file has no rows", where=str(path), why="only a header was found", fix=GET_IT)
+    return Rows(np.stack(images).reshape(-1, SIDE, SIDE), np.array(labels), np.array(usages), md5.hexdigest())
+
+
+def pixels(text: bytes) -> NDArray[np.uint8]:
+    """Decode one picture: 2304 integers 0..255, separated by spaces.
+
+    Works on all characters at once. With d the digit at a place (0 where there is a space), the number that ends there
+    is d[i] + 10 d[i-1] + 100 d[i-2], where a space cuts off what stands before it.
+
+    Returns:
+        uint8, shape (2304,).
+    """
+    text = text.strip(b' "\r\n')
+    codes = np.frombuffer(b"  " + text + b" ", dtype=np.uint8)
+    digits = codes - np.uint8(48)  # a space becomes 240: anything above 9 is no digit
+    is_digit = digits < 10
+    values = digits * is_digit
+    ones, tens, hundreds = values[2:-1], values[1:-2], values[:-3] * is_digit[1:-2]
+    ends = is_digit[2:-1] & ~is_digit[3:]
+    numbers = (ones + np.uint16(10) * tens + np.uint16(100) * hundreds)[ends]
+    # Anything unusual, such as a sign, four digits in a row, or another count, is left to the careful reader.
+    usual = (
+        len(numbers) == PIXELS
+        and np.count_nonzero(is_digit) + np.count_nonzero(codes == 32) == len(codes)
+        and not (is_digit[3:] & is_digit[2:-1] & is_digit[1:-2] & is_digit[:-3]).any()
+        and numbers.max() <= 255
+    )
+    return numbers.astype(np.uint8) if usual else _pixels_carefully(text)
+
+
+def _pixels_carefully(text: bytes) -> NDArray[np.uint8]:
+    words = text.split()
+    for place, word in enumerate(words, start=1):
+        if not re.fullmatch(rb"0*\d{1,3}", word) or int(word[-3:]) > 255:
+            raise _Unexpected(f"pixel {place} is {_show(word)}", "an integer from 0 to 255")
+    if len(words) != PIXELS:
+        raise _Unexpected(f"{len(words)} pixels", f"{PIXELS} ({SIDE} x {SIDE})")
+    return np.array([int(word) for word in words], dtype=np.uint8)
+
+
+def _columns(path: Path, header: bytes) -> list[str]:
+    """The column names in lower case; ``pixels`` and ``emotion`` are among them."""
+    text = header.decode("utf-8-sig", errors="replace")
+    columns = [name.strip(' "\r\n').lower() for name in text.split(",")]
+    if columns == ["pixels"]:
+        raise DataError(
+            "the data file has pictures but no labels",
+            where=f"{path}, row 1",
+            why="its only column is pixels (Kaggle's test.csv), so nothing can be trained or scored on it",
+            fix="use fer2013.csv or icml_face_data.csv, which hold the labels of all three splits",
+        )
+    if sorted(columns) not in (["emotion", "pixels"], ["emotion", "pixels", "usage"]):
+        raise _wrong(path, 1, f"the header {_show(header.strip())}", EXPECTED, fix=f"{UNPACK}, else {GET_IT}")
+    return columns
+
+
+def _label(field: bytes) -> int:
+    word = field.strip(b' "\r\n')
+    if not re.fullmatch(rb"[0-6]", word):
+        raise _Unexpected(f"the label {_show(word)}", "an integer from 0 (angry) to 6 (neutral)")
+    return int(word)
+
+
+def _usage(field: bytes) -> int:
+    word = field.strip(b' "\r\n').decode("utf-8", errors="replace")
+    if word not in USAGES:
+        raise _Unexpected(f"the usage {_show(word.encode())}", "Training, PublicTest or PrivateTest")
+    return USAGES.index(word)
+
+
+class _Unexpected(Exception):
+    """Something in a row that should not be there."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(found)
+        self.found = found
+        self.expected = expected
+
+
+def _show(text: bytes) -> str:
+    """Foreign text, short and printable."""
+    return repr(text[:40].decode("utf-8", errors="backslashreplace") + ("..." if len(text) > 40 else ""))
+
+
+def _wrong(path: Path, row: int, found: str, expected: str, fix: str = f"mend the row, or {GET_IT}") -> DataError:
+    return DataError(
+        "the data file is not in FER2013's format",
+        where=f"{path}, row {row}",
+        why=f"found {found}; expected {expected}",
+        fix=fix,
+    )

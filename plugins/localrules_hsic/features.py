@@ -1,0 +1,51 @@
+"""How an HSIC objective looks at a layer, at the network's input, and at the labels."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from localrules import LayerView
+from localrules.core.nn.pooling import pool_flat
+from localrules.kernels.config import KernelConfig, gram
+from localrules.kernels.labels import LabelKernel, labels_gram
+
+Reading = Literal["readers", "flat"] | int
+Reference = Literal["input", "previous", "none"]
+
+
+def extract_features(view: LayerView, reading: Reading, grid: int) -> Tensor:
+    """A layer's output as features, shape (batch, features).
+
+    Args:
+        view: The layer.
+        reading: ``"readers"``: at the grid at which its readers see it, where the model says so, else at ``grid``;
+            a number: that grid everywhere; ``"flat"``: every position of the map.
+        grid: See above.
+    """
+    if reading == "flat":
+        return view.output.flatten(1)
+    if reading == "readers":
+        return view.pooled(view.layer.pool_size or grid)
+    return view.pooled(reading)
+
+
+def input_gram(view: LayerView, reference: Reference, kernel: KernelConfig) -> Tensor | None:
+    """The Gram matrix of what a layer should forget: the network's input, the layer's own inputs, or nothing.
+
+    Without gradient; that of the network's input is computed once a step.
+    """
+    if reference == "none":
+        return None
+    if reference == "input":
+        found: Tensor = view.batch.cached(("input gram", kernel), lambda: gram(view.images, kernel))
+        return found
+    maps = [pool_flat(tensor, 4) for tensor in view.inputs]
+    return sum((gram(tensor, kernel) for tensor in maps[1:]), gram(maps[0], kernel)) / len(maps)
+
+
+def label_gram(view: LayerView, kind: LabelKernel) -> Tensor:
+    """The labels' Gram matrix, computed once a step."""
+    found: Tensor = view.batch.cached(("label gram", kind), lambda: labels_gram(view.labels, view.num_classes, kind))
+    return found

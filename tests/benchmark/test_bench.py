@@ -1,0 +1,108 @@
+"""The benchmark compares what it says it compares. Its figures are not tested: time is measured, never asserted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from localrules.benchmark import suite
+from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
+from localrules.benchmark.measure import ratio, step_memory, time_interleaved
+from localrules.config.schema import RunConfig
+from localrules.registry.registry import Registry
+from localrules.runs.train import configure
+
+TINY = {
+    "model": {"name": "dense_fpn_small", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8},
+    "batch_size": 16,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.load()
+
+
+def config(registry: Registry, rule: str = "backprop") -> RunConfig:
+    return configure({"rule": {"name": rule}, "data": {"name": "faces"}, "steps": 10_000, **TINY}, registry)
+
+
+def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(registry: Registry) -> None:
+    data = noise_dataset((1, 48, 48), 7, 64)
+    constant = config(registry).model_copy(
+        update={"schedule": config(registry).schedule.model_copy(update={"name": "constant"})}
+    )
+    engine, hand = engine_step("backprop", constant, registry, data), plain_pytorch_step(constant, registry, data)
+    for step in range(3):
+        engine.step(step)
+        hand.step(step)
+    session, model = (contender.step.__closure__ for contender in (engine, hand))
+    engine_model = next(cell.cell_contents for cell in session if hasattr(cell.cell_contents, "network")).network.model
+    hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
+    for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+
+
+def test_contenders_take_turns_and_none_always_follows_the_same_other() -> None:
+    calls: list[str] = []
+    both = [Candidate(name, lambda step, name=name: calls.append(name), torch.device("cpu")) for name in "ab"]
+    seconds = time_interleaved(both, rounds=3)
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+    assert calls[:4] == ["a", "b", "b", "a"]
+
+
+def test_a_ratio_is_the_median_within_rounds_and_lies_in_its_interval() -> None:
+    control = np.array([1.0, 2.0, 4.0, 8.0, 16.0])  # a machine that slows down
+    found = ratio(control * np.array([0.5, 0.5, 0.5, 0.6, 0.4]), control)
+    assert found.median == 0.5
+    assert 0.4 <= found.low <= found.median <= found.high <= 0.6
+
+
+def test_a_local_step_needs_less_memory_than_backprop_and_no_more_for_a_deeper_network(registry: Registry) -> None:
+    data = noise_dataset((1, 48, 48), 7, 64)
+    memory = {
+        rule: step_memory(engine_step(rule, config(registry, rule), registry, data)) for rule in ("backprop", "hsic")
+    }
+    assert memory["hsic"] < 0.6 * memory["backprop"]
+    rows = {row["name"]: row["growth"] for row in suite.depth(["hsic"], TINY, registry)}
+    assert rows["hsic"] < 1.15 < rows["backprop"]
+
+
+def test_a_bench_names_its_settings_and_weighs_every_contender(registry: Registry) -> None:
+    found = suite.bench(["hsic", "backprop-checkpointed@block"], TINY, registry, rounds=2)
+    names = [row["name"] for row in found["contenders"]]
+    assert names == ["by hand", "backprop", "hsic", "backprop-checkpointed@block"]
+    assert found["settings"] == {
+        "model": "dense_fpn_small",
+        "batch_size": 16,
+        "precision": "fp32",
+        "threads": 1,
+        "rounds": 2,
+        "side": 48,
+        "parallel_layers": 1,
+    }
+    for row in found["contenders"]:
+        assert row["step_seconds"] > 0
+        assert row["peak_memory_mib"] > 0
+    assert found["contenders"][1]["ratio"]["median"] == 1.0
+    assert 0 < found["input_share"] < 1
+
+
+def test_layers_that_can_learn_at_once_share_the_threads_out_and_the_others_have_them_all(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: dict[str, tuple[int, int]] = {}
+    real = suite.engine_step
+
+    def watched(name: str, config: RunConfig, *rest: Any) -> Candidate:
+        built[name] = (config.parallel_layers, config.threads)
+        return real(name, config, *rest)
+
+    monkeypatch.setattr(suite, "engine_step", watched)
+    found = suite.bench(["hsic", "fa"], TINY | {"threads": 4}, registry, rounds=1, parallel_layers=2)
+    assert built == {"backprop": (1, 4), "hsic": (2, 2), "fa": (1, 4)}
+    assert [row["name"] for row in found["contenders"]] == ["by hand", *built]
