@@ -1,8 +1,8 @@
 """Check the project's vocabulary: find words that `docs/glossary.md` replaces by others.
 
-The page is the configuration: its table of words says what to write instead of what, and its table of exceptions says where
-an ordinary meaning of such a word is fine. Checked are the names in Python modules (of definitions, variables, parameters,
-attributes, and of the files), docstrings, comments, strings, Markdown, and the text of a few configuration files.
+The page is the configuration: its table of words says what to write instead of what, and its table of exceptions says
+where an ordinary meaning of such a word is fine. Checked are the names in Python modules (of definitions, variables,
+parameters, attributes, and of the files), docstrings, comments, strings, Markdown, and a few configuration files.
 
     python .ci/vocabulary.py [--summary] [FILE ...]
 
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 import subprocess
 import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import repeat
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,12 +60,14 @@ class Pattern:
         text: What it matches in a piece of text, or ``None`` if it is about names only.
         name: The glob that a whole name in snake case has to fit, or ``""``.
         title: Whether it only concerns titles.
+        literal: What a text in lower case has to contain for a match: the first word, if the span is no expression.
     """
 
     written: str
     text: re.Pattern[str] | None
     name: str = ""
     title: bool = False
+    literal: str = ""
 
     @classmethod
     def parse(cls, written: str) -> Pattern:
@@ -78,7 +83,9 @@ class Pattern:
         expression = rf"(?<![A-Za-z])(?:{forms[0]}|{re.escape(forms[1])})(?:s|S|es|ES)?(?![a-z])"
         # Inside CamelCase a word starts with its capital.
         inner = "".join(re.escape(w.capitalize()) for w in words)
-        return cls(written, re.compile(rf"{expression}|(?<=[a-z]){inner}(?:s|es)?(?![a-z])"), title=title)
+        return cls(
+            written, re.compile(rf"{expression}|(?<=[a-z]){inner}(?:s|es)?(?![a-z])"), "", title, words[0].lower()
+        )
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,9 @@ class Glossary:
                 except re.error as error:
                     raise GlossaryError(f"line {number}: {error}") from error
         if seen != {"meaning", "where"}:
-            raise GlossaryError("it has a table of words (word, meaning, not) and one of exceptions (word, where, reason)")
+            raise GlossaryError(
+                "it has a table of words (word, meaning, not) and one of exceptions (word, where, reason)"
+            )
         return glossary
 
     def _add(self, table: str, cells: Sequence[str]) -> None:
@@ -141,12 +150,13 @@ class Glossary:
         if (text, kind) not in self._known:
             snake = snake_case(text) if kind == "name" else ""
             searched = (snake or text).replace("_", " ")
+            lower = searched.lower()
             found: list[Match] = []
             for pattern, instead in self.banned:
                 if pattern.name:
                     if snake and fnmatchcase(snake, pattern.name):
                         found.append((0, len(searched), pattern.written, instead))
-                elif pattern.text and (not pattern.title or kind == "title"):
+                elif pattern.text and pattern.literal in lower and (not pattern.title or kind == "title"):
                     found += [(m.start(), m.end(), pattern.written, instead) for m in pattern.text.finditer(searched)]
             self._known[text, kind] = searched, found
         return self._known[text, kind]
@@ -198,9 +208,23 @@ def check(path: str, source: str, glossary: Glossary) -> list[Finding]:
     return sorted({finding for piece in pieces for finding in check_piece(path, piece, glossary, allowed)})
 
 
+def check_files(paths: Sequence[str], root: Path, glossary: Glossary) -> list[Finding]:
+    """What is found in all files, in order. Many files are divided among processes."""
+    workers = min(os.cpu_count() or 1, 4, len(paths) // 50)
+    if workers < 2:
+        return [found for path in paths for found in check(path, (root / path).read_text(encoding="utf-8"), glossary)]
+    with ProcessPoolExecutor(workers) as pool:
+        parts = pool.map(
+            check_files, [paths[i : i + 49] for i in range(0, len(paths), 49)], repeat(root), repeat(glossary)
+        )
+        return [found for part in parts for found in part]
+
+
 def check_piece(path: str, piece: Piece, glossary: Glossary, allowed: Sequence[Pattern]) -> Iterator[Finding]:
     text, found = glossary.matches(piece.text, piece.kind)
-    if not found or (piece.kind == "name" and any(p.name and fnmatchcase(snake_case(piece.text), p.name) for p in allowed)):
+    if not found or (
+        piece.kind == "name" and any(p.name and fnmatchcase(snake_case(piece.text), p.name) for p in allowed)
+    ):
         return
     for start, end, written, instead in found:
         if not any(overlaps(start, end, pattern.text, text) for pattern in allowed if pattern.text):
@@ -232,11 +256,11 @@ def markdown_pieces(source: str) -> Iterator[Piece]:
 
 def python_pieces(source: str) -> Iterator[Piece]:
     """The names, strings, docstrings and comments of a module."""
-    tree = ast.parse(source)
-    foreign = {name for node in ast.walk(tree) for name in foreign_imports(node)}
+    nodes = list(ast.walk(ast.parse(source)))
+    foreign = {name for node in nodes for name in foreign_imports(node)}
     in_string: list[tuple[tuple[int, int], tuple[int, int]]] = []
     inside_f_string: set[int] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.JoinedStr):
             inside_f_string |= {id(value) for value in node.values}
             parts = [v.value if isinstance(v, ast.Constant) else "{}" for v in node.values]
@@ -340,9 +364,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         print(f"{GLOSSARY}: {error}", file=sys.stderr)
         return 2
     files = [path for path in options.files if is_checked(path)] if options.files else tracked_files(root)
-    findings = [
-        finding for path in files for finding in check(path, (root / path).read_text(encoding="utf-8"), glossary)
-    ]
+    findings = check_files(files, root, glossary)
     if options.summary:
         counts = Counter((finding.written, finding.instead) for finding in findings)
         for (word, instead), count in counts.most_common():
