@@ -11,6 +11,8 @@ from localrules.cli import main
 from localrules.engine.settings import assigned, spelt
 from localrules_fer.faces import Faces
 
+pytestmark = pytest.mark.slow
+
 PICKY = '''
 """A rule for chains without norms."""
 

@@ -14,6 +14,8 @@ from snippets import PAGES, ROOT
 from localrules.plugins import Registry
 from localrules.reproduce.catalogue import chosen
 
+pytestmark = pytest.mark.slow
+
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

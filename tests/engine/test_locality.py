@@ -17,6 +17,8 @@ from localrules.testing.sessions import build_session, tiny_pictures
 from localrules_hsic.projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 NETWORKS: dict[str, Callable[..., Session]] = {"dense_fpn": dense, "mlp": perceptron}
 
 

@@ -17,6 +17,8 @@ from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
 from localrules.testing.sessions import build_session, tiny_pictures
 
+pytestmark = pytest.mark.slow
+
 LAST = ("adam", "adamw", "sgd", "muon")
 
 

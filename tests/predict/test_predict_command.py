@@ -16,6 +16,8 @@ from tiny_runs import FACES, MLP, SHORT, localrules, train
 from localrules.finished import FinishedRun
 from localrules.plugins import Registry
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,8 @@ from localrules.reproduce.catalogue import chosen
 from localrules.reproduce.outcome import COLUMNS
 from localrules.reproduce.planning import plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reproduce(plugin: Path, tmp_path: Path) -> Any:

@@ -14,6 +14,8 @@ from localrules.plugins import Registry
 from localrules.reproduce.budget import Budget
 from localrules.reproduce.catalogue import chosen
 
+pytestmark = pytest.mark.slow
+
 REGISTRY = Registry.load(allow=[])
 ALL = chosen("all", REGISTRY)
 NAMES = [

@@ -20,6 +20,8 @@ from localrules.testing.locality import measure_dependence
 from localrules.testing.sessions import build_session, tiny_pictures
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax
 
+pytestmark = pytest.mark.slow
+
 DRAWS = torch.Generator().manual_seed(0)
 
 

@@ -17,6 +17,8 @@ from localrules.engine.stepping import take_step
 from localrules.errors import UsageError
 from localrules.testing.sessions import tiny_pictures
 
+pytestmark = pytest.mark.slow
+
 PICTURES = tiny_pictures()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},

@@ -25,6 +25,8 @@ from localrules_classics.vgg import VGG8b
 from localrules_forward.pepita import Pepita
 from localrules_forward.same_norms import SameNorms
 
+pytestmark = pytest.mark.slow
+
 LARGE = {"scale": 3.0}  # so that the difference of two passes is no matter of rounding
 
 

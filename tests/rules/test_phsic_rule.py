@@ -25,6 +25,8 @@ from localrules.testing.sessions import tiny_pictures
 from localrules_hsic.grouping import Grouping
 from localrules_hsic.phsic import PHSIC
 
+pytestmark = pytest.mark.slow
+
 ROWS, CLASSES, UNITS = 6, 3, 8
 DRAWS = torch.Generator().manual_seed(0)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])

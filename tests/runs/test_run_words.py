@@ -10,6 +10,8 @@ from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, localrules, train
 from localrules.launch import configure
 from localrules.plugins import Registry
 
+pytestmark = pytest.mark.slow
+
 DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
 
 

@@ -14,6 +14,8 @@ from localrules import hookspecs
 from localrules.plugin_kinds import KINDS, RUN_HOOKS
 from localrules.plugins import Registry
 
+pytestmark = pytest.mark.slow
+
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "localrules_spec")}
 
 WATCHER = """

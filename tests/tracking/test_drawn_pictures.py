@@ -12,6 +12,8 @@ from PIL import Image
 from localrules.tracking.pictures import confusion, curves
 from localrules.tracking.sheets import feature_maps, filters, sample_sheet
 
+pytestmark = pytest.mark.slow
+
 HEADER = "step,phase,objective/a,objective/b,loss,accuracy,valid_loss,valid_accuracy\n"
 
 
