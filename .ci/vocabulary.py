@@ -60,7 +60,7 @@ class Pattern:
         text: What it matches in a piece of text, or ``None`` if it is about names only.
         name: The glob that a whole name in snake case has to fit, or ``""``.
         title: Whether it only concerns titles.
-        literal: What a text in lower case has to contain for a match: the first word, if the span is no expression.
+        literal: What a text in lower case has to contain for a match: the first word, unless the span is an expression.
     """
 
     written: str
@@ -194,7 +194,7 @@ def spans(cell: str) -> list[str]:
 
 
 def check(path: str, source: str, glossary: Glossary) -> list[Finding]:
-    """What is found in one file, at most once per line and word."""
+    """Find the words in one file, at most once per line and word."""
     allowed = glossary.allowed_in(path)
     if any(pattern.written == "*" for pattern in allowed):
         return []
@@ -209,7 +209,7 @@ def check(path: str, source: str, glossary: Glossary) -> list[Finding]:
 
 
 def check_files(paths: Sequence[str], root: Path, glossary: Glossary) -> list[Finding]:
-    """What is found in all files, in order. Many files are divided among processes."""
+    """Find the words in all files, in order. Many files are divided among processes."""
     workers = min(os.cpu_count() or 1, 4, len(paths) // 50)
     if workers < 2:
         return [found for path in paths for found in check(path, (root / path).read_text(encoding="utf-8"), glossary)]
@@ -233,7 +233,7 @@ def check_piece(path: str, piece: Piece, glossary: Glossary, allowed: Sequence[P
 
 
 def overlaps(start: int, end: int, pattern: re.Pattern[str], text: str) -> bool:
-    """Whether a match of the pattern overlaps a part of the text. A context reaches 100 characters."""
+    """Return whether a match of the pattern overlaps a part of the text. A context reaches 100 characters."""
     return any(m.start() < end and start < m.end() for m in pattern.finditer(text, max(0, start - 100), end + 100))
 
 
