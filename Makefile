@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs constraints clean
+.PHONY: help run test test-fast lint vocabulary format docs dist constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 
 help: ## This list
 	@echo "localrules: train PyTorch networks with local learning rules"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 run: $(VENV)/installed ## Set up, then watch a network learn faces without back-propagation (RULE=backprop: the control)
 	@$(BIN)/python -m localrules run --rule $(RULE) --model dense_fpn_small --data faces
@@ -27,22 +27,35 @@ test: lint ## Set up, then check everything: style, types, architecture, tests
 	@echo "==> pytest"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
-lint: $(VENV)/installed-dev ## The same without the tests
+test-fast: $(VENV)/installed-dev ## The unit tests alone, in less than two minutes on two cores
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow and not installs"
+
+lint: $(VENV)/installed-dev ## Check style, types, spelling and architecture
 	@echo "==> ruff check"
 	@$(BIN)/python -m ruff check
 	@echo "==> ruff format --check"
 	@$(BIN)/python -m ruff format --check
+	@echo "==> codespell"
+	@$(BIN)/python -m codespell_lib
 	@echo "==> mypy"
 	@$(BIN)/python -m mypy
 	@echo "==> lint-imports"
 	@$(BIN)/lint-imports --no-logo
 
-format: $(VENV)/installed-dev ## Bring the code into the house's form
+vocabulary: $(VENV)/installed-dev ## Find words that docs/glossary.md replaces by others
+	@$(BIN)/python .ci/vocabulary.py
+
+format: $(VENV)/installed-dev ## Format the code
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
 
 docs: $(VENV)/installed-dev ## Write the parts of docs/ that are generated from the code
 	@$(foreach script,$(wildcard docs/*.py),$(BIN)/python $(script) &&) true
+
+dist: $(VENV)/installed-dev ## Build the distributions into dist/, and check that PyPI can show their description
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/python -m twine check --strict dist/*
 
 constraints: $(VENV)/installed-dev ## Renew constraints.txt: the newest releases that pyproject.toml allows
 	@$(BIN)/python .ci/constraints.py

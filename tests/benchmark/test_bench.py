@@ -15,6 +15,8 @@ from localrules.config.schema import RunConfig
 from localrules.registry.registry import Registry
 from localrules.runs.train import configure
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     "model": {"name": "dense_fpn_small", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8},
     "batch_size": 16,

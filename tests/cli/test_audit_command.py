@@ -11,6 +11,8 @@ import pytest
 from localrules.cli import main
 from localrules.core.layer import LOCALITY_LEVELS
 
+pytestmark = pytest.mark.slow
+
 LEAKY = Path(__file__).parent / "leaky"
 SMALL = ("--model", "mlp", "--set", "model.hidden=[12,10,8]")
 LAYERS = ["layers.0", "layers.1", "layers.2", "readout"]

@@ -11,6 +11,8 @@ import localrules
 from localrules.cli import main
 from localrules.registry.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 KEYS = {"name", "summary", "reference", "distribution", "version", "status", "cause"}
 
 OURS = {

@@ -11,6 +11,8 @@ from localrules.cli import main
 from localrules.config.overrides import format_overrides, parse_overrides
 from localrules_fer.faces.dataset import Faces
 
+pytestmark = pytest.mark.slow
+
 PICKY = '''
 """A rule for chains without norms."""
 

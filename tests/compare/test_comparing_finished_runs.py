@@ -11,6 +11,8 @@ from tiny_runs import FACES, MLP, localrules, tiny_csv, train
 
 from localrules_fer.datasets import fer2013
 
+pytestmark = pytest.mark.slow
+
 LENET = [*FACES, "--model", "lenet", "--batch-size", "32", "--threads", "1", "--steps", "2"]
 
 

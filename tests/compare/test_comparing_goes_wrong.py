@@ -8,6 +8,8 @@ import pytest
 from comparing import SHORT, compare, run_folders
 from tiny_runs import FACES, localrules
 
+pytestmark = pytest.mark.slow
+
 DENSE = [*FACES, "--model", "dense_fpn_small", "--batch-size", "32", "--steps", "2"]
 NEEDS_A_CHAIN = """
 from localrules import Objective, Requirements, RuleEntry, hookimpl

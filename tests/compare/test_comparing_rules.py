@@ -18,6 +18,8 @@ from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError
 from localrules.tracking.records import read_config, write_config
 
+pytestmark = pytest.mark.slow
+
 ROW: dict[str, type] = {
     "rule": str,
     "seed_count": int,

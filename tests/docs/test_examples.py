@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 from snippets import ROOT, snippets
 from tiny_runs import FACES, MLP, train
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_module_of_ones_own_learns_in_a_loop_of_ones_own() -> None:
     main = runpy.run_path(str(ROOT / "examples" / "wrap_your_module.py"))["main"]

@@ -14,6 +14,8 @@ from snippets import PAGES, ROOT
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 
+pytestmark = pytest.mark.slow
+
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)

@@ -12,6 +12,8 @@ import pytest
 from snippets import ROOT
 from tiny_runs import DENSE, FACES, train
 
+pytestmark = pytest.mark.slow
+
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*.toml"))
 OWN = {"rule", "granularity", "epochs", "phases", "optimizer"}
 

@@ -6,8 +6,11 @@ import csv
 import runpy
 from pathlib import Path
 
+import pytest
 from snippets import ROOT
 from tiny_runs import tiny_csv
+
+pytestmark = pytest.mark.slow
 
 
 def rows(path: Path) -> list[dict[str, str]]:

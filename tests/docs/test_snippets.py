@@ -11,6 +11,8 @@ from snippets import LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

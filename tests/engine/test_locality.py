@@ -17,6 +17,8 @@ from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 NETWORKS: dict[str, Callable[..., Session]] = {"dense_fpn": dense, "mlp": perceptron}
 
 

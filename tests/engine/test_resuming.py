@@ -17,6 +17,8 @@ from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 
+pytestmark = pytest.mark.slow
+
 LAST = ("adam", "adamw", "sgd", "muon")
 
 

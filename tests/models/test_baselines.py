@@ -21,6 +21,8 @@ from localrules_classics.inception import InceptionV2
 from localrules_classics.torchvision_models import AlexNet, ResNet50
 from localrules_supervised.local_ce import LocalCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 BASELINES: tuple[type[Model], ...] = (AlexNet, ResNet50, InceptionV2)
 GREY = (1, 48, 48)
 

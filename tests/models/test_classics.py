@@ -23,6 +23,8 @@ from localrules_classics.resnet import ResNet18, ResNet20
 from localrules_classics.vgg import VGG8b, VGG11b
 from localrules_supervised.local_ce import LocalCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 MODELS: dict[str, type[Model]] = {
     "lenet": LeNet,
     "vgg8b": VGG8b,

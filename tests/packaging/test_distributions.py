@@ -117,3 +117,11 @@ def test_the_source_distribution_can_be_checked_like_a_clone(tmp_path: Path) -> 
         names = {name.partition("/")[2] for name in archive.getnames()}
     for needed in ("Makefile", "constraints.txt", "pyproject.toml", "LICENSE", "tests/packaging/test_distributions.py"):
         assert needed in names
+
+
+def test_the_index_can_show_the_description_of_both_distributions(wheel: Path, tmp_path: Path) -> None:
+    files = [str(wheel), str(build("sdist", tmp_path))]
+    line = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASSED") == 2

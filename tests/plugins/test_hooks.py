@@ -14,6 +14,8 @@ from localrules.registry import hookspecs
 from localrules.registry.entries import KINDS, RUN_HOOKS
 from localrules.registry.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "localrules_spec")}
 
 WATCHER = """

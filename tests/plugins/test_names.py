@@ -11,6 +11,8 @@ import localrules
 from localrules.errors import LocalRulesError, UsageError
 from localrules.registry.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 OBJECTIVE = """
 from localrules import Objective
 

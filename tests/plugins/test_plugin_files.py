@@ -10,6 +10,8 @@ from throwaway import Site, good
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 RULE = '''
 from localrules import Objective
 

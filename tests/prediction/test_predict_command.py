@@ -16,6 +16,8 @@ from tiny_runs import FACES, MLP, SHORT, localrules, train
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

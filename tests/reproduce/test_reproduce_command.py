@@ -22,6 +22,8 @@ from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.request import ReproductionRequest
 from localrules.reproduce.result import COLUMNS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reproduce(plugin: Path, tmp_path: Path) -> Any:

@@ -11,6 +11,8 @@ from tiny_runs import localrules
 
 from localrules.runs import summary as closing
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("torchvision")
 
 WORDS = ["--data", "faces", "--model", "dense_fpn_small", "--scale", "0.0002", "--threads", "1", "--json"]

@@ -14,6 +14,8 @@ from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.spec import Budget
 from localrules.runs.train import configure
 
+pytestmark = pytest.mark.slow
+
 REGISTRY = Registry.load(allow=[])
 ALL = select_experiments("all", REGISTRY)
 NAMES = [

@@ -20,6 +20,8 @@ from localrules.testing.conformance.digits import digits
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax
 
+pytestmark = pytest.mark.slow
+
 DRAWS = torch.Generator().manual_seed(0)
 
 

@@ -17,6 +17,8 @@ from localrules.engine.step import train_step
 from localrules.errors import UsageError
 from localrules.testing.conformance.sessions import toy_dataset
 
+pytestmark = pytest.mark.slow
+
 PICTURES = toy_dataset()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},

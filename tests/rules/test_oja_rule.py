@@ -19,6 +19,8 @@ from localrules.core.view import Batch
 from localrules.testing.audit.dependence import measure_dependence
 from localrules_unsupervised.oja import Oja
 
+pytestmark = pytest.mark.slow
+
 DRAWS = torch.Generator().manual_seed(0)
 SPREAD = torch.tensor([4.0, 3.0, 2.0, 0.7, 0.5, 0.3, 0.2, 0.1])
 TURN, _ = torch.linalg.qr(torch.randn(8, 8, generator=DRAWS))

@@ -24,6 +24,8 @@ from localrules_classics.mlp import MLP
 from localrules_classics.vgg import VGG8b
 from localrules_forward.pepita import Pepita, SharedNormStats
 
+pytestmark = pytest.mark.slow
+
 LARGE = {"scale": 3.0}  # so that the difference of two passes is no matter of rounding
 
 

@@ -25,6 +25,8 @@ from localrules.testing.conformance.sessions import toy_dataset
 from localrules_hsic.group_variance import Grouping
 from localrules_hsic.phsic import PHSIC
 
+pytestmark = pytest.mark.slow
+
 ROWS, CLASSES, UNITS = 6, 3, 8
 DRAWS = torch.Generator().manual_seed(0)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])

@@ -22,6 +22,8 @@ from localrules_classics.mlp import MLP
 from localrules_classics.resnet import ResNet20
 from localrules_energy.predictive_coding import PredictiveCoding
 
+pytestmark = pytest.mark.slow
+
 MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}]
 
 

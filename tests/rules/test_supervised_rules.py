@@ -28,6 +28,8 @@ from localrules_supervised.pred import Pred
 from localrules_supervised.predsim import PredSim
 from localrules_supervised.sim import Sim
 
+pytestmark = pytest.mark.slow
+
 RULES: dict[str, type[Objective]] = {
     "pred": Pred,
     "sim": Sim,

@@ -16,6 +16,8 @@ from tiny_runs import TINY, command, localrules_code, metrics, only_run, resume,
 from localrules.engine import step as stepping
 from localrules.engine import trainer
 
+pytestmark = pytest.mark.slow
+
 MANY = ["run", "--rule", "hsic", *TINY, "--steps", "400", "--set", "eval_batch_size=70"]
 
 

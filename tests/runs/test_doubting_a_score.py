@@ -10,6 +10,8 @@ from tiny_runs import MLP, SHORT, Said, localrules, tiny_csv, train
 
 from localrules_fer.datasets import fer2013
 
+pytestmark = pytest.mark.slow
+
 
 def a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float) -> tuple[dict[str, Any], Path]:
     monkeypatch.setattr(fer2013, "IMPLAUSIBLE_ABOVE", limit)

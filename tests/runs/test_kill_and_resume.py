@@ -13,6 +13,8 @@ from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, localrules_code, metrics
 
 from localrules.runs import summary as closing
 
+pytestmark = pytest.mark.slow
+
 # Auxiliary heads with parameters of their own, rows between checkpoints, checkpoints between epochs.
 WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
 

@@ -13,6 +13,8 @@ from tiny_runs import MLP, SHORT, TINY, localrules, metrics, only_run, resume, s
 
 from localrules.tracking.run_folder import lock_run
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["run", "--rule", "hsic", *TINY, "--lr", "0.003", "--checkpoint-every", "3"]
 
 

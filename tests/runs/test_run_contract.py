@@ -16,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
 
+pytestmark = pytest.mark.slow
+
 SUMMARY: dict[str, type | tuple[type, ...]] = {
     "status": str,
     "run_dir": str,

@@ -10,6 +10,8 @@ from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, localrules, train
 from localrules.registry.registry import Registry
 from localrules.runs.train import configure
 
+pytestmark = pytest.mark.slow
+
 DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 from tiny_runs import DENSE, FACES, MLP, SHORT, TINY, die, localrules, only_run, start_process, tiny_csv, train
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "split",
     "n",

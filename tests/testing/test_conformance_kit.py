@@ -25,6 +25,8 @@ from localrules.testing.conformance.subject import RuleClass
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy
 
+pytestmark = pytest.mark.slow
+
 
 def run(rule: RuleClass, name: str) -> None:
     next(check for check in checks(rule) if check.name == name)()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from localrules.registry.registry import Registry
 from localrules.testing import Check, parametrize_with_checks
+
+pytestmark = pytest.mark.slow
 
 RULES = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
 

@@ -21,6 +21,8 @@ from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import read_config, read_summary, write_config, write_summary
 from localrules.tracking.run_folder import RunFolder, create_run_folder
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = ("step", "loss", "note")
 
 

@@ -19,6 +19,8 @@ from localrules_wandb.login import decide_mode, logged_in
 from localrules_wandb.metric_names import named
 from localrules_wandb.tracker import WandbTracker
 
+pytestmark = pytest.mark.slow
+
 ALL_PICTURES = {"confusion", "sample_sheet", "feature_maps"}
 
 
