@@ -42,7 +42,7 @@ format: $(VENV)/installed-dev ## Bring the code into the house's form
 	@$(BIN)/python -m ruff format
 
 docs: $(VENV)/installed-dev ## Write the parts of docs/ that are generated from the code
-	@$(foreach script,$(wildcard docs/*.py),$(BIN)/python $(script) &&) true
+	@$(foreach script,$(wildcard docs/scripts/*.py),$(BIN)/python $(script) &&) true
 
 constraints: $(VENV)/installed-dev ## Renew constraints.txt: the newest releases that pyproject.toml allows
 	@$(BIN)/python .ci/constraints.py

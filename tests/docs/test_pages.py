@@ -31,7 +31,7 @@ def anchors(page: Path) -> set[str]:
 
 def test_generated_parts_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "docs" / "scripts" / "generate.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -52,7 +52,7 @@ def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_
         for name, experiment in chosen("published", registry).items()
         for row in experiment.rows
     }
-    with (ROOT / "docs" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
+    with (ROOT / "docs" / "benchmarks" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
         names = [row["row"] for row in csv.DictReader(lines)]
     assert names
     for name in names:
@@ -80,7 +80,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_architecture_names_no_file_that_is_not_there() -> None:
-    named = re.findall(r"`([\w/.*]+\.py|[\w/]+/)`", text("docs/architecture.md"))
+    named = re.findall(r"`([\w/.*]+\.py|[\w/]+/)`", text("docs/contributing/architecture.md"))
     assert len(named) > 50
     absent = [
         name
@@ -91,7 +91,7 @@ def test_the_architecture_names_no_file_that_is_not_there() -> None:
 
 
 def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> None:
-    page = text("docs/architecture.md")
+    page = text("docs/contributing/architecture.md")
     packages = [path.parent.relative_to(ROOT) for base in CODE for path in base.glob("*/__init__.py")]
     assert [str(package) for package in packages if f"`{package}/`" not in page] == []
     modules = [path.relative_to(ROOT / "localrules") for path in (ROOT / "localrules").rglob("*.py")]
@@ -103,7 +103,7 @@ def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> N
 
 
 def test_the_architecture_says_which_plugin_supplies_what() -> None:
-    page = text("docs/architecture.md")
+    page = text("docs/contributing/architecture.md")
     for kind in ("rule", "model", "data"):
         for item in Registry.load(allow=[]).entries(kind):
             package = item.entry.target.split(":")[0].split(".")[0]

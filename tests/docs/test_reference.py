@@ -14,7 +14,7 @@ import localrules
 from localrules import hookspecs
 from localrules.core import entries
 
-PAGE = PAGES["docs/hooks.md"].read_text(encoding="utf-8")
+PAGE = PAGES["docs/guides/hooks.md"].read_text(encoding="utf-8")
 
 
 def section(name: str) -> str:
@@ -51,5 +51,5 @@ def test_the_keys_of_rows_and_summaries_are_those_of_a_run(tmp_path: Path) -> No
     run = train(tmp_path, "--rule", "local-ce", setting=TINY)
     columns = {re.sub(r"/.*", "/<layer>", column) for column in metrics(run["run_dir"])[0]}
     assert {column for column in columns if f"`{column}`" not in section("Observer")} == set()
-    meanings = (ROOT / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    meanings = (ROOT / "docs" / "guides" / "run-folder.md").read_text(encoding="utf-8")
     assert [key for key in run if f"`{key}`" not in section("Summary") or f"`{key}`" not in meanings] == []

@@ -1,4 +1,4 @@
-"""The reference for authors, for ``docs/generate.py``: made of the source's docstrings, so that it says what they say.
+"""The reference for authors, for ``generate.py``, from the docstrings of the source.
 
 ``hooks``, ``summary keys``, ``localities``, or a class by ``package.module:Name`` below ``localrules``.
 """

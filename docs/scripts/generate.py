@@ -1,12 +1,12 @@
 """Writes the parts of the documentation that the code knows better: commands, settings, options.
 
-    python docs/generate.py            # brings every page up to date
-    python docs/generate.py --check    # changes nothing; fails if a page is out of date
+    python docs/scripts/generate.py            # brings every page up to date
+    python docs/scripts/generate.py --check    # changes nothing; fails if a page is out of date
 
 A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
 ``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
 ``run of RULE``, ``published of RULE``, ``models of RULE`` that fit, ``table FILE`` for a CSV below ``docs/``,
-``options KIND NAME`` for one rule, model or data set, or ``reference of CLASS``, see ``docs/hook_reference.py``.
+``options KIND NAME`` for one rule, model or data set, or ``reference of CLASS``, see ``docs/scripts/hook_reference.py``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from localrules.engine.settings import spelt
 from localrules.fitting import fitting_models
 from localrules.plugins import Registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = (JsonOption, PluginOption, NoPluginOption)  # of every command; the page names them once
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NAMES = {str: "text", Path: "path", float: "number", int: "whole number", dict: "table", type(None): "none"}
@@ -224,7 +224,7 @@ def main() -> int:
         if not check:
             path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
     if check and stale:
-        print("run: python docs/generate.py")
+        print("run: python docs/scripts/generate.py")
     return int(check and bool(stale))
 
 
