@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format docs constraints clean
+.PHONY: help run test lint format docs docs-serve constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ unexport PYTHONPATH PYTHONHOME
 
 help: ## This list
 	@echo "localrules: train PyTorch networks with local learning rules"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 run: $(VENV)/installed ## Set up, then watch a network learn faces without back-propagation (RULE=backprop: the control)
 	@$(BIN)/python -m localrules run --rule $(RULE) --model dense_fpn_small --data faces
@@ -41,14 +41,20 @@ format: $(VENV)/installed-dev ## Bring the code into the house's form
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
 
-docs: $(VENV)/installed-dev ## Write the parts of docs/ that are generated from the code
-	@$(foreach script,$(wildcard docs/scripts/*.py),$(BIN)/python $(script) &&) true
+docs: $(VENV)/installed-docs ## Write the generated parts of the documentation, then build the site into site/
+	@echo "==> generated parts"
+	@$(BIN)/python docs/scripts/generate.py
+	@echo "==> mkdocs build"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/installed-docs ## Show the documentation on a local port; it follows changes of the pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 constraints: $(VENV)/installed-dev ## Renew constraints.txt: the newest releases that pyproject.toml allows
 	@$(BIN)/python .ci/constraints.py
 
 clean: ## Remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -67,4 +73,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@echo "==> installing the tools that check it"
 	@$(INSTALL) --upgrade 'pip>=25.1'
 	@$(INSTALL) --group dev
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "==> installing the tools that build the documentation"
+	@$(INSTALL) --upgrade 'pip>=25.1'
+	@$(INSTALL) --group docs
 	@touch $@

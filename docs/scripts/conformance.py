@@ -1,4 +1,4 @@
-"""Tables for ``generate.py`` of what localrules.testing does: the measured locality of each rule, and the kit's checks."""
+"""Tables of what ``localrules.testing`` measures: the locality of each rule, and the conformance checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of measured runs for ``generate.py``, from the CSVs in ``docs/benchmarks/measured/`` and ``docs/paper/``."""
+"""Tables of measured runs, from the CSVs in ``docs/benchmarks/measured/`` and ``docs/paper/``."""
 
 from __future__ import annotations
 
