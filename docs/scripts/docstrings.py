@@ -8,7 +8,7 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":\w+:`(?:([^`<]+?) <([^>`]+)>|(~?)([^`]+))`")
-_LITERAL = re.compile(r"^(.*?)\s*::$", re.MULTILINE)
+_LITERAL = re.compile(r"^(.*?)[ \t]*::$", re.MULTILINE)
 
 
 class Markdown(griffe.Extension):

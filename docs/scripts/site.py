@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 LANGUAGES = {".cff": "yaml", ".py": "python", ".toml": "toml"}
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
+_BOLD = re.compile(r'<mn mathvariant="bold">(\d)</mn>')
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -64,7 +65,7 @@ def relinked(text: str, path: Path, uri: str) -> str:
 
 
 def source_uri(path: Path) -> str:
-    """The page below ``source/`` of a file or a folder of the repository; empty for what is in ``docs/``, or nowhere."""
+    """The page below ``source/`` of a file or folder of the repository; empty for what is in ``docs/`` or absent."""
     if path.is_relative_to(DOCS) or not path.exists():
         return ""
     name = path.relative_to(ROOT).as_posix()
@@ -89,7 +90,9 @@ def mathml(formula: str, block: bool) -> str:
     """A formula of TeX, escaped for HTML, as MathML."""
     from latex2mathml.converter import convert
 
-    return convert(html.unescape(formula).strip(), display="block" if block else "inline")
+    made = convert(html.unescape(formula).strip(), display="block" if block else "inline")
+    # Browsers know bold letters and digits by their code points only; the converter leaves digits to an attribute.
+    return _BOLD.sub(lambda found: f"<mn>{chr(ord('\N{MATHEMATICAL BOLD DIGIT ZERO}') + int(found[1]))}</mn>", made)
 
 
 def _target(link: str, path: Path) -> Path:

@@ -17,6 +17,8 @@ from localrules.reproduce.catalogue import chosen
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_SECTION = re.compile(r"^(?:# [\w-]+|## .+|<!-- generated: .+ -->)$", re.MULTILINE)
+RULES = [page for page in PAGES if page.startswith("docs/rules/") and page != "docs/rules/index.md"]
 
 
 def text(page: str) -> str:
@@ -45,7 +47,18 @@ def test_every_command_and_every_rule_has_its_place() -> None:
         assert f"(docs/rules/{rule}.md)" in text("README.md")
         for part in (f"options rule {rule}", f"published of {rule}", f"run of {rule}"):
             assert f"<!-- generated: {part} -->" in text(f"docs/rules/{rule}.md")
-    assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(p for p in PAGES if p.startswith("docs/rules/"))
+    assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(RULES)
+    assert [rule for rule in listed if f"({rule}.md)" not in text("docs/rules/index.md").replace("./", "")] == []
+
+
+@pytest.mark.parametrize("page", RULES)
+def test_the_page_of_a_rule_has_the_sections_and_generated_parts_of_the_template(page: str) -> None:
+    template = (ROOT / "docs" / "scripts" / "rule.md.txt").read_text(encoding="utf-8")
+    expected = _SECTION.findall(template.replace("NAME", Path(page).stem))
+    assert expected
+    assert [
+        part for part in _SECTION.findall(text(page)) if not part.startswith("<!-- generated: models of")
+    ] == expected
 
 
 def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_was_run_with() -> None:
@@ -59,7 +72,7 @@ def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_
         names = [row["row"] for row in csv.DictReader(lines)]
     assert names
     for name in names:
-        pages = [page for page in PAGES if page.startswith("docs/rules/") and f"| {name} |" in text(page)]
+        pages = [page for page in RULES if f"| {name} |" in text(page)]
         assert pages == [f"docs/rules/{rules[name]}.md"]
 
 
