@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint vocabulary format docs dist constraints clean
+.PHONY: help run test test-fast lint vocabulary format docs docs-serve dist constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,8 +49,14 @@ format: $(VENV)/installed-dev ## Format the code
 	@$(BIN)/python -m ruff check --fix
 	@$(BIN)/python -m ruff format
 
-docs: $(VENV)/installed-dev ## Write the parts of docs/ that are generated from the code
-	@$(foreach script,$(wildcard docs/*.py),$(BIN)/python $(script) &&) true
+docs: $(VENV)/installed-docs ## Write the generated parts of the documentation, then build the site into site/
+	@echo "==> generated parts"
+	@$(BIN)/python docs/scripts/generate.py
+	@echo "==> mkdocs build"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/installed-docs ## Show the documentation on a local port; it follows changes of the pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 dist: $(VENV)/installed-dev ## Build the distributions into dist/, and check that PyPI can show their description
 	@rm -rf dist
@@ -61,7 +67,7 @@ constraints: $(VENV)/installed-dev ## Renew constraints.txt: the newest releases
 	@$(BIN)/python .ci/constraints.py
 
 clean: ## Remove the environment and everything built; runs/ stays
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -80,4 +86,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	@echo "==> installing the tools that check it"
 	@$(INSTALL) --upgrade 'pip>=25.1'
 	@$(INSTALL) --group dev
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo "==> installing the tools that build the documentation"
+	@$(INSTALL) --upgrade 'pip>=25.1'
+	@$(INSTALL) --group docs
 	@touch $@

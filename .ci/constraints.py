@@ -19,7 +19,8 @@ def resolve() -> list[tuple[str, str]]:
     """(name, version) of everything that pip would install into an empty environment, nothing installed."""
     # Extras that the group does not hold are named: they are pinned, though not installed to check the rest.
     options = ["--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
-    line = [sys.executable, "-m", "pip", "install", *options, "--editable", ".[faces]", "--group", "dev"]
+    groups = ["--group", "dev", "--group", "docs"]
+    line = [sys.executable, "-m", "pip", "install", *options, "--editable", ".[faces]", *groups]
     report = json.loads(subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
     found = [(item["metadata"]["name"], item["metadata"]["version"]) for item in report["install"]]
     return sorted((name.lower().replace("_", "-").replace(".", "-"), version) for name, version in found)

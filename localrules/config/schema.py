@@ -140,7 +140,7 @@ class RunConfig(Section):
     schedule: ScheduleConfig = ScheduleConfig()
     phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
     diagnostics: tuple[Diagnostic, ...] = Field(
-        (), description="What to measure of each layer beside its objective, see docs/diagnostics.md (ours: nothing)."
+        (), description="What to measure of each layer beside its objective (ours: nothing)."
     )
     log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
     eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")

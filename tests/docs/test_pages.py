@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_SECTION = re.compile(r"^(?:# [\w-]+|## .+|<!-- generated: .+ -->)$", re.MULTILINE)
+RULES = [page for page in PAGES if page.startswith("docs/rules/") and page != "docs/rules/index.md"]
 
 
 def text(page: str) -> str:
@@ -33,7 +35,10 @@ def anchors(page: Path) -> set[str]:
 
 def test_generated_parts_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / "docs" / "scripts" / "generate.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -44,7 +49,18 @@ def test_every_command_and_every_rule_has_its_place() -> None:
         assert f"(docs/rules/{rule}.md)" in text("README.md")
         for part in (f"options rule {rule}", f"published of {rule}", f"run of {rule}"):
             assert f"<!-- generated: {part} -->" in text(f"docs/rules/{rule}.md")
-    assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(p for p in PAGES if p.startswith("docs/rules/"))
+    assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(RULES)
+    assert [rule for rule in listed if f"({rule}.md)" not in text("docs/rules/index.md").replace("./", "")] == []
+
+
+@pytest.mark.parametrize("page", RULES)
+def test_the_page_of_a_rule_has_the_sections_and_generated_parts_of_the_template(page: str) -> None:
+    template = (ROOT / "docs" / "scripts" / "rule.md.txt").read_text(encoding="utf-8")
+    expected = _SECTION.findall(template.replace("NAME", Path(page).stem))
+    assert expected
+    assert [
+        part for part in _SECTION.findall(text(page)) if not part.startswith("<!-- generated: models of")
+    ] == expected
 
 
 def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_was_run_with() -> None:
@@ -54,11 +70,11 @@ def test_every_measured_row_of_the_literature_stands_on_the_page_of_the_rule_it_
         for name, experiment in select_experiments("published", registry).items()
         for row in experiment.cases
     }
-    with (ROOT / "docs" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
+    with (ROOT / "docs" / "benchmarks" / "measured" / "published.csv").open(encoding="utf-8", newline="") as lines:
         names = [row["row"] for row in csv.DictReader(lines)]
     assert names
     for name in names:
-        pages = [page for page in PAGES if page.startswith("docs/rules/") and f"| {name} |" in text(page)]
+        pages = [page for page in RULES if f"| {name} |" in text(page)]
         assert pages == [f"docs/rules/{rules[name]}.md"]
 
 
@@ -82,7 +98,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_architecture_names_no_file_that_is_not_there() -> None:
-    named = re.findall(r"`([\w/.*]+\.py|[\w/]+/)`", text("docs/architecture.md"))
+    named = re.findall(r"`([\w/.*]+\.py|[\w/]+/)`", text("docs/contributing/architecture.md"))
     assert len(named) > 50
     absent = [
         name
@@ -93,7 +109,7 @@ def test_the_architecture_names_no_file_that_is_not_there() -> None:
 
 
 def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> None:
-    page = text("docs/architecture.md")
+    page = text("docs/contributing/architecture.md")
     packages = [path.parent.relative_to(ROOT) for base in CODE for path in base.glob("*/__init__.py")]
     assert [str(package) for package in packages if f"`{package}/`" not in page] == []
     modules = [path.relative_to(ROOT / "localrules") for path in (ROOT / "localrules").rglob("*.py")]
@@ -105,7 +121,7 @@ def test_the_architecture_leaves_out_no_package_and_no_file_of_the_engine() -> N
 
 
 def test_the_architecture_says_which_plugin_supplies_what() -> None:
-    page = text("docs/architecture.md")
+    page = text("docs/contributing/architecture.md")
     for kind in ("rule", "model", "data"):
         for item in Registry.load(allow=[]).entries(kind):
             package = item.entry.target.split(":")[0].split(".")[0]

@@ -41,7 +41,7 @@ def test_every_snippet_is_of_a_language_that_is_checked(page: str) -> None:
 def test_the_package_of_the_guide_for_authors_is_found_once_it_is_installed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page = snippets("docs/writing-a-plugin.md")
+    page = snippets("docs/guides/writing-a-plugin.md")
     for snippet in page:
         if snippet.file.startswith("localrules_spread/"):
             run(snippet, folder)

@@ -48,7 +48,7 @@ def test_only_the_command_that_uses_the_bare_name_fails_and_it_names_both(site: 
 def test_what_a_user_reads_of_a_clash_is_what_the_page_on_publishing_shows(site: Site) -> None:
     site.install("localrules-spread", good("spread"))
     site.install("spread-rules", good("spread"), version="2.1")
-    page = (Path(__file__).parents[2] / "docs" / "publishing.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "publishing.md").read_text(encoding="utf-8")
     shown = page.partition("$ localrules run --rule spread\n")[2].partition("```")[0]
     answer = site.run("run", "--rule", "spread")
     assert answer.code == 2

@@ -1,5 +1,4 @@
-"""What is shown of measured runs, for ``docs/generate.py``: from the figures in ``docs/measured/`` and ``docs/paper/``,
-never typed in."""
+"""Tables of measured runs, from the CSVs in ``docs/benchmarks/measured/`` and ``docs/paper/``."""
 
 from __future__ import annotations
 
@@ -11,10 +10,10 @@ from pathlib import Path
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 
-DOCS = Path(__file__).parent
-RUNS = DOCS / "measured" / "one-network.csv"
-COSTS = DOCS / "measured" / "cost-of-a-step.csv"
-PUBLISHED = DOCS / "measured" / "published.csv"
+DOCS = Path(__file__).resolve().parents[1]
+RUNS = DOCS / "benchmarks" / "measured" / "one-network.csv"
+COSTS = DOCS / "benchmarks" / "measured" / "cost-of-a-step.csv"
+PUBLISHED = DOCS / "benchmarks" / "measured" / "published.csv"
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -29,7 +28,7 @@ def one_run(rule: str) -> Iterator[str]:
     (control,) = (row for row in rows if row["rule"] == "backprop" and row["model"] == own["model"])
     other = "" if rule == "backprop" else f", where `backprop` reached {float(control['valid_accuracy']):.3f}"
     yield f"`{own['model']}` on `faces`, three epochs, seed 0, with the rule's own defaults: valid accuracy"
-    yield f"**{float(own['valid_accuracy']):.3f}**{other} ([all rules](../measured.md))."
+    yield f"**{float(own['valid_accuracy']):.3f}**{other} ([all rules](../benchmarks/measured.md))."
     yield ""
     yield f"![Loss, accuracy and objectives of {rule}](../images/rules/{rule}.png)"
     yield ""
@@ -37,7 +36,7 @@ def one_run(rule: str) -> Iterator[str]:
         low, high = float(cost["low"]), float(cost["high"])
         yield "A step on `mlp` (3 x 1024, pictures of 28 x 28, batch 128, one thread, the rule's own defaults) takes"
         yield f"**{float(cost['ratio']):.2f}** of `backprop`'s time (95 % interval {low:.2f} to {high:.2f}) and"
-        how = "([how that was measured](../measured.md#all-rules-on-one-network))"
+        how = "([how that was measured](../benchmarks/measured.md#all-rules-on-one-network))"
         yield f"{float(cost['memory_ratio']):.2f} of its memory {how}."
         yield ""
 
@@ -56,7 +55,7 @@ def all_runs() -> Iterator[str]:
         step = f"{float(cost['ratio']):.2f} ({float(cost['low']):.2f} to {float(cost['high']):.2f})" if cost else ""
         memory = f"{float(cost['memory_ratio']):.2f}" if cost else ""
         accuracy = f"{float(row['valid_accuracy']):.3f}"
-        yield f"| [`{name}`](rules/{name}.md) | {row['class']} | `{row['model']}` | {accuracy} | {step} | {memory} |"
+        yield f"| [`{name}`](../rules/{name}.md) | {row['class']} | `{row['model']}` | {accuracy} | {step} | {memory} |"
     yield ""
 
 
@@ -78,11 +77,11 @@ def published(rule: str | None = None) -> Iterator[str]:
         raise ValueError(f"no experiment of the suite has the rows {unknown} of {PUBLISHED.name}")
     rows = [row for row in rows if rule in (None, _rule_of()[row["row"]])]
     if rule is not None and not rows:
-        yield "No row of the suite [`published`](../reproduce.md) is run with this rule."
+        yield "No row of the suite [`published`](../guides/reproduce.md) is run with this rule."
         yield ""
         return
     if rule is not None:
-        how = "([what differs, and the commands](../measured.md#figures-of-the-literature))"
+        how = "([what differs, and the commands](../benchmarks/measured.md#figures-of-the-literature))"
         yield f"Run again here, test accuracy in percent {how}:"
         yield ""
     yield from (

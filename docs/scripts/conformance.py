@@ -1,4 +1,4 @@
-"""The tables of what was measured, for ``docs/generate.py``: rules and their classes, and the kit's checks."""
+"""Tables of what ``localrules.testing`` measures: the locality of each rule, and the conformance checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measured() -> tuple[str, ...]:
         network = subject.networks[0]
         found = audit(lambda subject=subject, network=network: subject.session(network), subject.rule.locality)  # type: ignore[misc]
         verdict = "holds" if found.holds else "**does not hold**"
-        cells = (f"[`{name}`](rules/{name}.md)", f"`{found.measured}`", f"`{found.declared}`", verdict, network)
+        cells = (f"[`{name}`](../rules/{name}.md)", f"`{found.measured}`", f"`{found.declared}`", verdict, network)
         rows.append((LOCALITY_LEVELS.index(found.measured), name, f"| {' | '.join(cells)} | {_pairs(found)} |"))
     head = ("| rule | measured | declared | | network | pairs |", "|---|---|---|---|---|---|")
     return (*head, *(line for *_, line in sorted(rows)), "")

@@ -1,29 +1,29 @@
-"""Writes the parts of the documentation that the code knows better: commands, settings, options.
+"""Write the parts of the documentation that are generated from the code and from measured results.
 
-    python docs/generate.py            # brings every page up to date
-    python docs/generate.py --check    # changes nothing; fails if a page is out of date
+    python docs/scripts/generate.py            # updates every page
+    python docs/scripts/generate.py --check    # changes nothing; fails if a page is out of date
 
-A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is ``commands``,
-``settings``, ``rules`` (for the README), ``measured classes``, ``checks``, ``all runs``, ``published``,
-``run of RULE``, ``published of RULE``, ``models of RULE`` that fit, ``table FILE`` for a CSV below ``docs/``,
-``options KIND NAME`` for one rule, model or data set, or ``reference of CLASS``, see ``docs/hook_reference.py``.
+A generated part stands between ``<!-- generated: WHAT -->`` and ``<!-- end of generated -->``. WHAT is a key of
+``PARTS``; a key of ``PARTS_OF``, ``of`` and a rule's name; ``options KIND NAME`` for one rule, model or data set; or
+``table FILE`` for a CSV below ``docs/``.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from hook_reference import reference
-from measured_classes import measured, promised
-from measured_runs import all_runs, one_run, published, table
+from benchmarks import all_runs, one_run, published, table
+from conformance import measured, promised
 from pydantic import BaseModel
+from reference import localities, summary_keys
 from typer.models import OptionInfo
 
 from localrules.cli.app import COMMANDS
@@ -35,50 +35,39 @@ from localrules.core.layer import LOCALITY_LEVELS
 from localrules.engine.compatibility import compatible_models
 from localrules.registry.registry import Registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = (JsonOption, PluginOption, NoPluginOption)  # of every command; the page names them once
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 NAMES = {str: "text", Path: "path", float: "number", int: "whole number", dict: "table", type(None): "none"}
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end of generated -->)", re.DOTALL)
 
 
-def page(text: str) -> str:
+def page(path: Path) -> str:
     """A page with its generated parts as they should be."""
-    return PART.sub(lambda found: f"{found[1]}\n{part(found[2])}\n{found[4]}", text)
+    text = path.read_text(encoding="utf-8")
+    return PART.sub(lambda found: f"{found[1]}\n{part(found[2], path)}\n{found[4]}", text)
 
 
-def part(what: str) -> str:
-    """One generated part, by the words of its marker."""
-    if what == "commands":
-        return "\n".join(line for name in COMMANDS for line in _command(name))
-    if what == "settings":
-        return "\n".join(_table(_settings(RunConfig)))
+def part(what: str, path: Path) -> str:
+    """One generated part of a page, by the words of its marker."""
+    word, _, argument = what.partition(" of " if " of " in what else " ")
     if what == "rules":
-        return "\n".join(_rules())
-    if what == "measured classes":
-        return "\n".join(measured())
-    if what == "checks":
-        return "\n".join(promised())
-    if what == "all runs":
-        return "\n".join(all_runs())
-    if what == "published":
-        return "\n".join(published())
-    if what.startswith("published of "):
-        return "\n".join(published(what.removeprefix("published of ")))
-    if what.startswith("models of "):
-        return "\n".join(_models(what.removeprefix("models of ")))
-    if what.startswith("run of "):
-        return "\n".join(one_run(what.removeprefix("run of ")))
-    if what.startswith("reference of "):
-        return "\n".join(reference(what.removeprefix("reference of ")))
-    if what.startswith("table "):
-        return "\n".join(table(what.removeprefix("table ")))
-    word, kind, name = what.split()
-    if word != "options":
-        raise ValueError(f"nothing is known of {what!r}")
+        lines = _rules(os.path.relpath(ROOT / "docs" / "rules", path.parent))
+    elif what in PARTS:
+        lines = PARTS[what]()
+    elif word in PARTS_OF:
+        lines = PARTS_OF[word](argument)
+    else:
+        raise ValueError(f"{path}: no generated part is named {what!r}")
+    return "\n".join(lines)
+
+
+def _options(what: str) -> Iterator[str]:
+    """A table of the options of one rule, model or data set."""
+    kind, name = what.split()
     found = Registry.load(allow=[]).resolve(kind, name)
     rows = [*_fields(found.Config, f"{kind}."), *(_brought(found) if kind == "rule" else ())]
-    return "\n".join(_table(iter(rows))) if rows else "It has no options.\n"
+    yield from _table(iter(rows)) if rows else ("It has no options.", "")
 
 
 def _brought(rule: type[RuleBase]) -> Iterator[tuple[str, str, str, str]]:
@@ -104,17 +93,22 @@ def _models(rule: str) -> Iterator[str]:
     yield ""
 
 
-def _rules() -> Iterator[str]:
-    """Our rules with their formulas, from the most local to the most global."""
+def _rules(folder: str) -> Iterator[str]:
+    """Our rules with links to their pages in a folder, from the most local to the most global."""
     registry = Registry.load(allow=[])
     found = [(item.entry, registry.resolve("rule", item.entry.name)) for item in registry.entries("rule")]
     found.sort(key=lambda pair: (LOCALITY_LEVELS.index(pair[1].locality), pair[0].name))
     yield from ("| rule | class | what it does | published |", "|---|---|---|---|")
     for entry, rule in found:
         published = re.sub(r"(after )?([^,\s][^,]*(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
-        name = f"[`{entry.name}`](docs/rules/{entry.name}.md)"
+        name = f"[`{entry.name}`]({folder}/{entry.name}.md)"
         yield f"| {name} | {rule.locality} | {_cell(entry.summary)} | {published} |"
     yield ""
+
+
+def _commands() -> Iterator[str]:
+    for name in COMMANDS:
+        yield from _command(name)
 
 
 def _command(name: str) -> Iterator[str]:
@@ -215,17 +209,38 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
+PARTS: dict[str, Callable[[], Iterable[str]]] = {
+    "all runs": all_runs,
+    "checks": promised,
+    "commands": _commands,
+    "localities": localities,
+    "measured classes": measured,
+    "published": published,
+    "settings": lambda: _table(_settings(RunConfig)),
+    "summary keys": summary_keys,
+}
+PARTS_OF: dict[str, Callable[[str], Iterable[str]]] = {
+    "models": _models,
+    "options": _options,
+    "published": published,
+    "run": one_run,
+    "table": table,
+}
+
+
 def main() -> int:
     """Write the pages, or with ``--check`` name those that are out of date."""
-    check = "--check" in sys.argv[1:]
-    stale = [path for path in PAGES if page(path.read_text(encoding="utf-8")) != path.read_text(encoding="utf-8")]
-    for path in stale:
-        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
-        if not check:
-            path.write_text(page(path.read_text(encoding="utf-8")), encoding="utf-8")
+    check, stale = "--check" in sys.argv[1:], False
+    for path in PAGES:
+        text = page(path)
+        if text != path.read_text(encoding="utf-8"):
+            stale = True
+            print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+            if not check:
+                path.write_text(text, encoding="utf-8")
     if check and stale:
-        print("run: python docs/generate.py")
-    return int(check and bool(stale))
+        print("run: python docs/scripts/generate.py")
+    return int(check and stale)
 
 
 if __name__ == "__main__":
