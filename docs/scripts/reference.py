@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localrules import closing
-from localrules.core.locality import MEANING
+from localrules.core.layer import MEANING
 
 
 def localities() -> Iterator[str]:

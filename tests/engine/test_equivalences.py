@@ -71,7 +71,7 @@ def test_one_layer_that_holds_the_whole_network_with_cross_entropy_learns_as_by_
     assert_same_bits(ones, trained(control))
 
 
-def by_hand(session: Session, steps: int, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def plain_pytorch_step(session: Session, steps: int, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The loop that everyone writes."""
     model = session.network.model.train()
     for step in range(steps):
@@ -93,7 +93,7 @@ def test_back_propagation_here_is_the_loop_that_everyone_writes(name: str) -> No
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
     extra = {"momentum": 0.9} if name == "sgd" else {}
     optimizer = kind(theirs.network.model.parameters(), lr=0.01, weight_decay=0.01, fused=True, **extra)
-    assert_same_bits(weights(ours), by_hand(theirs, 4, optimizer))
+    assert_same_bits(weights(ours), plain_pytorch_step(theirs, 4, optimizer))
 
 
 @pytest.mark.parametrize("granularity", ["layer", "block", 3])

@@ -17,7 +17,7 @@ def draws(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def by_hand(rows: list[list[float]]) -> Tensor:
+def plain_pytorch_step(rows: list[list[float]]) -> Tensor:
     """Each row less its own mean; the cosine of every two, one by one."""
     centred = [[value - sum(row) / len(row) for value in row] for row in rows]
     return torch.tensor(
@@ -35,13 +35,13 @@ def by_hand(rows: list[list[float]]) -> Tensor:
 @pytest.mark.parametrize("shape", [(6, 9), (6, 3, 4, 4), (6, 5, 1, 1)])
 def test_cosines_of_what_remains_without_the_mean_of_its_own_features(shape: tuple[int, ...]) -> None:
     x = draws(*shape)
-    torch.testing.assert_close(similarity(x), by_hand(x.flatten(1).tolist()))
+    torch.testing.assert_close(similarity(x), plain_pytorch_step(x.flatten(1).tolist()))
 
 
 def test_maps_of_more_than_three_channels_are_compared_by_the_spread_of_each() -> None:
     maps = draws(5, 4, 3, 2)
     spreads = [[statistics.stdev(channel.flatten().tolist()) for channel in sample] for sample in maps]
-    torch.testing.assert_close(similarity(maps), by_hand(spreads))
+    torch.testing.assert_close(similarity(maps), plain_pytorch_step(spreads))
 
 
 def test_labels_are_alike_within_a_class_and_equally_unlike_between_classes() -> None:

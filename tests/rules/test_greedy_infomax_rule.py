@@ -33,7 +33,7 @@ def loss_of(rule: GreedyInfoMax, maps: Tensor) -> tuple[Tensor, nn.Conv2d]:
     return rule.loss(LayerView(layer, (), maps, batch, matrices)), matrices
 
 
-def by_hand(cells: Tensor, matrices: Tensor, nearest: int) -> float:
+def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
     """Cells (batch, channels, rows, columns); each picture's cell against those of all pictures at that place."""
     cells, matrices = cells.double(), matrices.detach().double()
     batch, _, rows, columns = cells.shape
@@ -71,7 +71,9 @@ def test_info_nce_of_rows_below_against_other_pictures_at_the_same_place(
     assert matrices.weight.shape == (2 * distances, 2, 1, 1)
     raster = min(side, rule.config.raster)
     cells = maps.unflatten(2, (raster, -1)).unflatten(4, (raster, -1)).mean((3, 5))
-    assert loss.item() == pytest.approx(by_hand(cells, matrices.weight.view(distances, 2, 2), nearest), rel=1e-5)
+    assert loss.item() == pytest.approx(
+        plain_pytorch_step(cells, matrices.weight.view(distances, 2, 2), nearest), rel=1e-5
+    )
 
 
 def test_without_knowledge_it_is_the_logarithm_of_the_number_of_candidates() -> None:

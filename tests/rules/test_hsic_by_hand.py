@@ -18,9 +18,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "hsic_without_localrules.py"
 
 
 def test_the_framework_learns_what_plain_pytorch_learns() -> None:
-    by_hand = runpy.run_path(str(EXAMPLE))
+    plain_pytorch_step = runpy.run_path(str(EXAMPLE))
     session = digits_session(HSIC, hidden=(16, 16, 16), optimizer=DESCENT, schedule={"name": "constant"})
-    theirs, (hidden, readout) = session.network.model, by_hand["network"](width=16)
+    theirs, (hidden, readout) = session.network.model, plain_pytorch_step["network"](width=16)
     for ours, layer in zip([*hidden, readout], [*theirs.layers, theirs.readout], strict=True):
         ours.load_state_dict(layer.state_dict())
     parts = [*hidden, readout]
@@ -32,7 +32,7 @@ def test_the_framework_learns_what_plain_pytorch_learns() -> None:
     for step in range(5):
         train_step(session, phase, step)
         batch = session.batches.batch(step)
-        by_hand["step"](hidden, readout, optimizers, batch.images, batch.labels)
+        plain_pytorch_step["step"](hidden, readout, optimizers, batch.images, batch.labels)
 
     for ours, layer in zip(parts, [*theirs.layers, theirs.readout], strict=True):
         for (name, one), other in zip(ours.state_dict().items(), layer.state_dict().values(), strict=True):

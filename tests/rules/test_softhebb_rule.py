@@ -37,7 +37,7 @@ def view_of(module: nn.Module, inputs: Tensor) -> LayerView:
     return LayerView(layer, (inputs,), output, batch, operations=operations)
 
 
-def by_hand(samples: Tensor, weight: Tensor, sharpness: float, relative: bool, centered: bool) -> Tensor:
+def plain_pytorch_step(samples: Tensor, weight: Tensor, sharpness: float, relative: bool, centered: bool) -> Tensor:
     """The change of a matrix (units, inputs) from samples (samples, inputs), one sample and one unit at a time."""
     samples, weight = samples.double(), weight.double()
     if centered:
@@ -69,7 +69,9 @@ def test_the_gradient_is_minus_the_change_that_is_printed(kind: str, form: str) 
         weight = module[0].weight
     config = SoftHebb.Config(**FORMS[form])
     SoftHebb(config).loss(view_of(module, MAPS)).backward()
-    expected = by_hand(samples, weight.detach().flatten(1), config.sharpness, config.relative, config.centered)
+    expected = plain_pytorch_step(
+        samples, weight.detach().flatten(1), config.sharpness, config.relative, config.centered
+    )
     assert weight.grad is not None
     torch.testing.assert_close(-weight.grad.flatten(1).double(), expected, rtol=1e-4, atol=1e-5)
 
