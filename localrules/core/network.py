@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from localrules.core.analysis import analyze_layers
 from localrules.core.layer import Layer, check_ownership
 from localrules.core.layer_spec import LayerSpec, block_indices, layers_from_spec
+from localrules.core.onednn_guard import guard, guarding
 from localrules.core.partition import partition_balanced, partition_graph
 from localrules.errors import UsageError
 
@@ -74,8 +75,10 @@ class Network(nn.Module):
                 network = cls._wrap_blocks(model, marks)
         else:
             network = cls._wrap_traced(model, marks, granularity, example)
+        guard(model)
         if example is not None:
-            network.layers = analyze_layers(network, example)
+            with guarding():
+                network.layers = analyze_layers(network, example)
         return network
 
     @classmethod
