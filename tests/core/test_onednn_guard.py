@@ -63,11 +63,13 @@ for one, exact in zip(of(torch.float32, False), of(torch.float64, True)):
 
 
 def run(command: list[str], isa: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, where the C library checks at every free whether somebody wrote past a buffer."""
+    """In a process of its own, where the C library checks whether somebody wrote past a buffer; a broken heap may hang."""
     checks = {"MALLOC_CHECK_": "3", "ONEDNN_MAX_CPU_ISA": isa, "OMP_NUM_THREADS": "1"}
     checks["LD_PRELOAD"] = "libc_malloc_debug.so.0"  # where there is none, the loader says so and goes on
     environment = {**os.environ, **checks}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
 
 
 @pytest.mark.parametrize("isa", ISAS)
