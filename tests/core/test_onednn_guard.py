@@ -23,7 +23,7 @@ LAST = torch.channels_last
 LOOP = """
 for channels in (1, 3, 5, 7, 9, 15):
     for side in (12, 24, 48, 64):
-        convolution = nn.Conv2d(channels, 64, 1, stride=2).to(memory_format=LAST)
+        convolution = nn.Conv2d(channels, 8, 1, stride=2).to(memory_format=LAST)
         onednn_guard.guard(convolution)
         images = torch.randn(16, channels, side, side).to(memory_format=LAST)
         for _ in range(5):
@@ -63,7 +63,7 @@ for one, exact in zip(of(torch.float32, False), of(torch.float64, True)):
 
 
 def run(command: list[str], isa: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """In a process of its own, where the C library checks whether somebody wrote past a buffer; a broken heap may hang."""
+    """In a process of its own, where the C library checks for writes past a buffer; a broken heap may hang."""
     checks = {"MALLOC_CHECK_": "3", "ONEDNN_MAX_CPU_ISA": isa, "OMP_NUM_THREADS": "1"}
     checks["LD_PRELOAD"] = "libc_malloc_debug.so.0"  # where there is none, the loader says so and goes on
     environment = {**os.environ, **checks}
