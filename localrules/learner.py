@@ -214,7 +214,7 @@ def _optimizer(
 ) -> OptimizerConfig:
     if isinstance(settings, OptimizerConfig):
         return settings if lr is None else settings.model_copy(update={"lr": lr})
-    given = {"name": settings} if isinstance(settings, str) else dict(settings or {})
+    given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
     if lr is not None:
         given["lr"] = lr
     config = validate_config(OptimizerConfig, merge(defaults.get("optimizer", {}), given), "optimizer")

@@ -164,9 +164,11 @@ class LayerwiseRule(Rule):
         votes: list[tuple[Tensor, float]] = []
 
         def collect(objective: Objective, view: LayerView) -> None:
-            logits = objective.layer_logits(view) if isinstance(objective, LayerVoting) else None
+            if not isinstance(objective, LayerVoting):
+                return
+            logits = objective.layer_logits(view)
             if logits is not None:
-                votes.append((logits.float().log_softmax(1), objective.voting_weight))  # type: ignore[attr-defined]
+                votes.append((logits.float().log_softmax(1), objective.voting_weight))
 
         readout = self._predict_with_views(network, images, collect)
         if not votes:
