@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from localrules.callbacks.base import Tracker
-    from localrules.core.layer import Layer
+    from localrules.core.base import RuleConfig, RuleInfo
+    from localrules.core.isolated_forward import isolated_forward
+    from localrules.core.layer import Layer, Locality
+    from localrules.core.layer_spec import LayerSpec
     from localrules.core.model import Model
     from localrules.core.network import Network
-    from localrules.core.objective import Objective, Requirements
-    from localrules.core.rule import Rule, StepReport
-    from localrules.core.view import LayerView
+    from localrules.core.nn.heads import FeatureReader, zero_init_classifier
+    from localrules.core.objective import (
+        CustomPrediction,
+        ExtractViews,
+        InputTransform,
+        LayerVoting,
+        Objective,
+        OutputTransform,
+        Requirements,
+    )
+    from localrules.core.ops import Operation, record_ops
+    from localrules.core.rule import Context, Rule, StepReport, state_key
+    from localrules.core.view import Batch, LayerView
     from localrules.data.dataset import Dataset, DataSource, Split
+    from localrules.errors import UsageError
     from localrules.learner import Learner
     from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
     from localrules.registry.hookspecs import API_VERSION, hookimpl
@@ -25,6 +39,24 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "Batch": "localrules.core.view",
+    "Context": "localrules.core.rule",
+    "CustomPrediction": "localrules.core.objective",
+    "ExtractViews": "localrules.core.objective",
+    "InputTransform": "localrules.core.objective",
+    "LayerSpec": "localrules.core.layer_spec",
+    "LayerVoting": "localrules.core.objective",
+    "Locality": "localrules.core.layer",
+    "Operation": "localrules.core.ops",
+    "OutputTransform": "localrules.core.objective",
+    "RuleConfig": "localrules.core.base",
+    "RuleInfo": "localrules.core.base",
+    "isolated_forward": "localrules.core.isolated_forward",
+    "record_ops": "localrules.core.ops",
+    "state_key": "localrules.core.rule",
+    "FeatureReader": "localrules.core.nn.heads",
+    "zero_init_classifier": "localrules.core.nn.heads",
+    "UsageError": "localrules.errors",
     "API_VERSION": "localrules.registry.hookspecs",
     "DataEntry": "localrules.registry.entries",
     "Dataset": "localrules.data.dataset",
@@ -50,27 +82,45 @@ _HOMES = {
 
 __all__ = [
     "API_VERSION",
+    "Batch",
+    "Context",
+    "CustomPrediction",
     "DataEntry",
     "DataSource",
     "Dataset",
     "ExperimentEntry",
+    "ExtractViews",
+    "FeatureReader",
+    "InputTransform",
     "Layer",
+    "LayerSpec",
     "LayerView",
+    "LayerVoting",
     "Learner",
+    "Locality",
     "Model",
     "ModelEntry",
     "Network",
     "Objective",
+    "Operation",
+    "OutputTransform",
     "PresetEntry",
     "Requirements",
     "Rule",
+    "RuleConfig",
     "RuleEntry",
+    "RuleInfo",
     "Split",
     "StepReport",
     "Tracker",
     "TrackerEntry",
+    "UsageError",
     "__version__",
     "hookimpl",
+    "isolated_forward",
+    "record_ops",
+    "state_key",
+    "zero_init_classifier",
 ]
 
 

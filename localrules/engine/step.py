@@ -117,7 +117,8 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     finally:
         if session.executor is not None:
             session.executor.cancel()
-    return StepResult(report, batch.labels)
+    report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
+    return StepResult(report, batch.labels if report.labels is None else report.labels)
 
 
 def _single_sample_error() -> UsageError:

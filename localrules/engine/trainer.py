@@ -192,7 +192,6 @@ def metric_names(session: Session) -> tuple[str, ...]:
     """Every column of the run's ``metrics.csv``."""
     layers = [layer.name for layer in session.network.layers]
     objectives = tuple(f"objective/{layer}" for layer in layers)
-    metrics = tuple(f"{name}/{layer}" for name in session.rule.metrics for layer in layers)
     diagnostics = Diagnostics(session).columns
     first = ("step", "epoch", "phase", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr")
-    return (*first, *objectives, *metrics, *diagnostics, "samples_per_second", "step_seconds", "memory_mib")
+    return (*first, *objectives, *diagnostics, "samples_per_second", "step_seconds", "memory_mib")

@@ -81,7 +81,7 @@ def test_a_hidden_layer_hears_of_others_only_by_what_it_reads_and_the_broadcast_
     found = measure_dependence(lambda: network(DirectFeedbackAlignment))
     assert found.deterministic
     assert not found.is_local
-    assert DirectFeedbackAlignment.locality == "broadcast-error"
+    assert DirectFeedbackAlignment.info.locality == "broadcast-error"
 
 
 @pytest.mark.parametrize("network", [perceptron, lenet, dense])

@@ -166,7 +166,7 @@ def test_a_network_that_is_no_chain_is_refused_before_any_work() -> None:
 def test_signals_come_down_from_layer_to_layer() -> None:
     dependence = measure_dependence(tiny)
     assert dependence.deterministic
-    assert measure_class(tiny, dependence) == DifferenceTargetPropagation.locality == "feedback"
+    assert measure_class(tiny, dependence) == DifferenceTargetPropagation.info.locality == "feedback"
 
 
 @pytest.mark.parametrize("case", HARD)

@@ -68,7 +68,7 @@ def test_every_end_of_every_hidden_layer_has_patterns_that_never_learn(granulari
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_it_is_local(network: Any) -> None:
     assert measure_dependence(lambda: network(DirectRandomTargetProjection)).is_local
-    assert DirectRandomTargetProjection.locality == "local-labels"
+    assert DirectRandomTargetProjection.info.locality == "local-labels"
 
 
 @pytest.mark.parametrize("network", [perceptron, dense])

@@ -183,7 +183,7 @@ def test_networks_that_it_cannot_settle_are_refused_before_any_work(build: Any, 
 def test_signals_come_down_from_layer_to_layer() -> None:
     dependence = measure_dependence(tiny)
     assert dependence.deterministic
-    assert measure_class(tiny, dependence) == EquilibriumPropagation.locality == "feedback"
+    assert measure_class(tiny, dependence) == EquilibriumPropagation.info.locality == "feedback"
 
 
 @pytest.mark.parametrize("case", HARD)

@@ -231,7 +231,7 @@ def test_an_update_depends_on_the_layers_above(network: Any) -> None:
     found = measure_dependence(lambda: network(FeedbackAlignment))
     assert found.deterministic
     assert not found.is_local
-    assert FeedbackAlignment.locality == "feedback"
+    assert FeedbackAlignment.info.locality == "feedback"
 
 
 def angle(session: Session) -> float:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 PICTURES = toy_dataset()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},
-    **{f"{name} as printed": (name, {"preset": "paper"}) for name, rule in RULES.items() if "paper" in rule.presets},
+    **{f"{name} as printed": (name, {"preset": "paper"}) for name, rule in RULES.items() if "paper" in rule.info.presets},
 }
 
 

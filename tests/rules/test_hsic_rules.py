@@ -86,7 +86,7 @@ def test_the_defaults(rule: type[Objective], expected: Any) -> None:
 def test_the_form_as_printed(rule: type[Objective], expected: Any) -> None:
     # The Gaussian of labels is rounded to float32, which the paper's ridge of 1e-5 lets through.
     tolerance = 1e-5 if rule is HSIC else 2e-3
-    assert_equal(rule(rule.Config(**rule.presets["paper"])), expected, make_view(), tolerance)
+    assert_equal(rule(rule.Config(**rule.info.presets["paper"])), expected, make_view(), tolerance)
 
 
 @pytest.mark.parametrize("kernel_y", ["delta", "balanced", "gaussian"])
@@ -145,7 +145,7 @@ def test_the_default_does_not_depend_on_the_scale_of_the_output(rule: type[Objec
 @pytest.mark.parametrize("preset", [None, "paper"])
 @pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
 def test_the_order_of_the_batch_does_not_matter(rule: type[Objective], preset: str | None) -> None:
-    objective = rule(rule.Config(**(rule.presets[preset] if preset else {})))
+    objective = rule(rule.Config(**(rule.info.presets[preset] if preset else {})))
     view = make_view()
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(5))
     batch = Batch(view.images[order], view.labels[order], CLASSES)

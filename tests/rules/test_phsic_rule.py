@@ -220,7 +220,7 @@ def hard(images: Tensor, labels: Tensor) -> Dataset:
     return Dataset("hard", PICTURES.classes, {"train": Split(images, labels)}, "", "", True)
 
 
-@pytest.mark.parametrize("preset", [None, *PHSIC.presets])
+@pytest.mark.parametrize("preset", [None, *PHSIC.info.presets])
 @pytest.mark.parametrize(
     "settings",
     [

@@ -171,7 +171,7 @@ def test_signals_come_down_from_layer_to_layer(network: Any, options: dict[str, 
 
     dependence = measure_dependence(build)
     assert dependence.deterministic
-    assert measure_class(build, dependence) == PredictiveCoding.locality == "feedback"
+    assert measure_class(build, dependence) == PredictiveCoding.info.locality == "feedback"
 
 
 @pytest.mark.parametrize("options", MODES)

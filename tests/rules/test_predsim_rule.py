@@ -37,7 +37,7 @@ def test_beta_is_the_weight_of_sim(beta: float) -> None:
 
 
 def test_options_reach_decoder_and_projection() -> None:
-    assert PredSim(PredSim.Config(**PredSim.presets["paper"])).config.projected == "all"
+    assert PredSim(PredSim.Config(**PredSim.info.presets["paper"])).config.projected == "all"
     rule = PredSim(PredSim.Config(features=16, projected=2))
     flat, maps = (rule.auxiliary(layer_of(shape), 3) for shape in ((8,), (4, 8, 8)))
     assert [tuple(parameter.shape) for parameter in flat["projection"].parameters()] == [(2, 8)]

@@ -106,7 +106,7 @@ def test_an_update_depends_on_the_layers_above() -> None:
     found = measure_dependence(lambda: perceptron(SignSymmetry))
     assert found.deterministic
     assert not found.is_local
-    assert SignSymmetry.locality == "feedback"
+    assert SignSymmetry.info.locality == "feedback"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,7 +58,7 @@ def test_of_maps() -> None:
 
 
 def test_the_paper_s_form_has_a_square_matrix() -> None:
-    rule = Sim(Sim.Config(**Sim.presets["paper"]))
+    rule = Sim(Sim.Config(**Sim.info.presets["paper"]))
     assert sum(parameter.numel() for parameter in rule.auxiliary(layer_of((1024,)), CLASSES).parameters()) == 1024**2
 
 

@@ -65,7 +65,7 @@ def test_it_learns_digits(rule: type[Objective]) -> None:
 @pytest.mark.parametrize("network", [dense, perceptron])
 @for_each_rule
 def test_a_layer_s_update_depends_on_itself_and_what_it_reads_alone(rule: type[Objective], network: Any) -> None:
-    assert rule.locality == "local-labels"
+    assert rule.info.locality == "local-labels"
     found = measure_dependence(lambda: network(rule, batch_size=8), steps=2)
     assert found.leaks == []
     assert found.is_local
