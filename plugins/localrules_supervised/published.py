@@ -51,7 +51,7 @@ def local_losses() -> Experiment:
     return Experiment(
         cases=tuple(cases),
         notes=(
-            "One run each in the source. Not included: vgg8b and vgg11b, whose training takes days on a processor; CIFAR, "
-            "SVHN, STL-10 and Kuzushiji-MNIST; the biologically plausible variants.",
+            "One run each in the source. Not included: vgg8b and vgg11b, whose training takes days on a processor; "
+            "CIFAR, SVHN, STL-10 and Kuzushiji-MNIST; the biologically plausible variants.",
         ),
     )
