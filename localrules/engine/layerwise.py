@@ -82,7 +82,7 @@ class LayerwiseRule(Rule):
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
                 self.objectives[state_key(layer, at)] = objective
-        self._first = self._objectives_of[network.hidden[0].name][0]
+        self._first_layer = network.hidden[0].name
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The parameters of the layer's objectives."""
@@ -136,9 +136,10 @@ class LayerwiseRule(Rule):
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """What the network is given, and the batch that the views show."""
-        if not isinstance(self._first, InputTransform):
+        first = self._objectives_of[self._first_layer][0]
+        if not isinstance(first, InputTransform):
             return batch.images, batch
-        made = self._first.make_inputs(batch)
+        made = first.make_inputs(batch)
         if isinstance(made, Tensor):
             return made, batch
         inputs, labels = made

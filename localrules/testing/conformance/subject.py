@@ -44,14 +44,29 @@ class NotApplicable(SkipTest):
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Accuracies on scikit-learn's digits that a rule has to reach in the check ``learns_digits``.
+
+    Attributes:
+        digits: On the first network that the rule can train.
+        maps: On the chain of feature maps, if the first network is fully connected; by default ``digits``.
+    """
+
+    digits: float = 0.9
+    maps: float | None = None
+
+
+@dataclass(frozen=True)
 class RuleUnderTest:
     """One rule.
 
     Attributes:
         rule: Its class.
+        bounds: Accuracies that it has to reach.
     """
 
     rule: RuleClass
+    bounds: Bounds = Bounds()
 
     @cached_property
     def networks(self) -> tuple[str, ...]:
