@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.kit import Check, checks, parametrize_with_checks, run_checks
     from localrules.testing.conformance.sessions import build_session, toy_dataset
     from localrules.testing.conformance.subject import Bounds, NotApplicable
+    from localrules.testing.conformance.views import make_view
 
 _HOMES = {
+    "make_view": "conformance.views",
     "Audit": "audit.audit",
     "Bounds": "conformance.subject",
     "Check": "conformance.kit",
@@ -44,6 +46,7 @@ __all__ = [
     "build_session",
     "checks",
     "learn_digits",
+    "make_view",
     "measure_class",
     "measure_dependence",
     "parametrize_with_checks",

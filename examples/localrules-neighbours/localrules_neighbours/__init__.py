@@ -1,4 +1,4 @@
-"""Entries of the plugin. Imported whenever rules are listed, so it imports nothing heavy."""
+"""What this plugin supplies. Imported whenever rules are listed, so it imports nothing heavy."""
 
 from localrules import RuleEntry, hookimpl
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from inspect import getdoc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import localrules
 from localrules.errors import LocalRulesError
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.checks import CHECKS
@@ -99,11 +102,23 @@ def run_check(check: Check) -> dict[str, str]:
         if check.xfail_reason:
             return {"status": "expected-failure", "reason": check.xfail_reason}
         message = " ".join(str(error).split())
-        text = message if isinstance(error, AssertionError) else f"{type(error).__name__}: {message}"
-        return {"status": "failed", "reason": text or type(error).__name__}
+        if not isinstance(error, AssertionError):
+            message = f"{type(error).__name__}: {message} ({_location(error)})"
+        return {"status": "failed", "reason": message or type(error).__name__}
     if check.xfail_reason:
         return {"status": "failed", "reason": f"expected to fail ({check.xfail_reason}), and passes"}
     return {"status": "passed", "reason": ""}
+
+
+def _location(error: BaseException) -> str:
+    """File and line at which an error was raised: the innermost outside of torch and of this package, if any."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = Path(localrules.__file__).parent
+    foreign = [
+        frame for frame in frames if ours not in Path(frame.filename).parents and "/torch/" not in frame.filename
+    ]
+    frame = (foreign or frames)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
 
 
 def parametrize_with_checks(
