@@ -11,11 +11,12 @@ import tomli_w
 from localrules.compare.comparison import Comparison
 from localrules.compare.plots import learning_curves
 from localrules.compare.results import RuleResult, SeedStats
-from localrules.compare.scorer import RESAMPLES, SPLIT, Difference
+from localrules.compare.scorer import SPLIT
 from localrules.config.diff import differing_settings, without_incidental
 from localrules.core.layer import LOCALITY_DESCRIPTIONS
 from localrules.evaluation import comparison_plots as together
 from localrules.reports.html import Cell, Page, code, link, muted, strong
+from localrules.utils.bootstrap import MEAN_RESAMPLES, Difference
 from localrules.utils.formatting import duration, memory, percent, step_time
 
 _NONE = muted("-")
@@ -79,7 +80,7 @@ def _table(page: Page, comparison: Comparison) -> None:
         align="lrrrrrrrrl",
         caption=f"Accuracies are those of the last weights: mean, standard deviation and range over seeds. "
         f"The difference to {against} is in points, with a 95 % interval from a paired bootstrap over the images of "
-        f"the {SPLIT} split ({RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
+        f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
         "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
         "take turns. Locality is measured, on small images: see localrules audit.",
     )
