@@ -51,7 +51,7 @@ def fflib_network(data: Dataset, batch_size: int) -> Candidate:
     from fflib.nn.ff_net import FFNet
 
     network = FFNet([FFLinear(inputs, units, loss_threshold=2.0, lr=1e-3) for inputs, units in pairwise(UNITS)], None)
-    batches = Batches(data.split("train"), batch_size, 0, torch.device("cpu"))
+    batches = Batches(data.split("train"), batch_size, 0)
 
     def labelled(images: Tensor, labels: Tensor) -> Tensor:
         images = images.flatten(1).clone()

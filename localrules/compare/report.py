@@ -80,8 +80,8 @@ def _table(page: Page, comparison: Comparison) -> None:
         align="lrrrrrrrrl",
         caption=f"Accuracies are those of the last weights: mean, standard deviation and range over seeds. "
         f"The difference to {against} is in points, with a 95 % interval from a paired bootstrap over the images of "
-        f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
-        "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
+        f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: "
+        "the allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
         "take turns. Locality is measured, on small images: see localrules audit.",
     )
     for label, found in comparison.mismatches.items():
