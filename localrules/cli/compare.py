@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.compare.comparison import Comparison
-    from localrules.compare.scorer import Difference, Scorer
+    from localrules.compare.scorer import Scorer
     from localrules.registry.registry import Registry
+    from localrules.utils.bootstrap import Difference
 
 app = typer.Typer()
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.compare.execute import RunRecord
 from localrules.compare.results import RuleResult, declared_locality, find_control, group_by_config, measured_locality
-from localrules.compare.scorer import SPLIT, CleanResult, Difference, RunPredictions, Scorer, differences, on_clean
+from localrules.compare.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
+from localrules.utils.bootstrap import Difference
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry

@@ -167,7 +167,7 @@ def _without_none(tree: Any) -> Any:
 
 
 def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
-    data, standard = session.data, session.predictor.normalize
+    data, normalize = session.data, session.batches.preprocess.normalize
     return {
         **to_plain_dict(config),
         "environment": environment(config, registry, session.device.device),
@@ -176,8 +176,8 @@ def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
             "fingerprint": data.fingerprint,
             "shape": list(data.shape),
             "classes": list(data.classes),
-            "mean": list(standard.mean),
-            "deviation": list(standard.std),
+            "mean": list(normalize.mean),
+            "deviation": list(normalize.std),
             "redistributable": data.redistributable,
         },
     }

@@ -134,5 +134,5 @@ def test_a_leak_check_compares_without_what_is_known_from_training(tmp_path: Pat
     assert apart["mean"] == pytest.approx(each["local-ce"] - each["backprop"])
     assert apart["low"] <= apart["mean"] <= apart["high"]
     page = (tmp_path / "page" / "index.html").read_text()
-    assert "Without what is known from training" in page
+    assert "Without images known from training" in page
     assert "--leak-check" in page  # in the command that makes it again

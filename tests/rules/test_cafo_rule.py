@@ -62,7 +62,7 @@ def test_each_layers_predictor_is_the_ridge_regression_on_all_batches_so_far(net
     train(session, 0, 3)
     twin.network.train()
     batches = [twin.batches.batch(step) for step in range(3)]
-    outputs = [seen(twin, twin.predictor.to_memory_format(batch.images)) for batch in batches]
+    outputs = [seen(twin, batch.images) for batch in batches]
     labels = torch.cat([batch.labels for batch in batches]).numpy()
     for index, layer in enumerate(session.network.hidden):
         features = torch.cat([pool_flat(given[index], 8) for given in outputs]).double().numpy()

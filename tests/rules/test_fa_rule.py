@@ -235,7 +235,7 @@ def test_an_update_depends_on_the_layers_above(network: Any) -> None:
 def angle(session: Session) -> float:
     """Degrees between the rule's update of the hidden layers and back-propagation's, over the whole training split."""
     network, split = session.network, session.data.split("train")
-    batch = Batch(session.batches.normalize(split.images), split.labels, len(session.data.classes))
+    batch = Batch(session.batches.preprocess(split.images), split.labels, len(session.data.classes))
     updates = []
     for rule in (session.rule, Backprop()):
         network.zero_grad()
