@@ -74,7 +74,7 @@ class LayerwiseRule(Rule):
                 if auxiliary is not None:
                     self.auxiliaries[state_key(layer, end)] = auxiliary
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The parameters of the layer's auxiliary modules."""
         for end in range(len(layer.out_shapes)):
             if state_key(layer, end) in self.auxiliaries:
@@ -129,7 +129,7 @@ class LayerwiseRule(Rule):
             return False
         if context.is_trainable(layer):
             return True
-        return context.is_objective_trainable(layer) and any(own.requires_grad for own in self.parameters_of(layer))
+        return context.is_objective_trainable(layer) and any(own.requires_grad for own in self.parameters_for(layer))
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""

@@ -89,7 +89,7 @@ class CaFo(Rule):
         nn.init.zeros_(classifier.bias)
         return classifier
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """Those of the layer's predictors, if they descend."""
         for end in range(len(layer.out_shapes)):
             if not layer.is_readout:

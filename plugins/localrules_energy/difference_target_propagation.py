@@ -67,7 +67,7 @@ class DifferenceTargetPropagation(Rule):
             }
         )
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """Those of the layer's inverse."""
         if _key(layer) in self.inverses:
             yield from self.inverses[_key(layer)].parameters()

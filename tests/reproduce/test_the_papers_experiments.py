@@ -36,7 +36,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         narrow_inception(patch)
         small_torchvision(patch)
-        patch.setattr("localrules.runs.summary.draw", lambda session, folder: [])
+        patch.setattr("localrules.runs.summary.save_plots", lambda session, folder: [])
 
         def again() -> Said:
             return localrules("reproduce", *WORDS, "--out", out)
