@@ -134,7 +134,7 @@ def _clean(page: Page, comparison: Comparison) -> None:
         return
     page.heading("Without what is known from training")
     page.table(
-        ["rule", "pictures", "accuracy", f"to {comparison.control.label}"],
+        ["rule", "images", "accuracy", f"to {comparison.control.label}"],
         [
             [Strong(label), f"{left.images:,}", percent(left.accuracy), _difference(left.difference)]
             for label, left in comparison.clean.items()

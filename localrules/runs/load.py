@@ -81,7 +81,7 @@ class TrainedRun:
         shape, classes = tuple(known["shape"]), tuple(known["classes"])
         network, rule = build_network_and_rule(config, registry, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
-        standard = Normalize(tuple(known["mean"]), tuple(known["deviation"]))
+        standard = Normalize(tuple(known["mean"]), tuple(known["std"]))
         return cls(folder, config, classes, shape, Predictor.from_config(config, network, rule, ranks, standard))
 
     def data(self, registry: Registry, choice: ComponentConfig | None = None, *, held_out: bool = True) -> Dataset:

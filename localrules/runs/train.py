@@ -177,7 +177,7 @@ def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
             "shape": list(data.shape),
             "classes": list(data.classes),
             "mean": list(standard.mean),
-            "deviation": list(standard.std),
+            "std": list(standard.std),
             "redistributable": data.redistributable,
         },
     }
