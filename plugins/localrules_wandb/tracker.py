@@ -71,9 +71,7 @@ class WandbTracker(Tracker):
 
         assert self._run is not None
         withheld = [plot for plot in plots if not self._may_show(plot)]
-        shown = {
-            f"plots/{plot.name}": wandb.Image(str(plot.path)) for plot in plots if plot not in withheld
-        }
+        shown = {f"plots/{plot.name}": wandb.Image(str(plot.path)) for plot in plots if plot not in withheld}
         if shown:
             self._run.log(shown)
         self._run.summary.update({key: value for key, value in summary.items() if value is not None})
