@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.subject import NotApplicable
 
 _HOMES = {
-    "Audit": "auditing",
-    "Check": "kit",
-    "Dependence": "locality",
-    "NotApplicable": "subject",
-    "audit": "auditing",
-    "build_session": "sessions",
-    "checks": "kit",
-    "learn_digits": "digits",
-    "measure_class": "classes",
-    "measure_dependence": "locality",
-    "parametrize_with_checks": "kit",
-    "run_checks": "kit",
-    "toy_dataset": "sessions",
+    "Audit": "audit.audit",
+    "Check": "conformance.kit",
+    "Dependence": "audit.dependence",
+    "NotApplicable": "conformance.subject",
+    "audit": "audit.audit",
+    "build_session": "conformance.sessions",
+    "checks": "conformance.kit",
+    "learn_digits": "conformance.digits",
+    "measure_class": "audit.locality_class",
+    "measure_dependence": "audit.dependence",
+    "parametrize_with_checks": "conformance.kit",
+    "run_checks": "conformance.kit",
+    "toy_dataset": "conformance.sessions",
 }
 
 __all__ = [

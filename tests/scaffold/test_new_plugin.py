@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from localrules import scaffold
+from localrules.registry import scaffold
 from localrules.cli import main
 from localrules.errors import UsageError
 
