@@ -60,8 +60,8 @@ class Network(nn.Module):
                 every weight-bearing operation with the norm, activation and pooling that follow it.
             readout: The module on top, trained by cross-entropy. By default the last of the layers.
             granularity: ``"layer"``; ``"block"``, as the model marks them; or a number of parts of nearly
-                equal multiply-adds (needs ``example``). Not for layers named by hand.
-            example: A batch of inputs, run once to find shapes, multiply-adds and who reads whom.
+                equal MACs (needs ``example``). Not for layers named by hand.
+            example: A batch of inputs, run once to find shapes, MACs and who reads whom.
 
         Raises:
             UsageError: A name that fits no module, layers inside each other, a parameter that no layer or that two

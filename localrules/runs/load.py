@@ -82,7 +82,7 @@ class TrainedRun:
         shape, classes = tuple(known["shape"]), tuple(known["classes"])
         network, rule = build_network_and_rule(config, registry, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
-        normalize = Normalize(tuple(known["mean"]), tuple(known["deviation"]))
+        normalize = Normalize(tuple(known["mean"]), tuple(known["std"]))
         preprocess = Preprocessor(normalize, config.channels_last, ranks.device)
         return cls(folder, config, classes, shape, Predictor.from_config(config, network, rule, ranks, preprocess))
 

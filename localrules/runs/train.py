@@ -177,7 +177,7 @@ def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
             "shape": list(data.shape),
             "classes": list(data.classes),
             "mean": list(normalize.mean),
-            "deviation": list(normalize.std),
+            "std": list(normalize.std),
             "redistributable": data.redistributable,
         },
     }

@@ -126,7 +126,7 @@ def test_a_leak_check_compares_without_what_is_known_from_training(tmp_path: Pat
     each = {}
     for rule, folder in zip(("backprop", "local-ce"), folders, strict=True):
         found = localrules("eval", folder, "--leak-check", "--json").document
-        assert found["leak_check"]["n_clean"] == rows[rule]["clean"]["pictures"] == 35
+        assert found["leak_check"]["n_clean"] == rows[rule]["clean"]["images"] == 35
         each[rule] = found["leak_check"]["top1_clean"]
         assert rows[rule]["clean"]["accuracy"] == pytest.approx(each[rule])
     assert rows["backprop"]["clean"]["difference"] is None

@@ -48,7 +48,7 @@ def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
 
 # name: (where, function, at which call, what happens), and the step of the last checkpoint.
 MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
-    "the folder is made, nothing else": ((launch, "create", 1, after), 0),
+    "the folder is made, nothing else": ((launch, "create_run_folder", 1, after), 0),
     "before the first step": ((trainer, "train_step", 1, before), 0),
     "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
     "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),

@@ -13,7 +13,7 @@ class Recorder(Callback):
         self.closed = 0
         self.fail_at = fail_at
 
-    def step(self, row: MetricsRow) -> None:
+    def on_log(self, row: MetricsRow) -> None:
         self.steps.append(row["step"])
         if row["step"] == self.fail_at:
             raise ConnectionError("no network")
@@ -26,7 +26,7 @@ def test_an_observer_that_fails_is_reported_once_closed_and_left_out_while_other
     failing, healthy = Recorder(fail_at=1), Recorder()
     observers = CallbackList([failing, healthy])
     observers.on_log({"step": 0})
-    with pytest.warns(UserWarning, match="Recorder failed at 'step'.*no network"):
+    with pytest.warns(UserWarning, match="Recorder failed at 'on_log'.*no network"):
         observers.on_log({"step": 1})
     observers.on_log({"step": 2})  # a second warning would be an error here
     observers.close()

@@ -132,9 +132,9 @@ def test_pictures_of_data_are_logged_only_where_that_is_allowed(
     track(info, range(1, 2), mode="offline", media=media)
     (part,) = parts(info.directory)
     files = {path.name.split("_1_")[0].split("_2_")[0] for path in part.rglob("*.png")}
-    logged = {key.split(".")[0] for item in records(part, "history") for key in item["item"] if "pictures/" in key}
+    logged = {key.split(".")[0] for item in records(part, "history") for key in item["item"] if "plots/" in key}
     assert files == shown
-    assert logged == {f"pictures/{name}" for name in shown}
+    assert logged == {f"plots/{name}" for name in shown}
     assert ("sample_sheet, feature_maps not logged" in capfd.readouterr().err) == ("sample_sheet" not in shown)
 
 
@@ -220,7 +220,7 @@ def test_online_without_a_network_warns_once_and_training_goes_on(
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     observers = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
-    with pytest.warns(UserWarning, match="WandbTracker failed at 'start'"):
+    with pytest.warns(UserWarning, match="WandbTracker failed at 'on_run_start'"):
         observers.on_run_start(run_info(tmp_path / "run"))
     observers.on_log(row(1))
     observers.on_run_end({"status": "done"}, [])
