@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from localrules.runs import summary
 from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.runs import summary
 
 
 def localities() -> Iterator[str]:
