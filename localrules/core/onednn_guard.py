@@ -3,7 +3,7 @@
 The weight gradient of a 1x1 convolution with a stride above 1, no padding, one group and few input channels (of a
 transposed one: output channels), in float32 and channels-last, corrupts the heap: the process aborts, or the gradient
 is wrong. Few are fewer than 8 where oneDNN takes its kernels for AVX2, and fewer than 16 where it takes those for
-AVX-512, which larger maps bring out (64 x 64; not 24 x 24). It suffices that the images *or* the weight lie
+AVX-512, which larger maps or several threads bring out. It suffices that the images *or* the weight lie
 channels-last. The input gradient, other kernel sizes, several groups, padding, bfloat16 and contiguous tensors are
 sound.
 
