@@ -15,8 +15,11 @@ from localrules.config.schema import RunConfig
 from localrules.engine import mixture as mixing
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError, UsageError
+from localrules.runs.execution import to_plain_dict
 from localrules.runs.load import read_run
-from localrules.runs.train import Summary, completed_summary, resume, to_plain_dict, train
+from localrules.runs.result import Summary, completed_summary
+from localrules.runs.resume import resume
+from localrules.runs.train import start
 from localrules.tracking.records import CONFIG, read_config
 
 if TYPE_CHECKING:
@@ -100,10 +103,10 @@ def run_all(
                 log(f"{which}, done before")
             elif folder is not None:
                 log(f"{which}, goes on")
-                resume(folder, registry, {}, callbacks())
+                resume(folder, callbacks=callbacks(), plugins=registry)
             else:
                 log(which)
-                folder = Path(train(wanted.config, registry, place, callbacks())["run_dir"])
+                folder = start(wanted.config, registry, place, callbacks()).directory
         except Diverged as error:
             diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
             log(diverged[-1])

@@ -41,6 +41,14 @@ def half_a_file(original: Callable[..., Any], content: Any, path: Path) -> None:
     die()
 
 
+def half_a_column(original: Callable[..., Any], path: Path, content: bytes) -> None:
+    def write_half(target: Path) -> None:
+        target.write_bytes(content[: len(content) // 2])
+        die()
+
+    original(path, write_half)
+
+
 def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
     original(metrics, line[: len(line) // 2])
     die()
@@ -48,7 +56,7 @@ def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
 
 # name: (where, function, at which call, what happens), and the step of the last checkpoint.
 MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
-    "the folder is made, nothing else": ((launch, "create", 1, after), 0),
+    "the folder is made, nothing else": ((launch, "create_run_folder", 1, after), 0),
     "before the first step": ((trainer, "train_step", 1, before), 0),
     "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
     "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),
@@ -57,6 +65,9 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
     "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
     "between two checkpoints": ((trainer, "train_step", 9, after), 6),
+    "a column of metrics is about to be added": ((metrics_file, "write_atomic", 1, before), 6),
+    "a file of metrics with a new column is half written": ((metrics_file, "write_atomic", 1, half_a_column), 6),
+    "a column of metrics was added": ((metrics_file, "write_atomic", 1, after), 6),
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
     "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
