@@ -65,9 +65,6 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
     "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
     "between two checkpoints": ((trainer, "train_step", 9, after), 6),
-    "a column of metrics is about to be added": ((metrics_file, "write_atomic", 1, before), 6),
-    "a file of metrics with a new column is half written": ((metrics_file, "write_atomic", 1, half_a_column), 6),
-    "a column of metrics was added": ((metrics_file, "write_atomic", 1, after), 6),
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
     "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
@@ -75,9 +72,32 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
 }
 
+# Of a run with late_metric.py, at the row of step 8; the last checkpoint is of step 6.
+COLUMN_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "a column is about to be added": (metrics_file, "write_atomic", 1, before),
+    "the file with the new column is half written": (metrics_file, "write_atomic", 1, half_a_column),
+    "the column was added, the row not": (metrics_file, "write_atomic", 1, after),
+    "two rows with the new column are written": (trainer, "train_step", STEPS - 1, after),
+}
+# Of a run that stops early after step 8, with checkpoints every 3 steps.
+STOP_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "before step 8": (trainer, "train_step", 8, before),
+    "after step 8": (trainer, "train_step", 8, after),
+    "after the checkpoint of step 8": (checkpoint, "save", 3, after),
+    "before the summary": (closing, "summarize", 1, before),
+}
+
 
 def die_at(moment: str, words: list[str]) -> None:
-    (owner, name, number, then), _ = MOMENTS[moment]
+    _die(MOMENTS[moment][0], words)
+
+
+def die_when(moment: str, words: list[str]) -> None:
+    _die((COLUMN_MOMENTS | STOP_MOMENTS)[moment], words)
+
+
+def _die(at: tuple[Any, str, int, Callable[..., Any]], words: list[str]) -> None:
+    owner, name, number, then = at
     closing.save_plots = lambda session, folder: []
     at_call(owner, name, number, then)
     # Not through localrules_code, which would put back a patched closing.draw.

@@ -83,7 +83,9 @@ def test_a_configuration_that_cannot_be_written_leaves_no_folder(tmp_path: Path)
 
 def test_kill_at_any_moment_never_leaves_a_folder_without_configuration(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from localrules.tracking.run_folder import create_run_folder\n"
-    code += "print('ready', flush=True)\nwhile True: create_run_folder(Path(sys.argv[1]), 'hsic', 'mlp', {'a': {'b': 1}})"
+    code += (
+        "print('ready', flush=True)\nwhile True: create_run_folder(Path(sys.argv[1]), 'hsic', 'mlp', {'a': {'b': 1}})"
+    )
     for attempt in range(3):
         child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
@@ -163,10 +165,7 @@ def test_a_new_column_is_added_at_the_end_and_empty_in_earlier_rows(tmp_path: Pa
     metrics.write({"step": 3, "spread/a.b": 3.0, "late": 1})
     metrics.close()
     assert path.read_text() == (
-        "step,loss,note,accuracy,spread/a.b,late\n"
-        '1,0.30000000000000004,"a, ""b""",,,\n'
-        "2,,,0.5,2.0,\n"
-        "3,,,,3.0,1\n"
+        'step,loss,note,accuracy,spread/a.b,late\n1,0.30000000000000004,"a, ""b""",,,\n2,,,0.5,2.0,\n3,,,,3.0,1\n'
     )
     assert list(tmp_path.iterdir()) == [path]
 
@@ -213,7 +212,9 @@ def test_continuing_from_nothing_starts_afresh_over_whatever_a_kill_left(tmp_pat
     assert path.read_text() == "step,loss,note\n"
 
 
-@pytest.mark.parametrize("content", [None, "step,loss,note\n", "step,other,n\n1,1.0,\n", "step,loss,note\n1,1.00", "step,loss,note\n1,1.0,"])
+@pytest.mark.parametrize(
+    "content", [None, "step,loss,note\n", "step,other,n\n1,1.0,\n", "step,loss,note\n1,1.00", "step,loss,note\n1,1.0,"]
+)
 def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "metrics.csv"
     if content is not None:

@@ -251,7 +251,18 @@ track(run_info(Path({str(tmp_path / "run")!r})), range(1, 3))
 
 
 def test_every_column_has_a_name_with_its_section() -> None:
-    columns = ("step", "epoch", "phase", "objective/a.b", "loss/head/a.b", "loss", "lr", "valid_loss", "memory_mib", "unforeseen")
+    columns = (
+        "step",
+        "epoch",
+        "phase",
+        "objective/a.b",
+        "loss/head/a.b",
+        "loss",
+        "lr",
+        "valid_loss",
+        "memory_mib",
+        "unforeseen",
+    )
     assert list(named(dict.fromkeys(columns, 1))) == [
         "step",
         "epoch",
