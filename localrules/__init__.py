@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo, Stop, Tracker
     from localrules.callbacks.early_stopping import EarlyStopping
+    from localrules.comparison.comparison import Comparison
+    from localrules.comparison.run import compare
     from localrules.core.layer import Layer
     from localrules.core.model import Model
     from localrules.core.network import Network
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "API_VERSION": "localrules.registry.hookspecs",
     "Callback": "localrules.callbacks.base",
+    "compare": "localrules.comparison.run",
+    "Comparison": "localrules.comparison.comparison",
     "DataEntry": "localrules.registry.entries",
     "Dataset": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
@@ -69,6 +73,7 @@ _HOMES = {
 __all__ = [
     "API_VERSION",
     "Callback",
+    "Comparison",
     "DataEntry",
     "DataSource",
     "Dataset",
@@ -96,6 +101,7 @@ __all__ = [
     "TrackerEntry",
     "TrainedRun",
     "__version__",
+    "compare",
     "evaluate",
     "hookimpl",
     "load_run",

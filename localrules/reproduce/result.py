@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.execute import RunRecord
+from localrules.comparison.execute import RunRecord
 from localrules.errors import MissingDependencyError
 from localrules.reproduce.spec import Budget, Case
 from localrules.runs.evaluate import evaluate_split

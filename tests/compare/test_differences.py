@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from comparing import run_folders
 
-from localrules.compare.execute import read_run_record
-from localrules.compare.scorer import Scorer, paired_bootstrap
+from localrules.comparison.execute import read_run_record
+from localrules.comparison.scorer import Scorer, paired_bootstrap
 from localrules.config.diff import differing_settings
 from localrules.registry.registry import Registry
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.compare.plan import PlannedRun
+from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import identity_settings
 from localrules.config.overrides import RUN_METADATA, Tree
 from localrules.config.schema import RunConfig
@@ -77,7 +77,7 @@ def run_all(
     planned: Sequence[PlannedRun],
     place: Path,
     registry: Registry,
-    callbacks: Callable[[], list[Callback]] = list,
+    callbacks: Callable[[], Sequence[Callback]] = list,
     log: Callable[[str], Any] = lambda line: None,
 ) -> tuple[list[RunRecord], list[str]]:
     """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
@@ -85,7 +85,7 @@ def run_all(
     Trackers, logging and the place of the data make no other run of a finished one.
 
     Args:
-        planned: From :func:`~localrules.compare.plan.plan`.
+        planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are and go.
         registry: Where names are looked up.
         watchers: Makes those who watch a run.
@@ -125,7 +125,7 @@ def completed_runs(planned: Sequence[PlannedRun], place: Path) -> list[RunRecord
     """Those of the planned runs that are done already; nothing is run.
 
     Args:
-        planned: From :func:`~localrules.compare.plan.plan`.
+        planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are.
     """
     found = [(_find_existing(wanted, place), wanted) for wanted in planned]

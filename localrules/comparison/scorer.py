@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from localrules.compare.execute import RunRecord
+from localrules.comparison.execute import RunRecord
 from localrules.data.dataset import Dataset
 from localrules.errors import DataError
 from localrules.runs.evaluate import evaluate_split
