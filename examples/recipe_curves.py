@@ -1,4 +1,4 @@
-"""Accuracy of finished runs of the recipes against steps, seconds and multiply-adds: a table and a picture.
+"""Accuracy of finished runs of the recipes against steps, seconds and MACs: a table and a picture.
 
     python examples/recipe_curves.py finals/* --csv fer2013-recipes.csv --picture fer2013-recipes.png
 
@@ -21,8 +21,8 @@ from localrules.runs.load import read_run
 from localrules.utils.plotting import COLOURS, MARKERS, new_figure, plain_axes, save_figure
 
 RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_best_local")
-STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "multiply_adds_10^12", "valid_accuracy"
-AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "multiply-adds, 10^12"}
+STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "macs_10^12", "valid_accuracy"
+AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "MACs, 10^12"}
 
 
 def recipe_of(config: RunConfig) -> str:

@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
-from localrules.benchmark.measure import ratio, time_interleaved
+from localrules.benchmark.measure import time_interleaved
 from localrules.config.schema import RunConfig
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
 from localrules.registry.registry import Registry
 from localrules.runs.train import configure
+from localrules.utils.bootstrap import ratio_bootstrap
 
 CLASSES, SHAPE, UNITS = 10, (1, 28, 28), (784, 1024, 1024, 1024)
 PLAIN, PAIRS = "backprop, by hand", {"fa": "biotorch", "forward-forward": "fflib"}
@@ -50,7 +51,7 @@ def fflib_network(data: Dataset, batch_size: int) -> Candidate:
     from fflib.nn.ff_net import FFNet
 
     network = FFNet([FFLinear(inputs, units, loss_threshold=2.0, lr=1e-3) for inputs, units in pairwise(UNITS)], None)
-    batches = Batches(data.split("train"), batch_size, 0, torch.device("cpu"))
+    batches = Batches(data.split("train"), batch_size, 0)
 
     def labelled(images: Tensor, labels: Tensor) -> Tensor:
         images = images.flatten(1).clone()
@@ -105,7 +106,7 @@ def main() -> None:
 
 
 def _words(candidate: numpy.ndarray, control: numpy.ndarray) -> str:
-    found = ratio(candidate, control)
+    found = ratio_bootstrap(candidate, control)
     return f"{found.median:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 

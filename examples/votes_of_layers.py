@@ -45,7 +45,7 @@ def seen(run: TrainedRun, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
 
     network = run.predictor.network
     with run.predictor.eval_mode(), intercept_layers(network.layers, keep):
-        answer = network(run.predictor.to_memory_format(images)).float()
+        answer = network(run.predictor.preprocess.to_memory_format(images)).float()
     return answer, {name: features.float() for name, features in found.items()}
 
 
@@ -62,7 +62,7 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
     }
     classifiers = nn.ModuleDict(made)
     augment = Augment(run.config.augment, mirrored=data.flip_preserves_label)
-    batches = Batches(data.split("train"), BATCH, run.config.seed, augment=augment, standard=run.predictor.normalize)
+    batches = Batches(data.split("train"), BATCH, run.config.seed, run.predictor.preprocess, augment=augment)
     steps = epochs * batches.steps_per_epoch
     optimizer = optim.Adam(classifiers.parameters())
     for step in range(steps):
@@ -81,7 +81,7 @@ def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, 
     """Top-1 of the readout, of the layers, and of both, asked about mirror images if the run asks so."""
     totals: dict[str, int] = {}
     pictures = run.data(registry).split(split)
-    for batch in iter_batches(pictures, BATCH, run.predictor.normalize, torch.device("cpu")):
+    for batch in iter_batches(pictures, BATCH, run.predictor.preprocess):
         answers: dict[str, Tensor] = {}
         for images in [batch.images, batch.images.flip(-1)][: 1 + run.predictor.flip]:
             answer, features = seen(run, images)

@@ -63,7 +63,7 @@ def lateral_features(session: Session, rows: int = 1000) -> tuple[Tensor, Tensor
 
     predictor = session.predictor
     with predictor.eval_mode(), intercept_layers(session.network.layers, keep):
-        session.network(predictor.to_memory_format(predictor.normalize(split.images[:rows])))
+        session.network(predictor.preprocess(split.images[:rows]))
     return found[0], split.labels[:rows]
 
 

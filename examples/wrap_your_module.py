@@ -50,7 +50,7 @@ def main(steps: int = 300, pictures: int = 4900) -> float:
 
     found = [
         (learner.predict(part.images).argmax(1) == part.labels)
-        for part in iter_batches(data.split("valid"), 350, batches.normalize)
+        for part in iter_batches(data.split("valid"), 350, batches.preprocess)
     ]
     return float(torch.cat(found).double().mean())
 

@@ -14,13 +14,27 @@ if TYPE_CHECKING:
     from localrules.callbacks.early_stopping import EarlyStopping
     from localrules.comparison.comparison import Comparison
     from localrules.comparison.run import compare
-    from localrules.core.layer import Layer
+    from localrules.core.base import RuleConfig, RuleInfo
+    from localrules.core.isolated_forward import isolated_forward
+    from localrules.core.layer import Layer, Locality
+    from localrules.core.layer_spec import LayerSpec
     from localrules.core.model import Model
     from localrules.core.network import Network
-    from localrules.core.objective import Objective, Requirements
-    from localrules.core.rule import Rule, StepReport
-    from localrules.core.view import LayerView
+    from localrules.core.nn.heads import FeatureReader, zero_init_classifier
+    from localrules.core.objective import (
+        CustomPrediction,
+        ExtractViews,
+        InputTransform,
+        LayerVoting,
+        Objective,
+        OutputTransform,
+        Requirements,
+    )
+    from localrules.core.ops import Operation, record_ops
+    from localrules.core.rule import Context, Rule, StepReport, state_key
+    from localrules.core.view import Batch, LayerView
     from localrules.data.dataset import Dataset, DataSource, Split
+    from localrules.errors import UsageError
     from localrules.learner import Learner
     from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
     from localrules.registry.hookspecs import API_VERSION, hookimpl
@@ -34,64 +48,95 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "API_VERSION": "localrules.registry.hookspecs",
+    "Batch": "localrules.core.view",
     "Callback": "localrules.callbacks.base",
     "compare": "localrules.comparison.run",
     "Comparison": "localrules.comparison.comparison",
+    "Context": "localrules.core.rule",
+    "CustomPrediction": "localrules.core.objective",
     "DataEntry": "localrules.registry.entries",
     "Dataset": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
     "EarlyStopping": "localrules.callbacks.early_stopping",
     "evaluate": "localrules.runs.evaluate",
     "ExperimentEntry": "localrules.registry.entries",
+    "ExtractViews": "localrules.core.objective",
+    "FeatureReader": "localrules.core.nn.heads",
     "hookimpl": "localrules.registry.hookspecs",
+    "InputTransform": "localrules.core.objective",
+    "isolated_forward": "localrules.core.isolated_forward",
     "Layer": "localrules.core.layer",
+    "LayerSpec": "localrules.core.layer_spec",
     "LayerView": "localrules.core.view",
+    "LayerVoting": "localrules.core.objective",
     "Learner": "localrules.learner",
     "load_run": "localrules.runs.load",
+    "Locality": "localrules.core.layer",
     "MetricsRow": "localrules.callbacks.base",
     "Model": "localrules.core.model",
     "ModelEntry": "localrules.registry.entries",
     "Network": "localrules.core.network",
     "Objective": "localrules.core.objective",
+    "Operation": "localrules.core.ops",
+    "OutputTransform": "localrules.core.objective",
     "Plot": "localrules.callbacks.base",
     "PresetEntry": "localrules.registry.entries",
+    "record_ops": "localrules.core.ops",
     "Requirements": "localrules.core.objective",
     "resume": "localrules.runs.resume",
     "Rule": "localrules.core.rule",
+    "RuleConfig": "localrules.core.base",
     "RuleEntry": "localrules.registry.entries",
+    "RuleInfo": "localrules.core.base",
     "RunInfo": "localrules.callbacks.base",
     "RunResult": "localrules.runs.result",
     "Split": "localrules.data.dataset",
+    "state_key": "localrules.core.rule",
     "StepReport": "localrules.core.rule",
     "Stop": "localrules.callbacks.base",
     "Tracker": "localrules.callbacks.base",
     "TrackerEntry": "localrules.registry.entries",
     "train": "localrules.runs.train",
     "TrainedRun": "localrules.runs.load",
+    "UsageError": "localrules.errors",
+    "zero_init_classifier": "localrules.core.nn.heads",
 }
 
 __all__ = [
     "API_VERSION",
+    "Batch",
     "Callback",
     "Comparison",
+    "Context",
+    "CustomPrediction",
     "DataEntry",
     "DataSource",
     "Dataset",
     "EarlyStopping",
     "ExperimentEntry",
+    "ExtractViews",
+    "FeatureReader",
+    "InputTransform",
     "Layer",
+    "LayerSpec",
     "LayerView",
+    "LayerVoting",
     "Learner",
+    "Locality",
     "MetricsRow",
     "Model",
     "ModelEntry",
     "Network",
     "Objective",
+    "Operation",
+    "OutputTransform",
     "Plot",
     "PresetEntry",
     "Requirements",
     "Rule",
+    "RuleConfig",
     "RuleEntry",
+    "RuleInfo",
     "RunInfo",
     "RunResult",
     "Split",
@@ -100,13 +145,18 @@ __all__ = [
     "Tracker",
     "TrackerEntry",
     "TrainedRun",
+    "UsageError",
     "__version__",
     "compare",
     "evaluate",
     "hookimpl",
+    "isolated_forward",
     "load_run",
+    "record_ops",
     "resume",
+    "state_key",
     "train",
+    "zero_init_classifier",
 ]
 
 

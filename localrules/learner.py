@@ -1,87 +1,92 @@
-"""Train a module of one's own, in a loop of one's own, by any rule."""
+"""Train any module, in any training loop, by any rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
+from localrules.config.overrides import merge
 from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
 from localrules.core.network import Granularity, Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule, StepReport
 from localrules.core.view import Batch
-from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.builder import validate_config
+from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.optimizers import LayerOptimizers
+from localrules.engine.patterns import check_patterns_used, first_match
 from localrules.errors import UsageError
+
+RuleLike = str | type[Objective] | type[Rule] | Rule
+"""A rule by its registered name, an ``Objective`` or ``Rule`` class, or a ``Rule``."""
 
 
 class Learner:
-    """A module, its layers, a rule, and one optimizer for each layer.
+    """A module, its layers, a rule, and one optimizer per layer.
 
     ::
 
-        learner = Learner(model, "hsic", example=images[:2], num_classes=7, lr=3e-3)
+        learner = Learner(model, "hsic", example=images[:2], num_classes=7, config={"beta": 10})
         for images, labels in batches:
             report = learner.step(images, labels)
         logits = learner.predict(images)
 
-    For a run folder, resume and trackers, put the module into a plugin instead (docs/tutorial.md, section 7).
+    For a run folder, resume and trackers, put the module into a plugin instead (tutorial, section 7).
 
     Args:
         model: Any module whose output is the logits, shape (batch, classes). It is trained in place.
-        rule: A rule's name, an ``Objective`` or a ``Rule``.
-        example: Some inputs, shape (batch, ...), to find out the layers' shapes.
-        num_classes: How many labels there are.
+        rule: A name, an ``Objective`` or ``Rule`` class, a ``Rule``; or a mixture: a dict from patterns of layer names
+            to objectives, of which the first that matches a layer is used.
+        example: Some inputs, shape (batch, ...), to find the layers' shapes.
+        num_classes: Number of classes.
+        config: The rule's options, ``preset`` among them: a dict, or an instance of its ``Config``. For a mixture, a
+            dict with the same patterns.
         layers, readout, granularity: How the module is cut, see :meth:`localrules.Network.wrap`.
-        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"`` or ``"muon"``.
-        lr: Learning rate (ours: 0.003).
+        optimizer: A name, or all optimizer settings: ``{"name": "sgd", "lr": 0.1, "momentum": 0.9}``. The rule's
+            ``run_defaults`` apply to what is left out.
+        lr: Learning rate; overrides that of ``optimizer`` and the rule's.
         precision: Entered around forward passes, e.g. ``lambda: torch.autocast("cpu", torch.bfloat16)``.
 
     Attributes:
-        network: The module with its layers marked.
-        rule: What trains it.
-        optimizers: One a layer; ``set_learning_rate`` is for schedules.
+        network: The module with its layers.
+        rule: The rule that trains it.
+        optimizers: One per layer; ``set_learning_rate`` is for schedules, ``by_layer`` has the torch optimizers.
 
     Raises:
-        UsageError: A module that cannot be cut, or that the rule cannot train.
+        UsageError: A module that cannot be cut, an unknown option, or a module that the rule cannot train.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        rule: str | Objective | Rule,
+        rule: RuleLike | Mapping[str, str | type[Objective]],
         *,
         example: Tensor,
         num_classes: int,
+        config: Mapping[str, Any] | BaseModel | None = None,
         layers: Sequence[str] | None = None,
         readout: str = "",
         granularity: Granularity = "layer",
-        optimizer: str = "adam",
-        lr: float = 3e-3,
-        precision: Any = nullcontext,
+        optimizer: str | Mapping[str, Any] | OptimizerConfig | None = None,
+        lr: float | None = None,
+        precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
-        made = _from_name(rule) if isinstance(rule, str) else rule
-        if misfit := made.requires.incompatibility(self.network):
-            raise UsageError(f"the rule cannot train {type(model).__name__}", where=type(made).__name__, why=misfit)
-        self.rule = made if isinstance(made, Rule) else LayerwiseRule(dict.fromkeys(self._hidden_names(), made))
+        self.rule, defaults = _build(rule, config, self.network)
         self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
-        settings = OptimizerConfig.model_validate({"name": optimizer, "lr": lr})
-        self.optimizers = LayerOptimizers.from_config(self.network, self.rule, settings)
+        self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
         self._context = _SimpleContext(self.optimizers, precision)
 
-    def _hidden_names(self) -> list[str]:
-        return [layer.name for layer in self.network.hidden]
-
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
-        """Learn from one batch: every layer's gradients, and a step of its optimizer.
+        """Train on one batch: compute every layer's gradients and step its optimizer.
 
         Args:
             images: Shape (batch, ...).
@@ -93,16 +98,30 @@ class Learner:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Logits, shape (batch, classes), in eval mode, as the rule answers."""
+        """Logits, shape (batch, classes), in eval mode, as the rule predicts."""
         self.network.eval()
         self.rule.eval()
         return self.rule.predict(self.network, images)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state of module, rule and optimizers, for ``torch.save``."""
+        return {
+            "model": self.network.model.state_dict(),
+            "rule": self.rule.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        self.network.model.load_state_dict(state["model"])
+        self.rule.load_state_dict(state["rule"])
+        self.optimizers.load_state_dict(state["optimizers"])
+
 
 class _SimpleContext:
-    """What a rule asks of a training loop: every layer learns, and is stepped as soon as its gradients are complete."""
+    """Every layer is trained, and stepped as soon as its gradients are complete."""
 
-    def __init__(self, optimizers: LayerOptimizers, precision: Any) -> None:
+    def __init__(self, optimizers: LayerOptimizers, precision: Callable[[], AbstractContextManager[Any]]) -> None:
         self._optimizers, self._precision = optimizers, precision
 
     def is_trainable(self, layer: Layer) -> bool:
@@ -118,13 +137,86 @@ class _SimpleContext:
         work()
 
     def autocast(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self._precision()
-        return context
+        return self._precision()
 
 
-def _from_name(name: str) -> Objective | Rule:
+def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, Any]]:
+    """The rule, and its defaults for a run."""
+    if isinstance(rule, Rule):
+        _check_trainable(type(rule), network)
+        return rule, rule.info.run_defaults
+    if not isinstance(rule, Mapping):
+        cls = _class_of(rule)
+        _check_trainable(cls, network)
+        if issubclass(cls, Rule):
+            return cls(_options(cls, config)), cls.info.run_defaults
+        spec = ObjectiveSpec(cls, _options(cls, config))
+        return LayerwiseRule({layer.name: spec for layer in network.hidden}), cls.info.run_defaults
+    options = config or {}
+    patterns = list(rule)
+    names = [layer.name for layer in network.hidden]
+    check_patterns_used(patterns, names, "Learner(rule={...})")
+    specs = {pattern: _mixed_spec(each, options.get(pattern)) for pattern, each in rule.items()}
+    chosen = {}
+    for name in names:
+        at = first_match(patterns, name)
+        if at is None:
+            raise UsageError(
+                f"no pattern matches layer {name!r}", where="Learner(rule={...})", fix="end the mixture with '*'"
+            )
+        chosen[name] = specs[patterns[at]]
+    for spec in chosen.values():
+        _check_trainable(spec.cls, network)
+    return LayerwiseRule(chosen), specs[patterns[-1]].cls.info.run_defaults
+
+
+def _mixed_spec(rule: str | type[Objective], config: Any) -> ObjectiveSpec:
+    cls = _class_of(rule)
+    if not issubclass(cls, Objective):
+        raise UsageError(
+            f"{cls.__name__} cannot be mixed with other rules",
+            where="Learner(rule={...})",
+            why="it trains the whole network in a step of its own",
+        )
+    return ObjectiveSpec(cls, _options(cls, config))
+
+
+def _class_of(rule: str | type[Objective] | type[Rule]) -> type[Any]:
+    if not isinstance(rule, str):
+        return rule
     from localrules.registry.registry import Registry
 
-    kind = Registry.load().resolve("rule", name)
-    made: Objective | Rule = kind(kind.Config())
-    return made
+    cls: type[Any] = Registry.load().resolve("rule", rule)
+    return cls
+
+
+def _options(cls: type[Any], config: Any) -> BaseModel:
+    if isinstance(config, BaseModel):
+        return config
+    options = dict(config or {})
+    preset = options.pop("preset", None)
+    if preset is not None and preset not in cls.info.presets:
+        raise UsageError(
+            f"{cls.__name__} has no preset {preset!r}",
+            where="Learner(config=...)",
+            why=f"its presets: {', '.join(cls.info.presets) or 'none'}",
+        )
+    return validate_config(cls.Config, {**cls.info.presets.get(preset, {}), **options}, "config")
+
+
+def _check_trainable(cls: type[Any], network: Network) -> None:
+    if reason := cls.info.requires.incompatibility(network):
+        raise UsageError(f"the rule cannot train {type(network.model).__name__}", where=cls.__name__, why=reason)
+
+
+def _optimizer(
+    settings: str | Mapping[str, Any] | OptimizerConfig | None, lr: float | None, defaults: Mapping[str, Any]
+) -> OptimizerConfig:
+    if isinstance(settings, OptimizerConfig):
+        return settings if lr is None else settings.model_copy(update={"lr": lr})
+    given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
+    if lr is not None:
+        given["lr"] = lr
+    config = validate_config(OptimizerConfig, merge(defaults.get("optimizer", {}), given), "optimizer")
+    assert isinstance(config, OptimizerConfig)
+    return config

@@ -73,12 +73,12 @@ def _options(what: str) -> Iterator[str]:
 def _brought(rule: type[RuleBase]) -> Iterator[tuple[str, str, str, str]]:
     """A row for each default of the run or of the network that a rule brings."""
     plain = {row[0]: row for row in _settings(RunConfig)}
-    for word in format_overrides(rule.run_defaults):
+    for word in format_overrides(rule.info.run_defaults):
         name, _, value = word.partition("=")
         _, default, kind, text = plain[f"`{name}`"]
         text = re.sub(r"( \(.*\))?\.$", "", text)
         yield f"`{name}`", f"`{value}`", kind, f"{text}. The rule's own default; a run's is {default}."
-    for name, value in rule.model_defaults.items():
+    for name, value in rule.info.model_defaults.items():
         yield f"`model.{name}`", _default(value), "", "The rule's own default, for networks that have this option."
 
 
@@ -102,7 +102,7 @@ def _rules(folder: str) -> Iterator[str]:
     for entry, rule in found:
         published = re.sub(r"(after )?([^,\s][^,]*(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
         name = f"[`{entry.name}`]({folder}/{entry.name}.md)"
-        yield f"| {name} | {rule.locality} | {_cell(entry.summary)} | {published} |"
+        yield f"| {name} | {rule.info.locality} | {_cell(entry.summary)} | {published} |"
     yield ""
 
 

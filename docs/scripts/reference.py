@@ -6,20 +6,20 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from localrules import closing
-from localrules.core.layer import MEANING
+from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.runs import summary
 
 
 def localities() -> Iterator[str]:
     """A table of the classes of locality, from the most local to the most global."""
     yield from ("| class | meaning |", "|---|---|")
-    yield from (f"| `{name}` | {meaning} |" for name, meaning in MEANING.items())
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in LOCALITY_DESCRIPTIONS.items())
     yield ""
 
 
 def summary_keys() -> Iterator[str]:
-    """The keys that ``closing.summarize`` puts into a summary, in its order."""
-    tree = ast.parse(Path(closing.__file__).read_text(encoding="utf-8"))
+    """The keys that ``summarize`` puts into a summary, in its order."""
+    tree = ast.parse(Path(summary.__file__).read_text(encoding="utf-8"))
     (made,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "summarize")
     dicts = (node for node in ast.walk(made) if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict))
     keys = [key.value for node in dicts for key in node.value.keys]  # type: ignore[union-attr]

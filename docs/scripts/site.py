@@ -92,7 +92,8 @@ def mathml(formula: str, block: bool) -> str:
 
     made = convert(html.unescape(formula).strip(), display="block" if block else "inline")
     # Browsers know bold letters and digits by their code points only; the converter leaves digits to an attribute.
-    return _BOLD.sub(lambda found: f"<mn>{chr(ord('\N{MATHEMATICAL BOLD DIGIT ZERO}') + int(found[1]))}</mn>", made)
+    zero = ord("\N{MATHEMATICAL BOLD DIGIT ZERO}")
+    return _BOLD.sub(lambda found: f"<mn>{chr(zero + int(found[1]))}</mn>", made)
 
 
 def _target(link: str, path: Path) -> Path:

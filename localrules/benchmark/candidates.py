@@ -14,6 +14,7 @@ from localrules.config.schema import RunConfig
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset, Split
+from localrules.data.preprocess import Preprocessor
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
@@ -77,15 +78,16 @@ def plain_pytorch_step(
     session = Session.build(config, registry, data)  # for the model and its initial weights alone
     model, device = change(session.network.model).train(), session.device.device
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.lr, fused=True)
-    batches = Batches(data.split("train"), config.batch_size, config.seed, device, augment=Augment(config.augment))
+    train = data.split("train")
+    preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device)
+    batches = Batches(train, config.batch_size, config.seed, preprocess, augment=Augment(config.augment))
     half = config.precision == "bf16"
 
     def step(number: int) -> None:
         torch.set_num_threads(config.threads)
         batch = batches.batch(number)
-        images = batch.images.contiguous(memory_format=torch.channels_last) if config.channels_last else batch.images
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
-            loss = functional.cross_entropy(model(images).float(), batch.labels)
+            loss = functional.cross_entropy(model(batch.images).float(), batch.labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

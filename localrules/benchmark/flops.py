@@ -1,4 +1,4 @@
-"""The multiply-adds of a training step, counted while one is taken."""
+"""The MACs of a training step, counted while one is taken."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def step_macs(
 ) -> list[CostSegment]:
     """Take a step of each phase of a run, on random pictures, and count the products in it.
 
-    What is counted are the multiply-adds of convolutions and of products of matrices, forward and backward, wherever
+    What is counted are the MACs of convolutions and of products of matrices, forward and backward, wherever
     they are: in the network, in the rule's objective, in its auxiliary modules. Backward they are those that are
     computed: a first layer has no gradient for its input, and a local rule none between layers. Not counted is what
     works element by element: norms, activations, softmax, distances between pairs, the optimizer.

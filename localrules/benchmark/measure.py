@@ -1,32 +1,15 @@
-"""Fair timing: contenders take turns in one process, and what is reported is the ratio within each round."""
+"""Fair timing: candidates take turns in one process, and are compared within each round."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from localrules.benchmark.candidates import Candidate
 from localrules.engine.profiling import WARMUP, peak_memory
-
-RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """How much longer one takes than another.
-
-    Attributes:
-        median: Of the ratios within rounds.
-        low, high: Its 95 % interval, by bootstrap over rounds.
-    """
-
-    median: float
-    low: float
-    high: float
 
 
 def time_interleaved(contenders: Sequence[Candidate], rounds: int) -> dict[str, np.ndarray]:
@@ -49,15 +32,6 @@ def time_interleaved(contenders: Sequence[Candidate], rounds: int) -> dict[str, 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def ratio(candidate: np.ndarray, control: np.ndarray) -> Ratio:
-    """The median ratio within rounds, with its interval."""
-    ratios = candidate / control
-    draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
-    medians = np.median(ratios[draws], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return Ratio(float(np.median(ratios)), float(low), float(high))
 
 
 def step_memory(contender: Candidate) -> float:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from localrules.benchmark.candidates import HAND_WRITTEN, Candidate, engine_step, noise_dataset, plain_pytorch_step
-from localrules.benchmark.measure import ratio, step_memory, time_interleaved
+from localrules.benchmark.measure import step_memory, time_interleaved
 from localrules.config.overrides import Tree, merge
 from localrules.config.schema import RunConfig
 from localrules.core.objective import Objective
@@ -17,6 +17,7 @@ from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.engine.device import warn_if_bf16_emulated
 from localrules.runs.train import configure
+from localrules.utils.bootstrap import ratio_bootstrap
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -68,8 +69,8 @@ def bench(
             {
                 "name": name,
                 "step_seconds": median(times.tolist()),
-                "ratio": asdict(ratio(times, seconds[CONTROL])),
-                "ratio_to_hand": asdict(ratio(times, seconds[HAND_WRITTEN])),
+                "ratio": asdict(ratio_bootstrap(times, seconds[CONTROL])),
+                "ratio_to_hand": asdict(ratio_bootstrap(times, seconds[HAND_WRITTEN])),
                 "peak_memory_mib": memory[name],
                 "memory_ratio": memory[name] / memory[CONTROL],
             }

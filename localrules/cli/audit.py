@@ -95,7 +95,7 @@ def _prepared(
     pictured = with_dataset(registry)
     config = configure(_large_enough(tree, registry), pictured)
     kinds = [registry.resolve("rule", part.name) for _, part in mixture_parts(config.rule)]
-    declared = max((kind.locality for kind in kinds), key=LOCALITY_LEVELS.index)
+    declared = max((kind.info.locality for kind in kinds), key=LOCALITY_LEVELS.index)
 
     for side in SIDES:
         data = toy_dataset(2 * config.batch_size, shape=(1, side, side))
@@ -114,7 +114,7 @@ def _large_enough(tree: dict[str, Any], registry: Registry) -> dict[str, Any]:
     from localrules.engine.mixture import mixture_parts, parse_mixture
 
     parts = [part for _, part in mixture_parts(ComponentConfig(**parse_mixture(tree)["rule"]))]
-    needed = [registry.resolve("rule", part.name).requires.min_batch for part in parts]
+    needed = [registry.resolve("rule", part.name).info.requires.min_batch for part in parts]
     return {**tree, "batch_size": max(tree["batch_size"], *needed)}
 
 

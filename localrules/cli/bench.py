@@ -28,9 +28,9 @@ def bench(
     parallel_layers: Annotated[
         int,
         typer.Option(
-            "--layers-at-once",
+            "--parallel-layers",
             min=1,
-            help="Layers of a rule that learn at the same time, where they can, each on its share of the threads.",
+            help="Layers that train at the same time, where the rule allows it, each on an equal part of the threads.",
         ),
     ] = 1,
     depths: Annotated[bool, typer.Option("--depth", help="Also weigh 2 blocks against 6.")] = False,
@@ -72,7 +72,7 @@ def _print(found: dict[str, Any]) -> None:
     title = (
         f"{shared['model']}, {shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}, "
         f"{shared['threads']} threads, {shared['rounds']} rounds"
-        + (f", {shared['parallel_layers']} layers at once where they can" if shared["parallel_layers"] > 1 else "")
+        + (f", {shared['parallel_layers']} parallel layers where they can" if shared["parallel_layers"] > 1 else "")
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.comparison.comparison import Comparison
-    from localrules.comparison.scorer import Difference
     from localrules.registry.registry import Registry
+    from localrules.utils.bootstrap import Difference
 
 app = typer.Typer()
 
@@ -237,7 +237,7 @@ def _print_clean(found: Comparison, console: Console) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("without what is known from training", style="bold cyan", overflow="fold")
-    for heading in ("pictures", "valid", f"to {found.control.label}"):
+    for heading in ("images", "valid", f"to {found.control.label}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, left in found.clean.items():
         table.add_row(label, f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))

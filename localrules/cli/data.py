@@ -49,13 +49,13 @@ def show(
     data_path: DataPathOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where the two pictures go (default: localrules-data/NAME)."),
+        typer.Option("--out", metavar="DIR", help="Where the two plots go (default: localrules-data/NAME)."),
     ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Look into a data set: options, counts by class and split, duplicates, conflicting labels, constant pictures.
+    """Look into a data set: options, counts by class and split, duplicates, conflicting labels, constant images.
 
     Draws the histogram of the labels and a sheet of samples, and says where.
     """
@@ -66,12 +66,12 @@ def show(
 
     loaded = _load(registry, name, data_path)
     found = dataset_stats(loaded)
-    pictures = _draw(loaded, out or Path("localrules-data") / loaded.name)
+    plots = _draw(loaded, out or Path("localrules-data") / loaded.name)
     if as_json:
         entry = registry.find("data", name).as_dict()
-        print_json({**entry, **found.as_dict(), "pictures": {picture.stem: str(picture) for picture in pictures}})
+        print_json({**entry, **found.as_dict(), "plots": {plot.stem: str(plot) for plot in plots}})
     else:
-        _print_report(found, pictures)
+        _print_report(found, plots)
 
 
 @app.command()
@@ -114,12 +114,12 @@ def _draw(loaded: Dataset, folder: Path) -> list[Path]:
         plot_samples(loaded, samples)
     except OSError as error:
         raise UsageError(
-            "the pictures cannot be written", where=str(folder), why=error.strerror or str(error), fix="choose an --out"
+            "the plots cannot be written", where=str(folder), why=error.strerror or str(error), fix="choose an --out"
         ) from error
     return [labels, samples]
 
 
-def _print_report(found: DatasetStats, pictures: list[Path]) -> None:
+def _print_report(found: DatasetStats, plots: list[Path]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -127,7 +127,7 @@ def _print_report(found: DatasetStats, pictures: list[Path]) -> None:
     channels, height, width = found.shape
     console.print(f"\n[bold]{escape(found.origin)}[/]", soft_wrap=True)
     console.print(
-        f"[dim]{found.rows:,} pictures of {height} x {width} pixels, {channels} channel{'s' if channels > 1 else ''}, "
+        f"[dim]{found.rows:,} images of {height} x {width} pixels, {channels} channel{'s' if channels > 1 else ''}, "
         f"fingerprint {found.fingerprint[:12]}[/]\n"
     )
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
@@ -145,7 +145,7 @@ def _print_report(found: DatasetStats, pictures: list[Path]) -> None:
         ("all rows", "rows"),
         ("copies within the split", "repeated"),
         ("copies of earlier splits", "in_earlier_splits"),
-        ("constant pictures", "constant"),
+        ("constant images", "constant"),
     ):
         cells = []
         for split in found.splits.values():
@@ -154,10 +154,10 @@ def _print_report(found: DatasetStats, pictures: list[Path]) -> None:
     console.print(table)
     conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_samples:,} rows)"
     console.print(
-        f"\n{found.distinct:,} distinct pictures in {found.rows:,} rows; "
+        f"\n{found.distinct:,} distinct images in {found.rows:,} rows; "
         f"{conflicts if found.conflicting_images else 'no labels conflict'}.",
         soft_wrap=True,
     )
-    console.print("\nPictures:", *(f"  {picture}" for picture in pictures), sep="\n", markup=False, soft_wrap=True)
+    console.print("\nPlots:", *(f"  {plot}" for plot in plots), sep="\n", markup=False, soft_wrap=True)
     if not found.redistributable:
         console.print("[yellow]This data may not be passed on: keep samples.png to yourself.[/]")

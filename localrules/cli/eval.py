@@ -62,7 +62,7 @@ def eval_(
     The one-against-rest mean stands beside them: it flatters, since a wrong answer is right about most classes.
 
     Leaves [bold]confusion.png[/bold], [bold]calibration.png[/bold], [bold]scores.json[/bold] and
-    [bold]answers.csv[/bold], which has a row for each picture.
+    [bold]predictions.csv[/bold], which has a row for each image.
     """
     registry = load_registry(plugin, no_plugin)
     from localrules import evaluate, load_run

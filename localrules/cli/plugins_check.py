@@ -1,8 +1,10 @@
-"""``localrules plugins check``: does a plugin's rule keep what every rule promises?"""
+"""``localrules plugins check``: whether a plugin's entries keep what entries of their kind promise."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Iterator
+from inspect import getdoc
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,76 +12,110 @@ from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, loa
 from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from localrules.registry.registry import ListedEntry, Registry
+    from localrules.registry.listing import ListedEntry
+    from localrules.registry.registry import Registry
+    from localrules.testing.conformance.kit import Check
 
 _STYLES = {"passed": "green", "failed": "bold red", "expected-failure": "yellow", "skipped": "dim"}
+_KINDS = ("rule", "model", "data", "tracker", "experiment")
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A plugin, all of whose rules are checked, or one rule.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A plugin, whose entries are all checked, or one rule, model, data set, ..."
+        ),
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="Run only this check. May be repeated.")
+    ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Check that a plugin's rules keep what every rule promises, on small networks, in seconds.
+    """Check that a plugin's rules, models, data sets, trackers and experiments keep what each kind promises, in seconds.
 
-    Among others: the declared class of locality holds; a resumed run equals one without a break; answers depend on no
-    labels; hard batches and half precision stay finite; the rule learns scikit-learn's digits. Where several
-    rules are checked, the name of each check begins with its rule's.
+    For a rule, among others: the declared class of locality holds; a resumed run equals one without a break;
+    predictions depend on no labels; hard batches and half precision stay finite; the rule learns scikit-learn's digits.
+    Where several entries are checked, the name of each check begins with its entry's.
 
     Exit code 1 if a check fails.
     """
     registry = load_registry(plugin, no_plugin)
-    rules = _rules(registry, name)
+    items = _entries(registry, name)
     console = get_console()
     results: list[dict[str, str]] = []
-    for item in rules:
-        results += _checked(registry, item, console, prefix=f"{item.entry.name}/" if len(rules) > 1 else "")
+    known: list[str] = []
+    for kind, item in items:
+        prefix = f"{item.entry.name}/" if len(items) > 1 else ""
+        checks = list(_checks(registry, kind, item))
+        known += [each.name for each in checks]
+        chosen = [each for each in checks if not only or each.name in only]
+        results += _run(item, chosen, prefix)
+    _check_only(only or [], known)
     if as_json:
         print_json(results)
     else:
         counts = {status: sum(result["status"] == status for result in results) for status in _STYLES}
-        said = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        console.print(f"\n{len(results)} checks: {said}")
+        total = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        console.print(f"\n{len(results)} checks: {total}")
     if any(result["status"] == "failed" for result in results):
         raise typer.Exit(1)
 
 
-def _rules(registry: Registry, name: str) -> list[ListedEntry]:
-    """The rules of the plugin of that name, or the rule of that name.
+def _entries(registry: Registry, name: str) -> list[tuple[str, ListedEntry]]:
+    """The entries of the plugin of that name, or the one entry of that name, each with its kind.
 
     Raises:
-        LocalRulesError: There is neither, the plugin cannot be used, or it has no rules.
+        LocalRulesError: There is neither, the plugin cannot be used, or it has nothing to check.
     """
     from localrules.errors import LocalRulesError, UsageError
 
-    rules = registry.entries_of(name, "rule")
-    if rules:
-        return rules
+    found = [(kind, item) for kind in _KINDS for item in registry.entries_of(name, kind)]
+    if found:
+        return found
     named = [item for item in registry.plugins() if item.entry.name == name]
     if named and named[0].status != "ok":
         raise LocalRulesError(f"plugin {name!r} cannot be used", where=named[0].distribution, why=named[0].cause or "")
     if named:
         raise UsageError(
-            f"plugin {name!r} has no rules to check",
+            f"plugin {name!r} has nothing to check",
             where=f"localrules plugins check {name}",
             why=named[0].entry.summary,
             fix="`localrules plugins` lists what each plugin supplies",
         )
-    return [registry.find("rule", name)]
+    bare = name.rpartition("/")[2]
+    kinds = [kind for kind in _KINDS if any(item.entry.name == bare for item in registry.entries(kind))]
+    return [(kind, registry.find(kind, name)) for kind in kinds or ["rule"]]
 
 
-def _checked(registry: Registry, item: ListedEntry, console: Console, prefix: str) -> list[dict[str, str]]:
+def _checks(registry: Registry, kind: str, item: ListedEntry) -> Iterator[Check]:
+    from localrules.testing.conformance.checks.entry_checks import CHECKS
+    from localrules.testing.conformance.kit import Check, checks
+
+    target = registry.resolve(kind, item.full_name)
+    if kind == "rule":
+        yield from checks(target)
+        return
+    for word, function in CHECKS[kind].items():
+        description = (getdoc(function) or "").partition("\n")[0]
+        yield Check(item.entry.name, word, description, _bind(function, target))
+
+
+def _bind(function: Callable[[Any], None], target: Any) -> Callable[[], None]:
+    return lambda: function(target)
+
+
+def _run(item: ListedEntry, checks: list[Check], prefix: str) -> list[dict[str, str]]:
     from rich.markup import escape
 
-    from localrules.testing.conformance.kit import checks, run_check
+    from localrules.testing.conformance.kit import run_check
 
-    kind = registry.resolve("rule", item.full_name)
+    console = get_console()
     console.print(f"[bold cyan]{escape(item.entry.name)}[/]  {escape(item.entry.summary)}")
     results = []
-    for each in checks(kind):
+    for each in checks:
         found = run_check(each)
         style = _STYLES[found["status"]]
         line = f"  [{style}]{found['status']:<16}[/] {each.name:<36} [dim]{escape(each.description)}[/]"
@@ -88,3 +124,11 @@ def _checked(registry: Registry, item: ListedEntry, console: Console, prefix: st
             console.print(f"  {'':<16} [{style}]{escape(found['reason'])}[/]", soft_wrap=True)
         results.append({"check": prefix + each.name, **found})
     return results
+
+
+def _check_only(only: list[str], known: list[str]) -> None:
+    from localrules.errors import UsageError, suggest_names
+
+    for name in only:
+        if name not in known:
+            raise UsageError(f"there is no check {name!r}", where="--only", fix=suggest_names(name, known))

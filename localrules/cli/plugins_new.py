@@ -1,48 +1,64 @@
-"""``localrules plugins new``: a plugin of one's own to start from."""
+"""``localrules plugins new``: a plugin to start from."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from localrules.cli.options import JsonOption
 from localrules.cli.output import get_console, print_json
 
+_TRY = {
+    "rule": "localrules run --rule {} --model mlp --data faces",
+    "model": "localrules run --rule hsic --model {} --data faces",
+    "data": "localrules run --rule local-ce --model mlp --data {}",
+    "tracker": "localrules run --rule hsic --model mlp --data faces --track {}",
+    "experiment": "localrules reproduce {} --scale 0.1",
+}
+_NOUNS = {"rule": "learning rule", "model": "network", "data": "data set"}
+
 
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The rule's name, e.g. my-rule; _ becomes -.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The name of what it supplies, e.g. my-rule; _ becomes -.")
+    ],
+    kind: Annotated[
+        Literal["rule", "model", "data", "tracker", "experiment"],
+        typer.Option("--kind", help="What the plugin supplies."),
+    ] = "rule",
+    author: Annotated[
+        str, typer.Option("--author", metavar="NAME", help="Named in the metadata and the licence.")
+    ] = "Your Name",
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where to write it. \\[default: localrules-NAME]"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a plugin with one learning rule: a distribution that installs, learns and passes its checks as it is.
+    """Write a plugin with one rule, network, data set, tracker or experiment, ready to install, test and publish.
 
-    It has the rule, its entry point, a test by the conformance kit, a README and a workflow for GitHub.
+    It has the code, its entry point, tests (for a rule: of its formula, and the conformance kit), a README, a changelog,
+    a licence, and workflows for GitHub that test it and release it to PyPI.
     """
     from localrules.registry import scaffold
 
-    rule = scaffold.parse_rule_name(name)
-    folder, files = scaffold.write_plugin(rule, out)
+    entry = scaffold.parse_name(name)
+    folder, files = scaffold.write_plugin(entry, out, kind=kind, author=author)
     inside = [str(path.relative_to(folder)) for path in files]
     if as_json:
-        print_json({"rule": rule, "folder": str(folder), "files": inside})
+        print_json({"kind": kind, kind: entry, "folder": str(folder), "files": inside})
         return
     from rich.markup import escape
 
     console = get_console()
-    if rule != name:
-        console.print(f"The rule is called [cyan]{escape(rule)}[/], since names of rules have dashes, and no _.")
-    console.print(f"[bold]{escape(str(folder))}[/] holds the learning rule [cyan]{escape(rule)}[/]:")
+    noun = _NOUNS.get(kind, kind)
+    if entry != name:
+        console.print(f"The {noun} is called [cyan]{escape(entry)}[/]: names have dashes instead of underscores.")
+    console.print(f"[bold]{escape(str(folder))}[/] holds the {noun} [cyan]{escape(entry)}[/]:")
     for path in inside:
         console.print(f"  {escape(path)}")
-    console.print("\nInstall it, see it learn, see that it keeps its promises:")
-    for words in (
-        f"pip install -e {folder}",
-        f"localrules run --rule {rule} --model mlp --data faces",
-        f"localrules plugins check {rule}",
-    ):
-        console.print(f"  {escape(words)}", soft_wrap=True)
+    console.print("\nInstall it, try it, check it:")
+    for command in (f"pip install -e {folder}", _TRY[kind].format(entry), f"localrules plugins check {entry}"):
+        console.print(f"  {escape(command)}", soft_wrap=True)

@@ -74,7 +74,7 @@ def _print(found: Sequence[Prediction], folder: Path) -> None:
     console = get_console()
     count = len(found[0].ranked) if len(found) == 1 else _OF_MANY
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("picture", style="cyan", overflow="fold")
+    table.add_column("image", style="cyan", overflow="fold")
     table.add_column("expression")
     table.add_column("", justify="right")
     table.add_column("")

@@ -43,20 +43,20 @@ def show(
 
     models = compatible_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
-    brings = merge(kind.run_defaults, {"model": kind.model_defaults} if kind.model_defaults else {})
+    brings = merge(kind.info.run_defaults, {"model": kind.info.model_defaults} if kind.info.model_defaults else {})
     facts = {
-        "formula": kind.formula,
-        "locality": f"{kind.locality}: {LOCALITY_DESCRIPTIONS[kind.locality]}",
+        "formula": kind.info.formula,
+        "locality": f"{kind.info.locality}: {LOCALITY_DESCRIPTIONS[kind.info.locality]}",
         "trains": fits or "none of the installed networks",
         "trains not": "; ".join(f"{model['name']} ({model['why']})" for model in models if not model["fits"]),
         "brings": ", ".join(format_overrides(brings)),
-        "presets": ", ".join(kind.presets),
+        "presets": ", ".join(kind.info.presets),
     }
     known = {
-        "formula": kind.formula,
-        "locality": kind.locality,
+        "formula": kind.info.formula,
+        "locality": kind.info.locality,
         "brings": brings,
-        "presets": list(kind.presets),
+        "presets": list(kind.info.presets),
         "models": models,
     }
     print_entry(registry, "rule", name, as_json=as_json, facts=facts, more=known)

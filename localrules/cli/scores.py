@@ -23,7 +23,7 @@ def print_scores(run: TrainedRun, found: dict[str, Any]) -> None:
     console.print(f"\n{names}, {found['n']:,} {found['split']} pictures{mirrored}\n")
     console.print(_metrics(found))
     console.print(_confusion(run.classes, found))
-    _print_plots(console, found["pictures"])
+    _print_plots(console, found["plots"])
 
 
 def has_leak_warning(found: dict[str, Any]) -> bool:
@@ -58,9 +58,9 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
         return
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(
-        f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
-        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} mirrored, "
-        f"{check['alike']:,} as another copy of the same photograph.\n  "
+        f"Leak check: {check['samples']:,} rows of {check['scored_on']}, looked for among {check['training_samples']:,} "
+        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['flipped']:,} flipped, "
+        f"{check['near_duplicates']:,} as another copy of the same photograph.\n  "
         + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
         markup=False,
         soft_wrap=True,
@@ -141,7 +141,7 @@ def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
     return table
 
 
-def _print_plots(console: Console, pictures: dict[str, str]) -> None:
-    folder = Path(next(iter(pictures.values()))).parent
-    names = ", ".join(Path(path).name for path in pictures.values())
-    console.print(f"\n{names}, scores.json and answers.csv are in {folder}", markup=False, soft_wrap=True)
+def _print_plots(console: Console, plots: dict[str, str]) -> None:
+    folder = Path(next(iter(plots.values()))).parent
+    names = ", ".join(Path(path).name for path in plots.values())
+    console.print(f"\n{names}, scores.json and predictions.csv are in {folder}", markup=False, soft_wrap=True)

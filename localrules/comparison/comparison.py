@@ -14,10 +14,11 @@ from localrules.comparison.results import (
     group_by_config,
     measured_locality,
 )
-from localrules.comparison.scorer import SPLIT, CleanResult, Difference, RunPredictions, Scorer, differences, on_clean
+from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
+from localrules.utils.bootstrap import Difference
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry

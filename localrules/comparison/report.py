@@ -11,15 +11,15 @@ import tomli_w
 from localrules.comparison.comparison import Comparison
 from localrules.comparison.plots import learning_curves
 from localrules.comparison.results import RuleResult, SeedStats
-from localrules.comparison.scorer import RESAMPLES, SPLIT, Difference
+from localrules.comparison.scorer import SPLIT
 from localrules.config.diff import differing_settings, without_incidental
 from localrules.core.layer import LOCALITY_DESCRIPTIONS
 from localrules.evaluation import comparison_plots as together
-from localrules.reports.page import Cell, Page
-from localrules.reports.text import Code, Inline, Link, Muted, Strong
+from localrules.reports.html import Cell, Page, code, link, muted, strong
+from localrules.utils.bootstrap import MEAN_RESAMPLES, Difference
 from localrules.utils.formatting import duration, memory, percent, step_time
 
-_NONE = Muted("-")
+_NONE = muted("-")
 _ENVIRONMENT = ("localrules", "python", "torch", "numpy", "system", "machine", "processor", "instructions", "device")
 _CURVES = "curves.png"
 
@@ -42,8 +42,8 @@ def write(comparison: Comparison, out: Path, command: str | None) -> Path:
     page.figure(
         learning_curves(comparison.results),
         f"Accuracy on the {SPLIT} split against steps and against seconds, for {labels}",
-        caption="Mean over seeds; the band reaches from the least to the most. Time is steps times the median time of "
-        "a step: what evaluation and checkpoints take is left out.",
+        caption="Mean over seeds; the band spans the range. Time is steps times the median time of "
+        "a step: evaluation and checkpoints are not included.",
     )
     _clean(page, comparison)
     _evaluation(page, comparison)
@@ -51,9 +51,9 @@ def write(comparison: Comparison, out: Path, command: str | None) -> Path:
         _section(page, one, out)
     _settings(page, comparison)
     if command is not None:
-        page.heading("To do it again")
+        page.heading("Reproduce this page")
         page.code(command)
-        page.paragraph("Runs that are done are not repeated, and an interrupted one goes on where it stopped.")
+        page.paragraph("Finished runs are not repeated, and an interrupted run resumes where it stopped.")
     return page.write(out / "index.html")
 
 
@@ -80,28 +80,28 @@ def _table(page: Page, comparison: Comparison) -> None:
         rows,
         align="lrrrrrrrrl",
         caption=f"Accuracies are those of the last weights: mean, standard deviation and range over seeds. "
-        f"The difference to {against} is in points, with a 95 % interval by paired bootstrap over the pictures of the "
-        f"{SPLIT} split ({RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: the "
-        "allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
-        "take turns. Locality is measured, on small pictures: see localrules audit.",
+        f"The difference to {against} is in points, with a 95 % interval from a paired bootstrap over the images of "
+        f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: "
+        "the allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
+        "take turns. Locality is measured, on small images: see localrules audit.",
     )
     for label, found in comparison.mismatches.items():
         page.paragraph(
-            Strong(f"{label} does not share its {' and '.join(found)} with {against}: "),
-            "their accuracies cannot be held against each other.",
+            strong(f"{label} does not share its {' and '.join(found)} with {against}: "),
+            "their accuracies cannot be compared.",
         )
     for note in comparison.notes:
-        page.paragraph(Strong("Note: "), note)
+        page.paragraph(strong("Note: "), note)
     classes = {one.locality for one in comparison.results if one.locality is not None}
-    page.items([(Strong(name), f": {meaning}") for name, meaning in LOCALITY_DESCRIPTIONS.items() if name in classes])
+    page.items([(strong(name), f": {meaning}") for name, meaning in LOCALITY_DESCRIPTIONS.items() if name in classes])
 
 
 def _row(one: RuleResult, comparison: Comparison) -> list[Cell]:
     seconds, parameters = one.stats("seconds"), one.parameters
-    name: list[Inline] = [Strong(one.label)]
+    name: list[str] = [strong(one.label)]
     for what in comparison.mismatches.get(one.label, []):
         run = one.runs[0]
-        name.append(Muted(f" other {what}: {run.config.model.name if what == 'model' else run.config.data.name}"))
+        name.append(muted(f" other {what}: {run.config.model.name if what == 'model' else run.config.data.name}"))
     return [
         name,
         str(len(one.runs)),
@@ -121,28 +121,28 @@ def _accuracy(spread: SeedStats | None) -> Cell:
         return _NONE
     if spread.low == spread.high:
         return percent(spread.mean)
-    return percent(spread.mean), Muted(f" ± {100 * spread.std:.1f} ({100 * spread.low:.1f} to {100 * spread.high:.1f})")
+    return percent(spread.mean), muted(f" ± {100 * spread.std:.1f} ({100 * spread.low:.1f} to {100 * spread.high:.1f})")
 
 
 def _difference(found: Difference | None) -> Cell:
     if found is None:
         return _NONE
-    return f"{100 * found.mean:+.1f}", Muted(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
+    return f"{100 * found.mean:+.1f}", muted(f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}]")
 
 
 def _clean(page: Page, comparison: Comparison) -> None:
     if not comparison.clean:
         return
-    page.heading("Without what is known from training")
+    page.heading("Without images known from training")
     page.table(
-        ["rule", "pictures", "accuracy", f"to {comparison.control.label}"],
+        ["rule", "images", "accuracy", f"to {comparison.control.label}"],
         [
-            [Strong(label), f"{left.images:,}", percent(left.accuracy), _difference(left.difference)]
+            [strong(label), f"{left.images:,}", percent(left.accuracy), _difference(left.difference)]
             for label, left in comparison.clean.items()
         ],
         align="lrrr",
-        caption=f"The pictures of the {SPLIT} split of which no copy was trained on, no mirror image, and no other "
-        "copy of the same photograph: see localrules eval --leak-check. Mean over seeds; intervals as above.",
+        caption=f"The images of the {SPLIT} split of which no copy, no flipped copy and no other copy of the same "
+        "photograph was trained on: see localrules eval --leak-check. Mean over seeds; intervals as above.",
     )
 
 
@@ -182,20 +182,20 @@ def _section(page: Page, one: RuleResult, out: Path) -> None:
         accuracy = "" if found["valid_accuracy"] is None else f"{percent(found['valid_accuracy'])}, "
         length = f"{found['steps']:,} steps ({found['epochs']:.3g} epochs) in {duration(found['seconds'])}. "
         page.paragraph(
-            Strong(f"Seed {run.config.seed}: "), accuracy, length, Link("Run folder", folder), Muted(f" {folder}")
+            strong(f"Seed {run.config.seed}: "), accuracy, length, link("Run folder", folder), muted(f" {folder}")
         )
     page.code(tomli_w.dumps({"rule": one.runs[0].record["rule"]}).strip())
-    picture = one.runs[0].folder / _CURVES
-    if picture.is_file():
+    plot = one.runs[0].folder / _CURVES
+    if plot.is_file():
         page.figure(
-            picture,
+            plot,
             f"Loss, accuracy and the objective of each layer of {one.label} against steps",
             caption=f"Its curves with seed {one.runs[0].config.seed}.",
         )
 
 
 def _settings(page: Page, comparison: Comparison) -> None:
-    """Settings, versions and machine: what all share, and what sets them apart."""
+    """Settings, versions and machine: the common ones, and those that differ."""
     ran = [one for one in comparison.results if one.runs]
     if not ran:
         return
@@ -205,8 +205,8 @@ def _settings(page: Page, comparison: Comparison) -> None:
     if own:
         page.table(
             ["setting", *(one.label for one in ran)],
-            [[Code(name), *("unset" if value is None else str(value) for value in row)] for name, row in own.items()],
-            caption="What is not the same for all. A rule may bring settings that suit it; --set gives all the same.",
+            [[code(name), *("unset" if value is None else str(value) for value in row)] for name, row in own.items()],
+            caption="Settings that differ. A rule may have defaults of its own; --set gives all rules the same.",
         )
     page.paragraph(f"All settings of {ran[0].label}, but those of the rule:")
     page.code(tomli_w.dumps(trees[0]).strip())

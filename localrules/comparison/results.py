@@ -143,7 +143,7 @@ _STEPS, _BATCH = 3, 8
 def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
     """What the rule declares, of a mixture the part that reaches furthest; ``None`` where a rule is not installed."""
     try:
-        return max((kind.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
+        return max((kind.info.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
     except LocalRulesError:
         return None
 
@@ -159,7 +159,7 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
         update={
             "steps": _STEPS,
             "epochs": None,
-            "batch_size": max(_BATCH, *(kind.requires.min_batch for kind in _kinds(run.config, registry))),
+            "batch_size": max(_BATCH, *(kind.info.requires.min_batch for kind in _kinds(run.config, registry))),
             "schedule": ScheduleConfig(name="constant"),
             "phases": JOINT,
             "diagnostics": (),

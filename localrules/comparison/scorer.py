@@ -14,26 +14,12 @@ from localrules.data.dataset import Dataset
 from localrules.errors import DataError
 from localrules.runs.evaluate import evaluate_split
 from localrules.runs.load import TrainedRun
+from localrules.utils.bootstrap import Difference, paired_bootstrap
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 SPLIT = "valid"
-RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much more of the valid split one rule gets right than another.
-
-    Attributes:
-        mean: The difference of the accuracies, each averaged over seeds.
-        low, high: Its 95 % interval, by bootstrap over pictures. The seeds are taken as they are.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -129,17 +115,3 @@ def on_clean(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> 
         label: CleanResult(len(found[0].right), float(np.mean([one.right for one in found])), apart.get(label))
         for label, found in left.items()
     }
-
-
-def paired_bootstrap(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> Difference:
-    """A paired bootstrap over pictures.
-
-    Args:
-        ours, theirs: For each seed, which of the same pictures were right, bool, shape (pictures,).
-    """
-    each = np.mean(np.stack(ours), axis=0) - np.mean(np.stack(theirs), axis=0)
-    # A picture's difference has few values; how often each is drawn is all that a resample is.
-    values, counts = np.unique(each, return_counts=True)
-    drawn = np.random.default_rng(0).multinomial(len(each), counts / len(each), size=RESAMPLES)
-    low, high = np.quantile(drawn @ values / len(each), [0.025, 0.975])
-    return Difference(float(each.mean()), float(low), float(high))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
-    """The network's layers in forward order, with shapes, multiply-adds, readers and depth filled in.
+    """The network's layers in forward order, with shapes, MACs, readers and depth filled in.
 
     Buffers are left as they were. Who reads whom is read off the autograd graph between the layers, so it
     holds whatever stands between them: concatenation, up-sampling, addition.

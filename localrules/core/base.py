@@ -1,8 +1,9 @@
-"""What an objective and a rule have in common: options, needs, and settings that suit them."""
+"""What objectives and rules have in common: a typed configuration and a description of what they need and claim."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import nn
@@ -10,61 +11,65 @@ from torch import nn
 from localrules.core.layer import Locality
 from localrules.core.requirements import Requirements
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from localrules.core.network import Network
-
 
 class RuleConfig(BaseModel):
-    """Base of every plugin's ``Config``: unknown names are refused, values do not change."""
+    """Base of every ``Config``: unknown names are rejected and values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RuleBase(nn.Module):
-    """A module with options, that says what it needs and claims. Base of ``Objective`` and ``Rule``.
+@dataclass(frozen=True, kw_only=True)
+class RuleInfo:
+    """What a rule claims, needs and recommends. Every field is optional.
 
     Attributes:
-        Config: Its options, typed, each with a description.
-        formula: What a layer minimises, or how it changes, in a line of plain text, for ``localrules rules show``.
-        requires: What it needs of a run and of a network.
-        locality: The class of locality that it claims; ``localrules audit`` measures whether that holds.
-        presets: Named sets of options; ``preset=paper`` is the form as printed.
-        run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
-        model_defaults: Options of the model that suit it, e.g. ``{"norm": False}``, where the model takes such; a
-            user's word wins.
-        metrics: Names of what it measures of each layer beside the objective; they become columns ``<name>/<layer>``.
-        digits_bound: The accuracy on scikit-learn's digits that it reaches in the conformance kit's short run.
-        maps_bound: The same where a small convolutional network learns them; ``None``: as ``digits_bound``.
-        expected_failures: Checks of the conformance kit that it is known to fail, each with the reason.
+        formula: What a layer minimises, or how it changes, in one line of plain text (``localrules rules show``).
+        locality: The claimed class of locality, which ``localrules audit`` measures. Unset: ``local-labels`` for an
+            objective, ``backprop`` (no claim) for a rule.
+        requires: What the rule needs of a run and of a network.
+        presets: Named sets of options; by convention ``paper`` is the published form.
+        run_defaults: Run settings that suit the rule, e.g. ``{"optimizer": {"lr": 1e-3}}``. User settings take
+            precedence.
+        model_defaults: Model options that suit the rule, e.g. ``{"norm": False}``, for models that have them. User
+            settings take precedence.
+        trains_readout: Objectives only: whether the readout is trained by cross-entropy beside the layers. If not, the
+            class must derive from :class:`~localrules.CustomPrediction`.
+        autocast: Objectives only: whether the objective runs under the run's mixed precision and sees tensors in the
+            precision in which the layer computed them. Otherwise it runs in float32, outside of autocast.
+    """
+
+    formula: str = ""
+    locality: Locality = None  # type: ignore[assignment]  # filled in when a class is defined
+    requires: Requirements = field(default_factory=Requirements)
+    presets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    run_defaults: dict[str, Any] = field(default_factory=dict)
+    model_defaults: dict[str, Any] = field(default_factory=dict)
+    trains_readout: bool = True
+    autocast: bool = False
+
+    def replace(self, **changes: Any) -> RuleInfo:
+        """A copy with some fields changed, for a subclass of a rule."""
+        return replace(self, **changes)
+
+
+class RuleBase(nn.Module):
+    """Base of :class:`~localrules.Objective` and :class:`~localrules.Rule`.
+
+    Attributes:
+        Config: The options, typed, each with a description.
+        info: What the rule claims, needs and recommends.
+        config: The options of this instance.
     """
 
     Config: ClassVar[type[BaseModel]] = RuleConfig
-    formula: ClassVar[str] = ""
-    requires: ClassVar[Requirements] = Requirements()
-    locality: ClassVar[Locality]
-    presets: ClassVar[dict[str, dict[str, Any]]] = {}
-    run_defaults: ClassVar[dict[str, Any]] = {}
-    model_defaults: ClassVar[dict[str, Any]] = {}
+    info: ClassVar[RuleInfo] = RuleInfo()
+    _default_locality: ClassVar[Locality] = "backprop"
 
-    digits_bound: ClassVar[float] = 0.9
-    maps_bound: ClassVar[float | None] = None
-    expected_failures: ClassVar[dict[str, str]] = {}
-
-    metrics: tuple[str, ...] = ()
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.info.locality is None:
+            cls.info = cls.info.replace(locality=cls._default_locality)
 
     def __init__(self, config: BaseModel | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else self.Config()
-
-    def figures(self, network: Network) -> dict[str, Figure]:
-        """Pictures of its own, drawn at the end of a run and kept in the run folder.
-
-        Args:
-            network: As it was trained.
-
-        Returns:
-            Matplotlib figures by name; ``weights`` becomes ``weights.png``. By default none.
-        """
-        return {}

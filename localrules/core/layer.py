@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import nn
@@ -38,27 +38,29 @@ Shape = tuple[int, ...]
 
 @dataclass(eq=False)
 class Layer:
-    """One part of a network that learns from what it can see itself.
+    """A gradient-isolated part of a network, with parameters of its own.
 
     A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.interception`
-    steps in between a layer and its readers only while a pass is running.
+    separates a layer from its readers only during a forward pass.
 
     Attributes:
-        name: Its module's name in the network, or the name of its part.
-        module: What computes its output. Owns the layer's parameters.
+        name: Name of its module in the network, or of its part.
+        module: Computes the output; owns the layer's parameters.
         is_readout: Whether this is the network's readout, trained by cross-entropy.
-        pool_size: The spatial grid at which its readers see its output (1 when they pool it globally), as the model
-            marks it; ``None`` when they read the map as it is, or when it has ends that are seen at different grids.
-        index: Its place in forward order, from 0; the readout comes last.
-        depth: The longest path from the network's input, counted in layers, from 1.
-        reads: Names of the layers that it reads; empty for one that reads only the network's input.
-        inputs_visible_downstream: Whether whatever reads its output reads, beside it, all that the layer itself reads, as in a
-            densely connected block; only where that is maps of one size, or vectors.
-        in_shape: Shape of what it reads, without the batch: maps of one size as if concatenated by channel.
-        out_shapes: Shape of each of its ends, without the batch.
-        ends: Which of its outputs are ends: outputs that nothing else inside the layer reads. One, for most.
-        output_pool_sizes: For a layer made of several, each end's ``pool_size``.
-        macs: Multiply-adds of one forward pass of one sample.
+        pool_size: The number of positions per side at which its readers see its output (1 if they pool it globally), as
+            declared by the model; ``None`` if they read the feature map as it is, or if its outputs differ in this.
+        index: Position in forward order, from 0; the readout comes last.
+        depth: Length of the longest path from the network's input, in layers, from 1.
+        input_layers: Names of the layers that it reads; empty if it reads only the network's input.
+        inputs_visible_downstream: Whether all readers of its output also read everything that the layer itself reads,
+            as in a densely connected block; only for feature maps of one size, or vectors.
+        in_shape: Shape of its input without the batch; several feature maps of one size count as concatenated by
+            channel.
+        out_shapes: Shape of each of its outputs without the batch.
+        output_indices: Which of the module's outputs count: those that nothing else inside the layer reads. Usually one.
+        output_pool_sizes: For a layer of several modules, the ``pool_size`` of each output.
+        macs: Multiply-accumulate operations of one forward pass of one sample.
+        peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for objectives.
     """
 
     name: str
@@ -74,19 +76,30 @@ class Layer:
     output_indices: tuple[int, ...] | None = None
     output_pool_sizes: tuple[int | None, ...] = ()
     macs: int = 0
+    peers: tuple[Layer, ...] = field(default=(), repr=False)
 
     @property
     def out_shape(self) -> Shape:
-        """Shape of its (last) end, without the batch."""
+        """Shape of its (last) output without the batch."""
         return self.out_shapes[-1]
 
-    def pooled_features(self, grid: int | None, *, inputs: bool = False) -> int:
-        """How many features :meth:`LayerView.pooled <localrules.LayerView.pooled>` gives, asked with the same words."""
-        beside = pooled_features(self.in_shape, grid) if inputs and self.inputs_visible_downstream else 0
-        return beside + pooled_features(self.out_shape, grid)
+    @property
+    def out_channels(self) -> int:
+        """Channels of its output, or features if that is a vector."""
+        return self.out_shape[0]
+
+    @property
+    def peer_index(self) -> int:
+        """Position among its ``peers``, from 0."""
+        return next(place for place, peer in enumerate(self.peers) if peer.index == self.index)
+
+    def pooled_features(self, size: int | None, *, inputs: bool = False) -> int:
+        """Number of features that :meth:`LayerView.pooled <localrules.LayerView.pooled>` returns for these arguments."""
+        beside = pooled_features(self.in_shape, size) if inputs and self.inputs_visible_downstream else 0
+        return beside + pooled_features(self.out_shape, size)
 
     def select_output(self, index: int) -> Layer:
-        """This layer as seen at its ``end``-th end alone: ``out_shape`` and ``pool_size`` are that end's."""
+        """This layer with one of its outputs alone: ``out_shape`` and ``pool_size`` are those of that output."""
         if len(self.out_shapes) == 1:
             return self
         pool_size = self.output_pool_sizes[index] if self.output_pool_sizes else self.pool_size
@@ -98,7 +111,7 @@ class Layer:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the layer learns."""
+        """Number of learned values."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from localrules.core.analysis import analyze_layers
+from localrules.core.interception import Forward, intercept_layers
 from localrules.core.layer import Layer, check_ownership
 from localrules.core.layer_spec import LayerSpec, block_indices, layers_from_spec
+from localrules.core.onednn_guard import guard, guarding
+from localrules.core.ops import Handler, Operation, intercept_ops
 from localrules.core.partition import partition_balanced, partition_graph
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import eval_mode
 
 Granularity = str | int
 
@@ -53,8 +60,8 @@ class Network(nn.Module):
                 every weight-bearing operation with the norm, activation and pooling that follow it.
             readout: The module on top, trained by cross-entropy. By default the last of the layers.
             granularity: ``"layer"``; ``"block"``, as the model marks them; or a number of parts of nearly
-                equal multiply-adds (needs ``example``). Not for layers named by hand.
-            example: A batch of inputs, run once to find shapes, multiply-adds and who reads whom.
+                equal MACs (needs ``example``). Not for layers named by hand.
+            example: A batch of inputs, run once to find shapes, MACs and who reads whom.
 
         Raises:
             UsageError: A name that fits no module, layers inside each other, a parameter that no layer or that two
@@ -74,8 +81,10 @@ class Network(nn.Module):
                 network = cls._wrap_blocks(model, marks)
         else:
             network = cls._wrap_traced(model, marks, granularity, example)
+        guard(model)
         if example is not None:
-            network.layers = analyze_layers(network, example)
+            with guarding():
+                network.layers = analyze_layers(network, example)
         return network
 
     @classmethod
@@ -123,6 +132,47 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """Logits, shape (batch, classes)."""
         return self.body(images)
+
+    @contextmanager
+    def intercept_operations(self, handler: Handler) -> Iterator[None]:
+        """Let ``handler`` replace every weight-bearing operation inside a layer within the context.
+
+        Args:
+            handler: Called with each operation, whose ``layer`` and ``key`` are set, instead of running it; returns its
+                output. ``operation.run()`` is the operation itself.
+        """
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            places = count()
+
+            def handle(operation: Operation) -> Tensor:
+                operation.layer, operation.key = layer, f"{layer.name.replace('.', '/')}#{next(places)}"
+                return handler(operation)
+
+            with intercept_ops(handle):
+                return forward(*args, **kwargs)
+
+        with intercept_layers(self.layers, visit):
+            yield
+
+    def operations(self, images: Tensor) -> list[Operation]:
+        """The weight-bearing operations of one forward pass in eval mode, in order, with layer, key and weight.
+
+        Whether ``operation.input.requires_grad`` tells whether an error goes back through the operation.
+
+        Args:
+            images: Shape (batch, ...).
+        """
+        found: list[Operation] = []
+
+        def collect(operation: Operation) -> Tensor:
+            found.append(operation)
+            operation.output = operation.run()
+            return operation.output
+
+        with eval_mode(self), torch.enable_grad(), self.intercept_operations(collect):
+            self(images)
+        return found
 
     @property
     def hidden(self) -> tuple[Layer, ...]:

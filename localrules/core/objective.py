@@ -1,107 +1,177 @@
-"""The lowest rung of a rule: a scalar computed from what one layer can see."""
+"""Objectives: what one layer minimises, computed from what that layer can see."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Tensor, nn
+import torch
+from pydantic import BaseModel
+from torch import Tensor
 
-from localrules.core.base import RuleBase, RuleConfig
+from localrules.core.base import RuleBase, RuleConfig, RuleInfo
 from localrules.core.layer import Layer, Locality
 from localrules.core.requirements import Requirements
 from localrules.core.view import Batch, LayerView
+from localrules.errors import UsageError
 
-__all__ = ["Look", "Objective", "Requirements", "RuleConfig"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Look = Callable[[Tensor], list[LayerView]]
-"""Runs the network on pictures, shape (batch, ...), and returns what each hidden layer sees, in forward order."""
+    from localrules.core.network import Network
+
+__all__ = [
+    "CustomPrediction",
+    "ExtractViews",
+    "InputTransform",
+    "LayerVoting",
+    "Objective",
+    "OutputTransform",
+    "Requirements",
+    "RuleConfig",
+    "RuleInfo",
+]
+
+ExtractViews = Callable[[Tensor], list[LayerView]]
+"""Runs the network on inputs, shape (samples, ...), and returns a view for each objective, in forward order."""
 
 
 class Objective(RuleBase, ABC):
-    """What each layer minimises. About four rules in five are an objective and little more.
+    """What one layer minimises: a module per layer, and per output of a layer that has several.
 
-    The engine runs the forward pass, isolates the layer, calls :meth:`loss` as soon as the layer has its
-    output, runs the layer's backward pass, frees its graph, and goes on.
+    The engine runs the forward pass, isolates the layer, calls the objective as soon as the layer has its output, runs
+    the layer's backward pass, frees its graph, and continues. Submodules, parameters and buffers are moved, saved and
+    restored with the run; parameters are optimised together with the layer's.
 
-    A subclass may hold buffers or modules: they are moved, saved and restored with the run.
+    Only :meth:`forward` has to be written. The mixins :class:`InputTransform`, :class:`OutputTransform`,
+    :class:`LayerVoting` and :class:`CustomPrediction` each change one thing beside.
 
-    Only :meth:`loss` must be written. The other methods each change one thing: what the network is fed
-    (:meth:`stream`), what a layer's readers are given (:meth:`hand_on`), how a picture is classified (:meth:`vote`,
-    :meth:`predict`).
+    Args:
+        config: The options.
+        layer: The layer that the objective trains, with its shapes.
+        num_classes: Number of classes.
 
     Attributes:
-        Config: Its options, typed, each with a description.
-        requires: What it needs of a run and of a network.
-        locality: The class that it claims. Without a word: ``local-labels``.
-        presets: Named sets of options; ``preset=paper`` is the form as printed.
-        run_defaults: Settings of a run that suit it, e.g. ``{"optimizer": {"lr": 1e-3}}``; a user's word wins.
-        model_defaults: Options of the model that suit it, where it has them; a user's word wins.
-        trains_readout: Whether the network's readout learns by cross-entropy beside the layers. Must be false where
-            :meth:`stream` feeds something else than the batch; then :meth:`predict` has to be written.
+        Config: The options, typed, each with a description.
+        info: What the rule claims, needs and recommends.
+        config, layer, num_classes: As passed to the constructor.
     """
 
-    locality: ClassVar[Locality] = "local-labels"
-    trains_readout: ClassVar[bool] = True
+    _default_locality: ClassVar[Locality] = "local-labels"
 
-    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
-        """Called once, before any auxiliary module is made.
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.info.trains_readout and not issubclass(cls, CustomPrediction):
+            raise UsageError(
+                f"{cls.__name__} leaves the readout untrained and has no prediction of its own",
+                where=f"{cls.__module__}:{cls.__name__}",
+                why="with RuleInfo(trains_readout=False) the network's logits would be those of a random readout",
+                fix="derive the class from CustomPrediction too, or leave out trains_readout=False",
+            )
 
-        Args:
-            layers: The hidden layers that learn by this objective, in forward order, with their shapes.
-            num_classes: How many labels there are.
-        """
-
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module | None:
-        """A head, decoder or projection for one layer, owned, moved, saved and optimized by the engine.
-
-        Args:
-            layer: Where it will stand; ``layer.out_shape`` is the output's shape without the batch.
-            num_classes: How many labels there are.
-        """
-        return None
-
-    def stream(self, batch: Batch) -> Tensor:
-        """What the network is fed in a step: by default the batch's pictures.
-
-        Returns:
-            Pictures, shape (rows, ...), in any number of rows; every view's output has as many.
-        """
-        return batch.images
+    def __init__(self, config: BaseModel, layer: Layer, num_classes: int) -> None:
+        super().__init__(config)
+        self.layer = layer
+        self.num_classes = num_classes
+        self._logged: dict[str, Tensor] = {}
 
     @abstractmethod
-    def loss(self, view: LayerView) -> Tensor | dict[str, Tensor]:
-        """The scalar that this layer minimises, or named scalars whose sum it minimises."""
+    def forward(self, view: LayerView) -> Tensor | dict[str, Tensor]:
+        """The scalar that the layer minimises, or named scalars whose sum it minimises.
 
-    def hand_on(self, layer: Layer, output: Tensor) -> Tensor:
-        """What the layer's readers are given, in training and in prediction: by default its output as it is.
+        Named scalars are logged as ``loss/<name>/<layer>``.
+        """
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        """Log a value of this layer in this step, as ``<name>/<layer>``.
 
         Args:
-            layer: Which.
-            output: Detached, shape (batch, ...).
+            name: Without slashes.
+            value: A scalar; it is detached.
         """
-        return output
+        self._logged[name] = torch.as_tensor(value).detach()
 
-    def vote(self, view: LayerView) -> Tensor | None:
-        """What this layer takes each picture for: logits, (batch, classes); by default ``None``, and it has no say.
+    def pop_logged(self) -> dict[str, Tensor]:
+        """The values logged since the last call. Called by the engine."""
+        logged, self._logged = self._logged, {}
+        return logged
 
-        Where layers have a say, half of the network's answer is theirs and half its readout's: logarithms of
-        probabilities are averaged over the layers, and then over the two.
+    @classmethod
+    def plots(cls, objectives: Sequence[Objective], network: Network) -> dict[str, Figure]:
+        """Plots of the rule's own, drawn at the end of a run and kept in the run folder.
+
+        Args:
+            objectives: Those of all layers that the rule trained, in forward order.
+            network: As trained.
+
+        Returns:
+            Matplotlib figures by name; ``weights`` becomes ``weights.png``. By default none.
+        """
+        return {}
+
+
+class InputTransform(ABC):
+    """Mixin of an objective that trains the network on other inputs than the batch's images.
+
+    All layers share one forward pass, so the objective of the first hidden layer makes the inputs.
+    """
+
+    @abstractmethod
+    def make_inputs(self, batch: Batch) -> Tensor | tuple[Tensor, Tensor]:
+        """The network's inputs in a step.
+
+        Returns:
+            Inputs, shape (samples, ...), in any number; every view's output has as many. With labels beside them,
+            int64 of shape (samples,), these are the labels of all views, and the readout is trained on them. Without
+            labels the views keep those of the batch, and the readout is trained only if there are as many inputs.
+        """
+
+
+class OutputTransform(ABC):
+    """Mixin of an objective that changes what the layer's readers receive, in training and in prediction."""
+
+    @abstractmethod
+    def transform_output(self, output: Tensor) -> Tensor:
+        """What the layer's readers receive.
+
+        Args:
+            output: The layer's output, detached, shape (batch, ...).
+        """
+
+
+class LayerVoting(ABC):
+    """Mixin of an objective whose layer takes part in the prediction.
+
+    The log-probabilities of all voting layers are averaged, and then combined with the readout's:
+    ``voting_weight * layers + (1 - voting_weight) * readout``.
+
+    Attributes:
+        voting_weight: The layers' weight together (ours: 0.5).
+    """
+
+    voting_weight: float = 0.5
+
+    @abstractmethod
+    def layer_logits(self, view: LayerView) -> Tensor | None:
+        """Logits of this layer, shape (batch, classes), or ``None`` if it does not vote.
 
         Args:
             view: In eval mode, without labels.
         """
-        return None
 
-    def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor | None:
-        """The rule's own answer: logits, shape (batch, classes); by default ``None``, and the readout's are taken.
 
-        Asked only where all hidden layers learn by this objective.
+class CustomPrediction(ABC):
+    """Mixin of an objective with a prediction of its own. Used where all hidden layers learn by that objective."""
+
+    @classmethod
+    @abstractmethod
+    def predict(cls, objectives: Sequence[Any], extract_views: ExtractViews, images: Tensor) -> Tensor | None:
+        """Logits, shape (batch, classes), or ``None`` for the network's.
 
         Args:
-            look: Runs the network, as often as needed, in eval mode and without gradients. Its views know no labels.
+            objectives: In forward order, one for each view.
+            extract_views: Runs the network, as often as needed, in eval mode and without gradients. Its views have no
+                labels.
             images: Shape (batch, ...).
-            num_classes: How many labels there are.
         """
-        return None

@@ -17,6 +17,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
+from localrules.core.layer import Layer
+
 _NAMES: dict[Any, tuple[Literal["linear", "conv2d"], tuple[str, ...]]] = {
     functional.linear: ("linear", ("input", "weight", "bias")),
     functional.conv2d: ("conv2d", ("input", "weight", "bias", "stride", "padding", "dilation", "groups")),
@@ -34,6 +36,8 @@ class Operation:
         bias: (units,), or ``None``.
         options: Stride, padding, dilation, groups of a convolution, where given.
         output: What it gave: pre-activations, (batch, units) or (batch, units, height, width).
+        layer: The layer in which it ran, where :meth:`Network.intercept_operations` met it.
+        key: A stable name of the operation, unique in its network; may name a buffer.
     """
 
     kind: Literal["linear", "conv2d"]
@@ -42,6 +46,8 @@ class Operation:
     bias: Tensor | None = None
     options: dict[str, Any] = field(default_factory=dict)
     output: Tensor | None = None
+    layer: Layer | None = None
+    key: str = ""
 
     def run(self) -> Tensor:
         """The operation itself."""

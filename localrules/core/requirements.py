@@ -19,21 +19,15 @@ class Requirements:
 
     Attributes:
         min_batch: The smallest batch on which the objective is defined.
-        labels: Whether it reads labels.
-        global_batch: Whether it must see the batch of all ranks together.
-        auxiliary: Whether it has auxiliary modules.
         operations: Whether it reads the weight-bearing operations inside a layer (``view.operations``).
-        forwards: How often each layer runs in a step; ``None`` if that depends on options.
-        chain: Whether each layer must read exactly the one before it.
-        maps: Whether hidden layers must give maps, (channels, height, width).
-        norms: Whether hidden layers may hold batch norms and their like.
-        single: Whether each hidden layer must have its weights in one operation.
+        forward_passes: How often each layer runs in a step; ``None`` if that depends on options.
+        sequential: Whether each layer must read exactly the one before it.
+        spatial_outputs: Whether hidden layers must have feature maps, (channels, height, width), as outputs.
+        allows_norm: Whether hidden layers may contain normalisation layers.
+        one_op_per_layer: Whether each hidden layer must have its weights in one operation.
     """
 
     min_batch: int = 1
-    labels: bool = True
-    global_batch: bool = False
-    auxiliary: bool = False
     operations: bool = False
     forward_passes: int | None = 1
     sequential: bool = False
@@ -63,16 +57,16 @@ class Requirements:
             for before, layer in zip((None, *hidden), network.layers, strict=False):
                 if layer.input_layers != (() if before is None else (before.name,)):
                     reads = ", ".join(layer.input_layers) or "the input"
-                    return f"it needs a chain of layers, each reading the one before; {layer.name!r} reads {reads}"
+                    return f"it needs sequential layers, each reading the one before; {layer.name!r} reads {reads}"
         if self.spatial_outputs:
             for layer in hidden:
                 if any(len(shape) != 3 for shape in layer.out_shapes):
-                    return f"it needs layers that give maps; {layer.name!r} gives {list(layer.out_shape)}"
+                    return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {list(layer.out_shape)}"
         if not self.allows_norm:
             for layer in hidden:
                 for module in layer.module.modules():
                     if isinstance(module, _NORMS):
-                        return f"it needs layers without norms; {layer.name!r} holds {type(module).__name__}"
+                        return f"it needs layers without normalisation; {layer.name!r} contains {type(module).__name__}"
         if self.one_op_per_layer:
             for layer in hidden:
                 weighted = [module for module in layer.module.modules() if [*module.parameters(recurse=False)]]

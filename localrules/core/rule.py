@@ -1,4 +1,4 @@
-"""The highest rung of a rule: full control over one step."""
+"""Rules: full control over one training step."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
 from localrules.core.base import RuleBase
-from localrules.core.layer import Layer, Locality
+from localrules.core.layer import Layer
 from localrules.core.view import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from matplotlib.figure import Figure
 
     from localrules.core.network import Network
 
@@ -28,34 +30,35 @@ class StepReport:
         objectives: Each learning layer's objective, a scalar tensor by layer name.
         logits: The network's output on the batch, shape (batch, classes), or ``None`` if the step computed none.
         loss: Cross-entropy of the readout, or ``None``.
-        metrics: What else the rule measured, a scalar tensor each, by ``<name>/<layer>``; the names are those that it
-            declares in ``metrics``.
+        metrics: What else the rule measured, a scalar tensor each, by ``<name>/<layer>``.
+        labels: The labels of ``logits``, shape (batch,), if these are not the batch's.
     """
 
     objectives: dict[str, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
     loss: Tensor | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
 
 
 class Context(Protocol):
     """What the engine offers to a rule during a step."""
 
     def is_trainable(self, layer: Layer) -> bool:
-        """Whether the layer learns in the present phase."""
+        """Whether the layer is trained in the current phase."""
 
     def is_objective_trainable(self, layer: Layer) -> bool:
-        """Whether the layer's auxiliary modules learn: with the layer, or in a phase that has them do so alone."""
+        """Whether the modules of the layer's objective are trained: with the layer, or alone in a phase that says so."""
 
     def step_layer(self, layer: Layer) -> None:
-        """Say that the gradients of this layer are complete: the engine averages, clips and steps."""
+        """Step the layer's optimizer: its gradients are complete. The engine averages and clips them first."""
 
     def submit(self, layer: Layer, work: Callable[[], None]) -> None:
-        """Have a layer learn: now, or on another thread while the pass goes on (``parallel_layers``).
+        """Train a layer: now, or on another thread while the forward pass continues (``parallel_layers``).
 
         Args:
             layer: Whose parameters and gradients the work alone writes to.
-            work: Computes them and calls :meth:`ready`; nothing else in the step may wait for it. Contexts of torch
+            work: Computes them and calls :meth:`step_layer`; nothing else in the step may wait for it. Contexts of torch
                 that the caller is in (gradients, autocast) are not its own.
         """
 
@@ -66,30 +69,41 @@ class Context(Protocol):
 class Rule(RuleBase, ABC):
     """Turns one batch into parameter gradients: fills ``.grad`` with descent directions, and never steps an optimizer.
 
-    Being a module, feedback matrices, inverse networks and running means that it registers are moved and saved for
-    free.
+    A rule is an ``nn.Module``: feedback weights, inverse networks and running means registered on it are moved and saved
+    with the run.
+
+    Args:
+        config: The options; by default those of ``Config()``.
 
     Attributes:
-        Config, requires, locality, presets, run_defaults, model_defaults: As for :class:`~localrules.Objective`. A rule
-            that says nothing of its locality claims none: ``backprop``.
+        Config: The options, typed, each with a description.
+        info: What the rule claims, needs and recommends.
     """
 
-    locality: ClassVar[Locality] = "backprop"
-
     def prepare(self, network: Network, num_classes: int) -> None:
-        """Called once, before the first step or the loading of a checkpoint: build what depends on the network."""
+        """Build what depends on the network. Called once, before the first step or the loading of a checkpoint."""
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
-        """Parameters of the rule's own that learn with this layer (an auxiliary head), for the layer's optimizer."""
+        """Parameters of the rule that are optimised together with this layer, such as those of an auxiliary head."""
         return ()
 
     def buffers_for(self, layer: Layer) -> Iterable[Tensor]:
-        """Buffers of the rule's own that belong to this layer: what an audit takes for something the layer has learnt.
+        """Buffers of the rule that belong to this layer; the audit counts them as learned by the layer.
 
-        By default those whose name has the layer's as a part, dots spelt as slashes; see
-        :func:`localrules.core.rule.state_key`.
+        By default those registered under a :func:`state_key` of the layer.
         """
         return (buffer for name, buffer in self.named_buffers() if is_state_of(name, layer))
+
+    def plots(self, network: Network) -> dict[str, Figure]:
+        """Plots of the rule's own, drawn at the end of a run and kept in the run folder.
+
+        Args:
+            network: As trained.
+
+        Returns:
+            Matplotlib figures by name; ``weights`` becomes ``weights.png``. By default none.
+        """
+        return {}
 
     @abstractmethod
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
@@ -100,17 +114,17 @@ class Rule(RuleBase, ABC):
         return network(images)
 
 
-def state_key(layer: Layer, end: int = 0) -> str:
-    """A name for a module or a buffer that a rule keeps for one end of a layer.
+def state_key(layer: Layer, output: int = 0) -> str:
+    """A name for a module or buffer that a rule keeps for one output of a layer.
 
-    Names of modules and buffers may not hold dots, and what is named so is known as the layer's own: see
-    :meth:`localrules.Rule.buffers_for`.
+    Dots, which torch does not allow in such names, are replaced. State registered under this name counts as the
+    layer's own, see :meth:`localrules.Rule.buffers_for`.
     """
-    return f"{_escaped_name(layer)}#{end}"
+    return f"{_escaped_name(layer)}#{output}"
 
 
 def is_state_of(name: str, layer: Layer) -> bool:
-    """Whether a part of a tensor's dotted name is the layer's, as :func:`state_key` spells it, with or without end."""
+    """Whether a part of a tensor's dotted name is the layer's, as written by :func:`state_key`, with or without the output."""
     return any(part.partition("#")[0] == _escaped_name(layer) for part in name.split("."))
 
 

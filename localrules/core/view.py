@@ -1,4 +1,4 @@
-"""All that a local rule may see of one layer in one step."""
+"""What a rule may see of one layer in one step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import RLock
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
@@ -17,12 +17,12 @@ from localrules.core.ops import Operation
 
 @dataclass
 class Batch:
-    """What is the same for every layer of a step, computed once: Gram matrices of the input, of the labels.
+    """One batch, with a cache for what all layers share in a step, such as the Gram matrix of the labels.
 
     Attributes:
         images: The network's input, shape (batch, channels, height, width) or (batch, features).
         labels: int64, shape (batch,).
-        num_classes: How many labels there are.
+        num_classes: Number of classes.
     """
 
     images: Tensor
@@ -32,7 +32,7 @@ class Batch:
     _lock: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
 
     def cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """``compute()``, without gradient and once a step, whoever asks first."""
+        """``compute()``, run without gradients and once per step."""
         with self._lock:
             if key not in self._cache:
                 with torch.no_grad():
@@ -42,25 +42,22 @@ class Batch:
 
 @dataclass
 class LayerView:
-    """What a layer can see of itself and the batch. What is not here cannot be used by accident.
+    """What an objective may see of one layer in one step.
 
     Attributes:
-        layer: Its place: name, index, depth, shapes.
-        inputs: What it read, detached. Shapes (batch, ...).
-        output: What it computed, with the graph of this layer alone. Shape (batch, ...).
-        batch: The network's input, the labels, and statistics shared by all layers of the step.
-        auxiliary: The module that the objective asked for at this layer, if it did.
-        operations: The weight-bearing operations that ran inside the layer, in order, if the objective requires them; a
-            layer with several ends shows them on the view of its first.
+        layer: Name, position and shapes of the layer.
+        inputs: What the layer read, detached. Shapes (batch, ...).
+        output: What the layer computed, with the graph of this layer alone. Shape (batch, ...).
+        batch: The network's input, the labels, and a cache shared by all layers of the step.
+        operations: The weight-bearing operations that ran inside the layer, in order, if the rule requires them. For a
+            layer with several outputs, only the view of the first has them.
     """
 
     layer: Layer
     inputs: tuple[Tensor, ...]
     output: Tensor
     batch: Batch
-    auxiliary: nn.Module | None = None
     operations: list[Operation] = field(default_factory=list)
-    noted: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def labels(self) -> Tensor:
@@ -74,24 +71,20 @@ class LayerView:
 
     @property
     def num_classes(self) -> int:
-        """How many labels there are."""
+        """Number of classes."""
         return self.batch.num_classes
 
-    def note(self, name: str, value: Tensor | float) -> None:
-        """Keep a figure of this layer for the run's metrics; the objective declares the name in ``metrics``."""
-        self.noted[name] = torch.as_tensor(value).detach()
+    def pooled(self, size: int | None, *, inputs: bool = False) -> Tensor:
+        """The output averaged to ``size`` x ``size`` positions and flattened, shape (batch, channels * size * size).
 
-    def pooled(self, grid: int | None, *, inputs: bool = False) -> Tensor:
-        """The output averaged over a ``grid`` x ``grid`` raster and flattened, shape (batch, channels * grid * grid).
-
-        Maps that are no larger than the raster, outputs that are no maps, and ``grid=None`` are only flattened.
+        Feature maps that are no larger, outputs without positions, and ``size=None`` are only flattened.
 
         Args:
-            grid: See above.
-            inputs: Put what the layer read before it, averaged alike, where the layer is ``inputs_visible_downstream`` by that: so
-                that its objective asks what it *adds*.
+            size: Positions per side.
+            inputs: Put what the layer read before it, averaged alike, where its readers see that beside the output
+                (``layer.inputs_visible_downstream``), so that the objective measures what the layer *adds*.
         """
-        output = pool_flat(self.output, grid)
+        output = pool_flat(self.output, size)
         if not (inputs and self.layer.inputs_visible_downstream):
             return output
-        return torch.cat([*(pool_flat(tensor, grid) for tensor in self.inputs), output], 1)
+        return torch.cat([*(pool_flat(tensor, size) for tensor in self.inputs), output], 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from localrules.data.normalize import Normalize
+from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class DataBatch:
     """Some pictures with their labels.
 
     Attributes:
-        images: float32, standardised, shape (batch, channels, height, width).
+        images: float32, preprocessed, shape (batch, channels, height, width).
         labels: int64, shape (batch,).
         indices: int64, shape (batch,): the pictures' rows in their split.
     """
@@ -50,9 +50,9 @@ class Batches:
         split: The training pictures.
         batch_size: Rows in each batch.
         seed: The run's seed.
-        device: Where pictures are held and batches are made.
-        augment: What happens to the pictures; none: nothing.
-        standard: Constants to standardise with; none: those of ``split``.
+        preprocess: Normalisation, memory format, and the device on which images are held; ``None`` normalises by the
+            constants of ``split``, on the CPU.
+        augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
 
     Raises:
         UsageError: The split has fewer rows than one batch.
@@ -63,10 +63,9 @@ class Batches:
         split: Split,
         batch_size: int,
         seed: int,
-        device: torch.device | str = "cpu",
+        preprocess: Preprocessor | None = None,
         *,
         augment: Augment | None = None,
-        standard: Normalize | None = None,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
             raise UsageError(
@@ -78,9 +77,9 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
-        self.normalize = standard or Normalize.from_split(split)
-        self._images = split.images.to(device)
-        self._labels = split.labels.to(device)
+        self.preprocess = preprocess or Preprocessor.from_split(split)
+        self._images = split.images.to(self.preprocess.device)
+        self._labels = split.labels.to(self.preprocess.device)
         self._drawn: tuple[int, Tensor] | None = None  # the current epoch and its order, to draw it once
 
     @property
@@ -93,9 +92,10 @@ class Batches:
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
         indices = self._epoch_order(epoch)[start : start + self.batch_size]
-        images = self.normalize(self._images.index_select(0, indices))
+        images = self.preprocess.normalize(self._images.index_select(0, indices))
         if self.augment is not None:
             images = self.augment(images, generator(self.seed, AUGMENT, step))
+        images = self.preprocess.to_memory_format(images)
         return DataBatch(images, self._labels.index_select(0, indices), indices)
 
     def _epoch_order(self, epoch: int) -> Tensor:
@@ -108,8 +108,7 @@ class Batches:
 def iter_batches(
     split: Split,
     batch_size: int,
-    normalize: Normalize,
-    device: torch.device | str = "cpu",
+    preprocess: Preprocessor,
     *,
     rows: Tensor | None = None,
 ) -> Iterator[DataBatch]:
@@ -118,16 +117,15 @@ def iter_batches(
     Args:
         split: The pictures.
         batch_size: Rows in each batch, 1 or more.
-        standard: The training split's constants.
-        device: Where batches are made.
+        preprocess: As in training; batches are on its device.
         rows: int64, shape (n,): only these rows, in this order.
     """
     chosen = torch.arange(len(split)) if rows is None else rows.cpu()
     for indices in chosen.split(batch_size):
         here = indices.to(split.images.device)
-        images = split.images.index_select(0, here).to(device)
-        labels = split.labels.index_select(0, here).to(device)
-        yield DataBatch(normalize(images), labels, indices.to(device))
+        images = preprocess(split.images.index_select(0, here))
+        labels = split.labels.index_select(0, here).to(preprocess.device)
+        yield DataBatch(images, labels, indices.to(preprocess.device))
 
 
 ORDER = 0  # the rows of an epoch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ValidationError
@@ -17,7 +17,7 @@ from localrules.core.rule import Rule
 from localrules.data.dataset import Dataset
 from localrules.data.splits import split_holdout
 from localrules.engine import mixture as mixing
-from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.errors import UsageError, suggest_names
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def resolve_config(config: RunConfig, registry: Registry) -> RunConfig:
     kinds = [registry.resolve("rule", part.name) for part in parts]
     suits: dict[str, Any] = {}
     for part, kind in zip(parts, kinds, strict=True):
-        kind.requires.check(part.name, config.batch_size)
-        suits |= kind.model_defaults
+        kind.info.requires.check(part.name, config.batch_size)
+        suits |= kind.info.model_defaults
     rules = [_resolve_rule(part, kind) for part, kind in zip(parts, kinds, strict=True)]
     model = registry.resolve("model", config.model.name)
     known = {name: value for name, value in suits.items() if _accepts(model.Config, name, value)}
@@ -123,13 +123,13 @@ def _resolve_rule(choice: ComponentConfig, kind: type[Objective | Rule]) -> Comp
     options = choice.options
     preset = options.pop("preset", None)
     if preset is not None:
-        if preset not in kind.presets:
+        if preset not in kind.info.presets:
             raise UsageError(
                 f"rule {choice.name!r} has no preset {preset!r}",
                 where="rule.preset",
-                fix=suggest_names(preset, list(kind.presets)),
+                fix=suggest_names(preset, list(kind.info.presets)),
             )
-        options = {**kind.presets[preset], **options}
+        options = {**kind.info.presets[preset], **options}
     return ComponentConfig(name=choice.name, **_to_plain_dict(validate_config(kind.Config, options, "rule")))
 
 
@@ -158,17 +158,18 @@ def _build_network(config: RunConfig, registry: Registry, shape: tuple[int, ...]
 
 
 def _build_rule(config: RunConfig, registry: Registry, network: Network, num_classes: int) -> Rule:
-    """An objective becomes a rule that trains each layer on it; several become one that mixes them."""
-    made = [_instantiate(choice, registry) for _, choice in mixing.mixture_parts(config.rule)]
+    """One rule for the network: a rule itself, or one made of every hidden layer's objective."""
+    parts = [_rule_class(choice, registry) for _, choice in mixing.mixture_parts(config.rule)]
     mixing.check_patterns_used(config.rule, [layer.name for layer in network.hidden])
-    for (_, choice), part in zip(mixing.mixture_parts(config.rule), made, strict=True):
-        if misfit := part.requires.incompatibility(network):
+    for (_, choice), part in zip(mixing.mixture_parts(config.rule), parts, strict=True):
+        if misfit := part.cls.info.requires.incompatibility(network):
             fix = f"`localrules rules show {choice.name}` lists the models that fit"
             raise incompatible_error(choice.name, config.model.name, misfit, fix)
-    if len(made) == 1 and isinstance(made[0], Rule):
-        rule = made[0]
+    rule: Rule
+    if len(parts) == 1 and issubclass(parts[0].cls, Rule):
+        rule = parts[0].cls(parts[0].config)
     else:
-        rule = LayerwiseRule({layer.name: _objective_for(made, config, layer.name) for layer in network.hidden})
+        rule = LayerwiseRule({layer.name: _objective_for(parts, config, layer.name) for layer in network.hidden})
     rule.prepare(network, num_classes)
     return rule
 
@@ -179,26 +180,26 @@ def incompatible_error(rule: str, model: str, why: str, fix: str) -> UsageError:
     return UsageError(f"rule {rule!r} cannot train {model!r}", where=where, why=why, fix=fix)
 
 
-def _instantiate(choice: ComponentConfig, registry: Registry) -> Objective | Rule:
+class _Part(NamedTuple):
+    """A rule's class and options."""
+
+    cls: type[Objective | Rule]
+    config: BaseModel
+
+
+def _rule_class(choice: ComponentConfig, registry: Registry) -> _Part:
     kind = registry.resolve("rule", choice.name)
-    made = kind(validate_config(kind.Config, choice.options, "rule"))
-    if not isinstance(made, Objective | Rule):
-        raise UsageError(
-            f"{choice.name!r} is no rule",
-            where=f"{kind.__module__}:{kind.__name__}",
-            why="it is neither an Objective nor a Rule",
-        )
-    return made
+    return _Part(kind, validate_config(kind.Config, choice.options, "rule"))
 
 
-def _objective_for(made: list[Objective | Rule], config: RunConfig, layer: str) -> Objective:
+def _objective_for(parts: list[_Part], config: RunConfig, layer: str) -> ObjectiveSpec:
     index = mixing.part_index(config.rule, layer)
-    part = made[index]
-    if not isinstance(part, Objective):
+    cls, options = parts[index]
+    if not issubclass(cls, Objective):
         raise UsageError(
             f"rule {mixing.mixture_parts(config.rule)[index][1].name!r} cannot be mixed with others",
             where="--rule",
-            why="it takes the step of the whole network into its own hands",
+            why="it trains the whole network in a step of its own",
             fix="mix rules that are a layer's objective; this one trains all layers or none",
         )
-    return part
+    return ObjectiveSpec(cls, options)

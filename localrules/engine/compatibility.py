@@ -52,13 +52,13 @@ def check_compatibility(config: RunConfig, registry: Registry) -> None:
     """
     for _, part in mixing.mixture_parts(config.rule):
         rule = registry.resolve("rule", part.name)
-        if not rule.requires.constrains_network:
+        if not rule.info.requires.constrains_network:
             continue
         try:
             network = _build(config.model.name, config.model.options, registry, config.granularity)
         except Exception:  # whatever a model may raise: with the run's own pictures it is said, or does not happen
             return
-        if why := rule.requires.incompatibility(network):
+        if why := rule.info.requires.incompatibility(network):
             raise incompatible_error(part.name, config.model.name, why, _suggest_models(part.name, rule, registry))
 
 
@@ -71,8 +71,8 @@ def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:
 
 def _incompatibility(rule: type[RuleBase], name: str, registry: Registry) -> str:
     known = registry.resolve("model", name).Config.model_fields
-    suits = {key: value for key, value in rule.model_defaults.items() if key in known}
-    return rule.requires.incompatibility(_build(name, suits, registry))
+    suits = {key: value for key, value in rule.info.model_defaults.items() if key in known}
+    return rule.info.requires.incompatibility(_build(name, suits, registry))
 
 
 def _build(name: str, options: dict[str, Any], registry: Registry, granularity: Granularity = "layer") -> Network:

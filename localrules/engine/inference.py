@@ -18,7 +18,7 @@ from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.data.batches import iter_batches
 from localrules.data.dataset import Split
-from localrules.data.normalize import Normalize
+from localrules.data.preprocess import Preprocessor
 from localrules.engine.device import Device
 from localrules.engine.scores import Scores
 
@@ -27,35 +27,29 @@ TRAIN_SAMPLES = 5000  # of the training split are scored at the end of a run
 
 @dataclass(frozen=True)
 class Predictor:
-    """What it takes to label pictures.
+    """A network with all that is needed to label images.
 
     Attributes:
-        network, rule: On their device; the rule decides how the network is asked.
-        ranks: Device and precision.
-        standard: The training split's constants.
-        channels_last: Whether maps are kept channels-last.
-        batch_size: Pictures at a time.
-        flip: Whether it is also asked about each picture's mirror image.
+        network, rule: On their device; the rule defines the prediction.
+        device: Device and precision.
+        preprocess: From uint8 images to the network's input.
+        batch_size: Images at a time.
+        flip: Whether the flipped image is predicted, too (test-time augmentation).
     """
 
     network: Network
     rule: Rule
     device: Device
-    normalize: Normalize
-    channels_last: bool
+    preprocess: Preprocessor
     batch_size: int
     flip: bool = False
 
     @classmethod
     def from_config(
-        cls, config: RunConfig, network: Network, rule: Rule, ranks: Device, standard: Normalize
+        cls, config: RunConfig, network: Network, rule: Rule, device: Device, preprocess: Preprocessor
     ) -> Predictor:
-        """As a run's configuration has it."""
-        return cls(network, rule, ranks, standard, config.channels_last, config.eval_batch_size, config.tta_flip)
-
-    def to_memory_format(self, images: Tensor) -> Tensor:
-        """Pictures in the run's memory layout."""
-        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        """With the batch size and flips of a run's configuration."""
+        return cls(network, rule, device, preprocess, config.eval_batch_size, config.tta_flip)
 
     def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool | None = None) -> Scores:
         """Predict a split as it is, in order.
@@ -69,11 +63,11 @@ class Predictor:
         flip = self.flip if flip is None else flip
         logits, labels = [], []
         with self.eval_mode():
-            for batch in iter_batches(split, self.batch_size, self.normalize, self.device.device, rows=rows):
+            for batch in iter_batches(split, self.batch_size, self.preprocess, rows=rows):
                 found = self._logits(batch.images)
                 if flip:
-                    mirrored = self._logits(batch.images.flip(-1))
-                    found = torch.logaddexp(found.log_softmax(1), mirrored.log_softmax(1)) - math.log(2)
+                    flipped = self._logits(self.preprocess.to_memory_format(batch.images.flip(-1)))
+                    found = torch.logaddexp(found.log_softmax(1), flipped.log_softmax(1)) - math.log(2)
                 logits.append(found.cpu())
                 labels.append(batch.labels.cpu())
         return Scores(torch.cat(logits), torch.cat(labels))
@@ -91,7 +85,7 @@ class Predictor:
         return self.scores(unlabelled).logits.softmax(1)
 
     def _logits(self, images: Tensor) -> Tensor:
-        return self.rule.predict(self.network, self.to_memory_format(images)).float()
+        return self.rule.predict(self.network, images).float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
         """What the hidden layers make of one picture: of each that gives maps, (channels, height, width) by its name.
@@ -108,9 +102,8 @@ class Predictor:
                 seen[layer.name] = last[0].float().cpu()
             return output
 
-        pictures = self.to_memory_format(self.normalize(image.to(self.device.device)))
         with self.eval_mode(), intercept_layers(self.network.layers, keep):
-            self.network(pictures)
+            self.network(self.preprocess(image))
         return seen
 
     @contextmanager

@@ -1,11 +1,14 @@
-"""Makes a rule of objectives: the local training step."""
+"""Makes a rule of objectives: the layer-local training step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
@@ -20,7 +23,7 @@ from localrules.core.interception import (
 )
 from localrules.core.layer import Layer
 from localrules.core.network import Network
-from localrules.core.objective import Objective
+from localrules.core.objective import CustomPrediction, InputTransform, LayerVoting, Objective, OutputTransform
 from localrules.core.ops import Operation, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
@@ -33,213 +36,284 @@ if TYPE_CHECKING:
 PENDING = torch.tensor(float("nan"))
 
 
+class ObjectiveSpec(NamedTuple):
+    """An objective's class and options; an instance is made for each layer."""
+
+    cls: type[Objective]
+    config: BaseModel
+
+
 class LayerwiseRule(Rule):
     """Trains every hidden layer on its own objective, and the readout on cross-entropy, in one forward pass.
 
-    Each layer's inputs come detached; its objective is computed as soon as its output is there; its backward pass runs
-    and frees its graph; its readers get the output detached. So at any moment one layer's graph is alive, or with
-    ``parallel_layers`` those of the layers that learn or wait for a thread.
+    Each layer's inputs come detached. Its objective is computed as soon as its output exists; its backward pass runs and
+    frees its graph; its readers get the output detached. So one layer's graph is alive at a time, or, with
+    ``parallel_layers``, those of the layers that are training or waiting for a thread.
 
     Args:
-        objectives: Every hidden layer's objective by layer name; layers may share one.
+        specs: The objective of every hidden layer, by layer name.
 
     Raises:
-        UsageError: The objectives do not go together in one pass.
+        UsageError: The objectives cannot share one forward pass.
     """
 
-    def __init__(self, objectives: Mapping[str, Objective]) -> None:
+    def __init__(self, specs: Mapping[str, ObjectiveSpec]) -> None:
         super().__init__()
-        self._objective_of = dict(objectives)
-        distinct = list({id(objective): objective for objective in objectives.values()}.values())
-        self.objectives = nn.ModuleList(distinct)  # so that their state is moved and saved
-        self.auxiliaries = nn.ModuleDict()
-        self._only = distinct[0] if len(distinct) == 1 else None
-        self.trains_readout = self._only is None or self._only.trains_readout
-        self._hands_on = any(type(objective).hand_on is not Objective.hand_on for objective in distinct)
-        self._votes = any(type(objective).vote is not Objective.vote for objective in distinct)
-        self.metrics = tuple(dict.fromkeys(name for objective in distinct for name in objective.metrics))
+        self._specs = dict(specs)
+        distinct = _distinct(self._specs.values())
+        classes = [spec.cls for spec in distinct]
+        self._only = classes[0] if len(distinct) == 1 else None
+        self.trains_readout = all(cls.info.trains_readout for cls in classes)
+        self._transforms_outputs = any(issubclass(cls, OutputTransform) for cls in classes)
+        self._votes = any(issubclass(cls, LayerVoting) for cls in classes)
+        self.objectives = nn.ModuleDict()
         if self._only is None:
-            _check_mixable(distinct)
+            _check_mixable(classes)
 
     def prepare(self, network: Network, num_classes: int) -> None:
-        """Build the auxiliary modules, one for each end of each layer whose objective asks for one."""
+        """Make the objectives, one for each output of each hidden layer."""
         self._num_classes = num_classes
-        for objective in self.objectives:
-            assert isinstance(objective, Objective)
-            own = [layer for layer in network.hidden if self._objective_of[layer.name] is objective]
-            objective.prepare(own, num_classes)
+        self._objectives_of: dict[str, list[Objective]] = {}
         for layer in network.hidden:
-            for end in range(len(layer.out_shapes)):
-                auxiliary = self._objective_of[layer.name].auxiliary(layer.select_output(end), num_classes)
-                if auxiliary is not None:
-                    self.auxiliaries[state_key(layer, end)] = auxiliary
+            spec = self._specs[layer.name]
+            peers = tuple(other for other in network.hidden if self._specs[other.name] == spec)
+            seen = replace(layer, peers=peers)
+            own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
+            self._objectives_of[layer.name] = own
+            for at, objective in enumerate(own):
+                self.objectives[state_key(layer, at)] = objective
+        self._first_layer = network.hidden[0].name
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
-        """The parameters of the layer's auxiliary modules."""
-        for end in range(len(layer.out_shapes)):
-            if state_key(layer, end) in self.auxiliaries:
-                yield from self.auxiliaries[state_key(layer, end)].parameters()
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """The parameters of the layer's objectives."""
+        for objective in self._objectives_of.get(layer.name, ()):
+            yield from objective.parameters()
 
-    def figures(self, network: Network) -> dict[str, Figure]:
+    def plots(self, network: Network) -> dict[str, Figure]:
         """Those of its objectives."""
         found: dict[str, Figure] = {}
-        for objective in self.objectives:
-            assert isinstance(objective, Objective)
-            found |= objective.figures(network)
+        for spec in _distinct(self._specs.values()):
+            own = [each for name, made in self._objectives_of.items() if self._specs[name] == spec for each in made]
+            found |= spec.cls.plots(own, network)
         return found
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """One forward pass in which every learning layer learns."""
+        """One forward pass in which every learning layer is trained."""
         report = StepReport()
-        handed = InplaceGuard()
+        guard = InplaceGuard()
+        inputs, batch = self._make_inputs(batch)
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._is_training(layer, context):
-                return handed.detach_and_track(layer, self._handed_on(layer, forward(*args, **kwargs)))
+                return guard.detach_and_track(layer, self._transform(layer, forward(*args, **kwargs)))
             args, kwargs = detach_tree(args), detach_tree(kwargs)
             with torch.enable_grad():
                 output, operations = self._run(layer, forward, args, kwargs)
-            inputs = tensor_leaves((args, kwargs))
-            report.objectives[layer.name] = PENDING  # so that they stand in forward order, whoever is done first
+            read = tensor_leaves((args, kwargs))
+            report.objectives[layer.name] = PENDING  # keeps forward order, whichever layer is done first
 
-            def learn() -> None:
-                with context.autocast(), torch.enable_grad():
-                    objective = self._objective(layer, output, inputs, operations, batch, report)
-                with torch.autocast(batch.images.device.type, enabled=False):
-                    objective.backward()
-                report.objectives[layer.name] = objective.detach()
+            def train_layer() -> None:
+                with torch.enable_grad():
+                    loss = self._loss(layer, output, read, operations, batch, context.autocast, report)
+                with torch.autocast(inputs.device.type, enabled=False):
+                    loss.backward()
+                report.objectives[layer.name] = loss.detach()
                 context.step_layer(layer)
 
-            if self._hands_on:
-                learn()  # what is handed on may depend on what was learned
+            if self._transforms_outputs:
+                train_layer()  # a transform may depend on what was learned
             else:
-                context.submit(layer, learn)
-            return handed.detach_and_track(layer, self._handed_on(layer, detach_tree(output)))
+                context.submit(layer, train_layer)
+            return guard.detach_and_track(layer, self._transform(layer, detach_tree(output)))
 
         with torch.no_grad(), context.autocast(), intercept_layers(network.layers, visit):
-            logits = network(batch.images if self._only is None else self._only.stream(batch))
-        handed.check()
+            logits = network(inputs)
+        guard.check()
         if self.trains_readout:
             report.logits = logits
+            report.labels = batch.labels
         return report
 
+    def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
+        """What the network is given, and the batch that the views show."""
+        first = self._objectives_of[self._first_layer][0]
+        if not isinstance(first, InputTransform):
+            return batch.images, batch
+        made = first.make_inputs(batch)
+        if isinstance(made, Tensor):
+            return made, batch
+        inputs, labels = made
+        return inputs, Batch(inputs, labels, batch.num_classes)
+
     def _is_training(self, layer: Layer, context: Context) -> bool:
-        """Whether anything of the layer learns: itself, or what stands on it."""
+        """Whether anything of the layer is trained: the layer itself, or its objective's modules."""
         if layer.is_readout and not self.trains_readout:
             return False
         if context.is_trainable(layer):
             return True
-        return context.is_objective_trainable(layer) and any(own.requires_grad for own in self.parameters_of(layer))
+        return context.is_objective_trainable(layer) and any(own.requires_grad for own in self.parameters_for(layer))
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
-        """The objective's own answer if it has one, else the readout's logits, or what it and the layers vote for."""
-        if self._only is not None:
-            found = self._only.predict(
-                lambda pictures: self._collect_views(network, pictures), images, self._num_classes
-            )
+        """The objective's own prediction if it has one, else the readout's logits, combined with voting layers."""
+        if self._only is not None and issubclass(self._only, CustomPrediction):
+            objectives = [each for own in self._objectives_of.values() for each in own]
+            found = self._only.predict(objectives, lambda inputs: self._collect_views(network, inputs), images)
             if found is not None:
                 return found
-        if not (self._hands_on or self._votes):
+        if not (self._transforms_outputs or self._votes):
             return network(images)
-        votes: list[Tensor] = []
+        votes: list[tuple[Tensor, float]] = []
 
-        def ask(view: LayerView) -> None:
-            vote = self._objective_of[view.layer.name].vote(view)
-            if vote is not None:
-                votes.append(vote.float().log_softmax(1))
+        def collect(objective: Objective, view: LayerView) -> None:
+            if not isinstance(objective, LayerVoting):
+                return
+            logits = objective.layer_logits(view)
+            if logits is not None:
+                votes.append((logits.float().log_softmax(1), objective.voting_weight))
 
-        answer = self._predict_with_views(network, images, ask)
+        readout = self._predict_with_views(network, images, collect)
         if not votes:
-            return answer
-        return (answer.float().log_softmax(1) + torch.stack(votes).mean(0)) / 2
+            return readout
+        layers = torch.stack([vote for vote, _ in votes]).mean(0)
+        weight = sum(weight for _, weight in votes) / len(votes)
+        return (1 - weight) * readout.float().log_softmax(1) + weight * layers
 
     def _collect_views(self, network: Network, images: Tensor) -> list[LayerView]:
-        """What every hidden layer sees of pictures without labels."""
+        """What every objective sees of unlabelled images."""
         views: list[LayerView] = []
-        self._predict_with_views(network, images, views.append)
+        self._predict_with_views(network, images, lambda _, view: views.append(view))
         return views
 
-    def _predict_with_views(self, network: Network, images: Tensor, see: Callable[[LayerView], None]) -> Tensor:
-        """The network's output on pictures without labels; every hidden layer's views are shown on the way."""
+    def _predict_with_views(
+        self, network: Network, images: Tensor, visit_view: Callable[[Objective, LayerView], None]
+    ) -> Tensor:
+        """The network's output on unlabelled images; ``visit_view`` gets every objective's view on the way."""
         unlabelled = torch.empty(0, dtype=torch.int64, device=images.device)
         batch = Batch(images, unlabelled, self._num_classes)
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output, operations = self._run(layer, forward, args, kwargs)
             if not layer.is_readout:
-                for view in self._views(layer, output, tensor_leaves((args, kwargs)), operations, batch):
-                    see(view)
-            return self._handed_on(layer, output)
+                read = tensor_leaves((args, kwargs))
+                views = self._views(layer, output, read, operations, batch)
+                for objective, view in zip(self._objectives_of[layer.name], views, strict=True):
+                    visit_view(objective, view)
+            return self._transform(layer, output)
 
         with intercept_layers(network.layers, visit):
-            answer: Tensor = network(images)
-        return answer
+            readout: Tensor = network(images)
+        return readout
 
     def _run(
         self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, list[Operation]]:
-        """The layer's output, and its operations if its objective wants to see them."""
-        wanted = not layer.is_readout and self._objective_of[layer.name].requires.operations
-        if not wanted:
+        """The layer's output, and its operations if the objective requires them."""
+        if layer.is_readout or not self._specs[layer.name].cls.info.requires.operations:
             return forward(*args, **kwargs), []
         with record_ops() as operations:
             return forward(*args, **kwargs), operations
 
-    def _handed_on(self, layer: Layer, output: Any) -> Any:
-        if layer.is_readout or not self._hands_on:
+    def _transform(self, layer: Layer, output: Any) -> Any:
+        """What the layer's readers receive."""
+        if layer.is_readout or not issubclass(self._specs[layer.name].cls, OutputTransform):
             return output
-        return pytree.tree_map_only(
-            Tensor, lambda tensor: self._objective_of[layer.name].hand_on(layer, tensor), output
-        )
+        objectives = self._objectives_of[layer.name]
+        of_output = {id(each): own for each, own in zip(layer_outputs(layer, output), objectives, strict=True)}
+
+        def transform(tensor: Tensor) -> Tensor:
+            objective = of_output.get(id(tensor), objectives[0])
+            assert isinstance(objective, OutputTransform)
+            return objective.transform_output(tensor)
+
+        return pytree.tree_map_only(Tensor, transform, output)
 
     def _views(
         self, layer: Layer, output: Any, inputs: list[Tensor], operations: list[Operation], batch: Batch
     ) -> list[LayerView]:
-        """A view for each of the layer's ends."""
-        views = []
-        for index, end in enumerate(layer_outputs(layer, output)):
-            key = state_key(layer, index)
-            auxiliary = self.auxiliaries[key] if key in self.auxiliaries else None  # noqa: SIM401 (it has no get)
-            ran = operations if index == 0 else []  # what they call for is called for once
-            views.append(LayerView(layer.select_output(index), tuple(inputs), end, batch, auxiliary, ran))
-        return views
+        """A view for each of the layer's objectives."""
+        return [
+            # Operations belong to the layer, not to one output: one objective handles them.
+            LayerView(objective.layer, tuple(inputs), output, batch, operations if at == 0 else [])
+            for at, (objective, output) in enumerate(
+                zip(self._objectives_of[layer.name], layer_outputs(layer, output), strict=True)
+            )
+        ]
 
-    def _objective(
+    def _loss(
         self,
         layer: Layer,
         output: Any,
         inputs: list[Tensor],
         operations: list[Operation],
         batch: Batch,
+        autocast: Callable[[], AbstractContextManager[Any]],
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
             loss = functional.cross_entropy(output.float(), batch.labels)
             report.loss = loss.detach()
             return loss
-        objective = self._objective_of[layer.name]
         total: Tensor | None = None
-        for view in self._views(layer, output, inputs, operations, batch):
-            found = objective.loss(view)
-            loss = sum(found.values(), torch.zeros(())) if isinstance(found, dict) else found
+        for objective, view in zip(
+            self._objectives_of[layer.name], self._views(layer, output, inputs, operations, batch), strict=True
+        ):
+            loss = self._objective_loss(objective, view, autocast, report)
             total = loss if total is None else total + loss
-            report.metrics |= {f"{name}/{layer.name}": value for name, value in view.noted.items()}
         if total is None or not total.requires_grad:
             raise LocalRulesError(
                 f"the objective of layer {layer.name!r} does not depend on the layer",
-                where=f"{type(objective).__name__}.loss",
+                where=f"{self._specs[layer.name].cls.__name__}.forward",
                 why="it returned a scalar without gradient",
                 fix="compute it from view.output, without detaching or no_grad",
             )
         return total
 
+    def _objective_loss(
+        self,
+        objective: Objective,
+        view: LayerView,
+        autocast: Callable[[], AbstractContextManager[Any]],
+        report: StepReport,
+    ) -> Tensor:
+        """The sum of an objective's losses; named losses and logged values go to the report."""
+        if objective.info.autocast:
+            context = autocast()
+        else:
+            context = torch.autocast(view.output.device.type, enabled=False)
+            view = replace(
+                view, inputs=tuple(map(_at_least_float32, view.inputs)), output=_at_least_float32(view.output)
+            )
+        with context:
+            found = objective(view)
+        name = objective.layer.name
+        for key, value in objective.pop_logged().items():
+            report.metrics[f"{key}/{name}"] = value
+        if not isinstance(found, dict):
+            return found
+        for key, value in found.items():
+            column = f"loss/{key}/{name}"  # summed over the layer's outputs
+            report.metrics[column] = report.metrics.get(column, 0) + value.detach()
+        return sum(found.values(), torch.zeros(()))
 
-def _check_mixable(objectives: list[Objective]) -> None:
-    for objective in objectives:
-        if not objective.trains_readout or type(objective).stream is not Objective.stream:
+
+def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:
+    found: list[ObjectiveSpec] = []
+    for spec in specs:
+        if spec not in found:  # options need not be hashable
+            found.append(spec)
+    return found
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def _check_mixable(classes: list[type[Objective]]) -> None:
+    for cls in classes:
+        if not cls.info.trains_readout or issubclass(cls, InputTransform):
             raise UsageError(
-                f"{type(objective).__name__} cannot share a network with other rules",
+                f"{cls.__name__} cannot share a network with other rules",
                 where="--rule",
-                why="it feeds the network something else than the batch, or classifies in its own way alone",
+                why="it changes the network's inputs, or predicts on its own",
                 fix="use it for all layers, or leave it out of the mixture",
             )

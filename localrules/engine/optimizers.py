@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
+from localrules.core.onednn_guard import guard
 from localrules.core.rule import Rule
 from localrules.engine import patterns
 from localrules.engine.muon import MuonWithAdamW
@@ -62,6 +63,7 @@ class LayerOptimizers:
     @classmethod
     def from_config(cls, network: Network, rule: Rule, config: OptimizerConfig) -> LayerOptimizers:
         """Those of a network whose layers own what the rule gives them, too."""
+        guard(rule)  # the network's own were found when it was wrapped
         owned = {layer.name: [*layer.parameters(), *rule.parameters_for(layer)] for layer in network.layers}
         return cls(owned, config, matrix_parameter_ids(network))
 

@@ -23,12 +23,12 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
     """
     for config in configs:
         if config.auxiliary and not (
-            isinstance(rule, LayerwiseRule) and any(own.requires_grad for own in rule.auxiliaries.parameters())
+            isinstance(rule, LayerwiseRule) and any(own.requires_grad for own in rule.objectives.parameters())
         ):
             raise UsageError(
                 "there are no auxiliary modules that could go on learning",
                 where=f"phase {config.name!r}, auxiliary=true",
-                why="the rule puts none that learn on the layers, or takes the whole network's step into its own hands",
+                why="its objectives have no parameters, or it trains the whole network in a step of its own",
                 fix="leave it out",
             )
     if total_steps < len(configs):

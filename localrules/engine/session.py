@@ -13,6 +13,7 @@ from localrules.core.rule import Rule
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
+from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
 from localrules.engine.inference import Predictor
@@ -69,8 +70,10 @@ class Session:
         classes = len(data.classes)
         network, rule = build_network_and_rule(config, registry, data.shape, classes, ranks.device)
         augment = Augment(config.augment, mirrored=data.flip_preserves_label)
-        batches = Batches(data.split("train"), config.batch_size, config.seed, ranks.device, augment=augment)
-        predictor = Predictor.from_config(config, network, rule, ranks, batches.normalize)
+        train = data.split("train")
+        preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
+        batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment)
+        predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
         optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)

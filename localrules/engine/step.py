@@ -105,7 +105,7 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     )
     seed_step(config, step, session.device.device)
     batch = session.batches.batch(step)
-    statistics = Batch(session.predictor.to_memory_format(batch.images), batch.labels, len(session.data.classes))
+    statistics = Batch(batch.images, batch.labels, len(session.data.classes))
     context = StepContext(session, phase)
     try:
         report = session.rule.step(session.network, statistics, context)
@@ -117,7 +117,8 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     finally:
         if session.executor is not None:
             session.executor.cancel()
-    return StepResult(report, batch.labels)
+    report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
+    return StepResult(report, batch.labels if report.labels is None else report.labels)
 
 
 def _single_sample_error() -> UsageError:

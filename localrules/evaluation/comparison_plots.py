@@ -44,7 +44,7 @@ def score_table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
     and the divergence from the votes' distribution. Where a score was so good that leaks were looked for, a last column
     says what was found.
     """
-    head = ["", "split", "pictures", *_FIGURES]
+    head = ["", "split", "images", *_FIGURES]
     rows: list[list[str | None]] = [
         [
             name,
@@ -81,9 +81,9 @@ def leak_message(score: Score) -> str:
     check = score["leak_check"]
     if "not_done" in check:
         return f"top-1 {_percent([score['top1']])}; the leak check could not be done: {check['not_done']}"
-    known = check["rows"] - check["n_clean"]
+    known = check["samples"] - check["n_clean"]
     without = f"; top-1 without them {_percent([check['top1_clean']])}" if check["n_clean"] else ""
-    return f"{known} of {check['rows']} rows are known from training{without}"
+    return f"{known} of {check['samples']} rows are known from training{without}"
 
 
 def plot_confusions(scored: Scored) -> Figure:

@@ -1,4 +1,4 @@
-"""Whether pictures that are scored were learned from: as they are, mirrored, or as another copy of one photograph."""
+"""Whether pictures that are scored were learned from: as they are, flipped, or as another copy of one photograph."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class LeakMask:
 
     Attributes:
         copies: Their very pixels were trained on.
-        mirrored: Their mirror image was, pixel by pixel.
-        alike: They show, as they are or mirrored, the same photograph as a training row.
+        flipped: Their horizontal flip was, pixel by pixel.
+        near_duplicates: They show, as they are or flipped, the same photograph as a training row.
         training_rows: Among how many rows they were looked for.
     """
 
@@ -51,10 +51,10 @@ class LeakCheck:
     """What was found when the scored rows were looked for among the training rows.
 
     Attributes:
-        rows, training_rows: How many rows were looked for, and among how many.
+        samples, training_samples: How many samples were looked for, and among how many.
         copies: Scored rows whose very pixels were trained on.
-        mirrored: Others whose mirror image was trained on, pixel by pixel.
-        alike: Others that show, as they are or mirrored, the same photograph as a training row.
+        flipped: Others whose horizontal flip was trained on, pixel by pixel.
+        near_duplicates: Others that show, as they are or flipped, the same photograph as a training row.
         top1: Of all rows.
         n_clean: The rows that are none of these.
         top1_clean: Of these alone; ``None`` if there are none.

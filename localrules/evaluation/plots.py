@@ -21,7 +21,7 @@ def plot_calibration(calibration: Calibration, out: Path) -> Path:
     figure = new_figure(4.8, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     plain_axes(above, f"Calibration error {calibration.error:.3f}", y="accuracy")
-    plain_axes(below, "", x="confidence", y="pictures")
+    plain_axes(below, "", x="confidence", y="images")
     for item in calibration.bins:
         width = item.high - item.low
         middle = item.low + width / 2

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
     from localrules.reproduce.result import CaseResult
 
-ARTIFACTS = "exhibits.json"
+ARTIFACTS = "artifacts.json"
 
 
 @dataclass(frozen=True)

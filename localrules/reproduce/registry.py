@@ -56,7 +56,7 @@ def list_experiments(registry: Registry) -> list[dict[str, Any]]:
     items = registry.entries("experiment")
     lines = [{**item.as_dict(), "suite": getattr(item.entry, "suite", "")} for item in items]
     for line, item in list(zip(lines, items, strict=True)):
-        words = [(word, f"Another word for {item.entry.name}.") for word in getattr(item.entry, "also", ())]
+        words = [(word, f"Another word for {item.entry.name}.") for word in getattr(item.entry, "aliases", ())]
         lines += [{**line, "name": word, "summary": summary, "suite": ""} for word, summary in words]
     paper = ", ".join(line["name"] or "" for line in lines if line["suite"] == REBUILT)
     every = dict.fromkeys(lines[0] if lines else (), "") | {

@@ -1,4 +1,4 @@
-"""One page of everything in a folder: each experiment's claim, its table, its pictures."""
+"""One page of everything in a folder: each experiment's claim, its table, its plots."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localrules.reports.page import Cell, Page
-from localrules.reports.text import Code, Inline, Link, Muted, Strong
+from localrules.reports.html import Cell, Page, code, link, muted, strong
 from localrules.reproduce.artifacts import ARTIFACTS, Artifact, read_artifacts
 from localrules.reproduce.result import POINT
 from localrules.reproduce.results import RESULTS, ResultRow, read_results
@@ -29,21 +28,21 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
 
     Args:
         folder: The ``--out``.
-        known: Summary and content of experiments, by name; another one's table is shown without.
-        command: The line that was typed.
+        known: Summary and content of experiments, by name; of other experiments only the table is shown.
+        command: The command that makes the page again.
 
     Returns:
         The page's path.
     """
     places = sorted({path.parent for name in (RESULTS, ARTIFACTS) for path in folder.glob(f"*/{name}")}, key=_natural)
-    page = Page("Published, and reproduced", "Each figure of the literature beside ours")
+    page = Page("Published, and reproduced", "Published results beside ours")
     page.paragraph(
-        f"A mean within {POINT:g} point of the published figure matches it. A run with a smaller budget than the "
-        "published one is not comparable with it; in what else it differs is said below its table."
+        f"A mean within {POINT:g} point of the published value matches it. A run with a smaller budget than the "
+        "published one is not comparable with it; other deviations are listed below its table."
     )
     if any(exhibit.private for place in places for exhibit in read_artifacts(place)):
         page.paragraph(
-            Strong("Keep this page to yourself: "), "it shows pictures of a data set that is not ours to give."
+            strong("Keep this page to yourself: "), "it shows images of a data set that may not be redistributed."
         )
     for place in places:
         summary, experiment = known.get(place.name, ("", None))
@@ -51,20 +50,20 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
         if summary:
             page.paragraph(summary)
         if experiment and experiment.claim:
-            page.paragraph(Strong("The claim: "), experiment.claim)
+            page.paragraph(strong("The claim: "), experiment.claim)
         shown = read_artifacts(place)
         for exhibit in shown:
             if not exhibit.file:
-                page.paragraph(Strong("Measured: "), exhibit.caption)
+                page.paragraph(strong("Measured: "), exhibit.caption)
         _table(page, read_results(place))
         for exhibit in shown:
             if exhibit.file:
                 _exhibit(page, place, exhibit)
         for note in experiment.notes if experiment else ():
             page.paragraph(note)
-    page.heading("To do it again")
+    page.heading("Reproduce this page")
     page.code(command)
-    page.paragraph("Runs that are done are not repeated, and an interrupted one goes on where it stopped.")
+    page.paragraph("Finished runs are not repeated, and an interrupted run resumes where it stopped.")
     return page.write(folder / PAGE)
 
 
@@ -74,10 +73,10 @@ def _table(page: Page, lines: list[ResultRow]) -> None:
     page.table(_HEAD, [_row(line) for line in lines], align="llrrrrrlllll")
     for differs in dict.fromkeys(line["differs"] for line in lines if line["differs"]):
         names = dict.fromkeys(line["row"] for line in lines if line["differs"] == differs)
-        page.paragraph(Strong("Not as published: "), differs, Muted(f" ({'; '.join(names)})"))
+        page.paragraph(strong("Not as published: "), differs, muted(f" ({'; '.join(names)})"))
     for wants in dict.fromkeys(line["missing"] for line in lines if line["missing"]):
         names = dict.fromkeys(line["row"] for line in lines if line["missing"] == wants)
-        page.paragraph(Strong("Left out: "), "; ".join(names), ", since ", wants)
+        page.paragraph(strong("Left out: "), "; ".join(names), ", since ", wants)
 
 
 def _exhibit(page: Page, place: Path, exhibit: Artifact) -> None:
@@ -97,25 +96,25 @@ def _is_number(text: str) -> bool:
 
 def _row(line: ResultRow) -> list[Cell]:
     return [
-        Strong(line["row"]),
-        [Code(line["model"]), ", ", line["data"]],
+        strong(line["row"]),
+        [code(line["model"]), ", ", line["data"]],
         line["ours"] or "-",
         f"{line['low']} to {line['high']}" if line["low"] != line["high"] else "-",
         line["seeds"],
         line["published"] or "-",
         line["difference"] or "-",
-        Strong(line["verdict"]),
+        strong(line["verdict"]),
         line["budget"],
         duration(float(line["seconds"])) if line["seconds"] else "-",
-        Muted(line["machine"]),
+        muted(line["machine"]),
         _linked(line["source"]),
     ]
 
 
-def _linked(text: str) -> list[Inline]:
+def _linked(text: str) -> list[str]:
     """Text with its addresses as links."""
     parts = re.split(r"(https?://\S+)", text)
-    return [Link(part, part) if index % 2 else part for index, part in enumerate(parts) if part]
+    return [link(part, part) if index % 2 else part for index, part in enumerate(parts) if part]
 
 
 def _natural(place: Path) -> list[tuple[int, str]]:

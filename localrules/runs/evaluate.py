@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = "evaluation"
 SCORES = "scores.json"
-ANSWERS = "answers.csv"
+PREDICTIONS = "predictions.csv"
 
 
 def evaluate(
@@ -120,7 +120,7 @@ def evaluate_run(
     Returns:
         What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; ``ferplus`` and
         ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
-        it all, and ``answers.csv`` a row for each picture.
+        it all, and ``predictions.csv`` a row for each image.
 
     Raises:
         DataError: There is no such split, or the votes do not fit it.
@@ -220,8 +220,8 @@ def _write(
             "confusion": plot_confusion(scores.confusion.numpy(), classes, folder / "confusion.png"),
             "calibration": plot_calibration(Calibration.of(scores), folder / "calibration.png"),
         }
-        found["pictures"] = {name: str(path) for name, path in drawn.items()}
-        write_predictions(folder / ANSWERS, scores, classes, known)
+        found["plots"] = {name: str(path) for name, path in drawn.items()}
+        write_predictions(folder / PREDICTIONS, scores, classes, known)
         write_atomic(folder / SCORES, json.dumps(found, indent=2) + "\n")
     except OSError as error:
         raise UsageError(

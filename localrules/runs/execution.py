@@ -40,7 +40,7 @@ def _without_none(tree: Any) -> Any:
 
 def run_record(config: RunConfig, registry: Registry, session: Session) -> Tree:
     """The content of a run's ``config.toml``: its settings, the environment, and the data it is trained on."""
-    data, standard = session.data, session.predictor.normalize
+    data, normalize = session.data, session.batches.preprocess.normalize
     return {
         **to_plain_dict(config),
         "environment": environment(config, registry, session.device.device),
@@ -49,8 +49,8 @@ def run_record(config: RunConfig, registry: Registry, session: Session) -> Tree:
             "fingerprint": data.fingerprint,
             "shape": list(data.shape),
             "classes": list(data.classes),
-            "mean": list(standard.mean),
-            "deviation": list(standard.std),
+            "mean": list(normalize.mean),
+            "std": list(normalize.std),
             "redistributable": data.redistributable,
         },
     }

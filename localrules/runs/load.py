@@ -11,6 +11,7 @@ from localrules.config.overrides import RUN_METADATA, Tree
 from localrules.config.schema import ComponentConfig, RunConfig
 from localrules.data.dataset import Dataset, Split
 from localrules.data.normalize import Normalize
+from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset, validate_config
 from localrules.engine.checkpoint import load_weights
 from localrules.engine.device import Device, set_deterministic
@@ -112,10 +113,10 @@ class TrainedRun:
         shape, classes = tuple(known["shape"]), tuple(known["classes"])
         network, rule = build_network_and_rule(config, registry, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
-        standard = Normalize(tuple(known["mean"]), tuple(known["deviation"]))
-        return cls(
-            folder, config, classes, shape, Predictor.from_config(config, network, rule, ranks, standard), registry
-        )
+        normalize = Normalize(tuple(known["mean"]), tuple(known["std"]))
+        preprocess = Preprocessor(normalize, config.channels_last, ranks.device)
+        predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
+        return cls(folder, config, classes, shape, predictor, registry)
 
     def data(self, registry: Registry, choice: ComponentConfig | None = None, *, held_out: bool = True) -> Dataset:
         """The run's own data set, or another that fits its network.

@@ -88,7 +88,7 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
         found.append(Plot("feature_maps", plot_feature_maps(maps, folder / "feature_maps.png"), True))
     if session.config.diagnostics:
         found.append(Plot("diagnostics", plot_diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
-    for name, figure in session.rule.figures(session.network).items():
+    for name, figure in session.rule.plots(session.network).items():
         # Nobody knows what a rule draws: data may be seen in it.
         found.append(Plot(name, save_figure(figure, folder / f"{name}.png"), True))
     return found

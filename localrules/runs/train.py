@@ -137,7 +137,7 @@ def configure(settings: Tree, registry: Registry) -> RunConfig:
     _, last = mixing.mixture_parts(ComponentConfig(**settings["rule"]))[
         -1
     ]  # of a mixture: by which all other layers learn
-    settings = merge(registry.resolve("rule", last.name).run_defaults, settings)
+    settings = merge(registry.resolve("rule", last.name).info.run_defaults, settings)
     config = validate_config(RunConfig, settings, "")
     assert isinstance(config, RunConfig)
     config = resolve_config(config, registry)
@@ -154,7 +154,7 @@ def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
     asked = {key: value for key, value in settings.items() if key != "preset"}
     named = below.get("rule", {}).get("preset")
     # The control of a paper's experiment has the same settings, and no form of its own in that paper.
-    if named is not None and (rule == mixing.MIXED or named not in registry.resolve("rule", rule).presets):
+    if named is not None and (rule == mixing.MIXED or named not in registry.resolve("rule", rule).info.presets):
         below["rule"] = {key: value for key, value in below["rule"].items() if key != "preset"}
     return merge(below, asked)
 
@@ -163,7 +163,7 @@ def _merge_onto_run(stored: Tree, settings: Tree, registry: Registry) -> Tree:
     """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
     rule = settings.get("rule", {})
     name = rule.get("name", stored["rule"]["name"])
-    presets = {} if name == mixing.MIXED else registry.resolve("rule", name).presets
+    presets = {} if name == mixing.MIXED else registry.resolve("rule", name).info.presets
     if rule.get("preset") in presets:
         settings = merge({"rule": presets[rule["preset"]]}, settings)
     return merge(stored, settings)

@@ -15,26 +15,30 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.digits import learn_digits
     from localrules.testing.conformance.kit import Check, checks, parametrize_with_checks, run_checks
     from localrules.testing.conformance.sessions import build_session, toy_dataset
-    from localrules.testing.conformance.subject import NotApplicable
+    from localrules.testing.conformance.subject import Bounds, NotApplicable
+    from localrules.testing.conformance.views import make_view
 
 _HOMES = {
-    "Audit": "auditing",
-    "Check": "kit",
-    "Dependence": "locality",
-    "NotApplicable": "subject",
-    "audit": "auditing",
-    "build_session": "sessions",
-    "checks": "kit",
-    "learn_digits": "digits",
-    "measure_class": "classes",
-    "measure_dependence": "locality",
-    "parametrize_with_checks": "kit",
-    "run_checks": "kit",
-    "toy_dataset": "sessions",
+    "make_view": "conformance.views",
+    "Audit": "audit.audit",
+    "Bounds": "conformance.subject",
+    "Check": "conformance.kit",
+    "Dependence": "audit.dependence",
+    "NotApplicable": "conformance.subject",
+    "audit": "audit.audit",
+    "build_session": "conformance.sessions",
+    "checks": "conformance.kit",
+    "learn_digits": "conformance.digits",
+    "measure_class": "audit.locality_class",
+    "measure_dependence": "audit.dependence",
+    "parametrize_with_checks": "conformance.kit",
+    "run_checks": "conformance.kit",
+    "toy_dataset": "conformance.sessions",
 }
 
 __all__ = [
     "Audit",
+    "Bounds",
     "Check",
     "Dependence",
     "NotApplicable",
@@ -42,6 +46,7 @@ __all__ = [
     "build_session",
     "checks",
     "learn_digits",
+    "make_view",
     "measure_class",
     "measure_dependence",
     "parametrize_with_checks",

@@ -119,3 +119,17 @@ def read_scalars(values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([values[name].detach().reshape(()).to(dtype) for name in names])
         found |= zip(names, stacked.tolist(), strict=True)
     return {name: found[name] for name in values}
+
+
+@contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode within the context; afterwards every module is in its former mode."""
+    members = [member for module in modules for member in module.modules()]
+    modes = [member.training for member in members]
+    for member in members:
+        member.training = False
+    try:
+        yield
+    finally:
+        for member, training in zip(members, modes, strict=True):
+            member.training = training

@@ -1,23 +1,21 @@
-"""Back-propagation that keeps no layer's inner values and computes them again: the honest control for memory."""
+"""Back-propagation with activation checkpointing, the control for memory."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from localrules import Layer, Network, Requirements, Rule, StepReport
+from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleInfo, StepReport
 from localrules.core.interception import Forward, intercept_layers
-from localrules.core.rule import Context
-from localrules.core.view import Batch
 from localrules.utils.torch_utils import freeze_batchnorm_stats
 
 
 class BackpropCheckpointed(Rule):
-    """Back-propagation that keeps each layer's inputs alone and repeats its forward pass on the way back.
+    """Back-propagation that keeps only each layer's inputs and recomputes its forward pass during the backward pass.
 
     At granularity ``layer`` each layer is a segment, at ``block`` each block. Gradients and batch-norm buffers equal
     those of ``backprop``.
@@ -26,17 +24,19 @@ class BackpropCheckpointed(Rule):
         Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
     """
 
-    requires: ClassVar[Requirements] = Requirements(forward_passes=2)
-    formula: ClassVar[str] = "as backprop, with each layer run again on the way back"
+    info = RuleInfo(
+        formula="as backprop, with each layer's forward pass run again during the backward pass",
+        requires=Requirements(forward_passes=2),
+    )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""
+        """Forward with checkpoints, backward with recomputation, and a step of every trained layer."""
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
                 return nullcontext(), freeze_batchnorm_stats(layer.module)
 
-            # A list of maps may grow after the layer has read it (a dense block's does): keep it as it is now.
+            # A list of feature maps may grow after the layer has read it (a dense block's does): keep it as it is now.
             args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))
             return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 

@@ -26,7 +26,7 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="hsic-projected",
             target="localrules_hsic.hsic_projected:ProjectedHSIC",
-            summary="HSIC with the labels of what a small network of the layer's own makes of its output.",
+            summary="HSIC bottleneck on a learned projection of each layer's output.",
             reference="after Li et al. 2021, https://arxiv.org/abs/2106.08320, and Ma, Lewis & Kleijn 2020",
         ),
         RuleEntry(

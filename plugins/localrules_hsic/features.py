@@ -1,4 +1,4 @@
-"""How an HSIC objective looks at a layer, at the network's input, and at the labels."""
+"""The features of a layer, and the Gram matrices of the network's input and of the labels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def extract_features(view: LayerView, reading: Reading, grid: int) -> Tensor:
 
     Args:
         view: The layer.
-        reading: ``"readers"``: at the grid at which its readers see it, where the model says so, else at ``grid``;
-            a number: that grid everywhere; ``"flat"``: every position of the map.
-        grid: See above.
+        reading: ``"readers"``: averaged to as many positions per side as the layer's readers see, where the model
+            declares that, else to ``grid``; a number: averaged to that everywhere; ``"flat"``: every position.
+        grid: Positions per side where the model declares none.
     """
     if reading == "flat":
         return view.output.flatten(1)
@@ -34,18 +34,18 @@ def extract_features(view: LayerView, reading: Reading, grid: int) -> Tensor:
 def input_gram(view: LayerView, reference: Reference, kernel: KernelConfig) -> Tensor | None:
     """The Gram matrix of what a layer should forget: the network's input, the layer's own inputs, or nothing.
 
-    Without gradient; that of the network's input is computed once a step.
+    It has no gradient; that of the network's input is computed once per step.
     """
     if reference == "none":
         return None
     if reference == "input":
         found: Tensor = view.batch.cached(("input gram", kernel), lambda: gram(view.images, kernel))
         return found
-    maps = [pool_flat(tensor, 4) for tensor in view.inputs]
-    return sum((gram(tensor, kernel) for tensor in maps[1:]), gram(maps[0], kernel)) / len(maps)
+    inputs = [pool_flat(tensor, 4) for tensor in view.inputs]
+    return sum((gram(tensor, kernel) for tensor in inputs[1:]), gram(inputs[0], kernel)) / len(inputs)
 
 
 def label_gram(view: LayerView, kind: LabelKernel) -> Tensor:
-    """The labels' Gram matrix, computed once a step."""
+    """The labels' Gram matrix, computed once per step."""
     found: Tensor = view.batch.cached(("label gram", kind), lambda: labels_gram(view.labels, view.num_classes, kind))
     return found

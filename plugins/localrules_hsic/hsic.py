@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from localrules import LayerView, Objective, Requirements
-from localrules.core.objective import RuleConfig
+from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.hsic import Normalizer
 from localrules.kernels.labels import LabelKernel
@@ -17,7 +16,7 @@ from localrules_hsic.features import Reading, Reference, extract_features, input
 
 
 class HSIC(Objective):
-    """``HSIC(Z, X) - beta HSIC(Z, Y)``, each the trace of two Gram matrices: forget the picture, keep the label.
+    """``HSIC(Z, X) - beta HSIC(Z, Y)``, each the trace of two Gram matrices: forget the image, keep the label.
 
     ``HSIC(A, B) = (m - 1)^-2 tr(K_A H K_B H)``. By default (ours) each Gram matrix is centred and divided by its
     Frobenius norm first, which makes the trace a cosine and so independent of the layer's scale; ``preset=paper`` is
@@ -48,37 +47,39 @@ class HSIC(Objective):
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
         reading: Reading = Field(
             "readers",
-            description="The grid at which a layer is looked at: as its readers do (ours), a number, flat (the paper).",
+            description="Positions per side to which outputs are averaged: as their readers see them (ours), a number, "
+            "or flat: not at all (the paper).",
         )
-        grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
+        grid: int = Field(4, ge=1, description="Positions per side where the model declares none (ours).")
 
-    formula: ClassVar[str] = (
-        "HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised"
+    info = RuleInfo(
+        formula="HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised",
+        requires=Requirements(min_batch=2),
+        run_defaults={"optimizer": {"lr": 0.005}},  # the paper's
+        presets={
+            "paper": {
+                "normalization": "none",
+                "normalizer": "printed",
+                "kernel": "gaussian",
+                "kernel_x": "gaussian",
+                "kernel_y": "gaussian",
+                "width": 5.0,
+                "reading": "flat",
+            }
+        },
+        autocast=True,  # outputs are pooled in the precision in which they come; kernels run in float32
     )
-    requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.005}}  # the paper's
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "normalization": "none",
-            "normalizer": "printed",
-            "kernel": "gaussian",
-            "kernel_x": "gaussian",
-            "kernel_y": "gaussian",
-            "width": 5.0,
-            "reading": "flat",
-        }
-    }
 
     config: HSIC.Config
 
-    def loss(self, view: LayerView) -> Tensor:
-        """The layer's objective, a scalar.
+    def forward(self, view: LayerView) -> Tensor:
+        """The objective, a scalar.
 
         The trace is linear in each Gram matrix, so both terms share one target matrix: ``<K_z, K_x - beta K_y>``.
         """
         features = extract_features(view, self.config.reading, self.config.grid)
         k = gram(features, self._kernel(self.config.kernel))
-        return frobenius_inner(self._viewed(k), self._target(view)) * self._scale(k.shape[0])
+        return frobenius_inner(self._normalized(k), self._target(view)) * self._scale(k.shape[0])
 
     def _target(self, view: LayerView) -> Tensor:
         if self.config.reference == "previous":
@@ -87,11 +88,11 @@ class HSIC(Objective):
         return found
 
     def _compute_target(self, view: LayerView) -> Tensor:
-        target = self._viewed(label_gram(view, self.config.kernel_y)) * -self.config.beta
+        target = self._normalized(label_gram(view, self.config.kernel_y)) * -self.config.beta
         forget = input_gram(view, self.config.reference, self._kernel(self.config.kernel_x))
-        return target if forget is None else target + self._viewed(forget)
+        return target if forget is None else target + self._normalized(forget)
 
-    def _viewed(self, k: Tensor) -> Tensor:
+    def _normalized(self, k: Tensor) -> Tensor:
         return normalize(k) if self.config.normalization == "frobenius" else center(k)
 
     def _scale(self, m: int) -> float:

@@ -1,14 +1,13 @@
-"""The HSIC bottleneck on which Ma et al.'s code trains: normalised cross-covariance operators."""
+"""The HSIC bottleneck on normalised cross-covariance operators, the form that Ma et al.'s code trains on."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from localrules import LayerView, Objective, Requirements
-from localrules.core.objective import RuleConfig
+from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo
 from localrules.kernels.config import KernelConfig, gram
 from localrules.kernels.labels import LabelKernel
 from localrules.kernels.normalization import frobenius_inner, ridge_normalize
@@ -54,32 +53,34 @@ class NormalizedHSIC(Objective):
         )
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
         reading: Reading = Field(
-            "readers", description="The grid at which a layer is looked at, as for rule hsic (ours)."
+            "readers", description="Positions per side to which outputs are averaged, as for rule hsic (ours)."
         )
-        grid: int = Field(4, ge=1, description="The grid where the model names none (ours).")
+        grid: int = Field(4, ge=1, description="Positions per side where the model declares none (ours).")
 
-    formula: ClassVar[str] = "nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1"
-    requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True)
-    presets: ClassVar[dict[str, dict[str, object]]] = {
-        "paper": {
-            "beta": 200.0,
-            "eps": 1e-5,
-            "kernel": "gaussian",
-            "kernel_x": "gaussian",
-            "kernel_y": "gaussian",
-            "width": 5.0,
-            "reading": "flat",
+    info = RuleInfo(
+        formula="nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1",
+        requires=Requirements(min_batch=2),
+        presets={
+            "paper": {
+                "beta": 200.0,
+                "eps": 1e-5,
+                "kernel": "gaussian",
+                "kernel_x": "gaussian",
+                "kernel_y": "gaussian",
+                "width": 5.0,
+                "reading": "flat",
+            },
         },
-    }
+        autocast=True,  # outputs are pooled in the precision in which they come; kernels run in float32
+    )
 
     config: NormalizedHSIC.Config
 
-    def loss(self, view: LayerView) -> Tensor:
-        """The layer's objective, a scalar."""
+    def forward(self, view: LayerView) -> Tensor:
+        """The objective, a scalar."""
         features = extract_features(view, self.config.reading, self.config.grid)
-        return frobenius_inner(
-            ridge_normalize(gram(features, self._kernel(self.config.kernel)), eps=self.config.eps), self._target(view)
-        )
+        k = gram(features, self._kernel(self.config.kernel))
+        return frobenius_inner(ridge_normalize(k, eps=self.config.eps), self._target(view))
 
     def _target(self, view: LayerView) -> Tensor:
         if self.config.reference == "previous":

@@ -1,4 +1,4 @@
-"""What was published of the HSIC bottleneck and of pHSIC on MNIST and Fashion-MNIST, with fully connected networks."""
+"""Published results of the HSIC bottleneck and of pHSIC on MNIST and Fashion-MNIST, with fully connected networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from localrules.reproduce.spec import Case, Experiment
 
 _DATA = {"MNIST": "mnist", "Fashion-MNIST": "fashion_mnist"}
-_AS_IT_IS = {"shift": 0, "flip": False}
+_NO_AUGMENTATION = {"shift": 0, "flip": False}
 
 _PHSIC = "Pogodin & Latham 2020, the table of https://github.com/romanpogodin/plausible-kernelized-bottleneck"
 _PHSIC_DIFFERS = (
@@ -16,7 +16,7 @@ _PHSIC_DIFFERS = (
 )
 
 # Name, preset; then for each data set: published, learning rate of readout and of hidden layers, groups.
-_PHSIC_ROWS: tuple[tuple[str, str, dict[str, tuple[float, float, float, int]]], ...] = (
+_PHSIC_CASES: tuple[tuple[str, str, dict[str, tuple[float, float, float, int]]], ...] = (
     ("cosine", "paper", {"MNIST": (94.9, 5e-3, 0.5, 0), "Fashion-MNIST": (86.3, 5e-3, 1.0, 0)}),
     ("cosine, grouped", "paper-grouped", {"MNIST": (95.8, 5e-3, 0.6, 16), "Fashion-MNIST": (88.7, 1e-3, 0.6, 32)}),
     ("cosine, divisive", "paper-divisive", {"MNIST": (96.3, 5e-3, 0.4, 16), "Fashion-MNIST": (88.1, 5e-4, 1.0, 32)}),
@@ -40,30 +40,30 @@ _PHSIC_CONTROLS: tuple[tuple[str, dict[str, tuple[float, float]]], ...] = (
 
 def phsic() -> Experiment:
     """Three hidden layers of 1024 units by pHSIC: two kernels, grouping, divisive normalisation; and the controls."""
-    rows = []
+    cases = []
     for data in _DATA:
-        for name, preset, figures in _PHSIC_ROWS:
-            published, readout, hidden, groups = figures[data]
+        for name, preset, results in _PHSIC_CASES:
+            published, readout, hidden, groups = results[data]
             rule = {"name": "phsic", "preset": preset, "groups": groups, "weight": hidden / readout}
-            rows.append(_phsic_row(data, name, published, readout, {"rule": rule}))
+            cases.append(_phsic_case(data, name, published, readout, {"rule": rule}))
         for name, controls in _PHSIC_CONTROLS:
             published, rate = controls[data]
             settings: dict[str, Any] = {"rule": {"name": "backprop"}}
             if name == "readout alone":
                 settings["phases"] = [{"name": "readout", "train_layers": "readout"}]
-            rows.append(_phsic_row(data, name, published, rate, settings))
+            cases.append(_phsic_case(data, name, published, rate, settings))
     return Experiment(
-        cases=tuple(rows),
+        cases=tuple(cases),
         notes=(
             "Mean of five runs in the source. Its hidden layers and its readout have learning rates of their own; here "
             "the objective's weight is their ratio, which is the same under SGD.",
-            "No row: the linear kernel, of which the source reports none; backprop with grouping and divisive "
+            "Not included: the linear kernel, of which the source reports none; backprop with grouping and divisive "
             "normalisation, which is a network that we do not have; KMNIST and CIFAR-10; its VGG.",
         ),
     )
 
 
-def _phsic_row(data: str, name: str, published: float, rate: float, settings: dict[str, Any]) -> Case:
+def _phsic_case(data: str, name: str, published: float, rate: float, settings: dict[str, Any]) -> Case:
     return Case(
         name=f"{data}, {name}",
         settings={
@@ -76,7 +76,7 @@ def _phsic_row(data: str, name: str, published: float, rate: float, settings: di
                 "dropout": 0.01,
             },
             "data": {"name": _DATA[data]},
-            "augment": _AS_IT_IS,
+            "augment": _NO_AUGMENTATION,
             "epochs": 100.0,
             "batch_size": 256,
             "optimizer": {"name": "sgd", "lr": rate, "momentum": 0.95, "weight_decay": 1e-6},
@@ -89,9 +89,9 @@ def _phsic_row(data: str, name: str, published: float, rate: float, settings: di
     )
 
 
-_HSIC = "Ma, Lewis & Kleijn 2020, the samples of https://github.com/choasma/HSIC-bottleneck"
+_HSIC = "Ma, Lewis & Kleijn 2020, the results of https://github.com/choasma/HSIC-bottleneck"
 _HSIC_DIFFERS = (
-    "pixels are standardised, not 0 to 1; pictures are shuffled; batch norms have scale and shift; layers learn at "
+    "pixels are standardised, not 0 to 1; images are shuffled; batch norms have scale and shift; layers learn at "
     "once, not one after the other (`examples/hsic_readout_gap.py` takes these differences one by one)"
 )
 _UNFORMATTED = (
@@ -106,31 +106,31 @@ _WIDE, _MIDDLE, _NARROW = (*(1024,) * 6, 10), (*(256,) * 6, 128), (*(128,) * 6, 
 def hsic() -> Experiment:
     """Seven fully connected layers by normalised HSIC: unformatted, and with a readout trained behind them."""
     unformatted = [
-        _hsic_row("MNIST", "unformatted", 96.89, _WIDE, 256, {"width": 6.0, "beta": 200.0}),
-        _hsic_row("Fashion-MNIST", "unformatted", 86.48, _WIDE, 256, {"width": 6.0, "beta": 1000.0}),
+        _hsic_case("MNIST", "unformatted", 96.89, _WIDE, 256, {"width": 6.0, "beta": 200.0}),
+        _hsic_case("Fashion-MNIST", "unformatted", 86.48, _WIDE, 256, {"width": 6.0, "beta": 1000.0}),
     ]
     narrow, middle = {"beta": 50.0}, {"beta": 50.0, "width": 5.0}
     widths = [
-        _hsic_row("MNIST", f"readout, width {width:g}", figure, _NARROW, 512, {**narrow, "width": width}, (5, 0.004))
-        for width, figure in ((1.0, 69.64), (5.0, 93.55), (10.0, 93.21))
+        _hsic_case("MNIST", f"readout, width {width:g}", accuracy, _NARROW, 512, {**narrow, "width": width}, (5, 0.004))
+        for width, accuracy in ((1.0, 69.64), (5.0, 93.55), (10.0, 93.21))
     ]
     lengths = [
-        _hsic_row("MNIST", f"readout, epochs {epochs}", figure, _MIDDLE, 256, middle, (epochs, 0.005))
-        for epochs, figure in ((1, 88.02), (5, 94.28), (10, 95.51))
+        _hsic_case("MNIST", f"readout, epochs {epochs}", accuracy, _MIDDLE, 256, middle, (epochs, 0.005))
+        for epochs, accuracy in ((1, 88.02), (5, 94.28), (10, 95.51))
     ]
     return Experiment(
         cases=(*unformatted, *widths, *lengths),
         notes=(
             "One run each in the source, which gives curves; these are their last values.",
             "An unformatted network has no readout: its ten last units are assigned to classes by trying which "
-            "assignment is right most often. We have no such answer; the nearest is a readout on these units.",
-            "No row: the combination of networks of several widths; the source's own convolutional and residual "
+            "assignment is right most often. We have no such prediction; the nearest is a readout on these units.",
+            "Not included: the combination of networks of several widths; the source's own convolutional and residual "
             "networks; CIFAR-10.",
         ),
     )
 
 
-def _hsic_row(
+def _hsic_case(
     data: str,
     name: str,
     published: float,
@@ -139,7 +139,7 @@ def _hsic_row(
     rule: dict[str, float],
     formatted: tuple[int, float] | None = None,
 ) -> Case:
-    """A row: 5 epochs of HSIC and readout together, or epochs of HSIC and then 5 of the readout, at a rate of its own.
+    """A case: 5 epochs of HSIC and readout together, or epochs of HSIC and then 5 of the readout, at a rate of its own.
 
     In the latter the source's hidden layers learn at 0.0001 by SGD whose optimizer is made anew at every step, so that
     it has no momentum.
@@ -165,7 +165,7 @@ def _hsic_row(
             "rule": {"name": "hsic-normalized", "preset": "paper", **rule},
             "model": {"name": "mlp", "hidden": list(hidden)},
             "data": {"name": _DATA[data]},
-            "augment": _AS_IT_IS,
+            "augment": _NO_AUGMENTATION,
             "epochs": float(after + epochs),
             "batch_size": batch_size,
             "schedule": {"name": "constant"},

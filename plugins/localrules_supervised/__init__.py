@@ -1,4 +1,4 @@
-"""Rules that give every layer the labels and a loss of its own."""
+"""Rules in which every layer has the labels and a loss of its own."""
 
 from localrules import ExperimentEntry, RuleEntry, hookimpl
 
@@ -17,13 +17,13 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="pred",
             target="localrules_supervised.pred:Pred",
-            summary="Cross-entropy of a linear decoder that sees maps as finely as its size allows.",
+            summary="Cross-entropy of a linear decoder that reads feature maps as finely as its size allows.",
             reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
         ),
         RuleEntry(
             name="sim",
             target="localrules_supervised.sim:Sim",
-            summary="Similarity matching: samples of one class become alike, of different classes unlike.",
+            summary="Similarity matching: samples of one class become similar, of different classes dissimilar.",
             reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
         ),
         RuleEntry(
@@ -41,7 +41,7 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="infopro",
             target="localrules_supervised.infopro:InfoPro",
-            summary="Reconstruct the picture, and contrast or classify: keep what later layers need.",
+            summary="Reconstruct the image, and contrast or classify: keep what later layers need.",
             reference="Wang et al. 2021, https://arxiv.org/abs/2101.10832",
         ),
         RuleEntry(
@@ -53,13 +53,13 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="mono-forward",
             target="localrules_supervised.mono_forward:MonoForward",
-            summary="Cross-entropy of a bias-free projection onto the classes, which also gives the answer.",
+            summary="Cross-entropy of a bias-free projection onto the classes, which also gives the prediction.",
             reference="Gong, Li & Abdulla 2025, https://arxiv.org/abs/2501.09238",
         ),
         RuleEntry(
             name="sigprop",
             target="localrules_supervised.sigprop:SigProp",
-            summary="Labels pass through the network as pictures; layers bring pictures near their label's.",
+            summary="Labels pass through the network as images; layers move images towards their label's.",
             reference="Kohan, Rietman & Siegelmann 2022, https://arxiv.org/abs/2204.01723",
         ),
     ]

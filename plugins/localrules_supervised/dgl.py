@@ -1,27 +1,27 @@
-"""Each layer has a small network of its own on top that classifies."""
+"""Cross-entropy of a small network on each layer."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import math
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import RuleConfig
-from localrules_supervised.heads import mlp_sr
-from localrules_supervised.matching import classification_loss
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules.core.nn.heads import mlp
+from localrules_supervised.heads import Width, conv_unit, limit_width
 
 
 class DGL(Objective):
     """``CE(head(h), y)`` with a head of several layers: decoupled greedy learning.
 
-    A layer need not make classes linearly separable any more, only ready for a few cheap layers to do so. The head,
-    MLP-SR, shrinks maps to a quarter of their side, applies three 1 x 1 convolutions, averages to 2 x 2, and ends in
-    three fully connected layers.
+    A layer need not make classes linearly separable, only separable by a few cheap layers. The head, MLP-SR, averages
+    feature maps to a quarter of their side, applies three 1 x 1 convolutions, averages to 2 x 2, and ends in three
+    linear layers.
 
-    What differs: the synchronous form only, no replay buffers; the fully connected layers are narrower
-    (``preset=paper``: as wide as what they read); on vectors only they remain.
+    What differs: the synchronous form only, no replay buffers; the linear layers are narrower (``preset=paper``: as
+    wide as their input); for vectors only these remain.
 
     References:
         Belilovsky, Eickenberg & Oyallon 2020, Decoupled greedy learning of CNNs, https://arxiv.org/abs/1901.08164;
@@ -31,22 +31,50 @@ class DGL(Objective):
     class Config(RuleConfig):
         """Options of rule dgl."""
 
-        hidden: PositiveInt | Literal["all"] = Field(
+        hidden: Width = Field(
             256,
-            description="Units of the head's perceptron at most (ours); all: as many as it reads (the paper's).",
+            description="Largest number of units of the head's hidden layers (ours); all: as many as they have inputs "
+            "(the paper's).",
         )
 
-    formula: ClassVar[str] = "CE(head(h), y), the head a small network (MLP-SR)"
-    requires: ClassVar[Requirements] = Requirements(min_batch=2, auxiliary=True)
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": "all"}}
+    info = RuleInfo(
+        formula="CE(head(h), y), the head a small network (MLP-SR)",
+        requires=Requirements(min_batch=2),
+        presets={"paper": {"hidden": "all"}},
+        autocast=True,
+    )
 
     config: DGL.Config
 
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The head."""
-        return mlp_sr(layer.out_shape, num_classes, self.config.hidden)
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head = mlp_sr(layer.out_shape, num_classes, config.hidden)
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         """The head's cross-entropy, a scalar."""
-        assert view.auxiliary is not None
-        return classification_loss(view, view.auxiliary)
+        return functional.cross_entropy(self.head(view.output).float(), view.labels)
+
+
+def mlp_sr(shape: tuple[int, ...], classes: int, hidden: Width) -> nn.Sequential:
+    """Belilovsky et al.'s MLP-SR: cheap convolutions on averaged feature maps, then three linear layers.
+
+    Args:
+        shape: Of one sample's output, (channels, height, width), or (features,), for which only the linear layers
+            remain.
+        classes: Number of classes.
+        hidden: Largest number of units of the hidden layers.
+    """
+    if len(shape) != 3:
+        inputs = math.prod(shape)
+        return nn.Sequential(nn.Flatten(), mlp(inputs, limit_width(hidden, inputs), classes, 3))
+    channels, height, width = shape
+    small = (math.ceil(height / 4), math.ceil(width / 4))
+    last = (min(2, small[0]), min(2, small[1]))
+    inputs = channels * last[0] * last[1]
+    return nn.Sequential(
+        nn.AdaptiveAvgPool2d(small),
+        *(conv_unit(channels, channels, 1) for _ in range(3)),
+        nn.AdaptiveAvgPool2d(last),
+        nn.Flatten(),
+        mlp(inputs, limit_width(hidden, inputs), classes, 3),
+    )

@@ -1,55 +1,31 @@
-"""What stands on a layer while it learns: classifiers from linear to a small network."""
+"""Parts of the auxiliary heads that several rules share."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-from torch import Tensor, nn
+from pydantic import PositiveInt
+from torch import nn
 
-from localrules.core.layer import Shape
-from localrules.core.nn.heads import mlp
-from localrules.core.nn.pooling import pool_flat, pooled_features
-
-Width = int | Literal["all"]
-"""A number of units at most, or as many as are read."""
+Width = PositiveInt | Literal["all"]
+"""A largest number of units, or ``"all"``: as many as there are inputs."""
 
 
-class LinearHead(nn.Module):
-    """A linear classifier on the layer's output, averaged over a raster if that is a map.
+def limit_width(width: Width, inputs: int) -> int:
+    """The number of units of a linear map with this many inputs."""
+    return inputs if width == "all" else min(width, inputs)
 
-    Its weights start at zero, as in Nøkland & Eidnes 2019: without an opinion, it does not pull at the layer at first.
+
+def halved_grid(shape: tuple[int, ...], features: int) -> int | None:
+    """Positions per side that remain when the sides of a feature map are halved until few enough features are left.
 
     Args:
-        shape: Of the output, without the batch.
-        classes: How many labels there are.
-        grid: The raster, see :func:`~localrules.core.nn.pooling.pool_flat`.
-        bias: Whether it has one.
-    """
+        shape: Of one sample's output: (channels, height, width) or (features,).
+        features: The largest number of features, channels times positions.
 
-    def __init__(self, shape: Shape, classes: int, grid: int | None, *, bias: bool = True) -> None:
-        super().__init__()
-        self._grid = grid
-        self.linear = nn.Linear(pooled_features(shape, grid), classes, bias)
-        nn.init.zeros_(self.linear.weight)
-        if bias:
-            nn.init.zeros_(self.linear.bias)
-
-    def forward(self, output: Tensor) -> Tensor:
-        """(batch, ...) to logits, (batch, classes)."""
-        logits: Tensor = self.linear(pool_flat(output, self._grid))
-        return logits
-
-
-def at_most(width: Width, units: int) -> int:
-    """The width of what reads so many units."""
-    return units if width == "all" else min(width, units)
-
-
-def halved_grid(shape: Shape, features: int) -> int | None:
-    """The raster that is left when a map's sides are halved until it has no more than so many features.
-
-    ``None`` for what is no map, and for a map that is small enough.
+    Returns:
+        ``None`` for an output without positions, and for a feature map that is small enough.
     """
     if len(shape) != 3 or math.prod(shape) <= features:
         return None
@@ -60,33 +36,6 @@ def halved_grid(shape: Shape, features: int) -> int | None:
 
 
 def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size up to its stride, batch norm, relu."""
+    """Convolution padded by half its kernel, batch norm, ReLU."""
     conv = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
-
-
-def mlp_sr(shape: Shape, classes: int, hidden: Width) -> nn.Sequential:
-    """Belilovsky et al.'s MLP-SR: cheap convolutions on shrunk maps, then fully connected layers.
-
-    Maps are averaged to a quarter of their side, three 1 x 1 convolutions follow, a raster of 2 x 2, and three fully
-    connected layers. A vector goes to the fully connected layers at once.
-
-    Args:
-        shape: Of the layer's output, without the batch.
-        classes: How many labels there are.
-        hidden: Units of the fully connected layers at most; ``all``: as many as the first reads.
-    """
-    if len(shape) != 3:
-        inputs = math.prod(shape)
-        return nn.Sequential(nn.Flatten(), mlp(inputs, at_most(hidden, inputs), classes, 3))
-    channels, height, width = shape
-    small = (math.ceil(height / 4), math.ceil(width / 4))
-    last = (min(2, small[0]), min(2, small[1]))
-    inputs = channels * last[0] * last[1]
-    return nn.Sequential(
-        nn.AdaptiveAvgPool2d(small),
-        *(conv_unit(channels, channels, 1) for _ in range(3)),
-        nn.AdaptiveAvgPool2d(last),
-        nn.Flatten(),
-        mlp(inputs, at_most(hidden, inputs), classes, 3),
-    )

@@ -1,27 +1,26 @@
-"""Each layer projects its output onto the classes, and that is also the answer."""
+"""Cross-entropy of a linear projection onto the classes, which also gives the prediction."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Look, RuleConfig
-from localrules_supervised.heads import LinearHead
-from localrules_supervised.matching import classification_loss
+from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
-class MonoForward(Objective):
-    """``CE(G, y)`` with ``G = h M^T``: a layer's goodness for each class, through a matrix of its own without bias.
+class MonoForward(CustomPrediction, Objective):
+    """``CE(G, y)`` with ``G = h M^T``: a layer's goodness for each class, by a linear projection without bias.
 
-    The network's answer comes from these goodnesses: summed over layers, or the last layer's. So the readout is not
-    needed; it learns beside the layers as for every rule, and can be asked instead.
+    The prediction is the goodness summed over layers, or the last layer's. So the readout is not needed; it is trained
+    beside the layers as under every rule, and ``answer=readout`` predicts with it instead.
 
-    What differs: maps are averaged over a raster before ``M``, which starts at zero; all layers learn together on one
-    forward pass.
+    What differs: feature maps are averaged over a grid before ``M``, which starts at zero; all layers learn together in
+    one forward pass.
 
     References:
         Gong, Li & Abdulla 2025, Mono-Forward, https://arxiv.org/abs/2501.09238.
@@ -32,36 +31,39 @@ class MonoForward(Objective):
 
         answer: Literal["sum", "last", "readout"] = Field(
             "sum",
-            description="What classifies: the goodness summed over layers, the last layer's (both are the paper's), or "
+            description="What predicts: the goodness summed over layers, the last layer's (both are the paper's), or "
             "the readout (ours).",
         )
         grid: int = Field(
-            4, ge=1, description="Maps are averaged over such a raster where the model names none (ours)."
+            4,
+            ge=1,
+            description="Positions per side to which feature maps are averaged, unless the model sets it (ours).",
         )
 
-    formula: ClassVar[str] = "CE(G, y), G = h M^T; the answer is the sum of G over layers"
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True)
+    info = RuleInfo(formula="CE(G, y), G = h M^T; the answer is the sum of G over layers", autocast=True)
 
     config: MonoForward.Config
 
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The matrix ``M``."""
-        return LinearHead(layer.out_shape, num_classes, layer.pool_size or self.config.grid, bias=False)
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.grid = layer.pool_size or config.grid
+        self.projection = nn.Linear(layer.pooled_features(self.grid), num_classes, bias=False)
+        nn.init.zeros_(self.projection.weight)
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         """The cross-entropy of the layer's goodness, a scalar."""
-        assert view.auxiliary is not None
-        return classification_loss(view, view.auxiliary)
+        return functional.cross_entropy(self._goodness(view), view.labels)
 
-    def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor | None:
-        """Goodness for each class, shape (batch, classes); ``None`` where the readout answers."""
-        if self.config.answer == "readout":
+    @classmethod
+    def predict(cls, objectives: Sequence[MonoForward], extract_views: ExtractViews, images: Tensor) -> Tensor | None:
+        """Goodness for each class, shape (batch, classes); ``None`` with ``answer=readout``."""
+        answer = objectives[0].config.answer
+        if answer == "readout":
             return None
-        views = look(images)
-        return torch.stack([_goodness(view) for view in (views if self.config.answer == "sum" else views[-1:])]).sum(0)
+        pairs = list(zip(objectives, extract_views(images), strict=True))
+        used = pairs if answer == "sum" else pairs[-1:]
+        return torch.stack([objective._goodness(view) for objective, view in used]).sum(0)
 
-
-def _goodness(view: LayerView) -> Tensor:
-    assert view.auxiliary is not None
-    goodness: Tensor = view.auxiliary(view.output)
-    return goodness.float()
+    def _goodness(self, view: LayerView) -> Tensor:
+        goodness: Tensor = self.projection(view.pooled(self.grid))
+        return goodness.float()

@@ -1,27 +1,22 @@
-"""Each layer predicts the label through a linear decoder of its own."""
+"""Label prediction by a linear decoder on each layer."""
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import RuleConfig
-from localrules_supervised.heads import LinearHead, halved_grid
-from localrules_supervised.matching import classification_loss
-
-DECODER = "Maps are averaged until no more than so many features go into the decoder (the paper's: 2048 to 4096)."
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, zero_init_classifier
+from localrules_supervised.heads import halved_grid
 
 
 class Pred(Objective):
     """``CE(decoder(h), y)``: the prediction loss of Nøkland & Eidnes.
 
-    It is ``local-ce`` with the paper's decoder, which sees maps as finely as its size allows, whatever their readers
-    look at.
+    It is ``local-ce`` with the paper's decoder, which reads feature maps as finely as its size allows, whatever the
+    layer's readers see.
 
-    What differs: dropout is the model's option here; the decoder's map is averaged over a square raster.
+    What differs: dropout is the model's option here; the decoder's input is averaged over a square grid.
 
     References:
         Nøkland & Eidnes 2019, Training neural networks with local error signals, https://arxiv.org/abs/1901.06656;
@@ -31,18 +26,22 @@ class Pred(Objective):
     class Config(RuleConfig):
         """Options of rule pred."""
 
-        features: int = Field(2048, ge=1, description=DECODER)
+        features: int = Field(
+            2048,
+            ge=1,
+            description="Largest number of features that the decoder reads of a feature map, which is averaged until "
+            "it has no more (the paper's: 2048 to 4096).",
+        )
 
-    formula: ClassVar[str] = "CE(decoder(h), y), a linear decoder"
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True)
+    info = RuleInfo(formula="CE(decoder(h), y), a linear decoder", autocast=True)
 
     config: Pred.Config
 
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The decoder, zero at first."""
-        return LinearHead(layer.out_shape, num_classes, halved_grid(layer.out_shape, self.config.features))
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.grid = halved_grid(layer.out_shape, config.features)
+        self.decoder = zero_init_classifier(layer.pooled_features(self.grid), 0, num_classes)
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         """The decoder's cross-entropy, a scalar."""
-        assert view.auxiliary is not None
-        return classification_loss(view, view.auxiliary)
+        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.labels)

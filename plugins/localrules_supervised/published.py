@@ -1,4 +1,4 @@
-"""What was published of local losses on MNIST and Fashion-MNIST, with fully connected networks."""
+"""Published results of local losses on MNIST and Fashion-MNIST, with fully connected networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SOURCE = "Nøkland & Eidnes 2019, table of https://github.com/anokland/local-lo
 _DIFFERS = "pixels are standardised by the training split; shifts are filled with the edge's value"
 
 # Data set: augmentation, dropout, epochs, and test errors of the four rules in percent.
-_ROWS: tuple[tuple[str, str, dict[str, Any], float, float, tuple[float, ...]], ...] = (
+_CASES: tuple[tuple[str, str, dict[str, Any], float, float, tuple[float, ...]], ...] = (
     ("MNIST", "mnist", {"shift": 2, "flip": False}, 0.1, 100.0, (0.75, 0.68, 0.80, 0.62)),
     ("Fashion-MNIST", "fashion_mnist", {"shift": 2, "flip": True}, 0.025, 200.0, (8.37, 8.60, 9.70, 8.54)),
 )
@@ -18,14 +18,14 @@ _RULES = {"backprop": "relu", "pred": "relu", "sim": "leaky_relu", "predsim": "l
 
 
 def local_losses() -> Experiment:
-    """Three layers of 1024 units by pred, sim and predsim, and the control."""
-    rows = []
-    for title, data, augment, dropout, epochs, errors in _ROWS:
+    """Three layers of 1024 units trained by pred, sim and predsim, and the control."""
+    cases = []
+    for title, data, augment, dropout, epochs, errors in _CASES:
         for (rule, activation), error in zip(_RULES.items(), errors, strict=True):
             named: dict[str, Any] = {"name": rule}
             if rule in ("sim", "predsim"):
                 named["preset"] = "paper"
-            rows.append(
+            cases.append(
                 Case(
                     name=f"{title}, {rule}",
                     settings={
@@ -49,9 +49,9 @@ def local_losses() -> Experiment:
                 )
             )
     return Experiment(
-        cases=tuple(rows),
+        cases=tuple(cases),
         notes=(
-            "One run each in the source. No row: vgg8b and vgg11b, whose training takes days on a processor; CIFAR, "
-            "SVHN, STL-10 and Kuzushiji-MNIST; the biologically plausible variants.",
+            "One run each in the source. Not included: vgg8b and vgg11b, whose training takes days on a processor; "
+            "CIFAR, SVHN, STL-10 and Kuzushiji-MNIST; the biologically plausible variants.",
         ),
     )

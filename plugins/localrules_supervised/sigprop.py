@@ -1,32 +1,41 @@
-"""The labels travel through the network as pictures of their own, and each layer brings a picture near its label's."""
+"""Labels pass through the network as images; each layer moves an image's output towards its label's."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective
-from localrules.core.objective import Look, RuleConfig
-from localrules.core.view import Batch
-from localrules.errors import UsageError
+from localrules import (
+    Batch,
+    CustomPrediction,
+    ExtractViews,
+    InputTransform,
+    Layer,
+    LayerView,
+    Objective,
+    RuleConfig,
+    RuleInfo,
+    UsageError,
+)
 
 
-class SigProp(Objective):
-    """Signal propagation: pictures ``x_i`` and one target picture ``t_c`` per class go through the same layers.
+class SigProp(InputTransform, CustomPrediction, Objective):
+    """Signal propagation: images ``x_i`` and one target image ``t_c`` per class go through the same layers.
 
-    With ``h_i`` and ``s_c`` what a layer gives for them, and ``a_ic`` their similarity, each layer minimises
-    ``mean_i(log sum_c n_c exp(a_ic) - a_iy)``, ``n_c`` counting class c in the batch. That is the losses v9 and v14 of
-    the authors' code, which compare all pictures of a batch with all targets of a batch: targets of one class are
-    equal, so each is computed once here. A picture is classified by the target that it resembles most.
+    With ``h_i`` and ``s_c`` the layer's outputs for them, and ``a_ic`` their similarity, each layer minimises
+    ``mean_i(log sum_c n_c exp(a_ic) - a_iy)``, where ``n_c`` is the number of samples of class c in the batch. These
+    are the losses v9 and v14 of the authors' code, which compare all images of a batch with all targets of a batch:
+    targets of one class are equal, so each is computed once here. The prediction is the class whose target is the most
+    similar.
 
     What differs: the paper learns the projection from labels to targets, and its targets join after the first layer;
-    ours are fixed, random pictures. Similarity is a cosine by default (ours). Where a layer has batch norm, pictures
-    and targets share its statistics.
+    ours are fixed, random images. Similarity is a cosine by default (ours). Where a layer has batch norm, images and
+    targets share its statistics.
 
     References:
         Kohan, Rietman & Siegelmann 2022, Signal propagation, https://arxiv.org/abs/2204.01723;
@@ -37,7 +46,8 @@ class SigProp(Objective):
         """Options of rule sigprop."""
 
         similarity: Literal["cosine", "dot"] = Field(
-            "cosine", description="Of a picture and a target: cosine (ours) or dot product (the paper's code)."
+            "cosine",
+            description="Similarity of an image and a target: cosine (ours) or dot product (the paper's code).",
         )
         temperature: float = Field(0.1, gt=0, description="Similarities are divided by it (ours; the paper's code: 1).")
         balanced: bool = Field(
@@ -48,51 +58,59 @@ class SigProp(Objective):
             "last", description="Prediction by the last hidden layer (the paper) or by all, summed (ours)."
         )
 
-    trains_readout: ClassVar[bool] = False
-    formula: ClassVar[str] = "CE(cos(z, z_c) / t, Y), z_c what the layer makes of class c's own target picture"
-    presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"similarity": "dot", "temperature": 1.0}}
+    info = RuleInfo(
+        formula="CE(cos(z, z_c) / t, Y), z_c the layer's output for class c's own target image",
+        presets={"paper": {"similarity": "dot", "temperature": 1.0}},
+        trains_readout=False,
+        autocast=True,
+    )
 
     config: SigProp.Config
     targets: Tensor
 
-    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
-        """Draw a picture for each class: noise, standardised as the data's pictures are."""
-        self.register_buffer("targets", torch.randn(num_classes, torch.Size(layers[0].in_shape).numel()))
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        if layer.peer_index == 0:  # the layer that makes the network's inputs
+            # One image per class: noise, standardised like the images.
+            self.register_buffer("targets", torch.randn(num_classes, *layer.in_shape))
 
-    def stream(self, batch: Batch) -> Tensor:
-        """The batch's pictures, then the classes' targets."""
+    def make_inputs(self, batch: Batch) -> Tensor:
+        """The batch's images, then the classes' targets."""
         return self._with_targets(batch.images)
 
-    def loss(self, view: LayerView) -> Tensor:
-        """How far each picture's own target is from outweighing all others, averaged."""
+    def forward(self, view: LayerView) -> Tensor:
+        """The cross-entropy of each image's similarities to the targets, a scalar."""
         similarities = self._similarities(view.output)
         own = similarities.gather(1, view.labels[:, None])[:, 0]
         if not self.config.balanced:  # an absent class counts as minus infinity
             similarities = similarities + torch.bincount(view.labels, minlength=view.num_classes).log()
         return (similarities.logsumexp(1) - own).mean()
 
-    def predict(self, look: Look, images: Tensor, num_classes: int) -> Tensor:
+    @classmethod
+    def predict(cls, objectives: Sequence[SigProp], extract_views: ExtractViews, images: Tensor) -> Tensor:
         """Similarities to the classes' targets, shape (batch, classes)."""
-        views = look(self._with_targets(images))
-        counted = views[-1:] if self.config.answer == "last" else views
-        return torch.stack([self._similarities(view.output) for view in counted]).sum(0)
+        first = objectives[0]
+        views = extract_views(first._with_targets(images))
+        pairs = list(zip(objectives, views, strict=True))
+        used = pairs[-1:] if first.config.answer == "last" else pairs
+        return torch.stack([objective._similarities(view.output) for objective, view in used]).sum(0)
 
     def _similarities(self, output: Tensor) -> Tensor:
-        """Of each picture's rows with each target's, over units and positions, shape (pictures, classes)."""
+        """Of each image's output with each target's, over units and positions, shape (images, classes)."""
         features = output.float().flatten(1)
         if self.config.similarity == "cosine":
             features = functional.normalize(features)
         else:
             features = features / output[0, 0].numel() ** 0.5  # a mean over positions, as in the authors' code
-        pictures, targets = features[: -len(self.targets)], features[-len(self.targets) :]
-        return pictures @ targets.T / self.config.temperature
+        images, targets = features[: -self.num_classes], features[-self.num_classes :]
+        return images @ targets.T / self.config.temperature
 
     def _with_targets(self, images: Tensor) -> Tensor:
-        if self.targets.shape[1] != images[0].numel():
+        if self.targets[0].numel() != images[0].numel():
             raise UsageError(
-                "rule 'sigprop' cannot make targets like these pictures",
+                "rule 'sigprop' cannot make targets like these images",
                 where="the network's first layer",
-                why=f"it reads {self.targets.shape[1]} values, and a picture has {images[0].numel()}",
-                fix="let the first layer read the whole picture",
+                why=f"it reads {self.targets[0].numel()} values, and an image has {images[0].numel()}",
+                fix="let the first layer read the whole image",
             )
         return torch.cat([images, self.targets.view(-1, *images.shape[1:]).to(images)])

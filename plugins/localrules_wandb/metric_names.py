@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A metrics row under W&B's names, without what it lacks; ``objective/<layer>`` and the like become a section a layer."""
+    """A metrics row by its names on W&B, without empty values: ``layer/<layer>/objective`` for ``objective/<layer>``."""
     return {_name(column): value for column, value in row.items() if value is not None}
 
 

@@ -70,10 +70,8 @@ class WandbTracker(Tracker):
         import wandb
 
         assert self._run is not None
-        withheld = [picture for picture in plots if not self._may_show(picture)]
-        shown = {
-            f"pictures/{picture.name}": wandb.Image(str(picture.path)) for picture in plots if picture not in withheld
-        }
+        withheld = [plot for plot in plots if not self._may_show(plot)]
+        shown = {f"plots/{plot.name}": wandb.Image(str(plot.path)) for plot in plots if plot not in withheld}
         if shown:
             self._run.log(shown)
         self._run.summary.update({key: value for key, value in summary.items() if value is not None})
@@ -81,7 +79,7 @@ class WandbTracker(Tracker):
             self._log_weights(summary)
         self._finish(exit_code=0)
         if withheld:
-            names = ", ".join(picture.name for picture in withheld)
+            names = ", ".join(plot.name for plot in withheld)
             _say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
 
     def close(self) -> None:

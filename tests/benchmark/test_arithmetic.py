@@ -1,4 +1,4 @@
-"""The multiply-adds of a step: counted, and as many as the arithmetic says."""
+"""The MACs of a step: counted, and as many as the arithmetic says."""
 
 from __future__ import annotations
 

@@ -71,11 +71,11 @@ def test_show_counts_what_there_is(capsys: pytest.CaptureFixture[str], csv: Path
 
 def test_show_draws_its_pictures_where_it_says(capsys: pytest.CaptureFixture[str], csv: Path, tmp_path: Path) -> None:
     _, found = run(capsys, "data", "show", "fer2013", "--data-path", csv)
-    assert found["pictures"] == {
+    assert found["plots"] == {
         name: str(Path("localrules-data/fer2013").resolve() / f"{name}.png") for name in ("labels", "samples")
     }
     _, found = run(capsys, "data", "show", "fer2013", "--data-path", csv, "--out", tmp_path / "a" / "b")
-    for path in found["pictures"].values():
+    for path in found["plots"].values():
         assert Path(path).parent == tmp_path / "a" / "b"
         assert Path(path).read_bytes().startswith(b"\x89PNG")
 

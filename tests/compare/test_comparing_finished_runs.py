@@ -126,7 +126,7 @@ def test_a_leak_check_compares_without_what_is_known_from_training(tmp_path: Pat
     each = {}
     for rule, folder in zip(("backprop", "local-ce"), folders, strict=True):
         found = localrules("eval", folder, "--leak-check", "--json").document
-        assert found["leak_check"]["n_clean"] == rows[rule]["clean"]["pictures"] == 35
+        assert found["leak_check"]["n_clean"] == rows[rule]["clean"]["images"] == 35
         each[rule] = found["leak_check"]["top1_clean"]
         assert rows[rule]["clean"]["accuracy"] == pytest.approx(each[rule])
     assert rows["backprop"]["clean"]["difference"] is None
@@ -134,5 +134,5 @@ def test_a_leak_check_compares_without_what_is_known_from_training(tmp_path: Pat
     assert apart["mean"] == pytest.approx(each["local-ce"] - each["backprop"])
     assert apart["low"] <= apart["mean"] <= apart["high"]
     page = (tmp_path / "page" / "index.html").read_text()
-    assert "Without what is known from training" in page
+    assert "Without images known from training" in page
     assert "--leak-check" in page  # in the command that makes it again

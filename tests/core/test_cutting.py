@@ -107,7 +107,7 @@ def test_the_dearest_group_is_as_cheap_as_any_division_makes_it() -> None:
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 4])
-def test_parts_are_balanced_by_multiply_adds(parts: int) -> None:
+def test_parts_are_balanced_by_macs(parts: int) -> None:
     fine = [layer.macs for layer in Network.wrap(make("dense_fpn"), example=IMAGES[:2]).hidden]
     network = Network.wrap(make("dense_fpn"), granularity=parts, example=IMAGES[:2])
     assert len(network.hidden) == parts

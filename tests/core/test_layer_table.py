@@ -1,4 +1,4 @@
-"""Shapes, readers, parameters and multiply-adds, against arithmetic by hand."""
+"""Shapes, readers, parameters and MACs, against arithmetic by hand."""
 
 from __future__ import annotations
 

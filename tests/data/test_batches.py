@@ -9,6 +9,7 @@ from localrules.data.augment import Augment, AugmentConfig
 from localrules.data.batches import Batches, iter_batches
 from localrules.data.dataset import Split
 from localrules.data.normalize import Normalize
+from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
 
 
@@ -61,7 +62,7 @@ def test_labels_and_pictures_stay_together(split: Split) -> None:
     plain = Batches(split, 10, 7)
     batch = plain.batch(4)
     assert torch.equal(batch.labels, batch.indices)
-    assert torch.equal(batch.images, plain.normalize(split.images[batch.indices]))
+    assert torch.equal(batch.images, plain.preprocess(split.images[batch.indices]))
 
 
 def test_augmenting_changes_pictures_but_not_which_rows_are_drawn(split: Split) -> None:
@@ -93,14 +94,25 @@ def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:
 
 
 def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
-    standard = Normalize.from_split(split)
-    parts = list(iter_batches(split, 25, standard))
+    preprocess = Preprocessor.from_split(split)
+    parts = list(iter_batches(split, 25, preprocess))
     assert [len(part) for part in parts] == [25, 25, 25, 25, 3]
     assert torch.equal(torch.cat([part.indices for part in parts]), torch.arange(103))
-    assert torch.equal(torch.cat([part.images for part in parts]), standard(split.images))
+    assert torch.equal(torch.cat([part.images for part in parts]), preprocess(split.images))
 
 
 def test_evaluation_of_chosen_rows(split: Split) -> None:
     rows = torch.tensor([5, 2, 90])
-    parts = list(iter_batches(split, 2, Normalize.from_split(split), rows=rows))
+    parts = list(iter_batches(split, 2, Preprocessor.from_split(split), rows=rows))
     assert torch.equal(torch.cat([part.labels for part in parts]), rows)
+
+
+def test_the_memory_format_changes_strides_and_no_value(split: Split) -> None:
+    last = Preprocessor.from_split(split, channels_last=True)
+    augment = Augment(AugmentConfig())
+    for kwargs in ({}, {"augment": augment}):
+        plain = Batches(split, 10, 7, **kwargs).batch(4).images
+        found = Batches(split, 10, 7, last, **kwargs).batch(4).images
+        assert torch.equal(found, plain)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert last.to_memory_format(found) is found  # no second copy

@@ -64,7 +64,7 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
         curve = found[found["recipe"] == recipe]
         assert curve["valid_accuracy"].iloc[-1] == pytest.approx(run["valid_accuracy"], abs=1e-4)
         assert list(curve["step"] * 3 / run["steps"]) == [1, 2, 3]
-        first, second, third = curve["multiply_adds_10^12"].diff().fillna(curve["multiply_adds_10^12"])
+        first, second, third = curve["macs_10^12"].diff().fillna(curve["macs_10^12"])
         assert first == pytest.approx(second, rel=0.01)
         assert third < second
     assert picture.stat().st_size > 10_000

@@ -39,10 +39,10 @@ SCORED = {"one": [score(0), score(1)], "other": [score(2)]}
 def test_every_figure_is_a_mean_over_seeds() -> None:
     head, rows = score_table(SCORED)
     assert head == [
-        *("", "split", "pictures", "top-1", "balanced", "without duplicates", "one against rest", "calibration error")
+        *("", "split", "images", "top-1", "balanced", "without duplicates", "one against rest", "calibration error")
     ]
     first = dict(zip(head, rows[0], strict=True))
-    assert (first[""], first["split"], first["pictures"]) == ("one", "valid", "50")
+    assert (first[""], first["split"], first["images"]) == ("one", "valid", "50")
     for column, key in (("top-1", "top1"), ("without duplicates", "top1_without_duplicates")):
         values = [found[key] for found in SCORED["one"]]
         assert float(first[column] or "") == pytest.approx(50 * sum(values), abs=0.051)

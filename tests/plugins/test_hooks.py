@@ -29,7 +29,7 @@ def localrules_run_step(row):
     row["step"] = -1
 
 @hookimpl
-def localrules_run_end(summary, pictures):
+def localrules_run_end(summary, plots):
     {end}
 """
 

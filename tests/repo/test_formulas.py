@@ -14,6 +14,6 @@ RULES = [item.entry.name for item in REGISTRY.entries("rule") if item.distributi
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_says_its_formula_and_its_class(name: str) -> None:
     rule = REGISTRY.resolve("rule", name)
-    assert 10 <= len(rule.formula) <= 160, "a line of plain text"
-    assert "\n" not in rule.formula
-    assert rule.locality in LOCALITY_LEVELS
+    assert 10 <= len(rule.info.formula) <= 160, "a line of plain text"
+    assert "\n" not in rule.info.formula
+    assert rule.info.locality in LOCALITY_LEVELS

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 
-from localrules.reports.page import Page
-from localrules.reports.text import Code, Link, Muted, Strong
+from localrules.reports.html import Page, code, link, muted, strong
 from localrules.utils.plotting import new_figure, save_figure
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -51,8 +51,8 @@ def page() -> Page:
 def test_text_is_never_markup(page: Page) -> None:
     bad = '<script>alert("x")</script> & <b>'
     page.heading(bad)
-    page.paragraph(bad, Strong(bad), Muted(bad), Code(bad), Link(bad, 'runs/"><script>'))
-    page.table([bad], [[bad], [(bad, Strong(bad))]], caption=bad)
+    page.paragraph(bad, strong(bad), muted(bad), code(bad), link(bad, 'runs/"><script>'))
+    page.table([bad], [[bad], [(bad, strong(bad))]], caption=bad)
     page.items([bad])
     page.code(bad)
     page.figure(new_figure(1, 1), bad, caption=bad)
@@ -65,7 +65,7 @@ def test_text_is_never_markup(page: Page) -> None:
 
 def test_a_page_fetches_nothing(page: Page) -> None:
     page.figure(new_figure(2, 1), "a figure")
-    page.paragraph(Link("a paper", "https://arxiv.org/abs/1908.01580"))
+    page.paragraph(link("a paper", "https://arxiv.org/abs/1908.01580"))
     found = Reader(page.html())
     assert [tag for tag, _ in found.elements if tag in ("script", "link", "iframe", "object")] == []
     assert all(image["src"].startswith("data:image/") for image in found.all("img"))
@@ -86,7 +86,7 @@ def test_figures_and_png_files_lie_in_the_page(page: Page, tmp_path: Path) -> No
     assert b"<svg" in base64.b64decode(kinds[0][1])
 
 
-def test_what_is_no_picture_is_refused(page: Page) -> None:
+def test_other_image_formats_are_refused(page: Page) -> None:
     with pytest.raises(ValueError, match="PNG"):
         page.figure(b"GIF89a", "no png")
 
@@ -108,8 +108,22 @@ def test_sections_can_be_linked_to_and_have_names_of_their_own(page: Page) -> No
 
 
 def test_paths_with_blanks_are_addresses(page: Page) -> None:
-    page.paragraph(Link("a run", "runs/a b#1"), Link("there", "#there"))
+    page.paragraph(link("a run", "runs/a b#1"), link("there", "#there"))
     assert [link["href"] for link in Reader(page.html()).all("a")] == ["runs/a%20b%231", "#there"]
+
+
+def test_a_page_without_subtitle_and_captions_has_no_empty_elements() -> None:
+    page = Page("Alone")
+    page.table(["a"], [["b"]])
+    found = Reader(page.html())
+    assert [tag for tag, _ in found.elements if tag in ("p", "figcaption")] == []
+
+
+def test_a_missing_value_is_an_error_and_not_an_empty_text() -> None:
+    page = Page("Alone")
+    page._add("paragraph")
+    with pytest.raises(UndefinedError, match="parts"):
+        page.html()
 
 
 def test_numbers_stand_at_the_right(page: Page) -> None:

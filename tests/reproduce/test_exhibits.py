@@ -36,7 +36,7 @@ def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce:
     assert (line["claim"], line["summary"]) == ("Pictures are pictures.", None)
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "looks").iterdir()) == [
-        "exhibits.json",
+        "artifacts.json",
         "hidden.csv",
         "rows.csv",
         "seen.png",
@@ -108,7 +108,7 @@ def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, 
 
 def test_of_the_papers_data_only_counts_may_be_passed_on(reproduce: Any, tmp_path: Path) -> None:
     reproduce("figure-6-9", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
-    kept = json.loads((tmp_path / "out" / "figure-6-9" / "exhibits.json").read_text())
+    kept = json.loads((tmp_path / "out" / "figure-6-9" / "artifacts.json").read_text())
     assert {exhibit["file"] for exhibit in kept if exhibit["file"] and not exhibit["private"]} == {
         "figure-8-labels.png",
         "figure-8-labels.csv",

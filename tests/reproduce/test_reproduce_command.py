@@ -193,7 +193,7 @@ def test_a_run_that_diverged_is_in_the_document_without_figures(
             raise Diverged("training diverged at step 3")
         return real(config, *rest)
 
-    monkeypatch.setattr(compare_runs, "start", start)
+    monkeypatch.setattr(compare_runs, "train", start)
     words = ["small", "--rows", "first*", "--scale", "0.1", "--json"]
     found = reproduce(*words, "--seeds", "2").document
     assert [(run["seed"], run["verdict"]) for run in found] == [

@@ -36,7 +36,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         narrow_inception(patch)
         small_torchvision(patch)
-        patch.setattr("localrules.runs.summary.draw", lambda session, folder: [])
+        patch.setattr("localrules.runs.summary.save_plots", lambda session, folder: [])
 
         def again() -> Said:
             return localrules("reproduce", *WORDS, "--out", out)
@@ -160,7 +160,7 @@ def test_curves_are_kept_as_numbers(done: Any) -> None:
     assert all(0 <= float(line["accuracy"]) <= 1 for line in lines)
     for line in lines:
         assert float(line["seconds"]) > 0
-        spent = {other["step"]: float(other["multiply-adds, 10^12"]) for other in lines if other["row"] == line["row"]}
+        spent = {other["step"]: float(other["macs, 10^12"]) for other in lines if other["row"] == line["row"]}
         assert spent["30"] == pytest.approx(3 * spent["10"], abs=2e-5)
 
 

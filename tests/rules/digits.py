@@ -38,7 +38,7 @@ def digits_session(
         digits(),
         rule_options=rule_options,
         model_options={"hidden": hidden},
-        **merge(merge(ours, rule_class.run_defaults), {"steps": None, "epochs": epochs, **settings}),
+        **merge(merge(ours, rule_class.info.run_defaults), {"steps": None, "epochs": epochs, **settings}),
     )
 
 

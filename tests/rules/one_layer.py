@@ -1,15 +1,18 @@
-"""One layer's view with its auxiliary module, in float64, every parameter drawn: a head at zero would hide its part."""
+"""An objective on one layer and what it sees there, in float64, and reference computations entry by entry."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView, Objective
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView, Objective
+
+T = TypeVar("T", bound=Objective)
 
 ROWS, CLASSES = 6, 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
@@ -20,33 +23,35 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def layer_of(shape: tuple[int, ...], *, index: int = 0, pool_size: int | None = None) -> Layer:
-    """A layer that is known by what it gives."""
-    return Layer("layer", nn.Identity(), index=index, pool_size=pool_size, out_shapes=(shape,))
+def layer_of(
+    shape: tuple[int, ...], *, index: int = 0, pool_size: int | None = None, in_shape: tuple[int, ...] = ()
+) -> Layer:
+    """A layer that is known by its shapes."""
+    return Layer("layer", nn.Identity(), index=index, pool_size=pool_size, in_shape=in_shape, out_shapes=(shape,))
 
 
-def see(
-    objective: Objective,
-    layer: Layer,
-    *,
-    layers: Sequence[Layer] | None = None,
-    images: Tensor | None = None,
-    labels: Tensor = LABELS,
-) -> LayerView:
-    """What an objective sees of a layer that gives random numbers."""
-    objective.prepare([layer] if layers is None else layers, CLASSES)
-    auxiliary = objective.auxiliary(layer, CLASSES)
-    assert auxiliary is not None
+def make(rule: type[T], layer: Layer, *, peers: Sequence[Layer] = (), num_classes: int = CLASSES, **options: Any) -> T:
+    """A rule's objective for a layer, by default the only one."""
+    return rule(rule.Config(**options), replace(layer, peers=tuple(peers) or (layer,)), num_classes)
+
+
+def drawn(objective: T) -> T:
+    """The same objective in float64, every parameter random: the part of a head at zero would not show."""
     with torch.no_grad():
-        for number, parameter in enumerate(auxiliary.double().parameters()):
+        for number, parameter in enumerate(objective.double().parameters()):
             parameter.copy_(draws(*parameter.shape, seed=number + 2) * 0.5)
-    output = draws(ROWS, *layer.out_shape, seed=1).relu().requires_grad_()
-    batch = Batch(draws(ROWS, 4) if images is None else images, labels, CLASSES)
-    return LayerView(layer, (), output, batch, auxiliary)
+    return objective
+
+
+def see(objective: Objective, *, images: Tensor | None = None, labels: Tensor = LABELS) -> LayerView:
+    """What an objective sees of a layer with a random, rectified output."""
+    output = draws(len(labels), *objective.layer.out_shape, seed=1).relu().requires_grad_()
+    batch = Batch(draws(len(labels), 4) if images is None else images, labels, objective.num_classes)
+    return LayerView(objective.layer, (), output, batch)
 
 
 def cross_entropy(logits: list[list[float]], labels: Tensor = LABELS) -> float:
-    """Its mean over rows, one by one."""
+    """Its mean over samples, one by one."""
     each = [
         math.log(sum(math.exp(x) for x in row)) - row[label] for row, label in zip(logits, labels.tolist(), strict=True)
     ]
@@ -54,7 +59,7 @@ def cross_entropy(logits: list[list[float]], labels: Tensor = LABELS) -> float:
 
 
 def affine(rows: list[list[float]], linear: nn.Linear) -> list[list[float]]:
-    """A matrix applied entry by entry."""
+    """A linear layer applied entry by entry."""
     biases = [0.0] * linear.out_features if linear.bias is None else linear.bias.tolist()
     return [
         [
@@ -66,7 +71,7 @@ def affine(rows: list[list[float]], linear: nn.Linear) -> list[list[float]]:
 
 
 def normalised(rows: list[list[float]], norm: nn.BatchNorm1d | nn.BatchNorm2d) -> list[list[float]]:
-    """Batch norm in training over rows, column by column."""
+    """Batch norm in training mode, feature by feature."""
     columns = []
     for values, scale, shift in zip(zip(*rows, strict=True), norm.weight.tolist(), norm.bias.tolist(), strict=True):
         mean = sum(values) / len(values)
@@ -76,5 +81,5 @@ def normalised(rows: list[list[float]], norm: nn.BatchNorm1d | nn.BatchNorm2d) -
 
 
 def rectified(rows: list[list[float]]) -> list[list[float]]:
-    """Nothing below zero."""
+    """ReLU."""
     return [[max(0.0, value) for value in row] for row in rows]

@@ -1,10 +1,10 @@
-"""auglocal's heads: how deep, like which layers, of which shape."""
+"""auglocal's heads: their depth, the layers that they are built like, their shapes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from one_layer import CLASSES, affine, cross_entropy, layer_of, normalised, rectified, see
+from one_layer import affine, cross_entropy, drawn, layer_of, make, normalised, rectified, see
 from plain_networks import PLAIN
 from tiny import as_model, dense, perceptron
 from torch import nn
@@ -15,16 +15,13 @@ from localrules_supervised.auglocal import AugLocal, unit_like
 
 
 def row_of_layers(count: int, units: int = 4) -> list[Layer]:
-    layers = [layer_of((units,), index=index) for index in range(count)]
-    for layer in layers:
-        layer.in_shape = (units,)
-    return layers
+    return [layer_of((units,), index=index, in_shape=(units,)) for index in range(count)]
 
 
 def picked(count: int, **options: float) -> list[list[int]]:
-    rule, layers = AugLocal(AugLocal.Config(**options)), row_of_layers(count)
-    rule.prepare(layers, CLASSES)
-    return [[other.index for other in rule.picked(layer)] for layer in layers]
+    layers = row_of_layers(count)
+    rules = [make(AugLocal, layer, peers=layers, **options) for layer in layers]
+    return [[other.index for other in rule.pick_layers()] for rule in rules]
 
 
 def test_layers_are_picked_at_even_distances_up_to_the_last() -> None:
@@ -46,17 +43,17 @@ def test_heads_get_shorter_towards_the_top() -> None:
 
 
 def test_cross_entropy_of_the_picked_layers_copies() -> None:
-    rule, layers = AugLocal(AugLocal.Config(depth=2)), row_of_layers(3)
-    view = see(rule, layers[0], layers=layers)
-    assert view.auxiliary is not None
-    modules = list(view.auxiliary.modules())
+    layers = row_of_layers(3)
+    rule = drawn(make(AugLocal, layers[0], peers=layers, depth=2))
+    view = see(rule)
+    modules = list(rule.head.modules())
     linears = [module for module in modules if isinstance(module, nn.Linear)]
     norms = [module for module in modules if isinstance(module, nn.BatchNorm1d)]
     assert (len(linears), len(norms)) == (3, 2)
     rows = view.output.tolist()
     for linear, norm in zip(linears, norms, strict=False):
         rows = rectified(normalised(affine(rows, linear), norm))
-    assert rule.loss(view).item() == pytest.approx(cross_entropy(affine(rows, linears[-1])), rel=1e-5)
+    assert rule(view).item() == pytest.approx(cross_entropy(affine(rows, linears[-1])), rel=1e-5)
 
 
 def conv_layer(kernel: int, stride: int, read: tuple[int, ...], given: tuple[int, ...]) -> Layer:
@@ -101,7 +98,7 @@ def test_heads_fit_any_network_and_share_nothing_with_it(network: str) -> None:
     else:
         session = {"mlp": perceptron, "dense": dense}[network](AugLocal, rule_options={"depth": 3})
     layers = session.network.hidden
-    heads = list(session.rule.auxiliaries.values())
+    heads = [objective.head for objective in session.rule.objectives.values()]
     assert len(heads) == len(layers)
     for layer, head in zip(layers, heads, strict=True):
         assert head(torch.zeros(2, *layer.out_shape)).shape == (2, 4)

@@ -1,4 +1,4 @@
-"""Every rule on batches that give it little to go by, in half precision, and on batches it cannot take."""
+"""Rules on degenerate batches, in half precision, and on batches that they refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ pytestmark = pytest.mark.slow
 PICTURES = toy_dataset()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},
-    **{f"{name} as printed": (name, {"preset": "paper"}) for name, rule in RULES.items() if "paper" in rule.presets},
+    **{
+        f"{name} as printed": (name, {"preset": "paper"})
+        for name, rule in RULES.items()
+        if "paper" in rule.info.presets
+    },
 }
 
 
@@ -35,10 +39,10 @@ def changed(images: torch.Tensor | None = None, labels: torch.Tensor | None = No
 IMAGES, LABELS = PICTURES.split("train").images, PICTURES.split("train").labels
 HARD: dict[str, Dataset] = {
     "one class": changed(labels=torch.zeros_like(LABELS)),
-    "constant pictures": changed(images=torch.full_like(IMAGES, 77)),
-    "black pictures of one class": changed(torch.zeros_like(IMAGES), torch.zeros_like(LABELS)),
-    "the same picture each time": changed(images=IMAGES[:1].expand_as(IMAGES).clone()),
-    "labels unlike pictures": changed(images=IMAGES[:2].repeat(16, 1, 1, 1)),
+    "constant images": changed(images=torch.full_like(IMAGES, 77)),
+    "black images of one class": changed(torch.zeros_like(IMAGES), torch.zeros_like(LABELS)),
+    "the same image each time": changed(images=IMAGES[:1].expand_as(IMAGES).clone()),
+    "labels unrelated to images": changed(images=IMAGES[:2].repeat(16, 1, 1, 1)),
 }
 
 
@@ -84,7 +88,7 @@ def test_a_batch_of_one_is_refused_with_the_size_that_is_needed(rule: str) -> No
     assert "--batch-size 2" in found.value.fix
 
 
-def test_a_batch_of_one_is_refused_where_the_networks_norms_compare_pictures() -> None:
+def test_a_batch_of_one_is_refused_where_the_networks_norms_compare_images() -> None:
     with pytest.raises(UsageError, match="a batch norm of the network needs batches of at least 2"):
         train(perceptron(RULES["local-ce"], batch_size=1), 0, 1)
 

@@ -1,4 +1,4 @@
-"""The HSIC rules against their formulas, written out slowly in float64."""
+"""The HSIC rules against their formulas, written out in float64."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import slow
 import torch
+from one_layer import make
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView, Objective
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView, Objective
 from localrules.kernels.labels import labels_gram
-from localrules_hsic import features as reading
+from localrules_hsic import features
 from localrules_hsic.hsic import HSIC
 from localrules_hsic.hsic_normalized import NormalizedHSIC
 
@@ -31,8 +31,8 @@ def make_view(pool_size: int | None = None, seed: int = 0) -> LayerView:
 
 @pytest.fixture(autouse=True)
 def label_kernels_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Label kernels come in float32: widened here, before a small ridge makes something of their rounding."""
-    monkeypatch.setattr(reading, "labels_gram", lambda *found: labels_gram(*found).double())
+    """Label kernels come in float32: widened here, before a small ridge amplifies their rounding."""
+    monkeypatch.setattr(features, "labels_gram", lambda *found: labels_gram(*found).double())
 
 
 def trace_loss(config: HSIC.Config, view: LayerView) -> Tensor:
@@ -65,8 +65,12 @@ def grams(config: Any, view: LayerView) -> tuple[Tensor, Tensor | None, Tensor]:
     return z, x, slow.labels_kernel(view.labels, CLASSES, config.kernel_y)
 
 
+def objective(rule: type[Objective], view: LayerView, **options: Any) -> Objective:
+    return make(rule, view.layer, num_classes=CLASSES, **options)
+
+
 def assert_equal(rule: Objective, expected: Any, view: LayerView, tolerance: float = 1e-5) -> None:
-    found, slowly = rule.loss(view), expected(rule.config, view)
+    found, slowly = rule(view), expected(rule.config, view)
     torch.testing.assert_close(found.double(), slowly, rtol=tolerance, atol=tolerance)
     gradient, slow_gradient = (torch.autograd.grad(loss, view.output)[0] for loss in (found, slowly))
     scale = float(slow_gradient.abs().max())
@@ -79,14 +83,16 @@ PAPER: list[tuple[type[Objective], Any]] = [(HSIC, trace_loss), (NormalizedHSIC,
 
 @pytest.mark.parametrize(("rule", "expected"), PAPER)
 def test_the_defaults(rule: type[Objective], expected: Any) -> None:
-    assert_equal(rule(rule.Config()), expected, make_view())
+    view = make_view()
+    assert_equal(objective(rule, view), expected, view)
 
 
 @pytest.mark.parametrize(("rule", "expected"), PAPER)
 def test_the_form_as_printed(rule: type[Objective], expected: Any) -> None:
     # The Gaussian of labels is rounded to float32, which the paper's ridge of 1e-5 lets through.
     tolerance = 1e-5 if rule is HSIC else 2e-3
-    assert_equal(rule(rule.Config(**rule.presets["paper"])), expected, make_view(), tolerance)
+    view = make_view()
+    assert_equal(objective(rule, view, **rule.info.presets["paper"]), expected, view, tolerance)
 
 
 @pytest.mark.parametrize("kernel_y", ["delta", "balanced", "gaussian"])
@@ -94,7 +100,8 @@ def test_the_form_as_printed(rule: type[Objective], expected: Any) -> None:
 @pytest.mark.parametrize("normalization", ["frobenius", "none"])
 def test_trace_form_with_each_kernel(normalization: str, kernel: str, kernel_y: str) -> None:
     options = {"normalization": normalization, "kernel": kernel, "kernel_x": kernel, "kernel_y": kernel_y}
-    assert_equal(HSIC(HSIC.Config(**options)), trace_loss, make_view())
+    view = make_view()
+    assert_equal(objective(HSIC, view, **options), trace_loss, view)
 
 
 @pytest.mark.parametrize(
@@ -114,22 +121,22 @@ def test_trace_form_with_each_kernel(normalization: str, kernel: str, kernel_y: 
 )
 @pytest.mark.parametrize(("rule", "expected"), PAPER)
 def test_each_option(rule: type[Objective], expected: Any, options: dict[str, Any]) -> None:
-    assert_equal(rule(rule.Config(**options)), expected, make_view())
+    view = make_view()
+    assert_equal(objective(rule, view, **options), expected, view)
 
 
-def test_a_layer_is_looked_at_as_its_readers_do() -> None:
-    assert_equal(HSIC(HSIC.Config(reading="readers")), trace_loss, make_view(pool_size=1))
+def test_outputs_are_averaged_as_their_readers_see_them() -> None:
     view = make_view(pool_size=1)
-    at_one = HSIC(HSIC.Config(reading=1)).loss(view)
-    assert torch.equal(HSIC(HSIC.Config(reading="readers")).loss(view), at_one)
-    assert not torch.equal(HSIC(HSIC.Config(reading=4)).loss(view), at_one)
+    assert_equal(objective(HSIC, view, reading="readers"), trace_loss, view)
+    at_one = objective(HSIC, view, reading=1)(view)
+    assert torch.equal(objective(HSIC, view, reading="readers")(view), at_one)
+    assert not torch.equal(objective(HSIC, view, reading=4)(view), at_one)
 
 
 def test_the_normalizers_differ_by_the_batch_size() -> None:
     view = make_view()
     biased, printed = (
-        HSIC(HSIC.Config(normalization="none", normalizer=normalizer)).loss(view)
-        for normalizer in ("biased", "printed")
+        objective(HSIC, view, normalization="none", normalizer=normalizer)(view) for normalizer in ("biased", "printed")
     )
     torch.testing.assert_close(printed, biased * (ROWS - 1))
 
@@ -137,34 +144,35 @@ def test_the_normalizers_differ_by_the_batch_size() -> None:
 @pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
 def test_the_default_does_not_depend_on_the_scale_of_the_output(rule: type[Objective]) -> None:
     view = make_view()
-    before = rule(rule.Config()).loss(view)
+    before = objective(rule, view)(view)
     view.output = view.output.detach() * 100
-    torch.testing.assert_close(rule(rule.Config()).loss(view), before)
+    torch.testing.assert_close(objective(rule, view)(view), before)
 
 
 @pytest.mark.parametrize("preset", [None, "paper"])
 @pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
 def test_the_order_of_the_batch_does_not_matter(rule: type[Objective], preset: str | None) -> None:
-    objective = rule(rule.Config(**(rule.presets[preset] if preset else {})))
     view = make_view()
+    trained = objective(rule, view, **(rule.info.presets[preset] if preset else {}))
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(5))
     batch = Batch(view.images[order], view.labels[order], CLASSES)
     shuffled = LayerView(view.layer, (view.inputs[0][order],), view.output.detach()[order].requires_grad_(), batch)
-    one, other = objective.loss(view), objective.loss(shuffled)
+    one, other = trained(view), trained(shuffled)
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
     (gradient,), (moved,) = torch.autograd.grad(one, view.output), torch.autograd.grad(other, shuffled.output)
     torch.testing.assert_close(gradient[order], moved, rtol=1e-2, atol=1e-2 * float(gradient.abs().max()))
 
 
 @pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
-def test_what_all_layers_share_is_computed_once_a_step(rule: type[Objective], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_gram_matrices_are_computed_once_per_step(
+    rule: type[Objective], monkeypatch: pytest.MonkeyPatch
+) -> None:
     grams: list[tuple[int, ...]] = []
-    plain = reading.gram
-    monkeypatch.setattr(reading, "gram", lambda x, kernel: grams.append(x.shape) or plain(x, kernel))
+    plain = features.gram
+    monkeypatch.setattr(features, "gram", lambda x, kernel: grams.append(x.shape) or plain(x, kernel))
     view = make_view()
-    objective = rule(rule.Config(reference="input"))
-    first = objective.loss(view)
-    again = objective.loss(view)
+    trained = objective(rule, view, reference="input")
+    first, again = trained(view), trained(view)
     assert torch.equal(first, again)
     assert len(grams) == 1
 
@@ -172,7 +180,7 @@ def test_what_all_layers_share_is_computed_once_a_step(rule: type[Objective], mo
 def test_the_input_and_the_labels_get_no_gradient() -> None:
     view = make_view()
     view.batch.images.requires_grad_()
-    HSIC(HSIC.Config()).loss(view).backward()
+    objective(HSIC, view)(view).backward()
     assert view.images.grad is None
 
 
@@ -180,10 +188,10 @@ def test_a_better_separated_layer_has_a_lower_objective() -> None:
     view = make_view()
     one_hot = nn.functional.one_hot(view.labels, CLASSES).double()
     for rule in (HSIC, NormalizedHSIC):
-        objective = rule(rule.Config())
+        trained = objective(rule, view)
         losses = []
         for mix in (0.0, 0.5, 0.9):
             noise = torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
             view.output = mix * one_hot + (1 - mix) * noise
-            losses.append(objective.loss(view).item())
+            losses.append(trained(view).item())
         assert losses == sorted(losses, reverse=True)

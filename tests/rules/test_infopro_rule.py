@@ -1,4 +1,4 @@
-"""infopro's two losses by hand, and how they are weighed."""
+"""infopro's two losses by hand, and their weights."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ import math
 import pytest
 import torch
 from digits import learn_digits
-from one_layer import CLASSES, LABELS, ROWS, affine, cross_entropy, draws, layer_of, rectified, see
+from one_layer import LABELS, ROWS, affine, cross_entropy, drawn, draws, layer_of, make, rectified, see
 from tiny import dense
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView
-from localrules.errors import UsageError
-from localrules_supervised.contrast import supervised_contrast
-from localrules_supervised.infopro import InfoPro
-
-
-def pictures_reader(shape: tuple[int, ...], pictures: tuple[int, ...], **place: int) -> Layer:
-    layer = layer_of(shape, **place)
-    layer.in_shape = pictures
-    return layer
+from localrules import LayerView, UsageError
+from localrules_supervised.infopro import InfoPro, supervised_contrast
 
 
 def contrast(rows: list[list[float]], labels: list[int], temperature: float) -> float:
@@ -39,66 +31,62 @@ def contrast(rows: list[list[float]], labels: list[int], temperature: float) -> 
     return total / m
 
 
-def head_of(view: LayerView) -> list[list[float]]:
-    """What two matrices with a relu between make of a vector."""
-    assert isinstance(view.auxiliary, nn.ModuleDict)
-    first, second = [module for module in view.auxiliary["head"] if isinstance(module, nn.Linear)]
+def head_of(rule: InfoPro, view: LayerView) -> list[list[float]]:
+    """Two linear layers with a ReLU between, on a vector."""
+    first, second = [module for module in rule.head if isinstance(module, nn.Linear)]
     return affine(rectified(affine(view.output.tolist(), first)), second)
 
 
-def redrawn(logits: list[list[float]], images: Tensor) -> float:
-    """The binary cross-entropy of pictures whose smallest value counts as 0 and whose largest as 1."""
+def reconstruction_loss(logits: list[list[float]], images: Tensor) -> float:
+    """The binary cross-entropy of images whose smallest value counts as 0 and whose largest as 1."""
     low, high = float(images.min()), float(images.max())
     total = count = 0.0
     for row, wanted in zip(logits, images.flatten(1).tolist(), strict=True):
         for logit, value in zip(row, wanted, strict=True):
-            brightness, drawn = (value - low) / (high - low), 1 / (1 + math.exp(-logit))
-            total -= brightness * math.log(drawn) + (1 - brightness) * math.log(1 - drawn)
+            brightness, found = (value - low) / (high - low), 1 / (1 + math.exp(-logit))
+            total -= brightness * math.log(found) + (1 - brightness) * math.log(1 - found)
             count += 1
     return total / count
 
 
 @pytest.mark.parametrize("task", ["contrast", "softmax"])
 def test_of_a_vector(task: str) -> None:
-    rule = InfoPro(InfoPro.Config(task=task, features=5, reconstruct=(1, 1), classify=(1, 1), temperature=0.5))
+    options = {"task": task, "features": 5, "reconstruct": (1, 1), "classify": (1, 1), "temperature": 0.5}
+    rule = drawn(make(InfoPro, layer_of((7,), in_shape=(4,)), **options))
     images = draws(ROWS, 1, 2, 2, seed=9)
-    view = see(rule, pictures_reader((7,), (4,)), images=images)
-    found = rule.loss(view)
-    assert isinstance(view.auxiliary, nn.ModuleDict)
-    decoder = view.auxiliary["decoder"][-1]
+    view = see(rule, images=images)
+    found = rule(view)
+    decoder = rule.decoder[-1]
     assert found["reconstruction"].item() == pytest.approx(
-        redrawn(affine(view.output.tolist(), decoder), images), rel=1e-5
+        reconstruction_loss(affine(view.output.tolist(), decoder), images), rel=1e-5
     )
-    rows = head_of(view)
+    rows = head_of(rule, view)
     expected = cross_entropy(rows) if task == "softmax" else contrast(rows, LABELS.tolist(), 0.5)
     assert found["task"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_maps_are_redrawn_at_the_picture_s_size() -> None:
-    rule = InfoPro(InfoPro.Config(reconstruct=(1, 1)))
+def test_feature_maps_are_decoded_at_the_image_s_size() -> None:
+    rule = drawn(make(InfoPro, layer_of((3, 4, 5), in_shape=(2, 9, 11)), reconstruct=(1, 1)))
     images = draws(ROWS, 2, 9, 11, seed=9)
-    view = see(rule, pictures_reader((3, 4, 5), (2, 9, 11)), images=images)
-    assert isinstance(view.auxiliary, nn.ModuleDict)
-    decoder = view.auxiliary["decoder"]
-    drawn = decoder(view.output)
-    assert drawn.shape == images.shape
-    assert [module.out_channels for module in decoder.modules() if isinstance(module, nn.Conv2d)] == [12, 2]
-    expected = redrawn(drawn.flatten(1).tolist(), images)
-    assert rule.loss(view)["reconstruction"].item() == pytest.approx(expected, rel=1e-4)
+    view = see(rule, images=images)
+    logits = rule.decoder(view.output)
+    assert logits.shape == images.shape
+    assert [module.out_channels for module in rule.decoder.modules() if isinstance(module, nn.Conv2d)] == [12, 2]
+    expected = reconstruction_loss(logits.flatten(1).tolist(), images)
+    assert rule(view)["reconstruction"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_weights_move_in_equal_steps_from_the_first_layer_to_the_last() -> None:
-    layers = [pictures_reader((7,), (4,), index=index) for index in (2, 3, 5)]
-    plain = InfoPro(InfoPro.Config(reconstruct=(1, 1), classify=(1, 1)))
-    rule = InfoPro()
+    layers = [layer_of((7,), in_shape=(4,), index=index) for index in (2, 3, 5)]
     for layer, reconstruct, classify in zip(layers, (5.0, 2.6, 0.2), (0.05, 0.275, 0.5), strict=True):
-        alone = plain.loss(see(plain, layer, layers=layers))
-        found = rule.loss(see(rule, layer, layers=layers))
+        plain = drawn(make(InfoPro, layer, peers=layers, reconstruct=(1, 1), classify=(1, 1)))
+        rule = drawn(make(InfoPro, layer, peers=layers))
+        alone, found = plain(see(plain)), rule(see(rule))
         assert found["reconstruction"].item() == pytest.approx(reconstruct * alone["reconstruction"].item())
         assert found["task"].item() == pytest.approx(classify * alone["task"].item())
 
 
-def test_a_sample_that_is_alone_in_its_class_attracts_nobody() -> None:
+def test_a_sample_that_is_alone_in_its_class_counts_as_zero() -> None:
     features = draws(5, 4)
     labels = torch.tensor([0, 0, 1, 2, 0])
     expected = contrast(features.tolist(), labels.tolist(), 0.1)
@@ -118,26 +106,25 @@ def test_contrast_has_finite_gradients_where_features_are_none_or_all_the_same()
         assert features.grad.isfinite().all()
 
 
-def test_without_the_layer_that_reads_the_pictures_it_says_so() -> None:
+def test_without_the_layer_that_reads_the_images_it_is_refused() -> None:
     later = layer_of((7,))
     later.input_layers = ("stem",)
-    with pytest.raises(UsageError, match="how large the pictures are"):
-        InfoPro().prepare([later], CLASSES)
+    with pytest.raises(UsageError, match="size of the images"):
+        make(InfoPro, later)
 
 
-def test_pictures_that_the_network_changes_before_its_first_layer_are_refused() -> None:
-    rule = InfoPro()
-    view = see(rule, pictures_reader((7,), (1, 3, 3)), images=draws(ROWS, 1, 2, 2))
+def test_images_that_the_network_changes_before_its_first_layer_are_refused() -> None:
+    rule = drawn(make(InfoPro, layer_of((7,), in_shape=(1, 3, 3))))
     with pytest.raises(UsageError, match="cannot reconstruct") as found:
-        rule.loss(view)
+        rule(see(rule, images=draws(ROWS, 1, 2, 2)))
     assert "[1, 3, 3]" in found.value.why
     assert "[1, 2, 2]" in found.value.why
 
 
-def test_every_layer_of_a_dense_network_redraws_the_picture() -> None:
+def test_every_layer_of_a_dense_network_reconstructs_the_image() -> None:
     session = dense(InfoPro)
-    for layer, both in zip(session.network.hidden, session.rule.auxiliaries.values(), strict=True):
-        assert both["decoder"](torch.zeros(2, *layer.out_shape)).shape == (2, 1, 16, 16)
+    for layer, objective in zip(session.network.hidden, session.rule.objectives.values(), strict=True):
+        assert objective.decoder(torch.zeros(2, *layer.out_shape)).shape == (2, 1, 16, 16)
 
 
 def test_cross_entropy_learns_too() -> None:

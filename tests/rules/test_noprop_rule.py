@@ -1,4 +1,4 @@
-"""noprop: its schedule against the laws of Gaussians, its loss and its answer written out, and that it learns."""
+"""noprop: its schedule against the laws of Gaussians, its loss and its prediction written out, and that it learns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy
 import pytest
 import torch
 from digits import learn_digits
+from one_layer import make
 from test_hard_batches import HARD, assert_stays_finite
 from tiny import PICTURES, dense, perceptron, train
 from torch import nn
 
-from localrules import Layer, LayerView
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView
 from localrules.testing.audit.dependence import measure_dependence
-from localrules_diffusion.noprop import NoProp
-from localrules_diffusion.schedule import CosineSchedule
+from localrules_diffusion.noprop import CosineSchedule, NoProp
 
 CLASSES = 4
 
@@ -39,7 +38,7 @@ def test_the_way_back_is_the_law_of_the_next_label_given_this_one(t: int) -> Non
     kept = (before / now) ** 0.5
     covariance, variance = kept * (1 - now), 1 - before  # of z_{t-1} = kept z_t + fresh noise
     slope = covariance / variance
-    a, b, c = schedule.towards(t)
+    a, b, c = schedule.transition(t)
     assert b == pytest.approx(slope)
     assert a == pytest.approx(now**0.5 - slope * before**0.5)
     assert c == pytest.approx((1 - now) - slope * covariance)
@@ -48,7 +47,7 @@ def test_the_way_back_is_the_law_of_the_next_label_given_this_one(t: int) -> Non
 def test_steps_along_the_way_back_with_a_perfect_layer_keep_the_schedule() -> None:
     schedule, signal, noise = CosineSchedule(5), 0.0, 1.0
     for t in range(1, 6):
-        a, b, c = schedule.towards(t)
+        a, b, c = schedule.transition(t)
         signal, noise = a + b * signal, b**2 * noise + c
         assert signal == pytest.approx(schedule.signal(t) ** 0.5)
         assert noise == pytest.approx(1 - schedule.signal(t))
@@ -58,69 +57,72 @@ def layers(count: int) -> list[Layer]:
     return [Layer(f"layer {index}", nn.Identity(), index=index, out_shapes=((6,),)) for index in range(count)]
 
 
-def view_of(objective: NoProp, layer: Layer) -> LayerView:
+def objective_of(step: int, **options: Any) -> NoProp:
+    """The objective of a layer of three."""
+    peers = layers(3)
+    return make(NoProp, peers[step - 1], peers=peers, num_classes=CLASSES, **options)
+
+
+def view_of(objective: NoProp) -> LayerView:
     output = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     batch = Batch(torch.zeros(5, 1), torch.tensor([0, 1, 2, 3, 0]), CLASSES)
-    return LayerView(layer, (), output, batch, objective.auxiliary(layer, CLASSES))
+    return LayerView(objective.layer, (), output, batch)
 
 
 def signal_by_hand(t: int, steps: int) -> float:
-    """Share of the label in the variance after t of so many steps, by Nichol & Dhariwal's schedule run backwards."""
+    """Fraction of the variance that the label has after t steps, by Nichol & Dhariwal's schedule run backwards."""
     if t == 0:
         return 0.0
     angle = (steps - t + 0.008 * steps) / (steps + 0.008 * steps) * math.pi / 2
     return 1 - math.sin(angle) ** 2
 
 
-def loss_by_hand(view: LayerView, noise: torch.Tensor, step: int, steps: int, eta: float, weighting: str) -> float:
-    """float64, picture by picture and class by class, from nothing but the weights of the small network."""
-    weights = {name: tensor.double().numpy() for name, tensor in view.auxiliary.state_dict().items()}
+def loss_by_hand(objective: NoProp, view: LayerView, noise: torch.Tensor, step: int, steps: int) -> float:
+    """float64, image by image and class by class, from nothing but the weights of the auxiliary network."""
+    weights = {name: tensor.double().numpy() for name, tensor in objective.denoiser.state_dict().items()}
     outputs, drawn = view.output.detach().double().numpy(), noise.double().numpy()
-    share = signal_by_hand(step - 1, steps)
+    fraction = signal_by_hand(step - 1, steps)
     total = 0.0
-    for picture, label in enumerate(view.labels.tolist()):
-        noisy = [share**0.5 * (label == c) + (1 - share) ** 0.5 * drawn[picture, c] for c in range(CLASSES)]
-        read = numpy.array([*outputs[picture], *noisy])
+    for sample, label in enumerate(view.labels.tolist()):
+        noisy = [fraction**0.5 * (label == c) + (1 - fraction) ** 0.5 * drawn[sample, c] for c in range(CLASSES)]
+        read = numpy.array([*outputs[sample], *noisy])
         summed = weights["hidden.weight"] @ read + weights["hidden.bias"]
         hidden = [max(0.0, float(unit)) for unit in summed]
         for c in range(CLASSES):
             cleaned = float(weights["output.weight"][c] @ hidden) + weights["output.bias"][c]
             total += (cleaned - (label == c)) ** 2
     ratios = [signal_by_hand(t, steps) / (1 - signal_by_hand(t, steps)) for t in range(steps + 1)]
-    weight = 1.0 if weighting == "equal" else (ratios[step] - ratios[step - 1]) / (ratios[steps] / steps)
-    return eta / 2 * weight * total / len(outputs)
+    weight = (
+        1.0 if objective.config.weighting == "equal" else (ratios[step] - ratios[step - 1]) / (ratios[steps] / steps)
+    )
+    return objective.config.eta / 2 * weight * total / len(outputs)
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])
 @pytest.mark.parametrize("weighting", ["equal", "snr"])
-def test_the_loss_is_what_is_left_between_the_cleaned_label_and_the_label(weighting: str, step: int) -> None:
-    objective = NoProp(NoProp.Config(eta=0.3, weighting=weighting))
-    chain = layers(3)
-    objective.prepare(chain, CLASSES)
-    view = view_of(objective, chain[step - 1])
+def test_the_loss_is_the_distance_of_the_denoised_label_to_the_label(weighting: str, step: int) -> None:
+    objective = objective_of(step, eta=0.3, weighting=weighting)
+    view = view_of(objective)
     torch.manual_seed(7)
-    found = objective.loss(view).item()
+    found = objective(view).item()
     torch.manual_seed(7)
     noise = torch.randn(5, CLASSES)
-    assert found == pytest.approx(loss_by_hand(view, noise, step, 3, 0.3, weighting), rel=1e-6)
+    assert found == pytest.approx(loss_by_hand(objective, view, noise, step, 3), rel=1e-6)
 
 
-def test_the_first_layer_learns_from_noise_that_tells_nothing_of_the_label() -> None:
-    objective = NoProp()
-    chain = layers(3)
-    objective.prepare(chain, CLASSES)
-    view = view_of(objective, chain[0])
+def test_the_first_layer_learns_from_noise_that_does_not_depend_on_the_label() -> None:
+    objective = objective_of(1)
+    view = view_of(objective)
     seen: list[torch.Tensor] = []
-    assert view.auxiliary is not None
-    view.auxiliary.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
+    objective.denoiser.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
     for labels in (view.labels, view.labels.flip(0)):
         torch.manual_seed(1)
         view.batch.labels = labels
-        objective.loss(view)
+        objective(view)
     assert torch.equal(*seen)
 
 
-def test_an_answer_goes_through_the_layers_in_order_and_depends_on_the_picture_alone() -> None:
+def test_a_prediction_goes_through_the_layers_in_order_and_depends_on_the_image_alone() -> None:
     session = perceptron(NoProp, rule_options={"draws": 1})
     train(session)
     images = session.batches.batch(0).images[:5]
@@ -132,17 +134,19 @@ def test_an_answer_goes_through_the_layers_in_order_and_depends_on_the_picture_a
         features, label = images.flatten(1), torch.randn(CLASSES, generator=draws).expand(5, -1)
         for t, layer in enumerate(session.network.model.layers, 1):
             features = layer(features)
-            a, b, c = schedule.towards(t)
-            cleaned = rule.auxiliaries[f"layers/{t - 1}#0"](features, label)
+            a, b, c = schedule.transition(t)
+            cleaned = rule.objectives[f"layers/{t - 1}#0"].denoiser(features, label)
             label = a * cleaned + b * label + c**0.5 * torch.randn(CLASSES, generator=draws)
         expected = torch.stack([-(label - code).square().sum(1) for code in torch.eye(CLASSES)], 1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_layer_with_several_ends_is_one_step() -> None:
-    session = dense(NoProp, granularity=2)
+def test_a_layer_with_several_outputs_is_one_step() -> None:
+    session = dense(NoProp, granularity=1)
     train(session)
-    assert session.rule.objectives[0]._schedule.steps == len(session.network.hidden)
+    steps = [(objective.step, objective.schedule.steps) for objective in session.rule.objectives.values()]
+    assert len(steps) > 1
+    assert set(steps) == {(1, 1)}
     assert session.predictor.scores(session.data.split("valid")).logits.isfinite().all()
 
 

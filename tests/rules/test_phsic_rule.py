@@ -1,4 +1,4 @@
-"""pHSIC against its formulas, written out slowly in float64, and its update as three factors."""
+"""pHSIC against its formulas, written out in float64, and its update as three factors."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ from typing import Any
 import pytest
 import torch
 from digits import learn_digits
+from one_layer import LABELS, make
 from tiny import dense, perceptron, state
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView, UsageError
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.errors import UsageError
 from localrules.kernels.labels import simplex
 from localrules.testing.audit.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
-from localrules_hsic.group_variance import Grouping
-from localrules_hsic.phsic import PHSIC
+from localrules_hsic.phsic import PHSIC, Grouping
 
 pytestmark = pytest.mark.slow
 
 ROWS, CLASSES, UNITS = 6, 3, 8
 DRAWS = torch.Generator().manual_seed(0)
-LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
 FORMS: list[dict[str, Any]] = [
     {},
     {"gamma": 0.5},
@@ -51,8 +48,8 @@ def see(output: Tensor, labels: Tensor = LABELS) -> LayerView:
     return LayerView(layer, (), output, Batch(output.detach(), labels, CLASSES))
 
 
-def made(**options: Any) -> PHSIC:
-    return PHSIC(PHSIC.Config(**options))
+def made(shape: tuple[int, ...] = (UNITS,), **options: Any) -> PHSIC:
+    return make(PHSIC, Layer("layers.0", nn.Identity(), index=0, out_shapes=(shape,)), **options)
 
 
 def slow_groups(z: list[float], groups: int, delta: float) -> list[tuple[list[float], float]]:
@@ -101,19 +98,19 @@ def slow_loss(z: Tensor, config: PHSIC.Config, power: float) -> float:
 def test_the_objective_is_the_formula_pair_by_pair(options: dict[str, Any]) -> None:
     rule, z = made(**options), draw(ROWS, UNITS)
     power = options.get("power", 0.8 if "divisive" in options else 0.5)
-    assert float(rule.loss(see(z))) == pytest.approx(slow_loss(z, rule.config, power), rel=1e-5)
+    assert float(rule(see(z))) == pytest.approx(slow_loss(z, rule.config, power), rel=1e-5)
 
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
 def test_its_gradient_is_that_of_the_formula(options: dict[str, Any]) -> None:
     rule = made(**options)
     # The label kernel is float32: exact for 1 and -1/2.
-    assert torch.autograd.gradcheck(lambda z: rule.loss(see(z)), draw(ROWS, UNITS).requires_grad_())
+    assert torch.autograd.gradcheck(lambda z: rule(see(z)), draw(ROWS, UNITS).requires_grad_())
 
 
 def test_the_weight_scales_the_objective_alone() -> None:
     z = draw(ROWS, UNITS)
-    assert float(made(weight=7).loss(see(z))) == pytest.approx(7 * float(made().loss(see(z))))
+    assert float(made(weight=7)(see(z))) == pytest.approx(7 * float(made()(see(z))))
 
 
 def test_labels_are_corners_of_a_simplex_whatever_the_batch_holds() -> None:
@@ -133,7 +130,7 @@ def test_with_the_linear_kernel_the_update_is_a_sum_over_pairs_of_three_factors(
     weight, x = draw(UNITS, 5).requires_grad_(), draw(ROWS, 5)
     a = x @ weight.T
     z = torch.tanh(a)
-    made(kernel="linear", gamma=1.5).loss(see(z)).backward()
+    made(kernel="linear", gamma=1.5)(see(z)).backward()
     with torch.no_grad():
         m = third_factor(z @ z.T / UNITS, 1.5)
         update = torch.zeros(UNITS, 5, dtype=torch.float64)
@@ -143,15 +140,15 @@ def test_with_the_linear_kernel_the_update_is_a_sum_over_pairs_of_three_factors(
     torch.testing.assert_close(weight.grad, update)
 
 
-def test_with_groups_the_postsynaptic_factor_is_what_divisive_normalisation_hands_on() -> None:
+def test_with_groups_the_postsynaptic_factor_is_the_divisively_normalised_output() -> None:
     """``dL/dW_k = 2/G sum_ij M_ij u_jg (2p/n) r_ik f'(a_ik) x_i``, where ``r = (z - mean) / v^(1 - p)``."""
     groups, n, p = 4, UNITS // 4, 0.8
     weight, x = draw(UNITS, 5).requires_grad_(), draw(ROWS, 5)
     z = torch.tanh(x @ weight.T)
     rule = made(kernel="linear", groups=groups, divisive=0.2)
-    rule.loss(see(z)).backward()
+    rule(see(z)).backward()
     with torch.no_grad():
-        r = rule.hand_on(see(z).layer, z)
+        r = rule.transform_output(z)
         v = Grouping(groups, 1.0).variances(z)
         u = v**p - (v**p).mean(1, keepdim=True)
         m = third_factor(u @ u.T / groups, 2.0)
@@ -164,17 +161,17 @@ def test_with_groups_the_postsynaptic_factor_is_what_divisive_normalisation_hand
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_a_group_of_a_map_is_all_positions_of_neighbouring_channels(layout: torch.memory_format) -> None:
+def test_a_group_of_a_feature_map_is_all_positions_of_neighbouring_channels(layout: torch.memory_format) -> None:
     maps = draw(2, 6, 3, 3)
     grouping = Grouping(3, 0.5)
-    slowly = [slow_groups(picture.flatten().tolist(), 3, 0.5) for picture in maps]
+    slowly = [slow_groups(sample.flatten().tolist(), 3, 0.5) for sample in maps]
     found = maps.contiguous(memory_format=layout)
-    expected = torch.tensor([[variance for _, variance in picture] for picture in slowly], dtype=torch.float64)
+    expected = torch.tensor([[variance for _, variance in sample] for sample in slowly], dtype=torch.float64)
     torch.testing.assert_close(grouping.variances(found), expected)
-    divided = [[unit / v**0.2 for apart, v in picture for unit in apart] for picture in slowly]
-    handed_on = grouping.normalized(found, 0.2)
-    assert handed_on.shape == maps.shape
-    torch.testing.assert_close(handed_on.flatten(1), torch.tensor(divided, dtype=torch.float64))
+    divided = [[unit / v**0.2 for apart, v in sample for unit in apart] for sample in slowly]
+    transformed = grouping.normalized(found, 0.2)
+    assert transformed.shape == maps.shape
+    torch.testing.assert_close(transformed.flatten(1), torch.tensor(divided, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
@@ -186,10 +183,9 @@ def test_groups_are_of_equal_size_and_of_two_units_at_least(groups: int, shape: 
 
 
 def test_a_layer_that_cannot_be_grouped_is_refused_with_its_name() -> None:
-    layer = Layer("layers.0", nn.Identity(), out_shapes=((7,),))
     with pytest.raises(UsageError, match=r"'layers\.0' cannot be grouped"):
-        made(groups=4).prepare([layer], CLASSES)
-    made().prepare([layer], CLASSES)
+        made((7,), groups=4)
+    made((7,))
 
 
 def test_divisive_normalisation_without_groups_is_refused() -> None:
@@ -220,7 +216,7 @@ def hard(images: Tensor, labels: Tensor) -> Dataset:
     return Dataset("hard", PICTURES.classes, {"train": Split(images, labels)}, "", "", True)
 
 
-@pytest.mark.parametrize("preset", [None, *PHSIC.presets])
+@pytest.mark.parametrize("preset", [None, *PHSIC.info.presets])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -229,7 +225,7 @@ def hard(images: Tensor, labels: Tensor) -> Dataset:
         {"batch_size": 2},
         {"precision": "bf16"},
     ],
-    ids=["one class", "constant pictures", "a batch of two", "half precision"],
+    ids=["one class", "constant images", "a batch of two", "half precision"],
 )
 def test_hard_batches_stay_finite(preset: str | None, settings: dict[str, Any]) -> None:
     session: Session = dense(PHSIC, rule_options={} if preset is None else {"preset": preset}, **settings)

@@ -1,4 +1,4 @@
-"""sigprop against the losses of the authors' code written out, its targets, its answer, and that it learns."""
+"""sigprop against the losses of the authors' code written out, its targets, its prediction, and that it learns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from digits import learn_digits
+from one_layer import make
 from test_hard_batches import HARD, assert_stays_finite
 from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView
-from localrules.core.view import Batch
-from localrules.errors import UsageError
+from localrules import Batch, Layer, LayerView, UsageError
+from localrules.engine.session import Session
 from localrules.testing.audit.dependence import measure_dependence
 from localrules_supervised.sigprop import SigProp
 
@@ -23,13 +23,11 @@ LABELS = torch.tensor([0, 1, 1, 3, 0, 1])  # not every class is there
 
 
 def made(**options: Any) -> SigProp:
-    objective = SigProp(SigProp.Config(**options))
-    objective.prepare([Layer("layer", nn.Identity(), in_shape=(1, 4, 4))], CLASSES)
-    return objective
+    return make(SigProp, Layer("layer", nn.Identity(), in_shape=(1, 4, 4)), num_classes=CLASSES, **options)
 
 
 def view_of(shape: tuple[int, ...], labels: Tensor = LABELS) -> LayerView:
-    """What a layer gives for six pictures and four targets."""
+    """A layer's outputs for six images and four targets."""
     draws = torch.Generator().manual_seed(0)
     output = torch.randn(len(labels) + CLASSES, *shape, generator=draws).requires_grad_()
     return LayerView(Layer("layer", nn.Identity()), (), output, Batch(output, labels, CLASSES))
@@ -47,7 +45,7 @@ def similarity(one: Tensor, other: Tensor, options: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize("shape", [(5,), (3, 2, 4)])
 @pytest.mark.parametrize("options", [{}, {"similarity": "dot", "temperature": 1.0}], ids=str)
-def test_it_compares_every_picture_with_every_picture_s_target(options: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_it_compares_every_image_with_every_image_s_target(options: dict[str, Any], shape: tuple[int, ...]) -> None:
     """Loss v9 of the authors' code: batch x batch similarities, soft targets on all columns of the same class."""
     view = view_of(shape)
     rows = view.output.detach()
@@ -57,7 +55,7 @@ def test_it_compares_every_picture_with_every_picture_s_target(options: dict[str
         norm = math.log(sum(math.exp(column) for column in columns))
         own = [column - norm for column, other in zip(columns, LABELS.tolist(), strict=True) if other == label]
         total -= sum(own) / len(own) / 6
-    assert made(**options).loss(view).item() == pytest.approx(total, rel=1e-4)
+    assert made(**options)(view).item() == pytest.approx(total, rel=1e-4)
 
 
 def test_balanced_counts_every_class_once() -> None:
@@ -65,54 +63,59 @@ def test_balanced_counts_every_class_once() -> None:
     rows = view.output.detach()
     logits = torch.tensor([[similarity(row, target, {}) for target in rows[6:]] for row in rows[:6]])
     expected = nn.functional.cross_entropy(logits, LABELS)
-    torch.testing.assert_close(made(balanced=True).loss(view), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made(balanced=True)(view), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_pictures_and_targets_of_classes_that_are_there_both_pull_at_the_layer() -> None:
+def test_images_and_targets_of_classes_in_the_batch_both_have_gradients() -> None:
     view = view_of((5,))
-    made().loss(view).backward()
+    made()(view).backward()
     moved = view.output.grad.abs().sum(1) > 0
     assert moved.tolist() == [True] * 6 + [True, True, False, True]
 
 
-def test_the_network_is_fed_pictures_and_then_a_target_for_each_class() -> None:
+def test_the_network_s_inputs_are_the_images_and_then_a_target_for_each_class() -> None:
     objective = made()
     images = torch.randn(3, 1, 4, 4)
-    rows = objective.stream(Batch(images, torch.tensor([0, 1, 2]), CLASSES))
-    assert torch.equal(rows[:3], images)
-    assert torch.equal(rows[3:].flatten(1), objective.targets)
-    assert objective.targets.shape == (CLASSES, 16)
+    inputs = objective.make_inputs(Batch(images, torch.tensor([0, 1, 2]), CLASSES))
+    assert torch.equal(inputs[:3], images)
+    assert torch.equal(inputs[3:], objective.targets)
+    assert objective.targets.shape == (CLASSES, 1, 4, 4)
+
+
+def first_objective(session: Session) -> SigProp:
+    return next(iter(session.rule.objectives.values()))
 
 
 def test_targets_are_fixed_drawn_by_the_seed_and_saved() -> None:
     first, again, other = (perceptron(SigProp, seed=seed) for seed in (0, 0, 1))
-    targets = [session.rule.objectives[0].targets.clone() for session in (first, again, other)]
+    targets = [first_objective(session).targets.clone() for session in (first, again, other)]
     assert torch.equal(targets[0], targets[1])
     assert not torch.equal(targets[0], targets[2])
     train(first)
-    assert torch.equal(first.rule.objectives[0].targets, targets[0])
-    assert "objectives.0.targets" in first.rule.state_dict()
+    assert torch.equal(first_objective(first).targets, targets[0])
+    assert [name for name in first.rule.state_dict() if "targets" in name] == ["objectives.layers/0#0.targets"]
 
 
-def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
+def test_images_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot make targets"):
-        made().stream(Batch(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
+        made().make_inputs(Batch(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
 
 
 @pytest.mark.parametrize("answer", ["last", "all"])
-def test_the_answer_is_the_target_that_a_picture_resembles_most(answer: str) -> None:
+def test_the_prediction_is_the_class_of_the_most_similar_target(answer: str) -> None:
     session = perceptron(SigProp, rule_options={"answer": answer})
     train(session)
     images = session.batches.batch(0).images[:5]
-    objective = session.rule.objectives[0]
+    objective = first_objective(session)
     with session.predictor.eval_mode():
         found = session.rule.predict(session.network, images)
         torch.testing.assert_close(session.rule.predict(session.network, images[2:3]), found[2:3])
-        pictures, targets, expected = images.flatten(1), objective.targets, torch.zeros(5, CLASSES)
+        features, targets = images.flatten(1), objective.targets.flatten(1)
+        expected = torch.zeros(5, CLASSES)
         for index, layer in enumerate(session.network.model.layers):
-            pictures, targets = layer(pictures), layer(targets)
+            features, targets = layer(features), layer(targets)
             if answer == "all" or index == 2:
-                expected += torch.cosine_similarity(pictures[:, None], targets, dim=2) / 0.1
+                expected += torch.cosine_similarity(features[:, None], targets, dim=2) / 0.1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

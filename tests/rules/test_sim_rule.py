@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 import torch
-from one_layer import CLASSES, LABELS, ROWS, affine, layer_of, see
+from one_layer import CLASSES, LABELS, ROWS, affine, drawn, layer_of, make, see
 from torch import nn
 
 from localrules_supervised.sim import Sim
@@ -29,21 +29,21 @@ def cosine(a: list[float], b: list[float]) -> float:
 
 @pytest.mark.parametrize("projected", ["all", 512, 5])
 def test_of_a_vector(projected: int | str) -> None:
-    rule = Sim(Sim.Config(projected=projected))
-    view = see(rule, layer_of((8,)))
-    (matrix,) = [module for module in view.auxiliary.modules() if isinstance(module, nn.Linear)]
-    assert matrix.weight.shape == (5 if projected == 5 else 8, 8)
-    assert matrix.bias is None
-    expected = mismatch(affine(view.output.tolist(), matrix))
-    assert rule.loss(view).item() == pytest.approx(expected, rel=1e-5)
+    rule = drawn(make(Sim, layer_of((8,)), projected=projected))
+    view = see(rule)
+    (linear,) = [module for module in rule.projection.modules() if isinstance(module, nn.Linear)]
+    assert linear.weight.shape == (5 if projected == 5 else 8, 8)
+    assert linear.bias is None
+    expected = mismatch(affine(view.output.tolist(), linear))
+    assert rule(view).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_of_maps() -> None:
-    rule = Sim()
-    view = see(rule, layer_of((5, 4, 3)))
-    assert isinstance(view.auxiliary, nn.Conv2d)
-    assert view.auxiliary.weight.shape == (5, 5, 3, 3)
-    kernel, maps = view.auxiliary.weight.detach(), view.output.detach()
+def test_of_feature_maps() -> None:
+    rule = drawn(make(Sim, layer_of((5, 4, 3))))
+    view = see(rule)
+    assert isinstance(rule.projection, nn.Conv2d)
+    assert rule.projection.weight.shape == (5, 5, 3, 3)
+    kernel, maps = rule.projection.weight.detach(), view.output.detach()
     padded = torch.zeros(ROWS, 5, 6, 5, dtype=torch.float64)
     padded[:, :, 1:-1, 1:-1] = maps
     projected = [
@@ -53,18 +53,18 @@ def test_of_maps() -> None:
         ]
         for n in range(ROWS)
     ]
-    spreads = [[statistics.stdev(channel) for channel in sample] for sample in projected]
-    assert rule.loss(view).item() == pytest.approx(mismatch(spreads), rel=1e-5)
+    stds = [[statistics.stdev(channel) for channel in sample] for sample in projected]
+    assert rule(view).item() == pytest.approx(mismatch(stds), rel=1e-5)
 
 
-def test_the_paper_s_form_has_a_square_matrix() -> None:
-    rule = Sim(Sim.Config(**Sim.presets["paper"]))
-    assert sum(parameter.numel() for parameter in rule.auxiliary(layer_of((1024,)), CLASSES).parameters()) == 1024**2
+def test_the_paper_s_form_has_a_square_projection() -> None:
+    rule = make(Sim, layer_of((1024,)), **Sim.info.presets["paper"])
+    assert sum(parameter.numel() for parameter in rule.parameters()) == 1024**2
 
 
-def test_what_the_labels_are_like_is_computed_once_a_step() -> None:
-    rule = Sim()
-    view = see(rule, layer_of((8,)))
-    first = rule.loss(view)
+def test_the_similarity_of_labels_is_computed_once_per_step() -> None:
+    rule = drawn(make(Sim, layer_of((8,))))
+    view = see(rule)
+    first = rule(view)
     view.batch.labels = torch.zeros_like(view.labels)
-    assert torch.equal(rule.loss(view), first)
+    assert torch.equal(rule(view), first)

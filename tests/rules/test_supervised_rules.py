@@ -1,4 +1,4 @@
-"""What holds for every rule that gives a layer the labels: it learns, is local, and no batch breaks it."""
+"""What holds for every supervised rule: it learns, is local, and no batch breaks it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import torch
 from digits import learn_digits
-from one_layer import LABELS, ROWS, draws, layer_of, see
+from one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
 from tiny import PICTURES, dense, perceptron, train
 
-from localrules import Objective
-from localrules.core.view import Batch
+from localrules import Batch, Objective
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
@@ -50,9 +49,9 @@ def changed(images: torch.Tensor = IMAGES, labels: torch.Tensor = TRUTH) -> Data
 
 HARD: dict[str, dict[str, Any]] = {
     "one class": {"data": changed(labels=torch.zeros_like(TRUTH))},
-    "constant pictures": {"data": changed(images=torch.full_like(IMAGES, 77))},
-    "black pictures of one class": {"data": changed(torch.zeros_like(IMAGES), torch.zeros_like(TRUTH))},
-    "two pictures": {"batch_size": 2},
+    "constant images": {"data": changed(images=torch.full_like(IMAGES, 77))},
+    "black images of one class": {"data": changed(torch.zeros_like(IMAGES), torch.zeros_like(TRUTH))},
+    "two images": {"batch_size": 2},
     "half precision": {"precision": "bf16"},
 }
 
@@ -65,7 +64,7 @@ def test_it_learns_digits(rule: type[Objective]) -> None:
 @pytest.mark.parametrize("network", [dense, perceptron])
 @for_each_rule
 def test_a_layer_s_update_depends_on_itself_and_what_it_reads_alone(rule: type[Objective], network: Any) -> None:
-    assert rule.locality == "local-labels"
+    assert rule.info.locality == "local-labels"
     found = measure_dependence(lambda: network(rule, batch_size=8), steps=2)
     assert found.leaks == []
     assert found.is_local
@@ -87,7 +86,7 @@ def test_no_batch_breaks_it(rule: type[Objective], case: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_one_picture_is_refused_where_samples_are_compared(name: str) -> None:
+def test_one_image_is_refused_where_samples_are_compared(name: str) -> None:
     if name in COMPARES:
         with pytest.raises(UsageError, match="needs batches of at least 2"):
             perceptron(RULES[name], batch_size=1)
@@ -97,12 +96,11 @@ def test_one_picture_is_refused_where_samples_are_compared(name: str) -> None:
 
 @for_each_rule
 def test_the_order_of_the_batch_does_not_matter(rule: type[Objective]) -> None:
-    objective, layer = rule(), layer_of((8,))
-    layer.in_shape = (4,)
-    view = see(objective, layer, images=draws(ROWS, 4, seed=7))
+    objective = drawn(make(rule, layer_of((8,), in_shape=(4,))))
+    view = see(objective, images=draws(ROWS, 4, seed=7))
 
     def gradient() -> torch.Tensor:
-        loss = objective.loss(view)
+        loss = objective(view)
         total = sum(loss.values(), torch.zeros(())) if isinstance(loss, dict) else loss
         return torch.autograd.grad(total, view.output)[0]
 

@@ -88,7 +88,7 @@ def test_the_preset_paper_is_the_paper_as_printed_and_yields_to_what_is_typed() 
     config = configure(named, registry)
     assert (config.steps, config.epochs, config.batch_size) == (10_000, None, 128)
     assert (config.optimizer.name, config.optimizer.lr, config.schedule.name) == ("adam", 0.005, "constant")
-    printed = registry.resolve("rule", "hsic").presets["paper"]
+    printed = registry.resolve("rule", "hsic").info.presets["paper"]
     assert printed.items() <= config.rule.options.items()
     shorter = configure({**named, "epochs": 1.0, "optimizer": {"lr": 0.1}}, registry)
     assert (shorter.steps, shorter.epochs, shorter.optimizer.lr) == (None, 1.0, 0.1)

@@ -32,7 +32,7 @@ KEYS = {
     "flip",
     "ferplus",
     "leak_check",
-    "pictures",
+    "plots",
 }
 
 
@@ -84,21 +84,21 @@ def test_figures_and_pictures_are_left_in_a_folder_for_each_data_set_and_split(
 ) -> None:
     found = scored(done["run_dir"], "--split", "test")
     folder = Path(done["run_dir"]) / "evaluation" / "faces-test"
-    assert found["pictures"] == {name: str(folder / f"{name}.png") for name in ("confusion", "calibration")}
+    assert found["plots"] == {name: str(folder / f"{name}.png") for name in ("confusion", "calibration")}
     assert {path.name for path in folder.iterdir()} == {
         "confusion.png",
         "calibration.png",
         "scores.json",
-        "answers.csv",
+        "predictions.csv",
     }
     assert json.loads((folder / "scores.json").read_text()) == found
     elsewhere = scored(done["run_dir"], "--out", tmp_path / "new" / "folder")
-    assert Path(elsewhere["pictures"]["confusion"]).parent == tmp_path / "new" / "folder"
+    assert Path(elsewhere["plots"]["confusion"]).parent == tmp_path / "new" / "folder"
 
 
 def test_each_answer_is_left_in_a_table(done: dict[str, Any], tmp_path: Path) -> None:
     found = scored(done["run_dir"], "--split", "test", "--leak-check", "--out", tmp_path)
-    table = pandas.read_csv(tmp_path / "answers.csv")
+    table = pandas.read_csv(tmp_path / "predictions.csv")
     assert list(table) == ["row", "label", "answer", "probability", "known"]
     assert list(table["row"]) == list(range(70))
     right = table["label"] == table["answer"]

@@ -82,10 +82,10 @@ def test_a_configuration_that_cannot_be_written_leaves_no_folder(tmp_path: Path)
 
 
 def test_kill_at_any_moment_never_leaves_a_folder_without_configuration(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from localrules.tracking.run_folder import create_run_folder\n"
-    code += (
-        "print('ready', flush=True)\nwhile True: create_run_folder(Path(sys.argv[1]), 'hsic', 'mlp', {'a': {'b': 1}})"
+    code = (
+        "import sys; from pathlib import Path; from localrules.tracking.run_folder import create_run_folder as create\n"
     )
+    code += "print('ready', flush=True)\nwhile True: create(Path(sys.argv[1]), 'hsic', 'mlp', {'a': {'b': 1}})"
     for attempt in range(3):
         child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None

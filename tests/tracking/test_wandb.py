@@ -133,9 +133,9 @@ def test_pictures_of_data_are_logged_only_where_that_is_allowed(
     track(info, range(1, 2), mode="offline", media=media)
     (part,) = parts(info.directory)
     files = {path.name.split("_1_")[0].split("_2_")[0] for path in part.rglob("*.png")}
-    logged = {key.split(".")[0] for item in records(part, "history") for key in item["item"] if "pictures/" in key}
+    logged = {key.split(".")[0] for item in records(part, "history") for key in item["item"] if "plots/" in key}
     assert files == shown
-    assert logged == {f"pictures/{name}" for name in shown}
+    assert logged == {f"plots/{name}" for name in shown}
     assert ("sample_sheet, feature_maps not logged" in capfd.readouterr().err) == ("sample_sheet" not in shown)
 
 

@@ -82,11 +82,10 @@ class ActivationDiagnostics:
         predictor = self._session.predictor
         images, labels = [], []
         rows = torch.arange(min(count, len(split)))
-        device = self._session.device.device
         with predictor.eval_mode():
-            for batch in iter_batches(split, predictor.batch_size, predictor.normalize, device, rows=rows):
+            for batch in iter_batches(split, predictor.batch_size, predictor.preprocess, rows=rows):
                 with intercept_layers(self._session.network.layers, keep):
-                    self._session.network(predictor.to_memory_format(batch.images))
+                    self._session.network(batch.images)
                 images.append(batch.images)
                 labels.append(batch.labels)
         return {name: torch.cat(found) for name, found in parts.items()}, torch.cat(images), torch.cat(labels)

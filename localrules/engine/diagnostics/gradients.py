@@ -87,7 +87,7 @@ class GradientDiagnostics:
         weights = [parameter for parameters in own.values() for parameter in parameters]
         with preserve_buffers(session.network.model.buffers()), torch.enable_grad():
             with session.device.autocast():
-                logits = session.network(session.predictor.to_memory_format(batch.images))
+                logits = session.network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.labels)
             gradients = iter(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
         return {name: _flatten([next(gradients) for _ in parameters]) for name, parameters in own.items()}

@@ -1,82 +1,115 @@
-"""Writes a plugin to start from: a distribution that installs, learns and passes its checks as it is."""
+"""Writes a plugin to start from: a distribution that installs, works and passes its checks as it is."""
 
 from __future__ import annotations
 
 import keyword
 import re
+import time
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Literal, get_args
 
 from localrules.errors import UsageError
 from localrules.utils.atomic_io import write_atomic
 
-# Where each template goes; names are filled in like the texts.
-_PLACES = {
-    "pyproject.toml.txt": "pyproject.toml",
-    "README.md.txt": "README.md",
-    "gitignore.txt": ".gitignore",
-    "workflow.yml.txt": ".github/workflows/test.yml",
-    "package/__init__.py.txt": "$package/__init__.py",
-    "package/rule.py.txt": "$package/rule.py",
-    "tests/test_rule.py.txt": "tests/test_rule.py",
+Kind = Literal["rule", "model", "data", "tracker", "experiment"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# The target of each template; names are filled in like the texts.
+_COMMON = {
+    "common/pyproject.toml.txt": "pyproject.toml",
+    "common/CHANGELOG.md.txt": "CHANGELOG.md",
+    "common/LICENSE.txt": "LICENSE",
+    "common/gitignore.txt": ".gitignore",
+    "common/test.yml.txt": ".github/workflows/test.yml",
+    "common/release.yml.txt": ".github/workflows/release.yml",
+}
+_OF_KIND = {
+    "$kind/README.md.txt": "README.md",
+    "$kind/__init__.py.txt": "$package/__init__.py",
+    "$kind/$kind.py.txt": "$package/$kind.py",
+    "$kind/test.py.txt": "tests/test_$kind.py",
+}
+_DESCRIPTIONS: dict[Kind, str] = {
+    "rule": "The learning rule {}, a plugin of localrules.",
+    "model": "The network {}, a plugin of localrules.",
+    "data": "The data set {}, a plugin of localrules.",
+    "tracker": "The tracker {}, a plugin of localrules.",
+    "experiment": "The experiment {}, a plugin of localrules.",
 }
 
 
-def write_plugin(name: str, folder: Path | None = None) -> tuple[Path, list[Path]]:
-    """Write a distribution that supplies one learning rule.
+def write_plugin(
+    name: str, folder: Path | None = None, *, kind: Kind = "rule", author: str = "Your Name"
+) -> tuple[Path, list[Path]]:
+    """Write a distribution that supplies one rule, network, data set, tracker or experiment.
 
     Args:
-        name: The rule's, e.g. ``my-rule``: lower-case letters, digits, dashes; begins with a letter. A ``_`` counts as
-            a dash, see :func:`rule_name`.
-        folder: Where; by default ``localrules-<name>`` here. It may exist if it is empty.
+        name: The name of the entry, e.g. ``my-rule``: lower-case letters, digits, dashes; begins with a letter. A ``_``
+            counts as a dash, see :func:`parse_name`.
+        folder: Where; by default ``localrules-<name>`` in the current folder. It may exist if it is empty.
+        kind: What the plugin supplies.
+        author: Named in its metadata and licence.
 
     Returns:
         The folder, and the files in it.
 
     Raises:
-        UsageError: A name that cannot be one, or a folder that holds something.
+        UsageError: An invalid name, or a folder that is not empty.
     """
-    name = parse_rule_name(name)
+    name = parse_name(name)
     _check(name)
     folder = Path(f"localrules-{name}") if folder is None else folder.expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            "there is something already",
+            "the folder is not empty",
             where=str(folder),
             why="a new plugin is written into a folder of its own; nothing is overwritten",
             fix="--out ANOTHER_FOLDER",
         )
-    package = "localrules_" + name.replace("-", "_")
     installed = version("localrules")
-
-    words = {
-        "rule": name,
-        "distribution": f"localrules-{name}",
-        "package": package,
+    distribution = f"localrules-{name}"
+    values = {
+        "kind": kind,
+        "name": name,
+        "distribution": distribution,
+        "package": "localrules_" + name.replace("-", "_"),
         "class_name": "".join(part.capitalize() for part in name.split("-")),
+        "description": _DESCRIPTIONS[kind].format(name),
+        "author": author,
+        "year": time.strftime("%Y"),
+        "url": f"https://github.com/YOUR-NAME/{distribution}",
         "version": installed,
+        "upper": _next_minor(installed),
     }
     written = []
-    for template, place in _PLACES.items():
-        text = Template((files(__name__) / "template" / template).read_text(encoding="utf-8")).substitute(words)
-        path = folder / Template(place).substitute(words)
+    templates = files(__name__) / "template"
+    for template, target in {**_COMMON, **_OF_KIND}.items():
+        source = templates / Template(template).substitute(values)
+        path = folder / Template(target).substitute(values)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, text)
+        write_atomic(path, Template(source.read_text(encoding="utf-8")).substitute(values))
         written.append(path)
     return folder, written
 
 
-def parse_rule_name(typed: str) -> str:
-    """The name as rules have it, with dashes: the package's name has ``_``, and many type that."""
+def parse_name(typed: str) -> str:
+    """The name with dashes: packages have ``_``, and many people type that."""
     return typed.replace("_", "-")
+
+
+def _next_minor(installed: str) -> str:
+    """The first version that a plugin made for this one must not assume: 0.2 for 0.1.3, 2 for 1.4."""
+    major, minor = installed.split(".")[:2]
+    return f"0.{int(minor) + 1}" if major == "0" else str(int(major) + 1)
 
 
 def _check(name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r} cannot be a rule's name",
+            f"invalid name {name!r}",
             where="localrules plugins new",
             why="a name is made of lower-case letters, digits and dashes, and begins with a letter",
             fix="e.g. localrules plugins new my-rule",

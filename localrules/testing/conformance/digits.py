@@ -63,9 +63,9 @@ def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -
     if network == "chain of maps":
         options = {
             **options,
-            "norm": rule.model_defaults.get("norm", rule.requires.allows_norm),
+            "norm": rule.info.model_defaults.get("norm", rule.info.requires.allows_norm),
         }  # lenet has none by itself
-        epochs = SETTLING_EPOCHS if rule.requires.forward_passes is None else EPOCHS
+        epochs = SETTLING_EPOCHS if rule.info.requires.forward_passes is None else EPOCHS
     ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
     session = subject.run(model, options, digits(ENLARGED[network]), {**ours, **settings})
     take_steps(session)

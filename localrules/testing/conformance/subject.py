@@ -44,14 +44,29 @@ class NotApplicable(SkipTest):
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """Accuracies on scikit-learn's digits that a rule has to reach in the check ``learns_digits``.
+
+    Attributes:
+        digits: On the first network that the rule can train.
+        maps: On the chain of feature maps, if the first network is fully connected; by default ``digits``.
+    """
+
+    digits: float = 0.9
+    maps: float | None = None
+
+
+@dataclass(frozen=True)
 class RuleUnderTest:
     """One rule.
 
     Attributes:
         rule: Its class.
+        bounds: Accuracies that it has to reach.
     """
 
     rule: RuleClass
+    bounds: Bounds = Bounds()
 
     @cached_property
     def networks(self) -> tuple[str, ...]:
@@ -83,7 +98,7 @@ class RuleUnderTest:
     @property
     def batch_size(self) -> int:
         """Of the checks' runs."""
-        return max(BATCH, self.rule.requires.min_batch)
+        return max(BATCH, self.rule.info.requires.min_batch)
 
     def session(self, network: str | None = None, *, data: Dataset | None = None, **settings: Any) -> Session:
         """A fresh run of 6 steps, with the rule's own defaults and nothing done to the pictures; always the same.
@@ -106,9 +121,11 @@ class RuleUnderTest:
             settings: Of the run; they win over the rule's defaults.
         """
         kind = model_class(model)
-        suits = {name: value for name, value in self.rule.model_defaults.items() if name in kind.Config.model_fields}
+        suits = {
+            name: value for name, value in self.rule.info.model_defaults.items() if name in kind.Config.model_fields
+        }
         plain = {"batch_size": self.batch_size, "augment": {"flip": False, "shift": 0}, "steps": 6, "epochs": None}
-        below = merge(self.rule.run_defaults, plain)
+        below = merge(self.rule.info.run_defaults, plain)
         return build_session(self.rule, kind, data, model_options={**suits, **options}, **merge(below, settings))
 
 

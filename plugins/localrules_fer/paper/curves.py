@@ -1,4 +1,4 @@
-"""Learning curves of rows: against steps, seconds and multiply-adds."""
+"""Learning curves of rows: against steps, seconds and MACs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEARLY = 0.95  # of its last accuracy: from there on a curve is taken to have co
 LEVELS = 0.05  # accuracies at which curves are held against each other are multiples of it
 HIGHEST = 4.0  # a loss that is drawn: guessing among seven classes has 1.95, and a first step's may be millions
 SERIES = ("loss", "accuracy", "valid_loss", "valid_accuracy")
-STEPS, SECONDS, WORK = "step", "seconds", "multiply-adds, 10^12"
+STEPS, SECONDS, WORK = "step", "seconds", "macs, 10^12"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Curve:
     Attributes:
         label: The row's name.
         runs: For each run, what was logged: ``step``, :data:`SERIES`, and what had been spent by then, ``seconds`` of
-            training steps and ``multiply-adds`` in 10^12.
+            training steps and ``macs`` in 10^12.
     """
 
     label: str
@@ -64,7 +64,7 @@ def logged(run: RunRecord, pace: float, work: Sequence[CostSegment]) -> pd.DataF
     Args:
         run: Finished.
         pace: Seconds a step.
-        work: The multiply-adds of its steps.
+        work: The MACs of its steps.
     """
     # What is no number is what a kill left of a line, or the name of a phase.
     table = pd.read_csv(run.folder / METRICS).reindex(columns=[STEPS, *SERIES]).apply(pd.to_numeric, errors="coerce")
@@ -107,7 +107,7 @@ def _window(values: pd.Series) -> int:
 
 
 def draw_curves(curves: Sequence[Curve], out: Path) -> Path:
-    """Draw accuracy against steps, seconds and multiply-adds, and loss against steps, each the mean over runs.
+    """Draw accuracy against steps, seconds and MACs, and loss against steps, each the mean over runs.
 
     Args:
         curves: One a row.

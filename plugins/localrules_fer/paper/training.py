@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MEASURES = (
     "", "train", "valid", "test", "over-fitting", "one against rest", "converged", "s a step",
-    "G multiply-adds a step", "MiB", "M parameters",
+    "G MACs a step", "MiB", "M parameters",
 )  # fmt: skip
 _COUNTED = (
     "Multiply-adds are counted in a step that is taken: those of convolutions and products of matrices, forward and "
@@ -54,7 +54,7 @@ def show_training(exhibition: ArtifactWriter) -> None:
     ]
     exhibition.plot(
         "curves",
-        "Accuracy and loss against steps, and accuracy against seconds of training steps and against multiply-adds: "
+        "Accuracy and loss against steps, and accuracy against seconds of training steps and against MACs: "
         f"lines on training batches, smoothed; marks on the valid split. {_COUNTED}",
         lambda path: draw_curves(curves, path),
     )

@@ -34,7 +34,7 @@ def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
 
 def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
     """The smallest batch that the rule says it takes, of one picture if it says nothing; and of two."""
-    for size in dict.fromkeys((subject.rule.requires.min_batch, max(2, subject.rule.requires.min_batch))):
+    for size in dict.fromkeys((subject.rule.info.requires.min_batch, max(2, subject.rule.info.requires.min_batch))):
         for network in subject.networks:
             try:
                 _stays_finite(subject.session(network, batch_size=size), f"batches of {size} on a {network}")

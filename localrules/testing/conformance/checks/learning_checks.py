@@ -9,19 +9,17 @@ MAPS = "chain of maps"
 
 
 def learns_digits(subject: RuleUnderTest) -> None:
-    """It learns scikit-learn's digits to nine in ten or its ``digits_bound``; through maps, to its ``maps_bound``."""
+    """It learns scikit-learn's digits to an accuracy of 0.9, or to its :class:`Bounds`; through feature maps, too."""
     try:
         digits()
     except ImportError:
         raise NotApplicable("scikit-learn is not installed: pip install 'localrules[testing]'") from None
-    rule = subject.rule
-    _reaches(rule.digits_bound, learn_digits(rule), "")
-    if subject.networks[0] == "perceptron" and not subject.incompatibility(
-        MAPS
-    ):  # others have learnt through maps already
-        bound = rule.digits_bound if rule.maps_bound is None else rule.maps_bound
-        _reaches(bound, learn_digits(rule, MAPS), f" by a {MAPS}")
+    bounds = subject.bounds
+    _reaches(bounds.digits, learn_digits(subject.rule), subject.networks[0])
+    # A rule that cannot train the fully connected network has learned through feature maps already.
+    if subject.networks[0] == "perceptron" and not subject.incompatibility(MAPS):
+        _reaches(bounds.digits if bounds.maps is None else bounds.maps, learn_digits(subject.rule, MAPS), MAPS)
 
 
-def _reaches(bound: float, found: float, by: str) -> None:
-    assert found >= bound, f"{found:.3f} of the digits' test pictures are right{by}, and {bound} is wanted"
+def _reaches(bound: float, accuracy: float, network: str) -> None:
+    assert accuracy >= bound, f"accuracy {accuracy:.3f} on the digits' test split by a {network}, below {bound}"

@@ -11,7 +11,7 @@ from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
 def locality_holds(subject: RuleUnderTest) -> None:
     """Layers' updates depend on no more than the declared class of locality allows, measured."""
     for network in subject.networks:
-        found = audit(lambda network=network: subject.session(network), subject.rule.locality)  # type: ignore[misc]
+        found = audit(lambda network=network: subject.session(network), subject.rule.info.locality)  # type: ignore[misc]
         assert found.holds, f"on a {network}: {'; '.join(found.reasons)}"
 
 

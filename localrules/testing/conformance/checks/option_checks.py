@@ -20,15 +20,15 @@ def options_are_documented(subject: RuleUnderTest) -> None:
     silent = [name for name, field in rule.Config.model_fields.items() if not field.description]
     assert not silent, f"options without a description: {', '.join(silent)}"
     assert rule.__doc__, f"{rule.__name__} has no docstring"
-    assert rule.locality in LOCALITY_LEVELS, (
-        f"locality is {rule.locality!r}, and is one of {', '.join(LOCALITY_LEVELS)}"
+    assert rule.info.locality in LOCALITY_LEVELS, (
+        f"locality is {rule.info.locality!r}, and is one of {', '.join(LOCALITY_LEVELS)}"
     )
 
 
 def options_survive_json(subject: RuleUnderTest) -> None:
     """Options come back from JSON as they were, presets too, and an unknown option is refused."""
     kind = subject.rule.Config
-    forms: dict[str, dict[str, Any]] = {"the defaults": {}, **subject.rule.presets}
+    forms: dict[str, dict[str, Any]] = {"the defaults": {}, **subject.rule.info.presets}
     for name, values in forms.items():
         options = kind(**values)
         again = kind.model_validate_json(options.model_dump_json())

@@ -58,9 +58,9 @@ def _trained(subject: RuleUnderTest, network: str) -> Session:
 
 def _answers(session: Session, rows: int = 8, *, backwards: bool = False) -> Tensor:
     split = session.data.split("valid")
-    images = session.batches.normalize(split.images[:rows])
+    images = session.batches.preprocess(split.images[:rows])
     images = images.flip(0) if backwards else images
     torch.manual_seed(0)
     with session.predictor.eval_mode():
-        logits = session.rule.predict(session.network, session.predictor.to_memory_format(images))
+        logits = session.rule.predict(session.network, images)
     return logits.float()

@@ -35,7 +35,7 @@ def parameters_move_by_optimizers_alone(subject: RuleUnderTest) -> None:
 
 def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
     """No layer runs more often in a step than ``Requirements.forwards`` says."""
-    declared = subject.rule.requires.forward_passes
+    declared = subject.rule.info.requires.forward_passes
     if declared is None:
         raise NotApplicable("it declares that its forward passes depend on options")
     calls: Counter[str] = Counter()
