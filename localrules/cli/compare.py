@@ -18,8 +18,7 @@ from localrules.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from localrules.compare.comparison import Comparison
-    from localrules.compare.scorer import Scorer
+    from localrules.comparison.comparison import Comparison
     from localrules.registry.registry import Registry
     from localrules.utils.bootstrap import Difference
 
@@ -116,20 +115,30 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
-    from localrules.compare import scorer as intervals
-
-    answers = intervals.Scorer(registry, metrics, leak_check=leak_check)
-    if rules is not None:
-        found = _rules(rules, given, set_ or [], out, registry, command, answers)
-    elif given or set_:
+    if runs and (given or set_):
         raise UsageError(
             f"{next(iter(given), '--set')} is for runs that are yet to be made",
             where="localrules compare RUN...",
             why="finished runs are compared as they are",
             fix="leave it out, or name rules instead of run folders",
         )
-    else:
-        found = _runs(runs or [], out, registry, command, answers)
+    from localrules import compare as compare_
+    from localrules.comparison.plan import parse_rules
+
+    names = parse_rules(rules) if rules is not None else []
+    found = compare_(
+        runs or (),
+        rules=names,
+        seeds=3 if seeds is None else seeds,
+        settings=_settings(names, given, set_ or [], out, registry) if names else None,
+        out=out,
+        callbacks=_callbacks,
+        log=_status,
+        metrics=metrics,
+        leak_check=leak_check,
+        command=command,
+        plugins=registry,
+    )
     if as_json:
         print_json(found.rows())
     else:
@@ -139,32 +148,6 @@ def compare(
             if leak_check and not has_leak_warning(scores):
                 continue  # the table has it
             print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
-
-
-def _rules(
-    text: str,
-    given: dict[str, Any],
-    words: list[str],
-    out: Path,
-    registry: Registry,
-    command: str,
-    answers: Scorer,
-) -> Comparison:
-    from localrules.compare import comparison, folder, report
-    from localrules.compare.execute import run_all
-    from localrules.compare.plan import parse_rules, plan
-
-    rules = parse_rules(text)
-    settings = _settings(rules, given, words, out, registry)
-    planned = plan(rules, settings, given.get("--seeds", 3), registry)
-    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
-    fingerprint = planned[0].fingerprint
-    folder.acquire(out, shared, fingerprint)
-    runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, _status)
-    found = comparison.compare_rules(rules, runs, registry, answers, notes)
-    report.write(found, out, command)
-    folder.record(out, shared, found.details(), fingerprint)
-    return found
 
 
 def _settings(
@@ -202,25 +185,13 @@ def _settings(
     return tree
 
 
-def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Scorer) -> Comparison:
-    from localrules.compare import comparison, folder, report
-    from localrules.compare.execute import read_run_record
-
-    finished = [read_run_record(run) for run in dict.fromkeys(run.resolve() for run in runs)]
-    found = comparison.compare_runs(finished, registry, answers)
-    folder.acquire(out, None)
-    report.write(found, out, command)
-    folder.record(out, None, found.details())
-    return found
-
-
 def _callbacks() -> list[Any]:
     from localrules.tracking.console import ConsoleProgress
 
     class Quiet(ConsoleProgress):
         """Without the page that closes a run: the comparison has one of its own."""
 
-        def end(self, summary: Any, pictures: Any) -> None:
+        def on_run_end(self, summary: Any, plots: Any) -> None:
             self.close()
 
     return [Quiet()]

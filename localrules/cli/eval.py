@@ -9,7 +9,7 @@ import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import get_console, print_json
+from localrules.cli.output import print_json
 from localrules.cli.scores import print_leak_warnings, print_scores
 
 app = typer.Typer()
@@ -65,23 +65,13 @@ def eval_(
     """
     registry = load_registry(plugin, no_plugin)
     metrics = metric_files(ctx, metric, registry)
-    from localrules.config.schema import ComponentConfig
-    from localrules.runs.evaluate import evaluate_run
-    from localrules.runs.load import TrainedRun
+    from localrules import evaluate, load_run
 
-    finished = TrainedRun.load(run, registry, device=device)
-    choice = None
-    if data is not None or data_path is not None:
-        own = finished.config.data
-        options = own.options if data in (None, own.name) else {}
-        path = {} if data_path is None else {"path": str(data_path)}
-        choice = ComponentConfig(name=data or own.name, **{**options, **path})
-    scored = finished.data(registry, choice, held_out=data is None)
-    if (finished.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
-        get_console().print(
-            f"[yellow]In {scored.name} a mirror image need not keep its label: asking it may do harm.[/]"
-        )
-    found = evaluate_run(finished, scored, split, registry, flip=flip, metrics=metrics, leak_check=leak_check, out=out)
+    finished = load_run(run, device=device, plugins=registry)
+    choice = {} if data is None else {"name": data}
+    if data_path is not None:
+        choice["path"] = str(data_path)
+    found = evaluate(finished, split, data=choice or None, flip=flip, metrics=metrics, leak_check=leak_check, out=out)
     if as_json:
         print_json(found)
     else:

@@ -159,21 +159,25 @@ def run(
         return
     for line in fill_defaults(settings, registry):
         _status(line)
-    from localrules.runs.train import configure, train
-
-    configured = configure(settings, registry)
     if dry_run:
-        _dry_run(configured, registry, as_json)
+        from localrules.runs.train import configure
+
+        _dry_run(configure(settings, registry), registry, as_json)
         return
-    _finish(train(configured, registry, out, _callbacks()), as_json)
+    from localrules import train
+
+    _finish(train(settings=settings, out=out, callbacks=_callbacks(), plugins=registry).summary, as_json)
 
 
 def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    from localrules.runs.train import completed_summary, resume
+    from localrules import resume
+    from localrules.runs.result import completed_summary
 
-    done = completed_summary(folder) is not None
-    summary = resume(folder, registry, settings, _callbacks())
-    if done:
+    done = completed_summary(folder)
+    summary = resume(folder, settings=settings, callbacks=_callbacks(), plugins=registry).summary
+    if done is not None and (reason := done.get("stop_reason")):
+        _status(f"This run was stopped after step {done['steps']} and is finished: {reason}.")
+    elif done is not None:
         _status("This run is finished: there is nothing left to train.")
     return summary
 

@@ -73,7 +73,7 @@ def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
     Raises:
         UsageError: No rule is named, or a file for data that are not read from one.
     """
-    from localrules.engine.device import available_threads
+    from localrules.engine.device import default_threads
 
     if "name" not in settings.setdefault("rule", {}):
         raise UsageError(
@@ -84,8 +84,7 @@ def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
         )
     if "name" not in settings.setdefault("model", {}):
         settings["model"]["name"] = default_entries("model", registry)[0].name
-    at_once = settings.get("parallel_layers", 1)
-    settings.setdefault("threads", max(1, available_threads() // at_once) if isinstance(at_once, int) else 1)
+    settings.setdefault("threads", default_threads(settings.get("parallel_layers", 1)))
     data = settings.setdefault("data", {})
     said = []
     if "name" not in data:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localrules.compare.plan import PlannedRun
+from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import INCIDENTAL
 from localrules.config.overrides import Tree, merge
 from localrules.config.schema import ComponentConfig

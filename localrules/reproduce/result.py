@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.execute import RunRecord
+from localrules.comparison.execute import RunRecord
 from localrules.errors import MissingDependencyError
 from localrules.evaluation.metric import MetricFiles
 from localrules.reproduce.spec import Budget, Case

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.compare.execute import RunRecord, completed_runs, run_all
+from localrules.comparison.execute import RunRecord, completed_runs, run_all
 from localrules.errors import LocalRulesError
 from localrules.reproduce import report, results
 from localrules.reproduce import run as rows

@@ -3,29 +3,96 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from localrules.config.schema import ComponentConfig
+from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.leakage import LeakMask, check_leakage
 from localrules.evaluation.metric import MetricFiles, build_metrics, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
+from localrules.runs.load import TrainedRun, load_run
 from localrules.tracking.plots.curves import plot_confusion
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, Split
     from localrules.engine.scores import Scores
     from localrules.registry.registry import Registry
-    from localrules.runs.load import TrainedRun
+    from localrules.runs.result import RunResult
 
 NO_METRICS: MetricFiles = MappingProxyType({})
 FOLDER = "evaluation"
 SCORES = "scores.json"
 PREDICTIONS = "predictions.csv"
+
+
+def evaluate(
+    run: str | Path | RunResult | TrainedRun,
+    split: str = "valid",
+    *,
+    data: str | Mapping[str, Any] | None = None,
+    flip: bool | None = None,
+    metrics: MetricFiles = NO_METRICS,
+    leak_check: bool = False,
+    out: str | Path | None = None,
+    device: str | None = None,
+    plugins: Registry | Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """Score the last weights of a run on a split, and write the scores and plots into the run folder.
+
+    Args:
+        run: The run folder, the result of :func:`localrules.train`, or a run that is loaded.
+        split: ``train``, ``valid`` or ``test``.
+        data: Another data set, by name or as a mapping with ``name`` and options; a mapping without a name changes
+            options of the run's own, e.g. ``{"path": "moved.csv"}``.
+        flip: Average each image's probabilities with those of its flip; as the run has it if ``None``.
+        metrics: Files of the metrics of plugins to compute, by name.
+        leak_check: Look for the scored images among the training images whatever the score.
+        out: The folder for scores and plots; as for :func:`evaluate_run` if ``None``.
+        device, plugins: As for :func:`localrules.load_run`; not used of a run that is loaded.
+
+    Returns:
+        What :func:`evaluate_run` returns: ``top1``, ``balanced_accuracy``, ``n`` and so on.
+
+    Raises:
+        UsageError: The folder is no run folder, or the data set does not fit the run.
+        DataError: There is no such split.
+    """
+    loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
+    with preserve_torch_state():
+        set_deterministic(loaded.config.threads, loaded.predictor.device.device)
+        choice = None
+        if data is not None:
+            asked = {"name": data} if isinstance(data, str) else dict(data)
+            own = loaded.config.data
+            options = own.options if asked.get("name", own.name) == own.name else {}
+            choice = ComponentConfig(**{"name": own.name, **options, **asked})
+        # What the run held out is a part of its own data set: of another one the splits are the source's.
+        another = isinstance(data, str) or (data is not None and "name" in data)
+        scored = loaded.data(loaded.registry, choice, held_out=not another)
+        if (loaded.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
+            warnings.warn(
+                f"the flip of an image of {scored.name} need not have its label: averaging over both may do harm",
+                stacklevel=2,
+            )
+        return evaluate_run(
+            loaded,
+            scored,
+            split,
+            loaded.registry,
+            flip=flip,
+            metrics=metrics,
+            leak_check=leak_check,
+            out=None if out is None else Path(out),
+        )
 
 
 def evaluate_run(

@@ -37,6 +37,7 @@ def summarize(
     step_seconds = trainer.timer.step_seconds
     summary: dict[str, Any] = {
         "status": "stopped" if stopped else "done",
+        "stop_reason": trainer.stop_reason,
         "run_dir": str(folder),
         "rule": config.rule.name,
         "model": config.model.name,

@@ -12,8 +12,8 @@ import pytest
 from comparing import RULES, SHORT, compare, run_folders
 from tiny_runs import train
 
-from localrules.compare import comparison
-from localrules.compare import execute as runs
+from localrules.comparison import comparison
+from localrules.comparison import execute as runs
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError
 from localrules.tracking.records import read_config, write_config

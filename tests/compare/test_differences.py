@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from comparing import run_folders
 
-from localrules.compare.execute import read_run_record
-from localrules.compare.scorer import Scorer
+from localrules.comparison.execute import read_run_record
+from localrules.comparison.scorer import Scorer
 from localrules.config.diff import differing_settings
 from localrules.registry.registry import Registry
 

@@ -10,8 +10,8 @@ import pytest
 from comparing import compare, run_folders
 from tiny_runs import MLP, tiny_csv
 
-from localrules.compare import execute as runs
-from localrules.compare.plan import PlannedRun
+from localrules.comparison import execute as runs
+from localrules.comparison.plan import PlannedRun
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
 from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config

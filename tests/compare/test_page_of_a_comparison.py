@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from comparing import RULES, run_folders
 
-from localrules.compare.execute import read_run_record
-from localrules.compare.plots import learning_curves
-from localrules.compare.results import RuleResult, group_by_config
+from localrules.comparison.execute import read_run_record
+from localrules.comparison.plots import learning_curves
+from localrules.comparison.results import RuleResult, group_by_config
 from localrules.utils.plotting import COLOURS
 
 

@@ -13,7 +13,7 @@ import pytest
 from tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.run_options import default_model
-from localrules.compare import execute as compare_runs
+from localrules.comparison import execute as compare_runs
 from localrules.config.schema import RunConfig
 from localrules.engine.divergence import Diverged
 from localrules.registry.registry import Registry

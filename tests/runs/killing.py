@@ -41,6 +41,14 @@ def half_a_file(original: Callable[..., Any], content: Any, path: Path) -> None:
     die()
 
 
+def half_a_column(original: Callable[..., Any], path: Path, content: bytes) -> None:
+    def write_half(target: Path) -> None:
+        target.write_bytes(content[: len(content) // 2])
+        die()
+
+    original(path, write_half)
+
+
 def half_a_row(original: Callable[..., Any], metrics: Any, line: bytes) -> None:
     original(metrics, line[: len(line) // 2])
     die()
@@ -64,9 +72,32 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
 }
 
+# Of a run with late_metric.py, at the row of step 8; the last checkpoint is of step 6.
+COLUMN_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "a column is about to be added": (metrics_file, "write_atomic", 1, before),
+    "the file with the new column is half written": (metrics_file, "write_atomic", 1, half_a_column),
+    "the column was added, the row not": (metrics_file, "write_atomic", 1, after),
+    "two rows with the new column are written": (trainer, "train_step", STEPS - 1, after),
+}
+# Of a run that stops early after step 8, with checkpoints every 3 steps.
+STOP_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "before step 8": (trainer, "train_step", 8, before),
+    "after step 8": (trainer, "train_step", 8, after),
+    "after the checkpoint of step 8": (checkpoint, "save", 3, after),
+    "before the summary": (closing, "summarize", 1, before),
+}
+
 
 def die_at(moment: str, words: list[str]) -> None:
-    (owner, name, number, then), _ = MOMENTS[moment]
+    _die(MOMENTS[moment][0], words)
+
+
+def die_when(moment: str, words: list[str]) -> None:
+    _die((COLUMN_MOMENTS | STOP_MOMENTS)[moment], words)
+
+
+def _die(at: tuple[Any, str, int, Callable[..., Any]], words: list[str]) -> None:
+    owner, name, number, then = at
     closing.save_plots = lambda session, folder: []
     at_call(owner, name, number, then)
     # Not through localrules_code, which would put back a patched closing.draw.

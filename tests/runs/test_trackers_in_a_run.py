@@ -13,7 +13,7 @@ TRACKERS = """
 from localrules import Tracker
 
 class Broken(Tracker):
-    def step(self, row):
+    def on_log(self, row):
         print("this tracker prints")
         raise RuntimeError("its disk is full\\nand it says so in two lines")
 
@@ -54,7 +54,7 @@ def test_a_tracker_that_fails_is_reported_in_one_line_and_training_goes_on(plugi
     warned = [line for line in errors.splitlines() if "Warning" in line]
     assert warned == [
         "Warning: tracker 'unborn' is left out of this run: ValueError: no server",
-        "Warning: Broken failed at 'on_log' and is left out of the rest of this run: "
+        "Warning: Broken failed in on_log and is left out of the rest of this run: "
         "RuntimeError: its disk is full and it says so in two lines",
     ]
     assert "Traceback" not in errors

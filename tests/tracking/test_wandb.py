@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from localrules.callbacks.base import CallbackList, MetricsRow, Plot, RunInfo
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo
+from localrules.callbacks.callback_list import CallbackList
 from localrules.core.phase import Phase
 from localrules_wandb.login import decide_mode, logged_in
 from localrules_wandb.metric_names import named
@@ -160,7 +161,7 @@ sys.path.insert(0, sys.argv[2])
 from test_wandb import WandbTracker, row, run_info
 info = run_info(Path(sys.argv[1]))
 tracker = WandbTracker(WandbTracker.Config(mode="offline"))
-tracker.start(info)
+tracker.on_run_start(info)
 tracker.step(row(1))
 print(info.state["wandb_id"], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -220,7 +221,7 @@ def test_online_without_a_network_warns_once_and_training_goes_on(
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     observers = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
-    with pytest.warns(UserWarning, match="WandbTracker failed at 'on_run_start'"):
+    with pytest.warns(UserWarning, match="WandbTracker failed in on_run_start"):
         observers.on_run_start(run_info(tmp_path / "run"))
     observers.on_log(row(1))
     observers.on_run_end({"status": "done"}, [])
@@ -250,12 +251,24 @@ track(run_info(Path({str(tmp_path / "run")!r})), range(1, 3))
 
 
 def test_every_column_has_a_name_with_its_section() -> None:
-    columns = ("step", "epoch", "phase", "objective/a.b", "loss", "lr", "valid_loss", "memory_mib", "unforeseen")
+    columns = (
+        "step",
+        "epoch",
+        "phase",
+        "objective/a.b",
+        "loss/head/a.b",
+        "loss",
+        "lr",
+        "valid_loss",
+        "memory_mib",
+        "unforeseen",
+    )
     assert list(named(dict.fromkeys(columns, 1))) == [
         "step",
         "epoch",
         "phase",
         "layer/a.b/objective",
+        "layer/a.b/loss/head",
         "train/loss",
         "train/lr",
         "valid/loss",

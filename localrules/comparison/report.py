@@ -8,10 +8,10 @@ from typing import Any
 
 import tomli_w
 
-from localrules.compare.comparison import Comparison
-from localrules.compare.plots import learning_curves
-from localrules.compare.results import RuleResult, SeedStats
-from localrules.compare.scorer import SPLIT
+from localrules.comparison.comparison import Comparison
+from localrules.comparison.plots import learning_curves
+from localrules.comparison.results import RuleResult, SeedStats
+from localrules.comparison.scorer import SPLIT
 from localrules.config.diff import differing_settings, without_incidental
 from localrules.core.layer import LOCALITY_DESCRIPTIONS
 from localrules.evaluation import comparison_plots as together
@@ -24,13 +24,13 @@ _ENVIRONMENT = ("localrules", "python", "torch", "numpy", "system", "machine", "
 _CURVES = "curves.png"
 
 
-def write(comparison: Comparison, out: Path, command: str) -> Path:
+def write(comparison: Comparison, out: Path, command: str | None) -> Path:
     """Write ``index.html`` into a folder.
 
     Args:
         comparison: What to show.
         out: The folder.
-        command: The command that makes the page again.
+        command: The command line that makes the page again, if one does.
 
     Returns:
         The page's path.
@@ -50,9 +50,10 @@ def write(comparison: Comparison, out: Path, command: str) -> Path:
     for one in comparison.results:
         _section(page, one, out)
     _settings(page, comparison)
-    page.heading("Reproduce this page")
-    page.code(command)
-    page.paragraph("Finished runs are not repeated, and an interrupted run resumes where it stopped.")
+    if command is not None:
+        page.heading("Reproduce this page")
+        page.code(command)
+        page.paragraph("Finished runs are not repeated, and an interrupted run resumes where it stopped.")
     return page.write(out / "index.html")
 
 

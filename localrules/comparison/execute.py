@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.compare.plan import PlannedRun
+from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import identity_settings
 from localrules.config.overrides import RUN_METADATA, Tree
 from localrules.config.schema import RunConfig
 from localrules.engine import mixture as mixing
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError, UsageError
+from localrules.runs.execution import to_plain_dict
 from localrules.runs.load import read_run
-from localrules.runs.train import Summary, completed_summary, resume, to_plain_dict, train
+from localrules.runs.result import Summary, completed_summary
+from localrules.runs.resume import resume
+from localrules.runs.train import start
 from localrules.tracking.records import CONFIG, read_config
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def run_all(
     planned: Sequence[PlannedRun],
     place: Path,
     registry: Registry,
-    callbacks: Callable[[], list[Callback]] = list,
+    callbacks: Callable[[], Sequence[Callback]] = list,
     log: Callable[[str], Any] = lambda line: None,
 ) -> tuple[list[RunRecord], list[str]]:
     """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
@@ -82,7 +85,7 @@ def run_all(
     Trackers, logging and the place of the data make no other run of a finished one.
 
     Args:
-        planned: From :func:`~localrules.compare.plan.plan`.
+        planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are and go.
         registry: Where names are looked up.
         watchers: Makes those who watch a run.
@@ -100,10 +103,10 @@ def run_all(
                 log(f"{which}, done before")
             elif folder is not None:
                 log(f"{which}, goes on")
-                resume(folder, registry, {}, callbacks())
+                resume(folder, callbacks=callbacks(), plugins=registry)
             else:
                 log(which)
-                folder = Path(train(wanted.config, registry, place, callbacks())["run_dir"])
+                folder = start(wanted.config, registry, place, callbacks()).directory
         except Diverged as error:
             diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
             log(diverged[-1])
@@ -122,7 +125,7 @@ def completed_runs(planned: Sequence[PlannedRun], place: Path) -> list[RunRecord
     """Those of the planned runs that are done already; nothing is run.
 
     Args:
-        planned: From :func:`~localrules.compare.plan.plan`.
+        planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are.
     """
     found = [(_find_existing(wanted, place), wanted) for wanted in planned]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.execute import RunRecord
+from localrules.comparison.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.layer import LOCALITY_LEVELS, Locality

@@ -49,16 +49,25 @@ def parse_rules(text: str) -> list[str]:
             why="it cannot be seen where one rule ends",
             fix="put semicolons between the rules: --rules 'backprop; blocks.0.*=hsic,*=local-ce'",
         )
+    check_rules(rules, f"--rules {text}")
+    return rules
+
+
+def check_rules(rules: Sequence[str], where: str) -> None:
+    """Refuse fewer than two rules, and one that is named twice.
+
+    Raises:
+        UsageError: The rules cannot be compared; it names ``where`` they are given.
+    """
     if len(rules) < 2:
         raise UsageError(
             "a comparison needs at least two rules",
-            where=f"--rules {text}",
+            where=where,
             why=f"it names {len(rules)}",
             fix=f"add the control: --rules {rules[0] if rules else 'hsic'},backprop",
         )
     if twice := sorted({name for name in rules if rules.count(name) > 1}):
-        raise UsageError(f"rule {twice[0]!r} is named twice", where=f"--rules {text}", fix="name each rule once")
-    return rules
+        raise UsageError(f"rule {twice[0]!r} is named twice", where=where, fix="name each rule once")
 
 
 def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -> list[PlannedRun]:

@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.execute import RunRecord
-from localrules.compare.results import RuleResult, declared_locality, find_control, group_by_config, measured_locality
-from localrules.compare.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
+from localrules.comparison.execute import RunRecord
+from localrules.comparison.results import (
+    RuleResult,
+    declared_locality,
+    find_control,
+    group_by_config,
+    measured_locality,
+)
+from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError

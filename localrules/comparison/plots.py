@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from localrules.compare.results import RuleResult
+from localrules.comparison.results import RuleResult
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.plotting import COLOURS, INK, MARKERS, MUTED, new_figure, plain_axes
 
