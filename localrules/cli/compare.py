@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
@@ -162,7 +162,7 @@ def _rules(
     shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
     fingerprint = planned[0].fingerprint
     folder.acquire(out, shared, fingerprint)
-    runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, _status)
+    runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, status)
     found = comparison.compare_rules(rules, runs, registry, answers, notes)
     report.write(found, out, command)
     folder.record(out, shared, found.details(), fingerprint)
@@ -182,7 +182,7 @@ def _settings(
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "granularity": parse_granularity(granularity),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -199,7 +199,7 @@ def _settings(
         return tree  # refused, with what to do, by the plan
     tree["rule"] = {"name": rules[0]}
     for line in fill_defaults(tree, registry):
-        _status(line)
+        status(line)
     del tree["rule"]
     return tree
 
@@ -278,9 +278,3 @@ def _format_difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

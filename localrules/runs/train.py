@@ -26,6 +26,7 @@ from localrules.runs.load import read_run
 from localrules.tracking.records import read_summary
 from localrules.tracking.run_folder import RunFolder, create_run_folder, lock_run
 from localrules.utils.atomic_io import remove_unfinished
+from localrules.utils.serialization import without_none
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -157,13 +158,7 @@ def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
 
 def to_plain_dict(config: RunConfig) -> Tree:
     """The configuration as it reads back from TOML, which has no null."""
-    return _without_none(config.model_dump(mode="json"))
-
-
-def _without_none(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
+    return without_none(config.model_dump(mode="json"))
 
 
 def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:

@@ -1,4 +1,4 @@
-"""Buffers that a forward pass moves, and may have to leave where they were."""
+"""Contexts that put a module's state back, and walks over modules and graphs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,43 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+"""The normalisation modules of torch."""
+
+
+@contextmanager
+def preserve_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put every submodule's training flag back when the context ends."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode for as long as the context lasts; every submodule's own mode is put back afterwards."""
+    with preserve_mode(*modules):
+        for module in modules:
+            for part in module.modules():
+                part.training = False
+        yield
+
+
+def autograd_nodes(tensor: Tensor) -> Iterator[Node]:
+    """The nodes of the graph that a tensor was computed by, depth first, in the order of operations' inputs."""
+    stack, seen = [tensor.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(parent for parent, _ in reversed(node.next_functions))
 
 
 @contextmanager
