@@ -10,8 +10,8 @@ import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
@@ -133,7 +133,7 @@ def compare(
         settings=_settings(names, given, set_ or [], out, registry) if names else None,
         out=out,
         callbacks=_callbacks,
-        log=_status,
+        log=status,
         metrics=metrics,
         leak_check=leak_check,
         command=command,
@@ -163,7 +163,7 @@ def _settings(
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "granularity": parse_granularity(granularity),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -180,7 +180,7 @@ def _settings(
         return tree  # refused, with what to do, by the plan
     tree["rule"] = {"name": rules[0]}
     for line in fill_defaults(tree, registry):
-        _status(line)
+        status(line)
     del tree["rule"]
     return tree
 
@@ -247,9 +247,3 @@ def _format_difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
+from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import Tree, default_dataset, default_model
 from localrules.cli.scores import print_leak_warnings
 from localrules.errors import UsageError
@@ -139,7 +139,7 @@ def reproduce(
         registry,
         command,
         watchers=lambda: [ConsoleProgress()],
-        say=_status,
+        say=status,
         done=_leak_warnings,
     )
     if as_json:
@@ -159,7 +159,7 @@ def _fill_defaults(
         options = below.get(kind, {})
         if "name" not in options:
             usual, line = default_dataset(path, registry) if kind == "data" else default_model(over, registry)
-            _status(line)
+            status(line)
             filled[kind] = {**usual, **options}
     return filled
 
@@ -217,9 +217,3 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
     for machine in dict.fromkeys(outcome.as_csv_row()["machine"] for outcome in outcomes if outcome.runs):
         console.print(f"On {machine}", markup=False)
     console.print(f"\nThe page: {out / PAGE}", markup=False, soft_wrap=True)
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 Tree = dict[str, Any]
 
 
+def parse_granularity(text: str | None) -> int | str | None:
+    """The value of ``--granularity``: ``layer``, ``block``, or a number of parts."""
+    return int(text) if text and text.isdigit() else text
+
+
 def collect_settings(
     flags: Tree, overrides: list[str], file: Path | None, track: list[str], registry: Registry
 ) -> Tree:

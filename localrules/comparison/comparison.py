@@ -18,8 +18,8 @@ from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Sco
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
-from localrules.utils.bootstrap import Difference
 from localrules.evaluation.metric import metric_entries
+from localrules.utils.bootstrap import Difference
 
 if TYPE_CHECKING:
     from localrules.registry.entries import MetricEntry

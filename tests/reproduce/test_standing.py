@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from localrules.reproduce.ranking import ranking_sentences
-from localrules.reproduce.result import CaseResult
+from localrules.reproduce.result import CaseResult, ranking_sentences
 from localrules.reproduce.spec import Budget, Case
 
 

@@ -16,31 +16,13 @@ from torch.autograd.graph import Node
 from torch.nn.modules.utils import _pair
 from torch.utils import _pytree as pytree
 
-from localrules.core.interception import Forward, Visitor, tensor_leaves
+from localrules.core.interception import Forward, patch_forwards, tensor_leaves
 from localrules.core.layer import Layer
 from localrules.core.ops import Operation, intercept_ops
+from localrules.utils.torch_utils import autograd_nodes
 
 Outputs = dict[str, list[list[Tensor]]]
 """By layer name: for each call, the tensors that the layer gave."""
-
-
-@contextmanager
-def patch_forwards(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
-    """Let ``visitor`` run each layer's own forward for as long as the context lasts, however often it is called."""
-    patched = [layer.module.__dict__.get("forward") for layer in layers]
-
-    def stand_in(layer: Layer, own: Forward) -> Forward:
-        return lambda *args, **kwargs: visitor(layer, own, args, kwargs)
-
-    try:
-        for layer in layers:
-            layer.module.forward = stand_in(layer, layer.module.forward)
-        yield
-    finally:
-        for layer, before in zip(layers, patched, strict=True):
-            layer.module.__dict__.pop("forward", None)
-            if before is not None:
-                layer.module.__dict__["forward"] = before
 
 
 class Recorder:
@@ -59,7 +41,11 @@ class Recorder:
     def visit(self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the layer as it is."""
         for tensor in tensor_leaves((args, kwargs)):
-            self.crossings |= {(layer.name, source) for source in self._sources(tensor) if source != layer.name}
+            self.crossings |= {
+                (layer.name, self._made[node])
+                for node in autograd_nodes(tensor)
+                if self._made.get(node, layer.name) != layer.name
+            }
         output = forward(*args, **kwargs)
         given = tensor_leaves(output)
         self._made |= {tensor.grad_fn: layer.name for tensor in given if tensor.grad_fn is not None}
@@ -69,19 +55,6 @@ class Recorder:
     def forget_graphs(self) -> None:
         """Let go of the nodes by which layers were recognised."""
         self._made.clear()
-
-    def _sources(self, tensor: Tensor) -> set[str]:
-        found: set[str] = set()
-        stack, seen = [tensor.grad_fn], set()
-        while stack:
-            node = stack.pop()
-            if node is None or node in seen:
-                continue
-            seen.add(node)
-            if node in self._made:
-                found.add(self._made[node])
-            stack.extend(parent for parent, _ in node.next_functions)
-        return found
 
 
 @contextmanager
