@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch.nn import functional
 
-from localrules import Network, Rule, StepReport
-from localrules.core.rule import Context
-from localrules.core.view import Batch
+from localrules import Batch, Context, Network, Rule, RuleInfo, StepReport
 
 
 class Backprop(Rule):
@@ -18,7 +14,9 @@ class Backprop(Rule):
         Rumelhart, Hinton & Williams 1986, https://doi.org/10.1038/323533a0.
     """
 
-    formula: ClassVar[str] = "dCE(logits, Y)/dW for every W, by the chain rule through all layers above"
+    info = RuleInfo(
+        formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above",
+    )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, backward, and every learning layer is ready."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
-from localrules import Layer, Network, Requirements, Rule, StepReport
+from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleInfo, StepReport
 from localrules.core.interception import Forward, intercept_layers
-from localrules.core.rule import Context
-from localrules.core.view import Batch
 from localrules.utils.torch_utils import freeze_batchnorm_stats
 
 
@@ -26,8 +24,10 @@ class BackpropCheckpointed(Rule):
         Chen et al. 2016, Training deep nets with sublinear memory cost, https://arxiv.org/abs/1604.06174.
     """
 
-    requires: ClassVar[Requirements] = Requirements(forward_passes=2)
-    formula: ClassVar[str] = "as backprop, with each layer run again on the way back"
+    info = RuleInfo(
+        formula="as backprop, with each layer run again on the way back",
+        requires=Requirements(forward_passes=2),
+    )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""

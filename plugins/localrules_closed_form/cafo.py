@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, Network, Rule, StepReport
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.rule import Context, state_key
-from localrules.core.view import Batch
-from localrules.errors import UsageError
+from localrules import Batch, Context, Layer, Network, Rule, RuleConfig, RuleInfo, StepReport, UsageError, state_key
 from localrules.kernels.checks import no_autocast
 from localrules_closed_form.features import features_of, pool_features
 from localrules_closed_form.least_squares import LeastSquares
@@ -58,11 +53,11 @@ class CaFo(Rule):
             "memory, 8 bytes times its square for each layer).",
         )
 
-    formula: ClassVar[str] = (
-        "W_l = (A_l'A_l + r I)^-1 A_l'Y on the random features A_l of each layer; answer: sum_l softmax(A_l W_l)"
+    info = RuleInfo(
+        formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on the random features A_l of each layer; answer: sum_l softmax(A_l W_l)",
+        locality="local-labels",
+        presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
     )
-    locality: ClassVar[Locality] = "local-labels"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}}
 
     config: CaFo.Config
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, Network, Requirements, Rule, StepReport
-from localrules.core.isolated_forward import LayerTrace, isolated_forward
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.rule import Context
-from localrules.core.view import Batch
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Requirements,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    isolated_forward,
+)
+from localrules.core.isolated_forward import LayerTrace
 from localrules.utils.torch_utils import freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
 from localrules_energy.signals import backward_signals, learn, output_error, precise
@@ -51,10 +57,12 @@ class DifferenceTargetPropagation(Rule):
             "tanh", description="What an inverse ends with: tanh, the layers' own (the paper's), or nothing: linear."
         )
 
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True, sequential=True, forward_passes=2)
-    locality: ClassVar[Locality] = "feedback"
-    formula: ClassVar[str] = "|f_l(h_{l-1}) - t_l|^2 / (2 step), t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)"
-    model_defaults: ClassVar[dict[str, object]] = {"norm": False, "activation": "tanh"}
+    info = RuleInfo(
+        formula="|f_l(h_{l-1}) - t_l|^2 / (2 step), t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)",
+        locality="feedback",
+        requires=Requirements(sequential=True, forward_passes=2),
+        model_defaults={"norm": False, "activation": "tanh"},
+    )
 
     config: DifferenceTargetPropagation.Config
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Network, Requirements, Rule, StepReport
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.rule import Context
-from localrules.core.view import Batch
+from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, StepReport
 from localrules_energy.settling import Settling, pulls
 from localrules_energy.signals import learn
 
@@ -55,16 +51,13 @@ class EquilibriumPropagation(Rule):
             10, description="Steps to settle when nudged (ours, for few layers; the paper's: 25 to 30)."
         )
 
-    requires: ClassVar[Requirements] = Requirements(
-        forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True
+    info = RuleInfo(
+        formula="dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})",
+        locality="feedback",
+        requires=Requirements(forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True),
+        presets={"paper": {"free_steps": 250, "nudged_steps": 30}},
+        model_defaults={"norm": False, "activation": "hard_sigmoid"},
     )
-    locality: ClassVar[Locality] = "feedback"
-    formula: ClassVar[str] = (
-        "dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})"
-    )
-    presets: ClassVar[dict[str, dict[str, object]]] = {"paper": {"free_steps": 250, "nudged_steps": 30}}
-    model_defaults: ClassVar[dict[str, object]] = {"norm": False, "activation": "hard_sigmoid"}
-    maps_bound: ClassVar[float] = 0.65  # in the quarter of the steps that it is given
 
     config: EquilibriumPropagation.Config
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Network, Requirements, Rule, StepReport
+from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, StepReport
 from localrules.core.isolated_forward import LayerTrace
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.rule import Context
-from localrules.core.view import Batch
 from localrules_energy.signals import Evaluations, Signals, backward_signals, learn, output_error, precise
 
 STRICT_ITERATIONS, STRICT_RATE = 20, 0.1
@@ -59,9 +55,11 @@ class PredictiveCoding(Rule):
             description=f"How far they move: by default 1, {STRICT_RATE} in strict mode (the paper's).",
         )
 
-    requires: ClassVar[Requirements] = Requirements(forward_passes=None)
-    locality: ClassVar[Locality] = "feedback"
-    formula: ClassVar[str] = "v_l += rate (-e_l + sum_k J_k^T e_k), e_l = v_l - f_l; then dW_l = e_l df_l/dW_l"
+    info = RuleInfo(
+        formula="v_l += rate (-e_l + sum_k J_k^T e_k), e_l = v_l - f_l; then dW_l = e_l df_l/dW_l",
+        locality="feedback",
+        requires=Requirements(forward_passes=None),
+    )
 
     config: PredictiveCoding.Config
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Network
-from localrules.core.isolated_forward import LayerTrace, isolated_forward
-from localrules.core.rule import Context
+from localrules import Context, Network, isolated_forward
+from localrules.core.isolated_forward import LayerTrace
 from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
 Signals = Mapping[str, list[Tensor]]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.modules.utils import _pair
+from torch.nn.modules.utils import _pairfrom localrules import Operation
 
-from localrules.core.ops import Operation
+
 
 
 def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:

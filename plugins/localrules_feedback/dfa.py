@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, Network, Rule, StepReport
-from localrules.core.isolated_forward import isolated_forward
-from localrules.core.layer import Locality
-from localrules.core.rule import Context, state_key
-from localrules.core.view import Batch
+from localrules import Batch, Context, Layer, Network, Rule, RuleInfo, StepReport, isolated_forward, state_key
 from localrules_feedback.projection import random_patterns
 
 
@@ -28,8 +22,10 @@ class DirectFeedbackAlignment(Rule):
         https://arxiv.org/abs/1609.01596.
     """
 
-    locality: ClassVar[Locality] = "broadcast-error"
-    formula: ClassVar[str] = "delta_l = (B_l e) phi', with e = (softmax - target) / batch and B_l fixed and random"
+    info = RuleInfo(
+        formula="delta_l = (B_l e) phi', with e = (softmax - target) / batch and B_l fixed and random",
+        locality="broadcast-error",
+    )
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Draw a matrix for each end of each hidden layer."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView, Objective, Requirements
+from localrules import Layer, LayerView, Objective, RuleInfo
 from localrules_feedback.projection import random_patterns
 
 
@@ -21,10 +19,11 @@ class DirectRandomTargetProjection(Objective):
         training of deep neural networks, https://doi.org/10.3389/fnins.2021.629892, https://arxiv.org/abs/1909.01311.
     """
 
-    formula: ClassVar[str] = "L = -mean <Z, B[y]>, with a fixed random pattern B[y] for each class"
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True)
+    info = RuleInfo(
+        formula="L = -mean <Z, B[y]>, with a fixed random pattern B[y] for each class",
+        model_defaults={"activation": "tanh"},
+    )
     # The paper's. Under relu nothing bounds the objective, and a network without norms diverges.
-    model_defaults: ClassVar[dict[str, Any]] = {"activation": "tanh"}
 
     def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
         """The layer's random patterns, one for each class; they never learn."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackPaths, draw_like
@@ -21,8 +19,8 @@ class FeedbackAlignment(FeedbackPaths):
         https://arxiv.org/abs/2108.13446.
     """
 
-    formula: ClassVar[str] = (
-        "backprop with fixed random B in place of W on the way back: delta_l = (B_{l+1} delta_{l+1}) phi'"
+    info = FeedbackPaths.info.replace(
+        formula="backprop with fixed random B in place of W on the way back: delta_l = (B_{l+1} delta_{l+1}) phi'",
     )
 
     config: FeedbackOptions

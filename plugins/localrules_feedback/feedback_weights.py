@@ -13,14 +13,21 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, Network, Rule, StepReport
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Operation,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    UsageError,
+    state_key,
+)
 from localrules.core.interception import Forward, intercept_layers
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.ops import Operation, intercept_ops
-from localrules.core.rule import Context, state_key
-from localrules.core.view import Batch
-from localrules.errors import UsageError
+from localrules.core.ops import intercept_ops
 from localrules_feedback.backward import apply_with_feedback
 
 Init = Literal["xavier", "kaiming"]
@@ -62,7 +69,9 @@ class FeedbackPaths(Rule):
     """
 
     Config: ClassVar[type[BaseModel]] = FeedbackOptions
-    locality: ClassVar[Locality] = "feedback"
+    info = RuleInfo(
+        locality="feedback",
+    )
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Draw what :meth:`draw` wants for each operation that an error goes back through.

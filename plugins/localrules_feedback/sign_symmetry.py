@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -30,7 +30,9 @@ class SignSymmetry(FeedbackPaths):
             "uniform", description="Magnitudes of the feedback weights (the paper's uSF, brSF, frSF; default ours)."
         )
 
-    formula: ClassVar[str] = "backprop with |M| sign(W) in place of W on the way back; M constant, redrawn or fixed"
+    info = FeedbackPaths.info.replace(
+        formula="backprop with |M| sign(W) in place of W on the way back; M constant, redrawn or fixed",
+    )
 
     config: SignSymmetry.Config
 

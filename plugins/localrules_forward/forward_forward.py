@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.objective import Look, RuleConfig
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules.core.objective import Look
 
 
 class ForwardForward(Objective):
@@ -72,18 +71,16 @@ class ForwardForward(Objective):
             "all", description="Layers whose goodness counts in prediction: all (ours), all but the first (the paper)."
         )
 
-    formula: ClassVar[str] = (
-        "softplus(theta - g(z+)) + softplus(g(z-) - theta), g: goodness, the sum of squares of a layer's output"
+    info = RuleInfo(
+        formula="softplus(theta - g(z+)) + softplus(g(z-) - theta), g: goodness, the sum of squares of a layer's output",
+        presets={
+            "paper": {"answer": "upper"},
+            "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
+        },
+        run_defaults={"optimizer": {"lr": 0.01}},
+        model_defaults={"norm": False},
+        trains_readout=False,
     )
-    requires: ClassVar[Requirements] = Requirements(auxiliary=True)
-    trains_readout: ClassVar[bool] = False
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}
-    model_defaults: ClassVar[dict[str, Any]] = {"norm": False}
-    maps_bound: ClassVar[float] = 0.35  # goodness of maps parts labels slowly
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"answer": "upper"},
-        "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
-    }
 
     config: ForwardForward.Config
 

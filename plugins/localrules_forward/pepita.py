@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -10,14 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from localrules import Layer, Network, Requirements, Rule, StepReport
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Operation,
+    Requirements,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    UsageError,
+    record_ops,
+)
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
-from localrules.core.layer import Locality
-from localrules.core.objective import RuleConfig
-from localrules.core.ops import Operation, record_ops
-from localrules.core.rule import Context
-from localrules.core.view import Batch
-from localrules.errors import UsageError
 
 
 class Pepita(Rule):
@@ -47,17 +54,12 @@ class Pepita(Rule):
             description="F is uniform between +-scale * sqrt(6 / inputs), inputs counted in values (the paper's).",
         )
 
-    formula: ClassVar[str] = (
-        "dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output"
+    info = RuleInfo(
+        formula="dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output",
+        locality="broadcast-error",
+        requires=Requirements(operations=True, forward_passes=2),
+        run_defaults={"optimizer": {"name": "sgd", "lr": 0.03}},
     )
-    requires: ClassVar[Requirements] = Requirements(operations=True, forward_passes=2)
-    locality: ClassVar[Locality] = "broadcast-error"
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.03}}
-    maps_bound: ClassVar[float] = 0.75  # the mean over positions makes the updates of kernels small
-    expected_failures: ClassVar[dict[str, str]] = {
-        "hard_batches_stay_finite": "batch norms see no spread in pictures that are all alike, and the second "
-        "pass, which is normed like the first, multiplies what the error adds until it overflows"
-    }
 
     config: Pepita.Config
     feedback: Tensor

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.layer import Locality
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, UsageError
 from localrules.core.nn.pooling import pool
-from localrules.core.objective import RuleConfig
-from localrules.errors import UsageError
 from localrules.kernels.checks import full_precision
 
 
@@ -52,14 +49,13 @@ class GreedyInfoMax(Objective):
         )
         draws: int = Field(16, ge=1, description="Wrong candidates for each cell, if they are drawn (the paper's).")
 
-    formula: ClassVar[str] = "-log softmax over pictures of z_below' W_k z, for the same picture k rows below"
-    requires: ClassVar[Requirements] = Requirements(
-        min_batch=2, global_batch=True, labels=False, auxiliary=True, spatial_outputs=True
+    info = RuleInfo(
+        formula="-log softmax over pictures of z_below' W_k z, for the same picture k rows below",
+        locality="local",
+        requires=Requirements(min_batch=2, spatial_outputs=True),
+        presets={"paper": {"raster": 7, "distances": 5, "negatives": "drawn"}},
+        run_defaults={"optimizer": {"lr": 0.01}},
     )
-    locality: ClassVar[Locality] = "local"
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"lr": 0.01}}
-    digits_bound: ClassVar[float] = 0.75  # maps of so few rows hardly tell one part of a digit from another
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"raster": 7, "distances": 5, "negatives": "drawn"}}
 
     config: GreedyInfoMax.Config
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.layer import Locality
-from localrules.core.ops import Operation
-from localrules.errors import UsageError
+from localrules import Layer, LayerView, Objective, Operation, Requirements, RuleInfo, UsageError
 from localrules.kernels.checks import no_autocast
 
 
@@ -25,10 +21,10 @@ class Hebbian(Objective):
     Hebbian rule says nothing: they stay as they were.
     """
 
-    requires: ClassVar[Requirements] = Requirements(operations=True, labels=False)
-    locality: ClassVar[Locality] = "local"
-
-    metrics = ("weight_norm",)
+    info = RuleInfo(
+        locality="local",
+        requires=Requirements(operations=True),
+    )
 
     def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
         """Raises UsageError where a layer has nothing that a Hebbian rule could change."""

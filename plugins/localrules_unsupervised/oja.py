@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules.core.objective import RuleConfig
-from localrules.core.ops import Operation
+from localrules import Operation, RuleConfig
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 
@@ -41,9 +40,11 @@ class Oja(Hebbian):
             description="Learn from inputs less their mean over the batch (ours; the paper takes their mean as zero).",
         )
 
-    formula: ClassVar[str] = "dW = y x' - y y' W, y = W x"
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.1}}
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"centered": False}}
+    info = Hebbian.info.replace(
+        formula="dW = y x' - y y' W, y = W x",
+        presets={"paper": {"centered": False}},
+        run_defaults={"optimizer": {"name": "sgd", "lr": 0.1}},
+    )
 
     config: Oja.Config
 

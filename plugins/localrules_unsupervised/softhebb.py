@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer
-from localrules.core.objective import RuleConfig
-from localrules.core.ops import Operation
+from localrules import Layer, Operation, RuleConfig
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 SMALLEST = 1e-12  # shares below are zero: a sharp softmax gives subnormal ones, which slow a product tenfold
@@ -57,12 +53,11 @@ class SoftHebb(Hebbian):
             "itself (ours; the paper's 0.7, 1.4, 1 by layer).",
         )
 
-    formula: ClassVar[str] = "dW = +-y (x - u W), y = softmax(t u), u = W x; + for the winner, - for all others"
-    run_defaults: ClassVar[dict[str, Any]] = {"optimizer": {"name": "sgd", "lr": 0.05}}
-    maps_bound: ClassVar[float] = 0.8  # few positions see a stroke, so a kernel learns from few
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}
-    }
+    info = Hebbian.info.replace(
+        formula="dW = +-y (x - u W), y = softmax(t u), u = W x; + for the winner, - for all others",
+        presets={"paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}},
+        run_defaults={"optimizer": {"name": "sgd", "lr": 0.05}},
+    )
 
     config: SoftHebb.Config
 
