@@ -11,13 +11,13 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="forward-forward",
             target="localrules_forward.forward_forward:ForwardForward",
-            summary="Each layer is active for a picture with its own label, quiet for one with a wrong label.",
+            summary="Each layer is active for an image with its own label, inactive for one with a wrong label.",
             reference="Hinton 2022, https://arxiv.org/abs/2212.13345",
         ),
         RuleEntry(
             name="pepita",
             target="localrules_forward.pepita:Pepita",
-            summary="The error is added to the picture; a second pass shows each layer what to change.",
+            summary="The error is added to the image; each layer learns from a second pass.",
             reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
         ),
     ]
@@ -36,7 +36,7 @@ def localrules_experiments() -> list[ExperimentEntry]:
         ExperimentEntry(
             name="published-pepita",
             target="localrules_forward.published:pepita",
-            summary="PEPITA on MNIST and Fashion-MNIST as its code trains it; no figure could be read.",
+            summary="PEPITA on MNIST and Fashion-MNIST as its code trains it; no published number was found.",
             reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
             suite="published",
         ),

@@ -1,4 +1,4 @@
-"""The error is added to the picture, and each layer learns from how that changes its activity."""
+"""PEPITA: the error is added to the image, and each layer learns from the change of its activity."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Pepita(Rule):
     """Present the error to perturb the input to modulate activity: two forward passes, and no backward pass.
 
     The first pass gives activities ``h_l`` and the error ``e = softmax(o) - y``. The second sees ``x' = x + F e`` with
-    a fixed random ``F`` and gives ``h'_l``. Each matrix moves by ``-(h_l - h'_l) h'_{l-1}^T``, with ``h'_0 = x'``,
+    a fixed random ``F`` and gives ``h'_l``. A linear weight moves by ``-(h_l - h'_l) h'_{l-1}^T``, with ``h'_0 = x'``,
     averaged over the batch; a convolution's kernel likewise, averaged over positions too. The readout moves by
     ``-(o' - y) h'^T``, the gradient of the second pass's cross-entropy within the readout.
 
-    ``h_l`` is the layer's output where that has the shape of what its matrix gives, as in the paper; where pooling or a
-    further matrix follows inside the layer, the matrix's own output. Hidden biases and norms do not learn, as in the
-    paper's code. Both passes drop the same units (as there), and batch norms use the first pass's statistics in both
-    (ours), so that activities differ by the error alone.
+    ``h_l`` is the layer's output where that has the shape of the output of its linear or convolution, as in the paper;
+    where pooling or another such operation follows inside the layer, it is the operation's own output. Hidden biases
+    and norms are not trained, as in the paper's code. Both passes drop the same units (as there), and batch norms use
+    the first pass's statistics in both (ours), so that activities differ by the error alone.
 
     References:
         Dellaferrera & Kreiman 2022, Error-driven input modulation, https://arxiv.org/abs/2201.11665;
@@ -51,7 +51,7 @@ class Pepita(Rule):
         scale: float = Field(
             0.05,
             gt=0,
-            description="F is uniform between +-scale * sqrt(6 / inputs), inputs counted in values (the paper's).",
+            description="F is uniform within +-scale * sqrt(6 / inputs), inputs the number of values (the paper's).",
         )
 
     info = RuleInfo(
@@ -65,14 +65,14 @@ class Pepita(Rule):
     feedback: Tensor
 
     def prepare(self, network: Network, num_classes: int) -> None:
-        """Draw F, shape (values of a picture, classes)."""
+        """Draw F, shape (values of an image, classes)."""
         values = torch.Size(network.layers[0].in_shape).numel()
         bound = self.config.scale * (6 / values) ** 0.5
         self.register_buffer("feedback", torch.empty(values, num_classes).uniform_(-bound, bound))
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """Two passes; each layer learns as soon as the second has reached it."""
-        logits, activities, norms = self._first(network, batch.images, context)
+        """Two passes; each layer is stepped as soon as the second has reached it."""
+        logits, activities, norms = self._first_pass(network, batch.images, context)
         error = functional.softmax(logits.float(), 1) - functional.one_hot(batch.labels, batch.num_classes)
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
 
@@ -85,19 +85,19 @@ class Pepita(Rule):
                 if layer.is_readout:
                     functional.cross_entropy(output.float(), batch.labels).backward()
                 else:
-                    report.objectives[layer.name] = modulate(layer, operations, output, activities[layer.name])
+                    report.objectives[layer.name] = update_weights(layer, operations, output, activities[layer.name])
             context.step_layer(layer)
             return detach_tree(output)
 
-        perturbed = batch.images + self._told(error, batch.images)
+        perturbed = batch.images + self._project_error(error, batch.images)
         with torch.no_grad(), context.autocast(), norms, intercept_layers(network.layers, visit):
             network(perturbed)
         return report
 
-    def _first(
+    def _first_pass(
         self, network: Network, images: Tensor, context: Context
     ) -> tuple[Tensor, dict[str, list[Tensor]], SharedNormStats]:
-        """The plain pass: logits, the activity at each of the layers' operations, and norms that repeat its own."""
+        """The first pass: logits, activities by layer and operation, and norms that repeat its statistics."""
         activities: dict[str, list[Tensor]] = {}
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -107,7 +107,7 @@ class Pepita(Rule):
             return output
 
         devices = [images.device] if images.device.type == "cuda" else []
-        # The generators are put back afterwards: the second pass drops the same units.
+        # The generators are restored afterwards: the second pass drops the same units.
         with (
             torch.random.fork_rng(devices),
             torch.no_grad(),
@@ -116,22 +116,22 @@ class Pepita(Rule):
             intercept_layers(network.layers, visit),
         ):
             logits = network(images)
-        return logits, activities, SharedNormStats(norms.noted)
+        return logits, activities, SharedNormStats(norms.recorded)
 
-    def _told(self, error: Tensor, images: Tensor) -> Tensor:
-        """``F e``, shaped like the pictures."""
+    def _project_error(self, error: Tensor, images: Tensor) -> Tensor:
+        """``F e``, shaped like the images."""
         if self.feedback.shape[0] != images[0].numel():
             raise UsageError(
-                "rule 'pepita' cannot add the error to these pictures",
+                "rule 'pepita' cannot add the error to these images",
                 where="the network's first layer",
-                why=f"it reads {self.feedback.shape[0]} values, and a picture has {images[0].numel()}",
-                fix="let the first layer read the whole picture",
+                why=f"it reads {self.feedback.shape[0]} values, and an image has {images[0].numel()}",
+                fix="let the first layer read the whole image",
             )
         return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
 
 
 def activities_of(layer: Layer, operations: list[Operation], output: Any) -> list[Tensor]:
-    """What stands for each operation's activity: the layer's output if it is that of this operation, else its own."""
+    """The activity of each operation: the layer's output for the last one if the shapes agree, else its own output."""
     outputs = layer_outputs(layer, output)
     found = []
     for index, operation in enumerate(operations):
@@ -141,38 +141,42 @@ def activities_of(layer: Layer, operations: list[Operation], output: Any) -> lis
     return found
 
 
-def modulate(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
-    """Leave the descent directions in ``.grad``; how far the error moved the layer's activity, a mean square."""
+def update_weights(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
+    """Leave the descent directions in ``.grad``.
+
+    Returns:
+        The mean square by which the error changed the activity of the layer's last operation.
+    """
     surrogate, moved = torch.zeros((), device=tensor_leaves(output)[0].device), torch.zeros(())
     for operation, first, second in zip(operations, before, activities_of(layer, operations, output), strict=True):
         change = first.float() - second.float()
         units = len(operation.weight)
         direction = operation.weight_gradient(change) * (units / change.numel())  # a mean over batch and positions
-        # Through whatever the parameters become before they meet the input, a folded kernel say.
+        # Its gradient reaches the parameters from which the weight is derived, such as those of a folded kernel.
         surrogate = surrogate + (direction * operation.weight.float()).sum()
         moved = change.square().mean()
-    if surrogate.requires_grad:  # not so in a layer without matrices
+    if surrogate.requires_grad:  # not so in a layer without such operations
         surrogate.backward()
     return moved
 
 
 class SharedNormStats(TorchFunctionMode):
-    """Notes the batch statistics of every batch norm, in the order of the calls, or uses what another has noted.
+    """Records the batch statistics of every batch norm, in the order of the calls, or applies recorded ones.
 
     Args:
-        noted: What to use; without it, statistics are the batch's own, and are noted.
+        recorded: Means and variances to apply; by default each norm uses the batch's own, which are recorded.
     """
 
-    def __init__(self, noted: list[tuple[Tensor, Tensor]] | None = None) -> None:
+    def __init__(self, recorded: list[tuple[Tensor, Tensor]] | None = None) -> None:
         super().__init__()
-        self.noted: list[tuple[Tensor, Tensor]] = []
-        self._given = None if noted is None else iter(noted)
+        self.recorded: list[tuple[Tensor, Tensor]] = []
+        self._applied = None if recorded is None else iter(recorded)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        return self._normalise(*args, **kwargs) if func is functional.batch_norm else func(*args, **kwargs)
+        return self._normalize(*args, **kwargs) if func is functional.batch_norm else func(*args, **kwargs)
 
-    def _normalise(
+    def _normalize(
         self,
         input: Tensor,
         running_mean: Tensor | None,
@@ -183,12 +187,12 @@ class SharedNormStats(TorchFunctionMode):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        """Stands in for ``functional.batch_norm``; norms that go by their running statistics are let alone."""
-        if training and self._given is not None:
-            return functional.batch_norm(input, *next(self._given), weight, bias, False, momentum, eps)
+        """Replaces ``functional.batch_norm``; norms that use their running statistics are left alone."""
+        if training and self._applied is not None:
+            return functional.batch_norm(input, *next(self._applied), weight, bias, False, momentum, eps)
         if training:
             with torch.no_grad():
                 wide = torch.promote_types(input.dtype, torch.float32)
                 exact = input.to(wide).transpose(0, 1).flatten(1)
-                self.noted.append((exact.mean(1), exact.var(1, unbiased=False)))
+                self.recorded.append((exact.mean(1), exact.var(1, unbiased=False)))
         return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

@@ -1,4 +1,4 @@
-"""What was published of forward-forward and of PEPITA on MNIST, with fully connected networks."""
+"""Published results of forward-forward and PEPITA on MNIST, with fully connected networks."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def forward_forward() -> Experiment:
                 published=98.55,
                 source="Table of https://github.com/loeweX/Forward-Forward (1.45 % error)",
                 deviations=(
-                    "answers by trying every label, where the figure is of a linear classifier on layers 2 and 3 seen "
-                    "with a neutral label; relu has its own gradient, not a straight-through one; the learning rate "
-                    "falls along a cosine, not linearly in the second half; PyTorch's initial weights; standardised "
-                    "pictures"
+                    "predicts by trying every label, where the published number is of a linear classifier on layers "
+                    "2 and 3 with a neutral label; relu has its own gradient, not a straight-through one; the learning "
+                    "rate falls along a cosine, not linearly in the second half; PyTorch's initial weights; "
+                    "standardised images"
                 ),
             ),
             Case(
@@ -47,9 +47,9 @@ def forward_forward() -> Experiment:
                 published=93.16,
                 source="https://github.com/mpezeshki/pytorch_forward_forward (6.84 % error)",
                 deviations=(
-                    "both layers learn together in 1000 steps of 1000 pictures with wrong labels drawn at each, where "
-                    "the source gives each layer 1000 steps of the same 50,000, whose wrong labels are dealt once, a "
-                    "tenth of them right; standardised pictures, the label 3 deviations high"
+                    "both layers are trained together in 1000 steps of 1000 images with new wrong labels each, where "
+                    "the source gives each layer 1000 steps of the same 50,000, whose wrong labels are drawn once, a "
+                    "tenth of them right; standardised images, a label of 3 stds"
                 ),
             ),
         ),
@@ -58,7 +58,7 @@ def forward_forward() -> Experiment:
 
 
 def pepita() -> Experiment:
-    """One layer of 1024 units, as the authors' code is asked to train it."""
+    """One layer of 1024 units, trained by the command of the authors' code."""
     return Experiment(
         cases=tuple(
             Case(
@@ -74,13 +74,13 @@ def pepita() -> Experiment:
                     "schedule": {"name": "steps", "milestones": [0.6], "factor": 0.1},
                 },
                 published=None,
-                source="The command in the README of https://github.com/GiorgiaD/PEPITA, which gives no figure",
-                deviations="PyTorch's initial weights, not He's; standardised pictures",
+                source="The command in the README of https://github.com/GiorgiaD/PEPITA, which gives no result",
+                deviations="PyTorch's initial weights, not He's; standardised images",
             )
             for title, data in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"))
         ),
         notes=(
-            "No published figure stands here, since we could read none: the code's pages give none, and the tables of "
-            "Dellaferrera & Kreiman 2022 (https://arxiv.org/abs/2201.11665) were out of our reach.",
+            "No published number is given here: the code's pages have none, and the tables of "
+            "Dellaferrera & Kreiman 2022 (https://arxiv.org/abs/2201.11665) were not accessible to us.",
         ),
     )

@@ -1,4 +1,4 @@
-"""forward-forward against its formula in loops, its pictures, its answer, and that it learns."""
+"""forward-forward against its formula in loops, its inputs, its prediction, and that it learns."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from test_hard_batches import HARD, assert_stays_finite
 from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView
-from localrules.core.view import Batch
+from localrules import Batch, Layer, LayerView
 from localrules.testing.audit.dependence import measure_dependence
-from localrules_forward.forward_forward import ForwardForward, embed_as_waves, in_pixels
+from localrules_forward.forward_forward import ForwardForward, embed_as_waves, embed_in_pixels
 
 CLASSES = 4
 
 
-def made(**options: Any) -> ForwardForward:
-    return ForwardForward(ForwardForward.Config(**options))
-
-
-def view_of(objective: ForwardForward, shape: tuple[int, ...], seed: int = 0) -> LayerView:
-    """Three pictures with their labels and with wrong ones."""
-    draws = torch.Generator().manual_seed(seed)
-    output = torch.randn(6, *shape, generator=draws, dtype=torch.float64).relu().requires_grad_()
+def make_objective(shape: tuple[int, ...] = (5,), **options: Any) -> ForwardForward:
     layer = Layer("layer", nn.Identity(), out_shapes=(shape,))
+    return ForwardForward(ForwardForward.Config(**options), layer, CLASSES).double()
+
+
+def view_of(objective: ForwardForward, seed: int = 0) -> LayerView:
+    """Three images with their labels and with wrong ones."""
+    draws = torch.Generator().manual_seed(seed)
+    output = torch.randn(6, *objective.layer.out_shape, generator=draws, dtype=torch.float64).relu().requires_grad_()
     batch = Batch(torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 2]), CLASSES)
-    return LayerView(layer, (), output, batch, objective.auxiliary(layer, CLASSES))
+    return LayerView(objective.layer, (), output, batch)
 
 
 def slow_goodness(row: Tensor, goodness: str, threshold: float) -> float:
-    """Of one picture at one layer, less the threshold: a loop over positions and units."""
+    """Goodness of one image at one layer, less the threshold: a loop over positions and units."""
     units = row.flatten(1) if row.dim() > 1 else row[:, None]
     total = 0.0
     for position in range(units.shape[1]):
@@ -46,22 +45,22 @@ def slow_goodness(row: Tensor, goodness: str, threshold: float) -> float:
 @pytest.mark.parametrize("shape", [(5,), (3, 4, 2)])
 @pytest.mark.parametrize("options", [{}, {"goodness": "mean", "threshold": 2.0}, {"threshold": 0.3}], ids=str)
 def test_the_loss_is_that_of_a_logistic_regression_on_goodness(options: dict[str, Any], shape: tuple[int, ...]) -> None:
-    objective = made(**options)
-    view = view_of(objective, shape)
+    objective = make_objective(shape, **options)
+    view = view_of(objective)
     config = objective.config
     expected = 0.0
     for index, row in enumerate(view.output.detach()):
         goodness = slow_goodness(row, config.goodness, config.threshold)
         expected += math.log(1 + math.exp(-goodness if index < 3 else goodness)) / 6
-    assert objective.loss(view)["goodness"].item() == pytest.approx(expected, rel=1e-5)
+    assert objective(view)["goodness"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_peers_are_compared_by_their_mean_activity_for_right_labels_over_the_steps() -> None:
-    objective = made(peer=0.5, momentum=0.8)
-    view = view_of(objective, (3, 2, 2))
+    objective = make_objective((3, 2, 2), peer=0.5, momentum=0.8)
+    view = view_of(objective)
     means = [0.5] * 3
     for _ in range(2):
-        found = objective.loss(view)["peers"]
+        found = objective(view)["peers"]
         now = [float(view.output[:3, unit].detach().mean()) for unit in range(3)]
         means = [0.8 * mean + 0.2 * fresh for mean, fresh in zip(means, now, strict=True)]
         middle = sum(means) / 3
@@ -72,37 +71,35 @@ def test_peers_are_compared_by_their_mean_activity_for_right_labels_over_the_ste
 
 
 def test_peers_may_be_left_alone() -> None:
-    objective = made(peer=0)
-    view = view_of(objective, (5,))
-    assert view.auxiliary is None
-    assert set(objective.loss(view)) == {"goodness"}
+    objective = make_objective(peer=0)
+    assert not list(objective.buffers())
+    assert set(objective(view_of(objective))) == {"goodness"}
 
 
-def test_the_network_is_fed_each_picture_with_its_own_label_and_with_another() -> None:
-    objective = made(label="pixels", strength=2.0)
-    objective.prepare([Layer("layer", nn.Identity(), out_shapes=((5,),))], CLASSES)
+def test_the_inputs_are_each_image_with_its_own_label_and_with_another() -> None:
+    objective = make_objective(label="pixels", strength=2.0)
     images = torch.randn(200, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(200) % CLASSES
     torch.manual_seed(3)
-    rows = objective.stream(Batch(images, labels, CLASSES))
-    codes = rows.flatten(1)[:, :CLASSES]
+    inputs = objective.make_inputs(Batch(images, labels, CLASSES))
+    codes = inputs.flatten(1)[:, :CLASSES]
     assert torch.equal(codes[:200].argmax(1), labels)
     wrong = codes[200:].argmax(1)
     assert not (wrong == labels).any()
     assert len(set(zip(labels.tolist(), wrong.tolist(), strict=True))) == CLASSES * (CLASSES - 1)
-    torch.testing.assert_close(rows.square().mean((1, 2, 3)), torch.ones(400))
-    expected = in_pixels(images, labels, CLASSES, 2.0)
-    torch.testing.assert_close(rows[:200], expected / expected.square().mean((1, 2, 3), keepdim=True).sqrt())
+    torch.testing.assert_close(inputs.square().mean((1, 2, 3)), torch.ones(400))
+    expected = embed_in_pixels(images, labels, CLASSES, 2.0)
+    torch.testing.assert_close(inputs[:200], expected / expected.square().mean((1, 2, 3), keepdim=True).sqrt())
 
 
-def test_a_label_in_pixels_is_a_one_hot_code_and_leaves_the_rest() -> None:
+def test_a_label_embed_in_pixels_is_a_one_hot_code_and_leaves_the_rest() -> None:
     images = torch.randn(2, 1, 3, 3)
-    found = in_pixels(images, torch.tensor([2, 0]), CLASSES, 3.0).flatten(1)
+    found = embed_in_pixels(images, torch.tensor([2, 0]), CLASSES, 3.0).flatten(1)
     assert found[:, :CLASSES].tolist() == [[0, 0, 3, 0], [3, 0, 0, 0]]
     assert torch.equal(found[:, CLASSES:], images.flatten(1)[:, CLASSES:])
 
 
-def test_a_label_as_a_wave_is_there_at_every_position_and_tells_classes_apart() -> None:
+def test_a_label_as_a_wave_is_at_every_position_and_separates_classes() -> None:
     images = torch.zeros(CLASSES, 2, 16, 16)
     waves = embed_as_waves(images, torch.arange(CLASSES), CLASSES, 3.0, 6.0)
     assert torch.equal(waves[:, 0], waves[:, 1])
@@ -115,28 +112,27 @@ def test_a_label_as_a_wave_is_there_at_every_position_and_tells_classes_apart() 
 
 
 @pytest.mark.parametrize(("network", "label"), [(perceptron, "pixels"), (dense, "waves")])
-def test_the_label_stands_where_the_first_layer_can_make_something_of_it(network: Any, label: str) -> None:
-    (objective,) = network(ForwardForward).rule.objectives
-    assert objective._label == label
+def test_the_embedding_of_the_label_suits_the_first_layer(network: Any, label: str) -> None:
+    labels = {objective.label_embedding for objective in network(ForwardForward).rule.objectives.values()}
+    assert labels == {label}
 
 
-def test_readers_are_given_a_direction_that_tells_nothing_of_goodness() -> None:
-    objective = made()
+def test_readers_get_a_direction_that_does_not_depend_on_goodness() -> None:
+    transform = make_objective((2, 4, 4)).transform_output
     output = torch.randn(3, 2, 4, 4)
-    layer = Layer("layer", nn.Identity())
-    torch.testing.assert_close(objective.hand_on(layer, output), objective.hand_on(layer, output * 7))
-    assert objective.hand_on(layer, torch.zeros(3, 5)).abs().max() == 0
-    assert objective.hand_on(layer, output.bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(transform(output), transform(output * 7))
+    assert transform(torch.zeros(3, 5)).abs().max() == 0
+    assert transform(output.bfloat16()).dtype == torch.bfloat16
 
 
-def test_what_is_handed_on_may_have_length_one() -> None:
+def test_transformed_outputs_may_have_length_one() -> None:
     output = torch.randn(3, 2, 4, 4)
-    found = made(size="length").hand_on(Layer("layer", nn.Identity()), output)
+    found = make_objective((2, 4, 4), size="length").transform_output(output)
     torch.testing.assert_close(found, output / output.flatten(1).norm(dim=1).view(3, 1, 1, 1))
 
 
 @pytest.mark.parametrize("answer", ["all", "upper"])
-def test_the_answer_is_the_label_with_the_highest_goodness_over_layers(answer: str) -> None:
+def test_the_prediction_is_the_label_with_the_highest_goodness_over_layers(answer: str) -> None:
     session = perceptron(ForwardForward, rule_options={"answer": answer})
     train(session)
     images = session.batches.batch(0).images[:5]
@@ -145,7 +141,7 @@ def test_the_answer_is_the_label_with_the_highest_goodness_over_layers(answer: s
         alone = session.rule.predict(session.network, images[2:3])
     torch.testing.assert_close(found[2:3], alone)
     for label in range(CLASSES):
-        features = in_pixels(images, torch.full((5,), label), CLASSES, 3.0).flatten(1)
+        features = embed_in_pixels(images, torch.full((5,), label), CLASSES, 3.0).flatten(1)
         total = torch.zeros(5)
         for index, layer in enumerate(session.network.model.layers):
             features = layer(features / features.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)).detach()

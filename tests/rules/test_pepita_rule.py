@@ -11,9 +11,7 @@ from test_hard_batches import HARD, assert_stays_finite
 from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
-from localrules import Network
-from localrules.core.rule import StepReport
-from localrules.core.view import Batch
+from localrules import Batch, Network, StepReport
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext
@@ -26,7 +24,7 @@ from localrules_forward.pepita import Pepita, SharedNormStats
 
 pytestmark = pytest.mark.slow
 
-LARGE = {"scale": 3.0}  # so that the difference of two passes is no matter of rounding
+LARGE = {"scale": 3.0}  # makes the difference of the two passes large beside rounding errors
 
 
 class _Open(StepContext):
@@ -50,8 +48,8 @@ def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, Batch]:
 
 def small(**settings: Any) -> Session:
     options = {"hidden": (5, 4), "norm": False, "activation": "tanh", **settings.pop("model", {})}
-    pictures = toy_dataset(shape=(1, 3, 3))
-    return build_session(Pepita, MLP, pictures, model_options=options, rule_options=LARGE, **settings)
+    data = toy_dataset(shape=(1, 3, 3))
+    return build_session(Pepita, MLP, data, model_options=options, rule_options=LARGE, **settings)
 
 
 def test_against_the_formula_written_out() -> None:
@@ -60,18 +58,18 @@ def test_against_the_formula_written_out() -> None:
     weights = {name: tensor.detach() for name, tensor in session.network.model.named_parameters()}
     names = ("layers.0.0", "layers.1.0", "readout")
 
-    def activities(picture: Tensor) -> list[Tensor]:
-        values = [picture]
+    def activities(image: Tensor) -> list[Tensor]:
+        values = [image]
         for name in names:
             values.append(weights[f"{name}.weight"] @ values[-1] + weights[f"{name}.bias"])
             values[-1] = torch.softmax(values[-1], 0) if name == "readout" else torch.tanh(values[-1])
         return values
 
     expected = {name: torch.zeros_like(weights[f"{name}.weight"]) for name in names}
-    for picture, label in zip(batch.images.flatten(1), batch.labels, strict=True):
+    for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
         target = torch.eye(4, dtype=torch.float64)[label]
-        plain = activities(picture)
-        moved = activities(picture + session.rule.feedback @ (plain[-1] - target))
+        plain = activities(image)
+        moved = activities(image + session.rule.feedback @ (plain[-1] - target))
         for layer, name in enumerate(names):
             post = moved[-1] - target if name == "readout" else plain[layer + 1] - moved[layer + 1]
             expected[name] += torch.outer(post, moved[layer]) / len(batch.labels)
@@ -138,11 +136,11 @@ def test_norms_count_a_batch_once() -> None:
     with SharedNormStats() as norms:
         plain(first)
     again(first)
-    with SharedNormStats(norms.noted):
+    with SharedNormStats(norms.recorded):
         found = plain(second)
     assert torch.equal(plain.running_mean, again.running_mean)  # ... the statistics move once
-    deviation = (first.var(0, unbiased=False) + plain.eps).sqrt()
-    torch.testing.assert_close(found, (second - first.mean(0)) / deviation)
+    std = (first.var(0, unbiased=False) + plain.eps).sqrt()
+    torch.testing.assert_close(found, (second - first.mean(0)) / std)
 
 
 def test_the_feedback_is_fixed_saved_and_within_its_bound() -> None:
@@ -156,7 +154,7 @@ def test_the_feedback_is_fixed_saved_and_within_its_bound() -> None:
     assert 0.95 * bound < before.abs().max() <= bound
 
 
-def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
+def test_images_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
     class Cropped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -180,8 +178,8 @@ def test_pictures_that_the_first_layer_does_not_read_as_they_are_are_refused() -
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_layers_depend_on_later_ones_through_the_error_alone(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not measure_dependence(lambda: network(Pepita)).is_local
-    told = torch.linspace(-1, 1, 16 * 256).view(16, 1, 16, 16)
-    monkeypatch.setattr(Pepita, "_told", lambda self, error, images: told)
+    projected = torch.linspace(-1, 1, 16 * 256).view(16, 1, 16, 16)
+    monkeypatch.setattr(Pepita, "_project_error", lambda self, error, images: projected)
     assert measure_dependence(lambda: network(Pepita)).is_local
 
 
