@@ -11,19 +11,19 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="softhebb",
             target="localrules_unsupervised.softhebb:SoftHebb",
-            summary="Units compete for every input by softmax; the winner turns towards it.",
+            summary="Units compete for every input by softmax; the winner moves towards it.",
             reference="Journé, Garcia Rodriguez, Guo & Moraitis 2023, https://arxiv.org/abs/2209.11883",
         ),
         RuleEntry(
             name="oja",
             target="localrules_unsupervised.oja:Oja",
-            summary="Linear units come to span the principal subspace of their input.",
+            summary="Linear units learn the principal subspace of their input.",
             reference="Oja 1989, https://doi.org/10.1142/S0129065789000475",
         ),
         RuleEntry(
             name="greedy-infomax",
             target="localrules_unsupervised.greedy_infomax:GreedyInfoMax",
-            summary="A part of a map tells which picture the part below it is from.",
+            summary="A part of a feature map predicts which image the part below it is from.",
             reference="Löwe, O'Connor & Veeling 2019, https://arxiv.org/abs/1905.11786",
         ),
     ]
@@ -35,7 +35,7 @@ def localrules_experiments() -> list[ExperimentEntry]:
         ExperimentEntry(
             name="published-softhebb",
             target="localrules_unsupervised.published:softhebb",
-            summary="SoftHebb on MNIST with 2000 units; no figure of this network could be read.",
+            summary="SoftHebb on MNIST with 2000 units; no published number was found.",
             reference="Journé, Garcia Rodriguez, Guo & Moraitis 2023, https://arxiv.org/abs/2209.11883",
             suite="published",
         ),

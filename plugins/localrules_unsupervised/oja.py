@@ -1,4 +1,4 @@
-"""Linear units that come to span what varies most in their input."""
+"""Oja's rule: linear units learn the principal subspace of their input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from localrules_unsupervised.hebbian import Hebbian, as_output
 
 
 class Oja(Hebbian):
-    """Oja's rule for several units: ``dW = <y x'> - <y y'> W`` with ``y = W x``, averaged over pictures and positions.
+    """Oja's rule for several units: ``dW = <y x'> - <y y'> W`` with ``y = W x``, averaged over images and positions.
 
-    The rows of ``W`` become an orthonormal basis of the leading principal subspace of the input (Oja 1989); with the
+    The rows of ``W`` tend to an orthonormal basis of the leading principal subspace of the input (Oja 1989); with the
     upper triangle of ``<y y'>`` left out, the principal components themselves in order (Sanger 1989). The average is
     divided by the mean power of an input, so that one learning rate suits every layer. Where there are more units than
-    inputs, they share the whole space (Oja), or those in excess fade to zero (Sanger).
+    inputs, they share the whole space (Oja), or the weights of those in excess decay to zero (Sanger).
 
-    What differs: the average of a batch instead of one input at a time; and a layer's norm and activation come after
+    Differences: the average of a batch instead of one input at a time; and a layer's norm and activation come after
     the linear units, so the next layer reads principal components that were normalised and rectified.
 
     References:
@@ -33,7 +33,7 @@ class Oja(Hebbian):
         """Options of rule oja."""
 
         form: Literal["subspace", "sanger"] = Field(
-            "subspace", description="subspace (Oja 1989, the paper's), or sanger: the components in order."
+            "subspace", description="subspace (Oja 1989, the paper's), or sanger: the principal components in order."
         )
         centered: bool = Field(
             True,
@@ -61,7 +61,7 @@ class Oja(Hebbian):
         return change.div_((samples * power).clamp_min(1e-30))
 
     def _decay(self, units: Tensor, weight: Tensor) -> Tensor:
-        """``y y' W``, summed over samples: (units, samples) and (units, inputs) to (units, inputs)."""
+        """``y y' W``, summed over samples, from (units, samples) and (units, inputs), shape (units, inputs)."""
         if self.config.form == "sanger":
             return (units @ units.T).tril() @ weight
         return torch.linalg.multi_dot([units, units.T, weight])  # in the cheaper order

@@ -1,4 +1,4 @@
-"""What was published of SoftHebb on MNIST, with a fully connected network."""
+"""Published results of SoftHebb on MNIST, with a fully connected network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from localrules.reproduce.spec import Case, Experiment
 
 
 def softhebb() -> Experiment:
-    """2000 units that learn without labels for one epoch, then ten epochs of a linear readout."""
+    """2000 units trained without labels for one epoch, then a linear readout for ten."""
     return Experiment(
         cases=(
             Case(
@@ -28,16 +28,16 @@ def softhebb() -> Experiment:
                 published=None,
                 source=(
                     "Preset 2SoftMlpMNIST of https://github.com/NeuromorphicComputing/SoftHebb, trained as its README "
-                    "says for appendix B.3, which gives no figure"
+                    "says for appendix B.3, which gives no result"
                 ),
                 deviations=(
                     "our form of the rule, relative and centred, on weights that start as PyTorch draws them, not at a "
-                    "length of 35; batch norm and relu in place of a softmax behind the units; a constant learning rate"
+                    "length of 35; batch norm and relu in place of a softmax after the units; a constant learning rate"
                 ),
             ),
         ),
         notes=(
-            "No published figure stands here, since we could read none for this network. The 99.4 % on MNIST in the "
-            "abstract of Journé et al. 2023 (https://arxiv.org/abs/2209.11883) are of convolutions of unknown sizes.",
+            "No published number is given here: we found none for this network. The 99.4 % on MNIST in the abstract of "
+            "Journé et al. 2023 (https://arxiv.org/abs/2209.11883) belong to convolutions of unknown sizes.",
         ),
     )

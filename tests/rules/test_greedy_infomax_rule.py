@@ -1,4 +1,4 @@
-"""greedy-infomax against its formula by hand, and what it asks of maps."""
+"""greedy-infomax against its formula by hand, and its requirements of feature maps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 from tiny import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView
+from localrules import Batch, Layer, LayerView
 from localrules.core.layer_spec import LayerSpec
-from localrules.core.view import Batch
 from localrules.errors import UsageError
 from localrules.testing.audit.dependence import measure_dependence
 from localrules.testing.conformance.digits import digits
@@ -25,16 +24,17 @@ pytestmark = pytest.mark.slow
 DRAWS = torch.Generator().manual_seed(0)
 
 
-def loss_of(rule: GreedyInfoMax, maps: Tensor) -> tuple[Tensor, nn.Conv2d]:
+def loss_of(config: GreedyInfoMax.Config, maps: Tensor) -> tuple[Tensor, nn.Conv2d]:
     layer = Layer("layer", nn.Identity(), out_shapes=(tuple(maps.shape[1:]),))
-    matrices = rule.auxiliary(layer, 4)
-    assert isinstance(matrices, nn.Conv2d)
+    objective = GreedyInfoMax(config, layer, 4)
     batch = Batch(maps, torch.empty(0, dtype=torch.int64), 4)
-    return rule.loss(LayerView(layer, (), maps, batch, matrices)), matrices
+    loss = objective(LayerView(layer, (), maps, batch))
+    assert isinstance(loss, Tensor)
+    return loss, objective.bilinear
 
 
 def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
-    """Cells (batch, channels, rows, columns); each picture's cell against those of all pictures at that place."""
+    """Cells (batch, channels, rows, columns); each image's cell against those of all images at that position."""
     cells, matrices = cells.double(), matrices.detach().double()
     batch, _, rows, columns = cells.shape
     means = []
@@ -62,41 +62,41 @@ def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
         (8, {"raster": 4, "skip": 2}, 1, 3),
     ],
 )
-def test_info_nce_of_rows_below_against_other_pictures_at_the_same_place(
+def test_info_nce_of_rows_below_against_other_images_at_the_same_position(
     side: int, options: dict[str, Any], distances: int, nearest: int
 ) -> None:
-    rule = GreedyInfoMax(GreedyInfoMax.Config(**options))
+    config = GreedyInfoMax.Config(**options)
     maps = torch.randn(3, 2, side, side, generator=DRAWS)
-    loss, matrices = loss_of(rule, maps)
-    assert matrices.weight.shape == (2 * distances, 2, 1, 1)
-    raster = min(side, rule.config.raster)
+    loss, bilinear = loss_of(config, maps)
+    assert bilinear.weight.shape == (2 * distances, 2, 1, 1)
+    raster = min(side, config.raster)
     cells = maps.unflatten(2, (raster, -1)).unflatten(4, (raster, -1)).mean((3, 5))
     assert loss.item() == pytest.approx(
-        plain_pytorch_step(cells, matrices.weight.view(distances, 2, 2), nearest), rel=1e-5
+        plain_pytorch_step(cells, bilinear.weight.view(distances, 2, 2), nearest), rel=1e-5
     )
 
 
 def test_without_knowledge_it_is_the_logarithm_of_the_number_of_candidates() -> None:
     maps = torch.zeros(5, 2, 4, 4)
-    assert loss_of(GreedyInfoMax(), maps)[0].item() == pytest.approx(math.log(5))
-    drawn = GreedyInfoMax(GreedyInfoMax.Config(negatives="drawn"))
+    assert loss_of(GreedyInfoMax.Config(), maps)[0].item() == pytest.approx(math.log(5))
+    drawn = GreedyInfoMax.Config(negatives="drawn")
     assert loss_of(drawn, maps)[0].item() == pytest.approx(math.log(17))
 
 
 def test_candidates_are_drawn_anew_with_torchs_generator() -> None:
-    rule = GreedyInfoMax(GreedyInfoMax.Config(negatives="drawn"))
+    config = GreedyInfoMax.Config(negatives="drawn")
     maps = torch.randn(4, 3, 5, 5, generator=DRAWS)
     values = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        values.append(loss_of(rule, maps)[0].item())
+        values.append(loss_of(config, maps)[0].item())
     assert values[0] == values[1] != values[2]
 
 
 def test_maps_of_one_row_are_refused_before_any_work() -> None:
     layer = Layer("deep.3", nn.Identity(), out_shapes=((8, 1, 5),))
     with pytest.raises(UsageError, match=r"cannot train layer 'deep\.3'"):
-        GreedyInfoMax().auxiliary(layer, 4)
+        GreedyInfoMax(GreedyInfoMax.Config(), layer, 4)
 
 
 def test_layers_without_maps_are_refused_before_any_work() -> None:
@@ -104,13 +104,13 @@ def test_layers_without_maps_are_refused_before_any_work() -> None:
         perceptron(GreedyInfoMax)
 
 
-@pytest.mark.parametrize("negatives", ["pictures", "drawn"])
+@pytest.mark.parametrize("negatives", ["images", "drawn"])
 def test_no_layer_feels_another(negatives: str) -> None:
     assert measure_dependence(lambda: dense(GreedyInfoMax, rule_options={"negatives": negatives})).is_local
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=["two pictures", "bf16"])
-@pytest.mark.parametrize("negatives", ["pictures", "drawn"])
+@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=["two images", "bf16"])
+@pytest.mark.parametrize("negatives", ["images", "drawn"])
 def test_hard_batches_stay_finite(negatives: str, settings: dict[str, Any]) -> None:
     session = dense(GreedyInfoMax, data=toy_dataset(), rule_options={"negatives": negatives}, **settings)
     train(session)

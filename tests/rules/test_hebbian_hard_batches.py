@@ -1,4 +1,4 @@
-"""Hebbian rules on two pictures, in half precision and on black pictures."""
+"""Hebbian rules on two images, in half precision and on black images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLACK = replace(
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two pictures", "bf16", "black"]
+    "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two images", "bf16", "black"]
 )
 @pytest.mark.parametrize("network", [dense, perceptron])
 @pytest.mark.parametrize("rule", [Oja, SoftHebb])

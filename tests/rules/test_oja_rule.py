@@ -13,9 +13,8 @@ from tiny import dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView
+from localrules import Batch, Layer, LayerView
 from localrules.core.ops import record_ops
-from localrules.core.view import Batch
 from localrules.testing.audit.dependence import measure_dependence
 from localrules_unsupervised.oja import Oja
 
@@ -29,13 +28,14 @@ ROWS = torch.randn(400, 8, generator=DRAWS) * SPREAD @ TURN.T + 5.0
 
 def settle(module: nn.Module, inputs: Tensor, config: Oja.Config, steps: int, rate: float) -> None:
     """Gradient descent on the surrogate."""
-    rule = Oja(config)
     for _ in range(steps):
         with record_ops() as operations:
             output = module(inputs)
         layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
         batch = Batch(inputs, torch.empty(0, dtype=torch.int64), 4)
-        rule.loss(LayerView(layer, (inputs,), output, batch, operations=operations)).backward()
+        loss = Oja(config, layer, 4)(LayerView(layer, (inputs,), output, batch, operations))
+        assert isinstance(loss, Tensor)
+        loss.backward()
         with torch.no_grad():
             for parameter in module.parameters():
                 if parameter.grad is not None:

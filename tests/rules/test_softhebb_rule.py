@@ -12,9 +12,8 @@ from tiny import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView
+from localrules import Batch, Layer, LayerView
 from localrules.core.ops import record_ops
-from localrules.core.view import Batch
 from localrules.errors import UsageError
 from localrules.testing.audit.dependence import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
@@ -34,7 +33,13 @@ def view_of(module: nn.Module, inputs: Tensor) -> LayerView:
         output = module(inputs)
     layer = Layer("layer", module, out_shapes=(tuple(output.shape[1:]),))
     batch = Batch(inputs, torch.empty(0, dtype=torch.int64), 4)
-    return LayerView(layer, (inputs,), output, batch, operations=operations)
+    return LayerView(layer, (inputs,), output, batch, operations)
+
+
+def backward(config: SoftHebb.Config, view: LayerView) -> None:
+    loss = SoftHebb(config, view.layer, 4)(view)
+    assert isinstance(loss, Tensor)
+    loss.backward()
 
 
 def plain_pytorch_step(samples: Tensor, weight: Tensor, sharpness: float, relative: bool, centered: bool) -> Tensor:
@@ -68,7 +73,7 @@ def test_the_gradient_is_minus_the_change_that_is_printed(kind: str, form: str) 
         samples = functional.unfold(MAPS, 3, padding=1, stride=2).transpose(1, 2).reshape(-1, 18)
         weight = module[0].weight
     config = SoftHebb.Config(**FORMS[form])
-    SoftHebb(config).loss(view_of(module, MAPS)).backward()
+    backward(config, view_of(module, MAPS))
     expected = plain_pytorch_step(
         samples, weight.detach().flatten(1), config.sharpness, config.relative, config.centered
     )
@@ -80,9 +85,7 @@ def test_the_winner_turns_towards_its_input_and_the_others_away() -> None:
     linear = nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[0.5, 0.0], [0.0, 0.5]]))
-    SoftHebb(SoftHebb.Config(centered=False, sharpness=0.1)).loss(
-        view_of(linear, torch.tensor([[1.0, 0.2]]))
-    ).backward()
+    backward(SoftHebb.Config(centered=False, sharpness=0.1), view_of(linear, torch.tensor([[1.0, 0.2]])))
     assert linear.weight.grad is not None
     assert linear.weight.grad[0, 0] < 0  # descent makes it larger
     assert linear.weight.grad[1, 0] > 0
@@ -92,7 +95,7 @@ def test_a_unit_of_length_one_rests() -> None:
     linear = nn.Linear(6, 3, bias=False)
     with torch.no_grad():
         linear.weight[0] /= linear.weight[0].norm()
-    SoftHebb(SoftHebb.Config()).loss(view_of(linear, torch.randn(9, 6, generator=DRAWS))).backward()
+    backward(SoftHebb.Config(), view_of(linear, torch.randn(9, 6, generator=DRAWS)))
     assert linear.weight.grad is not None
     assert linear.weight.grad[0].abs().max() < 1e-3
     assert linear.weight.grad[1].abs().max() > 1e-3
@@ -110,16 +113,16 @@ def test_biases_norms_and_weights_of_sources_stay_and_matrices_move(network: Any
 
 
 def test_triangle_is_what_exceeds_the_mean_over_units_to_a_power() -> None:
-    layer = Layer("layer", nn.Identity())
+    layer = Layer("layer", nn.Linear(3, 3))
     output = torch.tensor([[0.0, 1.0, 5.0]])
-    assert SoftHebb(SoftHebb.Config()).hand_on(layer, output) is output
-    given = SoftHebb(SoftHebb.Config(triangle=2.0)).hand_on(layer, output)
-    assert given.tolist() == [[0.0, 0.0, 9.0]]
+    assert SoftHebb(SoftHebb.Config(), layer, 4).transform_output(output) is output
+    found = SoftHebb(SoftHebb.Config(triangle=2.0), layer, 4).transform_output(output)
+    assert found.tolist() == [[0.0, 0.0, 9.0]]
 
 
-def test_a_layer_without_matrices_is_an_error_that_names_it() -> None:
-    with pytest.raises(UsageError, match="'layer' has no matrix"):
-        SoftHebb(SoftHebb.Config()).prepare([view_of(nn.BatchNorm2d(2), MAPS).layer], 4)
+def test_a_layer_without_weights_is_an_error_that_names_it() -> None:
+    with pytest.raises(UsageError, match="'layer' has no linear and no convolution"):
+        SoftHebb(SoftHebb.Config(), view_of(nn.BatchNorm2d(2), MAPS).layer, 4)
 
 
 @pytest.mark.parametrize("network", [dense, perceptron])
