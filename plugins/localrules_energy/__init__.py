@@ -1,4 +1,4 @@
-"""Rules that let states settle, or give each layer a target."""
+"""Rules with states that settle, or with a target for each layer."""
 
 from localrules import ExperimentEntry, RuleEntry, hookimpl
 
@@ -11,13 +11,13 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="predictive-coding",
             target="localrules_energy.predictive_coding:PredictiveCoding",
-            summary="Predictive coding: layers predict themselves, and their errors settle before they learn.",
+            summary="Predictive coding: layers predict their own values, and errors settle before weights change.",
             reference="Rosenbaum 2022, https://arxiv.org/abs/2106.13082",
         ),
         RuleEntry(
             name="difference-target-propagation",
             target="localrules_energy.difference_target_propagation:DifferenceTargetPropagation",
-            summary="Every layer has a target, carried down from the loss by learned inverses of the layers.",
+            summary="Every layer has a target, propagated down from the loss by learned inverses of the layers.",
             reference="Lee, Zhang, Fischer & Bengio 2015, https://arxiv.org/abs/1412.7525",
         ),
         RuleEntry(
@@ -35,7 +35,7 @@ def localrules_experiments() -> list[ExperimentEntry]:
         ExperimentEntry(
             name="published-predictive-coding",
             target="localrules_energy.published:predictive_coding",
-            summary="Predictive coding on MNIST with fixed predictions and strict ones; its source shows curves.",
+            summary="Predictive coding on MNIST with fixed and with strict predictions; its source shows curves.",
             reference="Rosenbaum 2022, https://arxiv.org/abs/2106.13082",
             suite="published",
         ),

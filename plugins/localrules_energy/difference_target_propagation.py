@@ -1,4 +1,4 @@
-"""Difference target propagation: every layer has a target, and learned inverses carry targets down."""
+"""Difference target propagation: every layer has a target, propagated down by learned inverses."""
 
 from __future__ import annotations
 
@@ -21,25 +21,26 @@ from localrules import (
     RuleInfo,
     StepReport,
     isolated_forward,
+    state_key,
 )
 from localrules.core.isolated_forward import LayerTrace
 from localrules.utils.torch_utils import freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
-from localrules_energy.signals import backward_signals, learn, output_error, precise
+from localrules_energy.signals import accumulate_gradients, at_least_float32, backward_signals, output_error
 
 
 class DifferenceTargetPropagation(Rule):
     """The topmost hidden layer's target is a step down the loss, ``t_L = h_L - step dCE/dh_L``; every other layer's
-    comes from the layer above by that layer's inverse ``g``, corrected by what the inverse itself gets wrong:
-    ``t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)``. A layer comes nearer to its target, what it read held fixed:
-    ``|f_l(h_{l-1}) - t_l|^2 / (2 step)``; its inverse learns to undo it around what it read:
-    ``|g_l(f_l(h_{l-1} + e)) - (h_{l-1} + e)|^2 / 2``, e normal noise. Both are means over the batch, and both are
-    learnt in the same step.
+    comes from the layer above by that layer's inverse ``g``, corrected by the error of the inverse itself:
+    ``t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)``. A layer minimises the distance to its target at a fixed input,
+    ``|f_l(h_{l-1}) - t_l|^2 / (2 step)``; its inverse minimises the reconstruction error around that input,
+    ``|g_l(f_l(h_{l-1} + e)) - (h_{l-1} + e)|^2 / 2``, with normal noise e. Both are means over the batch, and both are
+    minimised in the same step.
 
     Divided by ``step`` (ours), the topmost hidden layer's gradient is back-propagation's, and a layer's scale does not
-    depend on ``step``. The readout learns by cross-entropy, as in the paper its last layer does. Inverses have one
-    matrix or convolution; those of convolutions resize maps and convolve (ours). Layer and inverse share an optimizer
-    and its learning rate, where the paper and its successors give each its own.
+    depend on ``step``. The readout is trained by cross-entropy, as the paper's last layer is. Inverses have one linear
+    or convolution; those of convolutions resize feature maps and convolve (ours). Layer and inverse share an optimizer
+    and its learning rate, where the paper and its successors have one for each.
 
     References:
         Lee, Zhang, Fischer & Bengio 2015, Difference target propagation, https://arxiv.org/abs/1412.7525; step and
@@ -49,12 +50,13 @@ class DifferenceTargetPropagation(Rule):
     class Config(RuleConfig):
         """Options of rule difference-target-propagation."""
 
-        step: float = Field(0.22, gt=0, description="How far the first target lies down the loss (Meulemans' paper's).")
+        step: float = Field(0.22, gt=0, description="Step size of the first target down the loss (Meulemans' paper's).")
         noise: float = Field(
-            0.084, ge=0, description="Standard deviation of the noise that inverses learn with (Meulemans' paper's)."
+            0.084, ge=0, description="Std of the noise in the training of inverses (Meulemans' paper's)."
         )
         inverse: Range = Field(
-            "tanh", description="What an inverse ends with: tanh, the layers' own (the paper's), or nothing: linear."
+            "tanh",
+            description="Activation at the end of an inverse: tanh, the layers' own (the paper's), or linear for none.",
         )
 
     info = RuleInfo(
@@ -70,70 +72,66 @@ class DifferenceTargetPropagation(Rule):
         """An inverse for every hidden layer that reads another."""
         self.inverses = nn.ModuleDict(
             {
-                _key(layer): inverse(layer.out_shape, below.out_shape, self.config.inverse)
+                state_key(layer): inverse(layer.out_shape, below.out_shape, self.config.inverse)
                 for below, layer in pairwise(network.hidden)
             }
         )
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
-        """Those of the layer's inverse."""
-        if _key(layer) in self.inverses:
-            yield from self.inverses[_key(layer)].parameters()
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """The parameters of the layer's inverse."""
+        if state_key(layer) in self.inverses:
+            yield from self.inverses[state_key(layer)].parameters()
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """Forward, targets from the top down, and every layer and inverse learns."""
-        stations = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
-        logits = stations[-1].output.detach()
+        """Forward, targets from the top down, and a step of every layer with its inverse."""
+        traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
+        logits = traces[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
-        error, rows = output_error(logits, batch.labels), len(logits)
-        signals = {network.readout.name: [error / rows]}
-        for layer, shift in self._shifts(stations, error):
-            signals[layer.name] = [-shift / (self.config.step * rows)]
+        error, samples = output_error(logits, batch.labels), len(logits)
+        signals = {network.readout.name: [error / samples]}
+        for layer, shift in self._shifts(traces, error):
+            signals[layer.name] = [-shift / (self.config.step * samples)]
             if context.is_trainable(layer):
                 report.objectives[layer.name] = _half_square(shift) / self.config.step
-        read, gave = self._disturbed(network, batch.images, stations, context)
-        learn(stations, signals, context)
+        noisy, outputs = self._add_noise(network, batch.images, traces, context)
+        accumulate_gradients(traces, signals, context)
         for below, layer in pairwise(network.hidden):
             if context.is_trainable(layer):
                 with context.autocast():
-                    undone = self.inverses[_key(layer)](gave[layer.name])
-                _half_square(precise(undone) - read[below.name]).backward()
+                    inverted = self.inverses[state_key(layer)](outputs[layer.name])
+                _half_square(at_least_float32(inverted) - noisy[below.name]).backward()
         for layer in network.layers:
             context.step_layer(layer)
         return report
 
-    def _shifts(self, stations: list[LayerTrace], error: Tensor) -> Iterator[tuple[Layer, Tensor]]:
-        """Every hidden layer, from the top down, and its target less its output.
+    def _shifts(self, traces: list[LayerTrace], error: Tensor) -> Iterator[tuple[Layer, Tensor]]:
+        """Every hidden layer, from the top down, with its target less its output.
 
-        In float32: the shifts are small beside what they shift.
+        In float32: the shifts are small beside the outputs.
         """
-        *hidden, readout = stations
-        (slope,) = backward_signals(stations, {readout.layer.name: [error]})[hidden[-1].layer.name]
-        shift = -self.config.step * precise(slope)
+        *hidden, readout = traces
+        (slope,) = backward_signals(traces, {readout.layer.name: [error]})[hidden[-1].layer.name]
+        shift = -self.config.step * at_least_float32(slope)
         yield hidden[-1].layer, shift
-        for below, station in reversed(list(pairwise(hidden))):
-            back = self.inverses[_key(station.layer)]
-            output = precise(station.output.detach())
+        for below, trace in reversed(list(pairwise(hidden))):
+            invert = self.inverses[state_key(trace.layer)]
+            output = at_least_float32(trace.output.detach())
             with torch.no_grad(), torch.autocast(output.device.type, enabled=False):
-                shift = back(output + shift) - back(output)
+                shift = invert(output + shift) - invert(output)
             yield below.layer, shift
 
-    def _disturbed(
-        self, network: Network, images: Tensor, stations: list[LayerTrace], context: Context
+    def _add_noise(
+        self, network: Network, images: Tensor, traces: list[LayerTrace], context: Context
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """By layer name: its output with noise added, and what it gives when it reads such."""
-        outputs = {station.layer.name: precise(station.output.detach()) for station in stations[:-1]}
+        """By layer name: its output with noise added, and its output for an input with noise added."""
+        outputs = {trace.layer.name: at_least_float32(trace.output.detach()) for trace in traces[:-1]}
         noisy = {name: output + self.config.noise * torch.randn_like(output) for name, output in outputs.items()}
-        given = {name: [output] for name, output in noisy.items()}
+        overrides = {name: [output] for name, output in noisy.items()}
         with freeze_batchnorm_stats(network):
-            found = isolated_forward(network, images, overrides=given, precision=context.autocast())
-        return noisy, {station.layer.name: station.output.detach() for station in found}
+            found = isolated_forward(network, images, overrides=overrides, precision=context.autocast())
+        return noisy, {trace.layer.name: trace.output.detach() for trace in found}
 
 
 def _half_square(distance: Tensor) -> Tensor:
     """A mean over the batch."""
     return distance.square().sum() / (2 * len(distance))
-
-
-def _key(layer: Layer) -> str:
-    return layer.name.replace(".", "/")  # names of modules may not hold dots

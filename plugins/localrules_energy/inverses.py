@@ -1,4 +1,4 @@
-"""Learned inverses of layers: from what a layer gives back to what it reads."""
+"""Learned inverses of layers: from a layer's output to its input."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from localrules.core.layer import Shape
 Range = Literal["tanh", "linear"]
 
 
-def inverse(gives: Shape, reads: Shape, last: Range) -> nn.Sequential:
-    """One matrix or convolution, and the activation of the layer below.
+def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
+    """One linear or convolution, and an activation.
 
-    From maps to maps: brought to size by the nearest values, then a convolution of 3 x 3. Otherwise a matrix.
+    From feature map to feature map: resized to the nearest values, then a convolution of 3 x 3. Otherwise a linear.
 
     Args:
-        gives: Shape of what the layer gives, without the batch.
-        reads: Shape of what the layer below gives.
-        last: What follows.
+        out_shape: Shape of the layer's output, without the batch.
+        in_shape: Shape of the output of the layer below.
+        last: The activation at the end; ``"linear"`` for none.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    if len(gives) == len(reads) == 3:
-        if gives[1:] != reads[1:]:
-            parts["sized"] = nn.Upsample(size=reads[1:])
-        parts["conv"] = nn.Conv2d(gives[0], reads[0], 3, padding=1)
+    if len(out_shape) == len(in_shape) == 3:
+        if out_shape[1:] != in_shape[1:]:
+            parts["sized"] = nn.Upsample(size=in_shape[1:])
+        parts["conv"] = nn.Conv2d(out_shape[0], in_shape[0], 3, padding=1)
     else:
         parts["flat"] = nn.Flatten()
-        parts["linear"] = nn.Linear(torch.Size(gives).numel(), torch.Size(reads).numel())
-        parts["shaped"] = nn.Unflatten(1, reads)
+        parts["linear"] = nn.Linear(torch.Size(out_shape).numel(), torch.Size(in_shape).numel())
+        parts["shaped"] = nn.Unflatten(1, in_shape)
     if last == "tanh":
         parts["activation"] = nn.Tanh()
     return nn.Sequential(parts)

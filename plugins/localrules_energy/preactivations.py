@@ -1,4 +1,4 @@
-"""Layers without their activation: what equilibrium propagation sums states over."""
+"""Layers without their activations, as the energy of equilibrium propagation has them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _WithoutActivations(TorchFunctionMode):
         return args[0] if func in ACTIVATIONS else func(*args, **(kwargs or {}))
 
 
-def bare(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Runs a layer with every activation in it left out; a visitor for :func:`localrules.core.interception.intercepted`."""
+def without_activations(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a layer with every activation left out; for :func:`~localrules.core.interception.intercept_layers`."""
     with _WithoutActivations():
         return forward(*args, **kwargs)

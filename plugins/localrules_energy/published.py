@@ -1,4 +1,4 @@
-"""What was published of predictive coding on MNIST, with a small convolutional network."""
+"""Published results of predictive coding on MNIST, with a small convolutional network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from localrules.reproduce.spec import Case, Experiment
 
 
 def predictive_coding() -> Experiment:
-    """Two epochs with fixed predictions and with strict ones, beside back-propagation."""
+    """Two epochs with fixed and with strict predictions, beside back-propagation."""
     rules = {
         "back-propagation": {"name": "backprop"},
         "fixed prediction": {"name": "predictive-coding", "iterations": 20, "rate": 0.1},
@@ -32,12 +32,12 @@ def predictive_coding() -> Experiment:
                     "https://github.com/RobertRosenbaum/PredictiveCodingVsBackProp, which shows curves"
                 ),
                 deviations="lenet, and not convolutions of 10 and 5 channels with layers of 50 and 30 units; "
-                "standardised pictures",
+                "standardised images",
             )
             for name, rule in rules.items()
         ),
         notes=(
-            "No published figure stands here: Rosenbaum 2022 (https://arxiv.org/abs/2106.13082) shows losses and "
-            "accuracies as curves, and the pages of pcx, pclib and pcn-torch give none of MNIST that we could read.",
+            "No published number is given here: Rosenbaum 2022 (https://arxiv.org/abs/2106.13082) shows losses and "
+            "accuracies as curves, and the pages of pcx, pclib and pcn-torch give none of MNIST that we found.",
         ),
     )

@@ -13,6 +13,7 @@ from test_hard_batches import HARD, assert_stays_finite
 from tiny import dense, perceptron, state
 from torch import nn
 
+from localrules import state_key
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
@@ -38,40 +39,40 @@ def lenet(rule: type = DifferenceTargetPropagation, **settings: Any) -> Session:
 
 
 def test_against_the_formula_written_out() -> None:
-    """Targets, layers' gradients and inverses' gradients, picture by picture."""
+    """Targets, layers' gradients and inverses' gradients, image by image."""
     session = tiny(step=0.3, noise=0.0)  # without noise nothing is drawn
     found, _ = gradients_in_double(session)
     named = {**dict(session.network.model.named_parameters()), **dict(session.rule.named_parameters())}
     weights = {name: weight.detach() for name, weight in named.items()}
     layers = [(weights[f"layers.{i}.0.weight"], weights[f"layers.{i}.0.bias"]) for i in range(3)]
-    back = {i: tuple(weights[f"inverses.layers/{i}.linear.{kind}"] for kind in ("weight", "bias")) for i in (1, 2)}
+    back = {i: tuple(weights[f"inverses.layers/{i}#0.linear.{kind}"] for kind in ("weight", "bias")) for i in (1, 2)}
     readout = weights["readout.weight"], weights["readout.bias"]
 
     expected = {name: torch.zeros_like(weight) for name, weight in found.items() if name.endswith("weight")}
     batch = first_batch(session)
-    rows = len(batch.labels)
-    for picture, label in zip(batch.images.flatten(1), batch.labels, strict=True):
-        states = [picture]
+    samples = len(batch.labels)
+    for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
+        states = [image]
         for matrix, bias in layers:
             states.append(torch.tanh(matrix @ states[-1] + bias))
         error = torch.softmax(readout[0] @ states[3] + readout[1], 0)
         error[label] -= 1
 
-        def undo(layer: int, value: torch.Tensor) -> torch.Tensor:
+        def invert(layer: int, value: torch.Tensor) -> torch.Tensor:
             return torch.tanh(back[layer][0] @ value + back[layer][1])
 
         targets = {3: states[3] - 0.3 * readout[0].T @ error}
         for layer in (2, 1):
             above = layer + 1
-            targets[layer] = states[layer] + undo(layer, targets[above]) - undo(layer, states[above])
+            targets[layer] = states[layer] + invert(layer, targets[above]) - invert(layer, states[above])
         for index in range(3):
             slope = (states[index + 1] - targets[index + 1]) * (1 - states[index + 1] ** 2) / 0.3
-            expected[f"layers.{index}.0.weight"] += torch.outer(slope, states[index]) / rows
+            expected[f"layers.{index}.0.weight"] += torch.outer(slope, states[index]) / samples
         for layer in (1, 2):
-            again = undo(layer, states[layer + 1])
-            slope = (again - states[layer]) * (1 - again**2)
-            expected[f"rule.inverses.layers/{layer}.linear.weight"] += torch.outer(slope, states[layer + 1]) / rows
-        expected["readout.weight"] += torch.outer(error, states[3]) / rows
+            inverted = invert(layer, states[layer + 1])
+            slope = (inverted - states[layer]) * (1 - inverted**2)
+            expected[f"rule.inverses.layers/{layer}#0.linear.weight"] += torch.outer(slope, states[layer + 1]) / samples
+        expected["readout.weight"] += torch.outer(error, states[3]) / samples
     assert len(expected) == 6
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, msg=lambda text, name=name: f"{name}: {text}")
@@ -103,7 +104,7 @@ def test_with_the_transposed_jacobian_for_an_inverse_it_is_back_propagation() ->
     session = made[DifferenceTargetPropagation]
     with torch.no_grad():
         for layer in session.network.hidden[1:]:
-            session.rule.inverses[layer.name.replace(".", "/")].linear.weight.copy_(layer.module[0].weight.T)
+            session.rule.inverses[state_key(layer)].linear.weight.copy_(layer.module[0].weight.T)
     found, _ = gradients_in_double(session)
     for name, gradient in by_autograd(made[Backprop]).items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
@@ -119,19 +120,21 @@ def test_inverses_learn_to_undo_their_layers() -> None:
             with torch.no_grad():
                 values = first_batch(session).images.float().flatten(1)
                 first = layers[0].module(values)
-                wrong.append(float((inverses["layers/1"](layers[1].module(first)) - first).square().mean()))
+                wrong.append(float((inverses["layers/1#0"](layers[1].module(first)) - first).square().mean()))
         train_step(session, session.phases[0], 0)
     assert wrong[1] < wrong[0] / 2
 
 
 @pytest.mark.parametrize(
-    ("gives", "reads"), [((7,), (5,)), ((7,), (2, 3, 3)), ((4, 3, 3), (2, 6, 5)), ((4, 3, 3), (2, 3, 3))]
+    ("out_shape", "in_shape"), [((7,), (5,)), ((7,), (2, 3, 3)), ((4, 3, 3), (2, 6, 5)), ((4, 3, 3), (2, 3, 3))]
 )
-def test_an_inverse_gives_what_the_layer_below_does(gives: tuple[int, ...], reads: tuple[int, ...]) -> None:
-    found = inverse(gives, reads, "tanh")(50 * torch.randn(3, *gives))
-    assert found.shape == (3, *reads)
+def test_an_inverse_has_the_shape_and_range_of_the_layer_below(
+    out_shape: tuple[int, ...], in_shape: tuple[int, ...]
+) -> None:
+    found = inverse(out_shape, in_shape, "tanh")(50 * torch.randn(3, *out_shape))
+    assert found.shape == (3, *in_shape)
     assert bool((found.abs() <= 1).all())
-    assert float(inverse(gives, reads, "linear")(50 * torch.randn(3, *gives)).detach().abs().max()) > 1
+    assert float(inverse(out_shape, in_shape, "linear")(50 * torch.randn(3, *out_shape)).detach().abs().max()) > 1
 
 
 def test_an_inverse_learns_with_its_layer_and_is_saved() -> None:

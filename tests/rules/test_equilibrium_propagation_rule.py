@@ -61,7 +61,7 @@ def one_after_the_other(weights: dict[str, Tensor]) -> list[Tensor]:
 
 
 def settled_by_hand(
-    weights: list[Tensor], picture: Tensor, states: list[Tensor], steps: int, label: int = 0, beta: float = 0.0
+    weights: list[Tensor], image: Tensor, states: list[Tensor], steps: int, label: int = 0, beta: float = 0.0
 ) -> list[Tensor]:
     """s_l <- clip(W_l s_{l-1} + b_l + W_{l+1}^T s_{l+1}), the topmost nudged by -beta W^T (softmax - label)."""
     matrices, biases = weights[::2], weights[1::2]
@@ -69,7 +69,7 @@ def settled_by_hand(
         error = torch.softmax(matrices[-1] @ states[-1] + biases[-1], 0)
         error[label] -= 1
         above = [*states[1:], -beta * error]
-        below = [picture, *states[:-1]]
+        below = [image, *states[:-1]]
         states = [
             (matrices[index] @ below[index] + biases[index] + matrices[index + 1].T @ above[index]).clamp(0, 1)
             for index in range(len(states))
@@ -79,23 +79,23 @@ def settled_by_hand(
 
 @pytest.mark.parametrize("nudges", ["symmetric", "one-sided"])
 def test_against_the_formula_written_out(nudges: str) -> None:
-    """Picture by picture: dW_l = (s_l s_{l-1}^T at beta - s_l s_{l-1}^T at the other) / distance of the betas."""
+    """Image by image: dW_l = (s_l s_{l-1}^T at beta - s_l s_{l-1}^T at the other) / distance of the betas."""
     session = tiny(nudges=nudges, beta=0.3, free_steps=7, nudged_steps=4)
     found, report = gradients_in_double(session)
     weights = [weight.detach() for weight in one_after_the_other(named(session))]
     batch = first_batch(session)
     expected = [torch.zeros_like(matrix) for matrix in weights[::2]]
-    for row, (picture, label) in enumerate(zip(batch.images.flatten(1), batch.labels.tolist(), strict=True)):
-        rest = [picture.new_zeros(units) for units in HIDDEN]
-        free = settled_by_hand(weights, picture, rest, 7)
-        torch.testing.assert_close(report.logits[row], weights[-2] @ free[-1] + weights[-1])
+    for sample, (image, label) in enumerate(zip(batch.images.flatten(1), batch.labels.tolist(), strict=True)):
+        zero = [image.new_zeros(units) for units in HIDDEN]
+        free = settled_by_hand(weights, image, zero, 7)
+        torch.testing.assert_close(report.logits[sample], weights[-2] @ free[-1] + weights[-1])
         betas = (0.3, -0.3) if nudges == "symmetric" else (0.3, 0.0)
         for beta, sign in zip(betas, (1, -1), strict=True):
-            states = settled_by_hand(weights, picture, free, 4, label, beta) if beta else free
+            states = settled_by_hand(weights, image, free, 4, label, beta) if beta else free
             error = torch.softmax(weights[-2] @ states[-1] + weights[-1], 0)
             error[label] -= 1
             for total, state, below in zip(
-                expected, [*states, -beta * error], [picture, *states], strict=True
+                expected, [*states, -beta * error], [image, *states], strict=True
             ):  # the readout's part of Phi is the nudge
                 total -= sign * torch.outer(state, below) / (betas[0] - betas[1]) / len(batch.labels)
     names = [*(f"layers.{index}.0" for index in range(3)), "readout"]
@@ -152,11 +152,11 @@ def test_nudging_to_both_sides_errs_less() -> None:
 def test_the_sign_of_the_nudge_is_drawn_anew() -> None:
     rule = EquilibriumPropagation(EquilibriumPropagation.Config(nudges="random-sign", beta=0.5))
     torch.manual_seed(0)
-    drawn = {tuple(rule._contrast()) for _ in range(20)}
+    drawn = {tuple(rule._nudges()) for _ in range(20)}
     assert drawn == {((0.0, -2.0), (0.5, 2.0)), ((0.0, 2.0), (-0.5, -2.0))}
 
 
-def test_a_picture_is_classified_by_its_free_state() -> None:
+def test_an_image_is_classified_by_its_free_state() -> None:
     session = tiny()
     _, report = gradients_in_double(session)
     with session.predictor.eval_mode():

@@ -82,7 +82,7 @@ def tiny(mode: str, iterations: int, rate: float) -> Session:
 @pytest.mark.parametrize("rate", [0.3, 1.0])
 @pytest.mark.parametrize("mode", ["fixed-prediction", "strict"])
 def test_against_the_formula_written_out(mode: str, rate: float) -> None:
-    """v_l += rate (-e_l + J_{l+1}^T e_{l+1}), dW_l = e_l df_l/dW_l, picture by picture."""
+    """v_l += rate (-e_l + J_{l+1}^T e_{l+1}), dW_l = e_l df_l/dW_l, image by image."""
     session = tiny(mode, 5, rate)
     found, _ = gradients_in_double(session)
     weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
@@ -90,8 +90,8 @@ def test_against_the_formula_written_out(mode: str, rate: float) -> None:
     matrices, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
     batch = first_batch(session)
     expected = [torch.zeros_like(matrix) for matrix in matrices]
-    for picture, label in zip(batch.images.flatten(1), batch.labels, strict=True):
-        values = [picture]
+    for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
+        values = [image]
         for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
             values.append(torch.tanh(matrix @ values[-1] + bias))
         at_first = list(values)
@@ -104,7 +104,7 @@ def test_against_the_formula_written_out(mode: str, rate: float) -> None:
             # An error at a layer's output, at its pre-activation.
             inside = [error * (1 - guess**2) for error, guess in zip(errors, predicted, strict=True)] + [top]
             if moves < 5:
-                values = [picture] + [
+                values = [image] + [
                     values[index + 1] + rate * (matrices[index + 1].T @ inside[index + 1] - errors[index])
                     for index in range(3)
                 ]
