@@ -1,4 +1,4 @@
-"""Rules that send the error back by other weights than the forward ones, or straight to every layer."""
+"""Rules that send the error back through other weights than the forward ones, or directly to every layer."""
 
 from localrules import ExperimentEntry, RuleEntry, hookimpl
 
@@ -23,13 +23,13 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="dfa",
             target="localrules_feedback.dfa:DirectFeedbackAlignment",
-            summary="Direct feedback alignment: every layer is told the output's error through a random matrix.",
+            summary="Direct feedback alignment: every layer gets the output's error through a random matrix.",
             reference="Nøkland 2016, https://arxiv.org/abs/1609.01596",
         ),
         RuleEntry(
             name="drtp",
             target="localrules_feedback.drtp:DirectRandomTargetProjection",
-            summary="Direct random target projection: every layer is told the label through a random matrix.",
+            summary="Direct random target projection: every layer gets the label through a random matrix.",
             reference="Frenkel, Lefebvre & Bol 2021, https://arxiv.org/abs/1909.01311",
         ),
     ]

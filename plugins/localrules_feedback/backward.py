@@ -1,8 +1,8 @@
-"""Weight-bearing operations that send the error back by other weights than they went forward by.
+"""Weight-bearing operations whose backward pass uses other weights than their forward pass.
 
-What an operation's backward pass gives to its input depends on its weights and not on its input; what it gives to its
-weights depends on its input and not on its weights. So one backward pass of the same operation, with the feedback
-weights in place of its own, gives both: the error by the feedback weights, the true gradient of the weights.
+The gradient of an operation with respect to its input depends on its weights and not on its input; that with respect to
+its weights depends on its input and not on its weights. So one backward pass of the same operation, with the feedback
+weights in place of its own, computes both: the error by the feedback weights, and the true gradient of the weights.
 """
 
 from __future__ import annotations
@@ -13,41 +13,42 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.modules.utils import _pairfrom localrules import Operation
+from torch.nn.modules.utils import _pair
 
-
+from localrules import Operation
 
 
 def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:
-    """What the operation gives; in the backward pass the error goes to its input by ``feedback``.
+    """Run the operation; in the backward pass the error reaches its input through ``feedback``.
 
     Args:
-        operation: As it was met.
-        feedback: Shaped like ``operation.weight``, which gets its own gradient, also where it was derived from others.
+        operation: The operation.
+        feedback: Shaped like ``operation.weight``, which gets its own true gradient, also where it is derived from
+            other parameters.
 
     Returns:
         The operation's output.
     """
-    read: list[Tensor | None] = [operation.input, operation.weight, operation.bias, feedback]
+    tensors: list[Tensor | None] = [operation.input, operation.weight, operation.bias, feedback]
     device = operation.input.device.type
-    if torch.is_autocast_enabled(device):  # it does not reach into a Function of our own
+    if torch.is_autocast_enabled(device):  # autocast does not reach into an autograd.Function
         half = torch.get_autocast_dtype(device)
-        read = [None if tensor is None else tensor.to(half) for tensor in read]
+        tensors = [None if tensor is None else tensor.to(half) for tensor in tensors]
     if operation.kind == "linear":
-        return _Linear.apply(*read)
-    return _convolved(read, **operation.options)
+        return _Linear.apply(*tensors)
+    return _convolve(tensors, **operation.options)
 
 
-def _convolved(
-    read: list[Tensor | None], stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+def _convolve(
+    tensors: list[Tensor | None], stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Tensor:
-    inputs, weight, bias, feedback = read
+    inputs, weight, bias, feedback = tensors
     assert inputs is not None
     assert weight is not None
     dilations = _pair(dilation)
-    if padding == "same":  # as torch does it: what is left over goes to the right and below
-        rows, columns = (reach * (side - 1) for reach, side in zip(dilations, weight.shape[2:], strict=True))
-        inputs = functional.pad(inputs, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    if padding == "same":  # as in torch, the odd one goes to the right and below
+        y, x = (dilation * (side - 1) for dilation, side in zip(dilations, weight.shape[2:], strict=True))
+        inputs = functional.pad(inputs, (x // 2, x - x // 2, y // 2, y - y // 2))
     padding = 0 if isinstance(padding, str) else padding
     return _Conv2d.apply(inputs, weight, bias, feedback, _pair(stride), _pair(padding), dilations, groups)
 
@@ -62,12 +63,12 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         inputs, feedback = ctx.saved_tensors
-        back, to_weight, to_bias, _ = ctx.needs_input_grad
-        rows = error.flatten(0, -2)
+        to_input, to_weight, to_bias, _ = ctx.needs_input_grad
+        errors = error.flatten(0, -2)
         return (
-            error @ feedback if back else None,
-            rows.T @ inputs.flatten(0, -2) if to_weight else None,
-            rows.sum(0) if to_bias else None,
+            error @ feedback if to_input else None,
+            errors.T @ inputs.flatten(0, -2) if to_weight else None,
+            errors.sum(0) if to_bias else None,
             None,
         )
 

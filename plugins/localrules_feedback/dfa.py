@@ -11,11 +11,11 @@ from localrules_feedback.projection import random_patterns
 
 
 class DirectFeedbackAlignment(Rule):
-    """Every hidden layer is told the output's error through a fixed random matrix: ``delta_l = (B_l e) * phi'``.
+    """Every hidden layer gets the output's error through a fixed random matrix: ``delta_l = (B_l e) * phi'``.
 
     ``e`` is the gradient of the mean cross-entropy with respect to the logits, (softmax - target) / batch. The signal
-    takes the place of the gradient at the layer's output; inside the layer (its activation, norm, pooling, matrix) it
-    goes by the chain rule. The readout learns by its own gradient.
+    replaces the gradient at the layer's output; inside the layer (activation, norm, pooling, weights) it follows the
+    chain rule. The readout is trained by its own gradient.
 
     References:
         Nøkland 2016, Direct feedback alignment provides learning in deep neural networks,
@@ -28,10 +28,10 @@ class DirectFeedbackAlignment(Rule):
     )
 
     def prepare(self, network: Network, num_classes: int) -> None:
-        """Draw a matrix for each end of each hidden layer."""
+        """Draw a projection for each output of each hidden layer."""
         for layer in network.hidden:
-            for end, shape in enumerate(layer.out_shapes):
-                self.register_buffer(state_key(layer, end), random_patterns(num_classes, shape))
+            for index, shape in enumerate(layer.out_shapes):
+                self.register_buffer(state_key(layer, index), random_patterns(num_classes, shape))
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass to the error, and a backward pass inside each layer."""
@@ -41,19 +41,19 @@ class DirectFeedbackAlignment(Rule):
             loss.backward()
             context.step_layer(readout.layer)
         error = _error(readout.output.detach(), batch.labels)
-        for station in hidden:
-            if context.is_trainable(station.layer):
+        for trace in hidden:
+            if context.is_trainable(trace.layer):
                 signals = [
-                    self._signal(station.layer, end, error, given) for end, given in enumerate(station.final_outputs)
+                    self._signal(trace.layer, index, error, output) for index, output in enumerate(trace.final_outputs)
                 ]
-                torch.autograd.backward(station.final_outputs, signals)
-                context.step_layer(station.layer)
+                torch.autograd.backward(trace.final_outputs, signals)
+                context.step_layer(trace.layer)
         return StepReport(logits=readout.output.detach(), loss=loss.detach())
 
-    def _signal(self, layer: Layer, end: int, error: Tensor, given: Tensor) -> Tensor:
-        """The error as one end of a layer is told it, shaped like what it gave."""
-        patterns = self.get_buffer(state_key(layer, end))
-        return (error.to(patterns.dtype) @ patterns.flatten(1)).view_as(given).to(given.dtype)
+    def _signal(self, layer: Layer, index: int, error: Tensor, output: Tensor) -> Tensor:
+        """The projected error for one output of a layer, shaped like it."""
+        patterns = self.get_buffer(state_key(layer, index))
+        return (error.to(patterns.dtype) @ patterns.flatten(1)).view_as(output).to(output.dtype)
 
 
 def _error(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Fixed random matrices from classes to what a layer gives."""
+"""Fixed random projections from classes to a layer's output."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from localrules.core.layer import Shape
 
 
 def random_patterns(num_classes: int, shape: Shape) -> Tensor:
-    """A random pattern over a layer's outputs for each class, of length 1 on average: however large the layer, an error
-    gives a signal of its own length.
+    """A random pattern over a layer's output for each class, of length 1 on average: however large the layer, the
+    signal is about as long as the error.
 
     Args:
-        num_classes: How many.
-        shape: Of the layer's output, without the batch.
+        num_classes: Number of classes.
+        shape: Shape of the layer's output, without the batch.
 
     Returns:
-        Shape (num_classes, *shape), normal.
+        Normal, shape (num_classes, *shape).
     """
     return torch.randn(num_classes, *shape) / math.sqrt(math.prod(shape))

@@ -1,4 +1,4 @@
-"""What was published of feedback alignment and its kin on MNIST and Fashion-MNIST, with LeNet."""
+"""Published results of feedback alignment and related rules on MNIST and Fashion-MNIST, with LeNet."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from localrules.reproduce.spec import Case, Experiment
 
 _SOURCE = "Sanfiz & Akrout 2021, Benchmarks.md of https://github.com/jsalbert/biotorch (errors there)"
 _DIFFERS = (
-    "the last weights and not the best on the pictures that are scored; optimizer and schedule ours; PyTorch's initial "
-    "weights; pictures of 28 x 28 in a field of 32 x 32, not enlarged to it; relu behind the layer of 84 units too"
+    "the last weights and not the best on the test images; optimizer and schedule ours; PyTorch's initial weights; "
+    "images of 28 x 28 padded to 32 x 32, not enlarged to it; relu after the layer of 84 units too"
 )
-_DFA_DIFFERS = f"{_DIFFERS}; a signal for each position of a map, not one for each channel sent through a random kernel"
+_DFA_DIFFERS = f"{_DIFFERS}; a signal per position of a feature map, not one per channel sent through a random kernel"
 
 # Name, rule; published error on MNIST, on Fashion-MNIST.
-_ROWS: tuple[tuple[str, dict[str, Any], float, float], ...] = (
+_CASES: tuple[tuple[str, dict[str, Any], float, float], ...] = (
     ("BP", {"name": "backprop"}, 0.91, 9.2),
     ("FA", {"name": "fa"}, 1.7, 13.06),
     ("DFA", {"name": "dfa"}, 1.61, 12.81),
@@ -26,22 +26,22 @@ _ROWS: tuple[tuple[str, dict[str, Any], float, float], ...] = (
 
 def feedback() -> Experiment:
     """LeNet by back-propagation, feedback alignment, direct feedback alignment and three kinds of sign symmetry."""
-    rows = []
-    for name, rule, on_mnist, on_fashion in _ROWS:
-        rows.append(_row(f"MNIST, {name}", "mnist", rule, on_mnist))
-        rows.append(_row(f"Fashion-MNIST, {name}", "fashion_mnist", rule, on_fashion))
+    cases = []
+    for name, rule, on_mnist, on_fashion in _CASES:
+        cases.append(_case(f"MNIST, {name}", "mnist", rule, on_mnist))
+        cases.append(_case(f"Fashion-MNIST, {name}", "fashion_mnist", rule, on_fashion))
     return Experiment(
-        cases=tuple(rows),
+        cases=tuple(cases),
         notes=(
             "One run each in the source. It publishes the settings of its runs on CIFAR-10 only; the batch size is of "
-            "those. Adam at 0.001 and 100 epochs are ours, the same for every row: under SGD feedback alignment and "
+            "those. Adam at 0.001 and 100 epochs are ours, the same for every case: under SGD feedback alignment and "
             "back-propagation need learning rates that lie far apart.",
-            "No row: LeNet and ResNets on CIFAR-10, ImageNet.",
+            "Not included: LeNet and ResNets on CIFAR-10, ImageNet.",
         ),
     )
 
 
-def _row(name: str, data: str, rule: dict[str, Any], error: float) -> Case:
+def _case(name: str, data: str, rule: dict[str, Any], error: float) -> Case:
     return Case(
         name=name,
         settings={

@@ -8,19 +8,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackPaths, draw_like, spread
+from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like, init_std
 
 
-class SignSymmetry(FeedbackPaths):
+class SignSymmetry(FeedbackRule):
     """Back-propagation with ``|M| * sign(W)`` in place of ``W`` on the way back.
 
-    ``uniform``: all of ``M`` has one magnitude, the standard deviation that initial weights have. ``batch-random``:
-    ``M`` is drawn in every step as initial weights are. ``fixed-random``: it is drawn once.
+    ``uniform``: all of ``M`` has one magnitude, the std of initial weights. ``batch-random``: ``M`` is drawn in every
+    step as initial weights are. ``fixed-random``: it is drawn once.
 
     References:
         Liao, Leibo & Poggio 2016, How important is weight symmetry in backpropagation?,
         https://arxiv.org/abs/1510.05067 (uSF, brSF, frSF); magnitudes as in Sanfiz & Akrout 2021,
-        https://arxiv.org/abs/2108.13446. Not here: the paper's updates by the gradient's sign alone.
+        https://arxiv.org/abs/2108.13446. Not included: the paper's updates by the gradient's sign alone.
     """
 
     class Config(FeedbackOptions):
@@ -30,7 +30,7 @@ class SignSymmetry(FeedbackPaths):
             "uniform", description="Magnitudes of the feedback weights (the paper's uSF, brSF, frSF; default ours)."
         )
 
-    info = FeedbackPaths.info.replace(
+    info = FeedbackRule.info.replace(
         formula="backprop with |M| sign(W) in place of W on the way back; M constant, redrawn or fixed",
     )
 
@@ -42,10 +42,10 @@ class SignSymmetry(FeedbackPaths):
             self.register_buffer(key, self._magnitudes(weight))
 
     def feedback(self, key: str, weight: Tensor) -> Tensor:
-        """The present signs."""
+        """Magnitudes with the present signs of the weights."""
         signs = torch.sign(weight)
         if self.config.kind == "uniform":
-            return signs.mul_(spread(weight, self.config.init))
+            return signs.mul_(init_std(weight, self.config.init))
         return signs.mul_(self.get_buffer(key) if self.config.kind == "fixed-random" else self._magnitudes(weight))
 
     def _magnitudes(self, weight: Tensor) -> Tensor:

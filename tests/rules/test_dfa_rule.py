@@ -1,4 +1,4 @@
-"""Direct feedback alignment: every layer is told the output's error."""
+"""Direct feedback alignment: every layer gets the output's error."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def test_against_the_formula_written_out() -> None:
     batch = session.batches.batch(0)
     expected = [torch.zeros_like(matrix) for matrix in matrices]
     loss = 0.0
-    for picture, label in zip(batch.images.double().flatten(1), batch.labels, strict=True):
-        first = torch.tanh(matrices[0] @ picture + biases[0])
+    for image, label in zip(batch.images.double().flatten(1), batch.labels, strict=True):
+        first = torch.tanh(matrices[0] @ image + biases[0])
         second = torch.tanh(matrices[1] @ first + biases[1])
         error = torch.softmax(matrices[2] @ second + biases[2], 0)
         loss -= float(torch.log(error[label])) / len(batch.labels)
         error[label] -= 1
         error /= len(batch.labels)
         deltas = ((error @ patterns[0]) * (1 - first**2), (error @ patterns[1]) * (1 - second**2), error)
-        for total, delta, before in zip(expected, deltas, (picture, first, second), strict=True):
+        for total, delta, before in zip(expected, deltas, (image, first, second), strict=True):
             total += torch.outer(delta, before)
     for name, matrix in zip(names, expected, strict=True):
         torch.testing.assert_close(found[f"{name}.weight"], matrix, rtol=1e-5, atol=1e-7)
@@ -60,7 +60,7 @@ def test_with_the_readout_s_own_weights_the_last_hidden_layer_learns_by_back_pro
 
 
 @pytest.mark.parametrize("granularity", ["layer", "block", 3])
-def test_every_end_of_every_hidden_layer_has_a_fixed_matrix(granularity: str | int) -> None:
+def test_every_output_of_every_hidden_layer_has_a_fixed_matrix(granularity: str | int) -> None:
     session = dense(DirectFeedbackAlignment, granularity=granularity)
     shapes = [shape for layer in session.network.hidden for shape in layer.out_shapes]
     before = {name: buffer.clone() for name, buffer in session.rule.named_buffers()}

@@ -1,4 +1,4 @@
-"""Direct random target projection: every layer is told the label."""
+"""Direct random target projection: every layer gets the label."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_against_the_formula_written_out() -> None:
     patterns = list(session.rule.buffers())
     batch = session.batches.batch(0)
     expected, objectives = [torch.zeros_like(matrix) for matrix in matrices], [0.0, 0.0]
-    for picture, label in zip(batch.images.double().flatten(1), batch.labels.tolist(), strict=True):
-        before = picture
+    for image, label in zip(batch.images.double().flatten(1), batch.labels.tolist(), strict=True):
+        before = image
         for index in range(2):
             given = torch.tanh(matrices[index] @ before + biases[index])
             target = torch.zeros(4, dtype=torch.float64)
@@ -54,7 +54,7 @@ def test_outputs_move_towards_the_pattern_of_their_class() -> None:
 
 
 @pytest.mark.parametrize("granularity", ["layer", "block", 3])
-def test_every_end_of_every_hidden_layer_has_patterns_that_never_learn(granularity: str | int) -> None:
+def test_every_output_of_every_hidden_layer_has_patterns_that_never_learn(granularity: str | int) -> None:
     session = dense(DirectRandomTargetProjection, granularity=granularity)
     shapes = [shape for layer in session.network.hidden for shape in layer.out_shapes]
     before = {name: buffer.clone() for name, buffer in session.rule.named_buffers()}

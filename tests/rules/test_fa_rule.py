@@ -11,9 +11,7 @@ from plain_networks import PLAIN
 from tiny import as_model, dense, perceptron, state, train
 from torch import Tensor, nn
 
-from localrules import Network
-from localrules.core.rule import StepReport
-from localrules.core.view import Batch
+from localrules import Batch, Network, StepReport
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext, train_step
@@ -24,11 +22,11 @@ from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP
 from localrules_feedback.fa import FeedbackAlignment
-from localrules_feedback.feedback_weights import FeedbackPaths
+from localrules_feedback.feedback_weights import FeedbackRule
 
 
-class Transported(FeedbackPaths):
-    """Feedback weights that are the forward ones: back-propagation by another road."""
+class Transported(FeedbackRule):
+    """Feedback weights that are the forward ones: back-propagation by another implementation."""
 
     def draw(self, key: str, weight: Tensor) -> None:
         pass
@@ -113,8 +111,8 @@ def test_against_the_formula_written_out() -> None:
     backward = [session.rule.get_buffer(name) for name in ("layers/1#0", "readout#0")]
     batch = session.batches.batch(0)
     expected = [torch.zeros_like(matrix) for matrix in matrices]
-    for picture, label in zip(batch.images.double().flatten(1), batch.labels, strict=True):
-        first = torch.tanh(matrices[0] @ picture + biases[0])
+    for image, label in zip(batch.images.double().flatten(1), batch.labels, strict=True):
+        first = torch.tanh(matrices[0] @ image + biases[0])
         second = torch.tanh(matrices[1] @ first + biases[1])
         error = torch.softmax(matrices[2] @ second + biases[2], 0)
         error[label] -= 1
@@ -122,7 +120,7 @@ def test_against_the_formula_written_out() -> None:
         second_error = (backward[1].T @ error) * (1 - second**2)
         first_error = (backward[0].T @ second_error) * (1 - first**2)
         for total, delta, before in zip(
-            expected, (first_error, second_error, error), (picture, first, second), strict=True
+            expected, (first_error, second_error, error), (image, first, second), strict=True
         ):
             total += torch.outer(delta, before)
     for name, matrix in zip(("layers.0.0", "layers.1.0", "readout"), expected, strict=True):
@@ -223,7 +221,7 @@ def test_layers_that_do_not_learn_stay_as_they_are(phases: list[dict[str, str]])
     before = state(session)
     train(session)
     moved = {name.split(".")[1] for name, tensor in state(session).items() if not torch.equal(tensor, before[name])}
-    assert moved == ({"readout"} if phases[0]["learns"] == "readout" else {"layers"})
+    assert moved == ({"readout"} if phases[0]["train_layers"] == "readout" else {"layers"})
 
 
 @pytest.mark.parametrize("network", [perceptron, dense])

@@ -1,4 +1,4 @@
-"""Operations that send the error back by other weights: against autograd with those weights."""
+"""Operations that send the error back through other weights: against autograd with those weights."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def test_a_convolution(case: str, bias: bool) -> None:
     assert_error_by_feedback_and_own_weight_gradient(operation, draw(*shape, seed=3))
 
 
-@pytest.mark.parametrize("rows", [(3,), (3, 5)])
+@pytest.mark.parametrize("batch", [(3,), (3, 5)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_fully_connected_layer(rows: tuple[int, ...], bias: bool) -> None:
+def test_a_fully_connected_layer(batch: tuple[int, ...], bias: bool) -> None:
     offset = draw(6, seed=2).requires_grad_() if bias else None
-    inputs, weight = draw(*rows, 4, seed=0).requires_grad_(), draw(6, 4, seed=1).requires_grad_()
+    inputs, weight = draw(*batch, 4, seed=0).requires_grad_(), draw(6, 4, seed=1).requires_grad_()
     assert_error_by_feedback_and_own_weight_gradient(Operation("linear", inputs, weight, offset), draw(6, 4, seed=3))
 
 

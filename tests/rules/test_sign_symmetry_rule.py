@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from localrules.engine.session import Session
 from localrules.testing.audit.dependence import measure_dependence
 from localrules_backprop.backprop import Backprop
-from localrules_feedback.feedback_weights import Init, spread
+from localrules_feedback.feedback_weights import Init, init_std
 from localrules_feedback.sign_symmetry import SignSymmetry
 
 KINDS = ["uniform", "batch-random", "fixed-random"]
 
 
-def fed(kind: str, weight: Tensor, init: Init = "xavier") -> tuple[SignSymmetry, Tensor]:
+def make_feedback(kind: str, weight: Tensor, init: Init = "xavier") -> tuple[SignSymmetry, Tensor]:
     """The rule, and its feedback weights for one operation."""
     rule = SignSymmetry(SignSymmetry.Config(kind=kind, init=init))
     rule.draw("place", weight)
@@ -32,7 +32,7 @@ def test_feedback_weights_share_the_signs_of_the_forward_ones(kind: str) -> None
     weight = torch.randn(200, 300)
     weight[0] = 0
     before = weight.clone()
-    _, feedback = fed(kind, weight)
+    _, feedback = make_feedback(kind, weight)
     assert torch.equal(feedback.sign(), weight.sign())
     assert torch.equal(weight, before)
 
@@ -43,19 +43,19 @@ def test_magnitudes(shape: tuple[int, ...], init: Init) -> None:
     weight = torch.randn(shape)
     module = nn.Linear(300, 200) if len(shape) == 2 else nn.Conv2d(30, 40, 3)
     initial = nn.init.xavier_normal_(weight.clone()) if init == "xavier" else module.weight
-    deviation = spread(weight, init)
-    assert deviation == pytest.approx(initial.std().item(), rel=0.03)
-    assert fed("uniform", weight, init)[1].abs().unique().tolist() == pytest.approx([deviation])
+    std = init_std(weight, init)
+    assert std == pytest.approx(initial.std().item(), rel=0.03)
+    assert make_feedback("uniform", weight, init)[1].abs().unique().tolist() == pytest.approx([std])
     for kind in ("batch-random", "fixed-random"):
-        found = fed(kind, weight, init)[1]
-        assert found.abs().max().item() == pytest.approx(3**0.5 * deviation, rel=1e-2)
-        assert found.square().mean().item() ** 0.5 == pytest.approx(deviation, rel=0.03)
+        found = make_feedback(kind, weight, init)[1]
+        assert found.abs().max().item() == pytest.approx(3**0.5 * std, rel=1e-2)
+        assert found.square().mean().item() ** 0.5 == pytest.approx(std, rel=0.03)
 
 
 def test_which_magnitudes_are_drawn_anew() -> None:
     weight = torch.randn(20, 30)
     for kind in KINDS:
-        rule, first = fed(kind, weight)
+        rule, first = make_feedback(kind, weight)
         assert torch.equal(rule.feedback("place", weight), first) == (kind != "batch-random")
         assert torch.equal(rule.feedback("place", -weight), -first) == (kind != "batch-random")
         assert len(list(rule.buffers())) == (kind == "fixed-random")
@@ -68,7 +68,7 @@ def test_uniform_is_back_propagation_where_all_weights_have_the_magnitude_of_the
         with torch.no_grad():
             for weight in session.network.parameters():
                 if weight.dim() > 1:
-                    weight.copy_(weight.sign() * spread(weight, "xavier"))
+                    weight.copy_(weight.sign() * init_std(weight, "xavier"))
     found, expected = (gradients(session)[0] for session in sessions.values())
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-6, atol=1e-9)
