@@ -17,7 +17,7 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="backprop-checkpointed",
             target="localrules_backprop.checkpointed:BackpropCheckpointed",
-            summary="Back-propagation that recomputes activations: the honest control for memory.",
+            summary="Back-propagation that recomputes activations: the fair control for memory.",
             reference="Chen, Xu, Zhang & Guestrin 2016, https://arxiv.org/abs/1604.06174",
         ),
     ]

@@ -1,4 +1,4 @@
-"""The control: one error for the whole network, sent back through every layer."""
+"""Back-propagation, the control."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ class Backprop(Rule):
         Rumelhart, Hinton & Williams 1986, https://doi.org/10.1038/323533a0.
     """
 
-    info = RuleInfo(
-        formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above",
-    )
+    info = RuleInfo(formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above")
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """Forward, backward, and every learning layer is ready."""
+        """Forward, backward, and a step of every trained layer."""
         with context.autocast():
             logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.labels)

@@ -1,4 +1,4 @@
-"""Back-propagation that keeps no layer's inner values and computes them again: the honest control for memory."""
+"""Back-propagation with activation checkpointing, the control for memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from localrules.utils.torch_utils import freeze_batchnorm_stats
 
 
 class BackpropCheckpointed(Rule):
-    """Back-propagation that keeps each layer's inputs alone and repeats its forward pass on the way back.
+    """Back-propagation that keeps only each layer's inputs and recomputes its forward pass during the backward pass.
 
     At granularity ``layer`` each layer is a segment, at ``block`` each block. Gradients and batch-norm buffers equal
     those of ``backprop``.
@@ -25,18 +25,18 @@ class BackpropCheckpointed(Rule):
     """
 
     info = RuleInfo(
-        formula="as backprop, with each layer run again on the way back",
+        formula="as backprop, with each layer's forward pass run again during the backward pass",
         requires=Requirements(forward_passes=2),
     )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """Forward with checkpoints, backward with recomputation, and every learning layer is ready."""
+        """Forward with checkpoints, backward with recomputation, and a step of every trained layer."""
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
                 return nullcontext(), freeze_batchnorm_stats(layer.module)
 
-            # A list of maps may grow after the layer has read it (a dense block's does): keep it as it is now.
+            # A list of feature maps may grow after the layer has read it (a dense block's does): keep it as it is now.
             args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))
             return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Rules that solve for what other rules descend to."""
+"""Rules with a closed-form solution."""
 
 from localrules import ExperimentEntry, RuleEntry, hookimpl
 
@@ -11,7 +11,7 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="cafo",
             target="localrules_closed_form.cafo:CaFo",
-            summary="Layers stay random; a predictor on each is solved for, and they vote.",
+            summary="Layers stay random; a predictor on each is solved in closed form, and they vote.",
             reference="Zhao, Wang, Li, Jin, Lang & Ling 2023, https://arxiv.org/abs/2303.09728",
         ),
     ]
@@ -23,7 +23,7 @@ def localrules_experiments() -> list[ExperimentEntry]:
         ExperimentEntry(
             name="published-cafo",
             target="localrules_closed_form.published:cafo",
-            summary="CaFo on MNIST and Fashion-MNIST; no figure of a network of ours could be read.",
+            summary="CaFo on MNIST and Fashion-MNIST; no published number of these networks was found.",
             reference="Zhao, Wang, Li, Jin, Lang & Ling 2023, https://arxiv.org/abs/2303.09728",
             suite="published",
         ),

@@ -1,4 +1,4 @@
-"""Random layers, each with a predictor that is solved for; the predictors vote."""
+"""CaFo: random layers, each with a predictor that is solved in closed form; the predictors vote."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from torch.nn import functional
 
 from localrules import Batch, Context, Layer, Network, Rule, RuleConfig, RuleInfo, StepReport, UsageError, state_key
 from localrules.kernels.checks import no_autocast
-from localrules_closed_form.features import features_of, pool_features
+from localrules_closed_form.features import extract_features, pool_features
 from localrules_closed_form.least_squares import LeastSquares
 
 
 class CaFo(Rule):
     """The cascaded forward algorithm: layers keep their random weights, each has a linear predictor of the label.
 
-    A predictor maps a layer's output, averaged over a raster and flattened, to one-hot labels by ridge regression:
-    ``W = (A'A / n + ridge * s I)^-1 A'Y / n``, all samples so far, and a one for the bias, in the rows of ``A``, ``s``
-    the mean square of a feature. A step adds to the sums ``A'A`` and ``A'Y``; they are solved, in float64, when a
-    prediction asks. With ``predictor=ce`` it descends on cross-entropy instead. The network's answer is the sum over
-    the layers of the softmax of what their predictors say; the readout neither learns nor answers.
+    A predictor maps a layer's output, averaged over a grid and flattened, to one-hot labels by ridge regression:
+    ``W = (A'A / n + ridge * s I)^-1 A'Y / n``, with the features of all samples so far, and a one for the bias, in
+    ``A``, and the mean square ``s`` of a feature. A step adds to the sums ``A'A`` and ``A'Y``; the first prediction
+    after it solves for ``W``, in float64. With ``predictor=ce`` it descends on cross-entropy instead. The network's
+    prediction is the sum over the layers of the softmax of their predictors' outputs; the readout is neither trained
+    nor used.
 
-    What differs: the paper solves once over the data set as it is, here every augmented picture of every epoch counts;
-    it flattens whole maps, whose ``A'A`` would not fit into memory for larger networks; it has no ridge and no bias;
-    its blocks are convolution, relu, max-pooling, batch norm. Batch norms use the batch's statistics while sums are
-    taken and running ones in prediction, as ever.
+    Differences: the paper solves once over the data set as it is, here every augmented image of every epoch counts;
+    it flattens whole feature maps, whose ``A'A`` would not fit into memory for larger networks; it has no ridge and no
+    bias; its blocks are convolution, relu, max-pooling, batch norm. Batch norms use the batch's statistics in training
+    and running ones in prediction, as usual.
 
     References:
         Zhao, Wang, Li, Jin, Lang & Ling 2023, The cascaded forward algorithm for neural network training,
@@ -40,21 +41,27 @@ class CaFo(Rule):
 
         predictor: Literal["mse", "ce"] = Field(
             "mse",
-            description="Least squares, solved (the paper's CaFo+MSE), or cross-entropy, descended to (its CaFo+CE).",
+            description="Closed-form least squares (the paper's CaFo+MSE), or descent on cross-entropy (its CaFo+CE).",
         )
         ridge: float = Field(
-            1e-3, gt=0, description="Of least squares, relative to a feature's mean square (ours; the paper has none)."
+            1e-3,
+            gt=0,
+            description="Ridge of least squares, relative to a feature's mean square (ours; the paper has none).",
         )
-        grid: int = Field(8, ge=1, description="Maps are averaged over such a raster (ours; the paper flattens them).")
+        grid: int = Field(
+            8,
+            ge=1,
+            description="Positions per side to which feature maps are averaged (ours; the paper flattens them).",
+        )
         features: int = Field(
             1024,
             ge=1,
-            description="A coarser raster is taken where a layer would give more features than this (ours: it bounds "
-            "memory, 8 bytes times its square for each layer).",
+            description="Upper bound of a layer's features; the grid is coarser where it would give more (ours: it "
+            "bounds memory, 8 bytes times its square per layer).",
         )
 
     info = RuleInfo(
-        formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on the random features A_l of each layer; answer: sum_l softmax(A_l W_l)",
+        formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
     )
@@ -62,7 +69,7 @@ class CaFo(Rule):
     config: CaFo.Config
 
     def prepare(self, network: Network, num_classes: int) -> None:
-        """A predictor for each end of each hidden layer."""
+        """Make a predictor for each output of each hidden layer."""
         if self.config.predictor == "mse" and next(network.parameters()).device.type == "mps":
             raise UsageError(
                 "rule 'cafo' cannot solve on this device",
@@ -72,9 +79,9 @@ class CaFo(Rule):
             )
         self.predictors = nn.ModuleDict()
         for layer in network.hidden:
-            for end, shape in enumerate(layer.out_shapes):
+            for index, shape in enumerate(layer.out_shapes):
                 width = self._read(torch.zeros(1, *shape)).shape[1]
-                self.predictors[state_key(layer, end)] = self._predictor(width, num_classes)
+                self.predictors[state_key(layer, index)] = self._predictor(width, num_classes)
 
     def _predictor(self, width: int, num_classes: int) -> nn.Module:
         if self.config.predictor == "mse":
@@ -84,33 +91,33 @@ class CaFo(Rule):
         nn.init.zeros_(classifier.bias)
         return classifier
 
-    def parameters_of(self, layer: Layer) -> Iterable[nn.Parameter]:
-        """Those of the layer's predictors, if they descend."""
-        for end in range(len(layer.out_shapes)):
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """The parameters of the layer's predictors; least squares has none."""
+        for index in range(len(layer.out_shapes)):
             if not layer.is_readout:
-                yield from self.predictors[state_key(layer, end)].parameters()
+                yield from self.predictors[state_key(layer, index)].parameters()
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """One forward pass; each layer's predictor learns from what the layer gave."""
+        """One forward pass; each layer's predictor is trained on the layer's features."""
         report = StepReport()
         with torch.no_grad(), context.autocast():
-            found = features_of(network, batch.images, self._read)
+            found = extract_features(network, batch.images, self._read)
         for layer, features in found:
             if context.is_trainable(layer):
-                self._learn(layer, features, batch.labels, context, report)
+                self._train(layer, features, batch.labels, context, report)
         return report
 
-    def _learn(
+    def _train(
         self, layer: Layer, features: list[Tensor], labels: Tensor, context: Context, report: StepReport
     ) -> None:
-        """Sums grow, or the gradients of classifiers are left."""
+        """Add to the sums, or leave the classifiers' gradients and step them."""
         losses = []
-        for end, known in enumerate(features):
-            predictor = self.predictors[state_key(layer, end)]
+        for index, inputs in enumerate(features):
+            predictor = self.predictors[state_key(layer, index)]
             if isinstance(predictor, LeastSquares):
-                predictor.add(known, labels)
+                predictor.add(inputs, labels)
             else:
-                losses.append(functional.cross_entropy(predictor(known), labels))
+                losses.append(functional.cross_entropy(predictor(inputs), labels))
         if losses:
             loss = torch.stack(losses).sum()
             loss.backward()
@@ -120,9 +127,9 @@ class CaFo(Rule):
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """The logarithm of the summed votes, shape (batch, classes)."""
         votes = []
-        for layer, features in features_of(network, images, self._read):
+        for layer, features in extract_features(network, images, self._read):
             with no_autocast(images):
-                votes += [self.predictors[state_key(layer, end)](known) for end, known in enumerate(features)]
+                votes += [self.predictors[state_key(layer, index)](inputs) for index, inputs in enumerate(features)]
         return torch.stack(votes).log_softmax(2).logsumexp(0)
 
     def _read(self, output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a predictor reads of a layer whose weights stay as they are."""
+"""Features of untrained layers, as predictors read them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from localrules.core.interception import Forward, intercept_layers, layer_output
 from localrules.core.nn.pooling import pool_flat
 
 
-def features_of(network: Network, images: Tensor, read: Callable[[Tensor], Tensor]) -> list[tuple[Layer, list[Tensor]]]:
-    """What is read of each hidden layer in one forward pass, one tensor for each end."""
+def extract_features(
+    network: Network, images: Tensor, read: Callable[[Tensor], Tensor]
+) -> list[tuple[Layer, list[Tensor]]]:
+    """The features of each hidden layer in one forward pass, ``read`` of each of its outputs."""
     found: list[tuple[Layer, list[Tensor]]] = []
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = forward(*args, **kwargs)
-        found.append((layer, [read(end) for end in layer_outputs(layer, output)]))
+        found.append((layer, [read(tensor) for tensor in layer_outputs(layer, output)]))
         return output
 
     with intercept_layers(network.hidden, visit):
@@ -27,13 +29,13 @@ def features_of(network: Network, images: Tensor, read: Callable[[Tensor], Tenso
     return found
 
 
-def pool_features(output: Tensor, grid: int, most: int) -> Tensor:
-    """An output averaged over a raster that is coarse enough, and flattened, float32, (batch, features).
+def pool_features(output: Tensor, grid: int, max_features: int) -> Tensor:
+    """An output averaged over a grid that is coarse enough, and flattened, float32, (batch, features).
 
     Args:
         output: Shape (batch, channels, ...).
-        grid: The raster's side, if that gives no more features than ``most``.
-        most: Features that are wanted at most.
+        grid: Positions per side, if that leaves no more features than ``max_features``.
+        max_features: Upper bound of the number of features.
     """
-    finest = math.isqrt(most // output.shape[1])
+    finest = math.isqrt(max_features // output.shape[1])
     return pool_flat(output, max(1, min(grid, finest))).float()

@@ -1,4 +1,4 @@
-"""cafo solves: against numpy's least squares on the features that went by."""
+"""cafo against numpy's least squares on the same features."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_no_weight_of_the_network_moves(network: Any, predictor: str) -> None:
         assert torch.equal(weight, before[name]), name
 
 
-def test_a_raster_grows_coarser_until_the_features_fit() -> None:
+def test_the_grid_is_coarser_until_the_features_fit() -> None:
     session = dense(CaFo, rule_options={"features": 40, "grid": 4})
     for predictor in session.rule.predictors.values():
         assert len(predictor.products) <= 40 + 1
@@ -121,13 +121,13 @@ def test_a_run_that_is_resumed_has_the_same_sums(tmp_path: Path, predictor: str)
     assert torch.equal(whole.predictor.scores(split).logits, second.predictor.scores(split).logits)
 
 
-def test_it_answers_before_the_first_step_without_an_opinion() -> None:
+def test_all_classes_have_equal_scores_before_the_first_step() -> None:
     scores = perceptron(CaFo).predictor.scores(toy_dataset().split("valid"))
     assert torch.equal(scores.logits, scores.logits[:, :1].expand_as(scores.logits))
 
 
 @pytest.mark.parametrize("value", [0, 77])
-def test_constant_pictures_of_one_class_are_solved_too(value: int) -> None:
+def test_constant_images_of_one_class_are_solved_too(value: int) -> None:
     given = toy_dataset()
     images = torch.full_like(given.split("train").images, value)
     flat = Split(images, torch.ones(len(images), dtype=torch.int64))
@@ -137,7 +137,7 @@ def test_constant_pictures_of_one_class_are_solved_too(value: int) -> None:
     assert session.predictor.scores(data.split("valid")).top1 == 1
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=["two pictures", "bf16"])
+@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=["two images", "bf16"])
 @pytest.mark.parametrize("predictor", ["mse", "ce"])
 def test_hard_batches_stay_finite(predictor: str, settings: dict[str, Any]) -> None:
     session = dense(CaFo, rule_options={"predictor": predictor}, **settings)
@@ -159,7 +159,7 @@ def test_learns_the_digits_by_descending() -> None:
     assert learn_digits(CaFo, rule_options={"predictor": "ce"}) > 0.9
 
 
-def test_predictors_know_how_many_rows_they_saw() -> None:
+def test_predictors_count_their_samples() -> None:
     session = digits_session(CaFo, epochs=1)
     train(session)
-    assert {int(predictor.rows) for predictor in session.rule.predictors.values()} == {64 * session.total_steps}
+    assert {int(predictor.samples) for predictor in session.rule.predictors.values()} == {64 * session.total_steps}
