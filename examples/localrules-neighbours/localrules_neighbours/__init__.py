@@ -1,4 +1,4 @@
-"""What this plugin supplies. Imported whenever anybody lists rules, so it imports nothing heavy."""
+"""Entries of the plugin. Imported whenever rules are listed, so it imports nothing heavy."""
 
 from localrules import RuleEntry, hookimpl
 
@@ -11,7 +11,7 @@ def localrules_rules() -> list[RuleEntry]:
         RuleEntry(
             name="neighbours",
             target="localrules_neighbours.rule:Neighbours",
-            summary="Each picture finds its own class among its neighbours in the batch.",
+            summary="Each image finds its own class among its neighbours in the batch.",
             reference="Goldberger, Roweis, Hinton & Salakhutdinov 2004, Neighbourhood Components Analysis",
         )
     ]
