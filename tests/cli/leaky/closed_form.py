@@ -1,4 +1,4 @@
-"""Nothing has a gradient: a layer's sums, from which its predictor is solved for, take in the next layer's features."""
+"""Without gradients: the sums of a layer's closed-form predictor include the next layer's features."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, Network, Rule, StepReport
+from localrules import Batch, Context, Layer, Network, Rule, RuleInfo, StepReport, state_key
 from localrules.core.interception import Forward, intercept_layers
-from localrules.core.rule import Context, state_key
-from localrules.core.view import Batch
 
 FEATURES = 4
 
@@ -19,7 +17,7 @@ FEATURES = 4
 class ClosedForm(Rule):
     """Sums of features times labels; those of layer l are of layer l + 1."""
 
-    locality = "local-labels"
+    info = RuleInfo(locality="local-labels")
 
     def key(self, layer: Layer) -> str:
         return state_key(layer)
@@ -38,22 +36,22 @@ class ClosedForm(Rule):
 
         with torch.no_grad(), intercept_layers(network.hidden, visit):
             network(batch.images)
-        wanted = functional.one_hot(batch.labels, batch.num_classes).float()
+        targets = functional.one_hot(batch.labels, batch.num_classes).float()
         for layer in network.hidden:
             after = min(layer.index + 1, len(features) - 1)
-            self.get_buffer(self.key(layer)).add_(features[after].T @ wanted)
+            self.get_buffer(self.key(layer)).add_(features[after].T @ targets)
         return StepReport()
 
 
 class Unnamed(ClosedForm):
-    """The same under names that tell no layer."""
+    """The same sums under names without a layer."""
 
     def key(self, layer: Layer) -> str:
         return f"sums_{layer.index}"
 
 
 class Unseen(ClosedForm):
-    """The same kept where nobody looks: nothing is seen to be learnt."""
+    """The same sums outside of the rule's buffers: no layer is seen to learn."""
 
     def prepare(self, network: Network, num_classes: int) -> None:
         self.sums = {layer.name: torch.zeros(FEATURES, num_classes) for layer in network.hidden}

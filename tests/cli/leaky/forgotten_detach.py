@@ -1,4 +1,4 @@
-"""A step by hand in which layers keep their graphs: one layer's objective teaches those before it, too."""
+"""A step by hand in which layers keep their graphs: a layer's objective also trains the layers before it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from localrules import Layer, Network, Rule, StepReport
+from localrules import Batch, Context, Layer, Network, Rule, RuleInfo, StepReport
 from localrules.core.interception import Forward, intercept_layers
-from localrules.core.rule import Context
-from localrules.core.view import Batch
 
 
 class ForgottenDetach(Rule):
-    """Each layer's outputs shall have mean one; their inputs should have been detached."""
+    """The outputs of each layer should have mean one; their inputs should have been detached."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         found: dict[str, Tensor] = {}

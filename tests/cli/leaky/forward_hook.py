@@ -1,31 +1,31 @@
-"""A hook on the third layer's module tells the first what it gave."""
+"""A hook on the third layer's module passes the mean of its output to the first layer's objective."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
 class ForwardHook(Objective):
-    """Outputs shall have mean one."""
+    """Outputs should have mean one."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
 
-    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
-        self.told = 1.0
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.scale = 1.0
 
-        def tell(module: Any, inputs: Any, output: Tensor) -> None:
-            self.told = float(output.detach().mean())
+        def set_scale(module: Any, inputs: Any, output: Tensor) -> None:
+            self.scale = float(output.detach().mean())
 
-        layers[2].module.register_forward_hook(tell)
+        if layer.index == 0:
+            layer.peers[2].module.register_forward_hook(set_scale)
 
-    def loss(self, view: LayerView) -> Tensor:
-        own = (view.output.mean(0) - 1).square().mean()
-        return own * self.told if view.layer.index == 0 else own
+    def forward(self, view: LayerView) -> Tensor:
+        return (view.output.mean(0) - 1).square().mean() * self.scale
 
 
 RULES = {"leaky": ForwardHook}

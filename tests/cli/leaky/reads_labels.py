@@ -1,18 +1,18 @@
-"""Says that it needs no labels, and reads them."""
+"""Claims to need no labels, and reads them."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from localrules import LayerView, Objective
+from localrules import LayerView, Objective, RuleInfo
 
 
 class ReadsLabels(Objective):
-    """Pictures of class 0 shall be seen stronger than others."""
+    """Images of class 0 should give larger outputs than others."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         return (view.output.mean(1) - (view.labels == 0).float()).square().mean()
 
 

@@ -1,23 +1,29 @@
-"""Every layer's objective passes a matrix that all of them write to."""
+"""Every layer's objective uses a tensor to which all of them write."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from localrules import LayerView, Objective
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
 class SharedTensor(Objective):
-    """Outputs shall be small as the shared matrix sees them."""
+    """Outputs should be small after a product with the shared tensor."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
+    shared: Tensor
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.register_buffer("shared", torch.eye(4))
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        first: Any = layer.peers[0].module
+        if layer.index == 0:
+            first.shared = torch.eye(4)
+        self.register_buffer("shared", first.shared)
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         few = view.output[:, :4]
         with torch.no_grad():
             self.shared += 0.01 * few.T @ few

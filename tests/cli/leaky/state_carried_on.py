@@ -1,27 +1,33 @@
-"""What the third layer gave in one step scales the first layer's objective in the next."""
+"""The third layer's output in one step scales the first layer's objective in the next."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from localrules import LayerView, Objective
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
 class StateCarriedOn(Objective):
-    """Outputs shall have mean one."""
+    """Outputs should have mean one."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
+    last: Tensor
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.register_buffer("last", torch.ones(()))
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        first: Any = layer.peers[0].module
+        if layer.index == 0:
+            first.last = torch.ones(())
+        self.register_buffer("last", first.last)  # one tensor for all layers
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         own = (view.output.mean(0) - 1).square().mean()
-        if view.layer.index == 2:
-            self.last = view.output.detach().mean()
-        return own * self.last if view.layer.index == 0 else own
+        if self.layer.index == 2:
+            self.last.copy_(view.output.detach().mean())
+        return own * self.last.clone() if self.layer.index == 0 else own
 
 
 RULES = {"leaky": StateCarriedOn}

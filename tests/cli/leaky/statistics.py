@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView, Objective
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
 class Statistics(Objective):
-    """Outputs shall have mean one."""
+    """Outputs should have mean one."""
 
-    locality = "local"
+    info = RuleInfo(locality="local")
 
-    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
-        first = layers[0].module.modules()
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        first = layer.peers[0].module.modules()
         self.norms = [module for module in first if isinstance(module, nn.BatchNorm1d)]
 
-    def loss(self, view: LayerView) -> Tensor:
-        if view.layer.index == 2:
+    def forward(self, view: LayerView) -> Tensor:
+        if self.layer.index == 2:
             with torch.no_grad():
                 for norm in self.norms:
                     norm.running_mean += view.output.mean()
