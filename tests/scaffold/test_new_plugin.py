@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from localrules import scaffold
 from localrules.cli import main
 from localrules.errors import UsageError
+from localrules.registry import scaffold
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "localrules-neighbours"
 OPTIONS = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
