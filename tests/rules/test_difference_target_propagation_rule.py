@@ -160,10 +160,10 @@ def test_batch_norms_count_a_batch_once() -> None:
         assert torch.equal(found[name], expected[name]), name
 
 
-def test_a_network_that_is_no_chain_is_refused_before_any_work() -> None:
+def test_a_network_other_than_a_chain_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="cannot train") as found:
         dense(DifferenceTargetPropagation)
-    assert "chain" in found.value.why
+    assert "sequential" in found.value.why
 
 
 def test_signals_come_down_from_layer_to_layer() -> None:

@@ -166,8 +166,8 @@ def test_an_image_is_classified_by_its_free_state() -> None:
 @pytest.mark.parametrize(
     ("build", "why"),
     [
-        (dense, "chain"),
-        (lambda rule: build_session(rule, as_model(sequential), toy_dataset()), "without norms"),
+        (dense, "sequential"),
+        (lambda rule: build_session(rule, as_model(sequential), toy_dataset()), "without normalisation"),
         (
             lambda rule: build_session(rule, ResNet20, toy_dataset(), granularity="block"),
             "one weight-bearing operation each",

@@ -47,7 +47,7 @@ class _Open:
 
 
 def gradients(session: Session, *, double: bool = True) -> tuple[dict[str, Tensor], StepReport]:
-    """What the session's rule leaves in ``.grad`` for the first batch."""
+    """Gradients that the session's rule leaves in ``.grad`` for the first batch."""
     network, rule = session.network, session.rule
     apply_phase(session.phases[0], network, session.trainable)
     batch = session.batches.batch(0)

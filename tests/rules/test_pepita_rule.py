@@ -35,7 +35,7 @@ class _Open(StepContext):
 
 
 def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, Batch]:
-    """What the rule leaves in ``.grad`` for the first batch, in float64."""
+    """Gradients that the rule leaves in ``.grad`` for the first batch, in float64."""
     apply_phase(session.phases[0], session.network, session.trainable)
     session.network.double()
     session.rule.double()
@@ -100,7 +100,7 @@ def test_a_folded_kernel_s_update_is_a_mean_over_positions_and_reaches_the_weigh
         again = nn.functional.conv2d(perturbed, kernel, None, 2, 1)
         after = (again - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
         change = stem(batch.images).relu() - after.relu()
-        patches = nn.functional.unfold(perturbed, 3, padding=1, stride=2)  # rows, values of a patch, positions
+        patches = nn.functional.unfold(perturbed, 3, padding=1, stride=2)  # samples, values of a patch, positions
         expected = torch.einsum("bup,bvp->uv", change.flatten(2), patches) / (change.numel() / len(kernel))
     torch.testing.assert_close(found["stem.weight"].flatten(1), expected, rtol=1e-3, atol=1e-6)
     source = (found["stem.weight"] * before["stem.weight"]).sum()  # the kernel's update along the unfolded kernel
