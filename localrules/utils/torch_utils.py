@@ -100,17 +100,3 @@ class RngSnapshot:
             for each, state in zip(self._cuda, self._cuda_state, strict=True):
                 torch.cuda.set_rng_state(state, each)
             yield
-
-
-@contextmanager
-def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode within the context; afterwards every module is in its former mode."""
-    members = [member for module in modules for member in module.modules()]
-    modes = [member.training for member in members]
-    for member in members:
-        member.training = False
-    try:
-        yield
-    finally:
-        for member, training in zip(members, modes, strict=True):
-            member.training = training
