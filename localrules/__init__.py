@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.errors import UsageError
     from localrules.learner import Learner
-    from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.registry.entries import (
+        DataEntry,
+        ExperimentEntry,
+        ExporterEntry,
+        MetricColumn,
+        MetricEntry,
+        ModelEntry,
+        PresetEntry,
+        RuleEntry,
+        TrackerEntry,
+    )
     from localrules.registry.hookspecs import API_VERSION, hookimpl
 
     __version__: str
@@ -62,10 +72,13 @@ _HOMES = {
     "Dataset": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
     "ExperimentEntry": "localrules.registry.entries",
+    "ExporterEntry": "localrules.registry.entries",
     "Layer": "localrules.core.layer",
     "LayerView": "localrules.core.view",
     "Learner": "localrules.learner",
     "Model": "localrules.core.model",
+    "MetricColumn": "localrules.registry.entries",
+    "MetricEntry": "localrules.registry.entries",
     "ModelEntry": "localrules.registry.entries",
     "Network": "localrules.core.network",
     "Objective": "localrules.core.objective",
@@ -92,12 +105,15 @@ __all__ = [
     "ExtractViews",
     "FeatureReader",
     "InputTransform",
+    "ExporterEntry",
     "Layer",
     "LayerSpec",
     "LayerView",
     "LayerVoting",
     "Learner",
     "Locality",
+    "MetricColumn",
+    "MetricEntry",
     "Model",
     "ModelEntry",
     "Network",

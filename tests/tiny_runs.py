@@ -79,7 +79,7 @@ def metrics(folder: Path | str) -> list[dict[str, str]]:
 
 def tiny_csv(path: Path, **rows: int) -> Path:
     """Tiny synthetic faces as a file like Kaggle's; splits that are not named in ``rows`` are left out."""
-    from localrules.data.export import export_csv
+    from localrules_fer.export import export_csv
     from localrules_fer.faces.dataset import Faces
 
     rows = rows or {"train": 140, "valid": 70, "test": 70}

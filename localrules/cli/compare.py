@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json
 from localrules.cli.run_options import collect_settings, fill_defaults
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def compare(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN", help="Finished run folders, instead of --rules.")
     ] = None,
@@ -62,10 +64,7 @@ def compare(
     device: Annotated[str | None, setting("--device")] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each rule."),
-    ] = None,
+    metric: MetricOption = None,
     leak_check: Annotated[
         bool,
         typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
@@ -103,14 +102,13 @@ def compare(
     words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
-    words += ["--ferplus", str(ferplus)] if ferplus is not None else []
+    registry = load_registry(plugin, no_plugin)
+    metrics = metric_files(ctx, metric, registry)
+    words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
     words += ["--leak-check"] if leak_check else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
-    registry = load_registry(plugin, no_plugin)
-    if ferplus is not None and not ferplus.expanduser().is_file():
-        raise UsageError("there is no such file", where=f"--ferplus {ferplus}", fix="name FER+'s fer2013new.csv")
     if (rules is None) == (not runs):
         raise UsageError(
             "it is not said what to compare" if not runs else "rules and runs are both given",
@@ -120,7 +118,7 @@ def compare(
         )
     from localrules.compare import scorer as intervals
 
-    answers = intervals.Scorer(registry, ferplus, leak_check=leak_check)
+    answers = intervals.Scorer(registry, metrics, leak_check=leak_check)
     if rules is not None:
         found = _rules(rules, given, set_ or [], out, registry, command, answers)
     elif given or set_:

@@ -12,6 +12,7 @@ from localrules.evaluation.comparison_plots import (
     plot_reliability,
     score_table,
 )
+from localrules.evaluation.metric import metric_entries
 from localrules.reproduce.artifacts import ArtifactWriter
 from localrules.reproduce.ranking import ranking_sentences
 from localrules.utils.plotting import save_figure
@@ -24,7 +25,7 @@ def write_evaluation(exhibition: ArtifactWriter) -> None:
     scored = {outcome.case.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
     if not scored:
         return
-    exhibition.table("evaluation", CAPTION, *score_table(scored))
+    exhibition.table("evaluation", CAPTION, *score_table(scored, metric_entries(exhibition.registry)))
     exhibition.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
     exhibition.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
     exhibition.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))

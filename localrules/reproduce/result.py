@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from localrules.compare.execute import RunRecord
 from localrules.errors import MissingDependencyError
+from localrules.evaluation.metric import MetricFiles
 from localrules.reproduce.spec import Budget, Case
-from localrules.runs.evaluate import evaluate_split
+from localrules.runs.evaluate import NO_METRICS, evaluate_split
 from localrules.runs.load import TrainedRun
 from localrules.utils.atomic_io import write_atomic
 
@@ -207,7 +207,7 @@ def evaluation_split(row: Case, data: Dataset) -> str:
 
 
 def load_or_evaluate(
-    run: RunRecord, row: Case, data: Dataset, registry: Registry, ferplus: Path | None = None
+    run: RunRecord, row: Case, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
 ) -> dict[str, Any]:
     """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
 
@@ -216,18 +216,18 @@ def load_or_evaluate(
         row: Its row.
         data: Its data set.
         registry: Where names are looked up.
-        ferplus: FER+'s votes on the split.
+        metrics: The files of plugins' metrics to compute, by name.
 
     Raises:
-        DataError: The data set has no such split, or the votes do not fit it.
-        UsageError: There are no votes on such data.
+        DataError: The data set has no such split, or a metric's file does not fit it.
+        UsageError: A metric does not apply to the data set.
     """
     split = evaluation_split(row, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if split not in known or (ferplus is not None and not known[split].get("ferplus")):
+    if split not in known or any(not known[split].get(name) for name in metrics):
         finished = TrainedRun.load(run.folder, registry)
-        known[split] = evaluate_split(finished, data, split, registry, ferplus=ferplus).metrics
+        known[split] = evaluate_split(finished, data, split, registry, metrics=metrics).metrics
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

@@ -79,7 +79,7 @@ def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry
 
 
 def _result(task: PlannedCase, data: Dataset, runs: list[RunRecord], registry: Registry) -> CaseResult:
-    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.ferplus) for run in runs)
+    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.metrics) for run in runs)
     values = tuple(metric_value(run, task.case, found) for run, found in zip(runs, scores, strict=True))
     return replace(_missing_result(task), runs=tuple(runs), values=values, scores=scores)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localrules.errors import LocalRulesError, UsageError
-from localrules.evaluation.ferplus import agreement, read_votes
 from localrules.evaluation.leakage import LeakMask, check_leakage
+from localrules.evaluation.metric import MetricFiles, build_metrics, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
     from localrules.runs.load import TrainedRun
 
+NO_METRICS: MetricFiles = MappingProxyType({})
 FOLDER = "evaluation"
 SCORES = "scores.json"
 PREDICTIONS = "predictions.csv"
@@ -33,7 +35,7 @@ def evaluate_run(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
     out: Path | None = None,
 ) -> dict[str, Any]:
@@ -45,21 +47,21 @@ def evaluate_run(
         split: Which split.
         registry: Where the run's own data set is looked up.
         flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
-        ferplus: FER+'s votes on these rows.
+        metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
         out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
             or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
-        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; ``ferplus`` and
-        ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
+        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; each metric of a plugin,
+        and ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
         it all, and ``predictions.csv`` a row for each image.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, metrics=metrics, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
     folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
@@ -71,8 +73,8 @@ class Evaluation(NamedTuple):
     """What a run's answers to a split come to.
 
     Attributes:
-        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with ``ferplus`` and
-            ``leak_check``, ``None`` where there is none.
+        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with
+            each metric of a plugin and ``leak_check``, ``None`` where there is none.
         scores: Of which they were found.
         known: The rows that are known from training, if they were looked for and could be.
     """
@@ -89,19 +91,20 @@ def evaluate_split(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
 ) -> Evaluation:
     """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
     """
-    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    built = build_metrics(metrics, data, split, registry)
     flip = run.predictor.flip if flip is None else flip
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = compute_metrics(data, split, scores)
-    found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
+    found |= {"flip": flip, **dict.fromkeys(metric_entries(registry))}
+    found |= {name: metric.compute(scores) for name, metric in built.items()}
     known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         known, found["leak_check"] = _leak_check(run, data, split, registry, scores)

@@ -230,7 +230,7 @@ def test_the_papers_network_needs_a_gpu_unless_it_is_named(
     device: str, gpu: bool, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    usual, line = default_model({"device": device})
+    usual, line = default_model({"device": device}, Registry.load(allow=[]))
     assert usual == {"name": network}
     assert network in line
 

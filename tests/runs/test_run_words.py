@@ -113,7 +113,7 @@ def test_without_a_file_the_default_data_are_the_faces_and_that_is_said(
     words = ["run", "--rule", "hsic", *FACES[2:], *MLP, *SHORT, "--out", tmp_path, "--steps", "1"]
     said = localrules(*words)
     assert said.code == 0
-    assert said.err.startswith("Data: faces, built-in synthetic faces; FER2013 was not found (--data-path FILE)\n")
+    assert said.err.startswith("Data: faces, built-in; fer2013 was not found (--data-path FILE)\n")
 
 
 def test_an_option_is_of_the_data_set_that_is_typed_beside_it_not_of_the_files(tmp_path: Path) -> None:

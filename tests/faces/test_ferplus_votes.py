@@ -14,8 +14,8 @@ import torch
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.scores import Scores
 from localrules.errors import DataError, UsageError
-from localrules.evaluation.ferplus import agreement, read_votes
 from localrules_fer.datasets.fer2013_csv import CLASSES
+from localrules_fer.ferplus import agreement, read_votes
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 COLUMN = dict(zip(CLASSES, (4, 5, 6, 1, 3, 2, 0), strict=True))

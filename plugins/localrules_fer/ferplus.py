@@ -18,6 +18,7 @@ import torch
 
 from localrules.data.io import open_maybe_gzip
 from localrules.errors import DataError, UsageError
+from localrules.evaluation.metric import Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +72,16 @@ class Agreement:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+
+class FERPlus(Metric):
+    """FER+'s votes on a split of FER2013; computes :class:`Agreement`."""
+
+    def __init__(self, path: Path, data: Dataset, split: str) -> None:
+        self.votes = read_votes(path, data, split)
+
+    def compute(self, scores: Scores) -> dict[str, Any]:
+        return agreement(self.votes, scores).as_dict()
 
 
 def agreement(votes: Tensor, scores: Scores) -> Agreement:
