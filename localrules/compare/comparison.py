@@ -12,8 +12,8 @@ from localrules.compare.scorer import SPLIT, CleanResult, RunPredictions, Scorer
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
-from localrules.utils.bootstrap import Difference
 from localrules.evaluation.metric import metric_entries
+from localrules.utils.bootstrap import Difference
 
 if TYPE_CHECKING:
     from localrules.registry.entries import MetricEntry
