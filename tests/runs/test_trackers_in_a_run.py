@@ -13,7 +13,7 @@ TRACKERS = """
 from localrules import Tracker
 
 class Broken(Tracker):
-    def step(self, row):
+    def on_log(self, row):
         print("this tracker prints")
         raise RuntimeError("its disk is full\\nand it says so in two lines")
 
