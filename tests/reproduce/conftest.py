@@ -42,7 +42,7 @@ def small():
     from localrules.reproduce.spec import Case, Experiment
 
     rows = (
-        Case(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A paper, table 1"),
+        Case(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A table"),
         Case(
             name="Second, ten steps",
             settings=_settings(FACES, steps=10),
