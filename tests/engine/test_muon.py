@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import RULES, dense, perceptron, train
+from helpers.tiny_sessions import RULES, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules.config.schema import OptimizerConfig

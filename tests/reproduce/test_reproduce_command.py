@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Said, localrules, tiny_csv
+from helpers.tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.run_options import default_model
 from localrules.comparison import execute as compare_runs

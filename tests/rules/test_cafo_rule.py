@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import digits_session, learn_digits
-from tiny import dense, perceptron, state, train
+from helpers.digits import digits_session, learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 
 from localrules.core.interception import intercept_layers
 from localrules.core.nn.pooling import pool_flat

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import by_autograd, first_batch, gradients_in_double
+from helpers.digits import learn_digits
+from helpers.one_step import by_autograd, first_batch, gradients_in_double
+from helpers.tiny_sessions import dense, perceptron, state
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import dense, perceptron, state
 from torch import nn
 
 from localrules import state_key

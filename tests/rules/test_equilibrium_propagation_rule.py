@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import first_batch, gradients_in_double
-from plain_networks import sequential
+from helpers.digits import learn_digits
+from helpers.one_step import first_batch, gradients_in_double
+from helpers.plain_networks import sequential
+from helpers.tiny_sessions import as_model, dense, perceptron
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import as_model, dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import digits_session, learn_digits
-from plain_networks import PLAIN
-from tiny import as_model, dense, perceptron, state, train
+from helpers.digits import digits_session, learn_digits
+from helpers.plain_networks import PLAIN
+from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport

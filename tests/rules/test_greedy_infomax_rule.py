@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import as_model, dense, perceptron, train
+from helpers.tiny_sessions import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import learn_digits
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron
 from numpy.typing import NDArray
-from tiny import dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import digits_session, learn_digits
+from helpers.digits import digits_session, learn_digits
+from helpers.tiny_sessions import PICTURES, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, make
-from tiny import dense, perceptron, state
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, make
+from helpers.tiny_sessions import dense, perceptron, state
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import by_autograd, first_batch, gradients_in_double
-from plain_networks import PLAIN
+from helpers.digits import learn_digits
+from helpers.one_step import by_autograd, first_batch, gradients_in_double
+from helpers.plain_networks import PLAIN
+from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import as_model, dense, perceptron, state, train
 
 from localrules.engine.session import Session
 from localrules.engine.step import train_step

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 from test_fa_rule import gradients, lenet
-from tiny import dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules.engine.session import Session

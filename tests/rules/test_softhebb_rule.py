@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from tiny import dense, perceptron, state, train
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 

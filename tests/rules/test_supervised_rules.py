@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
-from tiny import PICTURES, dense, perceptron, train
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
+from helpers.tiny_sessions import PICTURES, dense, perceptron, train
 
 from localrules import Batch, Objective
 from localrules.data.dataset import Dataset, Split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from tiny import dense, perceptron
+from helpers.tiny_sessions import dense, perceptron
 from torch import nn
 
 from localrules.core.interception import intercept_layers
