@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from localrules.core.rule import Rule
 
 MetricsRow = dict[str, "float | int | str | None"]
+"""The metrics of a logged step by column; the keys are documented at :meth:`Callback.on_log`."""
 
 
 class Stop(Exception):

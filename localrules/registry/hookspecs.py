@@ -123,8 +123,8 @@ def localrules_experiments() -> list[ExperimentEntry]:  # type: ignore[empty-bod
     """
 
 
-# What a plugin may watch. An implementation that fails is reported once and left out of the rest of the run; it can
-# neither stop a run nor change it.
+# What a plugin may watch. An implementation that fails is reported once and left out of the rest of the run; one that
+# raises localrules.Stop ends the run.
 
 
 @hookspec
@@ -141,7 +141,7 @@ def localrules_run_step(row: MetricsRow) -> None:
     """A step was logged.
 
     Args:
-        row: The step's metrics, as in ``metrics.csv``; the keys are documented at ``Callback.step``.
+        row: The step's metrics, as in ``metrics.csv``; the keys are documented at ``Callback.on_log``.
     """
 
 

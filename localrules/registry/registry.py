@@ -101,7 +101,7 @@ class Registry:
         return tuple(plugin.source.name for plugin in self._plugins if plugin.source.is_file)
 
     def callbacks(self) -> list[Callback]:
-        """One observer for each usable plugin that watches runs through hooks."""
+        """A callback for each usable plugin that watches runs through hooks."""
         from localrules.registry.hook_callback import HookCallback
 
         return [HookCallback(plugin) for plugin in self._plugins if plugin.status == "ok" and plugin.watches_runs]
