@@ -17,7 +17,7 @@ from localrules.engine.device import default_threads
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
-from localrules.runs.train import load_registry, nest_settings
+from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_torch_state
 
 
@@ -75,7 +75,7 @@ def compare(
             why="either rules are trained (rules=...), or runs that are done are read",
             fix='e.g. localrules.compare(rules=["hsic", "backprop"], model="mlp", data="faces")',
         )
-    registry, out = load_registry(plugins), Path(out)
+    registry, out = Registry.from_plugins(plugins), Path(out)
     named = {key: value for key, value in {"model": model, "data": data}.items() if value is not None}
     tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
     scorer = Scorer(registry, metrics or {}, leak_check=leak_check)

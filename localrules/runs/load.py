@@ -18,15 +18,13 @@ from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
+from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
-from localrules.runs.train import load_registry
 from localrules.tracking.records import read_config
 from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from localrules.registry.registry import Registry
 
 
 def load_run(
@@ -42,7 +40,9 @@ def load_run(
     Raises:
         UsageError: The folder is no run folder, has no checkpoint yet, or the device is not there.
     """
-    directory, registry = (run.directory, run.registry) if isinstance(run, RunResult) else (run, load_registry(plugins))
+    directory, registry = (
+        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
+    )
     with preserve_torch_state():
         return TrainedRun.load(Path(directory), registry, device=device)
 

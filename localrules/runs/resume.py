@@ -18,7 +18,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, execute_run, run_record, to_plain_dict
 from localrules.runs.load import read_run
 from localrules.runs.result import RunResult, completed_summary
-from localrules.runs.train import _merge_onto_run, _with_preset, configure, load_registry, nest_settings
+from localrules.runs.train import _merge_onto_run, _with_preset, configure, nest_settings
 from localrules.tracking.run_folder import lock_run
 from localrules.utils.atomic_io import remove_unfinished
 from localrules.utils.torch_utils import preserve_torch_state
@@ -45,7 +45,7 @@ def resume(
         UsageError: The settings, the data, the versions or the machine differ from the run's.
         LocalRulesError: Training failed, or the user interrupted it.
     """
-    registry = load_registry(plugins)
+    registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
     config, record = read_run(folder)
     stored = {key: value for key, value in record.items() if key not in RUN_METADATA}

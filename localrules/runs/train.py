@@ -68,7 +68,7 @@ def train(
         UsageError: An unknown name or setting, a value that does not fit, or a network that the rule cannot train.
         LocalRulesError: Training failed, or the user interrupted it; the run can be resumed.
     """
-    registry = load_registry(plugins)
+    registry = Registry.from_plugins(plugins)
     named = {key: value for key, value in {"rule": rule, "model": model, "data": data}.items() if value is not None}
     tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
     for kind in ("rule", "model", "data"):
@@ -101,13 +101,6 @@ def start(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[
         folder = create_run_folder(out, config.rule.name, config.model.name, record)
         with lock_run(folder):
             return execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
-
-
-def load_registry(plugins: Registry | Sequence[str | Path]) -> Registry:
-    """A registry as it is, or one with these plugin files and what is installed."""
-    if isinstance(plugins, Registry):
-        return plugins
-    return Registry.load(files=[Path(file) for file in plugins])
 
 
 def nest_settings(settings: Mapping[str, Any]) -> Tree:
