@@ -58,7 +58,7 @@ class Registry:
     @classmethod
     def from_plugins(cls, plugins: Registry | Sequence[str | Path]) -> Registry:
         """A registry as it is, or a new one of the installed plugins and these plugin files."""
-        return plugins if isinstance(plugins, cls) else cls.load(files=[Path(file) for file in plugins])
+        return plugins if isinstance(plugins, Registry) else cls.load(files=[Path(file) for file in plugins])
 
     def entries(self, kind: str) -> list[ListedEntry]:
         """All entries of a kind by name, and after them the unusable plugins that may have had some but named none."""
