@@ -11,7 +11,7 @@ from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.errors import LocalRulesError
-from localrules.testing.audit.ownership import owners, watch_writes
+from localrules.testing.auditing.ownership import owners, watch_writes
 
 
 @pytest.mark.parametrize("rule", RULES)

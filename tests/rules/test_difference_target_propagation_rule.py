@@ -17,8 +17,8 @@ from localrules import state_key
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet

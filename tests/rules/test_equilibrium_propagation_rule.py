@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from localrules.engine.session import Session
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP

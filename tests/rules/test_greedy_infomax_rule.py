@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from localrules import Batch, Layer, LayerView
 from localrules.core.layer_spec import LayerSpec
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.digits import digits
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax

@@ -16,7 +16,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_classics.vgg import VGG8b

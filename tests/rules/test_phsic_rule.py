@@ -19,7 +19,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.kernels.labels import simplex
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
 from localrules_hsic.phsic import PHSIC, Grouping
 

@@ -14,8 +14,8 @@ from test_hard_batches import HARD, assert_stays_finite
 
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP

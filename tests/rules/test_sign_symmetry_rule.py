@@ -12,7 +12,7 @@ from test_fa_rule import gradients, lenet
 from torch import Tensor, nn
 
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_backprop.backprop import Backprop
 from localrules_feedback.feedback_weights import Init, init_std
 from localrules_feedback.sign_symmetry import SignSymmetry

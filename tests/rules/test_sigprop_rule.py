@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, UsageError
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.sigprop import SigProp
 
 CLASSES = 4

@@ -18,7 +18,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.auglocal import AugLocal
 from localrules_supervised.dgl import DGL
 from localrules_supervised.infopro import InfoPro

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from localrules import Layer, LayerView, Objective
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import Dependence, measure_dependence
+from localrules.testing.auditing.dependence import Dependence, measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from localrules.core.layer import Layer
 from localrules.engine.session import Session
-from localrules.testing.audit.traces import Trace, differ, shared_state, train_from_perturbed, update_differs
+from localrules.testing.auditing.traces import Trace, differ, shared_state, train_from_perturbed, update_differs
 
 Matrix = tuple[tuple[bool, ...], ...]
 

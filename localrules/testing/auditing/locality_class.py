@@ -12,9 +12,9 @@ from torch import Tensor
 from localrules.core.layer import Locality
 from localrules.data.batches import Batches, DataBatch
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import Dependence
-from localrules.testing.audit.interventions import Recorder, perturb_weights, record_layers, replay_outputs
-from localrules.testing.audit.traces import Trace, differ, train_from_perturbed, update_differs
+from localrules.testing.auditing.dependence import Dependence
+from localrules.testing.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
+from localrules.testing.auditing.traces import Trace, differ, train_from_perturbed, update_differs
 
 Build = Callable[[], Session]
 
@@ -31,7 +31,7 @@ def measure_class(build: Build, dependence: Dependence, *, steps: int = 3, seed:
 
     Args:
         build: Makes a fresh session, each time the same, of ``steps`` steps at least.
-        dependence: As :func:`~localrules.testing.audit.dependence.measure_dependence` found for the same.
+        dependence: As :func:`~localrules.testing.auditing.dependence.measure_dependence` found for the same.
         steps: Steps to take.
         seed: Of the noise on all parameters.
     """

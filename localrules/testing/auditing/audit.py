@@ -8,10 +8,10 @@ from typing import Any
 
 from localrules.core.layer import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import Dependence, measure_dependence
-from localrules.testing.audit.locality_class import measure_class
-from localrules.testing.audit.ownership import owners, watch_writes
-from localrules.testing.audit.traces import take_steps
+from localrules.testing.auditing.dependence import Dependence, measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
+from localrules.testing.auditing.ownership import owners, watch_writes
+from localrules.testing.auditing.traces import take_steps
 
 STEPS = 3  # what a rule keeps from one step shows in the next ones
 
