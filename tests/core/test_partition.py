@@ -266,6 +266,6 @@ def test_blocks_that_leave_a_layer_out_or_are_interrupted_are_refused(
 ) -> None:
     model = make("dense_fpn")
     assert isinstance(model, DenseFPN)
-    model.marks = replace(model.marks, blocks=blocks)
+    model.layer_spec = replace(model.layer_spec, blocks=blocks)
     with pytest.raises(UsageError, match=said):
         Network.wrap(model, granularity="block", example=IMAGES[:2])

@@ -57,7 +57,7 @@ class WithSpareReadout(Model):
     def __init__(self, config: RuleConfig, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         self.net, self.spare = Residual(num_classes), nn.Linear(num_classes, num_classes)
-        self.marks = LayerSpec(layers=["net"], readout="spare")
+        self.layer_spec = LayerSpec(layers=["net"], readout="spare")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.spare(self.net(images))
