@@ -16,8 +16,9 @@ from localrules.config.overrides import merge
 from localrules.engine.device import default_threads
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
+from localrules.runs.load import load_registry
 from localrules.runs.result import RunResult
-from localrules.runs.train import load_registry, nest_settings
+from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_torch_state
 
 

@@ -18,15 +18,20 @@ from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
+from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
-from localrules.runs.train import load_registry
 from localrules.tracking.records import read_config
 from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from localrules.registry.registry import Registry
+
+def load_registry(plugins: Registry | Sequence[str | Path]) -> Registry:
+    """A registry as it is, or one with these plugin files and what is installed."""
+    if isinstance(plugins, Registry):
+        return plugins
+    return Registry.load(files=[Path(file) for file in plugins])
 
 
 def load_run(

@@ -16,9 +16,9 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, execute_run, run_record, to_plain_dict
-from localrules.runs.load import read_run
+from localrules.runs.load import load_registry, read_run
 from localrules.runs.result import RunResult, completed_summary
-from localrules.runs.train import _merge_onto_run, _with_preset, configure, load_registry, nest_settings
+from localrules.runs.train import _merge_onto_run, _with_preset, configure, nest_settings
 from localrules.tracking.run_folder import lock_run
 from localrules.utils.atomic_io import remove_unfinished
 from localrules.utils.torch_utils import preserve_torch_state

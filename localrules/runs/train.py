@@ -17,6 +17,7 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
+from localrules.runs.load import load_registry
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import create_run_folder, lock_run
 from localrules.utils.torch_utils import preserve_torch_state
@@ -101,13 +102,6 @@ def start(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[
         folder = create_run_folder(out, config.rule.name, config.model.name, record)
         with lock_run(folder):
             return execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
-
-
-def load_registry(plugins: Registry | Sequence[str | Path]) -> Registry:
-    """A registry as it is, or one with these plugin files and what is installed."""
-    if isinstance(plugins, Registry):
-        return plugins
-    return Registry.load(files=[Path(file) for file in plugins])
 
 
 def nest_settings(settings: Mapping[str, Any]) -> Tree:
