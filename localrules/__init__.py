@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.errors import UsageError
     from localrules.learner import Learner
-    from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.registry.entries import (
+        DataEntry,
+        ExperimentEntry,
+        ExporterEntry,
+        MetricColumn,
+        MetricEntry,
+        ModelEntry,
+        PresetEntry,
+        RuleEntry,
+        TrackerEntry,
+    )
     from localrules.registry.hookspecs import API_VERSION, hookimpl
     from localrules.runs.evaluate import evaluate
     from localrules.runs.load import TrainedRun, load_run
@@ -60,6 +70,7 @@ _HOMES = {
     "EarlyStopping": "localrules.callbacks.early_stopping",
     "evaluate": "localrules.runs.evaluate",
     "ExperimentEntry": "localrules.registry.entries",
+    "ExporterEntry": "localrules.registry.entries",
     "ExtractViews": "localrules.core.objective",
     "FeatureReader": "localrules.core.nn.heads",
     "hookimpl": "localrules.registry.hookspecs",
@@ -74,6 +85,8 @@ _HOMES = {
     "Locality": "localrules.core.layer",
     "MetricsRow": "localrules.callbacks.base",
     "Model": "localrules.core.model",
+    "MetricColumn": "localrules.registry.entries",
+    "MetricEntry": "localrules.registry.entries",
     "ModelEntry": "localrules.registry.entries",
     "Network": "localrules.core.network",
     "Objective": "localrules.core.objective",
@@ -114,6 +127,7 @@ __all__ = [
     "Dataset",
     "EarlyStopping",
     "ExperimentEntry",
+    "ExporterEntry",
     "ExtractViews",
     "FeatureReader",
     "InputTransform",
@@ -123,6 +137,8 @@ __all__ = [
     "LayerVoting",
     "Learner",
     "Locality",
+    "MetricColumn",
+    "MetricEntry",
     "MetricsRow",
     "Model",
     "ModelEntry",

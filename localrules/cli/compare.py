@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def compare(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN", help="Finished run folders, instead of --rules.")
     ] = None,
@@ -61,10 +63,7 @@ def compare(
     device: Annotated[str | None, setting("--device")] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each rule."),
-    ] = None,
+    metric: MetricOption = None,
     leak_check: Annotated[
         bool,
         typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
@@ -102,14 +101,13 @@ def compare(
     words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
-    words += ["--ferplus", str(ferplus)] if ferplus is not None else []
+    registry = load_registry(plugin, no_plugin)
+    metrics = metric_files(ctx, metric, registry)
+    words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
     words += ["--leak-check"] if leak_check else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
-    registry = load_registry(plugin, no_plugin)
-    if ferplus is not None and not ferplus.expanduser().is_file():
-        raise UsageError("there is no such file", where=f"--ferplus {ferplus}", fix="name FER+'s fer2013new.csv")
     if (rules is None) == (not runs):
         raise UsageError(
             "it is not said what to compare" if not runs else "rules and runs are both given",
@@ -135,8 +133,8 @@ def compare(
         settings=_settings(names, given, set_ or [], out, registry) if names else None,
         out=out,
         callbacks=_callbacks,
-        log=_status,
-        ferplus=ferplus,
+        log=status,
+        metrics=metrics,
         leak_check=leak_check,
         command=command,
         plugins=registry,
@@ -165,7 +163,7 @@ def _settings(
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "granularity": parse_granularity(granularity),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -182,7 +180,7 @@ def _settings(
         return tree  # refused, with what to do, by the plan
     tree["rule"] = {"name": rules[0]}
     for line in fill_defaults(tree, registry):
-        _status(line)
+        status(line)
     del tree["rule"]
     return tree
 
@@ -249,9 +247,3 @@ def _format_difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localrules.comparison.execute import RunRecord
@@ -18,9 +18,11 @@ from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Sco
 from localrules.core.layer import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
+from localrules.evaluation.metric import metric_entries
 from localrules.utils.bootstrap import Difference
 
 if TYPE_CHECKING:
+    from localrules.registry.entries import MetricEntry
     from localrules.registry.registry import Registry
 
 _CORES = ("threads", "parallel_layers")
@@ -40,6 +42,7 @@ class Comparison:
         notes: Sentences.
         scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
         clean: By label, what is left without the pictures that are known from training, where those were looked for.
+        metrics: The plugins' metrics by name.
     """
 
     results: tuple[RuleResult, ...]
@@ -49,6 +52,7 @@ class Comparison:
     notes: tuple[str, ...]
     scores: dict[str, list[dict[str, Any]]]
     clean: dict[str, CleanResult]
+    metrics: dict[str, MetricEntry] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """What ``compare --json`` prints."""
@@ -104,6 +108,7 @@ def _build(
         (*notes, *doubts, *missing, *_machines(contestants)),
         {label: [one.metrics for one in found] for label, found in answered.items()},
         on_clean(same_pictures, against.label),
+        metric_entries(registry),
     )
 
 

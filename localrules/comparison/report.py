@@ -151,7 +151,7 @@ def _evaluation(page: Page, comparison: Comparison) -> None:
         return
     page.heading("Evaluation")
     for (head, rows), caption in (
-        (together.score_table(comparison.scores), together.CAPTION),
+        (together.score_table(comparison.scores, comparison.metrics), together.CAPTION),
         (together.plot_recalls(comparison.scores), together.RECALLS_CAPTION),
     ):
         page.table(

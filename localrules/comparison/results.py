@@ -15,8 +15,8 @@ from localrules.core.layer import LOCALITY_LEVELS, Locality
 from localrules.engine import mixture as mixing
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import toy_dataset
 
 if TYPE_CHECKING:

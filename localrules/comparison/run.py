@@ -16,7 +16,6 @@ from localrules.config.overrides import merge
 from localrules.engine.device import default_threads
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
-from localrules.runs.load import load_registry
 from localrules.runs.result import RunResult
 from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_torch_state
@@ -33,7 +32,7 @@ def compare(
     out: str | Path = "comparison",
     callbacks: Callable[[], Sequence[Callback]] = list,
     log: Callable[[str], object] = lambda line: None,
-    ferplus: Path | None = None,
+    metrics: Mapping[str, Path] | None = None,
     leak_check: bool = False,
     command: str | None = None,
     plugins: Registry | Sequence[str | Path] = (),
@@ -55,7 +54,7 @@ def compare(
         out: The folder for the page, and for the run folders of ``rules``.
         callbacks: Makes the callbacks of one run.
         log: Receives a line before each run.
-        ferplus: FER+'s votes on the data.
+        metrics: Files of the metrics of plugins to compute, by name.
         leak_check: Also compare without the images of the valid split that are known from training.
         command: The command line that makes the page again, to be shown on it.
         plugins: As for :func:`localrules.train`.
@@ -76,10 +75,10 @@ def compare(
             why="either rules are trained (rules=...), or runs that are done are read",
             fix='e.g. localrules.compare(rules=["hsic", "backprop"], model="mlp", data="faces")',
         )
-    registry, out = load_registry(plugins), Path(out)
+    registry, out = Registry.from_plugins(plugins), Path(out)
     named = {key: value for key, value in {"model": model, "data": data}.items() if value is not None}
     tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
-    scorer = Scorer(registry, ferplus, leak_check=leak_check)
+    scorer = Scorer(registry, metrics or {}, leak_check=leak_check)
     with preserve_torch_state():
         if runs:
             if tree:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from localrules.comparison.execute import RunRecord
 from localrules.data.dataset import Dataset
 from localrules.errors import DataError
-from localrules.runs.evaluate import evaluate_split
+from localrules.evaluation.metric import MetricFiles
+from localrules.runs.evaluate import NO_METRICS, evaluate_split
 from localrules.runs.load import TrainedRun
 from localrules.utils.bootstrap import Difference, paired_bootstrap
 
@@ -58,12 +58,12 @@ class Scorer:
 
     Args:
         registry: Where names are looked up.
-        ferplus: FER+'s votes on the data.
+        metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for the pictures among those that each run was trained on.
     """
 
-    def __init__(self, registry: Registry, ferplus: Path | None = None, *, leak_check: bool = False) -> None:
-        self._registry, self._ferplus, self._leak_check = registry, ferplus, leak_check
+    def __init__(self, registry: Registry, metrics: MetricFiles = NO_METRICS, *, leak_check: bool = False) -> None:
+        self._registry, self._metrics, self._leak_check = registry, metrics, leak_check
         self._data: dict[str, Dataset] = {}
 
     def predictions(self, run: RunRecord) -> RunPredictions:
@@ -81,7 +81,7 @@ class Scorer:
         if data.fingerprint != run.record["trained_on"]["fingerprint"]:
             raise DataError("the data have changed since the run", where=data.origin)
         found, scores, known = evaluate_split(
-            finished, data, SPLIT, self._registry, ferplus=self._ferplus, leak_check=self._leak_check
+            finished, data, SPLIT, self._registry, metrics=self._metrics, leak_check=self._leak_check
         )
         right = (scores.predictions == scores.labels).numpy()
         return RunPredictions(right, None if known is None else known.clean.numpy(), found)

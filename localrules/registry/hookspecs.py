@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from localrules.registry.entries import (
         DataEntry,
         ExperimentEntry,
+        ExporterEntry,
+        MetricEntry,
         ModelEntry,
         PresetEntry,
         RuleEntry,
@@ -89,6 +91,25 @@ def localrules_presets() -> list[PresetEntry]:  # type: ignore[empty-body]
 
     Returns:
         One entry a preset; its target is a ``dict`` shaped like the run's configuration.
+    """
+
+
+@hookspec
+def localrules_metrics() -> list[MetricEntry]:  # type: ignore[empty-body]
+    """Evaluations against a file of the user's, for ``--metric NAME=FILE`` of eval, compare and reproduce.
+
+    Returns:
+        One entry a metric; its target is a subclass of :class:`localrules.evaluation.metric.Metric`.
+    """
+
+
+@hookspec
+def localrules_exporters() -> list[ExporterEntry]:  # type: ignore[empty-body]
+    """File formats, for ``localrules data export --format NAME``.
+
+    Returns:
+        One entry a format; its target is a function of a :class:`localrules.Dataset` and a path that returns how many
+        rows it wrote.
     """
 
 

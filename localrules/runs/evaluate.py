@@ -6,13 +6,14 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localrules.config.schema import ComponentConfig
 from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
-from localrules.evaluation.ferplus import agreement, read_votes
 from localrules.evaluation.leakage import LeakMask, check_leakage
+from localrules.evaluation.metric import MetricFiles, build_metrics, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
     from localrules.runs.result import RunResult
 
+NO_METRICS: MetricFiles = MappingProxyType({})
 FOLDER = "evaluation"
 SCORES = "scores.json"
 PREDICTIONS = "predictions.csv"
@@ -38,7 +40,7 @@ def evaluate(
     *,
     data: str | Mapping[str, Any] | None = None,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
     out: str | Path | None = None,
     device: str | None = None,
@@ -52,7 +54,7 @@ def evaluate(
         data: Another data set, by name or as a mapping with ``name`` and options; a mapping without a name changes
             options of the run's own, e.g. ``{"path": "moved.csv"}``.
         flip: Average each image's probabilities with those of its flip; as the run has it if ``None``.
-        ferplus: FER+'s votes on these images.
+        metrics: Files of the metrics of plugins to compute, by name.
         leak_check: Look for the scored images among the training images whatever the score.
         out: The folder for scores and plots; as for :func:`evaluate_run` if ``None``.
         device, plugins: As for :func:`localrules.load_run`; not used of a run that is loaded.
@@ -87,7 +89,7 @@ def evaluate(
             split,
             loaded.registry,
             flip=flip,
-            ferplus=ferplus,
+            metrics=metrics,
             leak_check=leak_check,
             out=None if out is None else Path(out),
         )
@@ -100,7 +102,7 @@ def evaluate_run(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
     out: Path | None = None,
 ) -> dict[str, Any]:
@@ -112,21 +114,21 @@ def evaluate_run(
         split: Which split.
         registry: Where the run's own data set is looked up.
         flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
-        ferplus: FER+'s votes on these rows.
+        metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
         out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
             or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
-        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; ``ferplus`` and
-        ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
+        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; each metric of a plugin,
+        and ``leak_check``, ``None`` where there is none; ``plots``, paths by name. ``scores.json`` beside them has
         it all, and ``predictions.csv`` a row for each image.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, metrics=metrics, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
     folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
@@ -138,8 +140,8 @@ class Evaluation(NamedTuple):
     """What a run's answers to a split come to.
 
     Attributes:
-        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with ``ferplus`` and
-            ``leak_check``, ``None`` where there is none.
+        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with
+            each metric of a plugin and ``leak_check``, ``None`` where there is none.
         scores: Of which they were found.
         known: The rows that are known from training, if they were looked for and could be.
     """
@@ -156,19 +158,20 @@ def evaluate_split(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
 ) -> Evaluation:
     """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
     """
-    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    built = build_metrics(metrics, data, split, registry)
     flip = run.predictor.flip if flip is None else flip
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = compute_metrics(data, split, scores)
-    found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
+    found |= {"flip": flip, **dict.fromkeys(metric_entries(registry))}
+    found |= {name: metric.compute(scores) for name, metric in built.items()}
     known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         known, found["leak_check"] = _leak_check(run, data, split, registry, scores)

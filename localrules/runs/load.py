@@ -27,13 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def load_registry(plugins: Registry | Sequence[str | Path]) -> Registry:
-    """A registry as it is, or one with these plugin files and what is installed."""
-    if isinstance(plugins, Registry):
-        return plugins
-    return Registry.load(files=[Path(file) for file in plugins])
-
-
 def load_run(
     run: str | Path | RunResult, *, device: str | None = None, plugins: Registry | Sequence[str | Path] = ()
 ) -> TrainedRun:
@@ -47,7 +40,9 @@ def load_run(
     Raises:
         UsageError: The folder is no run folder, has no checkpoint yet, or the device is not there.
     """
-    directory, registry = (run.directory, run.registry) if isinstance(run, RunResult) else (run, load_registry(plugins))
+    directory, registry = (
+        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
+    )
     with preserve_torch_state():
         return TrainedRun.load(Path(directory), registry, device=device)
 

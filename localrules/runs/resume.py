@@ -16,7 +16,7 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, execute_run, run_record, to_plain_dict
-from localrules.runs.load import load_registry, read_run
+from localrules.runs.load import read_run
 from localrules.runs.result import RunResult, completed_summary
 from localrules.runs.train import _merge_onto_run, _with_preset, configure, nest_settings
 from localrules.tracking.run_folder import lock_run
@@ -45,7 +45,7 @@ def resume(
         UsageError: The settings, the data, the versions or the machine differ from the run's.
         LocalRulesError: Training failed, or the user interrupted it.
     """
-    registry = load_registry(plugins)
+    registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
     config, record = read_run(folder)
     stored = {key: value for key, value in record.items() if key not in RUN_METADATA}

@@ -17,7 +17,6 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
-from localrules.runs.load import load_registry
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import create_run_folder, lock_run
 from localrules.utils.torch_utils import preserve_torch_state
@@ -69,7 +68,7 @@ def train(
         UsageError: An unknown name or setting, a value that does not fit, or a network that the rule cannot train.
         LocalRulesError: Training failed, or the user interrupted it; the run can be resumed.
     """
-    registry = load_registry(plugins)
+    registry = Registry.from_plugins(plugins)
     named = {key: value for key, value in {"rule": rule, "model": model, "data": data}.items() if value is not None}
     tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
     for kind in ("rule", "model", "data"):

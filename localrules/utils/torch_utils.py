@@ -8,6 +8,43 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+"""The normalisation modules of torch."""
+
+
+@contextmanager
+def preserve_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put every submodule's training flag back when the context ends."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode for as long as the context lasts; every submodule's own mode is put back afterwards."""
+    with preserve_mode(*modules):
+        for module in modules:
+            for part in module.modules():
+                part.training = False
+        yield
+
+
+def autograd_nodes(tensor: Tensor) -> Iterator[Node]:
+    """The nodes of the graph that a tensor was computed by, depth first, in the order of operations' inputs."""
+    stack, seen = [tensor.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(parent for parent, _ in reversed(node.next_functions))
 
 
 @contextmanager
@@ -119,17 +156,3 @@ def read_scalars(values: Mapping[str, Tensor]) -> dict[str, float]:
         stacked = torch.stack([values[name].detach().reshape(()).to(dtype) for name in names])
         found |= zip(names, stacked.tolist(), strict=True)
     return {name: found[name] for name in values}
-
-
-@contextmanager
-def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode within the context; afterwards every module is in its former mode."""
-    members = [member for module in modules for member in module.modules()]
-    modes = [member.training for member in members]
-    for member in members:
-        member.training = False
-    try:
-        yield
-    finally:
-        for member, training in zip(members, modes, strict=True):
-            member.training = training

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comparing import compare
+from helpers.comparisons import compare
 
 from localrules.runs import summary as closing
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tiny import dense, perceptron, state, train
+from helpers.tiny_sessions import dense, perceptron, state, train
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, StepReport

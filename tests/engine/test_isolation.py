@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from plain_networks import NormFirst, Pyramid, Residual
-from tiny import LOCAL_RULES, RULES, dense, train
+from helpers.plain_networks import NormFirst, Pyramid, Residual
+from helpers.tiny_sessions import LOCAL_RULES, RULES, dense, train
 from torch import Tensor, nn
 from torch.nn import functional
 

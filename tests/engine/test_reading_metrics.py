@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tiny import RULES, perceptron
+from helpers.tiny_sessions import RULES, perceptron
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from localrules.callbacks.base import RunInfo

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_runs import FACES, MLP, SHORT, localrules, train
 from PIL import Image
-from tiny_runs import FACES, MLP, SHORT, localrules, train
 
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_runs import TINY, localrules, only_run
 from safetensors.torch import load_file
-from tiny_runs import TINY, localrules, only_run
 
 RULE = """
 import torch

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import train
+from helpers.tiny_runs import train
 
 from localrules.benchmark.suite import bench
 from localrules.engine.device import bf16_is_emulated

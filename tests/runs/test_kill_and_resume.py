@@ -8,8 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import COLUMN_MOMENTS, MOMENTS, die_at, die_when
-from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, localrules_code, metrics, only_run, resume, start_process, train
+from helpers.kill_process import COLUMN_MOMENTS, MOMENTS, die_at, die_when
+from helpers.tiny_runs import (
+    DENSE,
+    FACES,
+    SHORT,
+    STEPS,
+    TINY,
+    localrules_code,
+    metrics,
+    only_run,
+    resume,
+    start_process,
+    train,
+)
 
 from localrules.runs import summary as closing
 

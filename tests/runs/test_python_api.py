@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_runs import STEPS, localrules, metrics, train
 from test_stopping import TINY_RUN, StopIn
-from tiny_runs import STEPS, localrules, metrics, train
 
 import localrules as api
 from localrules.errors import UsageError

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
 from safetensors.torch import load_file
-from tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import die_when
-from tiny_runs import PER_EPOCH, STEPS, TINY, localrules, metrics, only_run, resume, start_process, tiny_csv, train
+from helpers.kill_process import die_when
+from helpers.tiny_runs import (
+    PER_EPOCH,
+    STEPS,
+    TINY,
+    localrules,
+    metrics,
+    only_run,
+    resume,
+    start_process,
+    tiny_csv,
+    train,
+)
 
 import localrules as api
 from localrules import Callback, EarlyStopping, MetricsRow, RunInfo, Stop
