@@ -38,6 +38,7 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "peak_memory_mib": float,
     "process_peak_mib": float,
     "resumed_from_step": int,
+    "stop_reason": type(None),
     "weights_sha256": str,
 }
 
