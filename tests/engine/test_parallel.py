@@ -33,7 +33,7 @@ class Listening(Objective):
 
     heard: ClassVar[Callable[[str], None]]
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         type(self).heard(view.layer.name)
         return view.output.float().square().mean()
 
@@ -52,7 +52,7 @@ class Draws(Objective):
 
     threads: ClassVar[set[int]] = set()
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         self.threads.add(threading.get_ident())
         return (view.output.float() - torch.randn(view.output.shape)).square().mean()
 
