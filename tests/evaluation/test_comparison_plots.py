@@ -57,7 +57,7 @@ def test_each_class_has_its_recall_and_a_class_without_pictures_has_none() -> No
 
 
 def test_a_result_that_is_too_good_stands_there_with_what_was_found() -> None:
-    check = {"samples": 50, "n_clean": 40, "top1_clean": 0.5}
+    check = {"rows": 50, "n_clean": 40, "top1_clean": 0.5}
     scored = {"good": [score(0, leak_check=check)], "plain": [score(1)]}
     head, rows = score_table(scored)
     assert head[-1] == "leak check"
