@@ -45,7 +45,7 @@ def test_a_readout_that_holds_the_whole_network_learns_as_by_back_propagation() 
 
 
 class CrossEntropy(Objective):
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         return functional.cross_entropy(view.output, view.labels)
 
 

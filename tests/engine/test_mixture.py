@@ -118,7 +118,7 @@ def test_an_objective_that_feeds_the_network_in_its_own_way_shares_it_with_none(
         def stream(self, batch):  # type: ignore[no-untyped-def]
             return batch.images.repeat(2, 1, 1, 1)
 
-        def loss(self, view):  # type: ignore[no-untyped-def]
+        def forward(self, view):  # type: ignore[no-untyped-def]
             return view.output.mean()
 
     with pytest.raises(UsageError, match="cannot share a network"):
