@@ -29,7 +29,7 @@ def hsic(a: Tensor, b: Tensor, *, normalizer: Normalizer = "biased", centered: b
     Args:
         a, b: (batch, batch).
         normalizer: ``"biased"``: ``(m - 1)^-2``; ``"printed"``: ``(m - 1)^-1``.
-        centered: One of the two is centred already, see :func:`~localrules.kernels.normalization.center`; that suffices.
+        centered: One of the two is centred already (:func:`~localrules.kernels.normalization.center`); that suffices.
 
     Returns:
         A scalar, 0 or more for positive semi-definite kernels, up to rounding.
