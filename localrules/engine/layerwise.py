@@ -82,7 +82,7 @@ class LayerwiseRule(Rule):
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
                 self.objectives[state_key(layer, at)] = objective
-        self._first_layer = network.hidden[0].name
+        self._first_layer = network.hidden[0].name if network.hidden else ""  # a readout alone has no hidden layer
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The parameters of the layer's objectives."""

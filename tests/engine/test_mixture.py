@@ -7,15 +7,16 @@ import torch
 from helpers.tiny_sessions import train
 
 from localrules.config.schema import ComponentConfig
-from localrules.core.objective import Objective
+from localrules.core.objective import InputTransform, Objective
 from localrules.engine import mixture as mixing
 from localrules.engine.layer_summary import layer_table
-from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.train import configure
 from localrules.testing.conformance.sessions import toy_dataset
+from localrules_supervised.local_ce import LocalCrossEntropy
 
 MODEL = {"name": "dense_fpn", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
 
@@ -86,7 +87,7 @@ def test_options_and_presets_are_spelt_out_for_each_part(registry: Registry) -> 
     assert first.options["beta"] == 100.0
     assert second.options == {"grid": 2, "hidden": 0, "inputs": False, "channels": 0, "vote": False}
     assert isinstance(built.rule, LayerwiseRule)
-    assert {type(objective).__name__ for objective in built.rule.objectives} == {"HSIC", "LocalCrossEntropy"}
+    assert {type(objective).__name__ for objective in built.rule.objectives.values()} == {"HSIC", "LocalCrossEntropy"}
 
 
 @pytest.mark.parametrize(
@@ -112,14 +113,17 @@ def test_a_mixture_needs_its_parts(layers: object) -> None:
 
 
 def test_an_objective_that_feeds_the_network_in_its_own_way_shares_it_with_none() -> None:
-    class Streaming(Objective):
-        trains_readout = False
-
-        def stream(self, batch):  # type: ignore[no-untyped-def]
+    class Streaming(Objective, InputTransform):
+        def make_inputs(self, batch):  # type: ignore[no-untyped-def]
             return batch.images.repeat(2, 1, 1, 1)
 
         def forward(self, view):  # type: ignore[no-untyped-def]
             return view.output.mean()
 
     with pytest.raises(UsageError, match="cannot share a network"):
-        LayerwiseRule({"a": Streaming(), "b": Streaming()})
+        LayerwiseRule(
+            {
+                "a": ObjectiveSpec(Streaming, Streaming.Config()),
+                "b": ObjectiveSpec(LocalCrossEntropy, LocalCrossEntropy.Config()),
+            }
+        )
