@@ -136,7 +136,7 @@ class LayerwiseRule(Rule):
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """What the network is given, and the batch that the views show."""
-        first = self._objectives_of[self._first_layer][0]
+        first = next(iter(self._objectives_of.get(self._first_layer, ())), None)
         if not isinstance(first, InputTransform):
             return batch.images, batch
         made = first.make_inputs(batch)
