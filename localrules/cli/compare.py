@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from localrules.compare.comparison import Comparison
     from localrules.compare.scorer import Difference, Scorer
+    from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
 
 app = typer.Typer()
@@ -156,9 +157,9 @@ def _rules(
     from localrules.compare.plan import parse_rules, plan
 
     rules = parse_rules(text)
-    settings = _settings(rules, given, words, out, registry)
+    settings = _settings(given, words, out, registry)
     planned = plan(rules, settings, given.get("--seeds", 3), registry)
-    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
+    shared = settings.without(*rules, "seed").tree
     fingerprint = planned[0].fingerprint
     folder.acquire(out, shared, fingerprint)
     runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, _status)
@@ -168,20 +169,17 @@ def _rules(
     return found
 
 
-def _settings(
-    rules: list[str], given: dict[str, Any], words: list[str], out: Path, registry: Registry
-) -> dict[str, Any]:
+def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry) -> Settings:
     """What was typed, as a tree of settings; a rule's own under its name."""
-    granularity = given.get("--granularity")
-    tree = collect_settings(
+    settings = collect_settings(
         {
             "model.name": given.get("--model"),
             "data.name": given.get("--data"),
-            "data.path": str(given["--data-path"]) if "--data-path" in given else None,
+            "data.path": given.get("--data-path"),
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "granularity": given.get("--granularity"),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -194,13 +192,10 @@ def _settings(
         [],
         registry,
     )
-    if "rule" in tree:
-        return tree  # refused, with what to do, by the plan
-    tree["rule"] = {"name": rules[0]}
-    for line in fill_defaults(tree, registry):
+    settings, lines = fill_defaults(settings, registry)
+    for line in lines:
         _status(line)
-    del tree["rule"]
-    return tree
+    return settings
 
 
 def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Scorer) -> Comparison:

@@ -65,7 +65,6 @@ def eval_(
     [bold]answers.csv[/bold], which has a row for each picture.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.config.schema import ComponentConfig
     from localrules.runs.evaluate import evaluate_run
     from localrules.runs.load import TrainedRun
 
@@ -75,7 +74,7 @@ def eval_(
         own = finished.config.data
         options = own.options if data in (None, own.name) else {}
         path = {} if data_path is None else {"path": str(data_path)}
-        choice = ComponentConfig(name=data or own.name, **{**options, **path})
+        choice = {**options, **path, "name": data or own.name}
     scored = finished.data(registry, choice, held_out=data is None)
     if (finished.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
         get_console().print(

@@ -13,7 +13,8 @@ from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
-    from localrules.config.schema import RunConfig
+    from localrules.config.settings import Settings
+    from localrules.engine.resolved_run import ResolvedRun
     from localrules.registry.registry import Registry
 
 app = typer.Typer()
@@ -131,13 +132,14 @@ def run(
         "rule.name": rule,
         "model.name": model,
         "data.name": data,
-        "data.path": None if data_path is None else str(data_path),
+        "data.path": data_path,
         "epochs": epochs,
         "steps": steps,
         "batch_size": batch_size,
         "optimizer.lr": lr,
         "seed": seed,
-        "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+        "granularity": granularity,
+        "preset": preset,
         "device": device,
         "precision": precision,
         "threads": threads,
@@ -147,9 +149,7 @@ def run(
     }
     settings = collect_settings(given, set_ or [], config, track or [], registry)
     if wandb == "off":
-        settings["trackers"].pop("wandb", None)
-    if preset is not None:
-        settings["preset"] = preset
+        settings = settings.without_table("trackers", "wandb")
     if resume is not None:
         if dry_run:
             raise UsageError(
@@ -157,18 +157,27 @@ def run(
             )
         _finish(_resume(registry, resume, settings), as_json)
         return
-    for line in fill_defaults(settings, registry):
+    if settings.get("rule", "name") is None:
+        raise UsageError(
+            "no rule is named",
+            where="localrules run",
+            why="there is no default: the rule is the point",
+            fix="--rule hsic",
+        )
+    settings, lines = fill_defaults(settings, registry)
+    for line in lines:
         _status(line)
-    from localrules.runs.train import configure, train
+    from localrules.engine.resolve import resolve_run
+    from localrules.runs.train import train
 
-    configured = configure(settings, registry)
+    resolved = resolve_run(settings, registry)
     if dry_run:
-        _dry_run(configured, registry, as_json)
+        _dry_run(resolved, as_json)
         return
-    _finish(train(configured, registry, out, _callbacks()), as_json)
+    _finish(train(resolved, registry, out, _callbacks()), as_json)
 
 
-def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _resume(registry: Registry, folder: Path, settings: Settings) -> dict[str, Any]:
     from localrules.runs.train import completed_summary, resume
 
     done = completed_summary(folder) is not None
@@ -193,10 +202,10 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         print_leak_warnings({**summary, "top1": summary["valid_accuracy"]})
 
 
-def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:
+def _dry_run(run: ResolvedRun, as_json: bool) -> None:
     from localrules.runs.dry_run import dry_run
 
-    found = dry_run(config, registry)
+    found = dry_run(run)
     if as_json:
         print_json(found)
         return

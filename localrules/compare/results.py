@@ -12,7 +12,8 @@ from localrules.compare.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.layer import LOCALITY_LEVELS, Locality
-from localrules.engine import mixture as mixing
+from localrules.engine.resolve import resolve_config
+from localrules.engine.resolved_run import rule_info
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
 from localrules.testing.audit.dependence import measure_dependence
@@ -143,7 +144,7 @@ _STEPS, _BATCH = 3, 8
 def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
     """What the rule declares, of a mixture the part that reaches furthest; ``None`` where a rule is not installed."""
     try:
-        return max((kind.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
+        return max((rule_info(kind).locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
     except LocalRulesError:
         return None
 
@@ -159,7 +160,7 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
         update={
             "steps": _STEPS,
             "epochs": None,
-            "batch_size": max(_BATCH, *(kind.requires.min_batch for kind in _kinds(run.config, registry))),
+            "batch_size": max(_BATCH, *(rule_info(kind).requires.min_batch for kind in _kinds(run.config, registry))),
             "schedule": ScheduleConfig(name="constant"),
             "phases": JOINT,
             "diagnostics": (),
@@ -167,13 +168,14 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
             "precision": "fp32",
         }
     )
+    resolved = resolve_config(config, registry, network_only=True)
     pictures = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
 
     def build() -> Session:
-        return Session.build(config, registry, pictures)
+        return Session.build(resolved, pictures)
 
     return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
 
 
 def _kinds(config: RunConfig, registry: Registry) -> list[type[RuleBase]]:
-    return [registry.resolve("rule", part.name) for _, part in mixing.mixture_parts(config.rule)]
+    return [registry.resolve("rule", part.name) for _, part in config.rule.parts]

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from localrules.config.schema import RunConfig
 from localrules.engine.layer_summary import layer_table
 from localrules.engine.phases import apply_phase, cost_until
 from localrules.engine.profiling import peak_memory
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-
-if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
 
 STEPS = 3  # timed, behind one that warms up and one that measures memory
 
 
-def dry_run(config: RunConfig, registry: Registry) -> dict[str, Any]:
+def dry_run(run: ResolvedRun) -> dict[str, Any]:
     """Build a run, take a few of its steps in memory, and say what it would be.
 
     Returns:
         ``rule, model, data, parameters, steps, steps_per_epoch, step_seconds, seconds`` (for the whole run),
         ``peak_memory_mib`` and ``layers``, the layer table.
     """
-    session = Session.build(config, registry)
+    session, config = Session.build(run), run.config
     phase = session.phases[0]
     apply_phase(phase, session.network, session.trainable)
     train_step(session, phase, 0)

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, CallbackList, Plot, RunInfo
-from localrules.config.overrides import RUN_METADATA, Tree, diff, merge
-from localrules.config.schema import ComponentConfig, RunConfig
+from localrules.config.overrides import Tree, diff
+from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
-from localrules.engine import mixture as mixing
-from localrules.engine.builder import resolve_config, validate_config
-from localrules.engine.compatibility import check_compatibility
 from localrules.engine.device import warn_if_bf16_emulated
 from localrules.engine.environment import REPRODUCIBILITY_KEYS, environment
 from localrules.engine.layer_summary import layer_table
+from localrules.engine.resolve import resolve_run, spell_out_presets
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError
 from localrules.runs import summary as closing
 from localrules.runs.load import read_run
-from localrules.tracking.records import read_summary
+from localrules.tracking.records import CONFIG, read_summary
 from localrules.tracking.run_folder import RunFolder, create_run_folder, lock_run
 from localrules.utils.atomic_io import remove_unfinished
 
@@ -33,44 +32,11 @@ if TYPE_CHECKING:
 Summary = dict[str, Any]
 
 
-def configure(settings: Tree, registry: Registry) -> RunConfig:
-    """A run's whole configuration from the settings that were given; the rule's own defaults lie below them.
-
-    Raises:
-        UsageError: An unknown name or option, a value that does not fit, or a network that the rule cannot train.
-    """
-    settings = mixing.parse_mixture(settings)
-    settings = _with_preset(settings, registry, settings["rule"]["name"])
-    _, last = mixing.mixture_parts(ComponentConfig(**settings["rule"]))[
-        -1
-    ]  # of a mixture: by which all other layers learn
-    settings = merge(registry.resolve("rule", last.name).run_defaults, settings)
-    config = validate_config(RunConfig, settings, "")
-    assert isinstance(config, RunConfig)
-    config = resolve_config(config, registry)
-    check_compatibility(config, registry)
-    return config
-
-
-def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
-    """The preset that ``--preset`` names, with the other settings laid over it."""
-    preset = settings.get("preset")
-    if preset is None:
-        return settings
-    below: Tree = dict(registry.resolve("preset", preset))
-    asked = {key: value for key, value in settings.items() if key != "preset"}
-    named = below.get("rule", {}).get("preset")
-    # The control of a paper's experiment has the same settings, and no form of its own in that paper.
-    if named is not None and (rule == mixing.MIXED or named not in registry.resolve("rule", rule).presets):
-        below["rule"] = {key: value for key, value in below["rule"].items() if key != "preset"}
-    return merge(below, asked)
-
-
-def train(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> Summary:
+def train(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> Summary:
     """Train from the beginning, into a new folder under ``out``.
 
     Args:
-        config: From :func:`configure`.
+        run: From :func:`localrules.engine.resolve.resolve_run`.
         registry: Where names are looked up.
         out: The parent of the run folder.
         watchers: Who watches, beside the run folder and the configured trackers.
@@ -81,15 +47,15 @@ def train(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[
     Raises:
         LocalRulesError: Training failed, or the user stopped it; the folder can be resumed.
     """
-    trackers = _trackers(config, registry)
-    session = Session.build(config, registry)
-    record = _record(config, registry, session)
-    folder = create_run_folder(out, config.rule.name, config.model.name, record)
+    trackers = _trackers(run)
+    session = Session.build(run)
+    record = _record(registry, session)
+    folder = create_run_folder(out, run.config.rule.name, run.model.name, record)
     with lock_run(folder):
         return _train(session, registry, folder, record, None, [*callbacks, *trackers])
 
 
-def resume(folder: Path, registry: Registry, settings: Tree, callbacks: Sequence[Callback] = ()) -> Summary:
+def resume(folder: Path, registry: Registry, settings: Settings | Tree, callbacks: Sequence[Callback] = ()) -> Summary:
     """Continue a run from its last checkpoint; a finished run is left as it is.
 
     The continued run ends with the same bits as one that was never stopped.
@@ -104,18 +70,17 @@ def resume(folder: Path, registry: Registry, settings: Tree, callbacks: Sequence
         UsageError: The settings, the data, the versions or the machine differ from the run's.
     """
     folder = folder.expanduser().resolve()
-    config, record = read_run(folder)
-    stored = {key: value for key, value in record.items() if key not in RUN_METADATA}
-    settings = mixing.parse_mixture(settings)
-    preset = _with_preset(settings, registry, {**stored["rule"], **settings.get("rule", {})}["name"])
-    asked = to_plain_dict(configure(_merge_onto_run(stored, preset, registry), registry))
-    _check_unchanged(folder, "the settings", diff(stored, asked))
+    stored, record = read_run(folder)
+    given = settings if isinstance(settings, Settings) else Settings.from_tree(settings)
+    given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
+    run = resolve_run(merge_settings(Settings.from_file(folder / CONFIG), given), registry)
+    _check_unchanged(folder, "the settings", diff(stored.to_dict(), run.config.to_dict()))
     summary = completed_summary(folder)
     if summary is not None:
         return summary
-    trackers = _trackers(config, registry)
-    session = Session.build(config, registry)
-    now = _record(config, registry, session)
+    trackers = _trackers(run)
+    session = Session.build(run)
+    now = _record(registry, session)
     was, here = record["environment"], now["environment"]
     known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}
     found = {"environment": {key: here[key] for key in REPRODUCIBILITY_KEYS}, "trained_on": now["trained_on"]}
@@ -134,16 +99,6 @@ def completed_summary(folder: Path) -> Summary | None:
     return {**summary, "run_dir": str(folder)} if summary and summary.get("status") == "done" else None
 
 
-def _merge_onto_run(stored: Tree, settings: Tree, registry: Registry) -> Tree:
-    """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
-    rule = settings.get("rule", {})
-    name = rule.get("name", stored["rule"]["name"])
-    presets = {} if name == mixing.MIXED else registry.resolve("rule", name).presets
-    if rule.get("preset") in presets:
-        settings = merge({"rule": presets[rule["preset"]]}, settings)
-    return merge(stored, settings)
-
-
 def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
     if lines:
         raise UsageError(
@@ -155,21 +110,10 @@ def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
         )
 
 
-def to_plain_dict(config: RunConfig) -> Tree:
-    """The configuration as it reads back from TOML, which has no null."""
-    return _without_none(config.model_dump(mode="json"))
-
-
-def _without_none(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
-
-
-def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
-    data, standard = session.data, session.predictor.normalize
+def _record(registry: Registry, session: Session) -> Tree:
+    config, data, standard = session.config, session.data, session.predictor.normalize
     return {
-        **to_plain_dict(config),
+        **config.to_dict(),
         "environment": environment(config, registry, session.device.device),
         "trained_on": {
             "origin": data.origin,
@@ -248,13 +192,13 @@ def _save_plots(session: Session, folder: Path) -> list[Plot]:
         return []
 
 
-def _trackers(config: RunConfig, registry: Registry) -> list[Callback]:
+def _trackers(run: ResolvedRun) -> list[Callback]:
     made: list[Callback] = []
-    for name, options in config.trackers.items():
-        kind = registry.resolve("tracker", name)
-        chosen = validate_config(kind.Config, options, name)
+    for tracker in run.trackers:
         try:
-            made.append(kind(chosen))
+            made.append(tracker.build())
         except Exception as error:  # a tracker must never stop training
-            warnings.warn(f"tracker {name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(
+                f"tracker {tracker.name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2
+            )
     return made
