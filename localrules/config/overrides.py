@@ -42,11 +42,16 @@ def nest(flat: Mapping[str, Any]) -> Tree:
         for name in tables:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
-                raise UsageError(
-                    f"{name!r} is given a value and a table", where=f"--set {dotted}=...", fix="drop one of the two"
-                )
+                raise _value_and_table(name, dotted)
+        if isinstance(here.get(last), dict):
+            raise _value_and_table(last, dotted)
         here[last] = value
     return tree
+
+
+def _value_and_table(name: str, dotted: str) -> UsageError:
+    where = f"--set {dotted}=..."
+    return UsageError(f"{name!r} is given a value and a table", where=where, fix="drop one of the two")
 
 
 def parse_overrides(words: Iterable[str]) -> Tree:

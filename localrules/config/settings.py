@@ -85,7 +85,11 @@ class Settings:
         Raises:
             UsageError: A word without ``=``, or one that puts a value where another puts a table.
         """
-        values = {dotted: (value, f"--set {word}") for word in words for dotted, value in [parse_override(word)]}
+        values = {}
+        for word in words:
+            dotted, value = parse_override(word)
+            name = f"{dotted}.name" if dotted in COMPONENTS and isinstance(value, str) else dotted
+            values[name] = (value, f"--set {word}")
         return cls._from_dotted(values)
 
     @classmethod

@@ -13,6 +13,8 @@ from tiny_runs import MLP, tiny_csv
 from localrules.compare import execute as runs
 from localrules.compare.plan import PlannedRun
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
+from localrules.config.settings import Settings
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
@@ -29,7 +31,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object) -> Any:
         raise Started
 
-    monkeypatch.setattr(runs, "start", started)
+    monkeypatch.setattr(runs, "train", started)
     monkeypatch.setattr(runs, "resume", started)
 
 
@@ -37,7 +39,8 @@ def asked(folder: Path, **changes: object) -> PlannedRun:
     """A run that is like one that is there, but for some settings."""
     found = runs.read_run_record(folder)
     known = (found.record["environment"]["supplied_by"], found.record["trained_on"]["fingerprint"])
-    return PlannedRun(found.rule, found.config.model_copy(update=changes), *known)
+    changed = Settings.from_tree({**found.config.to_dict(), **changes})
+    return PlannedRun(found.rule, resolve_run(changed, REGISTRY), *known)
 
 
 @pytest.mark.usefixtures("no_training")
