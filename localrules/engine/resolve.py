@@ -150,7 +150,12 @@ def _rule_preset(options: Settings, name: str, kind: type[RuleBase]) -> Settings
             where=options.source_of("preset") or "rule.preset",
             fix=suggest_names(preset, list(presets)),
         )
-    return Settings.from_tree(presets[preset], f"preset {preset} of rule {name}")
+    return _options(presets[preset], f"preset {preset} of rule {name}")
+
+
+def _options(options: Mapping[str, Any], source: str) -> Settings:
+    """The options of one plugin, all of one source."""
+    return Settings.from_tree({"options": options}, source).sub("options")
 
 
 def _validated(
@@ -197,7 +202,7 @@ def _with_model_defaults(model: Settings, rules: tuple[RulePart, ...], registry:
     """The model's options over those that suit the rules, where it takes such."""
     config = _look_up("model", model.tree["name"], registry, model).Config
     layers = [
-        Settings.from_tree(
+        _options(
             {key: value for key, value in rule_info(part.cls).model_defaults.items() if _accepts(config, key, value)},
             f"default of rule {part.name}",
         )
