@@ -13,6 +13,8 @@ from helpers.tiny_runs import MLP, tiny_csv
 from localrules.comparison import execute as runs
 from localrules.comparison.plan import PlannedRun
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
+from localrules.config.settings import Settings
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
@@ -37,7 +39,8 @@ def asked(folder: Path, **changes: object) -> PlannedRun:
     """A run that is like one that is there, but for some settings."""
     found = runs.read_run_record(folder)
     known = (found.record["environment"]["supplied_by"], found.record["trained_on"]["fingerprint"])
-    return PlannedRun(found.rule, found.config.model_copy(update=changes), *known)
+    changed = Settings.from_tree({**found.config.to_dict(), **changes})
+    return PlannedRun(found.rule, resolve_run(changed, REGISTRY), *known)
 
 
 @pytest.mark.usefixtures("no_training")
