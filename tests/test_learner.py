@@ -52,7 +52,7 @@ def test_a_module_that_the_rule_cannot_train_is_refused() -> None:
     class Chains(Objective):
         requires = Requirements(allows_norm=False)
 
-        def loss(self, view):  # type: ignore[no-untyped-def]
+        def forward(self, view):  # type: ignore[no-untyped-def]
             return view.output.mean()
 
     with pytest.raises(UsageError, match="cannot train Residual") as refused:

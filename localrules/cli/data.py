@@ -171,7 +171,7 @@ def _print_report(found: DatasetStats, plots: list[Path]) -> None:
             cells += [f"{getattr(split, field):,}", f"{100 * getattr(split, field) / split.rows:.1f}"]
         table.add_row(title, *cells, style="bold" if field == "rows" else None)
     console.print(table)
-    conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_samples:,} rows)"
+    conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_rows:,} rows)"
     console.print(
         f"\n{found.distinct:,} distinct images in {found.rows:,} rows; "
         f"{conflicts if found.conflicting_images else 'no labels conflict'}.",

@@ -63,7 +63,7 @@ def reproduce(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The network, where an experiment leaves it open. \\[default: by priority; on a CPU, one that suits it]",
+            help="The network, where an experiment leaves it open. \\[default: by priority; on a CPU, a small one]",
         ),
     ] = None,
     set_: Annotated[

@@ -62,9 +62,9 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
         return
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(
-        f"Leak check: {check['samples']:,} rows of {check['scored_on']}, looked for among {check['training_samples']:,} "
-        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['flipped']:,} flipped, "
-        f"{check['near_duplicates']:,} as another copy of the same photograph.\n  "
+        f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
+        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} flipped, "
+        f"{check['alike']:,} as another copy of the same photograph.\n  "
         + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
         markup=False,
         soft_wrap=True,

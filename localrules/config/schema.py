@@ -219,6 +219,7 @@ class RunConfig(Section):
     checkpoint_every: int | None = Field(
         None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset."
     )
+    plots: bool = Field(True, description="Save plots of what was learned when the run is done.")
     trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
 
     @model_validator(mode="before")

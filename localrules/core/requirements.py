@@ -60,7 +60,8 @@ class Requirements:
         if self.spatial_outputs:
             for layer in hidden:
                 if any(len(shape) != 3 for shape in layer.out_shapes):
-                    return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {list(layer.out_shape)}"
+                    found = list(layer.out_shape)
+                    return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {found}"
         if not self.allows_norm:
             for layer in hidden:
                 for module in layer.module.modules():

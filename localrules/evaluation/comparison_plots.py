@@ -88,9 +88,9 @@ def leak_message(score: Score) -> str:
     check = score["leak_check"]
     if "not_done" in check:
         return f"top-1 {_percent([score['top1']])}; the leak check could not be done: {check['not_done']}"
-    known = check["samples"] - check["n_clean"]
+    known = check["rows"] - check["n_clean"]
     without = f"; top-1 without them {_percent([check['top1_clean']])}" if check["n_clean"] else ""
-    return f"{known} of {check['samples']} rows are known from training{without}"
+    return f"{known} of {check['rows']} rows are known from training{without}"
 
 
 def plot_confusions(scored: Scored) -> Figure:

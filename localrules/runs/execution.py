@@ -148,5 +148,5 @@ def _save_plots(session: Session, folder: Path) -> list[Plot]:
     try:
         return closing.save_plots(session, folder)
     except Exception as error:
-        warnings.warn(f"the pictures could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+        warnings.warn(f"the plots could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
         return []

@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A metrics row by its names on W&B, without empty values: ``layer/<layer>/objective`` for ``objective/<layer>``."""
+    """A metrics row by its names on W&B, without empty values, e.g. ``layer/<layer>/objective``."""
     return {_name(column): value for column, value in row.items() if value is not None}
 
 

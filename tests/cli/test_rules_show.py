@@ -26,7 +26,7 @@ class Picky(Objective):
     run_defaults = {"optimizer": {"name": "sgd", "lr": 0.05}}
     model_defaults = {"norm": False}
 
-    def loss(self, view):
+    def forward(self, view):
         return view.output.square().mean()
 
 

@@ -18,7 +18,7 @@ from localrules import Objective, Requirements, RuleEntry, hookimpl
 class Chained(Objective):
     requires = Requirements(chain=True)
 
-    def loss(self, view):
+    def forward(self, view):
         return view.output.pow(2).mean()
 
 

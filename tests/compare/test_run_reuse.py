@@ -19,7 +19,20 @@ from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
 REGISTRY = Registry.load(allow=[])
-SHORT = [*MLP, "--batch-size", "32", "--threads", "1", "--steps", "3", "--data", "fer2013", "--data-path"]
+SHORT = [
+    *MLP,
+    "--set",
+    "plots=false",
+    "--batch-size",
+    "32",
+    "--threads",
+    "1",
+    "--steps",
+    "3",
+    "--data",
+    "fer2013",
+    "--data-path",
+]
 
 
 class Started(Exception):
@@ -51,6 +64,7 @@ def asked(folder: Path, **changes: object) -> PlannedRun:
         {"log_every": 1},
         {"checkpoint_every": 2},
         {"eval_batch_size": 7},
+        {"plots": True},
         {"diagnostics": ("gradient",)},
     ],
     ids=lambda changes: next(iter(changes)),

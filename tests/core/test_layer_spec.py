@@ -158,7 +158,7 @@ def test_readers_and_depth_are_found_through_whatever_stands_between_layers() ->
 
 
 def test_a_model_without_marks_has_no_blocks() -> None:
-    with pytest.raises(UsageError, match="Sequential marks no blocks"):
+    with pytest.raises(UsageError, match="Sequential declares no blocks"):
         Network.wrap(sequential(), granularity="block")
 
 

@@ -177,7 +177,7 @@ class Untraceable(nn.Module):
 def test_what_cannot_be_traced_is_named_with_the_way_round_it() -> None:
     with pytest.raises(UsageError, match="graph of Untraceable cannot be traced") as found:
         Network.wrap(Untraceable())
-    assert "test_cutting.py, line" in found.value.where
+    assert "test_partition.py, line" in found.value.where
     assert found.value.where.endswith("in forward")
     assert "control flow" in found.value.why
     assert "Network.wrap(model, layers=[" in found.value.fix
@@ -266,6 +266,6 @@ def test_blocks_that_leave_a_layer_out_or_are_interrupted_are_refused(
 ) -> None:
     model = make("dense_fpn")
     assert isinstance(model, DenseFPN)
-    model.marks = replace(model.marks, blocks=blocks)
+    model.layer_spec = replace(model.layer_spec, blocks=blocks)
     with pytest.raises(UsageError, match=said):
         Network.wrap(model, granularity="block", example=IMAGES[:2])

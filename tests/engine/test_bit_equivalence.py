@@ -45,7 +45,7 @@ def test_a_readout_that_holds_the_whole_network_learns_as_by_back_propagation() 
 
 
 class CrossEntropy(Objective):
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         return functional.cross_entropy(view.output, view.labels)
 
 
@@ -57,7 +57,7 @@ class WithSpareReadout(Model):
     def __init__(self, config: RuleConfig, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         self.net, self.spare = Residual(num_classes), nn.Linear(num_classes, num_classes)
-        self.marks = LayerSpec(layers=["net"], readout="spare")
+        self.layer_spec = LayerSpec(layers=["net"], readout="spare")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.spare(self.net(images))

@@ -83,7 +83,7 @@ class Counts(Objective):
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         with torch.no_grad():
             self.mean.mul_(0.9).add_(view.output.mean(), alpha=0.1)
         return (view.output.mean(0) - self.mean).square().mean()

@@ -51,4 +51,6 @@ def test_pages_are_found_once() -> None:
 def test_what_the_user_has_set_stays() -> None:
     changed, faults = run(GLIBC_TUNABLES="glibc.malloc.mmap_threshold=131072")
     assert not changed
-    assert faults > 5 * 10_000 or Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().startswith("[always]")
+    # A huge page takes the place of 512 pages.
+    if not Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text().startswith("[always]"):
+        assert faults > 5 * 10_000

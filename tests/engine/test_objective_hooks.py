@@ -23,7 +23,7 @@ class Seen(Objective):
         self.layers = [layer.name for layer in layers]
         self.views: list[LayerView] = []
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         self.views.append(view)
         return view.output.square().mean()
 

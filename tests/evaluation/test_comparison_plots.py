@@ -76,4 +76,5 @@ def test_pictures_have_a_place_for_each_network(tmp_path: Path) -> None:
     assert [line.get_label() for line in lines[1:]] == list(five)
     confidence, accuracy = lines[1].get_data()
     assert len(confidence) == sum(item["n"] > 0 for item in five["row 0"][0]["reliability"])
-    assert 0 <= min(accuracy) <= max(accuracy) <= 1
+    seen = [item["accuracy"] for item in five["row 0"][0]["reliability"] if item["n"] > 0]
+    assert list(accuracy) == pytest.approx(seen)

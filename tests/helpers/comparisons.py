@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.tiny_runs import FACES, MLP, Said, localrules
 
 RULES = "local-ce,backprop"
-SHORT = [*FACES, *MLP, "--batch-size", "32", "--threads", "1", "--steps", "7"]
+SHORT = [*FACES, *MLP, "--batch-size", "32", "--threads", "1", "--steps", "7", "--set", "plots=false"]
 
 
 def compare(out: Path, *words: str | Path, rules: str = RULES, seeds: int = 2, setting: list[str] = SHORT) -> Said:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers.tiny_runs import STEPS, die
+from helpers.tiny_runs import STEPS, die, localrules_code
 from localrules.engine import checkpoint, trainer
 from localrules.runs import summary as closing
 from localrules.runs import train as launch
@@ -67,7 +67,7 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
     "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
-    "the pictures are drawn": ((closing, "save_plots", 1, before), STEPS),
+    "the plots are drawn": ((closing, "save_plots", 1, before), STEPS),
     "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
 }
 
@@ -97,9 +97,5 @@ def die_when(moment: str, words: list[str]) -> None:
 
 def _die(at: tuple[Any, str, int, Callable[..., Any]], words: list[str]) -> None:
     owner, name, number, then = at
-    closing.save_plots = lambda session, folder: []
     at_call(owner, name, number, then)
-    # Not through localrules_code, which would put back a patched closing.draw.
-    from localrules.cli import main
-
-    main(words)
+    localrules_code(words)

@@ -47,7 +47,7 @@ def as_model(plain: type[nn.Module], marks: Any = None) -> type[Model]:
             super().__init__(config, shape, num_classes)
             self.net = plain(num_classes)
             if marks is not None:
-                self.marks = marks
+                self.layer_spec = marks
 
         def forward(self, images: Tensor) -> Tensor:
             return self.net(images)

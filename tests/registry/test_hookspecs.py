@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def test_all_of_ours_come_through_entry_points_and_are_ok() -> None:
 def test_every_entry_of_ours_resolves(kind: str) -> None:
     registry = Registry.load(allow=[])
     for item in registry.entries(kind):
-        assert registry.resolve(kind, item.entry.name) is not None
+        module, _, attribute = item.entry.target.partition(":")
+        assert registry.resolve(kind, item.entry.name) is getattr(import_module(module), attribute)
 
 
 def test_a_plugin_watches_a_run_and_cannot_change_it(site: Site) -> None:

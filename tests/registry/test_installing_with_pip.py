@@ -34,7 +34,7 @@ def test_pip_install_is_all_that_a_plugin_needs(site: Site, tmp_path: Path) -> N
     (package / "__init__.py").write_text(good("thirdparty-rule", "localrules_thirdparty.rule:Third"))
     (package / "rule.py").write_text(
         "from localrules import Objective\n\n"
-        "class Third(Objective):\n    def loss(self, view):\n        return view.output.sum()\n"
+        "class Third(Objective):\n    def forward(self, view):\n        return view.output.sum()\n"
     )
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run(

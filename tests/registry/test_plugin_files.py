@@ -18,7 +18,7 @@ from localrules import Objective
 class Mine(Objective):
     """The rule that I am writing."""
 
-    def loss(self, view):
+    def forward(self, view):
         return view.output.square().mean()
 
 RULES = {"mine": Mine}

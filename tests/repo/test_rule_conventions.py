@@ -31,13 +31,6 @@ def imported(module: Path) -> set[str]:
     return found
 
 
-@every_rule
-def test_a_rule_is_a_file_of_15_to_150_lines(entry: RuleEntry) -> None:
-    module, _, _ = entry.target.partition(":")
-    file = ROOT / "plugins" / Path(*module.split(".")).with_suffix(".py")
-    assert 15 <= file.read_text().count("\n") <= 150
-
-
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_rule_knows_no_ranks_no_optimizers_and_no_trackers(package: str) -> None:
     modules = list((ROOT / "plugins" / package).rglob("*.py"))

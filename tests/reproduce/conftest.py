@@ -1,12 +1,10 @@
-"""Experiments of small rows, in a plugin file; runs draw no pictures."""
+"""Experiments of small rows, in a plugin file; their runs draw no plots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
-from localrules.runs import summary as closing
 
 PLUGIN = '''
 """A plugin with experiments."""
@@ -29,6 +27,7 @@ def _settings(data, **more):
         "rule": {"name": "backprop"},
         "model": {"name": "mlp", "hidden": [12]},
         "batch_size": 32,
+        "plots": False,
         "optimizer": {"lr": 0.01},
         **data,
         **more,
@@ -61,8 +60,12 @@ def open_():
 
     rows = (
         Case(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
-        Case(name="Any model", settings={"rule": {"name": "backprop"}, "steps": 1, "batch_size": 8}, published=None,
-            source="None"),
+        Case(
+            name="Any model",
+            settings={"rule": {"name": "backprop"}, "steps": 1, "batch_size": 8, "plots": False},
+            published=None,
+            source="None",
+        ),
     )
     return Experiment(cases=rows, claim="Any data will do.", report=show)
 
@@ -93,8 +96,3 @@ def plugin(tmp_path: Path) -> Path:
     path = tmp_path / "experiments.py"
     path.write_text(PLUGIN)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "save_plots", lambda session, folder: [])

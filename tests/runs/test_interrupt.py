@@ -99,7 +99,7 @@ def test_the_command_that_resumes_names_the_plugin_file_and_quotes_the_folder(tm
     rule.write_text(
         "from localrules import Objective\n"
         "class Mine(Objective):\n"
-        "    def loss(self, view):\n"
+        "    def forward(self, view):\n"
         "        return view.output.square().mean()\n"
         'RULES = {"mine": Mine}\n'
     )

@@ -23,8 +23,6 @@ from helpers.tiny_runs import (
     train,
 )
 
-from localrules.runs import summary as closing
-
 pytestmark = pytest.mark.slow
 
 # Auxiliary heads with parameters of their own, rows between checkpoints, checkpoints between epochs.
@@ -33,9 +31,7 @@ WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "save_plots", lambda session, folder: [])
-        return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
+    return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -36,8 +36,8 @@ def test_a_figure_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, mo
     assert "look for a leak" in said.err
     assert "10 were trained on as they are" in said.err
     check = said.document["leak_check"]
-    assert (check["max_plausible_accuracy"], check["samples"], check["training_samples"]) == (-1.0, 80, 140)
-    assert (check["copies"], check["flipped"], check["near_duplicates"], check["n_clean"]) == (10, 0, 0, 70)
+    assert (check["max_plausible_accuracy"], check["rows"], check["training_rows"]) == (-1.0, 80, 140)
+    assert (check["copies"], check["mirrored"], check["alike"], check["n_clean"]) == (10, 0, 0, 70)
     assert check["top1"] == said.document["top1"]
     assert str(csv) in check["scored_on"]
     assert scored(run, "--split", "train").document["leak_check"] is None, "training rows were trained on"

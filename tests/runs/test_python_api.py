@@ -20,9 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> api.RunResult:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("localrules.runs.summary.save_plots", lambda session, folder: [])
-        return api.train(rule="hsic", **TINY_RUN, out=tmp_path_factory.mktemp("api"))
+    return api.train(rule="hsic", **TINY_RUN, out=tmp_path_factory.mktemp("api"))
 
 
 def test_a_run_from_python_has_the_bits_of_one_from_the_command_line(result: api.RunResult, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_another_version_of_a_plugin_file_is_refused(tmp_path: Path) -> None:
     source = """
 from localrules import Objective
 class Mine(Objective):
-    def loss(self, view):
+    def forward(self, view):
         return view.output.square().mean()
 RULES = {"mine": Mine}
 """

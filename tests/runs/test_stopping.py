@@ -29,6 +29,7 @@ from localrules.errors import UsageError
 pytestmark = pytest.mark.slow
 
 TINY_RUN: dict[str, Any] = {
+    "plots": False,
     "model": {"name": "mlp", "hidden": [12, 8]},
     "data": {"name": "faces", "train": 140, "valid": 70, "test": 70},
     "batch_size": 32,
@@ -148,9 +149,7 @@ def test_a_tracker_of_a_plugin_stops_a_run_and_the_command_succeeds(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("localrules.runs.summary.save_plots", lambda session, folder: [])
-        return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
+    return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
 
 
 def test_early_stopping_is_off_unless_one_of_its_options_is_set(unbroken: dict[str, Any], tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_clip_over_all_layers_together_would_be_seen(monkeypatch: pytest.Monke
 class Quiet(Objective):
     """A local objective, for leaky ones to add to."""
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         return (view.output.mean(0) - 1).square().mean()
 
 
@@ -119,8 +119,8 @@ class RemembersThePassBefore(Quiet):
         super().__init__()
         self.register_buffer("last", torch.ones(()))
 
-    def loss(self, view: LayerView) -> Tensor:
-        own = super().loss(view)
+    def forward(self, view: LayerView) -> Tensor:
+        own = super().forward(view)
         if view.layer.index == 2:
             self.last = view.output.detach().mean()
         return own * self.last if view.layer.index == 0 else own
@@ -133,7 +133,7 @@ class SharesAHead(Quiet):
         super().__init__()
         self.register_buffer("shared", torch.eye(8))
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         with torch.no_grad():
             self.shared += 0.01 * view.output[:8, :8].T @ view.output[:8, :8]
         return (view.output[:, :8] @ self.shared).square().mean()
@@ -149,14 +149,14 @@ class LooksAtAnother(Quiet):
     def auxiliary(self, layer: Layer, num_classes: int) -> None:
         self.seen[layer.name] = next(layer.parameters())
 
-    def loss(self, view: LayerView) -> Tensor:
-        return super().loss(view) * self.seen["layers.2"].detach().norm()
+    def forward(self, view: LayerView) -> Tensor:
+        return super().forward(view) * self.seen["layers.2"].detach().norm()
 
 
 class PullsAtAnother(LooksAtAnother):
     """Sends a gradient into another layer's parameters, which its next step adds to its own."""
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         own = Quiet.loss(self, view)
         return own * self.seen["layers.0"].norm() if view.layer.index == 2 else own
 
@@ -167,8 +167,8 @@ KEPT: dict[str, Tensor] = {}
 class UsesAGlobal(Quiet):
     """What the third layer gave is kept outside of everything."""
 
-    def loss(self, view: LayerView) -> Tensor:
-        own = super().loss(view)
+    def forward(self, view: LayerView) -> Tensor:
+        own = super().forward(view)
         if view.layer.index == 2:
             KEPT["mean"] = view.output.detach().mean()
         return own * KEPT.get("mean", 1.0) if view.layer.index == 0 else own
@@ -197,8 +197,8 @@ class KeepsTheGraph(Quiet):
         super().__init__()
         self.before: Tensor | None = None
 
-    def loss(self, view: LayerView) -> Tensor:
-        own = super().loss(view)
+    def forward(self, view: LayerView) -> Tensor:
+        own = super().forward(view)
         if self.before is not None:
             own = own + self.before.mean()
         self.before = view.output

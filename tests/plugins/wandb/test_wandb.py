@@ -162,7 +162,7 @@ from test_wandb import WandbTracker, row, run_info
 info = run_info(Path(sys.argv[1]))
 tracker = WandbTracker(WandbTracker.Config(mode="offline"))
 tracker.on_run_start(info)
-tracker.step(row(1))
+tracker.on_log(row(1))
 print(info.state["wandb_id"], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
