@@ -41,10 +41,10 @@ class Started(Exception):
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*_: object) -> Any:
+    def started(*_: object, **__: object) -> Any:
         raise Started
 
-    monkeypatch.setattr(runs, "train", started)
+    monkeypatch.setattr(runs, "start", started)
     monkeypatch.setattr(runs, "resume", started)
 
 
@@ -129,7 +129,7 @@ def test_data_that_were_moved_are_the_same_data(tmp_path: Path, monkeypatch: pyt
     before = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert before.code == 0, before.out
     moved = path.rename(tmp_path / "elsewhere.csv")
-    monkeypatch.setattr(runs, "train", None)
+    monkeypatch.setattr(runs, "start", None)
     said = compare(out, "--wandb", "offline", "--set", "log_every=3", seeds=1, setting=[*SHORT, str(moved)])
     assert said.code == 0, said.out
     assert said.err.count("done before") == 2
