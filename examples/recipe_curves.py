@@ -27,7 +27,7 @@ AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "MACs, 10^12"}
 
 def recipe_of(config: RunConfig) -> str:
     """The recipe whose rule and granularity a run has; of two that fit, the one that says more of its rule."""
-    run = {"name": config.rule.name, **config.rule.options}
+    run = config.rule.to_table()
     fitting: dict[str, int] = {}
     for name in RECIPES:
         recipe = tomllib.loads((Path(__file__).parent / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))

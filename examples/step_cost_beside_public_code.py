@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
 from localrules.benchmark.measure import time_interleaved
-from localrules.config.schema import RunConfig
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 from localrules.utils.bootstrap import ratio_bootstrap
 
 CLASSES, SHAPE, UNITS = 10, (1, 28, 28), (784, 1024, 1024, 1024)
@@ -75,7 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     registry, data = Registry.load(), noise_dataset(SHAPE, CLASSES, 1024)
 
-    def config(rule: str) -> RunConfig:
+    def resolved(rule: str) -> ResolvedRun:
         asked: dict[str, Any] = {
             "rule": {"name": rule},
             "model": {"name": "mlp", "hidden": list(UNITS[1:]), "norm": False},
@@ -86,12 +86,12 @@ def main() -> None:
             "batch_size": given.batch_size,
             "threads": given.threads,
         }
-        return configure(asked, registry)
+        return resolve_run(asked, registry)
 
-    contenders = [plain_pytorch_step(config("backprop"), registry, data, PLAIN)]
-    contenders += [engine_step(f"ours: {rule}", config(rule), registry, data) for rule in ("backprop", *PAIRS)]
+    contenders = [plain_pytorch_step(resolved("backprop"), data, PLAIN)]
+    contenders += [engine_step(f"ours: {rule}", resolved(rule), data) for rule in ("backprop", *PAIRS)]
     if find_spec("biotorch"):
-        contenders.append(plain_pytorch_step(config("backprop"), registry, data, "biotorch: fa", biotorch_layers))
+        contenders.append(plain_pytorch_step(resolved("backprop"), data, "biotorch: fa", biotorch_layers))
     if find_spec("fflib"):
         contenders.append(fflib_network(data, given.batch_size))
     seconds = time_interleaved(contenders, given.rounds)

@@ -23,10 +23,10 @@ from torch import Tensor
 from localrules.core.interception import intercept_layers, tensor_leaves
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.phases import apply_phase
+from localrules.engine.resolve import resolve_run
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 
 FORMS = {
     "as printed: Gaussian, width 5, flat": {"preset": "paper"},
@@ -88,7 +88,7 @@ def main() -> None:
             "threads": given.threads,
             "precision": given.precision,
         }
-        session = Session.build(configure(asked, registry), registry)
+        session = Session.build(resolve_run(asked, registry))
         phase = session.phases[0]
         apply_phase(phase, session.network, session.trainable)
         gradients: list[Tensor] = []

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from localrules.benchmark.candidates import noise_dataset
 from localrules.config.schema import RunConfig
 from localrules.engine.phases import apply_phase
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.registry.registry import Registry
@@ -52,8 +53,8 @@ def step_macs(
 
 @lru_cache
 def _counted(settings: str, registry: Registry, shape: tuple[int, ...], classes: int) -> tuple[CostSegment, ...]:
-    config = RunConfig.model_validate_json(settings)
-    session = Session.build(config, registry, noise_dataset(shape, classes, config.batch_size))
+    run = resolve_config(RunConfig.model_validate_json(settings), registry, network_only=True)
+    session = Session.build(run, noise_dataset(shape, classes, run.config.batch_size))
     found = []
     for phase in session.phases:
         apply_phase(phase, session.network, session.trainable)

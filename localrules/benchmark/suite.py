@@ -16,7 +16,8 @@ from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.engine.device import warn_if_bf16_emulated
-from localrules.runs.train import configure
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.utils.bootstrap import ratio_bootstrap
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def bench(
     """
     data = noise_dataset((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
-    config = _config(CONTROL, settings, registry)
-    contenders = [plain_pytorch_step(config, registry, data)]
+    control = _resolve(CONTROL, settings, registry)
+    config = control.config
+    contenders = [plain_pytorch_step(control, data)]
     warn_if_bf16_emulated(config, contenders[0].device)
     for name in names:
         own = _at_once(name, settings, registry, parallel_layers)
-        contenders.append(engine_step(name, _config(name, own, registry), registry, data))
+        contenders.append(engine_step(name, _resolve(name, own, registry), data))
     memory = {contender.name: step_memory(contender) for contender in contenders}
     seconds = time_interleaved(contenders, rounds)
     return {
@@ -88,7 +90,7 @@ def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict
         row: dict[str, Any] = {"name": name}
         for blocks in DEPTHS:
             deep = merge(settings, {"model": {"blocks": blocks}})
-            contender: Candidate = engine_step(name, _config(name, deep, registry), registry, data)
+            contender: Candidate = engine_step(name, _resolve(name, deep, registry), data)
             row[f"blocks_{blocks}"] = step_memory(contender)
         row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
         rows.append(row)
@@ -102,10 +104,10 @@ def _at_once(name: str, settings: Tree, registry: Registry, layers: int) -> Tree
     return merge(settings, {"parallel_layers": layers, "threads": max(1, settings.get("threads", 1) // layers)})
 
 
-def _config(name: str, settings: Tree, registry: Registry) -> RunConfig:
+def _resolve(name: str, settings: Tree, registry: Registry) -> ResolvedRun:
     rule, _, granularity = name.partition("@")
-    asked = {"rule": {"name": rule}, "data": {"name": "faces"}, "granularity": granularity or "layer", "steps": 10_000}
-    return configure(merge(asked, settings), registry)
+    asked = {"rule": rule, "data": "noise", "granularity": granularity or "layer", "steps": 10_000}
+    return resolve_run(merge(asked, settings), registry, network_only=True)
 
 
 def _input_seconds(config: RunConfig, data: Any) -> float:

@@ -12,7 +12,7 @@ from localrules.comparison.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.layer import LOCALITY_LEVELS, Locality
-from localrules.engine import mixture as mixing
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
 from localrules.testing.auditing.dependence import measure_dependence
@@ -167,13 +167,14 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
             "precision": "fp32",
         }
     )
+    resolved = resolve_config(config, registry, network_only=True)
     pictures = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
 
     def build() -> Session:
-        return Session.build(config, registry, pictures)
+        return Session.build(resolved, pictures)
 
     return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
 
 
 def _kinds(config: RunConfig, registry: Registry) -> list[type[RuleBase]]:
-    return [registry.resolve("rule", part.name) for _, part in mixing.mixture_parts(config.rule)]
+    return [registry.resolve("rule", part.name) for _, part in config.rule.parts]

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from localrules.config.schema import ComponentConfig
 from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.leakage import LeakMask, check_leakage
@@ -74,7 +73,7 @@ def evaluate(
             asked = {"name": data} if isinstance(data, str) else dict(data)
             own = loaded.config.data
             options = own.options if asked.get("name", own.name) == own.name else {}
-            choice = ComponentConfig(**{"name": own.name, **options, **asked})
+            choice = {"name": own.name, **options, **asked}
         # What the run held out is a part of its own data set: of another one the splits are the source's.
         another = isinstance(data, str) or (data is not None and "name" in data)
         scored = loaded.data(loaded.registry, choice, held_out=not another)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from localrules.config.schema import RunConfig
-from localrules.core.objective import RuleConfig
+from localrules.config.settings import Settings
+from localrules.config.validate import validate_config
 from localrules.data.dataset import Dataset, Split
-from localrules.engine.builder import resolve_config, validate_config
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 
 if TYPE_CHECKING:
@@ -45,33 +46,11 @@ class StaticRegistry:
     """Looks up classes that are in hand already, where a run looks them up among plugins."""
 
     def __init__(self, rule: type[Objective | Rule], model: type[Model]) -> None:
-        self._classes: dict[str, Any] = {"rule": rule, "model": model, "data": _InMemorySource}
+        self._classes: dict[str, Any] = {"rule": rule, "model": model}
 
     def resolve(self, kind: str, name: str) -> Any:
         """The class of that kind, whatever the name."""
         return self._classes[kind]
-
-
-def with_dataset(registry: Registry) -> Registry:
-    """The same registry, save that every name of a data set stands for data that is in memory."""
-    return cast("Registry", _RegistryWithDataset(registry))
-
-
-class _RegistryWithDataset:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._registry, name)
-
-    def resolve(self, kind: str, name: str) -> Any:
-        return _InMemorySource if kind == "data" else self._registry.resolve(kind, name)
-
-
-class _InMemorySource:
-    """Stands for data that is in memory."""
-
-    Config = RuleConfig
 
 
 def build_session(
@@ -108,6 +87,5 @@ def build_session(
         "schedule": {"name": "constant"},
         **settings,
     }
-    config = validate_config(RunConfig, tree, "")
-    assert isinstance(config, RunConfig)
-    return Session.build(resolve_config(config, registry), registry, data)
+    config = validate_config(RunConfig, Settings.from_tree(tree))
+    return Session.build(resolve_config(config, registry, network_only=True), data)

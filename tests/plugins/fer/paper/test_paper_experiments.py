@@ -9,10 +9,10 @@ import pytest
 from helpers.tiny_baselines import narrow_inception, small_torchvision
 from helpers.tiny_runs import Said, localrules
 
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.spec import Budget
-from localrules.runs.train import configure
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,8 @@ def test_all_is_every_experiment_of_the_paper() -> None:
 def test_rows_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
     for row in select_experiments(name, REGISTRY)[name].cases:
         model = {"name": "dense_fpn", **row.settings.get("model", {})}
-        config = configure({**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}, REGISTRY)
+        settings = {**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}
+        config = resolve_run(settings, REGISTRY).config
         assert Budget.of(row.name, row.settings, 1.0).published == 10_000
         assert (config.batch_size, config.optimizer.name, config.schedule.name) == (128, "adam", "constant")
         assert (config.augment.flip, config.augment.shift) == (False, 0)
