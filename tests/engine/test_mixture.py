@@ -19,7 +19,6 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import toy_dataset
-from localrules_supervised.local_ce import LocalCrossEntropy
 
 MODEL = {"name": "dense_fpn", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
 
