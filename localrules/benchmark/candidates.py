@@ -38,7 +38,7 @@ class Candidate:
 
 
 def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Dataset:
-    """Random pictures: what a step costs does not depend on what they show."""
+    """Random images: what a step costs does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, *shape), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, num_classes, (rows,), generator=draws)

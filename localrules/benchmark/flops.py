@@ -33,7 +33,7 @@ class CostSegment:
 def step_macs(
     config: RunConfig, registry: Registry, shape: tuple[int, ...], classes: int, steps: int
 ) -> list[CostSegment]:
-    """Take a step of each phase of a run, on random pictures, and count the products in it.
+    """Take a step of each phase of a run, on random images, and count the products in it.
 
     What is counted are the MACs of convolutions and of products of matrices, forward and backward, wherever
     they are: in the network, in the rule's objective, in its auxiliary modules. Backward they are those that are
@@ -43,7 +43,7 @@ def step_macs(
     Args:
         config: The run.
         registry: Where names are looked up.
-        shape: A picture's channels, height, width.
+        shape: An image's channels, height, width.
         classes: How many.
         steps: How many the run takes; a run of so many epochs does not know by itself.
     """

@@ -31,7 +31,7 @@ DEPTHS = (2, 6)
 def bench(
     rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE, parallel_layers: int = 1
 ) -> dict[str, Any]:
-    """Time and weigh rules against back-propagation, on random grey pictures. Each rule runs with its own defaults.
+    """Time and weigh rules against back-propagation, on random grey images. Each rule runs with its own defaults.
 
     Args:
         rules: Names; ``backprop`` and the loop written by hand are always there. ``NAME@block`` runs at granularity
@@ -39,7 +39,7 @@ def bench(
         settings: Settings of the run that all share: model, batch size, precision, threads.
         registry: Where names are looked up.
         rounds: Timed steps of each.
-        side: Of the pictures.
+        side: Of the images.
         parallel_layers: Of rules that are a layer's objective, which then share the threads out among as many layers.
 
     Returns:
@@ -50,13 +50,13 @@ def bench(
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
     control = _resolve(CONTROL, settings, registry)
     config = control.config
-    contenders = [plain_pytorch_step(control, data)]
-    warn_if_bf16_emulated(config, contenders[0].device)
+    candidates = [plain_pytorch_step(control, data)]
+    warn_if_bf16_emulated(config, candidates[0].device)
     for name in names:
         own = _at_once(name, settings, registry, parallel_layers)
-        contenders.append(engine_step(name, _resolve(name, own, registry), data))
-    memory = {contender.name: step_memory(contender) for contender in contenders}
-    seconds = time_interleaved(contenders, rounds)
+        candidates.append(engine_step(name, _resolve(name, own, registry), data))
+    memory = {candidate.name: step_memory(candidate) for candidate in candidates}
+    seconds = time_interleaved(candidates, rounds)
     return {
         "settings": {
             "model": config.model.name,
@@ -90,8 +90,8 @@ def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict
         row: dict[str, Any] = {"name": name}
         for blocks in DEPTHS:
             deep = merge(settings, {"model": {"blocks": blocks}})
-            contender: Candidate = engine_step(name, _resolve(name, deep, registry), data)
-            row[f"blocks_{blocks}"] = step_memory(contender)
+            candidate: Candidate = engine_step(name, _resolve(name, deep, registry), data)
+            row[f"blocks_{blocks}"] = step_memory(candidate)
         row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
         rows.append(row)
     return rows

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SIDES = (16, 24, 32, 48)  # of the pictures, in pixels: the smallest that the network takes
+SIDES = (16, 24, 32, 48)  # of the images, in pixels: the smallest that the network takes
 BATCH = 8
 
 
@@ -48,7 +48,7 @@ def audit(
 ) -> None:
     """Measure which layer's update depends on which layer's parameters, and hold it against what the rule declares.
 
-    A few steps on a few small pictures are repeated with each layer's parameters changed, one layer after the other;
+    A few steps on a few small images are repeated with each layer's parameters changed, one layer after the other;
     updates that differ by one bit depend on that layer.
 
     Exit code 1 if the rule reaches further than it says.
@@ -93,7 +93,7 @@ def _prepared(
         "batch_size": BATCH,
         "device": "cpu",
         "schedule": {"name": "constant"},
-        "data": {"name": "small pictures"},
+        "data": {"name": "small images"},
     }
     settings = merge_settings(Settings.from_tree(small, "default of the audit"), given)
     enough = {"batch_size": max(settings.get("batch_size"), least)}

@@ -67,7 +67,7 @@ def compare(
     metric: MetricOption = None,
     leak_check: Annotated[
         bool,
-        typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
+        typer.Option("--leak-check", help="Also compare without the valid images that are known from training."),
     ] = False,
     wandb: RunsAsGroupOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(

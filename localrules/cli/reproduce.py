@@ -89,7 +89,7 @@ def reproduce(
 
     [bold]reproduce --list[/bold] names them.
 
-    Leaves tables and pictures of each, their runs, and [bold]index.html[/bold], which needs no network.
+    Leaves tables and images of each, their runs, and [bold]index.html[/bold], which needs no network.
 
     Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
     """
@@ -139,7 +139,7 @@ def reproduce(
         out,
         registry,
         command,
-        watchers=lambda: [ConsoleProgress()],
+        callbacks=lambda: [ConsoleProgress()],
         say=status,
         done=_leak_warnings,
     )

@@ -123,7 +123,7 @@ def run(
 
     Same model, same data, another rule: [bold]--rule hsic[/bold], [bold]--rule backprop[/bold], or your own.
 
-    The run leaves a folder with its configuration, metrics, summary, weights and pictures.
+    The run leaves a folder with its configuration, metrics, summary, weights and images.
 
     Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] goes on bit for bit.
     """

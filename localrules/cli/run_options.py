@@ -40,7 +40,7 @@ def collect_settings(
         registry: Where trackers are looked up.
 
     Raises:
-        UsageError: What was typed is no setting, or does not go together.
+        UsageError: What was typed is not a setting, or does not go together.
     """
     from localrules.config.settings import Settings, merge_settings
 

@@ -56,7 +56,7 @@ def read_run_record(folder: Path, rule: str = "") -> RunRecord:
         rule: The rule as the user typed it, where that is known.
 
     Raises:
-        UsageError: It is no run folder, or the run is not done.
+        UsageError: It is not a run folder, or the run is not done.
     """
     folder = folder.expanduser().resolve()
     config, record = read_run(folder)

@@ -99,9 +99,9 @@ class RuleResult:
         return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
 
 
-def find_control(contestants: Sequence[RuleResult]) -> RuleResult:
+def find_control(results: Sequence[RuleResult]) -> RuleResult:
     """The one that the others are held against: back-propagation if it is there, else the first."""
-    return next((one for one in contestants if one.label == CONTROL), contestants[0])
+    return next((one for one in results if one.label == CONTROL), results[0])
 
 
 def group_by_config(runs: Iterable[RunRecord]) -> dict[str, tuple[RunRecord, ...]]:
@@ -149,10 +149,10 @@ def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
 
 
 def measured_locality(run: RunRecord, registry: Registry) -> Locality:
-    """What is found on a few made-up pictures of the size that the run learned from, with a training for each layer.
+    """What is found on a few made-up images of the size that the run learned from, with a training for each layer.
 
     Raises:
-        Exception: Whatever the rule or the network raises on so few pictures.
+        Exception: Whatever the rule or the network raises on so few images.
     """
     known = run.record["trained_on"]
     config = run.config.model_copy(
@@ -168,10 +168,10 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
         }
     )
     resolved = resolve_config(config, registry, network_only=True)
-    pictures = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
+    images = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
 
     def build() -> Session:
-        return Session.build(resolved, pictures)
+        return Session.build(resolved, images)
 
     return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
 

@@ -46,7 +46,7 @@ def expand_mixture(text: str, where: str) -> list[dict[str, str]]:
 
 
 def mixture_parts(rule: Mapping[str, Any], where: str = "rule.layers") -> tuple[MixturePart, ...]:
-    """The parts of a rule's table; a rule that is no mixture is one part that trains all layers.
+    """The parts of a rule's table; a rule that is not a mixture is one part that trains all layers.
 
     Raises:
         UsageError: A mixture whose ``layers`` are no list of tables with ``layers`` and ``name``, or with options that

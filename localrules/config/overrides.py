@@ -72,7 +72,7 @@ def parse_override(word: str) -> tuple[str, Any]:
     dotted, equals, text = word.partition("=")
     if not equals or not all(dotted.split(".")):
         raise UsageError(
-            f"{word!r} is no setting", where="--set", why="a setting is NAME=VALUE", fix="e.g. --set rule.beta=100"
+            f"{word!r} is not a setting", where="--set", why="a setting is NAME=VALUE", fix="e.g. --set rule.beta=100"
         )
     return dotted, _parse_value(text)
 

@@ -36,7 +36,7 @@ class RuleAssignment(BaseModel):
 
     Attributes:
         parts: Patterns of layers' names, and the rule of each; a layer learns by the first that fits, and by the last
-            where none does. A rule that is no mixture is one part with the pattern ``*``.
+            where none does. A rule that is not a mixture is one part with the pattern ``*``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -152,7 +152,7 @@ class PhaseConfig(Section):
     auxiliary: bool = Field(
         False, description="Whether the auxiliary modules of layers that stand still go on learning (ours: no)."
     )
-    fraction: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
+    fraction: float = Field(1.0, gt=0, description="Its fraction of the run's steps, relative to the other phases'.")
 
 
 JOINT = (PhaseConfig(name="joint", train_layers="all"),)
@@ -179,7 +179,7 @@ class RunConfig(Section):
         0.0,
         ge=0,
         le=0.5,
-        description="Share of the training split that takes the valid split's place, copies and near copies kept "
+        description="Fraction of the training split that takes the valid split's place, with near duplicates "
         "on one side: to choose settings by (ours: 0).",
     )
     granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
@@ -202,7 +202,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     tta_flip: bool = Field(
         False,
-        description="Wherever the network is asked, ask about each picture's mirror image, too, and average the "
+        description="Wherever the network is asked, ask about each image's flipped image, too, and average the "
         "probabilities (ours: no).",
     )
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -226,7 +226,7 @@ def toml_lines(text: str) -> dict[Location, int]:
 
 
 def _toml_key(text: str) -> list[str]:
-    """The parts of a dotted TOML key; none if it is no key."""
+    """The parts of a dotted TOML key; none if it is not a key."""
     try:
         here: Any = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError:

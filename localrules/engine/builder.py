@@ -49,9 +49,9 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
     parts = run.rule_parts
     check_patterns_used(parts, [layer.name for layer in network.hidden])
     for part in parts:
-        if misfit := part.cls.info.requires.incompatibility(network):
+        if reason := part.cls.info.requires.incompatibility(network):
             fix = f"`localrules rules show {part.name}` lists the models that fit"
-            raise incompatible_error(part.name, run.model.name, misfit, fix)
+            raise incompatible_error(part.name, run.model.name, reason, fix)
     rule = parts[0].build() if len(parts) == 1 and issubclass(parts[0].cls, Rule) else _layerwise_rule(parts, network)
     assert isinstance(rule, Rule)
     rule.prepare(network, num_classes)

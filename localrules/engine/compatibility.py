@@ -22,7 +22,7 @@ SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
 def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str, Any]]:
     """Try a rule's requirements on every installed network, with the options of the network that suit the rule.
 
-    Networks are built for grey pictures of 48 x 48, without memory for their weights where they allow it.
+    Networks are built for grey images of 48 x 48, without memory for their weights where they allow it.
 
     Args:
         rule: The rule's class.
@@ -44,7 +44,7 @@ def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str
 def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
     """Say that a rule cannot train the run's network before its data are read or drawn.
 
-    The network is tried on pictures of another size than the run's. Where it cannot be built for those, nothing is
+    The network is tried on images of another size than the run's. Where it cannot be built for those, nothing is
     said: it is built again, and looked at again, when the data are there.
 
     Raises:
@@ -56,7 +56,7 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
             continue
         try:
             network = _build(run.model, run.config.granularity)
-        except Exception:  # whatever a model may raise: with the run's own pictures it is said, or does not happen
+        except Exception:  # whatever a model may raise: with the run's own images it is said, or does not happen
             return
         if why := requires.incompatibility(network):
             raise incompatible_error(part.name, run.model.name, why, _suggest_models(part.name, part.cls, registry))
@@ -76,7 +76,7 @@ def _incompatibility(rule: type[RuleBase], name: str, registry: Registry) -> str
 
 
 def _build(model: Component, granularity: Granularity = "layer") -> Network:
-    """A network for pictures of the usual size, without memory for its weights where it allows that."""
+    """A network for images of the usual size, without memory for its weights where it allows that."""
 
     def built(device: str) -> Network:
         with torch.device(device):

@@ -46,7 +46,7 @@ class ResolvedRun:
     """A run, resolved: nothing is left to look up, to merge or to validate before it is built.
 
     Attributes:
-        config: Its settings, with every option of its plugins spelt out, as ``config.toml`` stores them.
+        config: Its settings, with every option of its plugins written out, as ``config.toml`` stores them.
         rule_parts: Its rule; of a mixture all of them, in the order in which their patterns are tried.
         model: Its network.
         data: Its data set; ``None`` in a run that is resolved for its network alone.

@@ -33,7 +33,7 @@ class Session:
         batches: The training batches.
         optimizers: One a layer.
         ranks: Device and precision.
-        predictor: The network as it labels pictures.
+        predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
         crew: The threads on which layers learn at the same time, if the run asked for it.
@@ -71,7 +71,7 @@ class Session:
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
         network, rule = build_network_and_rule(run, data.shape, classes, ranks.device)
-        augment = Augment(config.augment, mirrored=data.flip_preserves_label)
+        augment = Augment(config.augment, flipped=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
         batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment)
@@ -79,8 +79,8 @@ class Session:
         optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
-        crew = LayerExecutor.from_config(config, rule, ranks.device)
-        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, crew)
+        executor = LayerExecutor.from_config(config, rule, ranks.device)
+        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, executor)
 
     @property
     def config(self) -> RunConfig:

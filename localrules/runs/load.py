@@ -41,7 +41,7 @@ def load_run(
         plugins: As for :func:`localrules.train`; a result has its own.
 
     Raises:
-        UsageError: The folder is no run folder, has no checkpoint yet, or the device is not there.
+        UsageError: The folder is not a run folder, has no checkpoint yet, or the device is not there.
     """
     directory, registry = (
         (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
@@ -54,7 +54,7 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
     """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
 
     Raises:
-        UsageError: The folder is no run folder.
+        UsageError: The folder is not a run folder.
     """
     record = read_config(folder)
     if missing := [table for table in RUN_METADATA if table not in record]:
@@ -75,7 +75,7 @@ class TrainedRun:
         folder: The run folder.
         config: What it was asked to do.
         classes: Names of the labels it learned.
-        shape: One picture's channels, height, width.
+        shape: One image's channels, height, width.
         predictor: Its network.
         registry: Where names are looked up.
     """
@@ -102,7 +102,7 @@ class TrainedRun:
             device: Where to compute, as ``--device`` names it; the run's setting if ``None``.
 
         Raises:
-            UsageError: The folder is no run folder, holds no checkpoint yet, or the device is not there.
+            UsageError: The folder is not a run folder, holds no checkpoint yet, or the device is not there.
         """
         folder = folder.expanduser().resolve()
         config, record = read_run(folder)
@@ -130,7 +130,7 @@ class TrainedRun:
             held_out: What the run held out is the valid split; else the splits are the source's.
 
         Raises:
-            UsageError: The pictures have another size, or the labels other names.
+            UsageError: The images have another size, or the labels other names.
         """
         component = resolve_component("data", choice or self.config.data.model_dump(), registry)
         config = self.config if held_out else self.config.model_copy(update={"holdout_fraction": 0.0})
@@ -139,7 +139,7 @@ class TrainedRun:
             raise UsageError(
                 f"data set {data.name!r} does not fit the run",
                 where=str(self.folder),
-                why=f"it has pictures of shape {data.shape} and labels {', '.join(data.classes)}; "
+                why=f"it has images of shape {data.shape} and labels {', '.join(data.classes)}; "
                 f"the network learned {self.shape} and {', '.join(self.classes)}",
                 fix="choose a data set of the same kind",
             )
@@ -154,7 +154,7 @@ class TrainedRun:
         return compute_metrics(data, split, self.predictor.scores(data.split(split)))
 
     def training_split(self, scored: Dataset, registry: Registry) -> Split:
-        """The training rows: those of ``scored`` where it is the data set that the run learned from.
+        """The training samples: those of ``scored`` where it is the data set that the run learned from.
 
         Raises:
             LocalRulesError: The data set that the run learned from is gone, or has changed since.

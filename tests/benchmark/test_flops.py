@@ -28,7 +28,7 @@ def counted(rule: str, **settings: object) -> list[CostSegment]:
     return step_macs(run.config, REGISTRY, (1, SIDE, SIDE), CLASSES, steps=10)
 
 
-def test_back_propagation_costs_three_forward_passes_less_the_gradient_for_the_pictures() -> None:
+def test_back_propagation_costs_three_forward_passes_less_the_gradient_for_the_images() -> None:
     (step,) = counted("backprop")
     assert step == CostSegment(0, 10, BATCH * (3 * (FIRST + SECOND + LAST) - FIRST))
 

@@ -40,14 +40,14 @@ def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(regis
     for step in range(3):
         engine.step(step)
         hand.step(step)
-    session, model = (contender.step.__closure__ for contender in (engine, hand))
+    session, model = (candidate.step.__closure__ for candidate in (engine, hand))
     engine_model = next(cell.cell_contents for cell in session if hasattr(cell.cell_contents, "network")).network.model
     hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
     for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
 
 
-def test_contenders_take_turns_and_none_always_follows_the_same_other() -> None:
+def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:
     calls: list[str] = []
     both = [Candidate(name, lambda step, name=name: calls.append(name), torch.device("cpu")) for name in "ab"]
     seconds = time_interleaved(both, rounds=3)
@@ -63,7 +63,7 @@ def test_a_local_step_needs_less_memory_than_backprop_and_no_more_for_a_deeper_n
     assert rows["hsic"] < 1.15 < rows["backprop"]
 
 
-def test_a_bench_names_its_settings_and_weighs_every_contender(registry: Registry) -> None:
+def test_a_bench_names_its_settings_and_weighs_every_candidate(registry: Registry) -> None:
     found = suite.bench(["hsic", "backprop-checkpointed@block"], TINY, registry, rounds=2)
     names = [row["name"] for row in found["contenders"]]
     assert names == ["by hand", "backprop", "hsic", "backprop-checkpointed@block"]

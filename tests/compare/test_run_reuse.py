@@ -135,7 +135,7 @@ def test_data_that_were_moved_are_the_same_data(tmp_path: Path, monkeypatch: pyt
     assert said.err.count("done before") == 2
     assert said.out == before.out
     ours, _ = json.loads((out / "comparison.json").read_text())["rows"]
-    assert ours["difference"] is not None  # pictures were asked about again, where they lie now
+    assert ours["difference"] is not None  # images were asked about again, where they lie now
 
 
 def test_other_data_are_another_comparison(tmp_path: Path) -> None:
@@ -145,4 +145,4 @@ def test_other_data_are_another_comparison(tmp_path: Path) -> None:
     tiny_csv(path, train=70, valid=28)
     said = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert said.error["what"] == "the folder holds another comparison"
-    assert said.error["why"] == "data: other pictures or labels than its runs had"
+    assert said.error["why"] == "data: other images or labels than its runs had"

@@ -110,7 +110,7 @@ def test_a_layer_that_learns_costs_its_forward_pass_three_times() -> None:
     assert cost_until(session.phases, 4) == pytest.approx(3 * first.cost + second.cost)
 
 
-def test_a_report_names_the_layers_that_learnt() -> None:
+def test_a_report_names_the_layers_that_learned() -> None:
     session = perceptron(RULES["local-ce"], phases="two-phase", steps=4)
     hidden, readout = session.phases
     apply_phase(hidden, session.network, session.trainable)

@@ -26,7 +26,7 @@ DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
         (["--set", "rule.preset=papre"], "rule 'hsic' has no preset 'papre'", "did you mean 'paper'"),
         (["--set", "rule.bta=1"], "there is no option 'rule.bta'", "did you mean 'beta'"),
         (["--set", "optimizer.mometum=1"], "there is no option 'optimizer.mometum'", "did you mean 'momentum'"),
-        (["--set", "beta"], "'beta' is no setting", "--set rule.beta=100"),
+        (["--set", "beta"], "'beta' is not a setting", "--set rule.beta=100"),
         (["--granularity", "999"], "DenseFPNSmall cannot be cut into 999 parts", "a number from 1 to 3"),
         (["--granularity", "0"], "granularity 0 is not known", "a whole number from 1"),
         (["--granularity", "nonsense"], "option 'granularity' has a value", "layer, block, or a number of parts"),

@@ -1,4 +1,4 @@
-"""Small sessions to measure on: a rule and a model in hand, and a few made-up pictures."""
+"""Small sessions to measure on: a rule and a model in hand, and a few made-up images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def toy_dataset(rows: int = 32, classes: int = 4, shape: tuple[int, int, int] = (1, 16, 16), seed: int = 0) -> Dataset:
-    """Noisy pictures, each with its class's own pattern in it, the classes in turn.
+    """Noisy images, each with its class's own pattern in it, the classes in turn.
 
     Args:
-        rows: Pictures in each split.
+        rows: Images in each split.
         classes: How many classes.
-        shape: One picture's channels, height, width.
+        shape: One image's channels, height, width.
         seed: Of patterns and noise.
     """
     draws = torch.Generator().manual_seed(seed)
@@ -69,7 +69,7 @@ def build_session(
         model: The model's class.
         data: For instance :func:`toy_dataset`.
         rule_options, model_options: Their options; ``preset`` is one of the rule's.
-        settings: Settings of the run, as in its configuration. By default 6 steps of 16 pictures at a constant
+        settings: Settings of the run, as in its configuration. By default 6 steps of 16 images at a constant
             learning rate.
 
     Raises:

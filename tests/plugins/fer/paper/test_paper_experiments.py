@@ -98,11 +98,11 @@ def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     assert {run["verdict"] for run in trained(said)} == {"no published figure", "other data: not comparable"}
 
 
-def test_the_page_has_every_claim_and_every_picture_in_it(done: Any) -> None:
+def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:
     _, out, _ = done
     text = (out / "index.html").read_text()
-    pictures = [path for name in NAMES for path in (out / name).glob("*.png")]
-    assert text.count('<img src="data:image/png') == len(pictures)
+    images = [path for name in NAMES for path in (out / name).glob("*.png")]
+    assert text.count('<img src="data:image/png') == len(images)
     assert all(f'id="{name}"' in text for name in NAMES)
     assert text.index('id="figure-6-9"') < text.index('id="figure-10-11"')
     assert "Three dense blocks are best" in text
@@ -112,9 +112,9 @@ def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done
     _, out, _ = done
     text = (out / "index.html").read_text()
     assert text.count("<strong>Measured: </strong>Top-1 on the test split of faces after 100 of 10000 steps") == 8
-    assert "faces here: 140 pictures in Training" in text
+    assert "faces here: 140 images in Training" in text
     assert "as docs/rules/hsic.md measures" in text
-    assert "on a raster of 4 x 4 where the paper averages it" in text
+    assert "on a grid of 4 x 4 where the paper averages it" in text
     differ = {
         row.name: row.deviations for name in ALL for row in ALL[name].cases if row.settings["rule"]["name"] == "hsic"
     }
