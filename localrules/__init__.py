@@ -10,7 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.callbacks.base import Tracker
+    from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo, Stop, Tracker
+    from localrules.callbacks.early_stopping import EarlyStopping
+    from localrules.comparison.comparison import Comparison
+    from localrules.comparison.run import compare
     from localrules.core.base import RuleConfig, RuleInfo
     from localrules.core.isolated_forward import isolated_forward
     from localrules.core.layer import Layer, Locality
@@ -33,62 +36,98 @@ if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.errors import UsageError
     from localrules.learner import Learner
-    from localrules.registry.entries import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, RuleEntry, TrackerEntry
+    from localrules.registry.entries import (
+        DataEntry,
+        ExperimentEntry,
+        ExporterEntry,
+        MetricColumn,
+        MetricEntry,
+        ModelEntry,
+        PresetEntry,
+        RuleEntry,
+        TrackerEntry,
+    )
     from localrules.registry.hookspecs import API_VERSION, hookimpl
+    from localrules.runs.evaluate import evaluate
+    from localrules.runs.load import TrainedRun, load_run
+    from localrules.runs.result import RunResult
+    from localrules.runs.resume import resume
+    from localrules.runs.train import train
 
     __version__: str
 
 _HOMES = {
+    "API_VERSION": "localrules.registry.hookspecs",
     "Batch": "localrules.core.view",
+    "Callback": "localrules.callbacks.base",
+    "compare": "localrules.comparison.run",
+    "Comparison": "localrules.comparison.comparison",
     "Context": "localrules.core.rule",
     "CustomPrediction": "localrules.core.objective",
-    "ExtractViews": "localrules.core.objective",
-    "InputTransform": "localrules.core.objective",
-    "LayerSpec": "localrules.core.layer_spec",
-    "LayerVoting": "localrules.core.objective",
-    "Locality": "localrules.core.layer",
-    "Operation": "localrules.core.ops",
-    "OutputTransform": "localrules.core.objective",
-    "RuleConfig": "localrules.core.base",
-    "RuleInfo": "localrules.core.base",
-    "isolated_forward": "localrules.core.isolated_forward",
-    "record_ops": "localrules.core.ops",
-    "state_key": "localrules.core.rule",
-    "FeatureReader": "localrules.core.nn.heads",
-    "zero_init_classifier": "localrules.core.nn.heads",
-    "UsageError": "localrules.errors",
-    "API_VERSION": "localrules.registry.hookspecs",
     "DataEntry": "localrules.registry.entries",
     "Dataset": "localrules.data.dataset",
     "DataSource": "localrules.data.dataset",
+    "EarlyStopping": "localrules.callbacks.early_stopping",
+    "evaluate": "localrules.runs.evaluate",
     "ExperimentEntry": "localrules.registry.entries",
+    "ExporterEntry": "localrules.registry.entries",
+    "ExtractViews": "localrules.core.objective",
+    "FeatureReader": "localrules.core.nn.heads",
+    "hookimpl": "localrules.registry.hookspecs",
+    "InputTransform": "localrules.core.objective",
+    "isolated_forward": "localrules.core.isolated_forward",
     "Layer": "localrules.core.layer",
+    "LayerSpec": "localrules.core.layer_spec",
     "LayerView": "localrules.core.view",
+    "LayerVoting": "localrules.core.objective",
     "Learner": "localrules.learner",
+    "load_run": "localrules.runs.load",
+    "Locality": "localrules.core.layer",
+    "MetricsRow": "localrules.callbacks.base",
     "Model": "localrules.core.model",
+    "MetricColumn": "localrules.registry.entries",
+    "MetricEntry": "localrules.registry.entries",
     "ModelEntry": "localrules.registry.entries",
     "Network": "localrules.core.network",
     "Objective": "localrules.core.objective",
+    "Operation": "localrules.core.ops",
+    "OutputTransform": "localrules.core.objective",
+    "Plot": "localrules.callbacks.base",
     "PresetEntry": "localrules.registry.entries",
+    "record_ops": "localrules.core.ops",
     "Requirements": "localrules.core.objective",
+    "resume": "localrules.runs.resume",
     "Rule": "localrules.core.rule",
+    "RuleConfig": "localrules.core.base",
     "RuleEntry": "localrules.registry.entries",
+    "RuleInfo": "localrules.core.base",
+    "RunInfo": "localrules.callbacks.base",
+    "RunResult": "localrules.runs.result",
     "Split": "localrules.data.dataset",
+    "state_key": "localrules.core.rule",
     "StepReport": "localrules.core.rule",
+    "Stop": "localrules.callbacks.base",
     "Tracker": "localrules.callbacks.base",
     "TrackerEntry": "localrules.registry.entries",
-    "hookimpl": "localrules.registry.hookspecs",
+    "train": "localrules.runs.train",
+    "TrainedRun": "localrules.runs.load",
+    "UsageError": "localrules.errors",
+    "zero_init_classifier": "localrules.core.nn.heads",
 }
 
 __all__ = [
     "API_VERSION",
     "Batch",
+    "Callback",
+    "Comparison",
     "Context",
     "CustomPrediction",
     "DataEntry",
     "DataSource",
     "Dataset",
+    "EarlyStopping",
     "ExperimentEntry",
+    "ExporterEntry",
     "ExtractViews",
     "FeatureReader",
     "InputTransform",
@@ -98,28 +137,41 @@ __all__ = [
     "LayerVoting",
     "Learner",
     "Locality",
+    "MetricColumn",
+    "MetricEntry",
+    "MetricsRow",
     "Model",
     "ModelEntry",
     "Network",
     "Objective",
     "Operation",
     "OutputTransform",
+    "Plot",
     "PresetEntry",
     "Requirements",
     "Rule",
     "RuleConfig",
     "RuleEntry",
     "RuleInfo",
+    "RunInfo",
+    "RunResult",
     "Split",
     "StepReport",
+    "Stop",
     "Tracker",
     "TrackerEntry",
+    "TrainedRun",
     "UsageError",
     "__version__",
+    "compare",
+    "evaluate",
     "hookimpl",
     "isolated_forward",
+    "load_run",
     "record_ops",
+    "resume",
     "state_key",
+    "train",
     "zero_init_classifier",
 ]
 

@@ -18,9 +18,3 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCALRULES_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(autouse=True)
-def _bf16_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test depends on whether this CPU has any."""
-    monkeypatch.setattr("localrules.engine.device._capabilities", lambda: {"avx512_bf16": True})

@@ -8,7 +8,7 @@ from inspect import getdoc
 
 from localrules.core.layer import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
-from localrules.testing.audit.audit import Audit, audit
+from localrules.testing.auditing.audit import Audit, audit
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.subject import RuleUnderTest
 

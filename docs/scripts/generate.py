@@ -165,6 +165,8 @@ def _settings(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
     """A row for each setting of a run; sections are walked into."""
     for name, field in config.model_fields.items():
         section = field.annotation
+        if get_origin(section) is types.UnionType and type(None) in get_args(section):  # off unless an option is set
+            section = get_args(section)[0]
         if isinstance(section, type) and issubclass(section, BaseModel) and not field.is_required():
             yield from _settings(section, f"{prefix}{name}.")
         elif not field.is_required():  # rule, model and data: each has options of its own

@@ -1,27 +1,46 @@
-"""Who watches a run: the run folder, the console, trackers. None of them can stop it."""
+"""Callbacks: the events of a run, and what they receive."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from localrules.core.phase import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+
+    from localrules.core.network import Network
+    from localrules.core.rule import Rule
 
 MetricsRow = dict[str, "float | int | str | None"]
+"""The metrics of a logged step by column; the keys are documented at :meth:`Callback.on_log`."""
+
+
+class Stop(Exception):
+    """Raised by a callback to end a run before its last step.
+
+    All other callbacks still receive the event. The run then writes a checkpoint and ends as it would after its last
+    step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. It may be raised
+    from ``on_run_start``, ``on_train_start``, ``on_log``, ``on_evaluate`` and ``on_checkpoint``; in ``on_run_end`` and
+    ``close`` there is nothing left to stop.
+
+    Args:
+        reason: Why, in a few words, e.g. ``"pruned"``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture that a run drew.
+    """A plot that a run drew.
 
     Attributes:
         name: File name without suffix, e.g. ``curves``.
@@ -36,7 +55,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What an observer may know of a run when it starts.
+    """The facts of a run that are known when it starts.
 
     Attributes:
         directory: The run folder, absolute.
@@ -44,16 +63,18 @@ class RunInfo:
         model: The model's name.
         data: The data set's name.
         config: The resolved configuration, with versions and seed, as in ``config.toml``.
-        layers: The layer table's rows: name, inputs, in_shape, out_shape, parameters, macs, rule.
+        layers: The rows of the layer table: name, inputs, in_shape, out_shape, parameters, macs, rule.
         classes: Label names.
-        redistributable: Whether pictures of the data may leave the machine.
+        redistributable: Whether images of the data may leave the machine.
         total_steps: Steps of the whole run.
         steps_per_epoch: Steps of one pass over the training split.
         resumed_from_step: 0 for a fresh run.
-        columns: Every column that a metrics row may have, in order.
+        columns: The columns of a metrics row that are known before the first step, in order. What a rule logs adds
+            columns when it is first logged.
         phases: Which layers learn when, and what a step of theirs costs.
         plugin_files: Files that ``--plugin`` named.
-        state: Filled by observers that must find themselves again on resume (W&B's run id); saved in checkpoints.
+        state: The state of callbacks, saved in checkpoints and restored before ``on_run_start`` of a resumed run. A
+            callback writes its own entry in ``on_checkpoint``: plain values only (numbers, text, lists, dicts).
     """
 
     directory: Path
@@ -73,20 +94,36 @@ class RunInfo:
     state: dict[str, Any] = field(default_factory=dict)
 
     def command(self, subcommand: str, directory: Path | None = None) -> str:
-        """The command line ``localrules <words> <run folder>``, with the plugin files that the run needs."""
+        """The command line ``localrules <subcommand> <run folder>``, with the plugin files that the run needs."""
         files = [word for file in self.plugin_files for word in ("--plugin", file)]
         return f"localrules {subcommand} {shlex.join([str(directory or self.directory), *files])}"
 
 
 class Callback:
-    """Watches a run. Every method may be left out; a :class:`Tracker` is one that a plugin supplies.
+    """Receives the events of a run. Every method is optional.
 
-    The order is ``start``, then for each logged step ``step`` and, where it closes an evaluation, ``epoch``, with
-    ``checkpoint`` between any two; then ``end`` unless an error stopped the run; and ``close``, always.
+    The order is ``on_run_start``, ``on_train_start``; then ``on_log`` for each logged step, followed by
+    ``on_evaluate`` where the step closes an epoch, and by ``on_checkpoint`` where a checkpoint is written; then
+    ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to ``on_checkpoint`` may raise
+    :class:`Stop`.
+
+    Attributes:
+        may_fail: Whether the run continues without this callback after it raised an exception, with a warning.
+            ``False``: the exception ends the run, as in any other Python code.
     """
 
+    may_fail: ClassVar[bool] = False
+
     def on_run_start(self, run: RunInfo) -> None:
-        """The run is about to take its first step."""
+        """The run folder exists, and everything is built or restored from the checkpoint."""
+
+    def on_train_start(self, network: Network, rule: Rule) -> None:
+        """The first step comes next.
+
+        Args:
+            network: As it is trained, on its device; ``network.model`` is the plain PyTorch module.
+            rule: The rule that trains it.
+        """
 
     def on_log(self, row: MetricsRow) -> None:
         """A logged step.
@@ -94,75 +131,35 @@ class Callback:
         Args:
             row: Keys are ``step``, ``epoch``, ``phase``, ``lr``, ``samples_per_second``, ``step_seconds``,
                 ``memory_mib``; ``loss`` and ``accuracy`` of the batch, where the rule reports logits;
-                ``objective/<layer>`` of each layer that learned; ``<metric>/<layer>`` of what the rule notes and the
-                run diagnoses. A row that closes an epoch has ``valid_loss`` and ``valid_accuracy``, too, where there
-                is a valid split: the evaluation at this step has been made.
+                ``objective/<layer>`` of each layer that learned; ``loss/<name>/<layer>`` of its named losses;
+                ``<name>/<layer>`` of what the rule logs and the run diagnoses. A row that closes an epoch has
+                ``valid_loss`` and ``valid_accuracy``, too, where there is a valid split.
         """
 
     def on_evaluate(self, row: MetricsRow) -> None:
-        """An evaluation: the very row that ``step`` has just been given, with the valid split's figures."""
+        """The end of an epoch: the row that ``on_log`` has just received, with the metrics of the valid split."""
 
     def on_checkpoint(self) -> None:
-        """A checkpoint is about to be written: bring ``RunInfo.state`` up to date, and what it speaks of to disk."""
+        """A checkpoint is about to be written: update ``RunInfo.state``, and flush what it refers to."""
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
-        """The run is over: done, or stopped by the user (``summary["status"]``)."""
+        """The run is over: done, or interrupted by the user (``summary["status"]``)."""
 
     def close(self) -> None:
-        """Let go of files, threads and the screen. Called once, also when the run was ended by an error."""
+        """Release files, threads and the terminal. Called once, also when an error ended the run."""
 
 
 class Tracker(Callback):
-    """An observer that a plugin supplies; its ``TrackerEntry`` names a subclass.
+    """A callback that a plugin supplies; its ``TrackerEntry`` names a subclass.
 
     ``Config`` is a pydantic model of the options, filled from ``--set <tracker>.<option>=...``. A tracker that fails
     is reported once and left out of the rest of the run. It imports what it needs inside its methods.
     """
+
+    may_fail = True
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
     def __init__(self, config: BaseModel) -> None:
         self.config = config
-
-
-class CallbackList(Callback):
-    """Hands every event to each observer; one that fails is reported once and then left out."""
-
-    def __init__(self, observers: Iterable[Callback], *, essential: Iterable[Callback] = ()) -> None:
-        self._essential = list(essential)
-        self._others = list(observers)
-
-    def on_run_start(self, run: RunInfo) -> None:
-        self._dispatch("on_run_start", run)
-
-    def on_log(self, row: MetricsRow) -> None:
-        self._dispatch("on_log", row)
-
-    def on_evaluate(self, row: MetricsRow) -> None:
-        self._dispatch("on_evaluate", row)
-
-    def on_checkpoint(self) -> None:
-        self._dispatch("on_checkpoint")
-
-    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
-        self._dispatch("on_run_end", summary, plots)
-
-    def close(self) -> None:
-        self._dispatch("close")
-
-    def _dispatch(self, event: str, *args: object) -> None:
-        for observer in self._essential:
-            getattr(observer, event)(*args)
-        for observer in list(self._others):
-            try:
-                getattr(observer, event)(*args)
-            except Exception as error:  # a tracker must never stop training
-                self._others.remove(observer)
-                with contextlib.suppress(Exception):
-                    observer.close()
-                warnings.warn(
-                    f"{type(observer).__name__} failed at {event!r} and is left out of the rest of this run: "
-                    f"{type(error).__name__}: {error}",
-                    stacklevel=2,
-                )

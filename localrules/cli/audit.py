@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from localrules.core.layer import Locality
     from localrules.engine.session import Session
     from localrules.registry.registry import Registry
-    from localrules.testing.audit.audit import Audit
+    from localrules.testing.auditing.audit import Audit
 
 app = typer.Typer()
 
@@ -54,7 +54,7 @@ def audit(
     Exit code 1 if the rule reaches further than it says.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.testing.audit.audit import audit as measure
+    from localrules.testing.auditing.audit import audit as measure
 
     build, declared = _prepared(registry, rule, model, granularity, settings or [])
     found = measure(build, declared)
@@ -81,7 +81,7 @@ def _prepared(
     from localrules.engine.session import Session
     from localrules.errors import LocalRulesError
     from localrules.runs.train import configure
-    from localrules.testing.audit.audit import STEPS
+    from localrules.testing.auditing.audit import STEPS
     from localrules.testing.conformance.sessions import toy_dataset, with_dataset
 
     asked = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS, "epochs": None}

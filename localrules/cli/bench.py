@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
 from localrules.cli.output import get_console, print_json
+from localrules.cli.run_options import default_entries
 
 app = typer.Typer()
 
@@ -19,7 +20,7 @@ def bench(
     rules: Annotated[
         str, typer.Option("--rules", metavar="A,B", help="Rules to measure; A@block runs A at granularity block.")
     ] = RULES,
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The network.")] = "dense_fpn",
+    model: Annotated[str | None, setting("--model")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 128,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey pictures, in pixels.")] = 48,
@@ -50,7 +51,7 @@ def bench(
     from localrules.engine.device import available_threads
 
     settings = {
-        "model": {"name": model},
+        "model": {"name": model or default_entries("model", registry)[0].name},
         "batch_size": batch_size,
         "precision": precision,
         "threads": threads or available_threads(),

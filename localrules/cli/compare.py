@@ -8,25 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from localrules.compare.comparison import Comparison
-    from localrules.compare.scorer import Scorer
+    from localrules.comparison.comparison import Comparison
     from localrules.registry.registry import Registry
     from localrules.utils.bootstrap import Difference
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def compare(
+    ctx: typer.Context,
     runs: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN", help="Finished run folders, instead of --rules.")
     ] = None,
@@ -62,10 +63,7 @@ def compare(
     device: Annotated[str | None, setting("--device")] = None,
     precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each rule."),
-    ] = None,
+    metric: MetricOption = None,
     leak_check: Annotated[
         bool,
         typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
@@ -103,14 +101,13 @@ def compare(
     words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
     words += [word for flag, value in given.items() for word in (flag, str(value))]
     words += [word for setting in set_ or [] for word in ("--set", setting)]
-    words += ["--ferplus", str(ferplus)] if ferplus is not None else []
+    registry = load_registry(plugin, no_plugin)
+    metrics = metric_files(ctx, metric, registry)
+    words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
     words += ["--leak-check"] if leak_check else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
     command = shlex.join(["localrules", "compare", *words])
-    registry = load_registry(plugin, no_plugin)
-    if ferplus is not None and not ferplus.expanduser().is_file():
-        raise UsageError("there is no such file", where=f"--ferplus {ferplus}", fix="name FER+'s fer2013new.csv")
     if (rules is None) == (not runs):
         raise UsageError(
             "it is not said what to compare" if not runs else "rules and runs are both given",
@@ -118,20 +115,30 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
-    from localrules.compare import scorer as intervals
-
-    answers = intervals.Scorer(registry, ferplus, leak_check=leak_check)
-    if rules is not None:
-        found = _rules(rules, given, set_ or [], out, registry, command, answers)
-    elif given or set_:
+    if runs and (given or set_):
         raise UsageError(
             f"{next(iter(given), '--set')} is for runs that are yet to be made",
             where="localrules compare RUN...",
             why="finished runs are compared as they are",
             fix="leave it out, or name rules instead of run folders",
         )
-    else:
-        found = _runs(runs or [], out, registry, command, answers)
+    from localrules import compare as compare_
+    from localrules.comparison.plan import parse_rules
+
+    names = parse_rules(rules) if rules is not None else []
+    found = compare_(
+        runs or (),
+        rules=names,
+        seeds=3 if seeds is None else seeds,
+        settings=_settings(names, given, set_ or [], out, registry) if names else None,
+        out=out,
+        callbacks=_callbacks,
+        log=status,
+        metrics=metrics,
+        leak_check=leak_check,
+        command=command,
+        plugins=registry,
+    )
     if as_json:
         print_json(found.rows())
     else:
@@ -141,32 +148,6 @@ def compare(
             if leak_check and not has_leak_warning(scores):
                 continue  # the table has it
             print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
-
-
-def _rules(
-    text: str,
-    given: dict[str, Any],
-    words: list[str],
-    out: Path,
-    registry: Registry,
-    command: str,
-    answers: Scorer,
-) -> Comparison:
-    from localrules.compare import comparison, folder, report
-    from localrules.compare.execute import run_all
-    from localrules.compare.plan import parse_rules, plan
-
-    rules = parse_rules(text)
-    settings = _settings(rules, given, words, out, registry)
-    planned = plan(rules, settings, given.get("--seeds", 3), registry)
-    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
-    fingerprint = planned[0].fingerprint
-    folder.acquire(out, shared, fingerprint)
-    runs, notes = run_all(planned, out / folder.RUNS, registry, _callbacks, _status)
-    found = comparison.compare_rules(rules, runs, registry, answers, notes)
-    report.write(found, out, command)
-    folder.record(out, shared, found.details(), fingerprint)
-    return found
 
 
 def _settings(
@@ -182,7 +163,7 @@ def _settings(
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+            "granularity": parse_granularity(granularity),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -199,21 +180,9 @@ def _settings(
         return tree  # refused, with what to do, by the plan
     tree["rule"] = {"name": rules[0]}
     for line in fill_defaults(tree, registry):
-        _status(line)
+        status(line)
     del tree["rule"]
     return tree
-
-
-def _runs(runs: list[Path], out: Path, registry: Registry, command: str, answers: Scorer) -> Comparison:
-    from localrules.compare import comparison, folder, report
-    from localrules.compare.execute import read_run_record
-
-    finished = [read_run_record(run) for run in dict.fromkeys(run.resolve() for run in runs)]
-    found = comparison.compare_runs(finished, registry, answers)
-    folder.acquire(out, None)
-    report.write(found, out, command)
-    folder.record(out, None, found.details())
-    return found
 
 
 def _callbacks() -> list[Any]:
@@ -222,7 +191,7 @@ def _callbacks() -> list[Any]:
     class Quiet(ConsoleProgress):
         """Without the page that closes a run: the comparison has one of its own."""
 
-        def end(self, summary: Any, pictures: Any) -> None:
+        def on_run_end(self, summary: Any, plots: Any) -> None:
             self.close()
 
     return [Quiet()]
@@ -278,9 +247,3 @@ def _format_difference(found: Difference | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:+.1f}\n[dim]{100 * found.low:+.1f} to {100 * found.high:+.1f}[/]"
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -79,18 +79,36 @@ def export(
     name: NameArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file; gzipped if its name ends in .gz.")],
     data_path: DataPathOption = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="The format; may be left out where only one is installed."),
+    ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Write a data set of 48 x 48 grey faces in the format of Kaggle's fer2013.csv."""
-    from localrules.data.export import export_csv
-
-    rows = export_csv(_load(load_registry(plugin, no_plugin), name, data_path), out)
+    """Write a data set to a file, in a format that a plugin supplies."""
+    registry = load_registry(plugin, no_plugin)
+    write = registry.resolve("exporter", format_ or _only_format(registry))
+    rows = write(_load(registry, name, data_path), out)
     if as_json:
         print_json({"name": name, "file": str(out.resolve()), "rows": rows})
     else:
         get_console().print(f"Wrote {rows:,} rows to {out}", markup=False)
+
+
+def _only_format(registry: Registry) -> str:
+    from localrules.errors import UsageError
+
+    names = [item.entry.name for item in registry.entries("exporter") if item.status == "ok"]
+    if len(names) != 1:
+        raise UsageError(
+            "no format is named" if names else "no installed plugin supplies an export format",
+            where="localrules data export",
+            why=f"the formats are: {', '.join(names)}" if names else "formats come from plugins",
+            fix=f"--format {names[0]}" if names else "see localrules plugins",
+        )
+    return names[0]
 
 
 def _load(registry: Registry, name: str, path: Path | None) -> Dataset:
@@ -152,7 +170,7 @@ def _print_report(found: DatasetStats, plots: list[Path]) -> None:
             cells += [f"{getattr(split, field):,}", f"{100 * getattr(split, field) / split.rows:.1f}"]
         table.add_row(title, *cells, style="bold" if field == "rows" else None)
     console.print(table)
-    conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_samples:,} rows)"
+    conflicts = f"labels conflict on {found.conflicting_images:,} of them ({found.conflicting_rows:,} rows)"
     console.print(
         f"\n{found.distinct:,} distinct images in {found.rows:,} rows; "
         f"{conflicts if found.conflicting_images else 'no labels conflict'}.",

@@ -7,15 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import get_console, print_json
+from localrules.cli.output import print_json
 from localrules.cli.scores import print_leak_warnings, print_scores
 
 app = typer.Typer()
 
 
-@app.command(name="eval")
+@app.command(name="eval", cls=MetricCommand)
 def eval_(
+    ctx: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The split to score.")] = "valid",
     data: Annotated[
@@ -34,10 +36,7 @@ def eval_(
             "\\[default: the run's tta_flip]",
         ),
     ] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with the network."),
-    ] = None,
+    metric: MetricOption = None,
     leak_check: Annotated[
         bool,
         typer.Option(
@@ -65,25 +64,16 @@ def eval_(
     [bold]predictions.csv[/bold], which has a row for each image.
     """
     registry = load_registry(plugin, no_plugin)
-    from localrules.config.schema import ComponentConfig
-    from localrules.runs.evaluate import evaluate_run
-    from localrules.runs.load import TrainedRun
+    metrics = metric_files(ctx, metric, registry)
+    from localrules import evaluate, load_run
 
-    finished = TrainedRun.load(run, registry, device=device)
-    choice = None
-    if data is not None or data_path is not None:
-        own = finished.config.data
-        options = own.options if data in (None, own.name) else {}
-        path = {} if data_path is None else {"path": str(data_path)}
-        choice = ComponentConfig(name=data or own.name, **{**options, **path})
-    scored = finished.data(registry, choice, held_out=data is None)
-    if (finished.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
-        get_console().print(
-            f"[yellow]In {scored.name} a mirror image need not keep its label: asking it may do harm.[/]"
-        )
-    found = evaluate_run(finished, scored, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check, out=out)
+    finished = load_run(run, device=device, plugins=registry)
+    choice = {} if data is None else {"name": data}
+    if data_path is not None:
+        choice["path"] = str(data_path)
+    found = evaluate(finished, split, data=choice or None, flip=flip, metrics=metrics, leak_check=leak_check, out=out)
     if as_json:
         print_json(found)
     else:
-        print_scores(finished, found)
+        print_scores(finished, found, registry)
     print_leak_warnings(found)

@@ -41,8 +41,8 @@ NoPluginOption = Annotated[
 _WITH_VALUE = ("--plugin", "--no-plugin")
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "--model": {"metavar": "NAME", "help": "The network. \\[default: dense_fpn]"},
-    "--data": {"metavar": "NAME", "help": "The data set. \\[default: fer2013 if found, else faces]"},
+    "--model": {"metavar": "NAME", "help": "The network. \\[default: the first by priority]"},
+    "--data": {"metavar": "NAME", "help": "The data set. \\[default: the first by priority that is found]"},
     "--data-path": {"metavar": "PATH", "help": "The data set's file or folder."},
     "--steps": {"help": "Training steps, instead of epochs."},
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import traceback
@@ -13,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localrules.errors import LocalRulesError
+from localrules.utils.serialization import without_nonfinite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,18 +53,8 @@ def _plain_warning(message: Warning | str, *where: Any, **more: Any) -> str:
 def print_json(document: Any) -> None:
     """Print the command's JSON document. Numbers that JSON does not have (NaN, infinities) become null."""
     stream = _document_stream or sys.stdout
-    stream.write(json.dumps(_finite(document), indent=2, ensure_ascii=False, default=str) + "\n")
+    stream.write(json.dumps(without_nonfinite(document), indent=2, ensure_ascii=False, default=str) + "\n")
     stream.flush()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def get_console() -> Console:
@@ -72,6 +62,13 @@ def get_console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+def status(line: str) -> None:
+    """Print a line about progress on standard error, as it is."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
 
 
 def report_error(error: BaseException, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from inspect import getdoc
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,11 +31,22 @@ def check(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="CHECK", help="Run only this check. May be repeated.")
     ] = None,
+    expect_failure: Annotated[
+        list[str] | None,
+        typer.Option("--expect-failure", metavar="CHECK", help="A check that is known to fail. May be repeated."),
+    ] = None,
+    digits_bound: Annotated[
+        float, typer.Option(min=0, max=1, help="Accuracy that a rule has to reach on scikit-learn's digits.")
+    ] = 0.9,
+    maps_bound: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="The same, through feature maps. \\[default: that of --digits-bound]"),
+    ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Check that a plugin's rules, models, data sets, trackers and experiments keep what each kind promises, in seconds.
+    """Check the rules, models, data sets, trackers and experiments of a plugin, in seconds.
 
     For a rule, among others: the declared class of locality holds; a resumed run equals one without a break;
     predictions depend on no labels; hard batches and half precision stay finite; the rule learns scikit-learn's digits.
@@ -42,14 +54,19 @@ def check(
 
     Exit code 1 if a check fails.
     """
+    from localrules.testing.conformance.kit import checks as checks_of_rule
+    from localrules.testing.conformance.subject import Bounds
+
     registry = load_registry(plugin, no_plugin)
+    expected = dict.fromkeys(expect_failure or (), "--expect-failure")
+    of_rule = partial(checks_of_rule, expected_failures=expected, bounds=Bounds(digits_bound, maps_bound))
     items = _entries(registry, name)
     console = get_console()
     results: list[dict[str, str]] = []
     known: list[str] = []
     for kind, item in items:
         prefix = f"{item.entry.name}/" if len(items) > 1 else ""
-        checks = list(_checks(registry, kind, item))
+        checks = list(_checks(registry, kind, item, of_rule))
         known += [each.name for each in checks]
         chosen = [each for each in checks if not only or each.name in only]
         results += _run(item, chosen, prefix)
@@ -90,13 +107,15 @@ def _entries(registry: Registry, name: str) -> list[tuple[str, ListedEntry]]:
     return [(kind, registry.find(kind, name)) for kind in kinds or ["rule"]]
 
 
-def _checks(registry: Registry, kind: str, item: ListedEntry) -> Iterator[Check]:
+def _checks(
+    registry: Registry, kind: str, item: ListedEntry, of_rule: Callable[[Any], Iterator[Check]]
+) -> Iterator[Check]:
     from localrules.testing.conformance.checks.entry_checks import CHECKS
-    from localrules.testing.conformance.kit import Check, checks
+    from localrules.testing.conformance.kit import Check
 
     target = registry.resolve(kind, item.full_name)
     if kind == "rule":
-        yield from checks(target)
+        yield from of_rule(target)
         return
     for word, function in CHECKS[kind].items():
         description = (getdoc(function) or "").partition("\n")[0]

@@ -39,8 +39,8 @@ def new(
 ) -> None:
     """Write a plugin with one rule, network, data set, tracker or experiment, ready to install, test and publish.
 
-    It has the code, its entry point, tests (for a rule: of its formula, and the conformance kit), a README, a changelog,
-    a licence, and workflows for GitHub that test it and release it to PyPI.
+    It has the code, its entry point, tests (for a rule: of its formula, and the conformance kit), a README, a
+    changelog, a licence, and workflows for GitHub that test it and release it to PyPI.
     """
     from localrules.registry import scaffold
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
+from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import Tree, default_dataset, default_model
 from localrules.cli.scores import print_leak_warnings
 from localrules.errors import UsageError
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-@app.command()
+@app.command(cls=MetricCommand)
 def reproduce(
+    ctx: typer.Context,
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="An experiment; a suite of them, such as published; or all: the paper's."),
@@ -44,7 +46,7 @@ def reproduce(
         typer.Option(
             "--data",
             metavar="NAME",
-            help="The data set, where an experiment leaves it open. \\[default: fer2013 if found, else faces]",
+            help="The data set, where an experiment leaves it open. \\[default: the first by priority that is found]",
         ),
     ] = None,
     data_path: Annotated[
@@ -60,7 +62,7 @@ def reproduce(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The network, where an experiment leaves it open. \\[default: dense_fpn; on a CPU dense_fpn_small]",
+            help="The network, where an experiment leaves it open. \\[default: by priority; on a CPU, a small one]",
         ),
     ] = None,
     set_: Annotated[
@@ -72,10 +74,7 @@ def reproduce(
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
-    ferplus: Annotated[
-        Path | None,
-        typer.Option("--ferplus", metavar="FILE", help="FER+'s votes: also say how far people agree with each row."),
-    ] = None,
+    metric: MetricOption = None,
     wandb: RunsAsGroupOption = None,
     threads: Annotated[int | None, setting("--threads")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where page, tables and run folders go.")] = Path(
@@ -104,6 +103,7 @@ def reproduce(
             why="there is no default",
             fix="localrules reproduce --list names the experiments",
         )
+    metrics = metric_files(ctx, metric, registry)
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
     from localrules.engine.device import available_threads
@@ -129,7 +129,7 @@ def reproduce(
         raw_overrides=typed,
         incidental=incidental,
         data_path=data_path,
-        ferplus=ferplus,
+        metrics=metrics,
     )
     command = shlex.join(["localrules", *sys.argv[1:]])
     outcomes, documents = run_experiments(
@@ -139,7 +139,7 @@ def reproduce(
         registry,
         command,
         watchers=lambda: [ConsoleProgress()],
-        say=_status,
+        say=status,
         done=_leak_warnings,
     )
     if as_json:
@@ -158,8 +158,8 @@ def _fill_defaults(
     for kind in sorted(unspecified_components(experiments)):
         options = below.get(kind, {})
         if "name" not in options:
-            usual, line = default_dataset(path, registry) if kind == "data" else default_model(over)
-            _status(line)
+            usual, line = default_dataset(path, registry) if kind == "data" else default_model(over, registry)
+            status(line)
             filled[kind] = {**usual, **options}
     return filled
 
@@ -217,9 +217,3 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
     for machine in dict.fromkeys(outcome.as_csv_row()["machine"] for outcome in outcomes if outcome.runs):
         console.print(f"On {machine}", markup=False)
     console.print(f"\nThe page: {out / PAGE}", markup=False, soft_wrap=True)
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import collect_settings, fill_defaults
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def run(
         "batch_size": batch_size,
         "optimizer.lr": lr,
         "seed": seed,
-        "granularity": int(granularity) if granularity and granularity.isdigit() else granularity,
+        "granularity": parse_granularity(granularity),
         "device": device,
         "precision": precision,
         "threads": threads,
@@ -158,23 +158,27 @@ def run(
         _finish(_resume(registry, resume, settings), as_json)
         return
     for line in fill_defaults(settings, registry):
-        _status(line)
-    from localrules.runs.train import configure, train
-
-    configured = configure(settings, registry)
+        status(line)
     if dry_run:
-        _dry_run(configured, registry, as_json)
+        from localrules.runs.train import configure
+
+        _dry_run(configure(settings, registry), registry, as_json)
         return
-    _finish(train(configured, registry, out, _callbacks()), as_json)
+    from localrules import train
+
+    _finish(train(settings=settings, out=out, callbacks=_callbacks(), plugins=registry).summary, as_json)
 
 
 def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    from localrules.runs.train import completed_summary, resume
+    from localrules import resume
+    from localrules.runs.result import completed_summary
 
-    done = completed_summary(folder) is not None
-    summary = resume(folder, registry, settings, _callbacks())
-    if done:
-        _status("This run is finished: there is nothing left to train.")
+    done = completed_summary(folder)
+    summary = resume(folder, settings=settings, callbacks=_callbacks(), plugins=registry).summary
+    if done is not None and (reason := done.get("stop_reason")):
+        status(f"This run was stopped after step {done['steps']} and is finished: {reason}.")
+    elif done is not None:
+        status("This run is finished: there is nothing left to train.")
     return summary
 
 
@@ -203,9 +207,3 @@ def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:
     from localrules.cli.layers import print_dry_run
 
     print_dry_run(get_console(), found)
-
-
-def _status(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)

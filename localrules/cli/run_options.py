@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from localrules.errors import UsageError
 
@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 Tree = dict[str, Any]
+
+
+def parse_granularity(text: str | None) -> int | str | None:
+    """The value of ``--granularity``: ``layer``, ``block``, or a number of parts."""
+    return int(text) if text and text.isdigit() else text
 
 
 def collect_settings(
@@ -73,7 +78,7 @@ def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
     Raises:
         UsageError: No rule is named, or a file for data that are not read from one.
     """
-    from localrules.engine.device import available_threads
+    from localrules.engine.device import default_threads
 
     if "name" not in settings.setdefault("rule", {}):
         raise UsageError(
@@ -82,9 +87,9 @@ def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
             why="there is no default: the rule is the point",
             fix="--rule hsic",
         )
-    settings.setdefault("model", {}).setdefault("name", "dense_fpn")
-    at_once = settings.get("parallel_layers", 1)
-    settings.setdefault("threads", max(1, available_threads() // at_once) if isinstance(at_once, int) else 1)
+    if "name" not in settings.setdefault("model", {}):
+        settings["model"]["name"] = default_entries("model", registry)[0].name
+    settings.setdefault("threads", default_threads(settings.get("parallel_layers", 1)))
     data = settings.setdefault("data", {})
     said = []
     if "name" not in data:
@@ -98,23 +103,65 @@ def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
     return said
 
 
+def default_entries(kind: Literal["data", "model"], registry: Registry) -> list[Any]:
+    """The entries that may be used where none is named, the highest priority first.
+
+    Raises:
+        UsageError: There is none.
+    """
+    usable = [item.entry for item in registry.entries(kind) if item.status == "ok"]
+    ranked = [entry for entry in usable if getattr(entry, "default_priority", None) is not None]
+    if not ranked:
+        raise UsageError(
+            f"no {kind} is named",
+            where=f"--{kind}",
+            why="no installed plugin declares a default",
+            fix=f"name one: --{kind} NAME",
+        )
+    return sorted(ranked, key=lambda entry: -entry.default_priority)
+
+
 def default_dataset(path: str | Path | None, registry: Registry) -> tuple[Tree, str]:
-    """The data set where none is named: FER2013 at that path, or where it is found; else the built-in faces.
+    """The data set where none is named: the first by priority that reads a file and has one, or that needs none.
+
+    Args:
+        path: The data set's file where the user names it, of the first by priority that reads one.
+        registry: Where data sets are looked up.
 
     Returns:
         Its settings, and a line that says what was chosen.
+
+    Raises:
+        UsageError: No data set with a priority is found.
     """
-    path = path or registry.resolve("data", "fer2013").find()
-    if path:
-        return {"name": "fer2013", "path": str(path)}, f"Data: fer2013, found at {path}"
-    return {"name": "faces"}, "Data: faces, built-in synthetic faces; FER2013 was not found (--data-path FILE)"
+    absent: list[str] = []
+    for entry in default_entries("data", registry):
+        source = registry.resolve("data", entry.name)
+        if "path" not in source.Config.model_fields:
+            if path:
+                continue
+            missing = f"; {', '.join(absent)} was not found (--data-path FILE)" if absent else ""
+            return {"name": entry.name}, f"Data: {entry.name}, built-in{missing}"
+        if found := path or source.find():
+            return {"name": entry.name, "path": str(found)}, f"Data: {entry.name}, found at {found}"
+        absent.append(entry.name)
+    raise UsageError(
+        "no data set is named",
+        where="--data",
+        why=f"no default data set was found on this machine: {', '.join(absent)}" if absent else "none reads a file",
+        fix="name one: --data NAME",
+    )
 
 
-def default_model(settings: Tree) -> tuple[Tree, str]:
-    """The network where none is named: the paper's needs days on a CPU. And a line that says so."""
+def default_model(settings: Tree, registry: Registry) -> tuple[Tree, str]:
+    """The network where none is named; on a CPU, the first by priority that suits one. And a line that says so."""
     import torch
 
+    ranked = default_entries("model", registry)
+    first = ranked[0].name
     device = settings.get("device", "auto")
     if device not in ("auto", "cpu") or (device == "auto" and torch.cuda.is_available()):
-        return {"name": "dense_fpn"}, "Network: dense_fpn"
-    return {"name": "dense_fpn_small"}, "Network: dense_fpn_small, for a CPU; the paper's size is --model dense_fpn"
+        return {"name": first}, f"Network: {first}"
+    name = next((entry.name for entry in ranked if entry.suits_cpu), first)
+    larger = f", for a CPU; on a GPU it is {first} (--model {first})" if name != first else ""
+    return {"name": name}, f"Network: {name}{larger}"

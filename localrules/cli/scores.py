@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from localrules.registry.entries import MetricEntry
+    from localrules.registry.registry import Registry
     from localrules.runs.load import TrainedRun
 
 
-def print_scores(run: TrainedRun, found: dict[str, Any]) -> None:
+def print_scores(run: TrainedRun, found: dict[str, Any], registry: Registry) -> None:
     """Print what :func:`~localrules.runs.evaluate.evaluate` found."""
+    from localrules.evaluation.metric import metric_entries
+
     console = get_console()
     names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
     mirrored = ", each with its mirror image" if found["flip"] else ""
     console.print(f"\n{names}, {found['n']:,} {found['split']} pictures{mirrored}\n")
-    console.print(_metrics(found))
+    console.print(_metrics(found, metric_entries(registry)))
     console.print(_confusion(run.classes, found))
     _print_plots(console, found["plots"])
 
@@ -58,9 +62,9 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
         return
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(
-        f"Leak check: {check['samples']:,} rows of {check['scored_on']}, looked for among {check['training_samples']:,} "
-        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['flipped']:,} flipped, "
-        f"{check['near_duplicates']:,} as another copy of the same photograph.\n  "
+        f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
+        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} flipped, "
+        f"{check['alike']:,} as another copy of the same photograph.\n  "
         + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
         markup=False,
         soft_wrap=True,
@@ -78,7 +82,7 @@ def _is_implausible(found: dict[str, Any]) -> bool:
     return limit is not None and found["top1"] > limit
 
 
-def _metrics(found: dict[str, Any]) -> Table:
+def _metrics(found: dict[str, Any], metrics: dict[str, MetricEntry]) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -99,30 +103,20 @@ def _metrics(found: dict[str, Any]) -> Table:
         percent(found["expected_calibration_error"]),
         "[dim]between confidence and accuracy, 15 bins[/]",
     )
-    votes = found["ferplus"]
-    if votes is not None:
-        _add_votes(table, votes)
+    for name, entry in metrics.items():
+        if found.get(name) is not None:
+            _add_metric(table, entry, found[name])
     return table
 
 
-def _add_votes(table: Table, votes: dict[str, Any]) -> None:
+def _add_metric(table: Table, entry: MetricEntry, found: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     table.add_row("", "", "")
-    table.add_row(
-        "FER+ majority",
-        percent(votes["majority_agreement"]),
-        f"[dim]of {votes['majority_rows']:,} rows; FER2013's labels: {percent(votes['label_agreement'])}[/]",
-    )
-    table.add_row(
-        "one FER+ tagger",
-        percent(votes["vote_share"]),
-        f"[dim]share of the votes that the answer has, mean over {votes['voted_rows']:,} rows[/]",
-    )
-    table.add_row(
-        "FER+ distribution",
-        f"{votes['kl_divergence']:.3f}",
-        f"[dim]KL divergence from it, nats; cross-entropy {votes['cross_entropy']:.3f}, of which the votes' own "
-        f"{votes['vote_entropy']:.3f}[/]",
-    )
+    for column in entry.columns:
+        value = found[column.key]
+        shown = percent(value) if column.is_fraction else f"{value:.3f}"
+        table.add_row(escape(column.title), shown, f"[dim]{escape(column.note.format(**found))}[/]")
 
 
 def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:

@@ -7,7 +7,16 @@ from typing import Any
 
 from localrules.config.overrides import Tree
 
-INCIDENTAL = ("seed", "trackers", "log_every", "checkpoint_every", "eval_batch_size", "diagnostics", "parallel_layers")
+INCIDENTAL = (
+    "seed",
+    "trackers",
+    "log_every",
+    "checkpoint_every",
+    "eval_batch_size",
+    "diagnostics",
+    "plots",
+    "parallel_layers",
+)
 """Settings that change no result, and the seed."""
 
 

@@ -73,6 +73,22 @@ class ScheduleConfig(Section):
     factor: float = Field(0.25, gt=0, le=1, description="steps: by what it is multiplied then (ours).")
 
 
+class EarlyStoppingConfig(Section):
+    """When a run ends before its last step."""
+
+    metric: str = Field(
+        "valid_accuracy", description="The metric, a column of metrics.csv, read at the end of each epoch (ours)."
+    )
+    patience: int = Field(
+        3, gt=0, description="Evaluations in a row without an improvement after which the run stops (ours)."
+    )
+    mode: Literal["auto", "max", "min"] = Field(
+        "auto",
+        description="Whether the metric should grow or shrink; auto is max for a name that ends in accuracy, else min.",
+    )
+    min_delta: float = Field(0.0, ge=0, description="The smallest change that counts as an improvement (ours).")
+
+
 class PhaseConfig(Section):
     """A stretch of a run in which some layers learn."""
 
@@ -139,6 +155,9 @@ class RunConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="Stop when a metric no longer improves; any of its options turns it on (ours: no)."
+    )
     diagnostics: tuple[Diagnostic, ...] = Field(
         (), description="What to measure of each layer beside its objective (ours: nothing)."
     )
@@ -147,6 +166,7 @@ class RunConfig(Section):
     checkpoint_every: int | None = Field(
         None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset."
     )
+    plots: bool = Field(True, description="Save plots of what was learned when the run is done.")
     trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
 
     @model_validator(mode="before")

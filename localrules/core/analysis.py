@@ -19,6 +19,7 @@ from localrules.core.interception import (
 )
 from localrules.core.layer import Layer, Shape
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import autograd_nodes, eval_mode
 
 if TYPE_CHECKING:
     from localrules.core.network import Network
@@ -70,32 +71,16 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
         handed.track(layer, copy)
         return copy
 
-    modes = {module: module.training for module in network.model.modules()}
-    network.model.eval()
-    try:
-        with torch.enable_grad(), intercept_layers(network.layers, visit):
-            network(example)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with eval_mode(network.model), torch.enable_grad(), intercept_layers(network.layers, visit):
+        network(example)
     handed.check()
     return _sort_by_execution(network, found)
 
 
 def _sources(tensor: Tensor, producers: dict[int, str]) -> list[str]:
     """Names of the layers whose outputs a tensor was made from, in the order of the network's inputs to it."""
-    names: list[str] = []
-    stack, seen = [tensor.grad_fn], set()
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)
-        if variable is not None and id(variable) in producers:
-            names.append(producers[id(variable)])
-        stack.extend(parent for parent, _ in reversed(node.next_functions))
-    return names
+    leaves = (id(getattr(node, "variable", None)) for node in autograd_nodes(tensor))
+    return [producers[leaf] for leaf in leaves if leaf in producers]
 
 
 def _combined_shape(inputs: list[Tensor]) -> Shape:

@@ -1,6 +1,6 @@
-"""Stepping in between a layer and its readers, for the length of one forward pass.
+"""Interception of layers' forward passes.
 
-Nothing is wrapped and no hook stays behind: while :func:`intercepted` is active each layer's ``forward`` is a
+Nothing is wrapped and no hook stays behind: while :func:`intercept_layers` is active each layer's ``forward`` is a
 visitor's, afterwards it is the module's own again. So a network's parameter names, its pickle and its speed in other
 hands are those of the plain module.
 """
@@ -24,40 +24,46 @@ Visitor = Callable[[Layer, Forward, tuple[Any, ...], dict[str, Any]], Any]
 
 
 @contextmanager
-def intercept_layers(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
-    """Let ``visitor`` run each layer for as long as the context lasts.
+def patch_forwards(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
+    """Let ``visitor`` run each layer's forward for as long as the context lasts, however often it is called."""
+    patched = [layer.module.__dict__.get("forward") for layer in layers]  # by others, before us
 
-    Raises:
-        LocalRulesError: A layer runs twice in the pass: its second output would be another thing to its readers.
-    """
-    visited: set[str] = set()
-    patched = {layer.name: layer.module.__dict__.get("forward") for layer in layers}  # by others, before us
-
-    def stand_in(layer: Layer) -> Forward:
-        own_forward = layer.module.forward
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            if layer.name in visited:
-                raise LocalRulesError(
-                    f"layer {layer.name!r} is used twice in one forward pass",
-                    where=f"layer {layer.name!r}",
-                    why="a layer learns from one output a step; weights shared between two places have two",
-                    fix="give each place a module of its own, or mark a larger part that holds both uses as one layer",
-                )
-            visited.add(layer.name)
-            return visitor(layer, own_forward, args, kwargs)
-
-        return forward
+    def replacement(layer: Layer, own_forward: Forward) -> Forward:
+        return lambda *args, **kwargs: visitor(layer, own_forward, args, kwargs)
 
     try:
         for layer in layers:
-            layer.module.forward = stand_in(layer)
+            layer.module.forward = replacement(layer, layer.module.forward)
         yield
     finally:
-        for layer in layers:
+        for layer, before in zip(layers, patched, strict=True):
             layer.module.__dict__.pop("forward", None)
-            if patched[layer.name] is not None:
-                layer.module.__dict__["forward"] = patched[layer.name]
+            if before is not None:
+                layer.module.__dict__["forward"] = before
+
+
+@contextmanager
+def intercept_layers(layers: Sequence[Layer], visitor: Visitor) -> Iterator[None]:
+    """Let ``visitor`` run each layer in one forward pass.
+
+    Raises:
+        LocalRulesError: A layer runs twice in the pass: its readers would see two different outputs.
+    """
+    visited: set[str] = set()
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if layer.name in visited:
+            raise LocalRulesError(
+                f"layer {layer.name!r} is used twice in one forward pass",
+                where=f"layer {layer.name!r}",
+                why="a layer learns from one output a step; weights shared between two places have two",
+                fix="give each place a module of its own, or mark a larger part that holds both uses as one layer",
+            )
+        visited.add(layer.name)
+        return visitor(layer, forward, args, kwargs)
+
+    with patch_forwards(layers, visit):
+        yield
 
 
 def detach_tree(tree: Any) -> Any:

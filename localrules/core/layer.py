@@ -57,7 +57,8 @@ class Layer:
         in_shape: Shape of its input without the batch; several feature maps of one size count as concatenated by
             channel.
         out_shapes: Shape of each of its outputs without the batch.
-        output_indices: Which of the module's outputs count: those that nothing else inside the layer reads. Usually one.
+        output_indices: Which of the module's outputs count: those that nothing else inside the layer reads; usually
+            one.
         output_pool_sizes: For a layer of several modules, the ``pool_size`` of each output.
         macs: Multiply-accumulate operations of one forward pass of one sample.
         peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for objectives.
@@ -94,7 +95,7 @@ class Layer:
         return next(place for place, peer in enumerate(self.peers) if peer.index == self.index)
 
     def pooled_features(self, size: int | None, *, inputs: bool = False) -> int:
-        """Number of features that :meth:`LayerView.pooled <localrules.LayerView.pooled>` returns for these arguments."""
+        """Number of features that :meth:`localrules.LayerView.pooled` returns for these arguments."""
         beside = pooled_features(self.in_shape, size) if inputs and self.inputs_visible_downstream else 0
         return beside + pooled_features(self.out_shape, size)
 

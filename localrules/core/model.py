@@ -16,11 +16,11 @@ class Model(nn.Module):
 
     Attributes:
         Config: Its options.
-        marks: Which of its modules are layers, blocks and readout.
+        layer_spec: Which of its modules are layers, blocks and readout.
     """
 
     Config: ClassVar[type[BaseModel]] = RuleConfig
-    marks: LayerSpec
+    layer_spec: LayerSpec
 
     def __init__(self, config: BaseModel, shape: tuple[int, ...], num_classes: int) -> None:
         """

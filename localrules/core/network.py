@@ -56,31 +56,31 @@ class Network(nn.Module):
         Args:
             model: The module; its output is the logits, shape (batch, classes).
             layers: Names of modules, or patterns (``"blocks.*"``), that are the layers. Without them the model's own
-                marks are used if it has any; otherwise its graph is traced by ``torch.fx`` and cut behind
+                ``layer_spec`` is used if it has one; otherwise its graph is traced by ``torch.fx`` and cut behind
                 every weight-bearing operation with the norm, activation and pooling that follow it.
             readout: The module on top, trained by cross-entropy. By default the last of the layers.
-            granularity: ``"layer"``; ``"block"``, as the model marks them; or a number of parts of nearly
+            granularity: ``"layer"``; ``"block"``, as the model declares them; or a number of parts of nearly
                 equal MACs (needs ``example``). Not for layers named by hand.
             example: A batch of inputs, run once to find shapes, MACs and who reads whom.
 
         Raises:
             UsageError: A name that fits no module, layers inside each other, a parameter that no layer or that two
-                layers own, a model that cannot be traced, or that marks no blocks.
+                layers own, a model that cannot be traced, or that declares no blocks.
         """
-        marks = getattr(model, "marks", None)
+        spec = getattr(model, "layer_spec", None)
         if layers is not None:
             network = cls(model, layers_from_spec(model, layers, readout, {}))
-        elif isinstance(marks, LayerSpec) and granularity in ("layer", "block"):
-            patterns = marks.layers if granularity == "layer" else marks.blocks
+        elif isinstance(spec, LayerSpec) and granularity in ("layer", "block"):
+            patterns = spec.layers if granularity == "layer" else spec.blocks
             if not patterns:
                 raise _no_blocks(model)
             single = [pattern for pattern in patterns if isinstance(pattern, str)]
             if len(single) == len(patterns):
-                network = cls(model, layers_from_spec(model, single, marks.readout, marks.pool_size))
+                network = cls(model, layers_from_spec(model, single, spec.readout, spec.pool_size))
             else:
-                network = cls._wrap_blocks(model, marks)
+                network = cls._wrap_blocks(model, spec)
         else:
-            network = cls._wrap_traced(model, marks, granularity, example)
+            network = cls._wrap_traced(model, spec, granularity, example)
         guard(model)
         if example is not None:
             with guarding():
@@ -89,11 +89,11 @@ class Network(nn.Module):
 
     @classmethod
     def _wrap_traced(
-        cls, model: nn.Module, marks: LayerSpec | None, granularity: Granularity, example: Tensor | None
+        cls, model: nn.Module, spec: LayerSpec | None, granularity: Granularity, example: Tensor | None
     ) -> Network:
         if granularity == "block":
             raise _no_blocks(model)
-        units = _units(model, marks) if marks else []
+        units = _units(model, spec) if spec else []
         if granularity == "layer":
             return cls(model, *partition_graph(model, units))
         if not isinstance(granularity, int) or granularity < 1:
@@ -122,11 +122,11 @@ class Network(nn.Module):
         )
 
     @classmethod
-    def _wrap_blocks(cls, model: nn.Module, marks: LayerSpec) -> Network:
+    def _wrap_blocks(cls, model: nn.Module, spec: LayerSpec) -> Network:
         """Blocks of several modules each."""
         name = type(model).__name__
         return cls(
-            model, *partition_graph(model, _units(model, marks), lambda units: block_indices(units, marks.blocks, name))
+            model, *partition_graph(model, _units(model, spec), lambda units: block_indices(units, spec.blocks, name))
         )
 
     def forward(self, images: Tensor) -> Any:
@@ -185,14 +185,14 @@ class Network(nn.Module):
         return self.layers[-1]
 
 
-def _units(model: nn.Module, marks: LayerSpec) -> list[Layer]:
-    return layers_from_spec(model, marks.layers, marks.readout, marks.pool_size)
+def _units(model: nn.Module, spec: LayerSpec) -> list[Layer]:
+    return layers_from_spec(model, spec.layers, spec.readout, spec.pool_size)
 
 
 def _no_blocks(model: nn.Module) -> UsageError:
     return UsageError(
-        f"{type(model).__name__} marks no blocks",
+        f"{type(model).__name__} declares no blocks",
         where="granularity 'block'",
-        why="blocks are what the model's author marks as such",
+        why="blocks are declared by the model's author",
         fix="use granularity 'layer' or a number of parts, or name the layers by hand",
     )

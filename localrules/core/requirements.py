@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import NORMS
 
 if TYPE_CHECKING:
     from localrules.core.network import Network
@@ -61,11 +60,12 @@ class Requirements:
         if self.spatial_outputs:
             for layer in hidden:
                 if any(len(shape) != 3 for shape in layer.out_shapes):
-                    return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {list(layer.out_shape)}"
+                    found = list(layer.out_shape)
+                    return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {found}"
         if not self.allows_norm:
             for layer in hidden:
                 for module in layer.module.modules():
-                    if isinstance(module, _NORMS):
+                    if isinstance(module, NORMS):
                         return f"it needs layers without normalisation; {layer.name!r} contains {type(module).__name__}"
         if self.one_op_per_layer:
             for layer in hidden:
@@ -73,6 +73,3 @@ class Requirements:
                 if len(weighted) > 1:
                     return f"it needs layers of one weight-bearing operation each; {layer.name!r} has {len(weighted)}"
         return ""
-
-
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)

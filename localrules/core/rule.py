@@ -48,7 +48,7 @@ class Context(Protocol):
         """Whether the layer is trained in the current phase."""
 
     def is_objective_trainable(self, layer: Layer) -> bool:
-        """Whether the modules of the layer's objective are trained: with the layer, or alone in a phase that says so."""
+        """Whether the modules of the layer's objective are trained, with the layer or alone in such a phase."""
 
     def step_layer(self, layer: Layer) -> None:
         """Step the layer's optimizer: its gradients are complete. The engine averages and clips them first."""
@@ -58,8 +58,8 @@ class Context(Protocol):
 
         Args:
             layer: Whose parameters and gradients the work alone writes to.
-            work: Computes them and calls :meth:`step_layer`; nothing else in the step may wait for it. Contexts of torch
-                that the caller is in (gradients, autocast) are not its own.
+            work: Computes them and calls :meth:`step_layer`; nothing else in the step may wait for it. The
+                caller's contexts of torch (gradients, autocast) do not apply to it.
         """
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -69,8 +69,8 @@ class Context(Protocol):
 class Rule(RuleBase, ABC):
     """Turns one batch into parameter gradients: fills ``.grad`` with descent directions, and never steps an optimizer.
 
-    A rule is an ``nn.Module``: feedback weights, inverse networks and running means registered on it are moved and saved
-    with the run.
+    A rule is an ``nn.Module``: feedback weights, inverse networks and running means registered on it are moved and
+    saved with the run.
 
     Args:
         config: The options; by default those of ``Config()``.
@@ -107,7 +107,7 @@ class Rule(RuleBase, ABC):
 
     @abstractmethod
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
-        """One step: leave gradients in ``.grad`` and call ``context.step_layer(layer)`` for each layer that has them."""
+        """One step: leave gradients in ``.grad``, and call ``context.step_layer(layer)`` for each layer with any."""
 
     def predict(self, network: Network, images: Tensor) -> Tensor:
         """Logits, shape (batch, classes). Overridden by rules that classify in another way."""
@@ -124,7 +124,7 @@ def state_key(layer: Layer, output: int = 0) -> str:
 
 
 def is_state_of(name: str, layer: Layer) -> bool:
-    """Whether a part of a tensor's dotted name is the layer's, as written by :func:`state_key`, with or without the output."""
+    """Whether a part of a tensor's dotted name is a :func:`state_key` of the layer, with or without the output."""
     return any(part.partition("#")[0] == _escaped_name(layer) for part in name.split("."))
 
 

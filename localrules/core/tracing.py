@@ -9,14 +9,7 @@ import torch
 from torch import fx, nn
 
 from localrules.errors import UsageError
-
-_NORMS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.LocalResponseNorm,
-    nn.RMSNorm,
-)
+from localrules.utils.torch_utils import NORMS, preserve_mode
 
 _SIZE_METHODS = ("size", "dim", "ndimension", "numel")
 _SIZE_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
@@ -28,7 +21,7 @@ class _Tracer(fx.Tracer):
         self._leaves = frozenset(leaves)
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        if qualified_name in self._leaves or isinstance(module, _NORMS):
+        if qualified_name in self._leaves or isinstance(module, NORMS):
             return True
         # What holds nothing to learn is one operation, whatever it does inside (stochastic depth asks for its mode).
         indivisible = not any(True for _ in module.children()) and not any(True for _ in module.parameters())
@@ -42,12 +35,8 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
         UsageError: The model's forward depends on data in a way that cannot be traced, or on the training flag (a
             functional dropout), which a trace would freeze.
     """
-    modes = {module: module.training for module in model.modules()}
-    try:
+    with preserve_mode(model):
         graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     for node, same in zip_longest(graph.nodes, in_training.nodes):
         if node is None or same is None or _node_signature(node) != _node_signature(same):
             raise UsageError(
@@ -91,7 +80,7 @@ def weight_bearing(model: nn.Module, node: fx.Node) -> bool:
     """Whether a node applies weights of its own: a convolution or matrix, not the norm that follows one."""
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
-        return not isinstance(module, _NORMS) and any(True for _ in module.parameters())
+        return not isinstance(module, NORMS) and any(True for _ in module.parameters())
     return any(
         source.op == "get_attr" and isinstance(_attribute(model, str(source.target)), nn.Parameter)
         for source in node.all_input_nodes

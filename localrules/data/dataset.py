@@ -66,8 +66,8 @@ class Dataset:
         missing: For a split that is not there, why and what to do.
         mirrored: Whether a picture's mirror image keeps its label (faces do, digits do not): whether augmentation flips
             when the user has not said.
-        max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier than a
-            good network; ``None`` where nothing is known.
+        max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier
+            than a good network; ``None`` where nothing is known.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Pictures of a data set: how its labels are spread, and what its rows look like."""
+"""Plots of a data set: its label counts, and samples of each class."""
 
 from __future__ import annotations
 
@@ -8,33 +8,30 @@ import numpy as np
 import torch
 
 from localrules.data.dataset import SPLITS
-from localrules.utils.atomic_io import write_atomic
+from localrules.utils.plotting import COLOURS, GRID, INK, MUTED, new_figure, save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from localrules.data.dataset import Dataset, Split
 
-INK = "#22303c"
-PALE = "#8a97a3"
-COLOURS = {"train": "#3b6ea5", "valid": "#e0a030", "test": "#5a9367"}
+_SPLIT_COLOURS = dict(zip(SPLITS, COLOURS, strict=False))
 SAMPLE_COLUMNS = 12
 GAP = 2  # pixels between samples
 ZOOM = 2
 
 
 def plot_label_counts(data: Dataset, path: Path) -> None:
-    """A bar for each class and split: its share of the split, with the count beside it.
+    """A bar for each class and split: its fraction of the split, with the count beside it.
 
     Args:
         data: The data set.
         path: The PNG file.
     """
     present = [name for name in SPLITS if name in data.splits]
-    figure = _figure(8.0, 1.3 + 0.24 * len(data.classes) * (len(present) + 0.7))
+    figure = new_figure(8.0, 1.3 + 0.24 * len(data.classes) * (len(present) + 0.7))
     axes = figure.add_subplot()
     height = 0.82 / len(present)
     for place, name in enumerate(present):
@@ -42,23 +39,25 @@ def plot_label_counts(data: Dataset, path: Path) -> None:
         counts = torch.bincount(labels, minlength=len(data.classes))
         shares = (100 * counts / len(labels)).tolist()
         middle = [row + (place - (len(present) - 1) / 2) * height for row in range(len(data.classes))]
-        bars = axes.barh(middle, shares, height * 0.9, color=COLOURS[name], label=f"{name}, {len(labels):,} rows")
+        bars = axes.barh(
+            middle, shares, height * 0.9, color=_SPLIT_COLOURS[name], label=f"{name}, {len(labels):,} samples"
+        )
         axes.bar_label(bars, [f"{count:,}" for count in counts.tolist()], padding=4, fontsize=8, color=INK)
     axes.set_yticks(range(len(data.classes)), data.classes)
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.02)
-    axes.set_xlabel("share of the split, %", color=PALE)
+    axes.set_xlabel("fraction of the split, %", color=MUTED)
     axes.tick_params(length=0, colors=INK)
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
-    axes.grid(axis="x", color="#e6eaee", zorder=0)
+    axes.grid(axis="x", color=GRID, zorder=0)
     axes.set_axisbelow(True)
     axes.set_title(f"{data.name}: labels", loc="left", color=INK, fontweight="bold", pad=30)
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0), labelcolor=INK, borderpad=0.2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_samples(data: Dataset, path: Path) -> None:
-    """A row of pictures for each class, drawn at random, the same each time, from the first split.
+    """A row of images for each class, drawn at random with a fixed seed, from the first split.
 
     Args:
         data: The data set.
@@ -68,15 +67,15 @@ def plot_samples(data: Dataset, path: Path) -> None:
     sheet = np.stack([_class_samples(data.splits[name], label) for label in range(len(data.classes))])
     classes, rows, columns = sheet.shape[:3]
     inches = ZOOM * np.array([columns, classes * rows]) / 100
-    figure = _figure(inches[0] + 1.4, inches[1] + 0.7)
+    figure = new_figure(inches[0] + 1.4, inches[1] + 0.7)
     axes = figure.add_subplot()
     axes.imshow(sheet.reshape(classes * rows, columns, -1).squeeze(), cmap="gray", vmin=0, vmax=255, aspect="equal")
     axes.set_yticks([rows * (label + 0.5) for label in range(classes)], data.classes)
     axes.set_xticks([])
     axes.tick_params(length=0, colors=INK)
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
-    axes.set_title(f"{data.name}: pictures of the {name} split", loc="left", color=INK, fontweight="bold", pad=10)
-    _save(figure, path)
+    axes.set_title(f"{data.name}: images of the {name} split", loc="left", color=INK, fontweight="bold", pad=10)
+    save_figure(figure, path)
 
 
 def _class_samples(split: Split, label: int) -> NDArray[np.uint8]:
@@ -89,17 +88,3 @@ def _class_samples(split: Split, label: int) -> NDArray[np.uint8]:
         left = place * (width + GAP)
         sheet[:height, left : left + width] = split.images[row].permute(1, 2, 0).numpy()
     return sheet
-
-
-def _figure(width: float, height: float) -> Figure:
-    # Without pyplot there is no window system to fail, and nothing global to clean up.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    write_atomic(path, lambda part: figure.savefig(part))

@@ -48,7 +48,7 @@ class DatasetStats:
         rows: How many pictures in all splits.
         distinct: How many different ones.
         conflicting_images: Distinct pictures whose copies do not all have the same label.
-        conflicting_samples: The rows that show these pictures.
+        conflicting_rows: The rows that show these pictures.
     """
 
     name: str
@@ -60,7 +60,7 @@ class DatasetStats:
     rows: int
     distinct: int
     conflicting_images: int
-    conflicting_samples: int
+    conflicting_rows: int
 
     def as_dict(self) -> dict[str, Any]:
         """As ``localrules data show --json`` prints it."""
@@ -98,5 +98,5 @@ def dataset_stats(data: Dataset) -> DatasetStats:
         rows=sum(split.rows for split in splits.values()),
         distinct=len(labels_of),
         conflicting_images=len(conflicts),
-        conflicting_samples=sum(len(labels) for labels in conflicts),
+        conflicting_rows=sum(len(labels) for labels in conflicts),
     )

@@ -78,6 +78,11 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
+def default_threads(parallel_layers: object) -> int:
+    """The threads of a run that names none: the cores that this process may use, divided among parallel layers."""
+    return max(1, available_threads() // parallel_layers) if isinstance(parallel_layers, int) and parallel_layers else 1
+
+
 def set_deterministic(threads: int, device: torch.device) -> None:
     """Make torch give the same bits each time, for this number of threads."""
     torch.set_num_threads(threads)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from localrules.core.layer import Layer
 from localrules.core.rule import StepReport
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
+from localrules.utils.torch_utils import read_scalars
 
 MAX_NAMED = 4  # layers that the error names; the rest are counted
 
@@ -24,13 +27,15 @@ def check_finite(session: Session, report: StepReport, step: int) -> Diverged | 
         report: What the rule reported of the step.
         step: Steps done so far, this one included.
     """
-    objectives = [name for name, value in report.objectives.items() if not _all_finite(value)]
-    weights = [layer.name for layer in session.network.layers if not _finite_weights(session, layer)]
-    found = {
-        "objectives": bool(objectives),
-        "the loss": report.loss is not None and not _all_finite(report.loss),
-        "weights": bool(weights),
-    }
+    finite = {f"objective {name}": _all_finite([value]) for name, value in report.objectives.items()}
+    for layer in session.network.layers:
+        finite[f"weights {layer.name}"] = _all_finite([*layer.parameters(), *session.rule.parameters_for(layer)])
+    if report.loss is not None:
+        finite["loss"] = _all_finite([report.loss])
+    bad = {name for name, value in read_scalars(finite).items() if not value}
+    objectives = [name for name in report.objectives if f"objective {name}" in bad]
+    weights = [layer.name for layer in session.network.layers if f"weights {layer.name}" in bad]
+    found = {"objectives": bool(objectives), "the loss": "loss" in bad, "weights": bool(weights)}
     if not any(found.values()):
         return None
     slower = f"choose a lower --lr (it is {session.config.optimizer.lr:g})"
@@ -44,12 +49,11 @@ def check_finite(session: Session, report: StepReport, step: int) -> Diverged | 
     )
 
 
-def _finite_weights(session: Session, layer: Layer) -> bool:
-    return all(_all_finite(parameter) for parameter in (*layer.parameters(), *session.rule.parameters_for(layer)))
-
-
-def _all_finite(values: Tensor) -> bool:
-    return bool(values.detach().isfinite().all())
+def _all_finite(tensors: Sequence[Tensor]) -> Tensor:
+    """A scalar on the tensors' device, so that nothing is read from it one by one."""
+    if not tensors:
+        return torch.tensor(True)
+    return torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
 
 
 def _format_names(names: list[str]) -> str:

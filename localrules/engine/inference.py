@@ -21,6 +21,7 @@ from localrules.data.dataset import Split
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.device import Device
 from localrules.engine.scores import Scores
+from localrules.utils.torch_utils import eval_mode
 
 TRAIN_SAMPLES = 5000  # of the training split are scored at the end of a run
 
@@ -109,16 +110,8 @@ class Predictor:
     @contextmanager
     def eval_mode(self) -> Iterator[None]:
         """Eval mode without gradients, in the run's precision; every module's mode is put back afterwards."""
-        modules = [*self.network.model.modules(), *self.rule.modules()]
-        modes = [module.training for module in modules]
-        for module in modules:
-            module.training = False
-        try:
-            with torch.no_grad(), self.device.autocast():
-                yield
-        finally:
-            for module, training in zip(modules, modes, strict=True):
-                module.training = training
+        with eval_mode(self.network.model, self.rule), torch.no_grad(), self.device.autocast():
+            yield
 
 
 def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:

@@ -46,8 +46,8 @@ class ObjectiveSpec(NamedTuple):
 class LayerwiseRule(Rule):
     """Trains every hidden layer on its own objective, and the readout on cross-entropy, in one forward pass.
 
-    Each layer's inputs come detached. Its objective is computed as soon as its output exists; its backward pass runs and
-    frees its graph; its readers get the output detached. So one layer's graph is alive at a time, or, with
+    Each layer's inputs come detached. Its objective is computed as soon as its output exists; its backward pass runs
+    and frees its graph; its readers get the output detached. So one layer's graph is alive at a time, or, with
     ``parallel_layers``, those of the layers that are training or waiting for a thread.
 
     Args:

@@ -11,8 +11,6 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-# The profiler's library reports the GPUs that it does not find; nobody asked.
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 MIB = 2**20
 WARMUP = 5  # steps that are slower than the rest: allocator, caches, profiler
@@ -58,6 +56,8 @@ def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
         result = work()
         torch.cuda.synchronize(device)
         return result, (torch.cuda.max_memory_allocated(device) - before) / MIB
+    # The profiler's library reports the GPUs that it does not find; nobody asked.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         result = work()
     live = peak = 0

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from localrules.callbacks.base import CallbackList, MetricsRow, RunInfo
+from localrules.callbacks.base import MetricsRow, RunInfo
+from localrules.callbacks.callback_list import CallbackList
 from localrules.core.phase import Phase
 from localrules.engine import checkpoint
 from localrules.engine.diagnostics import Diagnostics
@@ -19,6 +20,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
 from localrules.engine.session import Session
 from localrules.engine.step import StepResult, train_step
+from localrules.utils.torch_utils import read_scalars
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -32,21 +34,21 @@ class Trainer:
 
     Args:
         session: The run.
-        observers: Who watches.
+        callbacks: The callbacks of the run.
         folder: Where checkpoints go.
-        info: What observers were told; its ``state`` is saved with every checkpoint.
+        info: What the callbacks know of the run; its ``state`` is saved with every checkpoint.
 
     Attributes:
         step: Steps done so far.
-        clock: Times of the steps.
+        timer: Times of the steps.
         peak_memory_mib: The allocator's peak in a step, above what was live at its start.
         seconds: Training time so far, evaluation included.
 
     All are the run's: a resumed run counts on from its checkpoint.
     """
 
-    def __init__(self, session: Session, observers: CallbackList, folder: Path, info: RunInfo) -> None:
-        self.session, self.observers = session, observers
+    def __init__(self, session: Session, callbacks: CallbackList, folder: Path, info: RunInfo) -> None:
+        self.session, self.callbacks = session, callbacks
         self._folder, self._info = folder, info
         self._diagnostics = Diagnostics(session)
         self.step = 0
@@ -63,19 +65,30 @@ class Trainer:
         self.seconds = progress["seconds"]
         self.timer = StepTimer(progress["step_times"])
         self.peak_memory_mib = progress["peak_memory_mib"]
-        self._info.state.update(progress["observers"])
+        self._info.state.update(progress["callbacks"])
+        self.callbacks.stop_reason = progress["stop_reason"]
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why a callback stopped the run before its last step, if one did."""
+        return self.callbacks.stop_reason if self.step < self.session.total_steps else None
 
     def run(self) -> None:
-        """Train to the end of the last phase.
+        """Train to the end of the last phase, or until a callback stops the run.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+            TrainingInterrupted: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
             LocalRulesError: Training diverged; the last checkpoint was made before that.
         """
         self._resumed_at = self._saved_at = time.monotonic()
+        if self.stop_reason is None:
+            self.callbacks.on_train_start(self.session.network, self.session.rule)
+        if self.stop_reason is not None:  # before the first step, or in a run that is resumed after its stop
+            self.save()
+            return
         with self._graceful_shutdown():
             for phase in self.session.phases:
-                if self.step < phase.stop:
+                if self.step < phase.stop and self.stop_reason is None:
                     self._run_phase(phase)
 
     def _run_phase(self, phase: Phase) -> None:
@@ -96,6 +109,8 @@ class Trainer:
                 self.timer.add(time.perf_counter() - began)
             self.step = step + 1
             self._after_step(phase, taken, found)
+            if self.stop_reason is not None:
+                return
 
     def _is_epoch_end(self, step: int) -> bool:
         return step % self.session.batches.steps_per_epoch == 0 or step == self.session.total_steps
@@ -108,7 +123,7 @@ class Trainer:
         closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
         saves = last or stopping or self._should_checkpoint(closes_epoch)
         if (logs or saves) and (error := check_finite(self.session, taken.report, self.step)):
-            self.observers.on_log(self._metrics_row(phase, taken))
+            self.callbacks.on_log(self._metrics_row(phase, taken))
             raise error
         if logs:
             row = self._metrics_row(phase, taken) | found
@@ -117,12 +132,12 @@ class Trainer:
             if closes_epoch and "valid" in self.session.data.splits:
                 scores = self.session.predictor.scores(self.session.data.split("valid"))
                 row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
-            self.observers.on_log(row)
+            self.callbacks.on_log(row)
             if closes_epoch:
-                self.observers.on_evaluate(row)
-        if saves:
+                self.callbacks.on_evaluate(row)
+        if saves or self.stop_reason is not None:
             self.save()
-        if stopping and not last:
+        if stopping and not last and self.stop_reason is None:
             raise TrainingInterrupted
 
     def _metrics_row(self, phase: Phase, taken: StepResult) -> MetricsRow:
@@ -138,13 +153,12 @@ class Trainer:
             "step_seconds": recent,
             "memory_mib": process_peak_mib(),
         }
-        if report.loss is not None:
-            row["loss"] = float(report.loss)
+        scalars = {f"objective/{name}": value for name, value in report.objectives.items()} | report.metrics
         if report.logits is not None:
-            row["accuracy"] = float((report.logits.argmax(1) == taken.labels).float().mean())
-        row |= {f"objective/{name}": float(value) for name, value in report.objectives.items()}
-        row |= {name: float(value) for name, value in report.metrics.items()}
-        return row
+            scalars = {"accuracy": (report.logits.argmax(1) == taken.labels).float().mean(), **scalars}
+        if report.loss is not None:
+            scalars = {"loss": report.loss, **scalars}
+        return {**row, **read_scalars(scalars)}
 
     def _should_checkpoint(self, closes_epoch: bool) -> bool:
         every = self.session.config.checkpoint_every
@@ -154,7 +168,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.observers.on_checkpoint()
+        self.callbacks.on_checkpoint()
         now = time.monotonic()
         self.seconds += now - self._resumed_at
         self._resumed_at = now
@@ -163,7 +177,8 @@ class Trainer:
             "seconds": self.seconds,
             "step_times": self.timer.times,
             "peak_memory_mib": self.peak_memory_mib,
-            "observers": dict(self._info.state),
+            "callbacks": dict(self._info.state),
+            "stop_reason": self.stop_reason,
         }
         checkpoint.save(self._folder, self.session, progress)
         self._saved_at = time.monotonic()
@@ -189,7 +204,7 @@ class Trainer:
 
 
 def metric_names(session: Session) -> tuple[str, ...]:
-    """Every column of the run's ``metrics.csv``."""
+    """The columns of the run's ``metrics.csv`` that are known before the first step; what a rule logs comes after."""
     layers = [layer.name for layer in session.network.layers]
     objectives = tuple(f"objective/{layer}" for layer in layers)
     diagnostics = Diagnostics(session).columns

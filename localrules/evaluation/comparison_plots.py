@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from localrules.utils.plotting import COLOURS, INK, MARKERS, MUTED, bare_axes, new_figure, plain_axes
+
+if TYPE_CHECKING:
+    from localrules.registry.entries import MetricEntry
 
 Score = Mapping[str, Any]
 """What :func:`~localrules.runs.evaluate.judged` finds: its ``figures``."""
@@ -31,18 +34,21 @@ _FIGURES = {
     "one against rest": "one_vs_rest_accuracy",
     "calibration error": "expected_calibration_error",
 }
-_VOTES = {"FER+ majority": "majority_agreement", "one FER+ tagger": "vote_share"}
-_DISTANCE = "FER+ distribution, nats"
 _COLUMNS = 4
 _ODD = 0.5  # a share above which white is read better than ink
 
 
-def score_table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
+def score_table(
+    scored: Scored, metrics: Mapping[str, MetricEntry] | None = None
+) -> tuple[list[str], list[list[str | None]]]:
     """All figures that are no list: head and a row for each network.
 
-    Where there are votes of FER+, what they say follows: agreement with the majority and with one person in percent,
-    and the divergence from the votes' distribution. Where a score was so good that leaks were looked for, a last column
-    says what was found.
+    The columns of plugins' metrics follow where one was computed. Where a score was so good that leaks were looked for,
+    a last column says what was found.
+
+    Args:
+        scored: The scores.
+        metrics: The plugins' metrics by name.
     """
     head = ["", "split", "images", *_FIGURES]
     rows: list[list[str | None]] = [
@@ -54,9 +60,10 @@ def score_table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
         ]
         for name, scores in scored.items()
     ]
-    if any(score.get("ferplus") for scores in scored.values() for score in scores):
-        head += [*_VOTES, _DISTANCE]
-        rows = [[*row, *_agreement(scores)] for row, scores in zip(rows, scored.values(), strict=True)]
+    for name, entry in (metrics or {}).items():
+        if any(score.get(name) for scores in scored.values() for score in scores):
+            head += [column.title for column in entry.columns]
+            rows = [[*row, *_metric_cells(entry, scores)] for row, scores in zip(rows, scored.values(), strict=True)]
     doubts = [
         next((leak_message(score) for score in scores if score.get("leak_check")), None) for scores in scored.values()
     ]
@@ -81,9 +88,9 @@ def leak_message(score: Score) -> str:
     check = score["leak_check"]
     if "not_done" in check:
         return f"top-1 {_percent([score['top1']])}; the leak check could not be done: {check['not_done']}"
-    known = check["samples"] - check["n_clean"]
+    known = check["rows"] - check["n_clean"]
     without = f"; top-1 without them {_percent([check['top1_clean']])}" if check["n_clean"] else ""
-    return f"{known} of {check['samples']} rows are known from training{without}"
+    return f"{known} of {check['rows']} rows are known from training{without}"
 
 
 def plot_confusions(scored: Scored) -> Figure:
@@ -130,12 +137,12 @@ def plot_reliability(scored: Scored) -> Figure:
     return figure
 
 
-def _agreement(scores: Sequence[Score]) -> list[str | None]:
-    votes = [score["ferplus"] for score in scores if score.get("ferplus")]
-    if not votes:
-        return [None] * (len(_VOTES) + 1)
-    shares = [_percent([vote[figure] for vote in votes]) for figure in _VOTES.values()]
-    return [*shares, f"{mean(vote['kl_divergence'] for vote in votes):.3f}"]
+def _metric_cells(entry: MetricEntry, scores: Sequence[Score]) -> list[str | None]:
+    found = [score[entry.name] for score in scores if score.get(entry.name)]
+    if not found:
+        return [None] * len(entry.columns)
+    values = {column: [values[column.key] for values in found] for column in entry.columns}
+    return [_percent(each) if column.is_fraction else f"{mean(each):.3f}" for column, each in values.items()]
 
 
 def _pooled(scores: Sequence[Score]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,8 +70,17 @@ class LeakCheck:
     top1_clean: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """As scores and summaries keep it in JSON."""
+        return {
+            "rows": self.samples,
+            "training_rows": self.training_samples,
+            "copies": self.copies,
+            "mirrored": self.flipped,
+            "alike": self.near_duplicates,
+            "top1": self.top1,
+            "n_clean": self.n_clean,
+            "top1_clean": self.top1_clean,
+        }
 
 
 def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:

@@ -1,7 +1,8 @@
 """The Hilbert-Schmidt independence criterion in its forms: how much two Gram matrices of one batch depend.
 
 All take Gram matrices as :mod:`localrules.kernels.gram` returns them, and give a scalar that gradients flow through.
-To hold many layers against one input and one label matrix, keep the views of these (:mod:`localrules.kernels.normalization`).
+To compare many layers with one input and one label matrix, keep their normalised forms
+(:mod:`localrules.kernels.normalization`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def hsic(a: Tensor, b: Tensor, *, normalizer: Normalizer = "biased", centered: b
     Args:
         a, b: (batch, batch).
         normalizer: ``"biased"``: ``(m - 1)^-2``; ``"printed"``: ``(m - 1)^-1``.
-        centered: One of the two is centred already (see :func:`~localrules.kernels.normalization.center`), which suffices.
+        centered: One of the two is centred already (:func:`~localrules.kernels.normalization.center`); that suffices.
 
     Returns:
         A scalar, 0 or more for positive semi-definite kernels, up to rounding.

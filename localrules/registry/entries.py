@@ -27,12 +27,73 @@ class RuleEntry(Entry):
     """A learning rule: an :class:`~localrules.Objective` or :class:`~localrules.Rule` class."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry(Entry):
-    """A network: a class built from its ``Config``, see :class:`~localrules.Model`."""
+    """A network: a class built from its ``Config``, see :class:`~localrules.Model`.
+
+    Attributes:
+        default_priority: Where a command names no model, the one with the highest priority is used; ``None``: never.
+        suits_cpu: Whether training it on a CPU takes hours, not days. ``reproduce`` on a CPU prefers such a model.
+    """
+
+    default_priority: int | None = None
+    suits_cpu: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
 class DataEntry(Entry):
-    """A data set: a :class:`~localrules.DataSource` class."""
+    """A data set: a :class:`~localrules.DataSource` class.
+
+    Attributes:
+        default_priority: Where a command names no data set, the one with the highest priority that is found, or that
+            needs no file, is used; ``None``: never.
+    """
+
+    default_priority: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricColumn:
+    """One value of a metric, as tables show it.
+
+    Attributes:
+        title: The row's or column's title.
+        key: Its key in what the metric computes.
+        is_fraction: Whether it is a fraction, shown in percent.
+        note: More to say beside it, a format string over what the metric computes: ``"of {rows:,} rows"``.
+    """
+
+    title: str
+    key: str
+    is_fraction: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """An evaluation against a file of the user's: a :class:`~localrules.evaluation.metric.Metric` class.
+
+    ``eval``, ``compare`` and ``reproduce`` compute it with ``--metric NAME=FILE``, or ``--NAME FILE``; its values stand
+    under its name in the JSON output.
+
+    Attributes:
+        help: The help of its flag.
+        metavar: What the flag's value is called.
+        columns: The values that tables show.
+    """
+
+    help: str
+    metavar: str = "FILE"
+    columns: tuple[MetricColumn, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExporterEntry(Entry):
+    """A file format for ``localrules data export --format NAME``.
+
+    ``target`` names a function that takes a :class:`~localrules.Dataset` and a path, writes the file, and returns how
+    many rows it wrote.
+    """
 
 
 class TrackerEntry(Entry):
@@ -92,6 +153,10 @@ KINDS = {
         "tracker", "trackers", "localrules_trackers", TrackerEntry, ("localrules.callbacks.base:Tracker",)
     ),
     "preset": EntryKind("preset", "presets", "localrules_presets", PresetEntry, ()),
+    "metric": EntryKind(
+        "metric", "metrics", "localrules_metrics", MetricEntry, ("localrules.evaluation.metric:Metric",)
+    ),
+    "exporter": EntryKind("export format", "exporters", "localrules_exporters", ExporterEntry, (), function=True),
     "experiment": EntryKind("experiment", "experiments", "localrules_experiments", ExperimentEntry, (), function=True),
 }
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from localrules.registry.entries import (
         DataEntry,
         ExperimentEntry,
+        ExporterEntry,
+        MetricEntry,
         ModelEntry,
         PresetEntry,
         RuleEntry,
@@ -93,6 +95,25 @@ def localrules_presets() -> list[PresetEntry]:  # type: ignore[empty-body]
 
 
 @hookspec
+def localrules_metrics() -> list[MetricEntry]:  # type: ignore[empty-body]
+    """Evaluations against a file of the user's, for ``--metric NAME=FILE`` of eval, compare and reproduce.
+
+    Returns:
+        One entry a metric; its target is a subclass of :class:`localrules.evaluation.metric.Metric`.
+    """
+
+
+@hookspec
+def localrules_exporters() -> list[ExporterEntry]:  # type: ignore[empty-body]
+    """File formats, for ``localrules data export --format NAME``.
+
+    Returns:
+        One entry a format; its target is a function of a :class:`localrules.Dataset` and a path that returns how many
+        rows it wrote.
+    """
+
+
+@hookspec
 def localrules_experiments() -> list[ExperimentEntry]:  # type: ignore[empty-body]
     """Experiments from the literature, for ``localrules reproduce NAME``.
 
@@ -102,8 +123,8 @@ def localrules_experiments() -> list[ExperimentEntry]:  # type: ignore[empty-bod
     """
 
 
-# What a plugin may watch. An implementation that fails is reported once and left out of the rest of the run; it can
-# neither stop a run nor change it.
+# What a plugin may watch. An implementation that fails is reported once and left out of the rest of the run; one that
+# raises localrules.Stop ends the run.
 
 
 @hookspec
@@ -120,7 +141,7 @@ def localrules_run_step(row: MetricsRow) -> None:
     """A step was logged.
 
     Args:
-        row: The step's metrics, as in ``metrics.csv``; the keys are documented at ``Callback.step``.
+        row: The step's metrics, as in ``metrics.csv``; the keys are documented at ``Callback.on_log``.
     """
 
 

@@ -17,6 +17,8 @@ from localrules.registry.listing import ListedEntry, mark_conflicts, mark_duplic
 from localrules.registry.loading import Plugin, format_exception, load_plugin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from localrules.callbacks.base import Callback
 
 __all__ = ["ListedEntry", "Registry"]
@@ -52,6 +54,11 @@ class Registry:
             allow = [word.strip() for word in os.environ["LOCALRULES_PLUGINS"].split(",") if word.strip()]
         sources = filter_blocked(filter_allowed(installed_sources(group), allow), block or [])
         return cls([load_plugin(source) for source in [*sources, *file_sources(files or [])]])
+
+    @classmethod
+    def from_plugins(cls, plugins: Registry | Sequence[str | Path]) -> Registry:
+        """A registry as it is, or a new one of the installed plugins and these plugin files."""
+        return plugins if isinstance(plugins, Registry) else cls.load(files=[Path(file) for file in plugins])
 
     def entries(self, kind: str) -> list[ListedEntry]:
         """All entries of a kind by name, and after them the unusable plugins that may have had some but named none."""
@@ -101,7 +108,7 @@ class Registry:
         return tuple(plugin.source.name for plugin in self._plugins if plugin.source.is_file)
 
     def callbacks(self) -> list[Callback]:
-        """One observer for each usable plugin that watches runs through hooks."""
+        """A callback for each usable plugin that watches runs through hooks."""
         from localrules.registry.hook_callback import HookCallback
 
         return [HookCallback(plugin) for plugin in self._plugins if plugin.status == "ok" and plugin.watches_runs]

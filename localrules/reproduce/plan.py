@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localrules.compare.plan import PlannedRun
+from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import INCIDENTAL
 from localrules.config.overrides import Tree, merge
 from localrules.config.schema import ComponentConfig
@@ -17,7 +17,7 @@ from localrules.engine.builder import load_dataset, load_run_dataset
 from localrules.engine.environment import providers
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, MissingDependencyError, UsageError
-from localrules.evaluation.ferplus import read_votes
+from localrules.evaluation.metric import MetricFiles, build_metrics
 from localrules.reproduce.request import ReproductionRequest
 from localrules.reproduce.result import evaluation_split
 from localrules.reproduce.spec import Budget, Case, Experiment
@@ -43,7 +43,7 @@ class PlannedCase:
         data: Its data set; ``None`` where that cannot be read for want of a package.
         changed: What the user typed in place of the row's own settings.
         claim: What the experiment's source claims.
-        ferplus: FER+'s votes on the data set.
+        metrics: The files of plugins' metrics to compute, by name.
         missing: The package for want of which it is left out.
     """
 
@@ -55,7 +55,7 @@ class PlannedCase:
     data: Dataset | None = None
     changed: str = ""
     claim: str = ""
-    ferplus: Path | None = None
+    metrics: MetricFiles = field(default_factory=dict)
     missing: MissingDependencyError | None = None
 
 
@@ -162,7 +162,7 @@ def _plan_case(
     settings = merge(merge(merge(below, row.settings), asked.overrides), asked.incidental)
     settings = merge(settings, {budget.unit: budget.length})
     on = {kind: str(settings[kind]["name"]) for kind in ("model", "data")}
-    task = PlannedCase(name, row, budget, on, changed=_deviations(row, asked), claim=claim, ferplus=asked.ferplus)
+    task = PlannedCase(name, row, budget, on, changed=_deviations(row, asked), claim=claim, metrics=asked.metrics)
     try:
         return _configured(task, settings, asked, registry, known)
     except MissingDependencyError as error:
@@ -181,8 +181,7 @@ def _configured(
         known[same] = load_run_dataset(config, registry)
     data = known[same]
     data.split(evaluation_split(row, data))  # says why there is none
-    if asked.ferplus is not None:
-        read_votes(asked.ferplus, data, evaluation_split(row, data))  # says in time what does not fit
+    build_metrics(asked.metrics, data, evaluation_split(row, data), registry)  # says in time what does not fit
     suppliers = providers(config, registry)
     planned = tuple(
         PlannedRun(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds

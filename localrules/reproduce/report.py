@@ -8,11 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localrules.evaluation.comparison_plots import (
+    CAPTION,
+    CONFUSIONS_CAPTION,
+    RECALLS_CAPTION,
+    RELIABILITY_CAPTION,
+    plot_confusions,
+    plot_recalls,
+    plot_reliability,
+    score_table,
+)
+from localrules.evaluation.metric import metric_entries
 from localrules.reports.html import Cell, Page, code, link, muted, strong
-from localrules.reproduce.artifacts import ARTIFACTS, Artifact, read_artifacts
-from localrules.reproduce.result import POINT
-from localrules.reproduce.results import RESULTS, ResultRow, read_results
+from localrules.reproduce.artifacts import ARTIFACTS, Artifact, ArtifactWriter, read_artifacts
+from localrules.reproduce.result import POINT, RESULTS, ResultRow, ranking_sentences, read_results
 from localrules.utils.formatting import duration
+from localrules.utils.plotting import save_figure
 
 if TYPE_CHECKING:
     from localrules.reproduce.spec import Experiment
@@ -120,3 +131,16 @@ def _linked(text: str) -> list[str]:
 def _natural(place: Path) -> list[tuple[int, str]]:
     """Figure 6 before figure 10."""
     return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", place.name)]
+
+
+def write_evaluation(exhibition: ArtifactWriter) -> None:
+    """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as pictures."""
+    for text in ranking_sentences(exhibition.outcomes):
+        exhibition.text(text)
+    scored = {outcome.case.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
+    if not scored:
+        return
+    exhibition.table("evaluation", CAPTION, *score_table(scored, metric_entries(exhibition.registry)))
+    exhibition.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
+    exhibition.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
+    exhibition.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from localrules.config.overrides import Tree, expand_names, merge, parse_overrides
 from localrules.errors import UsageError
+from localrules.evaluation.metric import MetricFiles
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ReproductionRequest:
         typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
         incidental: Settings that change no result, such as threads and trackers.
         data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
-        ferplus: FER+'s votes, to be set beside what networks say of FER2013.
+        metrics: The files of plugins' metrics to compute, by name.
     """
 
     scale: float = 1.0
@@ -34,7 +35,7 @@ class ReproductionRequest:
     raw_overrides: tuple[str, ...] = ()
     incidental: Tree = field(default_factory=dict)
     data_path: Path | None = None
-    ferplus: Path | None = None
+    metrics: MetricFiles = field(default_factory=dict)
 
 
 def parse_settings(words: tuple[str, ...], named: Tree) -> tuple[Tree, Tree]:

@@ -1,18 +1,21 @@
-"""What a row's runs came to, beside the published figure."""
+"""Results of cases beside the published values: verdicts, the table of an experiment, and rankings."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from localrules.compare.execute import RunRecord
+from localrules.comparison.execute import RunRecord
 from localrules.errors import MissingDependencyError
+from localrules.evaluation.metric import MetricFiles
 from localrules.reproduce.spec import Budget, Case
-from localrules.runs.evaluate import evaluate_split
+from localrules.runs.evaluate import NO_METRICS, evaluate_split
 from localrules.runs.load import TrainedRun
 from localrules.utils.atomic_io import write_atomic
 
@@ -28,10 +31,14 @@ EXCLUDED = "left out"
 """The verdict on a row that needs a package which is not installed."""
 
 SCORES = "scores.json"
+RESULTS = "results.csv"
 COLUMNS = (
     "row", "model", "data", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds",
     "machine", "source", "differs", "missing",
 )  # fmt: skip
+
+ResultRow = dict[str, str]
+"""A line of ``results.csv``, by column."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ def evaluation_split(row: Case, data: Dataset) -> str:
 
 
 def load_or_evaluate(
-    run: RunRecord, row: Case, data: Dataset, registry: Registry, ferplus: Path | None = None
+    run: RunRecord, row: Case, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
 ) -> dict[str, Any]:
     """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
 
@@ -216,18 +223,18 @@ def load_or_evaluate(
         row: Its row.
         data: Its data set.
         registry: Where names are looked up.
-        ferplus: FER+'s votes on the split.
+        metrics: The files of plugins' metrics to compute, by name.
 
     Raises:
-        DataError: The data set has no such split, or the votes do not fit it.
-        UsageError: There are no votes on such data.
+        DataError: The data set has no such split, or a metric's file does not fit it.
+        UsageError: A metric does not apply to the data set.
     """
     split = evaluation_split(row, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if split not in known or (ferplus is not None and not known[split].get("ferplus")):
+    if split not in known or any(not known[split].get(name) for name in metrics):
         finished = TrainedRun.load(run.folder, registry)
-        known[split] = evaluate_split(finished, data, split, registry, ferplus=ferplus).metrics
+        known[split] = evaluate_split(finished, data, split, registry, metrics=metrics).metrics
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found
@@ -241,3 +248,66 @@ def _machine(run: RunRecord) -> str:
     environment, threads = run.record["environment"], run.config.threads
     name = environment["processor"] if environment["device"] == "cpu" else environment["device"]
     return f"{name}, {threads} thread{'s'[: threads != 1]}"
+
+
+def read_results(folder: Path) -> list[ResultRow]:
+    """The lines of an experiment's table, whichever release wrote them; none where it has no table yet."""
+    path = folder / RESULTS
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [{column: line.get(column) or "" for column in COLUMNS} for line in csv.DictReader(io.StringIO(text))]
+
+
+def upsert(outcome: CaseResult, folder: Path) -> None:
+    """Put a row into its experiment's table, ``<folder>/<experiment>/results.csv``.
+
+    It takes the place of the same row of the same model, data, settings and budget; all others stay. A row that was
+    left out takes no figures away that were found before.
+    """
+    place = folder / outcome.experiment
+    place.mkdir(parents=True, exist_ok=True)
+    new = outcome.as_csv_row()
+    lines = read_results(place)
+    same = [index for index, line in enumerate(lines) if _key(line) == _key(new)]
+    if same:
+        lines[same[0]] = lines[same[0]] if new["missing"] and lines[same[0]]["ours"] else new
+    else:
+        lines.append(new)
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    table.writeheader()
+    table.writerows(lines)
+    write_atomic(place / RESULTS, text.getvalue())
+
+
+def _key(line: ResultRow) -> tuple[str, ...]:
+    return tuple(line[column] for column in ("row", "model", "data", "budget", "differs"))
+
+
+def ranking_sentences(outcomes: Sequence[CaseResult]) -> list[str]:
+    """A sentence for the rows on one data set: best first, how far they are apart, and how far a row's own seeds."""
+    on: dict[str, list[CaseResult]] = {}
+    for outcome in outcomes:
+        on.setdefault(outcome.on.get("data", ""), []).append(outcome)
+    return [text for data, rows in on.items() if (text := _sentence(data, rows))]
+
+
+def _sentence(data: str, rows: Sequence[CaseResult]) -> str:
+    found = [(value, row) for row in rows if (value := row.scored_mean("top1")) is not None]
+    if not found:
+        return ""
+    found.sort(key=lambda pair: -pair[0])  # rows of equal figures stay in the table's order
+    split = found[0][1].scores[0]["split"]
+    lengths = " or ".join(dict.fromkeys(str(row.budget) for _, row in found))
+    order = ", ".join(f"{row.case.name} {value:.1f} %" for value, row in found)
+    without = [f"{row.case.name}: {row.verdict}" for row in rows if not row.scores]
+    parts = [f"Top-1 on the {split} split of {data} after {lengths}: {order}", *without]
+    if len(found) > 1:
+        parts.append(f"{found[0][0] - found[-1][0]:.1f} points from the first to the last")
+    return "; ".join([*parts, _seeds([row for _, row in found])]) + "."
+
+
+def _seeds(rows: Sequence[CaseResult]) -> str:
+    spreads = [100 * (max(tops) - min(tops)) for row in rows if len(tops := [one["top1"] for one in row.scores]) > 1]
+    if not spreads:
+        return "of one seed each, so how much of that is chance is not known"
+    return f"seeds of one row are up to {max(spreads):.1f} points apart"

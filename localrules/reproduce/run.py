@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.compare.execute import RunRecord, completed_runs, run_all
+from localrules.comparison.execute import RunRecord, completed_runs, run_all
 from localrules.errors import LocalRulesError
-from localrules.reproduce import report, results
+from localrules.reproduce import report
 from localrules.reproduce import run as rows
 from localrules.reproduce.artifacts import ArtifactWriter
-from localrules.reproduce.evaluation import write_evaluation
 from localrules.reproduce.plan import PlannedCase, excluded_cases, find_dataset_settings, plan_cases
 from localrules.reproduce.registry import experiments_in
-from localrules.reproduce.result import CaseResult, as_document, load_or_evaluate, metric_value
+from localrules.reproduce.report import write_evaluation
+from localrules.reproduce.result import CaseResult, as_document, load_or_evaluate, metric_value, upsert
 from localrules.reproduce.spec import Experiment
 from localrules.runs.load import TrainedRun
 
@@ -79,7 +79,7 @@ def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry
 
 
 def _result(task: PlannedCase, data: Dataset, runs: list[RunRecord], registry: Registry) -> CaseResult:
-    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.ferplus) for run in runs)
+    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.metrics) for run in runs)
     values = tuple(metric_value(run, task.case, found) for run, found in zip(runs, scores, strict=True))
     return replace(_missing_result(task), runs=tuple(runs), values=values, scores=scores)
 
@@ -146,7 +146,7 @@ def run_experiments(
         for outcome in rows.run_cases(mine, out, registry, watchers, say):
             own.append(outcome)
             done(outcome)
-            results.upsert(outcome, out)
+            upsert(outcome, out)
             report.write_page(out, experiments_in(out, registry), command)
         data = next((task.data for task in mine if task.data is not None), None)
         if not experiment.cases and asked.cases == "*":

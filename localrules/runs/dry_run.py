@@ -12,6 +12,7 @@ from localrules.engine.phases import apply_phase, cost_until
 from localrules.engine.profiling import peak_memory
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
+from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -26,28 +27,29 @@ def dry_run(config: RunConfig, registry: Registry) -> dict[str, Any]:
         ``rule, model, data, parameters, steps, steps_per_epoch, step_seconds, seconds`` (for the whole run),
         ``peak_memory_mib`` and ``layers``, the layer table.
     """
-    session = Session.build(config, registry)
-    phase = session.phases[0]
-    apply_phase(phase, session.network, session.trainable)
-    train_step(session, phase, 0)
-    _, peak = peak_memory(lambda: train_step(session, phase, 1), session.device.device)
-    seconds = []
-    for step in range(2, 2 + STEPS):
-        began = time.perf_counter()
-        train_step(session, phase, step)
-        seconds.append(time.perf_counter() - began)
-    return {
-        "rule": config.rule.name,
-        "model": config.model.name,
-        "data": config.data.name,
-        "origin": session.data.origin,
-        "granularity": config.granularity,
-        "batch_size": config.batch_size,
-        "parameters": session.parameter_count,
-        "steps": session.total_steps,
-        "steps_per_epoch": session.batches.steps_per_epoch,
-        "step_seconds": median(seconds),
-        "seconds": median(seconds) / phase.cost * cost_until(session.phases, session.total_steps),
-        "peak_memory_mib": peak,
-        "layers": layer_table(session),
-    }
+    with preserve_torch_state():
+        session = Session.build(config, registry)
+        phase = session.phases[0]
+        apply_phase(phase, session.network, session.trainable)
+        train_step(session, phase, 0)
+        _, peak = peak_memory(lambda: train_step(session, phase, 1), session.device.device)
+        seconds = []
+        for step in range(2, 2 + STEPS):
+            began = time.perf_counter()
+            train_step(session, phase, step)
+            seconds.append(time.perf_counter() - began)
+        return {
+            "rule": config.rule.name,
+            "model": config.model.name,
+            "data": config.data.name,
+            "origin": session.data.origin,
+            "granularity": config.granularity,
+            "batch_size": config.batch_size,
+            "parameters": session.parameter_count,
+            "steps": session.total_steps,
+            "steps_per_epoch": session.batches.steps_per_epoch,
+            "step_seconds": median(seconds),
+            "seconds": median(seconds) / phase.cost * cost_until(session.phases, session.total_steps),
+            "peak_memory_mib": peak,
+            "layers": layer_table(session),
+        }

@@ -3,27 +3,96 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from localrules.config.schema import ComponentConfig
+from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
-from localrules.evaluation.ferplus import agreement, read_votes
 from localrules.evaluation.leakage import LeakMask, check_leakage
+from localrules.evaluation.metric import MetricFiles, build_metrics, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
+from localrules.runs.load import TrainedRun, load_run
 from localrules.tracking.plots.curves import plot_confusion
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, Split
     from localrules.engine.scores import Scores
     from localrules.registry.registry import Registry
-    from localrules.runs.load import TrainedRun
+    from localrules.runs.result import RunResult
 
+NO_METRICS: MetricFiles = MappingProxyType({})
 FOLDER = "evaluation"
 SCORES = "scores.json"
 PREDICTIONS = "predictions.csv"
+
+
+def evaluate(
+    run: str | Path | RunResult | TrainedRun,
+    split: str = "valid",
+    *,
+    data: str | Mapping[str, Any] | None = None,
+    flip: bool | None = None,
+    metrics: MetricFiles = NO_METRICS,
+    leak_check: bool = False,
+    out: str | Path | None = None,
+    device: str | None = None,
+    plugins: Registry | Sequence[str | Path] = (),
+) -> dict[str, Any]:
+    """Score the last weights of a run on a split, and write the scores and plots into the run folder.
+
+    Args:
+        run: The run folder, the result of :func:`localrules.train`, or a run that is loaded.
+        split: ``train``, ``valid`` or ``test``.
+        data: Another data set, by name or as a mapping with ``name`` and options; a mapping without a name changes
+            options of the run's own, e.g. ``{"path": "moved.csv"}``.
+        flip: Average each image's probabilities with those of its flip; as the run has it if ``None``.
+        metrics: Files of the metrics of plugins to compute, by name.
+        leak_check: Look for the scored images among the training images whatever the score.
+        out: The folder for scores and plots; as for :func:`evaluate_run` if ``None``.
+        device, plugins: As for :func:`localrules.load_run`; not used of a run that is loaded.
+
+    Returns:
+        What :func:`evaluate_run` returns: ``top1``, ``balanced_accuracy``, ``n`` and so on.
+
+    Raises:
+        UsageError: The folder is no run folder, or the data set does not fit the run.
+        DataError: There is no such split.
+    """
+    loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
+    with preserve_torch_state():
+        set_deterministic(loaded.config.threads, loaded.predictor.device.device)
+        choice = None
+        if data is not None:
+            asked = {"name": data} if isinstance(data, str) else dict(data)
+            own = loaded.config.data
+            options = own.options if asked.get("name", own.name) == own.name else {}
+            choice = ComponentConfig(**{"name": own.name, **options, **asked})
+        # What the run held out is a part of its own data set: of another one the splits are the source's.
+        another = isinstance(data, str) or (data is not None and "name" in data)
+        scored = loaded.data(loaded.registry, choice, held_out=not another)
+        if (loaded.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
+            warnings.warn(
+                f"the flip of an image of {scored.name} need not have its label: averaging over both may do harm",
+                stacklevel=2,
+            )
+        return evaluate_run(
+            loaded,
+            scored,
+            split,
+            loaded.registry,
+            flip=flip,
+            metrics=metrics,
+            leak_check=leak_check,
+            out=None if out is None else Path(out),
+        )
 
 
 def evaluate_run(
@@ -33,7 +102,7 @@ def evaluate_run(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
     out: Path | None = None,
 ) -> dict[str, Any]:
@@ -45,21 +114,21 @@ def evaluate_run(
         split: Which split.
         registry: Where the run's own data set is looked up.
         flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
-        ferplus: FER+'s votes on these rows.
+        metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
         out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
             or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
-        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; ``ferplus`` and
-        ``leak_check``, ``None`` where there is none; ``pictures``, paths by name. ``scores.json`` beside them has
+        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; each metric of a plugin,
+        and ``leak_check``, ``None`` where there is none; ``plots``, paths by name. ``scores.json`` beside them has
         it all, and ``predictions.csv`` a row for each image.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, ferplus=ferplus, leak_check=leak_check)
+    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, metrics=metrics, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
     folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
@@ -71,8 +140,8 @@ class Evaluation(NamedTuple):
     """What a run's answers to a split come to.
 
     Attributes:
-        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with ``ferplus`` and
-            ``leak_check``, ``None`` where there is none.
+        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with
+            each metric of a plugin and ``leak_check``, ``None`` where there is none.
         scores: Of which they were found.
         known: The rows that are known from training, if they were looked for and could be.
     """
@@ -89,19 +158,20 @@ def evaluate_split(
     registry: Registry,
     *,
     flip: bool | None = None,
-    ferplus: Path | None = None,
+    metrics: MetricFiles = NO_METRICS,
     leak_check: bool = False,
 ) -> Evaluation:
     """Score a run, and look for leaks where the score is too good; the arguments are those of :func:`evaluate`.
 
     Raises:
-        DataError: There is no such split, or the votes do not fit it.
+        DataError: There is no such split, or a metric's file does not fit it.
     """
-    votes = None if ferplus is None else read_votes(ferplus, data, split)
+    built = build_metrics(metrics, data, split, registry)
     flip = run.predictor.flip if flip is None else flip
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = compute_metrics(data, split, scores)
-    found |= {"flip": flip, "ferplus": None if votes is None else agreement(votes, scores).as_dict()}
+    found |= {"flip": flip, **dict.fromkeys(metric_entries(registry))}
+    found |= {name: metric.compute(scores) for name, metric in built.items()}
     known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         known, found["leak_check"] = _leak_check(run, data, split, registry, scores)

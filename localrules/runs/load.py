@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,33 @@ from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
+from localrules.registry.registry import Registry
+from localrules.runs.result import RunResult
 from localrules.tracking.records import read_config
+from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
+    from torch import nn
+
+
+def load_run(
+    run: str | Path | RunResult, *, device: str | None = None, plugins: Registry | Sequence[str | Path] = ()
+) -> TrainedRun:
+    """Load the network of a run with its last weights. The training data is not needed.
+
+    Args:
+        run: The run folder, or the result of :func:`localrules.train`.
+        device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``mps``; the run's setting if ``None``.
+        plugins: As for :func:`localrules.train`; a result has its own.
+
+    Raises:
+        UsageError: The folder is no run folder, has no checkpoint yet, or the device is not there.
+    """
+    directory, registry = (
+        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
+    )
+    with preserve_torch_state():
+        return TrainedRun.load(Path(directory), registry, device=device)
 
 
 def read_run(folder: Path) -> tuple[RunConfig, Tree]:
@@ -52,6 +76,7 @@ class TrainedRun:
         classes: Names of the labels it learned.
         shape: One picture's channels, height, width.
         predictor: Its network.
+        registry: Where names are looked up.
     """
 
     folder: Path
@@ -59,6 +84,12 @@ class TrainedRun:
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     predictor: Predictor
+    registry: Registry = field(repr=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The plain PyTorch module, on its device."""
+        return self.predictor.network.model
 
     @classmethod
     def load(cls, folder: Path, registry: Registry, *, device: str | None = None) -> TrainedRun:
@@ -84,7 +115,8 @@ class TrainedRun:
         load_weights(folder, network, rule)
         normalize = Normalize(tuple(known["mean"]), tuple(known["std"]))
         preprocess = Preprocessor(normalize, config.channels_last, ranks.device)
-        return cls(folder, config, classes, shape, Predictor.from_config(config, network, rule, ranks, preprocess))
+        predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
+        return cls(folder, config, classes, shape, predictor, registry)
 
     def data(self, registry: Registry, choice: ComponentConfig | None = None, *, held_out: bool = True) -> Dataset:
         """The run's own data set, or another that fits its network.

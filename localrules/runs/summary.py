@@ -37,6 +37,7 @@ def summarize(
     step_seconds = trainer.timer.step_seconds
     summary: dict[str, Any] = {
         "status": "stopped" if stopped else "done",
+        "stop_reason": trainer.stop_reason,
         "run_dir": str(folder),
         "rule": config.rule.name,
         "model": config.model.name,
@@ -63,7 +64,12 @@ def summarize(
 
 
 def save_plots(session: Session, folder: Path) -> list[Plot]:
-    """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions."""
+    """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions.
+
+    Nothing is drawn where the configuration has ``plots = false``.
+    """
+    if not session.config.plots:
+        return []
     split = session.data.splits.get("valid") or session.data.splits["train"]
     rows = torch.arange(min(len(split), 2000))
     scores = session.predictor.scores(split, rows)

@@ -1,36 +1,122 @@
-"""Starting a run, resuming one, and bringing it to its end: the engine, the run folder and the trackers together."""
+"""The start of a run: from settings to a trained network in a new run folder."""
 
 from __future__ import annotations
 
-import shlex
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from localrules.callbacks.base import Callback, CallbackList, Plot, RunInfo
-from localrules.config.overrides import RUN_METADATA, Tree, diff, merge
+from localrules.callbacks.base import Callback
+from localrules.config.overrides import Tree, expand_names, merge
 from localrules.config.schema import ComponentConfig, RunConfig
-from localrules.engine import checkpoint
 from localrules.engine import mixture as mixing
 from localrules.engine.builder import resolve_config, validate_config
 from localrules.engine.compatibility import check_compatibility
-from localrules.engine.device import warn_if_bf16_emulated
-from localrules.engine.environment import REPRODUCIBILITY_KEYS, environment
-from localrules.engine.layer_summary import layer_table
+from localrules.engine.device import default_threads
 from localrules.engine.session import Session
-from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
-from localrules.errors import LocalRulesError, UsageError
-from localrules.runs import summary as closing
-from localrules.runs.load import read_run
-from localrules.tracking.records import read_summary
-from localrules.tracking.run_folder import RunFolder, create_run_folder, lock_run
-from localrules.utils.atomic_io import remove_unfinished
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
+from localrules.runs.result import RunResult
+from localrules.tracking.run_folder import create_run_folder, lock_run
+from localrules.utils.torch_utils import preserve_torch_state
 
-if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
 
-Summary = dict[str, Any]
+def train(
+    rule: str | Mapping[str, Any] | None = None,
+    model: str | Mapping[str, Any] | None = None,
+    data: str | Mapping[str, Any] | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path = "runs",
+    callbacks: Sequence[Callback] = (),
+    plugins: Registry | Sequence[str | Path] = (),
+    **more: Any,
+) -> RunResult:
+    """Train a network by a learning rule, into a new run folder.
+
+    A network, a data set and a rule are named as on the command line, or given as a mapping with the options of each::
+
+        localrules.train(
+            rule={"name": "hsic", "beta": 50.0},
+            model="mlp",
+            data="faces",
+            steps=200,
+            optimizer={"lr": 1e-3},
+        )
+
+    The run computes on the device and the threads that its settings name. The global state of torch (threads,
+    deterministic algorithms, random generators) is put back afterwards.
+
+    Args:
+        rule: The learning rule, by name, or a mapping with ``name`` and options.
+        model: The network, likewise.
+        data: The data set, likewise.
+        settings: More settings, nested or by dotted name, e.g. ``{"rule.beta": 50.0}``. What is given by keyword
+            wins.
+        out: The folder that run folders are made in.
+        callbacks: Receive the events of the run; see :class:`localrules.Callback`. An exception of theirs ends the
+            run.
+        plugins: Python files to load as plugins besides the installed ones, as ``--plugin`` does; or a registry.
+        **more: Settings of the run by their names in ``config.toml``: ``steps``, ``epochs``, ``batch_size``, ``seed``,
+            ``optimizer={"lr": 0.01}``, ``early_stopping={"patience": 3}``. ``threads`` is all cores if unset.
+
+    Returns:
+        The result, with the run folder and the summary.
+
+    Raises:
+        UsageError: An unknown name or setting, a value that does not fit, or a network that the rule cannot train.
+        LocalRulesError: Training failed, or the user interrupted it; the run can be resumed.
+    """
+    registry = Registry.from_plugins(plugins)
+    named = {key: value for key, value in {"rule": rule, "model": model, "data": data}.items() if value is not None}
+    tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
+    for kind in ("rule", "model", "data"):
+        if "name" not in tree.get(kind, {}):
+            raise UsageError(f"no {kind} is named", where="localrules.train", fix=f"name one, e.g. {_EXAMPLES[kind]}")
+    tree.setdefault("threads", default_threads(tree.get("parallel_layers", 1)))
+    return start(configure(tree, registry), registry, Path(out), callbacks)
+
+
+_EXAMPLES = {"rule": 'rule="hsic"', "model": 'model="dense_fpn_small"', "data": 'data="faces"'}
+
+
+def start(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> RunResult:
+    """Start a run that is configured, in a new folder under ``out``.
+
+    Args:
+        config: From :func:`configure`.
+        registry: Where names are looked up.
+        out: The parent of the run folder.
+        callbacks: The callbacks, beside the run folder and the configured trackers.
+
+    Raises:
+        LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
+    """
+    with preserve_torch_state():
+        trackers = build_trackers(config, registry)
+        session = Session.build(config, registry)
+        check_early_stopping(session)
+        record = run_record(config, registry, session)
+        folder = create_run_folder(out, config.rule.name, config.model.name, record)
+        with lock_run(folder):
+            return execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
+
+
+def nest_settings(settings: Mapping[str, Any]) -> Tree:
+    """Settings as a tree: dotted names are taken apart, and ``rule="hsic"`` becomes a table with a name.
+
+    Raises:
+        UsageError: A value where a table is expected.
+    """
+    tree: Tree = {}
+    for dotted, value in settings.items():
+        *tables, last = dotted.split(".")
+        branch: Tree = {last: dict(value) if isinstance(value, Mapping) else value}
+        for table in reversed(tables):
+            branch = {table: branch}
+        tree = merge(expand_names(tree), expand_names(branch))
+    return tree
 
 
 def configure(settings: Tree, registry: Registry) -> RunConfig:
@@ -66,74 +152,6 @@ def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
     return merge(below, asked)
 
 
-def train(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> Summary:
-    """Train from the beginning, into a new folder under ``out``.
-
-    Args:
-        config: From :func:`configure`.
-        registry: Where names are looked up.
-        out: The parent of the run folder.
-        watchers: Who watches, beside the run folder and the configured trackers.
-
-    Returns:
-        The summary, as ``summary.json`` holds it.
-
-    Raises:
-        LocalRulesError: Training failed, or the user stopped it; the folder can be resumed.
-    """
-    trackers = _trackers(config, registry)
-    session = Session.build(config, registry)
-    record = _record(config, registry, session)
-    folder = create_run_folder(out, config.rule.name, config.model.name, record)
-    with lock_run(folder):
-        return _train(session, registry, folder, record, None, [*callbacks, *trackers])
-
-
-def resume(folder: Path, registry: Registry, settings: Tree, callbacks: Sequence[Callback] = ()) -> Summary:
-    """Continue a run from its last checkpoint; a finished run is left as it is.
-
-    The continued run ends with the same bits as one that was never stopped.
-
-    Args:
-        folder: The run folder.
-        registry: Where names are looked up.
-        settings: Settings given beside ``--resume``; they must say what the run says.
-        watchers: Who watches.
-
-    Raises:
-        UsageError: The settings, the data, the versions or the machine differ from the run's.
-    """
-    folder = folder.expanduser().resolve()
-    config, record = read_run(folder)
-    stored = {key: value for key, value in record.items() if key not in RUN_METADATA}
-    settings = mixing.parse_mixture(settings)
-    preset = _with_preset(settings, registry, {**stored["rule"], **settings.get("rule", {})}["name"])
-    asked = to_plain_dict(configure(_merge_onto_run(stored, preset, registry), registry))
-    _check_unchanged(folder, "the settings", diff(stored, asked))
-    summary = completed_summary(folder)
-    if summary is not None:
-        return summary
-    trackers = _trackers(config, registry)
-    session = Session.build(config, registry)
-    now = _record(config, registry, session)
-    was, here = record["environment"], now["environment"]
-    known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}
-    found = {"environment": {key: here[key] for key in REPRODUCIBILITY_KEYS}, "trained_on": now["trained_on"]}
-    _check_unchanged(folder, "the machine, the versions or the data", diff(known, found))
-    with lock_run(folder):
-        for place in (folder, folder / "checkpoints"):
-            remove_unfinished(place)
-        progress = checkpoint.restore(folder / "checkpoints", session)
-        return _train(session, registry, folder, record, progress, [*callbacks, *trackers])
-
-
-def completed_summary(folder: Path) -> Summary | None:
-    """What a run came to that is done; ``None`` if it is not. The folder may have been moved since."""
-    folder = folder.expanduser().resolve()
-    summary = read_summary(folder)
-    return {**summary, "run_dir": str(folder)} if summary and summary.get("status") == "done" else None
-
-
 def _merge_onto_run(stored: Tree, settings: Tree, registry: Registry) -> Tree:
     """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
     rule = settings.get("rule", {})
@@ -142,119 +160,3 @@ def _merge_onto_run(stored: Tree, settings: Tree, registry: Registry) -> Tree:
     if rule.get("preset") in presets:
         settings = merge({"rule": presets[rule["preset"]]}, settings)
     return merge(stored, settings)
-
-
-def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
-    if lines:
-        raise UsageError(
-            f"{what} differ from those of the run",
-            where=str(folder),
-            why="; ".join(lines),
-            fix="resume with what the run was started with, or start a new run "
-            f"(localrules run --config {shlex.quote(str(folder / 'config.toml'))})",
-        )
-
-
-def to_plain_dict(config: RunConfig) -> Tree:
-    """The configuration as it reads back from TOML, which has no null."""
-    return _without_none(config.model_dump(mode="json"))
-
-
-def _without_none(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
-
-
-def _record(config: RunConfig, registry: Registry, session: Session) -> Tree:
-    data, normalize = session.data, session.batches.preprocess.normalize
-    return {
-        **to_plain_dict(config),
-        "environment": environment(config, registry, session.device.device),
-        "trained_on": {
-            "origin": data.origin,
-            "fingerprint": data.fingerprint,
-            "shape": list(data.shape),
-            "classes": list(data.classes),
-            "mean": list(normalize.mean),
-            "std": list(normalize.std),
-            "redistributable": data.redistributable,
-        },
-    }
-
-
-def _train(
-    session: Session,
-    registry: Registry,
-    folder: Path,
-    record: Tree,
-    progress: dict[str, Any] | None,
-    callbacks: Sequence[Callback],
-) -> Summary:
-    config = session.config
-    warn_if_bf16_emulated(config, session.device.device)
-    info = RunInfo(
-        directory=folder,
-        rule=config.rule.name,
-        model=config.model.name,
-        data=config.data.name,
-        config=record,
-        layers=layer_table(session),
-        classes=session.data.classes,
-        redistributable=session.data.redistributable,
-        total_steps=session.total_steps,
-        steps_per_epoch=session.batches.steps_per_epoch,
-        resumed_from_step=progress["step"] if progress else 0,
-        columns=metric_names(session),
-        phases=tuple(session.phases),
-        plugin_files=registry.files,
-    )
-    observers = CallbackList([*callbacks, *registry.callbacks()], essential=[RunFolder()])
-    trainer = Trainer(session, observers, folder / "checkpoints", info)
-    if progress:
-        trainer.resume(progress)
-    try:
-        observers.on_run_start(info)
-        trainer.run()
-        summary = closing.summarize(session, trainer, folder, info)
-        observers.on_run_end(summary, _save_plots(session, folder))
-    except TrainingInterrupted:
-        summary = closing.summarize(session, trainer, folder, info, stopped=True)
-        observers.on_run_end(summary, [])
-        raise LocalRulesError(
-            f"stopped at step {trainer.step} of {session.total_steps}",
-            where=str(folder),
-            why="it was asked to; the step was finished and a checkpoint written",
-            fix=info.command("run --resume"),
-        ) from None
-    except KeyboardInterrupt:
-        raise LocalRulesError(
-            "interrupted",
-            where=str(folder),
-            why="it was ended at once; what came after its last checkpoint is done again when it goes on",
-            fix=info.command("run --resume"),
-        ) from None
-    finally:
-        observers.close()
-    return summary
-
-
-def _save_plots(session: Session, folder: Path) -> list[Plot]:
-    """Draw what was learned; a run that is done stays done where that cannot be drawn."""
-    try:
-        return closing.save_plots(session, folder)
-    except Exception as error:
-        warnings.warn(f"the pictures could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
-        return []
-
-
-def _trackers(config: RunConfig, registry: Registry) -> list[Callback]:
-    made: list[Callback] = []
-    for name, options in config.trackers.items():
-        kind = registry.resolve("tracker", name)
-        chosen = validate_config(kind.Config, options, name)
-        try:
-            made.append(kind(chosen))
-        except Exception as error:  # a tracker must never stop training
-            warnings.warn(f"tracker {name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2)
-    return made

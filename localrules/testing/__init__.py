@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.testing.audit.audit import Audit, audit
-    from localrules.testing.audit.dependence import Dependence, measure_dependence
-    from localrules.testing.audit.locality_class import measure_class
+    from localrules.testing.auditing.audit import Audit, audit
+    from localrules.testing.auditing.dependence import Dependence, measure_dependence
+    from localrules.testing.auditing.locality_class import measure_class
     from localrules.testing.conformance.digits import learn_digits
     from localrules.testing.conformance.kit import Check, checks, parametrize_with_checks, run_checks
     from localrules.testing.conformance.sessions import build_session, toy_dataset
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "make_view": "conformance.views",
-    "Audit": "audit.audit",
+    "Audit": "auditing.audit",
     "Bounds": "conformance.subject",
     "Check": "conformance.kit",
-    "Dependence": "audit.dependence",
+    "Dependence": "auditing.dependence",
     "NotApplicable": "conformance.subject",
-    "audit": "audit.audit",
+    "audit": "auditing.audit",
     "build_session": "conformance.sessions",
     "checks": "conformance.kit",
     "learn_digits": "conformance.digits",
-    "measure_class": "audit.locality_class",
-    "measure_dependence": "audit.dependence",
+    "measure_class": "auditing.locality_class",
+    "measure_dependence": "auditing.dependence",
     "parametrize_with_checks": "conformance.kit",
     "run_checks": "conformance.kit",
     "toy_dataset": "conformance.sessions",

@@ -28,6 +28,8 @@ class ConsoleProgress(Callback):
         clock: Seconds on a clock that never goes back.
     """
 
+    may_fail = True  # a terminal that has gone ends no training
+
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console or Console(stderr=True, highlight=False)
         self._clock = clock

@@ -5,56 +5,56 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from localrules.errors import UsageError
-from localrules.utils.atomic_io import fsync_path
+from localrules.utils.atomic_io import fsync_path, write_atomic
+
+Value = float | int | str | None
 
 
 class MetricsFile:
-    """A CSV file that grows by whole rows and can be cut back to where a checkpoint was made.
+    """A CSV file that grows by whole rows, gains columns when they are needed, and can be cut back to a checkpoint.
 
     Floats are written in the shortest form that reads back as the same bits, so two runs with equal bits have equal
-    files.
+    files. A row with a new column replaces the file atomically by one with a longer header, whose earlier rows are
+    empty there.
 
     Args:
         path: The file.
-        columns: The header, in order. A row may leave columns out, never add one.
-        position: Bytes to keep, from :attr:`position` at the checkpoint that is resumed; what follows, such as a line
-            that a kill cut in two, is dropped. 0 starts afresh.
+        columns: The first columns of the header, in order.
+        rows: Rows to keep, from :attr:`rows` at the checkpoint that is resumed; what follows, such as a line that a
+            kill cut in two, is dropped. 0 starts afresh.
 
     Raises:
-        UsageError: The file to continue is missing, shorter than the checkpoint says, or has other columns.
+        UsageError: The file to continue is missing, has fewer rows than the checkpoint says, or other columns.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], position: int = 0) -> None:
-        self._columns = tuple(columns)
-        header = self._line(self._columns)
-        if position:
-            _check(path, header, position)
-            os.truncate(path, position)
+    def __init__(self, path: Path, columns: Sequence[str], rows: int = 0) -> None:
+        self._path = path
+        self._columns = list(columns)
+        self._rows = rows
+        if rows:
+            self._columns, length = _kept(path, self._columns, rows)
+            os.truncate(path, length)
         # Unbuffered and a row a write: what a kill leaves is whole rows and at most one torn line.
-        self._file = path.open("ab" if position else "wb", buffering=0)
-        self._position = position
-        if not position:
-            self._append(header)
+        self._file = path.open("ab" if rows else "wb", buffering=0)
+        if not rows:
+            self._append(_encode([self._columns]))
             fsync_path(path.parent)
 
     @property
-    def position(self) -> int:
-        """Bytes up to the end of the last row, to be kept in a checkpoint after :meth:`sync`."""
-        return self._position
+    def rows(self) -> int:
+        """The number of rows, the header not counted, to be kept in a checkpoint after :meth:`sync`."""
+        return self._rows
 
-    def write(self, row: Mapping[str, float | int | str | None]) -> None:
-        """Append a row; a column that it lacks stays empty.
-
-        Raises:
-            ValueError: The row has a column that the header has not.
-        """
-        if unknown := row.keys() - set(self._columns):
-            raise ValueError(f"metrics.csv has no column {sorted(unknown)}; it was started with {self._columns}")
-        self._append(self._line([row.get(column) for column in self._columns]))
+    def write(self, row: Mapping[str, Value]) -> None:
+        """Append a row; a column that it lacks stays empty, and one that the header lacks is added at its end."""
+        if new := [column for column in row if column not in self._columns]:
+            self._add_columns(new)
+        self._append(_encode([[row.get(column) for column in self._columns]]))
+        self._rows += 1
 
     def sync(self) -> None:
         """Wait until every row is on the disk."""
@@ -64,29 +64,36 @@ class MetricsFile:
         """Close the file; nothing is lost if it is never called."""
         self._file.close()
 
-    def _append(self, line: bytes) -> None:
-        self._file.write(line)
-        self._position += len(line)
+    def _append(self, lines: bytes) -> None:
+        self._file.write(lines)
 
-    @staticmethod
-    def _line(values: Sequence[float | int | str | None]) -> bytes:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerow(values)
-        return text.getvalue().encode()
+    def _add_columns(self, new: list[str]) -> None:
+        with self._path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        self._columns = header + new
+        self._file.close()
+        write_atomic(self._path, _encode([self._columns, *([*row, *[""] * len(new)] for row in rows)]))
+        self._file = self._path.open("ab", buffering=0)
 
 
-def _check(path: Path, header: bytes, position: int) -> None:
-    try:
-        with path.open("rb") as file:
-            kept = file.read(position)
-    except FileNotFoundError:
-        kept = b""
-    if len(kept) == position and kept.startswith(header) and kept.endswith(b"\n"):
-        return
+def _encode(rows: Iterable[Sequence[Value]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _kept(path: Path, columns: list[str], rows: int) -> tuple[list[str], int]:
+    """The header of the file to continue, and the length in bytes of the rows to keep."""
+    content = path.read_bytes() if path.exists() else b""
+    # Strict would refuse the torn last line that a kill may leave, and that is dropped anyway.
+    header, *found = [*csv.reader(io.StringIO(content.decode(errors="replace"), newline=""))] or [[]]
+    kept = _encode([header, *found[:rows]])
+    if header[: len(columns)] == columns and len(found) >= rows and content.startswith(kept):
+        return header, len(kept)
     raise UsageError(
         "the run's metrics do not fit its checkpoint",
         where=str(path),
-        why=f"{len(kept)} bytes were found where the checkpoint knows {position}, or the columns are others: "
+        why=f"{len(found)} rows were found where the checkpoint has {rows}, or the columns are others: "
         "the file was changed after the run stopped",
         fix="put the file back as the run left it, or start a new run",
     )

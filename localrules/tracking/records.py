@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import tomli_w
 
 from localrules.errors import UsageError
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.serialization import without_none, without_nonfinite
 
 CONFIG = "config.toml"
 SUMMARY = "summary.json"
@@ -20,7 +20,7 @@ SUMMARY = "summary.json"
 
 def write_config(directory: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved configuration. TOML has no null: entries that are ``None`` are left out."""
-    text = tomli_w.dumps(_without_none(config), multiline_strings=True)
+    text = tomli_w.dumps(without_none(config), multiline_strings=True)
     write_atomic(directory / CONFIG, text)
 
 
@@ -49,7 +49,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
     """Write how the run ended. JSON has no NaN: figures that are not finite become null."""
-    text = json.dumps(_finite(summary), indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(without_nonfinite(summary), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomic(directory / SUMMARY, text + "\n")
 
 
@@ -66,21 +66,3 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
             why=str(error),
             fix=f"remove it and continue with: localrules run --resume {directory}",
         ) from None
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _without_none(item) for key, item in value.items() if item is not None}
-    if isinstance(value, (list, tuple)):
-        return [_without_none(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value

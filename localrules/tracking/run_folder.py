@@ -23,7 +23,7 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 METRICS = "metrics.csv"
-_POSITION = "metrics_position"
+_ROWS = "metrics_rows"
 
 
 def create_run_folder(parent: Path, rule: str, model: str, config: Mapping[str, Any]) -> Path:
@@ -92,8 +92,8 @@ def lock_run(folder: Path) -> Iterator[None]:
 class RunFolder(Callback):
     """Writes ``metrics.csv`` while the run goes on and ``summary.json`` when it is over.
 
-    It is essential: a run that cannot keep its record stops. Its place in the metrics goes into every checkpoint, and
-    a resumed run continues from there.
+    A run that cannot keep its record ends with the error. The number of rows goes into every checkpoint, and a resumed
+    run continues after them.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class RunFolder(Callback):
 
     def on_run_start(self, run: RunInfo) -> None:
         self._run = run
-        self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_POSITION, 0))
+        self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_ROWS, 0))
 
     def on_log(self, row: MetricsRow) -> None:
         assert self._metrics is not None
@@ -111,7 +111,7 @@ class RunFolder(Callback):
         assert self._metrics is not None
         # On disk before the checkpoint that counts on it.
         self._metrics.sync()
-        self._run.state[_POSITION] = self._metrics.position
+        self._run.state[_ROWS] = self._metrics.rows
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         assert self._metrics is not None

@@ -63,6 +63,8 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> li
         whole = number("process_peak_mib")
         more = f", {memory(whole)} the whole process" if whole is not None else ""
         lines.append(("memory", Text(f"{memory(peak)} for a training step{more}")))
+    if reason := number("stop_reason"):
+        lines.append(("stopped early", Text(f"after step {number('steps', 0):,} of {run.total_steps:,}: {reason}")))
     lines.append(("folder", Text(_short(run.directory))))
     if pictures:
         lines.append(("pictures in it", Text(", ".join(picture.path.name for picture in pictures))))

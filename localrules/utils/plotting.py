@@ -1,4 +1,4 @@
-"""The look of every picture: sizes, colours, and a way to file that leaves no global state behind."""
+"""The style of all plots: colours, axes, and a way to save them that leaves no global state behind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ INK = "#1f2a36"
 MUTED = "#8a94a0"
 TRAIN = "#2f6fb0"
 VALID = "#d1602b"
+GRID = "#e6e9ed"
+RIGHT, WRONG = "#2c7a4b", "#c0392b"
 # Okabe and Ito's colours, which stay apart without colour vision; their yellow is too faint on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
@@ -29,8 +31,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, out: Path) -> Path:
-    """Write the figure as a PNG, whole or not at all, and return its path."""
-    # No metadata: the same picture is the same bytes.
+    """Write the figure as a PNG, atomically, and return its path."""
+    # No metadata: the same plot is the same bytes.
     write_atomic(out, lambda path: figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None}))
     return out
 
@@ -43,12 +45,12 @@ def plain_axes(axes: Axes, title: str, *, x: str = "", y: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=INK, labelsize=8)
-    axes.grid(color="#e6e9ed", linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
 def bare_axes(axes: Axes, title: str = "", colour: str = INK) -> None:
-    """Axes that only hold a picture."""
+    """Axes that hold only an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

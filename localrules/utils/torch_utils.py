@@ -1,12 +1,50 @@
-"""Buffers that a forward pass moves, and may have to leave where they were."""
+"""State that is put back after use, and values that are read from a device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+"""The normalisation modules of torch."""
+
+
+@contextmanager
+def preserve_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put every submodule's training flag back when the context ends."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextmanager
+def eval_mode(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode for as long as the context lasts; every submodule's own mode is put back afterwards."""
+    with preserve_mode(*modules):
+        for module in modules:
+            for part in module.modules():
+                part.training = False
+        yield
+
+
+def autograd_nodes(tensor: Tensor) -> Iterator[Node]:
+    """The nodes of the graph that a tensor was computed by, depth first, in the order of operations' inputs."""
+    stack, seen = [tensor.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(parent for parent, _ in reversed(node.next_functions))
 
 
 @contextmanager
@@ -65,15 +103,56 @@ class RngSnapshot:
             yield
 
 
+_ENVIRONMENT = ("KINETO_LOG_LEVEL", "PYTORCH_NVML_BASED_CUDA_CHECK")
+
+
 @contextmanager
-def eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode within the context; afterwards every module is in its former mode."""
-    members = [member for module in modules for member in module.modules()]
-    modes = [member.training for member in members]
-    for member in members:
-        member.training = False
+def preserve_torch_state() -> Iterator[None]:
+    """Put the global state of torch back when the context ends.
+
+    Threads, deterministic algorithms, the random generators of the CPU and of GPUs, autocast's cache, and the
+    environment variables that torch and Fabric read.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cache = torch.is_autocast_cache_enabled()
+    generator = torch.get_rng_state()
+    cuda_generators = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     try:
         yield
     finally:
-        for member, training in zip(members, modes, strict=True):
-            member.training = training
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+        torch.set_autocast_cache_enabled(cache)
+        torch.set_rng_state(generator)
+        if cuda_generators:
+            torch.cuda.set_rng_state_all(cuda_generators)
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def read_scalars(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalar tensors as numbers, in order, with one transfer from each device that they are on.
+
+    Raises:
+        ValueError: A tensor has more or fewer than one element.
+    """
+    names_on: dict[torch.device, list[str]] = {}
+    for name, value in values.items():
+        if value.numel() != 1:
+            raise ValueError(f"{name!r} is no scalar: it has the shape {tuple(value.shape)}")
+        names_on.setdefault(value.device, []).append(name)
+    found: dict[str, float] = {}
+    for device, names in names_on.items():
+        # float64 holds every float32, bfloat16 and count; Apple's GPUs do not have it.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        stacked = torch.stack([values[name].detach().reshape(()).to(dtype) for name in names])
+        found |= zip(names, stacked.tolist(), strict=True)
+    return {name: found[name] for name in values}

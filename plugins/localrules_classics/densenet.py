@@ -92,7 +92,7 @@ class DenseNetBC(Model):
         self.readout = nn.Sequential(*self._norm_and_activation(channels).values(), *readout) if norm_first else readout
         initialise_as_he(self)
         last = f"blocks.{BLOCKS - 1}"
-        self.marks = LayerSpec(
+        self.layer_spec = LayerSpec(
             layers=["stem", "blocks.*.*.bottleneck", "blocks.*.*.growth", "transitions.*"],
             blocks=["stem", "blocks.*", "transitions.*"],
             readout="readout",

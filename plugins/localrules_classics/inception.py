@@ -128,7 +128,7 @@ class InceptionV2(Model):
         self.readout = global_readout(channels, num_classes)
         initialise_as_he(self)
         branches = [f"mixed.*.branches.{name}" for name in ("one", "three.*", "twice.*")]
-        self.marks = LayerSpec(
+        self.layer_spec = LayerSpec(
             layers=["stem.*", *branches, "mixed.*.projection"],
             blocks=["stem.*", "mixed.*"],
             readout="readout",

@@ -58,7 +58,7 @@ class LeNet(Model):
             for inputs, units in ((16 * height * width, 120), (120, 84))
         )
         self.readout = dense_readout(84, num_classes, dropout)
-        self.marks = LayerSpec(layers=["convs.*", "dense.*"], blocks=["convs.*", "dense.*"], readout="readout")
+        self.layer_spec = LayerSpec(layers=["convs.*", "dense.*"], blocks=["convs.*", "dense.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to logits, (batch, classes)."""

@@ -46,7 +46,7 @@ class MLP(Model):
             self.layers.append(layer)
             width = units
         self.readout = dense_readout(width, num_classes, config.dropout)
-        self.marks = LayerSpec(layers=["layers.*"], blocks=["layers.*"], readout="readout")
+        self.layer_spec = LayerSpec(layers=["layers.*"], blocks=["layers.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, ...) to logits, (batch, classes)."""

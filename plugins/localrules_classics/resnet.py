@@ -130,7 +130,7 @@ class ResNet(Model):
         self.readout = global_readout(widths[-1], num_classes)
         initialise_as_he(self)
         last = f"blocks.{len(widths) - 1}"
-        self.marks = LayerSpec(
+        self.layer_spec = LayerSpec(
             layers=["stem", "blocks.*.first", "blocks.*.second"],
             blocks=["stem", "blocks.*"],
             readout="readout",

@@ -37,7 +37,7 @@ class LargePictures(Model):
         to_rgb_channels(type(self).__name__.lower(), shape)
         stages, readout = self.parts(_torchvision(type(self).__name__.lower()), num_classes)
         self.stages, self.readout = nn.Sequential(*stages), readout
-        self.marks = LayerSpec(layers=["stages.*"], blocks=["stages.*"], readout="readout")
+        self.layer_spec = LayerSpec(layers=["stages.*"], blocks=["stages.*"], readout="readout")
 
     def parts(self, models: ModuleType, num_classes: int) -> tuple[list[nn.Module], nn.Module]:
         """The network's layers and its readout.

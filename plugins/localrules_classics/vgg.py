@@ -71,7 +71,7 @@ class VGG(Model):
             )
             features = units
         self.readout = dense_readout(features, num_classes, config.dropout)
-        self.marks = LayerSpec(layers=["stages.*.*", "dense.*"], blocks=["stages.*", "dense.*"], readout="readout")
+        self.layer_spec = LayerSpec(layers=["stages.*.*", "dense.*"], blocks=["stages.*", "dense.*"], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to logits, (batch, classes)."""

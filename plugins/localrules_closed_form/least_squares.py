@@ -51,7 +51,7 @@ class LeastSquares(nn.Module):
 
     @property
     def solution(self) -> Tensor:
-        """float64, shape (features + 1, classes); the last row is the bias."""
+        """float64, shape (features + 1, classes); the last vector along the first axis is the bias."""
         samples = int(self.samples)
         if self._solved[0] != samples or samples == 0:
             self._solved = (samples, self._solve() if samples else torch.zeros_like(self.targets))

@@ -37,7 +37,7 @@ class RepeatedForward:
         """The traces of one connected forward pass.
 
         Args:
-            overrides: Values that readers get in place of the layers' outputs; by default none.
+            overrides: Values that readers get instead of the layers' outputs; by default none.
         """
         if self._draws is None:
             self._draws = RngSnapshot(self._images.device)

@@ -1,6 +1,15 @@
 """Facial expressions: the paper's network, FER2013, faces that we draw ourselves, and the paper's settings."""
 
-from localrules import DataEntry, ExperimentEntry, ModelEntry, PresetEntry, hookimpl
+from localrules import (
+    DataEntry,
+    ExperimentEntry,
+    ExporterEntry,
+    MetricColumn,
+    MetricEntry,
+    ModelEntry,
+    PresetEntry,
+    hookimpl,
+)
 
 API_VERSION = 1
 
@@ -15,12 +24,15 @@ def localrules_models() -> list[ModelEntry]:
             target="localrules_fer.models.dense_fpn:DenseFPN",
             summary="The paper's dense blocks with a feature pyramid and channel attention, about 7 M parameters.",
             reference=_PAPER,
+            default_priority=20,
         ),
         ModelEntry(
             name="dense_fpn_small",
             target="localrules_fer.models.dense_fpn:DenseFPNSmall",
             summary="The same network at about 0.5 M parameters, for a CPU.",
             reference=_PAPER,
+            default_priority=10,
+            suits_cpu=True,
         ),
     ]
 
@@ -33,11 +45,13 @@ def localrules_data() -> list[DataEntry]:
             target="localrules_fer.datasets.fer2013:FER2013",
             summary="48 x 48 grey faces with seven expressions, from a file or folder of yours.",
             reference="Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414",
+            default_priority=20,
         ),
         DataEntry(
             name="faces",
             target="localrules_fer.faces.dataset:Faces",
             summary="Synthetic 48 x 48 grey faces with the same seven expressions, drawn on the spot.",
+            default_priority=10,
         ),
     ]
 
@@ -50,6 +64,49 @@ def localrules_presets() -> list[PresetEntry]:
             target="localrules_fer.presets:PAPER",
             summary="The paper's settings as printed: Adam, learning rate 0.005, batch 128, 10,000 steps.",
             reference=_PAPER,
+        ),
+    ]
+
+
+@hookimpl
+def localrules_metrics() -> list[MetricEntry]:
+    return [
+        MetricEntry(
+            name="ferplus",
+            target="localrules_fer.ferplus:FERPlus",
+            summary="Agreement with FER+, ten people's votes on each image of FER2013.",
+            reference="Barsoum, Zhang, Canton Ferrer & Zhang 2016, https://arxiv.org/abs/1608.01041",
+            help="FER+'s votes (fer2013new.csv): also measure how far people agree with the network.",
+            columns=(
+                MetricColumn(
+                    title="FER+ majority",
+                    key="majority_agreement",
+                    note="of {majority_rows:,} rows; FER2013's labels: {label_agreement:.1%}",
+                ),
+                MetricColumn(
+                    title="one FER+ tagger",
+                    key="vote_share",
+                    note="fraction of the votes for the prediction, mean over {voted_rows:,} rows",
+                ),
+                MetricColumn(
+                    title="FER+ distribution, nats",
+                    key="kl_divergence",
+                    is_fraction=False,
+                    note="KL divergence from it; cross-entropy {cross_entropy:.3f}, of which the votes' own "
+                    "{vote_entropy:.3f}",
+                ),
+            ),
+        ),
+    ]
+
+
+@hookimpl
+def localrules_exporters() -> list[ExporterEntry]:
+    return [
+        ExporterEntry(
+            name="fer2013-csv",
+            target="localrules_fer.export:export_csv",
+            summary="Kaggle's fer2013.csv: 48 x 48 grey images with seven labels; gzipped where the name ends in .gz.",
         ),
     ]
 

@@ -15,7 +15,7 @@ from localrules_unsupervised.hebbian import Hebbian, as_output
 class Oja(Hebbian):
     """Oja's rule for several units: ``dW = <y x'> - <y y'> W`` with ``y = W x``, averaged over images and positions.
 
-    The rows of ``W`` tend to an orthonormal basis of the leading principal subspace of the input (Oja 1989); with the
+    The units' weights tend to an orthonormal basis of the leading principal subspace of the input (Oja 1989); with the
     upper triangle of ``<y y'>`` left out, the principal components themselves in order (Sanger 1989). The average is
     divided by the mean power of an input, so that one learning rate suits every layer. Where there are more units than
     inputs, they share the whole space (Oja), or the weights of those in excess decay to zero (Sanger).

@@ -24,12 +24,12 @@ _NAMES = {
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A metrics row under W&B's names, without what it lacks; ``objective/<layer>`` becomes a section a layer."""
+    """A metrics row by its names on W&B, without empty values, e.g. ``layer/<layer>/objective``."""
     return {_name(column): value for column, value in row.items() if value is not None}
 
 
 def _name(column: str) -> str:
     if column in _NAMES:
         return _NAMES[column]
-    what, slash, layer = column.partition("/")
+    what, slash, layer = column.rpartition("/")
     return f"layer/{layer}/{what}" if slash else f"train/{column}"

@@ -66,7 +66,7 @@ def test_show_counts_what_there_is(capsys: pytest.CaptureFixture[str], csv: Path
     assert [split["in_earlier_splits"] for split in (train, valid, test)] == [0, 1, 0]
     assert [split["constant"] for split in (train, valid, test)] == [0, 0, 1]
     assert (found["rows"], found["distinct"]) == (7, 4)
-    assert (found["conflicting_images"], found["conflicting_samples"]) == (1, 4)
+    assert (found["conflicting_images"], found["conflicting_rows"]) == (1, 4)
 
 
 def test_show_draws_its_pictures_where_it_says(capsys: pytest.CaptureFixture[str], csv: Path, tmp_path: Path) -> None:

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comparing import compare
-
-from localrules.runs import summary as closing
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_pictures_of_runs() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "save_plots", lambda session, folder: [])
-        yield
+from helpers.comparisons import compare
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ for _ in range(5):
 assert onednn_guard._installed
 """
 RESNET = """
-from localrules.plugins import Registry
+from localrules.registry.registry import Registry
 kind = Registry.load().resolve("model", "resnet18")
 model = kind(kind.Config(width=1), (1, 48, 48), 7).to(memory_format=LAST)
 for rule in ("hsic", "backprop"):

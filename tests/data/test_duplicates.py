@@ -47,7 +47,7 @@ def test_the_report_counts_conflicts_over_all_splits() -> None:
     data = data_set(train=split(1, 1, 2, labels=[0, 1, 0]), valid=split(2, 3, labels=[1, 0]), test=split(3, labels=[0]))
     found = dataset_stats(data)
     assert (found.rows, found.distinct) == (6, 3)
-    assert (found.conflicting_images, found.conflicting_samples) == (2, 4)
+    assert (found.conflicting_images, found.conflicting_rows) == (2, 4)
     assert [found.splits[name].in_earlier_splits for name in ("train", "valid", "test")] == [0, 1, 1]
     assert found.splits["train"].by_class == {"no": 2, "yes": 1}
 

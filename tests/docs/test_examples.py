@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.snippets import ROOT, snippets
+from helpers.tiny_runs import FACES, MLP, train
 from sklearn.datasets import load_digits
-from snippets import ROOT, snippets
-from tiny_runs import FACES, MLP, train
 
 pytestmark = pytest.mark.slow
 

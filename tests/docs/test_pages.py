@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from snippets import PAGES, ROOT
+from helpers.snippets import PAGES, ROOT
 
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments

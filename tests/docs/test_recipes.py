@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas
 import pytest
-from snippets import ROOT
-from tiny_runs import DENSE, FACES, train
+from helpers.snippets import ROOT
+from helpers.tiny_runs import DENSE, FACES, train
 
 pytestmark = pytest.mark.slow
 

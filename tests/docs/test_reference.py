@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from snippets import PAGES
-from tiny_runs import TINY, metrics, train
+from helpers.snippets import PAGES
+from helpers.tiny_runs import TINY, metrics, train
 
 import localrules
 import localrules.testing

@@ -7,8 +7,8 @@ import runpy
 from pathlib import Path
 
 import pytest
-from snippets import ROOT
-from tiny_runs import tiny_csv
+from helpers.snippets import ROOT
+from helpers.tiny_runs import tiny_csv
 
 pytestmark = pytest.mark.slow
 

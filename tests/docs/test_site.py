@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from snippets import PAGES, ROOT
+from helpers.snippets import PAGES, ROOT
 
 SITE = runpy.run_path(str(ROOT / "docs" / "scripts" / "site.py"))
 RULE = ROOT / "docs" / "rules" / "hsic.md"

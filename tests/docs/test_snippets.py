@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from snippets import LANGUAGES, PAGES, SMALL, run, snippets
+from helpers.snippets import LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
 

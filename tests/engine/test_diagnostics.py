@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tiny import dense, perceptron, state, train
+from helpers.tiny_sessions import dense, perceptron, state, train
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, StepReport
@@ -120,8 +120,8 @@ class Noting(Objective):
 
     metrics = ("mean",)
 
-    def loss(self, view: LayerView) -> torch.Tensor:
-        view.note("mean", view.output.mean())
+    def forward(self, view: LayerView) -> torch.Tensor:
+        self.log("mean", view.output.mean())
         return view.output.square().mean()
 
     def figures(self, network):  # type: ignore[no-untyped-def]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from plain_networks import NormFirst, Pyramid, Residual
-from tiny import LOCAL_RULES, RULES, dense, train
+from helpers.plain_networks import NormFirst, Pyramid, Residual
+from helpers.tiny_sessions import LOCAL_RULES, RULES, dense, train
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,7 +28,7 @@ Gradients = dict[str, dict[str, Tensor]]
 class Wave(Objective):
     """Some function of the output with a gradient everywhere."""
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         return wave(view.output)
 
 
@@ -318,7 +318,7 @@ def test_a_layer_that_writes_into_what_it_reads_is_found_at_the_start() -> None:
 
 def test_an_objective_that_forgets_its_layer_is_named() -> None:
     class Forgets(Objective):
-        def loss(self, view: LayerView) -> Tensor:
+        def forward(self, view: LayerView) -> Tensor:
             return view.output.detach().mean()
 
     with pytest.raises(LocalRulesError, match="objective of layer 'fine' does not depend on the layer") as found:
@@ -328,7 +328,7 @@ def test_an_objective_that_forgets_its_layer_is_named() -> None:
 
 def test_an_objective_may_name_its_terms() -> None:
     class Named(Objective):
-        def loss(self, view: LayerView) -> dict[str, Tensor]:
+        def forward(self, view: LayerView) -> dict[str, Tensor]:
             return {"half": wave(view.output) / 2, "other half": wave(view.output) / 2}
 
     one, other = (local_step(Network.wrap(net, example=IMAGES[:2]), rule) for net, rule in twice(Wave, Named))
@@ -349,10 +349,10 @@ def test_a_view_holds_detached_inputs_and_the_output_of_this_layer_alone() -> No
     looked: dict[str, tuple[list[bool], bool]] = {}
 
     class Looks(Wave):
-        def loss(self, view: LayerView) -> Tensor:
+        def forward(self, view: LayerView) -> Tensor:
             inputs = [tensor.requires_grad or tensor.grad_fn is not None for tensor in view.inputs]
             looked[view.layer.name] = inputs, view.output.requires_grad
-            return super().loss(view)
+            return super().forward(view)
 
     local_step(Network.wrap(Pyramid(), example=IMAGES[:2]), Looks)
     assert list(looked) == ["fine", "coarse", "lateral_coarse", "lateral_fine", "smooth"]

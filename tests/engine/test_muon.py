@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import RULES, dense, perceptron, train
+from helpers.tiny_sessions import RULES, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
 from localrules.engine.optimizers import LayerOptimizers, matrix_parameter_ids
 from localrules.errors import UsageError
-from localrules.testing.audit.ownership import watch_writes
+from localrules.testing.auditing.ownership import watch_writes
 
 MUON = OptimizerConfig(name="muon", lr=0.1)
 ROUGH = 0.35

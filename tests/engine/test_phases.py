@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
+from helpers.tiny_sessions import LOCAL_RULES, RULES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Layer

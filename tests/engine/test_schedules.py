@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from tiny import RULES, perceptron, train
+from helpers.tiny_sessions import RULES, perceptron, train
 
 from localrules.config.schema import ScheduleConfig
 from localrules.engine.schedules import learning_rate

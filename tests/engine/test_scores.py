@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tiny import RULES, perceptron
+from helpers.tiny_sessions import RULES, perceptron
 
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample

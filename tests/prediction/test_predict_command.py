@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.tiny_runs import FACES, MLP, SHORT, localrules, train
 from PIL import Image
-from tiny_runs import FACES, MLP, SHORT, localrules, train
 
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun
@@ -21,11 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from localrules.runs import summary as closing
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "save_plots", lambda session, folder: [])
-        summary = train(tmp_path_factory.mktemp("run"), "--rule", "backprop", setting=[*FACES, *MLP, *SHORT])
+    summary = train(tmp_path_factory.mktemp("run"), "--rule", "backprop", setting=[*FACES, *MLP, *SHORT])
     return Path(summary["run_dir"])
 
 

@@ -1,23 +1,16 @@
-"""Files stay short, say what they are, and hold nothing that is private to a machine or not ours to give."""
+"""Files say what they are, and hold nothing that is private to a machine or not ours to give."""
 
 from __future__ import annotations
 
 import ast
 import re
 from pathlib import Path
-from statistics import median
 
 # A path into somebody's home or a machine's own corners; "~" and made-up paths below a test's folder are fine.
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE_PATH = re.compile(r"(?<![\w.~/$}])/(?:home|root|Users|mnt|opt|srv|work)/\w")
 PACKAGE_INDEX = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host")
 PICTURE_IN_TEXT = re.compile(r"(?:\d{1,3}[ ,]+){2303}\d")
-
-
-def test_half_of_the_modules_have_fewer_than_120_lines_and_none_more_than_400(sources: dict[str, str]) -> None:
-    lengths = {path: text.count("\n") for path, text in sources.items()}
-    assert median(length for length in lengths.values() if length) < 120
-    assert {path: length for path, length in lengths.items() if length > 400} == {}
 
 
 def test_every_module_says_in_its_first_line_what_it_is(sources: dict[str, str]) -> None:

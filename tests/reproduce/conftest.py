@@ -1,12 +1,10 @@
-"""Experiments of small rows, in a plugin file; runs draw no pictures."""
+"""Experiments of small rows, in a plugin file; their runs draw no plots."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-
-from localrules.runs import summary as closing
 
 PLUGIN = '''
 """A plugin with experiments."""
@@ -29,6 +27,7 @@ def _settings(data, **more):
         "rule": {"name": "backprop"},
         "model": {"name": "mlp", "hidden": [12]},
         "batch_size": 32,
+        "plots": False,
         "optimizer": {"lr": 0.01},
         **data,
         **more,
@@ -39,45 +38,49 @@ FACES = {"data": {"name": "faces", "train": 140, "valid": 70, "test": 70}}
 
 
 def small():
-    from localrules.reproduce.spec import Experiment, Row
+    from localrules.reproduce.spec import Case, Experiment
 
     rows = (
-        Row(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A paper, table 1"),
-        Row(
+        Case(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A table"),
+        Case(
             name="Second, ten steps",
             settings=_settings(FACES, steps=10),
             published=-200.0,
             source="A paper, https://example.org/paper",
             metric="valid_accuracy",
             seeds=(4,),
-            differs="it is smaller",
+            deviations="it is smaller",
         ),
     )
-    return Experiment(rows=rows, notes=("There is <no> third row.",))
+    return Experiment(cases=rows, notes=("There is <no> third row.",))
 
 
 def open_():
-    from localrules.reproduce.spec import Experiment, Row
+    from localrules.reproduce.spec import Case, Experiment
 
     rows = (
-        Row(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
-        Row(name="Any model", settings={"rule": {"name": "backprop"}, "steps": 1, "batch_size": 8}, published=None,
-            source="None"),
+        Case(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
+        Case(
+            name="Any model",
+            settings={"rule": {"name": "backprop"}, "steps": 1, "batch_size": 8, "plots": False},
+            published=None,
+            source="None",
+        ),
     )
-    return Experiment(rows=rows, claim="Any data will do.", show=show)
+    return Experiment(cases=rows, claim="Any data will do.", report=show)
 
 
 def looks():
     from localrules.reproduce.spec import Experiment
 
-    return Experiment(rows=(), claim="Pictures are pictures.", show=show)
+    return Experiment(cases=(), claim="Pictures are pictures.", report=show)
 
 
 def show(exhibition):
-    from localrules.utils.plotting import new_figure, save
+    from localrules.utils.plotting import new_figure, save_figure
 
-    rows = [[outcome.row.name, outcome.ours] for outcome in exhibition.outcomes]
-    exhibition.picture("seen", "What is <seen>", lambda path: save(new_figure(1, 1), path), shows_data=True)
+    rows = [[outcome.case.name, outcome.ours] for outcome in exhibition.outcomes]
+    exhibition.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
     exhibition.table("rows", "The rows", ["row", "ours"], rows)
     exhibition.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
 
@@ -93,8 +96,3 @@ def plugin(tmp_path: Path) -> Path:
     path = tmp_path / "experiments.py"
     path.write_text(PLUGIN)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(closing, "save_plots", lambda session, folder: [])

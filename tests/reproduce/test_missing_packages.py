@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Said, localrules
+from helpers.tiny_runs import Said, localrules
 
 WANTS = 'alexnet needs torchvision: pip install "localrules[baselines]"'
 BOTH = "[at]*"  # AlexNet, and the paper's
@@ -79,7 +79,7 @@ def test_another_fault_refuses_all_as_ever(reproduce: Any, tmp_path: Path) -> No
 def test_once_the_package_is_there_the_row_is_run_and_its_figures_stay(
     reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tiny_baselines import small_torchvision
+    from helpers.tiny_baselines import small_torchvision
 
     def verdicts() -> list[str]:
         with (tmp_path / "out" / "table-1" / "results.csv").open(newline="") as file:

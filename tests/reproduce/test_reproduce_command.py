@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import Said, localrules, tiny_csv
+from helpers.tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.run_options import default_model
-from localrules.compare import execute as compare_runs
+from localrules.comparison import execute as compare_runs
 from localrules.config.schema import RunConfig
 from localrules.engine.divergence import Diverged
 from localrules.registry.registry import Registry
@@ -230,7 +230,7 @@ def test_the_papers_network_needs_a_gpu_unless_it_is_named(
     device: str, gpu: bool, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    usual, line = default_model({"device": device})
+    usual, line = default_model({"device": device}, Registry.load(allow=[]))
     assert usual == {"name": network}
     assert network in line
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from one_layer import affine, cross_entropy, drawn, layer_of, make, normalised, rectified, see
-from plain_networks import PLAIN
-from tiny import as_model, dense, perceptron
+from helpers.one_layer import affine, cross_entropy, drawn, layer_of, make, normalised, rectified, see
+from helpers.plain_networks import PLAIN
+from helpers.tiny_sessions import as_model, dense, perceptron
 from torch import nn
 
 from localrules import Layer

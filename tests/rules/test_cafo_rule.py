@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import digits_session, learn_digits
-from tiny import dense, perceptron, state, train
+from helpers.digits import digits_session, learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 
 from localrules.core.interception import intercept_layers
 from localrules.core.nn.pooling import pool_flat
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
 from localrules_closed_form.cafo import CaFo
 from localrules_closed_form.least_squares import LeastSquares
 
 
 def least_squares(features: np.ndarray, labels: np.ndarray, classes: int, ridge: float) -> np.ndarray:
-    """The same regression by numpy: the ridge as rows below, one for each feature but the bias."""
-    rows = np.hstack([features, np.ones((len(features), 1))])
-    penalty = np.sqrt(ridge * (features**2).sum(0).mean()) * np.eye(rows.shape[1])[:-1]
+    """The same regression by numpy: the ridge as further samples, one per feature but the bias."""
+    inputs = np.hstack([features, np.ones((len(features), 1))])
+    penalty = np.sqrt(ridge * (features**2).sum(0).mean()) * np.eye(inputs.shape[1])[:-1]
     wanted = np.vstack([np.eye(classes)[labels], np.zeros((len(penalty), classes))])
-    return np.linalg.lstsq(np.vstack([rows, penalty]), wanted, rcond=None)[0]
+    return np.linalg.lstsq(np.vstack([inputs, penalty]), wanted, rcond=None)[0]
 
 
 @pytest.mark.parametrize("ridge", [1e-9, 1e-3, 1.0])
-def test_sums_of_batches_are_solved_as_numpy_solves_all_rows_at_once(ridge: float) -> None:
+def test_sums_of_batches_are_solved_as_numpy_solves_all_samples_at_once(ridge: float) -> None:
     draws = torch.Generator().manual_seed(0)
     features = torch.randn(300, 20, generator=draws, dtype=torch.float64) * torch.linspace(0.1, 3, 20) + 0.5
     labels = torch.randint(0, 4, (300,), generator=draws)
@@ -43,7 +43,7 @@ def test_sums_of_batches_are_solved_as_numpy_solves_all_rows_at_once(ridge: floa
 
 
 def seen(session: Session, images: torch.Tensor) -> list[torch.Tensor]:
-    """What the hidden layers give, in training mode."""
+    """Outputs of the hidden layers, in training mode."""
     found = []
 
     def visit(layer: Any, forward: Any, args: Any, kwargs: Any) -> Any:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from one_layer import CLASSES, ROWS, affine, cross_entropy, drawn, draws, layer_of, make, normalised, rectified, see
+from helpers.one_layer import (
+    CLASSES,
+    ROWS,
+    affine,
+    cross_entropy,
+    drawn,
+    draws,
+    layer_of,
+    make,
+    normalised,
+    rectified,
+    see,
+)
 from torch import Tensor, nn
 
 from localrules_supervised.dgl import DGL

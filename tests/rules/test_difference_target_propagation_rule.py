@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import by_autograd, first_batch, gradients_in_double
+from helpers.digits import learn_digits
+from helpers.one_step import by_autograd, first_batch, gradients_in_double
+from helpers.tiny_sessions import dense, perceptron, state
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import dense, perceptron, state
 from torch import nn
 
 from localrules import state_key
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet
@@ -160,10 +160,10 @@ def test_batch_norms_count_a_batch_once() -> None:
         assert torch.equal(found[name], expected[name]), name
 
 
-def test_a_network_that_is_no_chain_is_refused_before_any_work() -> None:
+def test_a_network_other_than_a_chain_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="cannot train") as found:
         dense(DifferenceTargetPropagation)
-    assert "chain" in found.value.why
+    assert "sequential" in found.value.why
 
 
 def test_signals_come_down_from_layer_to_layer() -> None:

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import first_batch, gradients_in_double
-from plain_networks import sequential
+from helpers.digits import learn_digits
+from helpers.one_step import first_batch, gradients_in_double
+from helpers.plain_networks import sequential
+from helpers.tiny_sessions import as_model, dense, perceptron
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import as_model, dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules.engine.session import Session
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP
@@ -166,8 +166,8 @@ def test_an_image_is_classified_by_its_free_state() -> None:
 @pytest.mark.parametrize(
     ("build", "why"),
     [
-        (dense, "chain"),
-        (lambda rule: build_session(rule, as_model(sequential), toy_dataset()), "without norms"),
+        (dense, "sequential"),
+        (lambda rule: build_session(rule, as_model(sequential), toy_dataset()), "without normalisation"),
         (
             lambda rule: build_session(rule, ResNet20, toy_dataset(), granularity="block"),
             "one weight-bearing operation each",

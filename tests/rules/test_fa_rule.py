@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import digits_session, learn_digits
-from plain_networks import PLAIN
-from tiny import as_model, dense, perceptron, state, train
+from helpers.digits import digits_session, learn_digits
+from helpers.plain_networks import PLAIN
+from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport
@@ -16,7 +16,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext, train_step
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet
@@ -47,7 +47,7 @@ class _Open:
 
 
 def gradients(session: Session, *, double: bool = True) -> tuple[dict[str, Tensor], StepReport]:
-    """What the session's rule leaves in ``.grad`` for the first batch."""
+    """Gradients that the session's rule leaves in ``.grad`` for the first batch."""
     network, rule = session.network, session.rule
     apply_phase(session.phases[0], network, session.trainable)
     batch = session.batches.batch(0)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import PICTURES, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_forward.forward_forward import ForwardForward, embed_as_waves, embed_in_pixels
 
 CLASSES = 4
@@ -32,9 +32,9 @@ def view_of(objective: ForwardForward, seed: int = 0) -> LayerView:
     return LayerView(objective.layer, (), output, batch)
 
 
-def slow_goodness(row: Tensor, goodness: str, threshold: float) -> float:
+def slow_goodness(output: Tensor, goodness: str, threshold: float) -> float:
     """Goodness of one image at one layer, less the threshold: a loop over positions and units."""
-    units = row.flatten(1) if row.dim() > 1 else row[:, None]
+    units = output.flatten(1) if output.dim() > 1 else output[:, None]
     total = 0.0
     for position in range(units.shape[1]):
         squares = sum(float(value) ** 2 for value in units[:, position])
@@ -49,8 +49,8 @@ def test_the_loss_is_that_of_a_logistic_regression_on_goodness(options: dict[str
     view = view_of(objective)
     config = objective.config
     expected = 0.0
-    for index, row in enumerate(view.output.detach()):
-        goodness = slow_goodness(row, config.goodness, config.threshold)
+    for index, output in enumerate(view.output.detach()):
+        goodness = slow_goodness(output, config.goodness, config.threshold)
         expected += math.log(1 + math.exp(-goodness if index < 3 else goodness)) / 6
     assert objective(view)["goodness"].item() == pytest.approx(expected, rel=1e-5)
 
@@ -107,8 +107,8 @@ def test_a_label_as_a_wave_is_at_every_position_and_separates_classes() -> None:
         3 * math.cos(2 * math.pi / 6 * (5 * math.cos(math.pi / 4) + 3 * math.sin(math.pi / 4))), abs=1e-4
     )
     for corner in (waves[:, :, :8, :8], waves[:, :, 8:, 8:]):
-        rows = nn.functional.normalize(corner.flatten(1))
-        assert (rows @ rows.T - torch.eye(CLASSES)).abs().max() < 0.5
+        patterns = nn.functional.normalize(corner.flatten(1))
+        assert (patterns @ patterns.T - torch.eye(CLASSES)).abs().max() < 0.5
 
 
 @pytest.mark.parametrize(("network", "label"), [(perceptron, "pixels"), (dense, "waves")])

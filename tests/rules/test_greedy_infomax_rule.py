@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import as_model, dense, perceptron, train
+from helpers.tiny_sessions import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView
 from localrules.core.layer_spec import LayerSpec
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.digits import digits
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax
@@ -34,17 +34,17 @@ def loss_of(config: GreedyInfoMax.Config, maps: Tensor) -> tuple[Tensor, nn.Conv
 
 
 def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
-    """Cells (batch, channels, rows, columns); each image's cell against those of all images at that position."""
+    """Cells (batch, channels, height, width); each image's cell against those of all images at that position."""
     cells, matrices = cells.double(), matrices.detach().double()
-    batch, _, rows, columns = cells.shape
+    batch, _, height, width = cells.shape
     means = []
     for k, matrix in enumerate(matrices):
         terms = []
-        for row in range(rows - nearest - k):
-            for column in range(columns):
+        for y in range(height - nearest - k):
+            for x in range(width):
                 for own in range(batch):
-                    predicted = matrix @ cells[own, :, row, column]
-                    scores = [float(predicted @ cells[b, :, row + nearest + k, column]) for b in range(batch)]
+                    predicted = matrix @ cells[own, :, y, x]
+                    scores = [float(predicted @ cells[b, :, y + nearest + k, x]) for b in range(batch)]
                     terms.append(math.log(sum(math.exp(s) for s in scores)) - scores[own])
         means.append(sum(terms) / len(terms))
     return sum(means) / len(means)
@@ -62,7 +62,7 @@ def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
         (8, {"raster": 4, "skip": 2}, 1, 3),
     ],
 )
-def test_info_nce_of_rows_below_against_other_images_at_the_same_position(
+def test_info_nce_of_cells_below_against_other_images_at_the_same_position(
     side: int, options: dict[str, Any], distances: int, nearest: int
 ) -> None:
     config = GreedyInfoMax.Config(**options)
@@ -93,14 +93,14 @@ def test_candidates_are_drawn_anew_with_torchs_generator() -> None:
     assert values[0] == values[1] != values[2]
 
 
-def test_maps_of_one_row_are_refused_before_any_work() -> None:
+def test_maps_of_one_position_in_height_are_refused_before_any_work() -> None:
     layer = Layer("deep.3", nn.Identity(), out_shapes=((8, 1, 5),))
     with pytest.raises(UsageError, match=r"cannot train layer 'deep\.3'"):
         GreedyInfoMax(GreedyInfoMax.Config(), layer, 4)
 
 
 def test_layers_without_maps_are_refused_before_any_work() -> None:
-    with pytest.raises(UsageError, match="needs layers that give maps"):
+    with pytest.raises(UsageError, match="needs layers with feature maps as outputs"):
         perceptron(GreedyInfoMax)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import LOCAL_RULES, RULES, dense, perceptron, state, train
+from helpers.tiny_sessions import LOCAL_RULES, RULES, dense, perceptron, state, train
 
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase

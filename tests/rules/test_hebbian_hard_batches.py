@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import PICTURES, dense, perceptron, state, train
+from helpers.tiny_sessions import PICTURES, dense, perceptron, state, train
 
 from localrules.data.dataset import Split
 from localrules_unsupervised.oja import Oja

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 
 import torch
-from digits import digits_session
+from helpers.digits import digits_session
 
 from localrules.engine.phases import apply_phase
 from localrules.engine.step import train_step

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, make
-from slow import kernel, labels_kernel, pooled, trace_form
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, make
+from helpers.reference import kernel, labels_kernel, pooled, trace_form
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import slow
 import torch
-from one_layer import make
+from helpers import reference
+from helpers.one_layer import make
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, Objective
@@ -39,17 +39,17 @@ def trace_loss(config: HSIC.Config, view: LayerView) -> Tensor:
     """HSIC(Z, X) - beta HSIC(Z, Y), each by itself."""
     z, x, y = grams(config, view)
     if config.normalization == "frobenius":
-        terms = [slow.cosine_of_grams(z, other) for other in (x, y) if other is not None]
+        terms = [reference.cosine_of_grams(z, other) for other in (x, y) if other is not None]
     else:
         power = {"biased": 2, "printed": 1}[config.normalizer]
-        terms = [slow.trace_form(z, other, power) for other in (x, y) if other is not None]
+        terms = [reference.trace_form(z, other, power) for other in (x, y) if other is not None]
     return combine(terms, config.beta)
 
 
 def normalized_loss(config: NormalizedHSIC.Config, view: LayerView) -> Tensor:
     """nHSIC(Z, X) - beta nHSIC(Z, Y), each by itself."""
     z, x, y = grams(config, view)
-    terms = [slow.normalized(z, other, config.eps, config.eps_target) for other in (x, y) if other is not None]
+    terms = [reference.normalized(z, other, config.eps, config.eps_target) for other in (x, y) if other is not None]
     return combine(terms, config.beta)
 
 
@@ -59,10 +59,10 @@ def combine(terms: list[Tensor], beta: float) -> Tensor:
 
 def grams(config: Any, view: LayerView) -> tuple[Tensor, Tensor | None, Tensor]:
     grid = {"flat": None, "readers": view.layer.pool_size or config.grid}.get(config.reading, config.reading)
-    z = slow.kernel(slow.pooled(view.output, grid), config.kernel, config.width, config.centered)
-    seen = {"input": view.images, "previous": slow.pooled(view.inputs[0], 4), "none": None}[config.reference]
-    x = None if seen is None else slow.kernel(seen, config.kernel_x, config.width, config.centered)
-    return z, x, slow.labels_kernel(view.labels, CLASSES, config.kernel_y)
+    z = reference.kernel(reference.pooled(view.output, grid), config.kernel, config.width, config.centered)
+    seen = {"input": view.images, "previous": reference.pooled(view.inputs[0], 4), "none": None}[config.reference]
+    x = None if seen is None else reference.kernel(seen, config.kernel_x, config.width, config.centered)
+    return z, x, reference.labels_kernel(view.labels, CLASSES, config.kernel_y)
 
 
 def objective(rule: type[Objective], view: LayerView, **options: Any) -> Objective:

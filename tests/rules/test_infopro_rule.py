@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, ROWS, affine, cross_entropy, drawn, draws, layer_of, make, rectified, see
-from tiny import dense
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, ROWS, affine, cross_entropy, drawn, draws, layer_of, make, rectified, see
+from helpers.tiny_sessions import dense
 from torch import Tensor, nn
 
 from localrules import LayerView, UsageError

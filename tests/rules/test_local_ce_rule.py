@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from one_layer import CLASSES, affine, cross_entropy, drawn, draws, layer_of, make, see
-from slow import pooled
+from helpers.one_layer import CLASSES, affine, cross_entropy, drawn, draws, layer_of, make, see
+from helpers.reference import pooled
 from torch import nn
 
 from localrules import Batch, Layer, LayerView

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from digits import digits_session, learn_digits
-from one_layer import affine, cross_entropy, drawn, draws, layer_of, make, see
-from slow import pooled
-from tiny import dense, perceptron
+from helpers.digits import digits_session, learn_digits
+from helpers.one_layer import affine, cross_entropy, drawn, draws, layer_of, make, see
+from helpers.reference import pooled
+from helpers.tiny_sessions import dense, perceptron
 from torch import Tensor
 
 from localrules.engine.session import Session

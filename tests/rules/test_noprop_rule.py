@@ -8,14 +8,14 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import make
+from helpers.digits import learn_digits
+from helpers.one_layer import make
+from helpers.tiny_sessions import PICTURES, dense, perceptron, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import PICTURES, dense, perceptron, train
 from torch import nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_diffusion.noprop import CosineSchedule, NoProp
 
 CLASSES = 4

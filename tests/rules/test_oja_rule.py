@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from digits import learn_digits
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron
 from numpy.typing import NDArray
-from tiny import dense, perceptron
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
 from localrules.core.ops import record_ops
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_unsupervised.oja import Oja
 
 pytestmark = pytest.mark.slow
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 DRAWS = torch.Generator().manual_seed(0)
 SPREAD = torch.tensor([4.0, 3.0, 2.0, 0.7, 0.5, 0.3, 0.2, 0.1])
 TURN, _ = torch.linalg.qr(torch.randn(8, 8, generator=DRAWS))
-ROWS = torch.randn(400, 8, generator=DRAWS) * SPREAD @ TURN.T + 5.0
+SAMPLES = torch.randn(400, 8, generator=DRAWS) * SPREAD @ TURN.T + 5.0
 
 
 def settle(module: nn.Module, inputs: Tensor, config: Oja.Config, steps: int, rate: float) -> None:
@@ -43,9 +43,9 @@ def settle(module: nn.Module, inputs: Tensor, config: Oja.Config, steps: int, ra
                     parameter.grad = None
 
 
-def components(rows: Tensor, count: int, centered: bool = True) -> NDArray[np.float64]:
+def components(samples: Tensor, count: int, centered: bool = True) -> NDArray[np.float64]:
     """The leading principal components, (count, inputs)."""
-    data = rows.double().numpy()
+    data = samples.double().numpy()
     data = data - data.mean(0) if centered else data
     return np.linalg.svd(data, full_matrices=False)[2][:count]
 
@@ -55,18 +55,18 @@ def projector(basis: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("centered", [True, False])
-def test_the_rows_become_an_orthonormal_basis_of_the_leading_principal_subspace(centered: bool) -> None:
+def test_the_weights_become_an_orthonormal_basis_of_the_leading_principal_subspace(centered: bool) -> None:
     linear = nn.Linear(8, 3)
-    settle(linear, ROWS, Oja.Config(centered=centered), 2500, 2.0 if centered else 0.5)
+    settle(linear, SAMPLES, Oja.Config(centered=centered), 2500, 2.0 if centered else 0.5)
     found = linear.weight.detach().double().numpy()
     np.testing.assert_allclose(found @ found.T, np.eye(3), atol=5e-3)
-    np.testing.assert_allclose(projector(found), projector(components(ROWS, 3, centered)), atol=2e-2)
+    np.testing.assert_allclose(projector(found), projector(components(SAMPLES, 3, centered)), atol=2e-2)
 
 
 def test_sangers_form_finds_the_components_themselves_in_order() -> None:
     linear = nn.Linear(8, 3, bias=False)
-    settle(linear, ROWS, Oja.Config(form="sanger"), 3000, 2.0)
-    alike = linear.weight.detach().double().numpy() @ components(ROWS, 3).T
+    settle(linear, SAMPLES, Oja.Config(form="sanger"), 3000, 2.0)
+    alike = linear.weight.detach().double().numpy() @ components(SAMPLES, 3).T
     np.testing.assert_allclose(np.abs(alike), np.eye(3), atol=3e-2)
 
 

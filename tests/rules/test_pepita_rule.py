@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import digits_session, learn_digits
+from helpers.digits import digits_session, learn_digits
+from helpers.tiny_sessions import PICTURES, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport
@@ -16,7 +16,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_classics.vgg import VGG8b
@@ -35,7 +35,7 @@ class _Open(StepContext):
 
 
 def gradients(session: Session) -> tuple[dict[str, Tensor], StepReport, Batch]:
-    """What the rule leaves in ``.grad`` for the first batch, in float64."""
+    """Gradients that the rule leaves in ``.grad`` for the first batch, in float64."""
     apply_phase(session.phases[0], session.network, session.trainable)
     session.network.double()
     session.rule.double()
@@ -100,7 +100,7 @@ def test_a_folded_kernel_s_update_is_a_mean_over_positions_and_reaches_the_weigh
         again = nn.functional.conv2d(perturbed, kernel, None, 2, 1)
         after = (again - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
         change = stem(batch.images).relu() - after.relu()
-        patches = nn.functional.unfold(perturbed, 3, padding=1, stride=2)  # rows, values of a patch, positions
+        patches = nn.functional.unfold(perturbed, 3, padding=1, stride=2)  # samples, values of a patch, positions
         expected = torch.einsum("bup,bvp->uv", change.flatten(2), patches) / (change.numel() / len(kernel))
     torch.testing.assert_close(found["stem.weight"].flatten(1), expected, rtol=1e-3, atol=1e-6)
     source = (found["stem.weight"] * before["stem.weight"]).sum()  # the kernel's update along the unfolded kernel

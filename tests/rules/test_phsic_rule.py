@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, make
-from tiny import dense, perceptron, state
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, make
+from helpers.tiny_sessions import dense, perceptron, state
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,7 +19,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.kernels.labels import simplex
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
 from localrules_hsic.phsic import PHSIC, Grouping
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
-from one_layer import CLASSES, affine, cross_entropy, drawn, layer_of, make, see
-from slow import pooled
+from helpers.one_layer import CLASSES, affine, cross_entropy, drawn, layer_of, make, see
+from helpers.reference import pooled
 
 from localrules_supervised.heads import halved_grid
 from localrules_supervised.pred import Pred

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_step import by_autograd, first_batch, gradients_in_double
-from plain_networks import PLAIN
+from helpers.digits import learn_digits
+from helpers.one_step import by_autograd, first_batch, gradients_in_double
+from helpers.plain_networks import PLAIN
+from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import as_model, dense, perceptron, state, train
 
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.testing.audit.dependence import measure_dependence
-from localrules.testing.audit.locality_class import measure_class
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP

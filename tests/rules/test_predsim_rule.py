@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from one_layer import drawn, layer_of, make, see
+from helpers.one_layer import drawn, layer_of, make, see
 from torch import nn
 
 from localrules_supervised.predsim import PredSim

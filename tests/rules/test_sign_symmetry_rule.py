@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 from test_fa_rule import gradients, lenet
-from tiny import dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_backprop.backprop import Backprop
 from localrules_feedback.feedback_weights import Init, init_std
 from localrules_feedback.sign_symmetry import SignSymmetry

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import make
+from helpers.digits import learn_digits
+from helpers.one_layer import make
+from helpers.tiny_sessions import PICTURES, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
-from tiny import PICTURES, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, UsageError
 from localrules.engine.session import Session
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.sigprop import SigProp
 
 CLASSES = 4

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 import torch
-from one_layer import CLASSES, LABELS, ROWS, affine, drawn, layer_of, make, see
+from helpers.one_layer import CLASSES, LABELS, ROWS, affine, drawn, layer_of, make, see
 from torch import nn
 
 from localrules_supervised.sim import Sim

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from tiny import dense, perceptron, state, train
+from helpers.digits import learn_digits
+from helpers.tiny_sessions import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
 from localrules.core.ops import record_ops
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
 
 DRAWS = torch.Generator().manual_seed(0)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from digits import learn_digits
-from one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
-from tiny import PICTURES, dense, perceptron, train
+from helpers.digits import learn_digits
+from helpers.one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
+from helpers.tiny_sessions import PICTURES, dense, perceptron, train
 
 from localrules import Batch, Objective
 from localrules.data.dataset import Dataset, Split
@@ -18,7 +18,7 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.audit.dependence import measure_dependence
+from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.auglocal import AugLocal
 from localrules_supervised.dgl import DGL
 from localrules_supervised.infopro import InfoPro

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny_runs import TINY, localrules, only_run
 from safetensors.torch import load_file
-from tiny_runs import TINY, localrules, only_run
 
 RULE = """
 import torch
@@ -19,7 +19,7 @@ class Breaks(Objective):
     def __init__(self, config):
         super().__init__(config)
         self.register_buffer("calls", torch.zeros(()))
-    def loss(self, view):
+    def forward(self, view):
         loss = view.output.square().mean()
         if view.layer.name == "layers.1":
             self.calls += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_runs import DENSE, FACES, SHORT, STEPS, localrules
+from helpers.tiny_runs import DENSE, FACES, SHORT, STEPS, localrules
 
 KEYS = ["name", "inputs", "in_shape", "out_shape", "parameters", "macs", "rule"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import train
+from helpers.tiny_runs import train
 
 from localrules.benchmark.suite import bench
 from localrules.engine.device import bf16_is_emulated
@@ -21,7 +21,7 @@ Has = Callable[[dict[str, Any]], None]
 
 @pytest.fixture
 def this_cpu_has(monkeypatch: pytest.MonkeyPatch) -> Has:
-    return lambda found: monkeypatch.setattr("localrules.engine.device._capabilities", lambda: found)
+    return lambda found: monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def test_a_benchmark_says_so(this_cpu_has: Has) -> None:
         bench([], small, Registry.load(), rounds=1, side=8)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_run_in_fp32_says_nothing(tmp_path: Path, this_cpu_has: Has) -> None:
     this_cpu_has(WITHOUT)
     train(tmp_path, "--rule", "backprop")  # a warning would be an error

@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import MOMENTS, die_at
-from tiny_runs import DENSE, FACES, SHORT, STEPS, TINY, localrules_code, metrics, only_run, resume, start_process, train
-
-from localrules.runs import summary as closing
+from helpers.kill_process import COLUMN_MOMENTS, MOMENTS, die_at, die_when
+from helpers.tiny_runs import (
+    DENSE,
+    FACES,
+    SHORT,
+    STEPS,
+    TINY,
+    localrules_code,
+    metrics,
+    only_run,
+    resume,
+    start_process,
+    train,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -21,9 +31,7 @@ WORDS = ["run", "--rule", "local-ce", *TINY, "--checkpoint-every", "3"]
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "save_plots", lambda session, folder: [])
-        return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
+    return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -42,6 +50,24 @@ def test_a_run_killed_at_any_moment_ends_with_the_bits_of_an_unbroken_one(
         assert summary[figure] == unbroken[figure]
     for figure in ("seconds", "step_seconds", "samples_per_second", "peak_memory_mib"):
         assert summary[figure] > 0, figure
+
+
+@pytest.mark.parametrize("moment", COLUMN_MOMENTS)
+def test_a_column_that_a_rule_logs_late_is_the_same_after_a_kill(moment: str, tmp_path: Path) -> None:
+    late = str(Path(__file__).with_name("late_metric.py"))
+    words = ["run", "--rule", "late", "--plugin", late, *TINY, "--checkpoint-every", "3"]
+    unbroken = train(tmp_path / "unbroken", *words[1:], setting=[])
+    process = start_process(die_when, moment, [*words, "--out", str(tmp_path / "broken")])
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    folder = only_run(tmp_path / "broken")
+    summary = resume(folder, "--plugin", late)
+    assert summary["resumed_from_step"] == (9 if "two rows" in moment else 6)
+    assert summary["weights_sha256"] == unbroken["weights_sha256"]
+    assert [row["late/readout"] for row in metrics(folder)] == ["", "", "", "8.0", "10.0", "12.0"]
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert header == (Path(unbroken["run_dir"]) / "metrics.csv").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("rule", ["hsic", "hsic-normalized", "backprop", "backprop-checkpointed"])

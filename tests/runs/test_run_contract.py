@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
 from safetensors.torch import load_file
-from tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +38,7 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "peak_memory_mib": float,
     "process_peak_mib": float,
     "resumed_from_step": int,
+    "stop_reason": type(None),
     "weights_sha256": str,
 }
 
@@ -49,11 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(place: Path) -> dict[str, Any]:
-    from localrules.runs import summary as closing
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(closing, "save_plots", lambda session, folder: [])
-        return train(place, "--rule", "hsic", "--seed", "3")
+    return train(place, "--rule", "hsic", "--seed", "3")
 
 
 def test_the_summary_has_these_keys_of_these_types(done: dict[str, Any]) -> None:
@@ -70,8 +67,9 @@ def test_the_summary_says_what_ran(done: dict[str, Any], place: Path) -> None:
 
 
 def test_its_figures_are_sane(done: dict[str, Any]) -> None:
-    for name in ("train_accuracy", "valid_accuracy"):
-        assert 0 <= done[name] <= 1
+    for name, samples in (("train_accuracy", 140), ("valid_accuracy", 70)):
+        assert 0 < done[name] <= 1
+        assert done[name] * samples == pytest.approx(round(done[name] * samples))  # a count of images
     assert 0 < done["step_seconds"] < done["seconds"]
     assert done["samples_per_second"] == pytest.approx(32 / done["step_seconds"])
     assert 0 < done["peak_memory_mib"] < done["process_peak_mib"]
@@ -182,21 +180,21 @@ def test_a_run_remembers_its_file_wherever_it_is_asked_from(tmp_path: Path, monk
     assert said.document["top1"] == summary["valid_accuracy"]
 
 
-def test_pictures_of_what_was_learned_are_in_the_folder(draws: None, tmp_path: Path) -> None:
-    summary = train(tmp_path, "--rule", "hsic", setting=[*FACES, *DENSE, *SHORT])
+def test_plots_of_what_was_learned_are_in_the_folder(tmp_path: Path) -> None:
+    summary = train(tmp_path, "--rule", "hsic", "--set", "plots=true", setting=[*FACES, *DENSE, *SHORT])
     drawn = {path.name for path in Path(summary["run_dir"]).glob("*.png")}
     assert drawn == {f"{name}.png" for name in ("curves", "confusion", "samples", "filters", "feature_maps")}
 
 
-def test_a_picture_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from localrules.runs import summary as closing
 
     def fail(session: object, folder: Path) -> None:
         raise RuntimeError("no fonts here")
 
     monkeypatch.setattr(closing, "save_plots", fail)
-    with pytest.warns(UserWarning, match="the pictures could not be drawn: RuntimeError: no fonts here"):
-        summary = train(tmp_path, "--rule", "hsic")
+    with pytest.warns(UserWarning, match="the plots could not be drawn: RuntimeError: no fonts here"):
+        summary = train(tmp_path, "--rule", "hsic", "--set", "plots=true")
     assert (Path(summary["run_dir"]) / "summary.json").exists()
 
 

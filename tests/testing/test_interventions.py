@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from tiny import dense, perceptron
+from helpers.tiny_sessions import dense, perceptron
 from torch import nn
 
 from localrules.core.interception import intercept_layers
 from localrules.core.layer import Layer
-from localrules.testing.audit.interventions import perturb_weights, record_layers, replay_outputs
-from localrules.testing.audit.traces import take_steps
+from localrules.testing.auditing.interventions import perturb_weights, record_layers, replay_outputs
+from localrules.testing.auditing.traces import take_steps
 from localrules_backprop.backprop import Backprop
 from localrules_backprop.checkpointed import BackpropCheckpointed
 from localrules_forward.pepita import Pepita

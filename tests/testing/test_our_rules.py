@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from our_rules import BOUNDS, EXPECTED_FAILURES
+from helpers.our_rules import BOUNDS, EXPECTED_FAILURES
 
 from localrules.registry.registry import Registry
 from localrules.testing import Check, parametrize_with_checks

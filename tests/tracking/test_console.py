@@ -114,10 +114,10 @@ def test_an_epoch_says_every_layers_objective_and_the_valid_accuracy() -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None:
-    progress, screen, _ = live(width)
+    progress, screen, clock = live(width)
     progress.on_run_start(run_info())
     screen.truncate(0)
-    progress._shown = -1.0
+    clock.now += 10
     progress.on_log(row(30))
     progress.close()
     drawn = [line for line in screen.getvalue().splitlines() if "│" in line]
@@ -127,10 +127,10 @@ def test_on_a_terminal_every_layer_is_shown_within_the_width(width: int) -> None
 
 
 def test_on_a_terminal_a_rule_without_objectives_of_layers_shows_none() -> None:
-    progress, screen, _ = live(80)
+    progress, screen, clock = live(80)
     progress.on_run_start(run_info(rule="backprop"))
     screen.truncate(0)
-    progress._shown = -1.0
+    clock.now += 10
     progress.on_log({key: value for key, value in row(30).items() if not key.startswith("objective/")})
     progress.close()
     assert "30 of 100 steps" in screen.getvalue()

@@ -143,7 +143,7 @@ def test_metrics_have_a_header_at_once_and_each_row_as_soon_as_it_is_written(tmp
     metrics.write({"step": 1, "loss": 0.1 + 0.2})
     metrics.write({"loss": None, "step": 2, "note": 'a, "b"'})
     assert path.read_text() == 'step,loss,note\n1,0.30000000000000004,\n2,,"a, ""b"""\n'
-    assert metrics.position == path.stat().st_size
+    assert metrics.rows == 2
     metrics.close()
 
 
@@ -157,11 +157,37 @@ def test_floats_read_back_as_the_same_bits(tmp_path: Path) -> None:
     assert [value.hex() for value in read] == [value.hex() for value in values]
 
 
-def test_a_column_that_was_not_announced_is_a_programming_error(tmp_path: Path) -> None:
-    metrics = MetricsFile(tmp_path / "metrics.csv", COLUMNS)
-    with pytest.raises(ValueError, match="accuracy"):
-        metrics.write({"step": 1, "accuracy": 0.5})
+def test_a_new_column_is_added_at_the_end_and_empty_in_earlier_rows(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path, COLUMNS)
+    metrics.write({"step": 1, "loss": 0.1 + 0.2, "note": 'a, "b"'})
+    metrics.write({"step": 2, "accuracy": 0.5, "spread/a.b": 2.0})
+    metrics.write({"step": 3, "spread/a.b": 3.0, "late": 1})
     metrics.close()
+    assert path.read_text() == (
+        'step,loss,note,accuracy,spread/a.b,late\n1,0.30000000000000004,"a, ""b""",,,\n2,,,0.5,2.0,\n3,,,,3.0,1\n'
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("killed", ["before the column", "after the column"])
+def test_a_continued_file_with_a_new_column_equals_one_that_was_never_cut(tmp_path: Path, killed: str) -> None:
+    rows: list[dict[str, float]] = [{"step": 1, "loss": 1.0}, {"step": 2}, {"step": 3, "late": 7}, {"step": 4}]
+    whole, path = tmp_path / "whole.csv", tmp_path / "metrics.csv"
+    unbroken = MetricsFile(whole, COLUMNS)
+    for row in rows:
+        unbroken.write(row)
+    unbroken.close()
+    first = MetricsFile(path, COLUMNS)
+    for row in rows[: 2 if killed == "before the column" else 4]:
+        first.write(row)
+    first.close()
+    second = MetricsFile(path, COLUMNS, rows=1)
+    assert second.rows == 1
+    for row in rows[1:]:
+        second.write(row)
+    second.close()
+    assert path.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("torn", ["", "2,0.", "2,0.5,\n3,0.25,\n4,"])
@@ -169,11 +195,11 @@ def test_a_continued_file_equals_one_that_was_never_cut(tmp_path: Path, torn: st
     path = tmp_path / "metrics.csv"
     first = MetricsFile(path, COLUMNS)
     first.write({"step": 1, "loss": 1.0})
-    position = first.position
+    rows = first.rows
     first.close()
     with path.open("a") as file:
         file.write(torn)
-    second = MetricsFile(path, COLUMNS, position)
+    second = MetricsFile(path, COLUMNS, rows)
     second.write({"step": 2, "loss": 0.5})
     second.close()
     assert path.read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n"
@@ -186,13 +212,15 @@ def test_continuing_from_nothing_starts_afresh_over_whatever_a_kill_left(tmp_pat
     assert path.read_text() == "step,loss,note\n"
 
 
-@pytest.mark.parametrize("content", [None, "step,loss,note\n", "step,other,n\n1,1.0,\n", "step,loss,note\n1,1.00"])
+@pytest.mark.parametrize(
+    "content", [None, "step,loss,note\n", "step,other,n\n1,1.0,\n", "step,loss,note\n1,1.00", "step,loss,note\n1,1.0,"]
+)
 def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "metrics.csv"
     if content is not None:
         path.write_text(content)
     with pytest.raises(UsageError, match="do not fit"):
-        MetricsFile(path, COLUMNS, len("step,loss,note\n1,1.0,\n"))
+        MetricsFile(path, COLUMNS, 1)
     assert content is None or path.read_text() == content
 
 

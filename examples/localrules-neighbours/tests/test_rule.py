@@ -16,7 +16,7 @@ def reference(features, labels, temperature):
         for j, other in enumerate(features):
             if i != j:
                 lengths = math.hypot(*one) * math.hypot(*other)
-                cosine = sum(a * b for a, b in zip(one, other)) / lengths
+                cosine = sum(a * b for a, b in zip(one, other, strict=True)) / lengths
                 weights[j] = math.exp(cosine / temperature)
         own = sum(weight for j, weight in weights.items() if labels[j] == labels[i])
         total -= math.log(own / sum(weights.values()))

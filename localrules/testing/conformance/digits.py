@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from localrules.data.dataset import Dataset, Split, fingerprint
-from localrules.testing.audit.traces import take_steps
+from localrules.testing.auditing.traces import take_steps
 from localrules.testing.conformance.subject import RuleClass, RuleUnderTest
 
 TEST_ROWS = 500  # of 1,797

@@ -10,7 +10,6 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import localrules
 from localrules.errors import LocalRulesError
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.checks import CHECKS
@@ -113,7 +112,7 @@ def run_check(check: Check) -> dict[str, str]:
 def _location(error: BaseException) -> str:
     """File and line at which an error was raised: the innermost outside of torch and of this package, if any."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = Path(localrules.__file__).parent
+    ours = Path(__file__).parents[2]
     foreign = [
         frame for frame in frames if ours not in Path(frame.filename).parents and "/torch/" not in frame.filename
     ]

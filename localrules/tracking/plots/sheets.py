@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from localrules.utils.plotting import INK, bare_axes, new_figure, save_figure
-
-_RIGHT, _WRONG = "#2c7a4b", "#c0392b"
+from localrules.utils.plotting import INK, RIGHT, WRONG, bare_axes, new_figure, save_figure
 
 
 def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
@@ -101,7 +99,7 @@ def plot_samples(
         picture = pictures[index].permute(1, 2, 0).clamp(0, 1).numpy()
         axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
         title = classes[taken] if taken == truth else f"{classes[taken]}\n({classes[truth]})"
-        bare_axes(axes, title, _RIGHT if taken == truth else _WRONG)
+        bare_axes(axes, title, RIGHT if taken == truth else WRONG)
     return save_figure(figure, out)
 
 

@@ -53,7 +53,7 @@ class DenseFPN(Model):
             self.blocks.append(block)
             self.laterals.append(WeightedConv(sources, config.lateral, 1, activation=activation))
         self.readout = AttentionReadout(config.blocks, config.lateral, num_classes, config.grid, config.hidden)
-        self.marks = LayerSpec(
+        self.layer_spec = LayerSpec(
             layers=["stem", "blocks.*.convs.*", *(["downs.*"] if self.downs else []), "laterals.*"],
             blocks=[
                 (f"downs.{index - 1}" if index else "stem", f"blocks.{index}", f"laterals.{index}")

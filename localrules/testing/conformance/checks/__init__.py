@@ -1,7 +1,8 @@
 """The checks, by the names under which they are reported.
 
-Each takes a :class:`~localrules.testing.conformance.subject.Subject` and raises AssertionError where the promise is broken, or
-:class:`~localrules.testing.conformance.subject.NotApplicable` where it does not apply. Its docstring's first line is the promise.
+Each takes a :class:`~localrules.testing.conformance.subject.RuleUnderTest`, and raises AssertionError if the rule fails
+or :class:`~localrules.testing.conformance.subject.NotApplicable` if the check does not apply. The first line of its
+docstring says what is checked.
 """
 
 from __future__ import annotations

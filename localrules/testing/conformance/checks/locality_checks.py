@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from localrules.testing.audit.audit import audit
-from localrules.testing.audit.ownership import owners, watch_writes
-from localrules.testing.audit.traces import take_steps
+from localrules.testing.auditing.audit import audit
+from localrules.testing.auditing.ownership import owners, watch_writes
+from localrules.testing.auditing.traces import take_steps
 from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.testing.audit.traces import differ, take_steps
+from localrules.testing.auditing.traces import differ, take_steps
 from localrules.testing.conformance.checks.reproducibility_checks import state
 from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
 

@@ -16,7 +16,7 @@ from localrules.core.view import Batch
 from localrules.data.batches import Batches, DataBatch
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.testing.audit.traces import differ, take_steps, train_from_perturbed
+from localrules.testing.auditing.traces import differ, take_steps, train_from_perturbed
 from localrules.testing.conformance.permuted_rng import PermuteRng
 from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
 

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from localrules.core.interception import Forward
+from localrules.core.interception import Forward, patch_forwards
 from localrules.core.layer import Layer
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepResult, train_step
-from localrules.testing.audit.interventions import patch_forwards
 from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate
 
 

@@ -1,0 +1,171 @@
+"""A comparison, whole: contestants, how they differ from the control, and what a reader must know of the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from localrules.comparison.execute import RunRecord
+from localrules.comparison.results import (
+    RuleResult,
+    declared_locality,
+    find_control,
+    group_by_config,
+    measured_locality,
+)
+from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
+from localrules.core.layer import Locality, is_within
+from localrules.engine.environment import REPRODUCIBILITY_KEYS
+from localrules.errors import LocalRulesError
+from localrules.evaluation.metric import metric_entries
+from localrules.utils.bootstrap import Difference
+
+if TYPE_CHECKING:
+    from localrules.registry.entries import MetricEntry
+    from localrules.registry.registry import Registry
+
+_CORES = ("threads", "parallel_layers")
+_MACHINE = tuple(name for name in REPRODUCIBILITY_KEYS if name != "supplied_by")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What there is to show.
+
+    Attributes:
+        contestants: The rows, in order.
+        control: The one that the others are held against.
+        differences: To the control, by label; a contestant without one has no interval.
+        others: By label, in what a contestant's task differs from the control's: ``model`` or ``data``. Its accuracy
+            cannot be held against the others'.
+        notes: Sentences.
+        scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
+        clean: By label, what is left without the pictures that are known from training, where those were looked for.
+        metrics: The plugins' metrics by name.
+    """
+
+    results: tuple[RuleResult, ...]
+    control: RuleResult
+    differences: dict[str, Difference]
+    mismatches: dict[str, list[str]]
+    notes: tuple[str, ...]
+    scores: dict[str, list[dict[str, Any]]]
+    clean: dict[str, CleanResult]
+    metrics: dict[str, MetricEntry] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What ``compare --json`` prints."""
+        return [one.row() for one in self.results]
+
+    def details(self) -> list[dict[str, Any]]:
+        """The same with what else is known of each: differences, run folders, what does not fit the others."""
+        return [
+            {
+                **one.row(),
+                "train_accuracy_mean": spread.mean if (spread := one.stats("train_accuracy")) else None,
+                "seconds_mean": spread.mean if (spread := one.stats("seconds")) else None,
+                "difference_to": self.control.label,
+                "difference": asdict(self.differences[one.label]) if one.label in self.differences else None,
+                "clean": asdict(self.clean[one.label]) if one.label in self.clean else None,
+                "another": self.mismatches.get(one.label, []),
+                "runs": [str(run.folder) for run in one.runs],
+            }
+            for one in self.results
+        ]
+
+
+def compare_rules(
+    rules: Sequence[str],
+    runs: Sequence[RunRecord],
+    registry: Registry,
+    answers: Scorer,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Compare the runs of these rules, in this order; a rule of which no run finished stays in the table."""
+    members = {rule: tuple(run for run in runs if run.rule == rule) for rule in rules}
+    return _build(members, registry, answers, notes)
+
+
+def compare_runs(runs: Sequence[RunRecord], registry: Registry, answers: Scorer) -> Comparison:
+    """Compare finished runs, whatever they are; those that differ in nothing but the seed are one row."""
+    return _build(group_by_config(runs), registry, answers, ())
+
+
+def _build(
+    members: dict[str, tuple[RunRecord, ...]], registry: Registry, answers: Scorer, notes: Sequence[str]
+) -> Comparison:
+    contestants, doubts = _results(members, registry)
+    against = find_control(contestants)
+    others = {one.label: found for one in contestants if (found := _mismatches(one, against))}
+    answered, missing = _predictions(contestants, answers)
+    same_pictures = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
+    return Comparison(
+        contestants,
+        against,
+        differences(same_pictures, against.label),
+        others,
+        (*notes, *doubts, *missing, *_machines(contestants)),
+        {label: [one.metrics for one in found] for label, found in answered.items()},
+        on_clean(same_pictures, against.label),
+        metric_entries(registry),
+    )
+
+
+def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> tuple[tuple[RuleResult, ...], list[str]]:
+    """The contestants with their classes of locality, and a sentence where a class needs one."""
+    found, doubts = [], []
+    for label, runs in members.items():
+        claim: Locality | None = None
+        seen: Locality | None = None
+        if runs:
+            claim = declared_locality(runs[0].config, registry)
+            try:
+                seen = measured_locality(runs[0], registry)
+            except Exception as error:  # a comparison that is done is not lost for what could not be measured
+                doubts.append(f"The locality of {label} is what it declares; it could not be measured: {error}.")
+        if seen and claim and not is_within(seen, claim):
+            doubts.append(f"{label} declares {claim!r} and is {seen!r}: see localrules audit.")
+        found.append(RuleResult(label, runs, seen or claim))
+    return tuple(found), doubts
+
+
+def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
+    """In what a contestant's task is another than the control's."""
+    if not one.runs or not against.runs:
+        return []
+    ours, theirs = one.runs[0], against.runs[0]
+    found = []
+    if ours.record["model"]["name"] != theirs.record["model"]["name"]:
+        found.append("model")
+    if ours.record["trained_on"]["fingerprint"] != theirs.record["trained_on"]["fingerprint"]:
+        found.append("data")
+    return found
+
+
+def _predictions(
+    contestants: Sequence[RuleResult], answers: Scorer
+) -> tuple[dict[str, list[RunPredictions]], list[str]]:
+    """What each contestant's runs say, by label, and a sentence for who could not be asked."""
+    found: dict[str, list[RunPredictions]] = {}
+    notes = []
+    for one in (one for one in contestants if one.runs):
+        try:
+            found[one.label] = [answers.predictions(run) for run in one.runs]
+        except LocalRulesError as error:
+            notes.append(f"{one.label} has no interval on the {SPLIT} split: {error.what}.")
+    return found, notes
+
+
+def _machines(contestants: Sequence[RuleResult]) -> list[str]:
+    """A sentence where times cannot be held against each other."""
+    names = (*_MACHINE, *_CORES)
+    found = [
+        (*(run.record["environment"].get(name) for name in _MACHINE), *(getattr(run.config, name) for name in _CORES))
+        for one in contestants
+        for run in one.runs
+    ]
+    if all(one == found[0] for one in found):
+        return []
+    differ = [name for name, *values in zip(names, *found, strict=True) if len({*values}) > 1]
+    return [f"The runs differ in {', '.join(differ)}: their times and memory cannot be held against each other."]

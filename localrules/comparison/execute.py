@@ -1,0 +1,177 @@
+"""The runs of a comparison: found where they are done, gone on with where they stopped, started where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.callbacks.base import Callback
+from localrules.comparison.plan import PlannedRun
+from localrules.config.diff import identity_settings
+from localrules.config.overrides import RUN_METADATA, Tree
+from localrules.config.schema import RunConfig
+from localrules.engine import mixture as mixing
+from localrules.engine.divergence import Diverged
+from localrules.errors import LocalRulesError, UsageError
+from localrules.runs.execution import to_plain_dict
+from localrules.runs.load import read_run
+from localrules.runs.result import Summary, completed_summary
+from localrules.runs.resume import resume
+from localrules.runs.train import start
+from localrules.tracking.records import CONFIG, read_config
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        rule: The rule as a user would type it.
+        folder: The run folder.
+        config: What it was asked to do; data that have been moved since are named where they were found.
+        record: Its whole ``config.toml``, which also says what it ran on.
+        summary: What it came to.
+    """
+
+    rule: str
+    folder: Path
+    config: RunConfig
+    record: Tree
+    summary: Summary
+
+    @property
+    def settings(self) -> Tree:
+        """What it was asked to do, as ``config.toml`` has it."""
+        return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
+
+
+def read_run_record(folder: Path, rule: str = "") -> RunRecord:
+    """A finished run from its folder.
+
+    Args:
+        folder: The run folder.
+        rule: The rule as the user typed it, where that is known.
+
+    Raises:
+        UsageError: It is no run folder, or the run is not done.
+    """
+    folder = folder.expanduser().resolve()
+    config, record = read_run(folder)
+    summary = completed_summary(folder)
+    if summary is None:
+        raise UsageError(
+            "the run is not finished",
+            where=str(folder),
+            why="accuracies are those of the last weights, which it does not have yet",
+            fix=f"localrules run --resume {folder}",
+        )
+    return RunRecord(rule or _typed(config), folder, config, record, summary)
+
+
+def run_all(
+    planned: Sequence[PlannedRun],
+    place: Path,
+    registry: Registry,
+    callbacks: Callable[[], Sequence[Callback]] = list,
+    log: Callable[[str], Any] = lambda line: None,
+) -> tuple[list[RunRecord], list[str]]:
+    """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
+
+    Trackers, logging and the place of the data make no other run of a finished one.
+
+    Args:
+        planned: From :func:`~localrules.comparison.plan.plan`.
+        place: Where run folders are and go.
+        registry: Where names are looked up.
+        watchers: Makes those who watch a run.
+        say: Told in a line what happens next.
+
+    Returns:
+        The finished runs; and a line for each run that diverged, which is no reason not to compare the others.
+    """
+    runs, diverged = [], []
+    for number, wanted in enumerate(planned, 1):
+        folder = _find_existing(wanted, place)
+        which = f"run {number} of {len(planned)}: {wanted.rule}, seed {wanted.config.seed}"
+        try:
+            if folder is not None and completed_summary(folder):
+                log(f"{which}, done before")
+            elif folder is not None:
+                log(f"{which}, goes on")
+                resume(folder, callbacks=callbacks(), plugins=registry)
+            else:
+                log(which)
+                folder = start(wanted.config, registry, place, callbacks()).directory
+        except Diverged as error:
+            diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
+            log(diverged[-1])
+            continue
+        except LocalRulesError as error:
+            if error.exit_code == 1:  # stopped by the user, or by something that may not last
+                error.fix = f"{error.fix}; or repeat the comparison, which goes on where it stopped".removeprefix(
+                    "; or "
+                )
+            raise
+        runs.append(_read(folder, wanted))
+    return runs, diverged
+
+
+def completed_runs(planned: Sequence[PlannedRun], place: Path) -> list[RunRecord]:
+    """Those of the planned runs that are done already; nothing is run.
+
+    Args:
+        planned: From :func:`~localrules.comparison.plan.plan`.
+        place: Where run folders are.
+    """
+    found = [(_find_existing(wanted, place), wanted) for wanted in planned]
+    return [_read(folder, wanted) for folder, wanted in found if folder is not None and completed_summary(folder)]
+
+
+def _find_existing(wanted: PlannedRun, place: Path) -> Path | None:
+    """The folder of a run that is this one: done, with settings, data and suppliers that give the same result.
+
+    One that is not done must be this one to the letter but for its tags, since it goes on as it was started.
+    """
+    asked = to_plain_dict(wanted.config)
+    over, stopped = [], []
+    for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
+        record = read_config(folder)
+        settings = {key: value for key, value in record.items() if key not in RUN_METADATA}
+        if (
+            settings["seed"] != asked["seed"]
+            or identity_settings(settings) != identity_settings(asked)
+            or record["trained_on"]["fingerprint"] != wanted.fingerprint
+            or record["environment"]["supplied_by"] != wanted.supplied_by
+        ):
+            continue
+        if completed_summary(folder):
+            over.append((settings != asked, folder))
+        elif _untagged(settings) == _untagged(asked):
+            stopped.append(folder)
+    return min(over)[1] if over else next(reversed(stopped), None)
+
+
+def _untagged(settings: Tree) -> Tree:
+    """Settings without the words by which a tracker finds a run: another experiment that needs it would have others."""
+    trackers = settings.get("trackers", {})
+    without = {name: {key: value for key, value in own.items() if key != "tags"} for name, own in trackers.items()}
+    return {**settings, "trackers": without}
+
+
+def _read(folder: Path, wanted: PlannedRun) -> RunRecord:
+    """A planned run that is done, with its data where they lie today."""
+    run = read_run_record(folder, wanted.rule)
+    return replace(run, config=run.config.model_copy(update={"data": wanted.config.data}))
+
+
+def _typed(config: RunConfig) -> str:
+    """A rule as a user would type it; the parts of a mixture with their patterns."""
+    parts = mixing.mixture_parts(config.rule)
+    if config.rule.name != mixing.MIXED:
+        return config.rule.name
+    return ",".join(f"{pattern}={part.name}" for pattern, part in parts)

@@ -1,0 +1,108 @@
+"""What a comparison will run: every rule with every seed, checked before any of them trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from localrules.config.overrides import Tree, merge
+from localrules.config.schema import RunConfig
+from localrules.engine.builder import load_run_dataset
+from localrules.engine.environment import providers
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+from localrules.runs.train import configure
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that the comparison needs.
+
+    Attributes:
+        rule: The rule as the user typed it.
+        config: The whole configuration.
+        supplied_by: The distributions of rule, model and data set.
+        fingerprint: Of the data set.
+    """
+
+    rule: str
+    config: RunConfig
+    supplied_by: dict[str, str]
+    fingerprint: str
+
+
+def parse_rules(text: str) -> list[str]:
+    """The rules that ``a,b,c`` names; with a semicolon between them where one is a mixture, which has commas itself.
+
+    Raises:
+        UsageError: There are fewer than two, or one is named twice.
+    """
+    rules = [name.strip() for name in text.split(";" if ";" in text else ",") if name.strip()]
+    if ";" not in text and "=" in text:
+        raise UsageError(
+            "a mixture of rules has commas of its own",
+            where=f"--rules {text}",
+            why="it cannot be seen where one rule ends",
+            fix="put semicolons between the rules: --rules 'backprop; blocks.0.*=hsic,*=local-ce'",
+        )
+    check_rules(rules, f"--rules {text}")
+    return rules
+
+
+def check_rules(rules: Sequence[str], where: str) -> None:
+    """Refuse fewer than two rules, and one that is named twice.
+
+    Raises:
+        UsageError: The rules cannot be compared; it names ``where`` they are given.
+    """
+    if len(rules) < 2:
+        raise UsageError(
+            "a comparison needs at least two rules",
+            where=where,
+            why=f"it names {len(rules)}",
+            fix=f"add the control: --rules {rules[0] if rules else 'hsic'},backprop",
+        )
+    if twice := sorted({name for name in rules if rules.count(name) > 1}):
+        raise UsageError(f"rule {twice[0]!r} is named twice", where=where, fix="name each rule once")
+
+
+def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -> list[PlannedRun]:
+    """Every run of the comparison: all rules with the first seed, then with the second, ...
+
+    Each rule's network is built once, so that what cannot run is known before anything has run.
+
+    Args:
+        rules: From :func:`named`.
+        settings: Of all runs. A table called like a rule has options of that rule alone; ``seed`` is the first seed.
+        seeds: How many.
+        registry: Where names are looked up.
+
+    Raises:
+        UsageError: An unknown rule or option, or a rule that cannot train the model.
+    """
+    if "rule" in settings:
+        raise UsageError(
+            "options of a rule are given under its own name",
+            where="--set rule....",
+            why="the rules of a comparison have different options",
+            fix=f"e.g. --set {rules[0]}.OPTION=VALUE",
+        )
+    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
+    first = settings.get("seed", 0)
+    configs = {rule: _configured(rule, settings.get(rule, {}), shared, registry) for rule in rules}
+    data = load_run_dataset(next(iter(configs.values())), registry)
+    for config in configs.values():
+        Session.build(config, registry, data)
+    return [
+        PlannedRun(rule, config.model_copy(update={"seed": seed}), providers(config, registry), data.fingerprint)
+        for seed in range(first, first + seeds)
+        for rule, config in configs.items()
+    ]
+
+
+def _configured(rule: str, options: Tree, shared: Tree, registry: Registry) -> RunConfig:
+    return configure(merge(shared, {"rule": {**options, "name": rule}}), registry)

@@ -1,0 +1,179 @@
+"""Who is compared: a rule with its runs, one a seed, and what these came to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, median, stdev
+from typing import TYPE_CHECKING, Any
+
+from localrules.comparison.execute import RunRecord
+from localrules.config.diff import differing_settings, identity_settings, without_incidental
+from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
+from localrules.core.layer import LOCALITY_LEVELS, Locality
+from localrules.engine import mixture as mixing
+from localrules.engine.session import Session
+from localrules.errors import LocalRulesError
+from localrules.testing.auditing.dependence import measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
+from localrules.testing.conformance.sessions import toy_dataset
+
+if TYPE_CHECKING:
+    from localrules.core.base import RuleBase
+    from localrules.registry.registry import Registry
+
+CONTROL = "backprop"
+_SHOWN = 3  # settings in a label
+_LENGTH = 20  # of a setting's value in a label
+
+
+@dataclass(frozen=True)
+class SeedStats:
+    """A figure over seeds.
+
+    Attributes:
+        mean: Its mean.
+        std: Its standard deviation, with n - 1 below the root; 0 for one seed.
+        low, high: The least and the most.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """A row of the comparison.
+
+    Attributes:
+        label: What it is called: the rule, with settings where that would not tell it from another.
+        runs: Its finished runs by seed; none where all diverged.
+        locality: The class of its rule, measured where that could be; ``None`` without a rule or a run to measure.
+    """
+
+    label: str
+    runs: tuple[RunRecord, ...]
+    locality: Locality | None
+
+    def stats(self, figure: str) -> SeedStats | None:
+        """A figure of the summaries over seeds; ``None`` where no run has it."""
+        values = self._values(figure)
+        if not values:
+            return None
+        return SeedStats(mean(values), stdev(values) if len(values) > 1 else 0.0, min(values), max(values))
+
+    @property
+    def step_seconds(self) -> float | None:
+        """The median over runs of the median time of a step."""
+        values = self._values("step_seconds")
+        return median(values) if values else None
+
+    @property
+    def peak_memory_mib(self) -> float | None:
+        """The most that any run's training step took."""
+        return max(self._values("peak_memory_mib"), default=None)
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers the network learns."""
+        return self.runs[0].summary["parameters"] if self.runs else None
+
+    def row(self) -> dict[str, Any]:
+        """What ``compare --json`` prints of it."""
+        valid = self.stats("valid_accuracy")
+        return {
+            "rule": self.label,
+            "seed_count": len(self.runs),
+            "valid_accuracy_mean": valid.mean if valid else None,
+            "valid_accuracy_std": valid.std if valid else None,
+            "step_seconds": self.step_seconds,
+            "peak_memory_mib": self.peak_memory_mib,
+            "parameters": self.parameters,
+            "class": self.locality,
+        }
+
+    def _values(self, figure: str) -> list[float]:
+        return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
+
+
+def find_control(contestants: Sequence[RuleResult]) -> RuleResult:
+    """The one that the others are held against: back-propagation if it is there, else the first."""
+    return next((one for one in contestants if one.label == CONTROL), contestants[0])
+
+
+def group_by_config(runs: Iterable[RunRecord]) -> dict[str, tuple[RunRecord, ...]]:
+    """Runs that differ in nothing but the seed, together, by a label that tells them apart.
+
+    Of two runs with one seed the later counts: a run that was made twice is not two.
+    """
+    groups: dict[str, dict[int, RunRecord]] = {}
+    for run in runs:
+        supplied = run.record["environment"].get("supplied_by")
+        same = [identity_settings(run.settings), run.record["trained_on"]["fingerprint"], supplied]
+        groups.setdefault(json.dumps(same, sort_keys=True), {})[run.config.seed] = run
+    members = [tuple(group[seed] for seed in sorted(group)) for group in groups.values()]
+    return dict(zip(_labels([group[0] for group in members]), members, strict=True))
+
+
+def _distinguishing(own: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The few of the settings in which runs differ that make a label: the rule's own first, and short ones alone."""
+    short = {name: row for name, row in own.items() if all(len(str(value)) <= _LENGTH for value in row)} or own
+    ordered = sorted(short, key=lambda name: not name.startswith("rule."))
+    return {name: short[name] for name in ordered[:_SHOWN]}
+
+
+def _labels(firsts: list[RunRecord]) -> list[str]:
+    labels: list[str] = []
+    for run in firsts:
+        alike = [other for other in firsts if other.rule == run.rule]
+        own = differing_settings([without_incidental(other.settings) for other in alike])
+        words = [f"{name}={row[alike.index(run)]}" for name, row in _distinguishing(own).items()]
+        label = f"{run.rule} ({', '.join(words)})" if words else run.rule
+        # Where settings do not tell them apart, the data or the plugin's version does.
+        labels.append(label if label not in labels else f"{label} #{len(labels) + 1}")
+    return labels
+
+
+_STEPS, _BATCH = 3, 8
+
+
+def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
+    """What the rule declares, of a mixture the part that reaches furthest; ``None`` where a rule is not installed."""
+    try:
+        return max((kind.info.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
+    except LocalRulesError:
+        return None
+
+
+def measured_locality(run: RunRecord, registry: Registry) -> Locality:
+    """What is found on a few made-up pictures of the size that the run learned from, with a training for each layer.
+
+    Raises:
+        Exception: Whatever the rule or the network raises on so few pictures.
+    """
+    known = run.record["trained_on"]
+    config = run.config.model_copy(
+        update={
+            "steps": _STEPS,
+            "epochs": None,
+            "batch_size": max(_BATCH, *(kind.info.requires.min_batch for kind in _kinds(run.config, registry))),
+            "schedule": ScheduleConfig(name="constant"),
+            "phases": JOINT,
+            "diagnostics": (),
+            "device": "cpu",
+            "precision": "fp32",
+        }
+    )
+    pictures = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
+
+    def build() -> Session:
+        return Session.build(config, registry, pictures)
+
+    return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
+
+
+def _kinds(config: RunConfig, registry: Registry) -> list[type[RuleBase]]:
+    return [registry.resolve("rule", part.name) for _, part in mixing.mixture_parts(config.rule)]

@@ -1,0 +1,110 @@
+"""A comparison from Python: runs are made or read, scored, and shown on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from localrules.callbacks.base import Callback
+from localrules.comparison import comparison, folder, report
+from localrules.comparison.comparison import Comparison
+from localrules.comparison.execute import read_run_record, run_all
+from localrules.comparison.plan import check_rules, plan
+from localrules.comparison.scorer import Scorer
+from localrules.config.overrides import merge
+from localrules.engine.device import default_threads
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.runs.result import RunResult
+from localrules.runs.train import nest_settings
+from localrules.utils.torch_utils import preserve_torch_state
+
+
+def compare(
+    runs: Sequence[str | Path | RunResult] = (),
+    *,
+    rules: Sequence[str] = (),
+    model: str | Mapping[str, Any] | None = None,
+    data: str | Mapping[str, Any] | None = None,
+    seeds: int = 3,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path = "comparison",
+    callbacks: Callable[[], Sequence[Callback]] = list,
+    log: Callable[[str], object] = lambda line: None,
+    metrics: Mapping[str, Path] | None = None,
+    leak_check: bool = False,
+    command: str | None = None,
+    plugins: Registry | Sequence[str | Path] = (),
+    **more: Any,
+) -> Comparison:
+    """Compare rules on the same network, data and seeds, or compare runs that are done.
+
+    Writes a page, ``index.html``, with a table, learning curves and settings. The call can be repeated after an
+    interruption, and with more rules or seeds: what is done is not done again.
+
+    Args:
+        runs: Run folders or results, instead of ``rules``.
+        rules: Names of at least two rules that are trained.
+        model: The network, by name, or a mapping with ``name`` and options.
+        data: The data set, likewise.
+        seeds: Runs of each rule, with the seeds from 0.
+        settings: More settings of all runs, as :func:`localrules.train` takes them. A table called like a rule has
+            options of that rule alone: ``{"hsic.beta": 50.0}``.
+        out: The folder for the page, and for the run folders of ``rules``.
+        callbacks: Makes the callbacks of one run.
+        log: Receives a line before each run.
+        metrics: Files of the metrics of plugins to compute, by name.
+        leak_check: Also compare without the images of the valid split that are known from training.
+        command: The command line that makes the page again, to be shown on it.
+        plugins: As for :func:`localrules.train`.
+        **more: Settings of all runs, as for :func:`localrules.train`.
+
+    Returns:
+        The comparison; ``rows()`` has a dictionary for each rule.
+
+    Raises:
+        UsageError: Neither or both of ``runs`` and ``rules`` are given, an unknown name or setting, or a folder that
+            holds something else.
+        LocalRulesError: A run failed, or the user interrupted it.
+    """
+    if bool(runs) == bool(rules):
+        raise UsageError(
+            "runs and rules are both given" if runs else "there is nothing to compare",
+            where="localrules.compare",
+            why="either rules are trained (rules=...), or runs that are done are read",
+            fix='e.g. localrules.compare(rules=["hsic", "backprop"], model="mlp", data="faces")',
+        )
+    registry, out = Registry.from_plugins(plugins), Path(out)
+    named = {key: value for key, value in {"model": model, "data": data}.items() if value is not None}
+    tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
+    scorer = Scorer(registry, metrics or {}, leak_check=leak_check)
+    with preserve_torch_state():
+        if runs:
+            if tree:
+                raise UsageError(
+                    f"{next(iter(tree))!r} is for runs that are yet to be made",
+                    where="localrules.compare",
+                    why="runs that are done are compared as they are",
+                    fix="leave it out, or name rules instead of runs",
+                )
+            folders = [run.directory if isinstance(run, RunResult) else Path(run).resolve() for run in runs]
+            found = comparison.compare_runs([read_run_record(one) for one in dict.fromkeys(folders)], registry, scorer)
+            folder.acquire(out, None)
+            report.write(found, out, command)
+            folder.record(out, None, found.details())
+            return found
+        check_rules(rules, f"rules={list(rules)}")
+        for kind in ("model", "data"):
+            if "name" not in tree.get(kind, {}):
+                raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
+        tree.setdefault("threads", default_threads(tree.get("parallel_layers", 1)))
+        planned = plan(rules, tree, seeds, registry)
+        shared = {key: value for key, value in tree.items() if key not in (*rules, "seed")}
+        fingerprint = planned[0].fingerprint
+        folder.acquire(out, shared, fingerprint)
+        done, notes = run_all(planned, out / folder.RUNS, registry, callbacks, log)
+        found = comparison.compare_rules(rules, done, registry, scorer, notes)
+        report.write(found, out, command)
+        folder.record(out, shared, found.details(), fingerprint)
+        return found

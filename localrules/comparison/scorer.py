@@ -1,0 +1,117 @@
+"""How sure a difference between two rules is: picture by picture, on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from localrules.comparison.execute import RunRecord
+from localrules.data.dataset import Dataset
+from localrules.errors import DataError
+from localrules.evaluation.metric import MetricFiles
+from localrules.runs.evaluate import NO_METRICS, evaluate_split
+from localrules.runs.load import TrainedRun
+from localrules.utils.bootstrap import Difference, paired_bootstrap
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+SPLIT = "valid"
+
+
+@dataclass(frozen=True)
+class RunPredictions:
+    """What a run says of the pictures of the valid split.
+
+    Attributes:
+        right: Which pictures are right, bool, shape (pictures,).
+        clean: Which pictures are not known from training, bool, shape (pictures,); ``None`` if they were not looked
+            for, or could not be.
+        figures: As ``eval`` has them.
+    """
+
+    right: np.ndarray
+    clean: np.ndarray | None
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CleanResult:
+    """What a rule gets right of the pictures that are not known from training.
+
+    Attributes:
+        pictures: How many they are.
+        accuracy: Mean over seeds.
+        difference: To the control; ``None`` of the control, and where the control was not asked.
+    """
+
+    images: int
+    accuracy: float
+    difference: Difference | None
+
+
+class Scorer:
+    """Scores the pictures of runs again, one by one.
+
+    Args:
+        registry: Where names are looked up.
+        metrics: The files of plugins' metrics to compute, by name.
+        leak_check: Look for the pictures among those that each run was trained on.
+    """
+
+    def __init__(self, registry: Registry, metrics: MetricFiles = NO_METRICS, *, leak_check: bool = False) -> None:
+        self._registry, self._metrics, self._leak_check = registry, metrics, leak_check
+        self._data: dict[str, Dataset] = {}
+
+    def predictions(self, run: RunRecord) -> RunPredictions:
+        """What the run's last weights say of the valid split.
+
+        Raises:
+            DataError: The data are not those that the run learned from, or have no valid split.
+            LocalRulesError: The run's rule, model or data set is not here.
+        """
+        finished = replace(TrainedRun.load(run.folder, self._registry), config=run.config)  # which knows where data are
+        key = run.config.data.model_dump_json()
+        if key not in self._data:
+            self._data[key] = finished.data(self._registry)
+        data = self._data[key]
+        if data.fingerprint != run.record["trained_on"]["fingerprint"]:
+            raise DataError("the data have changed since the run", where=data.origin)
+        found, scores, known = evaluate_split(
+            finished, data, SPLIT, self._registry, metrics=self._metrics, leak_check=self._leak_check
+        )
+        right = (scores.predictions == scores.labels).numpy()
+        return RunPredictions(right, None if known is None else known.clean.numpy(), found)
+
+
+def differences(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> dict[str, Difference]:
+    """How much more of the valid split each gets right than the control, which is among them if it was asked.
+
+    Args:
+        answered: By label, what each seed's run says of the same pictures.
+        control: The control's label.
+    """
+    right = {label: [one.right for one in found] for label, found in answered.items()}
+    if control not in right:
+        return {}
+    return {label: paired_bootstrap(ours, right[control]) for label, ours in right.items() if label != control}
+
+
+def on_clean(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> dict[str, CleanResult]:
+    """The same without the pictures that are known from training, of those whose pictures were looked for.
+
+    Runs that learned from the same data know the same pictures.
+    """
+    left = {
+        label: [replace(one, right=one.right[one.clean]) for one in found if one.clean is not None and one.clean.any()]
+        for label, found in answered.items()
+    }
+    left = {label: found for label, found in left.items() if found}
+    apart = differences(left, control)
+    return {
+        label: CleanResult(len(found[0].right), float(np.mean([one.right for one in found])), apart.get(label))
+        for label, found in left.items()
+    }

@@ -1,0 +1,164 @@
+"""The execution of a run that is built: the engine, the run folder and the callbacks together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.callbacks.base import Callback, Plot, RunInfo
+from localrules.callbacks.callback_list import CallbackList
+from localrules.callbacks.early_stopping import EarlyStopping
+from localrules.config.overrides import Tree
+from localrules.config.schema import RunConfig
+from localrules.engine.builder import validate_config
+from localrules.engine.device import warn_if_bf16_emulated
+from localrules.engine.environment import environment
+from localrules.engine.layer_summary import layer_table
+from localrules.engine.session import Session
+from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
+from localrules.errors import LocalRulesError, UsageError
+from localrules.runs import summary as closing
+from localrules.runs.result import RunResult
+from localrules.tracking.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+
+
+def to_plain_dict(config: RunConfig) -> Tree:
+    """The configuration as it reads back from TOML, which has no null."""
+    return _without_none(config.model_dump(mode="json"))
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def run_record(config: RunConfig, registry: Registry, session: Session) -> Tree:
+    """The content of a run's ``config.toml``: its settings, the environment, and the data it is trained on."""
+    data, normalize = session.data, session.batches.preprocess.normalize
+    return {
+        **to_plain_dict(config),
+        "environment": environment(config, registry, session.device.device),
+        "trained_on": {
+            "origin": data.origin,
+            "fingerprint": data.fingerprint,
+            "shape": list(data.shape),
+            "classes": list(data.classes),
+            "mean": list(normalize.mean),
+            "std": list(normalize.std),
+            "redistributable": data.redistributable,
+        },
+    }
+
+
+def check_early_stopping(session: Session) -> None:
+    """Refuse early stopping by a split that the data set does not have, before anything is trained.
+
+    Raises:
+        UsageError: There is no valid split.
+    """
+    config = session.config.early_stopping
+    if config is not None and config.metric.startswith("valid_") and "valid" not in session.data.splits:
+        raise UsageError(
+            f"early stopping needs the metric {config.metric!r}, which this run does not log",
+            where="early_stopping.metric",
+            why=f"data set {session.data.name!r} has no valid split",
+            fix="hold some of the training split out (--set holdout_fraction=0.1), or choose another metric",
+        )
+
+
+def build_trackers(config: RunConfig, registry: Registry) -> list[Callback]:
+    """The trackers that a run names; one that cannot be built is left out, with a warning."""
+    made: list[Callback] = []
+    for name, options in config.trackers.items():
+        kind = registry.resolve("tracker", name)
+        chosen = validate_config(kind.Config, options, name)
+        try:
+            made.append(kind(chosen))
+        except Exception as error:  # a tracker must never stop training
+            warnings.warn(f"tracker {name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2)
+    return made
+
+
+def execute_run(
+    session: Session,
+    registry: Registry,
+    folder: Path,
+    record: Tree,
+    progress: dict[str, Any] | None,
+    callbacks: Sequence[Callback],
+) -> RunResult:
+    """Train a session to its end, write the summary, and draw the plots.
+
+    Args:
+        session: The run; of a resumed one with the state of its checkpoint.
+        registry: Where names are looked up.
+        folder: The run folder.
+        record: The content of its ``config.toml``.
+        progress: The progress that the checkpoint holds; ``None`` for a fresh run.
+        callbacks: The callbacks, beside the run folder, early stopping and the hooks of plugins.
+
+    Raises:
+        LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
+    """
+    config = session.config
+    warn_if_bf16_emulated(config, session.device.device)
+    info = RunInfo(
+        directory=folder,
+        rule=config.rule.name,
+        model=config.model.name,
+        data=config.data.name,
+        config=record,
+        layers=layer_table(session),
+        classes=session.data.classes,
+        redistributable=session.data.redistributable,
+        total_steps=session.total_steps,
+        steps_per_epoch=session.batches.steps_per_epoch,
+        resumed_from_step=progress["step"] if progress else 0,
+        columns=metric_names(session),
+        phases=tuple(session.phases),
+        plugin_files=registry.files,
+    )
+    stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
+    events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])
+    trainer = Trainer(session, events, folder / "checkpoints", info)
+    if progress:
+        trainer.resume(progress)
+    try:
+        events.on_run_start(info)
+        trainer.run()
+        summary = closing.summarize(session, trainer, folder, info)
+        events.on_run_end(summary, _save_plots(session, folder))
+    except TrainingInterrupted:
+        summary = closing.summarize(session, trainer, folder, info, stopped=True)
+        events.on_run_end(summary, [])
+        raise LocalRulesError(
+            f"stopped at step {trainer.step} of {session.total_steps}",
+            where=str(folder),
+            why="it was interrupted; the step was finished and a checkpoint written",
+            fix=info.command("run --resume"),
+        ) from None
+    except KeyboardInterrupt:
+        raise LocalRulesError(
+            "interrupted",
+            where=str(folder),
+            why="it was ended at once; what came after its last checkpoint is done again when it goes on",
+            fix=info.command("run --resume"),
+        ) from None
+    finally:
+        events.close()
+    return RunResult(folder, summary, record, registry)
+
+
+def _save_plots(session: Session, folder: Path) -> list[Plot]:
+    """Draw what was learned; a run that is done stays done where that cannot be drawn."""
+    try:
+        return closing.save_plots(session, folder)
+    except Exception as error:
+        warnings.warn(f"the plots could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+        return []

@@ -1,0 +1,82 @@
+"""The resumption of a run from its last checkpoint."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from localrules.callbacks.base import Callback
+from localrules.config.overrides import RUN_METADATA, diff
+from localrules.engine import checkpoint
+from localrules.engine import mixture as mixing
+from localrules.engine.environment import REPRODUCIBILITY_KEYS
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.runs.execution import build_trackers, execute_run, run_record, to_plain_dict
+from localrules.runs.load import read_run
+from localrules.runs.result import RunResult, completed_summary
+from localrules.runs.train import _merge_onto_run, _with_preset, configure, nest_settings
+from localrules.tracking.run_folder import lock_run
+from localrules.utils.atomic_io import remove_unfinished
+from localrules.utils.torch_utils import preserve_torch_state
+
+
+def resume(
+    run: str | Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    plugins: Registry | Sequence[str | Path] = (),
+) -> RunResult:
+    """Continue a run from its last checkpoint; a run that is done is left as it is.
+
+    The continued run ends with the same bits as one that was never interrupted.
+
+    Args:
+        run: The run folder.
+        settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them.
+        callbacks: As for :func:`localrules.train`.
+        plugins: As for :func:`localrules.train`.
+
+    Raises:
+        UsageError: The settings, the data, the versions or the machine differ from the run's.
+        LocalRulesError: Training failed, or the user interrupted it.
+    """
+    registry = Registry.from_plugins(plugins)
+    folder = Path(run).expanduser().resolve()
+    config, record = read_run(folder)
+    stored = {key: value for key, value in record.items() if key not in RUN_METADATA}
+    tree = mixing.parse_mixture(nest_settings(settings or {}))
+    preset = _with_preset(tree, registry, {**stored["rule"], **tree.get("rule", {})}["name"])
+    asked = to_plain_dict(configure(_merge_onto_run(stored, preset, registry), registry))
+    _check_unchanged(folder, "the settings", diff(stored, asked))
+    summary = completed_summary(folder)
+    if summary is not None:
+        return RunResult(folder, summary, record, registry)
+    with preserve_torch_state():
+        trackers = build_trackers(config, registry)
+        session = Session.build(config, registry)
+        now = run_record(config, registry, session)
+        was, here = record["environment"], now["environment"]
+        known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}
+        found = {"environment": {key: here[key] for key in REPRODUCIBILITY_KEYS}, "trained_on": now["trained_on"]}
+        _check_unchanged(folder, "the machine, the versions or the data", diff(known, found))
+        with lock_run(folder):
+            for place in (folder, folder / "checkpoints"):
+                remove_unfinished(place)
+            progress = checkpoint.restore(folder / "checkpoints", session)
+            return execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
+
+
+def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
+    if lines:
+        raise UsageError(
+            f"{what} differ from those of the run",
+            where=str(folder),
+            why="; ".join(lines),
+            fix="resume with what the run was started with, or start a new run "
+            f"(localrules run --config {shlex.quote(str(folder / 'config.toml'))})",
+        )

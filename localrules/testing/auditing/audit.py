@@ -1,0 +1,121 @@
+"""The audit of one rule on one network: what it claims, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from localrules.core.layer import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
+from localrules.engine.session import Session
+from localrules.testing.auditing.dependence import Dependence, measure_dependence
+from localrules.testing.auditing.locality_class import measure_class
+from localrules.testing.auditing.ownership import owners, watch_writes
+from localrules.testing.auditing.traces import take_steps
+
+STEPS = 3  # what a rule keeps from one step shows in the next ones
+
+MAX_LEAKS_LISTED = 10  # pairs in sentences; the matrix shows all
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was claimed and what was found.
+
+    Attributes:
+        declared: The class of locality that the rule claims.
+        measured: The class that was found.
+        dependence: Whose update depends on whose parameters.
+        faults: What else is wrong, in sentences: parameters without one owner, steps that write to other layers.
+    """
+
+    declared: Locality
+    measured: Locality
+    dependence: Dependence
+    faults: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rule was seen to learn, reaches no further than it says, and every parameter has one owner."""
+        return not self.reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it does not hold, in sentences; empty if it does."""
+        found = []
+        if not is_within(self.measured, self.declared):
+            found.append(
+                f"it declares {self.declared!r} and is {self.measured!r}: {LOCALITY_DESCRIPTIONS[self.measured]}"
+            )
+            leaks = self.dependence.leaks
+            found += _limit([f"{layer} depends on {other}, which it does not read" for layer, other in leaks])
+        if not self.dependence.deterministic:
+            found.append("two trainings from one state differ: something is kept outside of the session")
+        if not self.dependence.observed:
+            found.append("no hidden layer was seen to learn: no gradient, and no state of the rule's moved")
+        return [*found, *self._unowned_state, *self.faults]
+
+    @property
+    def _unowned_state(self) -> list[str]:
+        """State that all layers may read and that knows of later ones, in sentences, where layers may not."""
+        if LOCALITY_LEVELS.index(self.declared) > LOCALITY_LEVELS.index("local-labels"):
+            return []
+        return _limit(
+            [
+                f"the rule's state {name!r} is said to be of no layer, so all may read it, and depends on {other}: "
+                "name it after its layer (see Rule.buffers_for)"
+                for name, other in self.dependence.unowned_state
+            ]
+        )
+
+    def as_dict(self, rule: str, model: str) -> dict[str, Any]:
+        """What ``localrules audit --json`` prints."""
+        return {
+            "rule": rule,
+            "model": model,
+            "class": self.measured,
+            "declared": self.declared,
+            "holds": self.holds,
+            "layers": list(self.dependence.layers),
+            "depends": [list(row) for row in self.dependence.depends],
+            "reasons": self.reasons,
+            "leaks": [
+                {"layer": layer, "on": other, "through": self.dependence.through(layer, other)}
+                for layer, other in self.dependence.leaks
+            ],
+        }
+
+
+def _limit(pairs: list[str]) -> list[str]:
+    more = len(pairs) - MAX_LEAKS_LISTED
+    return pairs if more <= 0 else [*pairs[:MAX_LEAKS_LISTED], f"and {more} more such pairs"]
+
+
+def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) -> Audit:
+    """Measure a rule on a network, with one training for each layer and a few more.
+
+    Args:
+        build: Makes a fresh session, each time the same, of 3 steps or more. Small pictures and batches do.
+        declared: What the rule claims.
+        seed: Of the noise that makes the state generic.
+    """
+    dependence = measure_dependence(build, steps=STEPS, seed=seed)
+    measured = measure_class(build, dependence, steps=STEPS, seed=seed)
+    return Audit(declared, measured, dependence, tuple(ownership_faults(build())))
+
+
+def ownership_faults(session: Session) -> list[str]:
+    """Parameters that not exactly one layer owns, and writes to tensors of other layers, in sentences.
+
+    Args:
+        session: A fresh one; two of its steps are taken.
+    """
+    found = [
+        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
+        for name, layers in owners(session).items()
+        if len(layers) != 1
+    ]
+    with watch_writes(session) as trespasses:
+        take_steps(session, 2)
+    seen = dict.fromkeys((trespass.stepping, trespass.tensor) for trespass in trespasses)
+    return [*found, *(f"while {stepping} steps, {tensor} is written to" for stepping, tensor in seen)]

@@ -1,0 +1,78 @@
+"""A relay keeps every layer's graph, cut off at the layer's border."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.plain_networks import NormFirst, Residual
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Network
+from localrules.core.isolated_forward import LayerTrace, isolated_forward
+
+IMAGES = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LABELS = torch.arange(6) % 4
+
+
+def network(kind: type[nn.Module]) -> Network:
+    torch.manual_seed(0)
+    return Network.wrap(kind().double().eval(), example=IMAGES)
+
+
+@pytest.mark.parametrize("kind", [Residual, NormFirst])
+def test_its_last_output_is_the_networks(kind: type[nn.Module]) -> None:
+    net = network(kind)
+    stations = isolated_forward(net, IMAGES)
+    assert [station.layer.name for station in stations] == [layer.name for layer in net.layers]
+    assert torch.equal(stations[-1].output, net(IMAGES))
+
+
+def test_apart_no_graph_reaches_into_another_layer() -> None:
+    net = network(NormFirst)
+    stations = isolated_forward(net, IMAGES)
+    for station in stations:
+        for other in net.layers:
+            gradients = torch.autograd.grad(
+                station.output.sum(), list(other.parameters()), retain_graph=True, allow_unused=True
+            )
+            own = other.name == station.layer.name
+            assert all((gradient is not None) == own for gradient in gradients)
+
+
+@pytest.mark.parametrize("kind", [Residual, NormFirst])
+def test_joined_messages_from_reader_to_source_add_up_to_back_propagation(kind: type[nn.Module]) -> None:
+    net = network(kind)
+    expected = torch.autograd.grad(functional.cross_entropy(net(IMAGES), LABELS), list(net.parameters()))
+    stations = isolated_forward(net, IMAGES, connected=True)
+    logits = stations[-1].output
+    (top,) = torch.autograd.grad(functional.cross_entropy(logits, LABELS), logits, retain_graph=True)
+    found = gradients(stations, top)
+    for weight, gradient in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(found[id(weight)], gradient)
+
+
+def gradients(stations: list[LayerTrace], top: Tensor) -> dict[int, Tensor]:
+    """Every parameter's gradient, from errors that go down from reader to source, one border at a time."""
+    error = {id(value): torch.zeros_like(value) for station in stations for value in station.values}
+    error[id(stations[-1].values[-1])] = top
+    found = {}
+    for station in reversed(stations):
+        own = list(station.layer.parameters())
+        leaves = [value for other in stations if other is not station for value in other.values]
+        arrived = [error[id(value)] for value in station.values]
+        sent = torch.autograd.grad(station.outputs, [*own, *leaves], arrived, allow_unused=True)
+        found |= {id(weight): gradient for weight, gradient in zip(own, sent, strict=False)}
+        for leaf, message in zip(leaves, sent[len(own) :], strict=True):
+            if message is not None:
+                error[id(leaf)] += message
+    return found
+
+
+def test_readers_see_the_values_that_are_given() -> None:
+    net = network(Residual)
+    first = isolated_forward(net, IMAGES)[0]
+    zero = [torch.zeros_like(value) for value in first.values]
+    given = isolated_forward(net, IMAGES, overrides={first.layer.name: zero})
+    assert torch.equal(given[0].output, first.output)  # what the layer itself computes stands
+    assert all(not bool(tensor.any()) for tensor in given[1].inputs)

@@ -1,0 +1,139 @@
+"""Three steps, a checkpoint, a new session, three more: the bits of six steps without a break."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.plain_networks import Residual
+from helpers.tiny_sessions import RULES, as_model, dense, perceptron, state, train
+from torch import Tensor
+
+from localrules import LayerView, Objective
+from localrules.engine import checkpoint
+from localrules.engine.session import Session
+from localrules.errors import LocalRulesError, UsageError
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+
+pytestmark = pytest.mark.slow
+
+LAST = ("adam", "adamw", "sgd", "muon")
+
+
+def optimizer_state(session: Session) -> dict[str, Tensor]:
+    return {
+        f"{layer} {index} {name}": value
+        for layer, found in session.optimizers.state_dict().items()
+        for index, values in found["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def assert_resumes(build: Any, folder: Path, at: int = 3) -> None:
+    unbroken, first, second = build(), build(), build()
+    train(unbroken)
+    train(first, 0, at)
+    checkpoint.save(folder, first, {"step": at})
+    progress = checkpoint.restore(folder, second)
+    assert progress == {"step": at}
+    train(second, at)
+    ones = state(unbroken) | optimizer_state(unbroken)
+    others = state(second) | optimizer_state(second)
+    assert list(ones) == list(others)
+    assert [name for name in ones if not torch.equal(ones[name], others[name])] == []
+
+
+@pytest.mark.parametrize("optimizer", LAST)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_resumed_run_ends_with_the_bits_of_an_unbroken_one(rule: str, optimizer: str, tmp_path: Path) -> None:
+    settings = {"name": optimizer, "weight_decay": 0.01, "grad_clip_norm": 1.0}
+    assert_resumes(lambda: dense(RULES[rule], optimizer=settings, schedule={"name": "one-cycle"}), tmp_path)
+
+
+HEADS_GO_ON = (
+    {"name": "hidden", "train_layers": "hidden", "fraction": 2},
+    {"name": "readout", "train_layers": "readout", "auxiliary": True, "fraction": 1},
+)
+
+
+@pytest.mark.parametrize("phases", ["two-phase", HEADS_GO_ON], ids=["two-phase", "heads go on"])
+@pytest.mark.parametrize("at", [2, 4, 5])
+def test_across_phases_and_epochs(at: int, phases: Any, tmp_path: Path) -> None:
+    # 32 pictures in batches of 16: a new order every other step; four steps of the hidden layers, two of the readout.
+    assert_resumes(lambda: perceptron(RULES["local-ce"], phases=phases), tmp_path, at)
+
+
+def test_with_dropout_and_augmentation(tmp_path: Path) -> None:
+    augment = {"flip": True, "shift": 2, "rotation": 10.0, "scale": 0.1, "erase_size": 0.3}
+    model = as_model(Residual)
+    assert_resumes(lambda: build_session(RULES["hsic"], model, toy_dataset(), augment=augment), tmp_path)
+
+
+def test_in_parts_and_half_precision(tmp_path: Path) -> None:
+    assert_resumes(lambda: dense(RULES["local-ce"], granularity=2, precision="bf16"), tmp_path)
+
+
+class Counts(Objective):
+    """A rule with state of its own."""
+
+    def __init__(self, config: object = None) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, view: LayerView) -> Tensor:
+        with torch.no_grad():
+            self.mean.mul_(0.9).add_(view.output.mean(), alpha=0.1)
+        return (view.output.mean(0) - self.mean).square().mean()
+
+
+def test_a_rules_own_state_is_kept(tmp_path: Path) -> None:
+    assert_resumes(lambda: perceptron(Counts), tmp_path)
+
+
+def test_a_checkpoint_holds_plain_row_major_weights_of_the_plain_model(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    session = dense(RULES["hsic"], granularity=2)
+    train(session, 0, 1)
+    checkpoint.save(tmp_path, session, {"step": 1})
+    weights = load_file(tmp_path / checkpoint.WEIGHTS)
+    assert sorted(weights) == sorted(session.network.model.state_dict())
+    for name, tensor in session.network.model.state_dict().items():
+        assert torch.equal(weights[name], tensor)
+    fresh = dense(RULES["hsic"])
+    fresh.network.model.load_state_dict(weights)
+    assert checkpoint.weights_sha256(fresh.network) == checkpoint.weights_sha256(session.network)
+
+
+def test_the_hash_of_weights_does_not_see_the_memory_layout_and_sees_everything_else() -> None:
+    one, other = (dense(RULES["hsic"], channels_last=last) for last in (True, False))
+    assert checkpoint.weights_sha256(one.network) == checkpoint.weights_sha256(other.network)
+    with torch.no_grad():
+        other.network.model.stem.weight[0, 0, 0, 0] += 1e-6
+    assert checkpoint.weights_sha256(one.network) != checkpoint.weights_sha256(other.network)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_restore(tmp_path: Path) -> None:
+    session = perceptron(RULES["hsic"])
+    assert checkpoint.restore(tmp_path, session) is None
+    with pytest.raises(UsageError, match="no checkpoint yet"):
+        checkpoint.load_weights(tmp_path, session.network, session.rule)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    session = perceptron(RULES["hsic"])
+    checkpoint.save(tmp_path, session, {"step": 0})
+    path = tmp_path / checkpoint.STATE
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(LocalRulesError, match="checkpoint cannot be loaded") as found:
+        checkpoint.restore(tmp_path, session)
+    assert str(path) in found.value.where
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, perceptron(RULES["hsic"]), {"step": 0})
+    with pytest.raises(LocalRulesError, match="checkpoint cannot be loaded"):
+        checkpoint.restore(tmp_path, dense(RULES["hsic"]))

@@ -1,0 +1,20 @@
+"""What our own rules reach in the conformance kit where that is less than the default, and why."""
+
+from __future__ import annotations
+
+from localrules.testing import Bounds
+
+BOUNDS = {
+    "equilibrium-propagation": Bounds(maps=0.65),  # in the quarter of the steps that it is given
+    "forward-forward": Bounds(maps=0.35),  # goodness of feature maps separates labels slowly
+    "greedy-infomax": Bounds(digits=0.75),  # so few rows of a feature map hardly tell parts of a digit apart
+    "pepita": Bounds(maps=0.75),  # the mean over positions makes the updates of kernels small
+    "softhebb": Bounds(maps=0.8),  # few positions see a stroke, so a kernel learns from few
+}
+
+EXPECTED_FAILURES = {
+    "pepita": {
+        "hard_batches_stay_finite": "batch norms see no variance in equal images, and the second pass, normalised like "
+        "the first, multiplies what the error adds until it overflows"
+    }
+}

@@ -1,0 +1,207 @@
+"""The classic networks: sizes as published, pictures of any size, layers at any granularity, and that they learn."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_sessions import train
+from torch import nn
+
+from localrules import Model, Network
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+from localrules_backprop.backprop import Backprop
+from localrules_classics.activations import ACTIVATIONS
+from localrules_classics.densenet import DenseNetBC
+from localrules_classics.lenet import LeNet
+from localrules_classics.mlp import MLP
+from localrules_classics.resnet import ResNet18, ResNet20
+from localrules_classics.vgg import VGG8b, VGG11b
+from localrules_supervised.local_ce import LocalCrossEntropy
+
+pytestmark = pytest.mark.slow
+
+MODELS: dict[str, type[Model]] = {
+    "lenet": LeNet,
+    "vgg8b": VGG8b,
+    "vgg11b": VGG11b,
+    "resnet20": ResNet20,
+    "resnet18": ResNet18,
+    "densenet_bc": DenseNetBC,
+}
+SMALL: dict[str, dict[str, Any]] = {
+    "lenet": {},
+    "vgg8b": {"width": 1 / 32, "hidden": [8]},
+    "vgg11b": {"width": 1 / 32, "hidden": [8]},
+    "resnet20": {"blocks": [1, 1], "width": 4},
+    "resnet18": {"blocks": [1, 1], "width": 4},
+    "densenet_bc": {"depth": 10, "growth": 3},
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def small(name: str, shape: tuple[int, ...] = (1, 16, 16), classes: int = 4, **options: Any) -> Model:
+    kind = MODELS[name]
+    return kind(kind.Config(**(SMALL[name] | options)), shape, classes)
+
+
+def parameters(kind: type[Model], shape: tuple[int, ...], classes: int = 10, **options: Any) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in kind(kind.Config(**options), shape, classes).parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "published"),
+    [
+        (MLP, (1, 28, 28), "2.9"),
+        (VGG8b, (1, 28, 28), "7.3"),
+        (VGG8b, (3, 32, 32), "8.9"),
+        (VGG8b, (3, 96, 96), "11.5"),
+        (VGG11b, (3, 32, 32), "11.6"),
+        (ResNet20, (3, 32, 32), "0.27"),
+        (DenseNetBC, (3, 32, 32), "0.8"),
+    ],
+)
+def test_a_model_has_as_many_million_parameters_as_published(
+    kind: type[Model], shape: tuple[int, ...], published: str
+) -> None:
+    digits = len(published.partition(".")[2])
+    assert f"{parameters(kind, shape) / 1e6:.{digits}f}" == published
+
+
+def test_wider_and_deeper_ones_have_as_many_as_published() -> None:
+    assert f"{parameters(VGG8b, (1, 28, 28), width=2) / 1e6:.1f}" == "28.2"
+    assert f"{parameters(VGG11b, (3, 32, 32), width=3) / 1e6:.1f}" == "91.3"
+    assert f"{parameters(ResNet20, (3, 32, 32), blocks=[9, 9, 9]) / 1e6:.2f}" == "0.85"
+    assert parameters(LeNet, (1, 28, 28)) == 61_706
+    assert parameters(DenseNetBC, (3, 32, 32), order="norm-first") == 769_162
+
+
+@every_model
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 48, 48), (3, 32, 32), (2, 17, 30)])
+def test_any_picture_and_any_number_of_classes_fit(name: str, shape: tuple[int, ...]) -> None:
+    assert small(name, shape, classes=7)(torch.randn(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["lenet", "resnet20", "resnet18", "densenet_bc"])
+def test_some_take_the_smallest_pictures(name: str) -> None:
+    assert small(name, (1, 8, 8))(torch.randn(2, 1, 8, 8)).shape == (2, 4)
+
+
+@pytest.mark.parametrize(("name", "side"), [("vgg8b", 15), ("vgg11b", 8), ("densenet_bc", 3)])
+def test_a_picture_that_would_be_halved_away_is_refused(name: str, side: int) -> None:
+    with pytest.raises(UsageError, match=f"too small for {name}") as refused:
+        small(name, (1, side, 32))
+    assert "resnet20" in refused.value.fix
+
+
+def test_the_stem_of_vgg_halves_large_pictures() -> None:
+    assert small("vgg8b", (1, 64, 64)).stages[0][0].conv.stride == (1, 1)
+    assert small("vgg8b", (1, 65, 65)).stages[0][0].conv.kernel_size == (7, 7)
+    with pytest.raises(UsageError, match="too small"):
+        small("vgg8b", (1, 31, 65))
+
+
+@every_model
+def test_each_layer_has_one_weight_bearing_operation_but_for_a_projection_that_it_adds(name: str) -> None:
+    network = Network.wrap(small(name), example=torch.zeros(2, 1, 16, 16))
+    counts = {
+        layer.name: sum(isinstance(part, (nn.Conv2d, nn.Linear)) for part in layer.module.modules())
+        for layer in network.layers
+    }
+    assert {layer for layer, count in counts.items() if count != 1} == (
+        {"blocks.1.second"} if name == "resnet18" else set()
+    )
+
+
+@every_model
+@pytest.mark.parametrize("granularity", ["layer", "block", 1, 3])
+def test_every_granularity_computes_the_same(name: str, granularity: str | int) -> None:
+    model = small(name).eval()
+    network = Network.wrap(model, granularity=granularity, example=torch.zeros(2, 1, 16, 16))
+    images = torch.randn(3, 1, 16, 16)
+    assert torch.equal(network(images), model(images))
+    if isinstance(granularity, int):
+        assert len(network.hidden) == granularity
+
+
+@every_model
+@pytest.mark.parametrize("granularity", ["layer", "block", 3])
+@pytest.mark.parametrize("rule", [LocalCrossEntropy, Backprop])
+def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: type) -> None:
+    session = build_session(
+        rule, MODELS[name], toy_dataset(), model_options=SMALL[name], granularity=granularity, steps=2
+    )
+    # The first step of local-ce moves its heads alone: they start at zero.
+    before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
+    train(session)
+    for layer, was in zip(session.network.layers, before, strict=True):
+        now = list(layer.parameters())
+        assert any(not torch.equal(one, other) for one, other in zip(was, now, strict=True)), layer.name
+        assert all(bool(parameter.isfinite().all()) for parameter in now)
+
+
+@every_model
+def test_the_last_layer_is_seen_as_its_readout_sees_it(name: str) -> None:
+    for granularity in ("layer", "block"):
+        network = Network.wrap(small(name), granularity=granularity, example=torch.zeros(2, 1, 16, 16))
+        pooled = [layer.name for layer in network.layers if layer.pool_size == 1]
+        assert pooled == ([] if name in ("lenet", "vgg8b", "vgg11b") else [network.hidden[-1].name])
+
+
+@every_model
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("norm", [True, False])
+def test_activation_and_norm_are_options_of_all(name: str, activation: str, norm: bool) -> None:
+    model = small(name, activation=activation, norm=norm)
+    kind = type(ACTIVATIONS[activation]())
+    others = {type(make()) for make in ACTIVATIONS.values()} - {kind}
+    found = {type(module) for module in model.modules()}
+    assert kind in found
+    assert not found & others
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert bool(norms) == norm
+    biases = [module.bias for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert all((bias is None) == norm for bias in biases)
+    assert bool(model(torch.randn(4, 1, 16, 16)).isfinite().all())
+
+
+def test_activations_are_those_of_the_papers() -> None:
+    at = torch.tensor([-2.0, 0.25, 3.0])
+    assert ACTIVATIONS["leaky_relu"]()(at).tolist() == pytest.approx([-0.02, 0.25, 3.0])
+    assert ACTIVATIONS["hard_sigmoid"]()(at).tolist() == [0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("name", ["lenet", "vgg8b"])
+def test_dropout_stands_in_front_of_every_layer_but_the_first(name: str) -> None:
+    network = Network.wrap(small(name, dropout=0.25), example=torch.zeros(2, 1, 16, 16))
+    for layer in network.layers:
+        rates = [module.p for module in layer.module.modules() if isinstance(module, (nn.Dropout, nn.Dropout2d))]
+        assert rates == ([0.25] if layer.index else [])
+
+
+def test_lenet_puts_a_small_picture_into_a_field_of_32() -> None:
+    model = small("lenet", (1, 28, 28))
+    assert model.convs[0].conv(torch.zeros(1, 1, 28, 28)).shape == (1, 6, 28, 28)
+    assert small("lenet", (1, 32, 32)).convs[0].conv(torch.zeros(1, 1, 32, 32)).shape == (1, 6, 28, 28)
+
+
+@pytest.mark.parametrize("depth", [9, 4, 12])
+def test_a_depth_that_does_not_fit_is_refused(depth: int) -> None:
+    with pytest.raises(ValueError, match="6 n \\+ 4"):
+        DenseNetBC.Config(depth=depth)
+
+
+@pytest.mark.parametrize("name", ["mlp", *MODELS])
+def test_models_are_registered_and_say_where_each_default_is_from(name: str) -> None:
+    registry = Registry.load(allow=[])
+    kind = registry.resolve("model", name)
+    (entry,) = [listed.entry for listed in registry.entries("model") if listed.entry.name == name]
+    assert "https://" in entry.reference
+    assert "References:\n" in (kind.__doc__ or "")
+    for field in kind.Config.model_fields.values():
+        assert re.search("ours|paper", field.description or "")

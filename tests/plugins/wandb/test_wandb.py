@@ -1,0 +1,278 @@
+"""W&B without a login and without a network: what is written, what never is, and that nobody is asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo
+from localrules.callbacks.callback_list import CallbackList
+from localrules.core.phase import Phase
+from localrules_wandb.login import decide_mode, logged_in
+from localrules_wandb.metric_names import named
+from localrules_wandb.tracker import WandbTracker
+
+pytestmark = pytest.mark.slow
+
+ALL_PICTURES = {"confusion", "sample_sheet", "feature_maps"}
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def run_info(directory: Path, **changes: Any) -> RunInfo:
+    directory.mkdir(parents=True, exist_ok=True)
+    known: dict[str, Any] = {
+        "directory": directory,
+        "rule": "hsic",
+        "model": "mlp",
+        "data": "fer2013",
+        "config": {"seed": 7, "rule": {"name": "hsic", "beta": 100.0}},
+        "layers": [],
+        "classes": ("a", "b"),
+        "redistributable": False,
+        "total_steps": 4,
+        "steps_per_epoch": 2,
+        "resumed_from_step": 0,
+        "columns": (),
+        "phases": (Phase("joint", 0, 4, frozenset(), 3.0),),
+    }
+    return RunInfo(**known | changes)
+
+
+def row(step: int) -> MetricsRow:
+    evaluated = {"valid_accuracy": 0.5} if step % 2 == 0 else {}
+    return {"step": step, "epoch": step / 2, "phase": "joint", "objective/stem": -step / 8, "loss": None, **evaluated}
+
+
+def pictures(directory: Path) -> list[Plot]:
+    found = []
+    for name, shows_data in (("confusion", False), ("sample_sheet", True), ("feature_maps", True)):
+        Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
+        found.append(Plot(name, directory / f"{name}.png", shows_data))
+    return found
+
+
+def track(info: RunInfo, steps: range, **options: Any) -> None:
+    tracker = WandbTracker(WandbTracker.Config(**options))
+    (info.directory / "checkpoints").mkdir(exist_ok=True)
+    (info.directory / "checkpoints" / "last.safetensors").write_bytes(b"weights")
+    tracker.on_run_start(info)
+    for step in steps:
+        tracker.on_log(row(step))
+    tracker.on_run_end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, pictures(info.directory))
+    tracker.close()
+
+
+def parts(directory: Path) -> list[Path]:
+    return sorted((directory / "wandb").glob("offline-run-*"))
+
+
+def records(part: Path, kind: str) -> list[Any]:
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(part)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+    lines = [json.loads(line) for line in text.splitlines()]
+    return [line[kind] for line in lines if line.get("type") == kind]
+
+
+def test_an_offline_run_has_configuration_metrics_axes_and_weights(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    info = run_info(tmp_path / "run")
+    track(info, range(1, 5), mode="offline")
+    screen = capfd.readouterr()
+    (part,) = parts(info.directory)
+
+    (run,) = records(part, "run")
+    update = run["config"]["update"]
+    assert {key: update[key] for key in info.config} == info.config
+    assert (run["run_group"], run["job_type"]) == ("hsic-mlp-fer2013", "train")
+    assert run["run_id"] == info.state["wandb_id"]
+
+    history = [item["item"] for item in records(part, "history")]
+    assert [item["layer/stem/objective"] for item in history[:4]] == [-0.125, -0.25, -0.375, -0.5]
+    assert [item["_step"] for item in history[:4]] == [1, 2, 3, 4]
+    assert [item.get("valid/accuracy") for item in history[:4]] == [None, 0.5, None, 0.5]
+    axes = {metric["glob_name"]: metric["step_metric"] for metric in records(part, "metric") if "glob_name" in metric}
+    assert axes["layer/*"] == "step"
+    assert axes["valid/*"] == "epoch"
+
+    (artifact,) = records(part, "artifact")
+    assert artifact["type"] == "model"
+    assert artifact["aliases"] == ["latest"]
+    assert [item["path"] for item in artifact["manifest"]["contents"]] == ["last.safetensors"]
+
+    assert screen.out == ""
+    assert f"wandb leet {part}" in screen.err
+    assert f"wandb sync {part}" in screen.err
+
+
+@pytest.mark.parametrize(
+    ("redistributable", "media", "shown"),
+    [(False, False, {"confusion"}), (True, False, ALL_PICTURES), (False, True, ALL_PICTURES)],
+    ids=["as FER2013", "free data", "FER2013 and wandb.media=true"],
+)
+def test_pictures_of_data_are_logged_only_where_that_is_allowed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], redistributable: bool, media: bool, shown: set[str]
+) -> None:
+    info = run_info(tmp_path / "run", redistributable=redistributable)
+    track(info, range(1, 2), mode="offline", media=media)
+    (part,) = parts(info.directory)
+    files = {path.name.split("_1_")[0].split("_2_")[0] for path in part.rglob("*.png")}
+    logged = {key.split(".")[0] for item in records(part, "history") for key in item["item"] if "plots/" in key}
+    assert files == shown
+    assert logged == {f"plots/{name}" for name in shown}
+    assert ("sample_sheet, feature_maps not logged" in capfd.readouterr().err) == ("sample_sheet" not in shown)
+
+
+def test_a_resumed_offline_run_is_a_second_part_with_the_same_id(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = run_info(tmp_path / "run")
+    tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+    tracker.on_run_start(first)
+    tracker.on_log(row(1))
+    tracker.close()
+    track(run_info(tmp_path / "run", state=dict(first.state), resumed_from_step=1), range(2, 5), mode="offline")
+    both = parts(tmp_path / "run")
+    assert len(both) == 2
+    assert {run["run_id"] for part in both for run in records(part, "run")} == {first.state["wandb_id"]}
+    assert f"wandb sync {both[0]} {both[1]}" in capfd.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_wandb import WandbTracker, row, run_info
+info = run_info(Path(sys.argv[1]))
+tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+tracker.on_run_start(info)
+tracker.on_log(row(1))
+print(info.state["wandb_id"], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_killed_below_one_that_uses_wandb_leaves_a_run_that_this_one_resumes(tmp_path: Path) -> None:
+    track(run_info(tmp_path / "other"), range(1, 2), mode="offline")  # from now on children would share our service
+    words = [sys.executable, "-c", KILLED, str(tmp_path / "run"), str(Path(__file__).parent)]
+    killed = subprocess.run(words, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    known = killed.stdout.strip()
+    track(run_info(tmp_path / "run", state={"wandb_id": known}, resumed_from_step=1), range(2, 5), mode="offline")
+    assert [run["run_id"] for part in parts(tmp_path / "run") for run in records(part, "run")][-1] == known
+    assert len(parts(tmp_path / "run")) == 2
+
+
+def test_disabled_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    info = run_info(tmp_path / "run")
+    track(info, range(1, 3))
+    assert not (info.directory / "wandb").exists()
+
+
+def test_auto_is_online_only_for_who_is_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not logged_in()
+    assert decide_mode("auto") == "offline"
+    (tmp_path / "netrc").write_text("machine elsewhere.example login user password secret\n")
+    assert not logged_in()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    assert decide_mode("auto") == "online"
+    assert decide_mode("offline") == "offline"
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert decide_mode("auto") == "offline"
+    monkeypatch.delenv("WANDB_MODE")
+    (tmp_path / "netrc").write_text("no netrc at all {\n")
+    assert decide_mode("auto") == "offline"
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert decide_mode("auto") == "online"
+
+
+def test_logged_in_without_a_network_auto_keeps_the_run_here_even_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    info = run_info(tmp_path / "run", state={"wandb_id": "abc"}, resumed_from_step=2)
+    track(info, range(3, 5), timeout=1)
+    (part,) = parts(info.directory)
+    assert [run["run_id"] for run in records(part, "run")] == ["abc"]
+    assert "no connection, so the run is kept here" in capfd.readouterr().err
+
+
+def test_online_without_a_network_warns_once_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    observers = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
+    with pytest.warns(UserWarning, match="WandbTracker failed in on_run_start"):
+        observers.on_run_start(run_info(tmp_path / "run"))
+    observers.on_log(row(1))
+    observers.on_run_end({"status": "done"}, [])
+    observers.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX")
+def test_on_a_terminal_without_a_login_nobody_is_asked(tmp_path: Path) -> None:
+    import pty
+
+    code = f"""
+import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})
+from pathlib import Path
+from test_wandb import run_info, track
+track(run_info(Path({str(tmp_path / "run")!r})), range(1, 3))
+"""
+    outside, terminal = pty.openpty()
+    try:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdin=terminal, stderr=terminal, stdout=subprocess.PIPE, timeout=60)
+    finally:
+        os.close(outside)
+        os.close(terminal)
+    assert done.returncode == 0
+    assert done.stdout == b""
+    assert len(parts(tmp_path / "run")) == 1
+
+
+def test_every_column_has_a_name_with_its_section() -> None:
+    columns = (
+        "step",
+        "epoch",
+        "phase",
+        "objective/a.b",
+        "loss/head/a.b",
+        "loss",
+        "lr",
+        "valid_loss",
+        "memory_mib",
+        "unforeseen",
+    )
+    assert list(named(dict.fromkeys(columns, 1))) == [
+        "step",
+        "epoch",
+        "phase",
+        "layer/a.b/objective",
+        "layer/a.b/loss/head",
+        "train/loss",
+        "train/lr",
+        "valid/loss",
+        "cost/memory_mib",
+        "train/unforeseen",
+    ]
+    assert named({"step": 1, "loss": None}) == {"step": 1}

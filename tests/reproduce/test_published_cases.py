@@ -1,0 +1,76 @@
+"""Our own rows of published figures: well formed, and they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.tiny_runs import localrules
+
+from localrules.registry.registry import Registry
+from localrules.reproduce.registry import select_experiments
+from localrules.reproduce.spec import Budget, Case
+from localrules.runs.train import configure
+
+REGISTRY = Registry.load(allow=[])
+EXPERIMENTS = select_experiments("published", REGISTRY)
+ROWS = [(name, row) for name, experiment in EXPERIMENTS.items() for row in experiment.cases]
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Case) else part)
+def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, row: Case) -> None:
+    configure({**row.settings, "threads": 1}, REGISTRY)
+    assert Budget.of(row.name, row.settings, 1.0).is_full
+    if row.published is None:
+        assert any("No published figure" in note for note in EXPERIMENTS[name].notes)
+    else:
+        assert 0 < row.published <= 100
+    assert "http" in row.source
+    assert row.seeds
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in ROWS}))
+def test_rows_of_an_experiment_have_names_of_their_own(name: str) -> None:
+    names = [row.name for experiment, row in ROWS if experiment == name]
+    assert len(names) == len(set(names))
+
+
+def test_phsic_under_two_learning_rates_is_the_papers() -> None:
+    (row,) = [row for name, row in ROWS if (name, row.name) == ("published-phsic", "MNIST, Gaussian, divisive")]
+    config = configure({**row.settings, "threads": 1}, REGISTRY)
+    options = config.rule.options
+    assert config.optimizer.lr == 1e-3
+    assert options["weight"] * config.optimizer.lr == pytest.approx(1.0)
+    assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)
+
+
+def test_rows_find_their_files_in_one_folder(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    for name in ("mnist", "fashion_mnist"):
+        np.savez(
+            tmp_path / f"{name}.npz",
+            x_train=draws.integers(0, 256, (256, 28, 28), dtype=np.uint8),
+            y_train=draws.integers(0, 10, 256, dtype=np.uint8),
+            x_test=draws.integers(0, 256, (20, 28, 28), dtype=np.uint8),
+            y_test=draws.integers(0, 10, 20, dtype=np.uint8),
+        )
+    words = [
+        "--rows",
+        "*, cosine, divisive",
+        "--scale",
+        "0.01",
+        "--seeds",
+        "1",
+        "--threads",
+        "1",
+        "--set",
+        "plots=false",
+        "--json",
+    ]
+    said = localrules("reproduce", "published-phsic", *words, "--data-path", tmp_path, "--out", tmp_path / "out")
+    assert said.code == 0, said.out
+    assert [run["summary"]["data"] for run in said.document] == ["mnist", "fashion_mnist"]
+    for run in said.document:  # in percent, of 20 images
+        assert 0 < run["value"] <= 100
+        assert run["value"] / 5 == pytest.approx(round(run["value"] / 5))

@@ -1,0 +1,155 @@
+"""The functions that the command line is made of, called from Python."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_runs import STEPS, localrules, metrics, train
+from test_stopping import TINY_RUN, StopIn
+
+import localrules as api
+from localrules.errors import UsageError
+from localrules.utils.torch_utils import preserve_torch_state, read_scalars
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> api.RunResult:
+    return api.train(rule="hsic", **TINY_RUN, out=tmp_path_factory.mktemp("api"))
+
+
+def test_a_run_from_python_has_the_bits_of_one_from_the_command_line(result: api.RunResult, tmp_path: Path) -> None:
+    summary = train(tmp_path, "--rule", "hsic")
+    assert result.summary["weights_sha256"] == summary["weights_sha256"]
+    assert metrics(result.directory) == metrics(summary["run_dir"])
+    assert list(result.summary) == list(summary)
+
+
+def test_a_result_has_metrics_config_and_network(result: api.RunResult) -> None:
+    table = result.metrics()
+    assert list(table["step"]) == list(range(2, STEPS + 1, 2))
+    assert table["valid_accuracy"].iloc[-1] == result.valid_accuracy
+    assert result.config["rule"]["name"] == "hsic"
+    weights = result.load().model.state_dict()
+    loaded = api.load_run(result.directory).model.state_dict()
+    assert all(torch.equal(weights[name], loaded[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rule": {"name": "hsic", "beta": 7.0}},
+        {"rule": "hsic", "settings": {"rule.beta": 7.0}},
+        {"settings": {"rule": {"name": "hsic", "beta": 7.0}}},
+        {"rule": {"name": "hsic", "beta": 7.0}, "settings": {"rule.beta": 5.0}},
+    ],
+    ids=["mapping", "dotted", "nested", "a keyword wins"],
+)
+def test_settings_may_be_mappings_or_dotted_names(given: dict[str, Any], tmp_path: Path) -> None:
+    found = api.train(**given, **TINY_RUN | {"steps": 1}, out=tmp_path)
+    assert found.config["rule"]["beta"] == 7.0
+    assert found.config["steps"] == 1
+
+
+@pytest.mark.parametrize("missing", ["rule", "model", "data"])
+def test_what_is_not_named_is_asked_for(missing: str, tmp_path: Path) -> None:
+    given = {"rule": "hsic", **TINY_RUN}
+    del given[missing]
+    with pytest.raises(UsageError, match=f"no {missing} is named"):
+        api.train(**given, out=tmp_path)
+
+
+def test_evaluation_is_that_of_the_command_line_for_a_folder_a_result_and_a_loaded_run(result: api.RunResult) -> None:
+    said = localrules("eval", result.directory, "--split", "test", "--json")
+    assert said.code == 0
+    for run in (result, result.directory, str(result.directory), result.load()):
+        assert api.evaluate(run, "test") == said.document
+    assert api.evaluate(result, "valid")["top1"] == result.valid_accuracy
+
+
+def test_another_place_of_the_same_data_keeps_its_options(result: api.RunResult) -> None:
+    fewer = api.evaluate(result, "test", data={"test": 35})
+    assert (fewer["n"], fewer["data"]) == (35, "faces")
+
+
+def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
+    other = api.train(rule="backprop", **TINY_RUN, out=tmp_path)
+    found = api.compare([result, other.directory], out=tmp_path / "comparison")
+    assert [row["rule"] for row in found.rows()] == ["hsic", "backprop"]
+    assert (tmp_path / "comparison" / "index.html").exists()
+
+
+def test_rules_are_compared_and_a_repetition_trains_nothing(tmp_path: Path) -> None:
+    shared = {key: value for key, value in TINY_RUN.items() if key != "steps"}
+    lines: list[str] = []
+    for _ in range(2):
+        found = api.compare(
+            rules=["hsic", "backprop"], steps=2, seeds=1, out=tmp_path / "comparison", log=lines.append, **shared
+        )
+    assert [row["rule"] for row in found.rows()] == ["hsic", "backprop"]
+    assert [line.endswith("done before") for line in lines] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("given", [{}, {"runs": ["a"], "rules": ["hsic", "backprop"]}, {"rules": ["hsic"]}])
+def test_a_comparison_of_nothing_is_refused(given: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        api.compare(**given, out=tmp_path / "comparison", model="mlp", data="faces")
+    assert not (tmp_path / "comparison").exists()
+
+
+def torch_state() -> tuple[Any, ...]:
+    return (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+        torch.is_autocast_cache_enabled(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.get_rng_state().tolist(),
+        {name: value for name, value in os.environ.items() if name.startswith(("TORCH", "PYTORCH", "KINETO", "CUDA"))},
+    )
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_run_leaves_no_global_state_of_torch_changed(deterministic: bool, tmp_path: Path) -> None:
+    with preserve_torch_state():
+        torch.set_num_threads(2)
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        torch.manual_seed(5)
+        before = torch_state()
+        found = api.train(rule="hsic", **TINY_RUN, precision="bf16", out=tmp_path)
+        assert torch_state() == before
+        api.evaluate(found)
+        assert torch_state() == before
+        found.load()
+        assert torch_state() == before
+
+        class Broken(StopIn):
+            def on_log(self, row: Any) -> None:
+                raise RuntimeError("a bug of mine")
+
+        with pytest.raises(RuntimeError, match="a bug"):
+            api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[Broken()])
+        assert torch_state() == before
+
+
+def test_scalars_are_read_in_order_with_all_their_bits() -> None:
+    third = torch.tensor(1 / 3)
+    values = {
+        "double": torch.tensor(1 / 3, dtype=torch.float64),
+        "single": third,
+        "half": third.bfloat16(),
+        "count": torch.tensor([2**40 + 1]),
+        "flag": torch.tensor(True),
+    }
+    assert read_scalars(values) == {name: float(value) for name, value in values.items()}
+    assert list(read_scalars(values)) == list(values)
+    assert read_scalars({}) == {}
+    with pytest.raises(ValueError, match="'spread' is no scalar"):
+        read_scalars({"spread": torch.zeros(2)})

@@ -1,0 +1,270 @@
+"""A callback ends a run before its last step: which event, what is left, and what a resumption does."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.kill_process import die_when
+from helpers.tiny_runs import (
+    PER_EPOCH,
+    STEPS,
+    TINY,
+    localrules,
+    metrics,
+    only_run,
+    resume,
+    start_process,
+    tiny_csv,
+    train,
+)
+
+import localrules as api
+from localrules import Callback, EarlyStopping, MetricsRow, RunInfo, Stop
+from localrules.errors import UsageError
+
+pytestmark = pytest.mark.slow
+
+TINY_RUN: dict[str, Any] = {
+    "plots": False,
+    "model": {"name": "mlp", "hidden": [12, 8]},
+    "data": {"name": "faces", "train": 140, "valid": 70, "test": 70},
+    "batch_size": 32,
+    "threads": 1,
+    "steps": STEPS,
+    "log_every": 2,
+}
+# Stops at the second evaluation, since nothing improves by more than 1; without the state of the first one, it would
+# not.
+STOPS = ["--set", "early_stopping.min_delta=1", "--set", "early_stopping.patience=1"]
+WORDS = ["run", "--rule", "hsic", *TINY, "--checkpoint-every", "3", *STOPS]
+STOPPED_AT = 2 * PER_EPOCH
+
+
+class StopIn(Callback):
+    """Stops a run in an event, the first time that it comes at or after a step, and remembers all events."""
+
+    def __init__(self, event: str = "", step: int = 0) -> None:
+        self.event, self.step, self.now = event, step, 0
+        self.heard: list[str] = []
+
+    def _hear(self, event: str) -> None:
+        self.heard.append(event)
+        if event == self.event and self.now >= self.step:
+            raise Stop("pruned")
+
+    def on_run_start(self, run: RunInfo) -> None:
+        self._hear("on_run_start")
+
+    def on_train_start(self, network: Any, rule: Any) -> None:
+        assert sum(weight.numel() for weight in network.model.parameters()) > 0
+        self._hear("on_train_start")
+
+    def on_log(self, row: MetricsRow) -> None:
+        self.now = int(row["step"] or 0)
+        self._hear("on_log")
+
+    def on_evaluate(self, row: MetricsRow) -> None:
+        assert "valid_accuracy" in row
+        self._hear("on_evaluate")
+
+    def on_checkpoint(self) -> None:
+        self._hear("on_checkpoint")
+
+    def on_run_end(self, summary: Any, plots: Any) -> None:
+        self._hear("on_run_end")
+
+    def close(self) -> None:
+        self._hear("close")
+
+
+def test_the_events_of_a_run_come_in_order(tmp_path: Path) -> None:
+    callback = StopIn()
+    api.train(rule="hsic", **TINY_RUN | {"steps": 6}, out=tmp_path, callbacks=[callback])
+    epoch = ["on_log", "on_log", "on_evaluate", "on_checkpoint"]
+    last = ["on_log", "on_evaluate", "on_checkpoint"]
+    assert callback.heard == ["on_run_start", "on_train_start", *epoch, *last, "on_run_end", "close"]
+
+
+@pytest.mark.parametrize(
+    ("event", "step", "steps"),
+    [
+        ("on_run_start", 0, 0),
+        ("on_train_start", 0, 0),
+        ("on_log", 2, 2),
+        ("on_log", 4, 4),
+        ("on_evaluate", 0, 4),
+        ("on_checkpoint", 0, 4),
+    ],
+)
+def test_a_stop_ends_the_run_after_the_step_with_a_checkpoint_and_a_whole_summary(
+    event: str, step: int, steps: int, tmp_path: Path
+) -> None:
+    callback = StopIn(event, step)
+    result = api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[callback])
+    assert (result.status, result.stop_reason, result.summary["steps"]) == ("done", "pruned", steps)
+    assert result.valid_accuracy is not None
+    assert callback.heard[-2:] == ["on_run_end", "close"]
+    again = api.resume(result.directory)
+    assert again.summary == result.summary
+    assert api.evaluate(result)["top1"] == result.valid_accuracy  # of the weights in the checkpoint
+
+
+def test_a_stop_in_the_last_step_is_none(tmp_path: Path) -> None:
+    result = api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[StopIn("on_log", STEPS)])
+    assert (result.stop_reason, result.summary["steps"]) == (None, STEPS)
+
+
+def test_an_exception_of_a_callback_ends_the_run_and_closes_it(tmp_path: Path) -> None:
+    class Broken(StopIn):
+        def on_log(self, row: MetricsRow) -> None:
+            raise RuntimeError("a bug of mine")
+
+    callback = Broken()
+    with pytest.raises(RuntimeError, match="a bug of mine"):
+        api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[callback])
+    assert callback.heard == ["on_run_start", "on_train_start", "close"]
+
+
+def test_a_tracker_of_a_plugin_stops_a_run_and_the_command_succeeds(tmp_path: Path) -> None:
+    file = tmp_path / "pruner.py"
+    file.write_text(
+        "from localrules import Stop, Tracker\n"
+        "class Pruner(Tracker):\n"
+        "    def on_log(self, row):\n"
+        "        raise Stop('pruned')\n"
+        "TRACKERS = {'pruner': Pruner}\n"
+    )
+    words = ["--plugin", file, "--track", "pruner"]
+    done = train(tmp_path / "runs", "--rule", "hsic", *words)
+    assert (done["status"], done["stop_reason"], done["steps"]) == ("done", "pruned", 2)
+    said = localrules("run", "--resume", done["run_dir"], "--json", *words[:2])
+    assert said.code == 0
+    assert said.document == done
+    assert "This run was stopped after step 2 and is finished: pruned." in said.err
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return train(tmp_path_factory.mktemp("unbroken"), *WORDS[1:], setting=[])
+
+
+def test_early_stopping_is_off_unless_one_of_its_options_is_set(unbroken: dict[str, Any], tmp_path: Path) -> None:
+    plain = train(tmp_path, "--rule", "hsic")
+    assert (plain["steps"], plain["stop_reason"]) == (STEPS, None)
+    assert "early_stopping" not in (Path(plain["run_dir"]) / "config.toml").read_text()
+    assert unbroken["steps"] == STOPPED_AT
+    assert unbroken["stop_reason"].startswith("valid_accuracy has not improved on ")
+    assert unbroken["valid_accuracy"] == float(metrics(unbroken["run_dir"])[-1]["valid_accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("moment", "resumed_from"),
+    [
+        ("before step 8", 6),
+        ("after step 8", 6),
+        ("after the checkpoint of step 8", STOPPED_AT),
+        ("before the summary", STOPPED_AT),
+    ],
+)
+def test_a_run_that_is_killed_stops_early_where_an_unbroken_one_does(
+    moment: str, resumed_from: int, unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    process = start_process(die_when, moment, [*WORDS, "--out", str(tmp_path)])
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    folder = only_run(tmp_path)
+    summary = resume(folder)
+    assert summary["resumed_from_step"] == resumed_from
+    for key in ("steps", "stop_reason", "status", "weights_sha256", "valid_accuracy", "train_accuracy"):
+        assert summary[key] == unbroken[key], key
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+
+
+def test_early_stopping_by_a_split_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
+    file = tiny_csv(tmp_path / "faces.csv", train=140, test=70)
+    words = ["--data", "fer2013", "--data-path", file, "--model", "mlp", "--steps", "3", "--out", tmp_path / "runs"]
+    said = localrules("run", "--rule", "hsic", *words, *STOPS, "--json")
+    assert said.code == 2
+    assert "no valid split" in said.error["why"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_options_of_early_stopping_must_agree_on_resumption(unbroken: dict[str, Any]) -> None:
+    said = localrules("run", "--resume", unbroken["run_dir"], "--set", "early_stopping.patience=2", "--json")
+    assert said.code == 2
+    assert "early_stopping.patience: 1 in the run, 2 now" in said.error["why"]
+
+
+def info(**state: Any) -> RunInfo:
+    return RunInfo(
+        directory=Path("run"),
+        rule="hsic",
+        model="mlp",
+        data="faces",
+        config={},
+        layers=[],
+        classes=(),
+        redistributable=True,
+        total_steps=9,
+        steps_per_epoch=1,
+        resumed_from_step=0,
+        columns=(),
+        phases=(),
+        state=state,
+    )
+
+
+def stopped_at(stopping: EarlyStopping, values: list[float], run: RunInfo | None = None) -> int | None:
+    """The evaluation, counted from 1, at which it stops."""
+    stopping.on_run_start(run or info())
+    for number, value in enumerate(values, 1):
+        try:
+            stopping.on_evaluate({"step": number, stopping.metric: value})
+        except Stop:
+            return number
+    return None
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "stop"),
+    [
+        ({"patience": 2}, [0.5, 0.6, 0.6, 0.55, 0.7], 4),
+        ({"patience": 2}, [0.5, 0.6, 0.55, 0.61, 0.6, 0.62], None),
+        ({"patience": 1, "min_delta": 0.1}, [0.5, 0.55], 2),
+        ({"patience": 1, "min_delta": 0.1}, [0.5, 0.65], None),
+        ({"patience": 1, "metric": "valid_loss"}, [2.0, 1.0, 1.5], 3),
+        ({"patience": 1, "metric": "valid_loss", "mode": "max"}, [2.0, 1.0], 2),
+        ({"patience": 1}, [0.5, float("nan")], 2),
+    ],
+)
+def test_when_early_stopping_stops(options: dict[str, Any], values: list[float], stop: int | None) -> None:
+    stopping = EarlyStopping(**options)
+    assert stopped_at(stopping, values) == stop
+    assert stopped_at(stopping, values) == stop  # one object, another run
+
+
+def test_early_stopping_continues_from_the_state_of_a_checkpoint() -> None:
+    first, run = EarlyStopping(patience=2), info()
+    stopped_at(first, [0.5, 0.4], run)
+    first.on_checkpoint()
+    assert json.loads(json.dumps(run.state)) == run.state
+    assert stopped_at(EarlyStopping(patience=2), [0.45], info(**run.state)) == 1
+    assert stopped_at(EarlyStopping(patience=2), [0.45]) is None
+
+
+def test_early_stopping_names_the_metrics_that_there_are() -> None:
+    stopping = EarlyStopping("objective/stem")
+    stopping.on_run_start(info())
+    with pytest.raises(UsageError, match="objective/stem") as caught:
+        stopping.on_evaluate({"step": 1, "loss": 0.5})
+    assert caught.value.fix == "choose one of loss"
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"min_delta": -0.1}])
+def test_early_stopping_refuses_numbers_that_make_no_sense(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least"):
+        EarlyStopping(**options)

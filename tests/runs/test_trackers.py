@@ -1,0 +1,93 @@
+"""Trackers watch a run and have no power over it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.tiny_runs import TINY, command, localrules, only_run, start_process, train
+
+TRACKERS = """
+from localrules import Tracker
+
+class Broken(Tracker):
+    def on_log(self, row):
+        print("this tracker prints")
+        raise RuntimeError("its disk is full\\nand it says so in two lines")
+
+class Unborn(Tracker):
+    def __init__(self, config):
+        raise ValueError("no server")
+
+TRACKERS = {"broken": Broken, "unborn": Unborn}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    file = tmp_path / "trackers.py"
+    file.write_text(TRACKERS)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+
+
+def trackers_of(out: Path) -> dict[str, dict[str, object]]:
+    return dict(tomllib.loads((only_run(out) / "config.toml").read_text()).get("trackers", {}))
+
+
+def test_a_tracker_that_fails_is_reported_in_one_line_and_training_goes_on(plugin: Path, tmp_path: Path) -> None:
+    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path / "runs"), "--json"]
+    words += ["--plugin", str(plugin), "--track", "broken", "--track", "unborn"]
+    process = start_process(command, words, tmp_path / "said.err")
+    process.join()
+    assert process.exitcode == 0
+    assert json.loads((tmp_path / "said.out").read_text())["status"] == "done"
+    errors = (tmp_path / "said.err").read_text()
+    assert "this tracker prints" in errors
+    warned = [line for line in errors.splitlines() if "Warning" in line]
+    assert warned == [
+        "Warning: tracker 'unborn' is left out of this run: ValueError: no server",
+        "Warning: Broken failed in on_log and is left out of the rest of this run: "
+        "RuntimeError: its disk is full and it says so in two lines",
+    ]
+    assert "Traceback" not in errors
+    assert "warnings.warn" not in errors
+
+
+def test_trackers_change_no_bits(tmp_path: Path) -> None:
+    without = train(tmp_path / "without", "--rule", "hsic")
+    with_one = train(tmp_path / "with", "--rule", "hsic", "--track", "tensorboard")
+    assert with_one["weights_sha256"] == without["weights_sha256"]
+    assert list(Path(with_one["run_dir"]).glob("tensorboard/*"))
+
+
+def test_wandb_is_off_unless_asked_for(tmp_path: Path) -> None:
+    train(tmp_path, "--rule", "hsic", "--steps", "1")
+    assert trackers_of(tmp_path) == {}
+
+
+def test_wandb_off_wins_over_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text('[trackers.wandb]\nmode = "online"\n')
+    train(tmp_path / "runs", "--rule", "hsic", "--steps", "1", "--config", file, "--wandb", "off")
+    assert trackers_of(tmp_path / "runs") == {}
+
+
+def test_options_of_a_tracker_are_set_by_its_name(tmp_path: Path) -> None:
+    words = ["--rule", "hsic", "--steps", "1", "--wandb", "offline", "--set", "wandb.media=true"]
+    train(tmp_path / "runs", *words, "--set", "wandb.tags=['a','b']")
+    assert trackers_of(tmp_path / "runs")["wandb"] == {"mode": "offline", "media": True, "tags": ["a", "b"]}
+
+
+def test_a_tracker_by_no_known_name_makes_no_folder(tmp_path: Path) -> None:
+    said = localrules("run", "--rule", "hsic", *TINY, "--track", "wandbb", "--out", tmp_path / "runs", "--json")
+    assert said.code == 2
+    assert "'wandb'" in said.error["fix"]
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,112 @@
+"""CallbackList: which failure ends a run, and what a stop does."""
+
+from __future__ import annotations
+
+import pytest
+
+from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
+from localrules.callbacks.callback_list import CallbackList
+
+EVENTS = ("on_run_start", "on_train_start", "on_log", "on_evaluate", "on_checkpoint", "on_run_end", "close")
+
+
+class Recorder(Callback):
+    def __init__(self, fail_at: int | None = None, error: Exception | None = None) -> None:
+        self.steps: list[object] = []
+        self.closed = 0
+        self.fail_at = fail_at
+        self.error = error or ConnectionError("no network")
+
+    def on_log(self, row: MetricsRow) -> None:
+        self.steps.append(row["step"])
+        if row["step"] == self.fail_at:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Optional(Recorder):
+    may_fail = True
+
+
+class FailsToClose(Callback):
+    def close(self) -> None:
+        raise OSError("disk full")
+
+
+class Listener(Callback):
+    def __init__(self, name: str, heard: list[tuple[str, str]]) -> None:
+        self.name, self.heard = name, heard
+
+    def on_run_start(self, run: RunInfo) -> None:
+        self.heard.append((self.name, "on_run_start"))
+
+    def on_train_start(self, network: object, rule: object) -> None:
+        self.heard.append((self.name, "on_train_start"))
+
+    def on_log(self, row: MetricsRow) -> None:
+        self.heard.append((self.name, "on_log"))
+
+    def on_evaluate(self, row: MetricsRow) -> None:
+        self.heard.append((self.name, "on_evaluate"))
+
+    def on_checkpoint(self) -> None:
+        self.heard.append((self.name, "on_checkpoint"))
+
+    def on_run_end(self, summary: object, plots: object) -> None:
+        self.heard.append((self.name, "on_run_end"))
+
+    def close(self) -> None:
+        self.heard.append((self.name, "close"))
+
+
+def test_a_callback_that_may_fail_is_reported_once_closed_and_left_out_while_others_go_on() -> None:
+    failing, healthy = Optional(fail_at=1), Optional()
+    callbacks = CallbackList([failing, healthy])
+    callbacks.on_log({"step": 0})
+    with pytest.warns(UserWarning, match=r"Optional failed in on_log .*no network"):
+        callbacks.on_log({"step": 1})
+    callbacks.on_log({"step": 2})  # a second warning would be an error here
+    callbacks.close()
+    assert failing.steps == [0, 1]
+    assert healthy.steps == [0, 1, 2]
+    assert (failing.closed, healthy.closed) == (1, 1)
+
+
+def test_an_exception_of_any_other_callback_is_passed_on() -> None:
+    callbacks = CallbackList([Recorder(fail_at=0)])
+    with pytest.raises(ConnectionError):
+        callbacks.on_log({"step": 0})
+
+
+def test_one_that_fails_to_close_keeps_no_other_from_closing() -> None:
+    first, last = Recorder(), Recorder()
+    with pytest.raises(OSError, match="disk full"):
+        CallbackList([first, FailsToClose(), last]).close()
+    assert (first.closed, last.closed) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", [Recorder, Optional])
+def test_a_stop_is_no_failure_and_the_first_reason_stays(kind: type[Recorder]) -> None:
+    stopping, later, healthy = kind(1, Stop("pruned")), kind(1, Stop("too slow")), kind()
+    callbacks = CallbackList([stopping, later, healthy])
+    callbacks.on_log({"step": 0})
+    assert callbacks.stop_reason is None
+    callbacks.on_log({"step": 1})
+    assert callbacks.stop_reason == "pruned"
+    callbacks.on_log({"step": 2})  # nobody was left out
+    assert stopping.steps == later.steps == healthy.steps == [0, 1, 2]
+
+
+def test_every_event_reaches_every_callback_in_order() -> None:
+    heard: list[tuple[str, str]] = []
+    callbacks = CallbackList([Listener("a", heard), Listener("b", heard)])
+    callbacks.on_run_start(None)  # type: ignore[arg-type]
+    callbacks.on_train_start(None, None)  # type: ignore[arg-type]
+    callbacks.on_log({})
+    callbacks.on_evaluate({})
+    callbacks.on_checkpoint()
+    callbacks.on_run_end({}, [])
+    callbacks.close()
+    assert heard == [(name, event) for event in EVENTS for name in ("a", "b")]
