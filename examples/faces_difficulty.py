@@ -38,9 +38,9 @@ def linear_accuracy(train: Split, test: Split, strength: float) -> tuple[float, 
         The accuracy on ``test``, and how many iterations L-BFGS took.
     """
     pixels, unseen = (split.images.flatten(1).float().numpy() for split in (train, test))
-    mean, deviation = pixels.mean(axis=0), pixels.std(axis=0) + 1e-6
-    model = LogisticRegression(C=strength, max_iter=10_000).fit((pixels - mean) / deviation, train.labels.numpy())
-    return model.score((unseen - mean) / deviation, test.labels.numpy()), int(model.n_iter_[0])
+    mean, spread = pixels.mean(axis=0), pixels.std(axis=0) + 1e-6
+    model = LogisticRegression(C=strength, max_iter=10_000).fit((pixels - mean) / spread, train.labels.numpy())
+    return model.score((unseen - mean) / spread, test.labels.numpy()), int(model.n_iter_[0])
 
 
 def network_accuracy(epochs: int) -> float:

@@ -5,12 +5,12 @@ published-forward-forward``, but written by hand; and one by one what https://gi
 does otherwise:
 
 - in turn: each layer has 1000 steps of its own, the second on what the first then gives;
-- dealt once: each picture has one wrong label for good, another picture's: a tenth of them are right;
-- same: every step shows the same pictures, the first of the file, not others;
-- pictures: how many a step shows (ours 1000, the source's 50000).
+- dealt once: each image has one wrong label for good, another image's: a tenth of them are right;
+- same: every step shows the same images, the first of the file, not others;
+- images: how many a step shows (ours 1000, the source's 50000).
 
     python examples/forward_forward_gap.py mnist.npz
-    python examples/forward_forward_gap.py mnist.npz --forms "all of them" --pictures 50000
+    python examples/forward_forward_gap.py mnist.npz --forms "all of them" --images 50000
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ FORMS = {
 }
 
 
-def pictures(file: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training pictures, (rows, 784), standardised, with labels, then those of the test split."""
+def images(file: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images, (rows, 784), standardised, with labels, then those of the test split."""
     with numpy.load(file) as found:
         train, test = (torch.from_numpy(found[key]).flatten(1).float() / 255 for key in ("x_train", "x_test"))
         labels, test_labels = (torch.from_numpy(found[key]).long() for key in ("y_train", "y_test"))
-    mean, deviation = train.mean(), train.std()
-    return (train - mean) / deviation, labels, (test - mean) / deviation, test_labels
+    mean, spread = train.mean(), train.std()
+    return (train - mean) / spread, labels, (test - mean) / spread, test_labels
 
 
 def labelled(images: Tensor, labels: Tensor) -> Tensor:
-    """Pictures whose first ten pixels say a label, three deviations high."""
+    """Images whose first ten pixels say a label, three deviations high."""
     found = images.clone()
     found[:, :CLASSES] = 0
     found[torch.arange(len(labels)), labels] = 3.0
@@ -70,7 +70,7 @@ def loss(right: Tensor, wrong: Tensor) -> Tensor:
 def accuracy(file: Path, form: frozenset[str], shown: int, steps: int, seed: int) -> float:
     """Train, and score the test split by trying every label, in percent."""
     torch.manual_seed(seed)
-    train, labels, test, test_labels = pictures(file)
+    train, labels, test, test_labels = images(file)
     dealt = labels[torch.randperm(len(labels))]
     layers = [nn.Linear(train.shape[1], UNITS), nn.Linear(UNITS, UNITS)]
     optimizers = [optim.Adam(layer.parameters(), lr=RATE) for layer in layers]
@@ -115,8 +115,8 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     for name in asked.forms:
-        found = [accuracy(asked.file, FORMS[name], asked.pictures, asked.steps, seed) for seed in asked.seeds]
-        print(f"{name:22} {asked.pictures} pictures  {', '.join(f'{value:.2f}' for value in found)}", flush=True)
+        found = [accuracy(asked.file, FORMS[name], asked.images, asked.steps, seed) for seed in asked.seeds]
+        print(f"{name:22} {asked.images} images  {', '.join(f'{value:.2f}' for value in found)}", flush=True)
 
 
 if __name__ == "__main__":

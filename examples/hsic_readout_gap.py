@@ -8,7 +8,7 @@ do otherwise:
 - untrained: the hidden layers do not learn at all, but for the statistics of their norms;
 - readout rate: SGD at 0.005 (rows epochs) or 0.004 (rows width), without momentum, weight decay 0.001;
 - pixels in 0 ... 1, not standardised;
-- order: the training pictures in the file's order in every epoch;
+- order: the training images in the file's order in every epoch;
 - plain norms: batch norms without scale and shift;
 - in turn: a batch passes the whole network anew for each layer, which learns before the next pass: later layers read
   what has just been learned, and the norms' running statistics move eight times a batch.
@@ -68,21 +68,21 @@ FORMS = {
 }
 
 
-def pictures(file: Path, standardised: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training pictures, (rows, 784), with labels, then those of the test split."""
+def images(file: Path, standardised: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Training images, (rows, 784), with labels, then those of the test split."""
     with numpy.load(file) as found:
         train, test = (torch.from_numpy(found[key]).flatten(1).float() / 255 for key in ("x_train", "x_test"))
         labels, test_labels = (torch.from_numpy(found[key]).long() for key in ("y_train", "y_test"))
     if standardised:
-        mean, deviation = train.mean(), train.std()
-        train, test = (train - mean) / deviation, (test - mean) / deviation
+        mean, spread = train.mean(), train.std()
+        train, test = (train - mean) / spread, (test - mean) / spread
     return train, labels, test, test_labels
 
 
 def accuracy(file: Path, row: Row, form: frozenset[str], seed: int) -> float:
     """Train, and score the test split, in percent."""
     torch.manual_seed(seed)
-    train, labels, test, test_labels = pictures(file, "pixels" not in form)
+    train, labels, test, test_labels = images(file, "pixels" not in form)
     layers = [
         nn.Sequential(nn.Linear(inputs, units), nn.BatchNorm1d(units, affine="plain norms" not in form), nn.ReLU())
         for inputs, units in pairwise(row.hidden)

@@ -31,7 +31,7 @@ def centred_and_normalised(gram: Tensor) -> Tensor:
 
 
 def objective(output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
-    """HSIC(Z, X) - beta HSIC(Z, Y), each a trace of normalised Gram matrices: forget the picture, keep the label."""
+    """HSIC(Z, X) - beta HSIC(Z, Y), each a trace of normalised Gram matrices: forget the image, keep the label."""
     z = centred_and_normalised(cosine_gram(output))
     x = centred_and_normalised(cosine_gram(images))
     y = centred_and_normalised((labels[:, None] == labels).float())

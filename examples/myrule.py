@@ -7,7 +7,7 @@ from localrules import LayerView, Objective
 
 
 class Prototypes(Objective):
-    """Each layer draws a picture towards the mean of its class in the batch, and away from the other means."""
+    """Each layer draws an image towards the mean of its class in the batch, and away from the other means."""
 
     def loss(self, view: LayerView) -> Tensor:
         features = view.pooled(view.layer.pool_size or 4).float()

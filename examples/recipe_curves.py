@@ -1,6 +1,6 @@
-"""Accuracy of finished runs of the recipes against steps, seconds and MACs: a table and a picture.
+"""Accuracy of finished runs of the recipes against steps, seconds and MACs: a table and an image.
 
-    python examples/recipe_curves.py finals/* --csv fer2013-recipes.csv --picture fer2013-recipes.png
+    python examples/recipe_curves.py finals/* --csv fer2013-recipes.csv --image fer2013-recipes.png
 
 Seconds are each step's, at the median pace of its phase: a machine that also did other things slows all steps alike.
 """
@@ -27,7 +27,7 @@ AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "MACs, 10^12"}
 
 def recipe_of(config: RunConfig) -> str:
     """The recipe whose rule and granularity a run has; of two that fit, the one that says more of its rule."""
-    run = {"name": config.rule.name, **config.rule.options}
+    run = config.rule.to_table()
     fitting: dict[str, int] = {}
     for name in RECIPES:
         recipe = tomllib.loads((Path(__file__).parent / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
@@ -77,7 +77,7 @@ def draw(table: pd.DataFrame, out: Path) -> None:
 
 
 def main() -> None:
-    """Read the runs, write the table, draw the picture."""
+    """Read the runs, write the table, draw the image."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--csv", type=Path, default=Path("fer2013-recipes.csv"))
@@ -86,7 +86,7 @@ def main() -> None:
     registry = Registry.load()
     table = pd.concat([curve(run, registry) for run in given.runs]).sort_values(["recipe", "seed", STEP])
     table.to_csv(given.csv, index=False, float_format="%.4g")
-    draw(table, given.picture)
+    draw(table, given.image)
 
 
 if __name__ == "__main__":

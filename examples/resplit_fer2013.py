@@ -1,14 +1,14 @@
 """How a test accuracy comes to look like a training accuracy: FER2013 split again, after copying.
 
 Reads fer2013.csv and writes another one with the same columns: all rows are shuffled and dealt out to Training,
-PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each picture first gets a copy that is moved by
-one pixel, as who augments his data before he splits it does: most test pictures then have their twin in Training.
+PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each image first gets a copy that is moved by
+one pixel, as who augments his data before he splits it does: most test images then have their twin in Training.
 
     python examples/resplit_fer2013.py fer2013.csv resplit.csv --copies
     localrules run --rule backprop --model mlp --data fer2013 --data-path resplit.csv
     localrules eval RUN --split test --leak-check
 
-The file holds pictures of FER2013: keep it to yourself, and never report a figure that comes of it.
+The file holds images of FER2013: keep it to yourself, and never report a figure that comes of it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SIDE = 48
 
 
 def moved(pixels: str) -> str:
-    """A picture moved by one pixel to the right; its left edge is repeated."""
-    picture = np.array(pixels.split(), dtype=np.uint8).reshape(SIDE, SIDE)
-    return " ".join(map(str, np.concatenate([picture[:, :1], picture[:, :-1]], axis=1).ravel()))
+    """An image moved by one pixel to the right; its left edge is repeated."""
+    image = np.array(pixels.split(), dtype=np.uint8).reshape(SIDE, SIDE)
+    return " ".join(map(str, np.concatenate([image[:, :1], image[:, :-1]], axis=1).ravel()))
 
 
 def resplit(source: Path, out: Path, *, copies: bool, seed: int = 0) -> int:
@@ -38,7 +38,7 @@ def resplit(source: Path, out: Path, *, copies: bool, seed: int = 0) -> int:
     Args:
         source: fer2013.csv, plain or gzipped.
         out: The file to write.
-        copies: Give each picture a copy first.
+        copies: Give each image a copy first.
         seed: Of the shuffling.
 
     Returns:

@@ -1,6 +1,6 @@
 """What a step of ours costs beside installable packages: biotorch's feedback alignment, fflib's forward-forward.
 
-Three layers of 1024 units without batch norm, 28 x 28 pictures, ten classes, Adam. All take turns in one process; what
+Three layers of 1024 units without batch norm, 28 x 28 images, ten classes, Adam. All take turns in one process; what
 is printed are medians of the ratios within rounds, with 95 % intervals, to a plain loop of back-propagation and to each
 other.
 
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
 from localrules.benchmark.measure import time_interleaved
-from localrules.config.schema import RunConfig
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 from localrules.utils.bootstrap import ratio_bootstrap
 
 CLASSES, SHAPE, UNITS = 10, (1, 28, 28), (784, 1024, 1024, 1024)
@@ -46,7 +46,7 @@ def biotorch_layers(model: nn.Module) -> nn.Module:
 
 
 def fflib_network(data: Dataset, batch_size: int) -> Candidate:
-    """fflib's own training step, on pictures with the label in the first pixels."""
+    """fflib's own training step, on images with the label in the first pixels."""
     from fflib.nn.ff_linear import FFLinear
     from fflib.nn.ff_net import FFNet
 
@@ -75,7 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     registry, data = Registry.load(), noise_dataset(SHAPE, CLASSES, 1024)
 
-    def config(rule: str) -> RunConfig:
+    def resolved(rule: str) -> ResolvedRun:
         asked: dict[str, Any] = {
             "rule": {"name": rule},
             "model": {"name": "mlp", "hidden": list(UNITS[1:]), "norm": False},
@@ -86,15 +86,15 @@ def main() -> None:
             "batch_size": given.batch_size,
             "threads": given.threads,
         }
-        return configure(asked, registry)
+        return resolve_run(asked, registry)
 
-    contenders = [plain_pytorch_step(config("backprop"), registry, data, PLAIN)]
-    contenders += [engine_step(f"ours: {rule}", config(rule), registry, data) for rule in ("backprop", *PAIRS)]
+    candidates = [plain_pytorch_step(resolved("backprop"), data, PLAIN)]
+    candidates += [engine_step(f"ours: {rule}", resolved(rule), data) for rule in ("backprop", *PAIRS)]
     if find_spec("biotorch"):
-        contenders.append(plain_pytorch_step(config("backprop"), registry, data, "biotorch: fa", biotorch_layers))
+        candidates.append(plain_pytorch_step(resolved("backprop"), data, "biotorch: fa", biotorch_layers))
     if find_spec("fflib"):
-        contenders.append(fflib_network(data, given.batch_size))
-    seconds = time_interleaved(contenders, given.rounds)
+        candidates.append(fflib_network(data, given.batch_size))
+    seconds = time_interleaved(candidates, given.rounds)
     print(f"{'step':24} {'ms':>6}  to a plain loop of backprop")
     for name, times in seconds.items():
         print(f"{name:24} {1000 * numpy.median(times):6.1f}  {_words(times, seconds[PLAIN])}")

@@ -2,7 +2,7 @@
 
 A rule may let its layers vote (``--set rule.vote=true``): each has a classifier that learned with it. Back-propagation
 has none. So that a control is asked in the same way, this gives every hidden layer of any finished run a classifier
-behind a 4 x 4 raster, trains all of them on the training pictures, augmented as in the run, while the network stays as
+behind a 4 x 4 grid, trains all of them on the training images, augmented as in the run, while the network stays as
 it is, and lets them vote as an objective's layers do (``Objective.vote``): half the
 answer is the readout's, half theirs.
 
@@ -34,7 +34,7 @@ GRID, HIDDEN, RATE, BATCH = 4, 128, 3e-3, 256
 
 
 def seen(run: TrainedRun, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The run's answer to pictures, and what each hidden layer gives, averaged over the raster, by its name."""
+    """The run's answer to images, and what each hidden layer gives, averaged over the grid, by its name."""
     found: dict[str, Tensor] = {}
 
     def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -61,7 +61,7 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
         for layer in run.predictor.network.hidden
     }
     classifiers = nn.ModuleDict(made)
-    augment = Augment(run.config.augment, mirrored=data.flip_preserves_label)
+    augment = Augment(run.config.augment, flipped=data.flip_preserves_label)
     batches = Batches(data.split("train"), BATCH, run.config.seed, run.predictor.preprocess, augment=augment)
     steps = epochs * batches.steps_per_epoch
     optimizer = optim.Adam(classifiers.parameters())
@@ -78,10 +78,10 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
 
 @torch.no_grad()
 def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
-    """Top-1 of the readout, of the layers, and of both, asked about mirror images if the run asks so."""
+    """Top-1 of the readout, of the layers, and of both, asked about flipped images if the run asks so."""
     totals: dict[str, int] = {}
-    pictures = run.data(registry).split(split)
-    for batch in iter_batches(pictures, BATCH, run.predictor.preprocess):
+    image_batch = run.data(registry).split(split)
+    for batch in iter_batches(image_batch, BATCH, run.predictor.preprocess):
         answers: dict[str, Tensor] = {}
         for images in [batch.images, batch.images.flip(-1)][: 1 + run.predictor.flip]:
             answer, features = seen(run, images)
@@ -92,7 +92,7 @@ def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, 
                 answers[name] = answers.get(name, torch.zeros(())) + found.softmax(1)
         for name, found in answers.items():
             totals[name] = totals.get(name, 0) + int((found.argmax(1) == batch.labels).sum())
-    return {name: right / len(pictures) for name, right in totals.items()}
+    return {name: right / len(image_batch) for name, right in totals.items()}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Why does the trace form as printed hardly learn? What each form of the objective does to the layers.
 
 The same small network on the same batches, trained by the trace form as printed (Gaussian kernels, no normalisation),
-by the same with other widths, and by the normalised trace. For the coarsest lateral, on fresh pictures, it prints
+by the same with other widths, and by the normalised trace. For the coarsest lateral, on fresh images, it prints
 
 - rank: the participation ratio of the centred features' spectrum, (sum l)^2 / sum l^2: how many directions are in use.
   Seven classes need six;
@@ -23,10 +23,10 @@ from torch import Tensor
 from localrules.core.interception import intercept_layers, tensor_leaves
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.phases import apply_phase
+from localrules.engine.resolve import resolve_run
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 
 FORMS = {
     "as printed: Gaussian, width 5, flat": {"preset": "paper"},
@@ -51,7 +51,7 @@ def class_means(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def lateral_features(session: Session, rows: int = 1000) -> tuple[Tensor, Tensor]:
-    """Globally averaged outputs of the coarsest lateral on the first validation pictures, and their labels."""
+    """Globally averaged outputs of the coarsest lateral on the first validation images, and their labels."""
     split = session.data.split("valid")
     found: list[Tensor] = []
 
@@ -88,7 +88,7 @@ def main() -> None:
             "threads": given.threads,
             "precision": given.precision,
         }
-        session = Session.build(configure(asked, registry), registry)
+        session = Session.build(resolve_run(asked, registry))
         phase = session.phases[0]
         apply_phase(phase, session.network, session.trainable)
         gradients: list[Tensor] = []

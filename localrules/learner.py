@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from localrules.config.overrides import merge
 from localrules.config.schema import OptimizerConfig
+from localrules.config.validate import validate_config
 from localrules.core.layer import Layer
 from localrules.core.network import Granularity, Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule, StepReport
 from localrules.core.view import Batch
-from localrules.engine.builder import validate_config
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.patterns import check_patterns_used, first_match
@@ -217,6 +217,4 @@ def _optimizer(
     given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
     if lr is not None:
         given["lr"] = lr
-    config = validate_config(OptimizerConfig, merge(defaults.get("optimizer", {}), given), "optimizer")
-    assert isinstance(config, OptimizerConfig)
-    return config
+    return validate_config(OptimizerConfig, merge(defaults.get("optimizer", {}), given), "optimizer")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.plain_networks import Residual
-from helpers.tiny_sessions import PICTURES, perceptron, train
+from helpers.tiny_sessions import IMAGES, perceptron, train
 from torch import nn
 from torch.nn import functional
 
-from localrules import Learner, Objective, Requirements
+from localrules import Learner, Objective, Requirements, RuleInfo
 from localrules.data.batches import Batches
 from localrules.errors import UsageError
 from localrules_backprop.backprop import Backprop
@@ -17,10 +17,14 @@ from localrules_hsic.hsic import HSIC
 
 
 def batches() -> Batches:
-    return Batches(PICTURES.split("train"), 16, 0)
+    return Batches(IMAGES.split("train"), 16, 0)
 
 
-@pytest.mark.parametrize("rule", ["hsic", HSIC(), Backprop()], ids=["by name", "an objective", "a rule"])
+@pytest.mark.parametrize(
+    "rule",
+    ["hsic", HSIC, Backprop, Backprop(), {"*.0": "local-ce", "*": "hsic"}],
+    ids=["name", "objective", "rule class", "rule", "mixture"],
+)
 def test_it_learns_by_whatever_it_is_given(rule: object) -> None:
     torch.manual_seed(0)
     learner = Learner(Residual(), rule, example=torch.zeros(2, 1, 16, 16), num_classes=4, lr=0.02)  # type: ignore[arg-type]
@@ -50,13 +54,13 @@ def test_its_back_propagation_is_pytorchs() -> None:
 
 def test_a_module_that_the_rule_cannot_train_is_refused() -> None:
     class Chains(Objective):
-        requires = Requirements(allows_norm=False)
+        info = RuleInfo(requires=Requirements(allows_norm=False))
 
         def forward(self, view):  # type: ignore[no-untyped-def]
             return view.output.mean()
 
     with pytest.raises(UsageError, match="cannot train Residual") as refused:
-        Learner(Residual(), Chains(), example=torch.zeros(2, 1, 16, 16), num_classes=4)
+        Learner(Residual(), Chains, example=torch.zeros(2, 1, 16, 16), num_classes=4)
     assert "BatchNorm2d" in refused.value.why
 
 
@@ -64,10 +68,54 @@ def test_it_takes_the_steps_of_a_run() -> None:
     session = perceptron(HSIC)
     model = perceptron(HSIC).network.model
     settings = session.config.optimizer
-    learner = Learner(model, HSIC(), example=torch.zeros(2, 1, 16, 16), num_classes=4, lr=settings.lr)
+    learner = Learner(model, HSIC, example=torch.zeros(2, 1, 16, 16), num_classes=4, optimizer=settings)
     for step in range(3):
         batch = session.batches.batch(step)
         learner.step(batch.images, batch.labels)
     train(session, 0, 3)
     for one, other in zip(model.parameters(), session.network.model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def small(rule: object, **settings: object) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 4))
+    return Learner(model, rule, example=torch.zeros(2, 1, 16, 16), num_classes=4, **settings)  # type: ignore[arg-type]
+
+
+def test_the_rules_options_and_run_defaults_apply_and_explicit_settings_override_them() -> None:
+    learner = small("softhebb", config={"sharpness": 3.0})
+    objective = next(iter(learner.rule.objectives.values()))  # type: ignore[operator,union-attr]
+    assert objective.config.sharpness == 3.0
+    assert (learner.optimizers.config.name, learner.optimizers.config.lr) == ("sgd", 0.05)
+    chosen = small("softhebb", optimizer={"name": "adam", "betas": (0.8, 0.9)}, lr=0.2).optimizers.config
+    assert (chosen.name, chosen.lr, chosen.betas) == ("adam", 0.2, (0.8, 0.9))
+
+
+@pytest.mark.parametrize("config", [{"bta": 1.0}, {"beta": "much"}, {"preset": "papr"}])
+def test_options_that_do_not_fit_are_refused(config: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        small("hsic", config=config)
+
+
+def test_a_state_that_is_loaded_goes_on_with_the_same_bits() -> None:
+    whole, first, second = (small("local-ce") for _ in range(3))
+    for step in range(4):
+        batch = batches().batch(step)
+        whole.step(batch.images, batch.labels)
+        (first if step < 2 else second).step(batch.images, batch.labels)
+        if step == 1:
+            second.load_state_dict(first.state_dict())
+    for one, other in zip(whole.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_operations_are_listed_with_layer_key_and_weight_and_can_be_replaced() -> None:
+    learner = small("backprop")
+    images = batches().batch(0).images
+    listed = learner.network.operations(images)
+    assert [operation.layer.name for operation in listed] == [layer.name for layer in learner.network.layers]  # type: ignore[union-attr]
+    assert len({operation.key for operation in listed}) == len(listed)
+    assert [operation.weight.shape for operation in listed] == [(12, 256), (8, 12), (4, 8)]
+    with learner.network.intercept_operations(lambda operation: torch.zeros_like(operation.run())):
+        assert not learner.network(images).any()

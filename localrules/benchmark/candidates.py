@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from localrules.config.schema import RunConfig
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset, Split
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.phases import apply_phase
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-
-if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
 
 HAND_WRITTEN = "by hand"
 
@@ -41,7 +38,7 @@ class Candidate:
 
 
 def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Dataset:
-    """Random pictures: what a step costs does not depend on what they show."""
+    """Random images: what a step costs does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (rows, *shape), dtype=torch.uint8, generator=draws)
     labels = torch.randint(0, num_classes, (rows,), generator=draws)
@@ -49,9 +46,9 @@ def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Datase
     return Dataset("noise", classes, {"train": Split(images, labels)}, "random", "", True)
 
 
-def engine_step(name: str, config: RunConfig, registry: Registry, data: Dataset) -> Candidate:
+def engine_step(name: str, run: ResolvedRun, data: Dataset) -> Candidate:
     """A rule's step as ``run`` takes it, from asking for the batch to the last optimizer step."""
-    session = Session.build(config, registry, data)
+    session, config = Session.build(run, data), run.config
     phase = session.phases[0]
     apply_phase(phase, session.network, session.trainable)
 
@@ -63,8 +60,7 @@ def engine_step(name: str, config: RunConfig, registry: Registry, data: Dataset)
 
 
 def plain_pytorch_step(
-    config: RunConfig,
-    registry: Registry,
+    run: ResolvedRun,
     data: Dataset,
     name: str = HAND_WRITTEN,
     change: Callable[[nn.Module], nn.Module] = lambda model: model,
@@ -75,7 +71,7 @@ def plain_pytorch_step(
     engine's ``backprop``, and has none of its layers, contexts or reports. ``change`` gives another model for the
     engine's, e.g. one of somebody else's layers.
     """
-    session = Session.build(config, registry, data)  # for the model and its initial weights alone
+    session, config = Session.build(run, data), run.config  # for the model and its initial weights alone
     model, device = change(session.network.model).train(), session.device.device
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.lr, fused=True)
     train = data.split("train")

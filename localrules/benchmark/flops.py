@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from localrules.benchmark.candidates import noise_dataset
 from localrules.config.schema import RunConfig
 from localrules.engine.phases import apply_phase
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.registry.registry import Registry
@@ -32,7 +33,7 @@ class CostSegment:
 def step_macs(
     config: RunConfig, registry: Registry, shape: tuple[int, ...], classes: int, steps: int
 ) -> list[CostSegment]:
-    """Take a step of each phase of a run, on random pictures, and count the products in it.
+    """Take a step of each phase of a run, on random images, and count the products in it.
 
     What is counted are the MACs of convolutions and of products of matrices, forward and backward, wherever
     they are: in the network, in the rule's objective, in its auxiliary modules. Backward they are those that are
@@ -42,7 +43,7 @@ def step_macs(
     Args:
         config: The run.
         registry: Where names are looked up.
-        shape: A picture's channels, height, width.
+        shape: An image's channels, height, width.
         classes: How many.
         steps: How many the run takes; a run of so many epochs does not know by itself.
     """
@@ -52,8 +53,8 @@ def step_macs(
 
 @lru_cache
 def _counted(settings: str, registry: Registry, shape: tuple[int, ...], classes: int) -> tuple[CostSegment, ...]:
-    config = RunConfig.model_validate_json(settings)
-    session = Session.build(config, registry, noise_dataset(shape, classes, config.batch_size))
+    run = resolve_config(RunConfig.model_validate_json(settings), registry, network_only=True)
+    session = Session.build(run, noise_dataset(shape, classes, run.config.batch_size))
     found = []
     for phase in session.phases:
         apply_phase(phase, session.network, session.trainable)

@@ -12,20 +12,20 @@ from localrules.benchmark.candidates import Candidate
 from localrules.engine.profiling import WARMUP, peak_memory
 
 
-def time_interleaved(contenders: Sequence[Candidate], rounds: int) -> dict[str, np.ndarray]:
+def time_interleaved(candidates: Sequence[Candidate], rounds: int) -> dict[str, np.ndarray]:
     """Seconds of each contender's step in each round, warm-up left out.
 
     The order within a round moves on by one each time, so that none always follows the same other.
     """
-    seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    seconds: dict[str, list[float]] = {candidate.name: [] for candidate in candidates}
     for number in range(WARMUP + rounds):
-        for place in range(len(contenders)):
-            contender = contenders[(place + number) % len(contenders)]
-            _wait(contender.device)
+        for place in range(len(candidates)):
+            candidate = candidates[(place + number) % len(candidates)]
+            _wait(candidate.device)
             began = time.perf_counter()
-            contender.step(number)
-            _wait(contender.device)
-            seconds[contender.name].append(time.perf_counter() - began)
+            candidate.step(number)
+            _wait(candidate.device)
+            seconds[candidate.name].append(time.perf_counter() - began)
     return {name: np.asarray(times[WARMUP:]) for name, times in seconds.items()}
 
 
@@ -34,8 +34,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def step_memory(contender: Candidate) -> float:
+def step_memory(candidate: Candidate) -> float:
     """The allocator's peak in one step above what was live at its start, in MiB; the second of two steps."""
-    contender.step(0)
-    _, peak = peak_memory(lambda: contender.step(1), contender.device)
+    candidate.step(0)
+    _, peak = peak_memory(lambda: candidate.step(1), candidate.device)
     return peak

@@ -16,7 +16,8 @@ from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.engine.device import warn_if_bf16_emulated
-from localrules.runs.train import configure
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.utils.bootstrap import ratio_bootstrap
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ DEPTHS = (2, 6)
 def bench(
     rules: Sequence[str], settings: Tree, registry: Registry, rounds: int, side: int = SIDE, parallel_layers: int = 1
 ) -> dict[str, Any]:
-    """Time and weigh rules against back-propagation, on random grey pictures. Each rule runs with its own defaults.
+    """Time and weigh rules against back-propagation, on random grey images. Each rule runs with its own defaults.
 
     Args:
         rules: Names; ``backprop`` and the loop written by hand are always there. ``NAME@block`` runs at granularity
@@ -38,7 +39,7 @@ def bench(
         settings: Settings of the run that all share: model, batch size, precision, threads.
         registry: Where names are looked up.
         rounds: Timed steps of each.
-        side: Of the pictures.
+        side: Of the images.
         parallel_layers: Of rules that are a layer's objective, which then share the threads out among as many layers.
 
     Returns:
@@ -47,14 +48,15 @@ def bench(
     """
     data = noise_dataset((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
-    config = _config(CONTROL, settings, registry)
-    contenders = [plain_pytorch_step(config, registry, data)]
-    warn_if_bf16_emulated(config, contenders[0].device)
+    control = _resolve(CONTROL, settings, registry)
+    config = control.config
+    candidates = [plain_pytorch_step(control, data)]
+    warn_if_bf16_emulated(config, candidates[0].device)
     for name in names:
         own = _at_once(name, settings, registry, parallel_layers)
-        contenders.append(engine_step(name, _config(name, own, registry), registry, data))
-    memory = {contender.name: step_memory(contender) for contender in contenders}
-    seconds = time_interleaved(contenders, rounds)
+        candidates.append(engine_step(name, _resolve(name, own, registry), data))
+    memory = {candidate.name: step_memory(candidate) for candidate in candidates}
+    seconds = time_interleaved(candidates, rounds)
     return {
         "settings": {
             "model": config.model.name,
@@ -88,8 +90,8 @@ def depth(rules: Sequence[str], settings: Tree, registry: Registry) -> list[dict
         row: dict[str, Any] = {"name": name}
         for blocks in DEPTHS:
             deep = merge(settings, {"model": {"blocks": blocks}})
-            contender: Candidate = engine_step(name, _config(name, deep, registry), registry, data)
-            row[f"blocks_{blocks}"] = step_memory(contender)
+            candidate: Candidate = engine_step(name, _resolve(name, deep, registry), data)
+            row[f"blocks_{blocks}"] = step_memory(candidate)
         row["growth"] = row[f"blocks_{DEPTHS[-1]}"] / row[f"blocks_{DEPTHS[0]}"]
         rows.append(row)
     return rows
@@ -102,10 +104,10 @@ def _at_once(name: str, settings: Tree, registry: Registry, layers: int) -> Tree
     return merge(settings, {"parallel_layers": layers, "threads": max(1, settings.get("threads", 1) // layers)})
 
 
-def _config(name: str, settings: Tree, registry: Registry) -> RunConfig:
+def _resolve(name: str, settings: Tree, registry: Registry) -> ResolvedRun:
     rule, _, granularity = name.partition("@")
-    asked = {"rule": {"name": rule}, "data": {"name": "faces"}, "granularity": granularity or "layer", "steps": 10_000}
-    return configure(merge(asked, settings), registry)
+    asked = {"rule": rule, "data": "noise", "granularity": granularity or "layer", "steps": 10_000}
+    return resolve_run(merge(asked, settings), registry, network_only=True)
 
 
 def _input_seconds(config: RunConfig, data: Any) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-SIDES = (16, 24, 32, 48)  # of the pictures, in pixels: the smallest that the network takes
+SIDES = (16, 24, 32, 48)  # of the images, in pixels: the smallest that the network takes
 BATCH = 8
 
 
@@ -48,7 +48,7 @@ def audit(
 ) -> None:
     """Measure which layer's update depends on which layer's parameters, and hold it against what the rule declares.
 
-    A few steps on a few small pictures are repeated with each layer's parameters changed, one layer after the other;
+    A few steps on a few small images are repeated with each layer's parameters changed, one layer after the other;
     updates that differ by one bit depend on that layer.
 
     Exit code 1 if the rule reaches further than it says.
@@ -76,46 +76,39 @@ def _prepared(
 ) -> tuple[Callable[[], Session], Locality]:
     """What builds a fresh small session, and the class that the rule declares, of a mixture the furthest."""
     from localrules.cli.run_options import collect_settings
+    from localrules.config.mixture import mixture_parts
+    from localrules.config.settings import Settings, merge_settings
     from localrules.core.layer import LOCALITY_LEVELS
-    from localrules.engine.mixture import mixture_parts
+    from localrules.engine.resolve import resolve_run
     from localrules.engine.session import Session
     from localrules.errors import LocalRulesError
-    from localrules.runs.train import configure
     from localrules.testing.auditing.audit import STEPS
-    from localrules.testing.conformance.sessions import toy_dataset, with_dataset
+    from localrules.testing.conformance.sessions import toy_dataset
 
-    asked = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS, "epochs": None}
-    tree: dict[str, Any] = {
+    flags = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS}
+    given = collect_settings(flags, words, None, [], registry).without("data")
+    rules = [registry.resolve("rule", part.name) for part in mixture_parts(given.tree["rule"])]
+    least = max(kind.info.requires.min_batch for kind in rules)  # on which every rule among them is defined
+    small = {
         "batch_size": BATCH,
         "device": "cpu",
         "schedule": {"name": "constant"},
-        **collect_settings(asked, words, None, [], registry),
-        "data": {"name": "small pictures"},
+        "data": {"name": "small images"},
     }
-    pictured = with_dataset(registry)
-    config = configure(_large_enough(tree, registry), pictured)
-    kinds = [registry.resolve("rule", part.name) for _, part in mixture_parts(config.rule)]
-    declared = max((kind.info.locality for kind in kinds), key=LOCALITY_LEVELS.index)
+    settings = merge_settings(Settings.from_tree(small, "default of the audit"), given)
+    enough = {"batch_size": max(settings.get("batch_size"), least)}
+    run = resolve_run(merge_settings(settings, Settings.from_tree(enough)), registry, network_only=True)
+    declared = max((part.cls.info.locality for part in run.rule_parts), key=LOCALITY_LEVELS.index)
 
     for side in SIDES:
-        data = toy_dataset(2 * config.batch_size, shape=(1, side, side))
+        data = toy_dataset(2 * run.config.batch_size, shape=(1, side, side))
         try:
-            Session.build(config, pictured, data)
+            Session.build(run, data)
             break
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
-    return lambda: Session.build(config, pictured, data), declared
-
-
-def _large_enough(tree: dict[str, Any], registry: Registry) -> dict[str, Any]:
-    """The settings with a batch that every rule among them is defined on."""
-    from localrules.config.schema import ComponentConfig
-    from localrules.engine.mixture import mixture_parts, parse_mixture
-
-    parts = [part for _, part in mixture_parts(ComponentConfig(**parse_mixture(tree)["rule"]))]
-    needed = [registry.resolve("rule", part.name).info.requires.min_batch for part in parts]
-    return {**tree, "batch_size": max(tree["batch_size"], *needed)}
+    return lambda: Session.build(run, data), declared
 
 
 def _print(found: Audit, rule: str, model: str) -> None:

@@ -23,7 +23,7 @@ def bench(
     model: Annotated[str | None, setting("--model")] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 128,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
-    side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey pictures, in pixels.")] = 48,
+    side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey images, in pixels.")] = 48,
     precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Precision of all.")] = "fp32",
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
     parallel_layers: Annotated[
@@ -41,7 +41,7 @@ def bench(
 ) -> None:
     """Measure step time and peak memory of rules beside back-propagation.
 
-    Rules take turns in one process, on random pictures. Ratios are medians within rounds, with 95 % intervals by
+    Rules take turns in one process, on random images. Ratios are medians within rounds, with 95 % intervals by
     bootstrap; the controls are back-propagation, a plain loop written by hand, and back-propagation with checkpointing.
 
     Memory is the allocator's peak in a step above what was live at its start.

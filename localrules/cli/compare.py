@@ -11,7 +11,7 @@ import typer
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
-from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
+from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.comparison.comparison import Comparison
+    from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
     from localrules.utils.bootstrap import Difference
 
@@ -66,7 +67,7 @@ def compare(
     metric: MetricOption = None,
     leak_check: Annotated[
         bool,
-        typer.Option("--leak-check", help="Also compare without the valid pictures that are known from training."),
+        typer.Option("--leak-check", help="Also compare without the valid images that are known from training."),
     ] = False,
     wandb: RunsAsGroupOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
@@ -130,7 +131,7 @@ def compare(
         runs or (),
         rules=names,
         seeds=3 if seeds is None else seeds,
-        settings=_settings(names, given, set_ or [], out, registry) if names else None,
+        settings=_settings(given, set_ or [], out, registry) if names else None,
         out=out,
         callbacks=_callbacks,
         log=status,
@@ -150,20 +151,17 @@ def compare(
             print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
 
 
-def _settings(
-    rules: list[str], given: dict[str, Any], words: list[str], out: Path, registry: Registry
-) -> dict[str, Any]:
+def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry) -> Settings:
     """What was typed, as a tree of settings; a rule's own under its name."""
-    granularity = given.get("--granularity")
-    tree = collect_settings(
+    settings = collect_settings(
         {
             "model.name": given.get("--model"),
             "data.name": given.get("--data"),
-            "data.path": str(given["--data-path"]) if "--data-path" in given else None,
+            "data.path": given.get("--data-path"),
             "epochs": given.get("--epochs"),
             "steps": given.get("--steps"),
             "batch_size": given.get("--batch-size"),
-            "granularity": parse_granularity(granularity),
+            "granularity": given.get("--granularity"),
             "preset": given.get("--preset"),
             "device": given.get("--device"),
             "precision": given.get("--precision"),
@@ -176,13 +174,10 @@ def _settings(
         [],
         registry,
     )
-    if "rule" in tree:
-        return tree  # refused, with what to do, by the plan
-    tree["rule"] = {"name": rules[0]}
-    for line in fill_defaults(tree, registry):
+    settings, lines = fill_defaults(settings, registry)
+    for line in lines:
         status(line)
-    del tree["rule"]
-    return tree
+    return settings
 
 
 def _callbacks() -> list[Any]:

@@ -112,13 +112,14 @@ def _only_format(registry: Registry) -> str:
 
 
 def _load(registry: Registry, name: str, path: Path | None) -> Dataset:
-    from localrules.config.schema import ComponentConfig
     from localrules.engine.builder import load_dataset
+    from localrules.engine.resolve import resolve_component
     from localrules.errors import UsageError
 
     if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
         raise UsageError(f"{name} is not read from a file", where=f"--data-path {path}", fix="leave out --data-path")
-    return load_dataset(ComponentConfig(name=name, **({} if path is None else {"path": path})), registry)
+    options = {} if path is None else {"path": path}
+    return load_dataset(resolve_component("data", {"name": name, **options}, registry))
 
 
 def _draw(loaded: Dataset, folder: Path) -> list[Path]:

@@ -32,7 +32,7 @@ def eval_(
         bool | None,
         typer.Option(
             "--flip/--no-flip",
-            help="Also ask about each picture's mirror image, and average the probabilities. "
+            help="Also ask about each image's flipped image, and average the probabilities. "
             "\\[default: the run's tta_flip]",
         ),
     ] = None,
@@ -41,13 +41,13 @@ def eval_(
         bool,
         typer.Option(
             "--leak-check",
-            help="Look for the scored rows among the training rows. Done anyway where top-1 is too good to be true.",
+            help="Look for the scored rows among the training samples. Done anyway where top-1 is too good to be true.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Where pictures and figures go. \\[default: RUN/evaluation/DATA-SPLIT]"
+            "--out", metavar="FOLDER", help="Where images and figures go. \\[default: RUN/evaluation/DATA-SPLIT]"
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -56,7 +56,7 @@ def eval_(
 ) -> None:
     """Score a run's last weights on a split.
 
-    Reports top-1, balanced accuracy, top-1 without the pictures that also occur in an earlier split, and calibration.
+    Reports top-1, balanced accuracy, top-1 without the images that also occur in an earlier split, and calibration.
 
     The one-against-rest mean stands beside them: it flatters, since a wrong answer is right about most classes.
 

@@ -1,4 +1,4 @@
-"""``localrules predict``: label pictures."""
+"""``localrules predict``: label images."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_OF_MANY = 3  # ranks that are printed of each of several pictures
+_OF_MANY = 3  # ranks that are printed of each of several images
 _BAR = 24  # characters
 
 
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
-    image: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Pictures, or folders of pictures.")],
+    image: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")],
     crop: Annotated[
         bool,
         typer.Option("--crop", help="Cut out the largest face. Needs OpenCV: pip install 'localrules\\[faces]'."),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FOLDER", help="Where annotated pictures go. \\[default: RUN/predictions]"),
+        typer.Option("--out", metavar="FOLDER", help="Where annotated images go. \\[default: RUN/predictions]"),
     ] = None,
     device: DeviceOfRunOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Label pictures with a run's last weights.
+    """Label images with a run's last weights.
 
-    Takes any picture: grey or colour, of any size, turned as its EXIF data say, on white where it is transparent.
+    Takes any image: grey or colour, of any size, turned as its EXIF data say, on white where it is transparent.
 
-    The middle is cut out in the aspect of the run's pictures, and resized to their size; --crop takes a face instead.
+    The middle is cut out in the aspect of the run's images, and resized to their size; --crop takes a face instead.
 
-    Prints the classes, ranked by probability, and leaves an annotated picture of each.
+    Prints the classes, ranked by probability, and leaves an annotated image of each.
     """
     registry = load_registry(plugin, no_plugin)
     from localrules.prediction.face_detection import opencv_detector
@@ -52,10 +52,10 @@ def predict(
     from localrules.prediction.predict import predict_images
     from localrules.runs.load import TrainedRun
 
-    pictures, others = list_images(image)
+    image_batch, others = list_images(image)
     detector = opencv_detector() if crop else None
     finished = TrainedRun.load(run, registry, device=device)
-    found = predict_images(finished, pictures, detector)
+    found = predict_images(finished, image_batch, detector)
     folder = finished.folder / FOLDER if out is None else out.expanduser().resolve()
     plot_predictions(found, folder)
     if as_json:
@@ -85,7 +85,7 @@ def _print(found: Sequence[Prediction], folder: Path) -> None:
             image = Text("" if rank else str(item.image))
             table.add_row(image, Text(name, style=style), Text(percent(probability), style=style), bar)
     console.print(table)
-    names = "its annotated picture is" if len(found) == 1 else f"{len(found):,} annotated pictures are"
+    names = "its annotated image is" if len(found) == 1 else f"{len(found):,} annotated images are"
     console.print(f"\n{names} in {folder}", markup=False, soft_wrap=True)
 
 
@@ -99,4 +99,4 @@ def _print_notes(found: Sequence[Prediction], others: Sequence[Path]) -> None:
         )
     if others:
         names = ", ".join(path.name for path in others[:5]) + ", ..." * (len(others) > 5)
-        console.print(f"left out, no pictures by their names: {names}", markup=False, soft_wrap=True)
+        console.print(f"left out, no images by their names: {names}", markup=False, soft_wrap=True)

@@ -12,11 +12,12 @@ import typer
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
-from localrules.cli.run_options import Tree, default_dataset, default_model
+from localrules.cli.run_options import FLAGS, default_dataset, default_model
 from localrules.cli.scores import print_leak_warnings
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
+    from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
     from localrules.reproduce.result import CaseResult
     from localrules.reproduce.spec import Experiment
@@ -88,7 +89,7 @@ def reproduce(
 
     [bold]reproduce --list[/bold] names them.
 
-    Leaves tables and pictures of each, their runs, and [bold]index.html[/bold], which needs no network.
+    Leaves tables and images of each, their runs, and [bold]index.html[/bold], which needs no network.
 
     Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
     """
@@ -106,6 +107,7 @@ def reproduce(
     metrics = metric_files(ctx, metric, registry)
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
+    from localrules.config.settings import Settings
     from localrules.engine.device import available_threads
     from localrules.reproduce.registry import select_experiments
     from localrules.reproduce.request import ReproductionRequest, parse_settings
@@ -113,9 +115,8 @@ def reproduce(
     from localrules.tracking.console import ConsoleProgress
 
     experiments = select_experiments(name, registry)
-    names = {kind: {"name": value} for kind, value in (("data", data), ("model", model)) if value is not None}
     typed = tuple(set_ or [])
-    below, over = parse_settings(typed, names)
+    below, over = parse_settings(typed, Settings.from_flags({"data.name": data, "model.name": model}, FLAGS))
     below = _fill_defaults(below, over, experiments, data_path, registry)
     incidental: dict[str, Any] = {"threads": threads or available_threads()}
     if wandb:
@@ -138,7 +139,7 @@ def reproduce(
         out,
         registry,
         command,
-        watchers=lambda: [ConsoleProgress()],
+        callbacks=lambda: [ConsoleProgress()],
         say=status,
         done=_leak_warnings,
     )
@@ -149,18 +150,18 @@ def reproduce(
 
 
 def _fill_defaults(
-    below: Tree, over: Tree, experiments: dict[str, Experiment], path: Path | None, registry: Registry
-) -> Tree:
+    below: Settings, over: Settings, experiments: dict[str, Experiment], path: Path | None, registry: Registry
+) -> Settings:
     """The same, with the usual data set and network where none is named and one is wanted."""
+    from localrules.config.settings import Settings, merge_settings
     from localrules.reproduce.plan import unspecified_components
 
-    filled = dict(below)
+    filled = below
     for kind in sorted(unspecified_components(experiments)):
-        options = below.get(kind, {})
-        if "name" not in options:
-            usual, line = default_dataset(path, registry) if kind == "data" else default_model(over, registry)
+        if below.get(kind, "name") is None:
+            usual, line = default_dataset(path, registry) if kind == "data" else default_model(over.tree, registry)
             status(line)
-            filled[kind] = {**usual, **options}
+            filled = merge_settings(Settings.from_tree({kind: usual}, "default"), filled)
     return filled
 
 

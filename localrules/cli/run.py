@@ -9,11 +9,12 @@ import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
-from localrules.cli.run_options import collect_settings, fill_defaults, parse_granularity
+from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
-    from localrules.config.schema import RunConfig
+    from localrules.config.settings import Settings
+    from localrules.engine.resolved_run import ResolvedRun
     from localrules.registry.registry import Registry
 
 app = typer.Typer()
@@ -122,7 +123,7 @@ def run(
 
     Same model, same data, another rule: [bold]--rule hsic[/bold], [bold]--rule backprop[/bold], or your own.
 
-    The run leaves a folder with its configuration, metrics, summary, weights and pictures.
+    The run leaves a folder with its configuration, metrics, summary, weights and images.
 
     Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] goes on bit for bit.
     """
@@ -131,13 +132,14 @@ def run(
         "rule.name": rule,
         "model.name": model,
         "data.name": data,
-        "data.path": None if data_path is None else str(data_path),
+        "data.path": data_path,
         "epochs": epochs,
         "steps": steps,
         "batch_size": batch_size,
         "optimizer.lr": lr,
         "seed": seed,
-        "granularity": parse_granularity(granularity),
+        "granularity": granularity,
+        "preset": preset,
         "device": device,
         "precision": precision,
         "threads": threads,
@@ -147,9 +149,7 @@ def run(
     }
     settings = collect_settings(given, set_ or [], config, track or [], registry)
     if wandb == "off":
-        settings["trackers"].pop("wandb", None)
-    if preset is not None:
-        settings["preset"] = preset
+        settings = settings.without_table("trackers", "wandb")
     if resume is not None:
         if dry_run:
             raise UsageError(
@@ -157,19 +157,27 @@ def run(
             )
         _finish(_resume(registry, resume, settings), as_json)
         return
-    for line in fill_defaults(settings, registry):
+    if settings.get("rule", "name") is None:
+        raise UsageError(
+            "no rule is named",
+            where="localrules run",
+            why="there is no default: the rule is the point",
+            fix="--rule hsic",
+        )
+    settings, lines = fill_defaults(settings, registry)
+    for line in lines:
         status(line)
     if dry_run:
-        from localrules.runs.train import configure
+        from localrules.engine.resolve import resolve_run
 
-        _dry_run(configure(settings, registry), registry, as_json)
+        _dry_run(resolve_run(settings, registry), as_json)
         return
     from localrules import train
 
     _finish(train(settings=settings, out=out, callbacks=_callbacks(), plugins=registry).summary, as_json)
 
 
-def _resume(registry: Registry, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _resume(registry: Registry, folder: Path, settings: Settings) -> dict[str, Any]:
     from localrules import resume
     from localrules.runs.result import completed_summary
 
@@ -197,10 +205,10 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         print_leak_warnings({**summary, "top1": summary["valid_accuracy"]})
 
 
-def _dry_run(config: RunConfig, registry: Registry, as_json: bool) -> None:
+def _dry_run(run: ResolvedRun, as_json: bool) -> None:
     from localrules.runs.dry_run import dry_run
 
-    found = dry_run(config, registry)
+    found = dry_run(run)
     if as_json:
         print_json(found)
         return

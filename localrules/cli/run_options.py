@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
+    from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
 
 Tree = dict[str, Any]
 
-
-def parse_granularity(text: str | None) -> int | str | None:
-    """The value of ``--granularity``: ``layer``, ``block``, or a number of parts."""
-    return int(text) if text and text.isdigit() else text
+FLAGS = {
+    "rule.name": "--rule",
+    "model.name": "--model",
+    "data.name": "--data",
+    "data.path": "--data-path",
+    "optimizer.lr": "--lr",
+    "diagnostics": "--diagnose",
+    "trackers.wandb.mode": "--wandb",
+    "trackers.wandb.group": "--wandb",
+}
+"""The flags of settings that have other names; all else is its own name with hyphens."""
 
 
 def collect_settings(
-    flags: Tree, overrides: list[str], file: Path | None, track: list[str], registry: Registry
-) -> Tree:
+    flags: Tree, overrides: Sequence[str], file: Path | None, track: Sequence[str], registry: Registry
+) -> Settings:
     """The settings that a user typed.
 
     Args:
@@ -31,76 +40,69 @@ def collect_settings(
         registry: Where trackers are looked up.
 
     Raises:
-        UsageError: What was typed is no setting, or does not go together.
+        UsageError: What was typed is not a setting, or does not go together.
     """
-    from localrules.config.overrides import expand_names, merge, parse_overrides, read_file
+    from localrules.config.settings import Settings, merge_settings
 
-    if flags["steps"] is not None and flags["epochs"] is not None:
+    if flags.get("steps") is not None and flags.get("epochs") is not None:
         raise UsageError("--steps and --epochs are both given", where="localrules run", fix="leave out one of them")
-    below, asked = expand_names(read_file(file) if file else {}), expand_names(parse_overrides(overrides))
-    tree: Tree = {}
-    for dotted, value in flags.items():
-        if value is not None:
-            *tables, last = dotted.split(".")
-            here = tree
-            for table in tables:
-                here = here.setdefault(table, {})
-            here[last] = value
-    for name in track:
-        tree.setdefault("trackers", {}).setdefault(name, {})
-    # What was typed belongs together: an option by --set is of the name that a flag gives, not of the file's.
-    typed = merge(_with_trackers(asked, [below, asked, tree], registry), tree)
-    return merge(below, typed)
+    granularity, path = flags.get("granularity"), flags.get("data.path")
+    number = int(granularity) if granularity is not None and granularity.isdigit() else granularity
+    values = {**flags, "granularity": number, "data.path": None if path is None else str(path)}
+    layers = [
+        Settings.from_file(file) if file else Settings(),
+        *(Settings.from_tree({"trackers": {name: {}}}, f"--track {name}") for name in track),
+        Settings.from_overrides(overrides),
+        Settings.from_flags(values, FLAGS),
+    ]
+    on = {name for layer in layers for name in layer.get("trackers", default={})}
+    named = {item.entry.name for item in registry.entries("tracker")}
+    return merge_settings(*(_with_trackers(layer, on, named) for layer in layers))
 
 
-def _with_trackers(asked: Tree, trees: list[Tree], registry: Registry) -> Tree:
+def _with_trackers(settings: Settings, on: set[str], named: set[str]) -> Settings:
     """Move ``--set wandb.media=true`` to where the configuration keeps it; an option alone turns no tracker on."""
-    on = {name for tree in trees for name in tree.get("trackers", {})}
-    named = {item.entry.name for item in registry.entries("tracker")} & asked.keys()
-    for name in sorted(named - on):
-        flag = "--wandb auto" if name == "wandb" else f"--track {name}"
-        raise UsageError(
-            f"tracker {name!r} is given options and is not on",
-            where=f"--set {name}....",
-            why="an option alone does not start a tracker",
-            fix=f"add {flag}",
-        )
-    rest = {key: value for key, value in asked.items() if key not in named}
-    return {**rest, "trackers": {**asked.get("trackers", {}), **{name: asked[name] for name in named}}}
+    from localrules.config.settings import merge_settings
+
+    moved = sorted(named & settings.tree.keys())
+    for name in moved:
+        if name not in on:
+            raise UsageError(
+                f"tracker {name!r} is given options and is not on",
+                where=settings.source_of(name),
+                why="an option alone does not start a tracker",
+                fix=f"add {'--wandb auto' if name == 'wandb' else f'--track {name}'}",
+            )
+    return merge_settings(settings.without(*moved), *(settings.sub(name).under("trackers", name) for name in moved))
 
 
-def fill_defaults(settings: Tree, registry: Registry) -> list[str]:
+def fill_defaults(settings: Settings, registry: Registry) -> tuple[Settings, list[str]]:
     """Fill in what has a default that depends on the machine.
 
     Returns:
-        What the user should know of it, in lines.
+        The settings, and in lines what the user should know of them.
 
     Raises:
-        UsageError: No rule is named, or a file for data that are not read from one.
+        UsageError: A file is named for data that are not read from one.
     """
+    from localrules.config.settings import Settings, merge_settings
     from localrules.engine.device import default_threads
 
-    if "name" not in settings.setdefault("rule", {}):
+    defaults: Tree = {"threads": default_threads(settings.get("parallel_layers", default=1))}
+    lines = []
+    path = settings.get("data", "path")
+    if settings.get("data", "name") is None:
+        defaults["data"], line = default_dataset(path, registry)
+        lines.append(line)
+    if settings.get("model", "name") is None:
+        defaults["model"] = {"name": default_entries("model", registry)[0].name}
+    filled = merge_settings(Settings.from_tree(defaults, "default"), settings)
+    name = filled.get("data", "name")
+    if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
         raise UsageError(
-            "no rule is named",
-            where="localrules run",
-            why="there is no default: the rule is the point",
-            fix="--rule hsic",
+            f"{name} is not read from a file", where=settings.source_of("data", "path"), fix="leave out --data-path"
         )
-    if "name" not in settings.setdefault("model", {}):
-        settings["model"]["name"] = default_entries("model", registry)[0].name
-    settings.setdefault("threads", default_threads(settings.get("parallel_layers", 1)))
-    data = settings.setdefault("data", {})
-    said = []
-    if "name" not in data:
-        found, line = default_dataset(data.get("path"), registry)
-        data |= found
-        said.append(line)
-    if "path" in data and "path" not in registry.resolve("data", data["name"]).Config.model_fields:
-        raise UsageError(
-            f"{data['name']} is not read from a file", where=f"--data-path {data['path']}", fix="leave out --data-path"
-        )
-    return said
+    return filled, lines
 
 
 def default_entries(kind: Literal["data", "model"], registry: Registry) -> list[Any]:

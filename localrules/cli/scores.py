@@ -23,8 +23,8 @@ def print_scores(run: TrainedRun, found: dict[str, Any], registry: Registry) -> 
 
     console = get_console()
     names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
-    mirrored = ", each with its mirror image" if found["flip"] else ""
-    console.print(f"\n{names}, {found['n']:,} {found['split']} pictures{mirrored}\n")
+    flipped = ", each with its flipped image" if found["flip"] else ""
+    console.print(f"\n{names}, {found['n']:,} {found['split']} images{flipped}\n")
     console.print(_metrics(found, metric_entries(registry)))
     console.print(_confusion(run.classes, found))
     _print_plots(console, found["plots"])
@@ -63,7 +63,7 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(
         f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
-        f"training rows.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} flipped, "
+        f"training samples.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} flipped, "
         f"{check['alike']:,} as another copy of the same photograph.\n  "
         + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
         markup=False,
@@ -71,7 +71,7 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
     )
     if clean is not None and limit is not None and clean > limit:
         console.print(
-            "  [yellow]These copies do not explain it:[/] ask how the training rows and this split were chosen, and "
+            "  [yellow]These copies do not explain it:[/] ask how the training samples and this split were chosen, and "
             "whether the file is the original.",
             soft_wrap=True,
         )

@@ -41,7 +41,7 @@ class Comparison:
             cannot be held against the others'.
         notes: Sentences.
         scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
-        clean: By label, what is left without the pictures that are known from training, where those were looked for.
+        clean: By label, what is left without the images that are known from training, where those were looked for.
         metrics: The plugins' metrics by name.
     """
 
@@ -95,19 +95,19 @@ def compare_runs(runs: Sequence[RunRecord], registry: Registry, answers: Scorer)
 def _build(
     members: dict[str, tuple[RunRecord, ...]], registry: Registry, answers: Scorer, notes: Sequence[str]
 ) -> Comparison:
-    contestants, doubts = _results(members, registry)
-    against = find_control(contestants)
-    others = {one.label: found for one in contestants if (found := _mismatches(one, against))}
-    answered, missing = _predictions(contestants, answers)
-    same_pictures = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
+    results, doubts = _results(members, registry)
+    against = find_control(results)
+    others = {one.label: found for one in results if (found := _mismatches(one, against))}
+    answered, missing = _predictions(results, answers)
+    same_images = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
     return Comparison(
-        contestants,
+        results,
         against,
-        differences(same_pictures, against.label),
+        differences(same_images, against.label),
         others,
-        (*notes, *doubts, *missing, *_machines(contestants)),
+        (*notes, *doubts, *missing, *_machines(results)),
         {label: [one.metrics for one in found] for label, found in answered.items()},
-        on_clean(same_pictures, against.label),
+        on_clean(same_images, against.label),
         metric_entries(registry),
     )
 
@@ -143,13 +143,11 @@ def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
     return found
 
 
-def _predictions(
-    contestants: Sequence[RuleResult], answers: Scorer
-) -> tuple[dict[str, list[RunPredictions]], list[str]]:
+def _predictions(results: Sequence[RuleResult], answers: Scorer) -> tuple[dict[str, list[RunPredictions]], list[str]]:
     """What each contestant's runs say, by label, and a sentence for who could not be asked."""
     found: dict[str, list[RunPredictions]] = {}
     notes = []
-    for one in (one for one in contestants if one.runs):
+    for one in (one for one in results if one.runs):
         try:
             found[one.label] = [answers.predictions(run) for run in one.runs]
         except LocalRulesError as error:
@@ -157,12 +155,12 @@ def _predictions(
     return found, notes
 
 
-def _machines(contestants: Sequence[RuleResult]) -> list[str]:
+def _machines(results: Sequence[RuleResult]) -> list[str]:
     """A sentence where times cannot be held against each other."""
     names = (*_MACHINE, *_CORES)
     found = [
         (*(run.record["environment"].get(name) for name in _MACHINE), *(getattr(run.config, name) for name in _CORES))
-        for one in contestants
+        for one in results
         for run in one.runs
     ]
     if all(one == found[0] for one in found):

@@ -12,10 +12,8 @@ from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import identity_settings
 from localrules.config.overrides import RUN_METADATA, Tree
 from localrules.config.schema import RunConfig
-from localrules.engine import mixture as mixing
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError, UsageError
-from localrules.runs.execution import to_plain_dict
 from localrules.runs.load import read_run
 from localrules.runs.result import Summary, completed_summary
 from localrules.runs.resume import resume
@@ -58,7 +56,7 @@ def read_run_record(folder: Path, rule: str = "") -> RunRecord:
         rule: The rule as the user typed it, where that is known.
 
     Raises:
-        UsageError: It is no run folder, or the run is not done.
+        UsageError: It is not a run folder, or the run is not done.
     """
     folder = folder.expanduser().resolve()
     config, record = read_run(folder)
@@ -70,7 +68,7 @@ def read_run_record(folder: Path, rule: str = "") -> RunRecord:
             why="accuracies are those of the last weights, which it does not have yet",
             fix=f"localrules run --resume {folder}",
         )
-    return RunRecord(rule or _typed(config), folder, config, record, summary)
+    return RunRecord(rule or config.rule.label, folder, config, record, summary)
 
 
 def run_all(
@@ -106,7 +104,7 @@ def run_all(
                 resume(folder, callbacks=callbacks(), plugins=registry)
             else:
                 log(which)
-                folder = start(wanted.config, registry, place, callbacks()).directory
+                folder = start(wanted.run, registry, place, callbacks()).directory
         except Diverged as error:
             diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
             log(diverged[-1])
@@ -137,7 +135,7 @@ def _find_existing(wanted: PlannedRun, place: Path) -> Path | None:
 
     One that is not done must be this one to the letter but for its tags, since it goes on as it was started.
     """
-    asked = to_plain_dict(wanted.config)
+    asked = wanted.config.to_dict()
     over, stopped = [], []
     for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
         record = read_config(folder)
@@ -167,11 +165,3 @@ def _read(folder: Path, wanted: PlannedRun) -> RunRecord:
     """A planned run that is done, with its data where they lie today."""
     run = read_run_record(folder, wanted.rule)
     return replace(run, config=run.config.model_copy(update={"data": wanted.config.data}))
-
-
-def _typed(config: RunConfig) -> str:
-    """A rule as a user would type it; the parts of a mixture with their patterns."""
-    parts = mixing.mixture_parts(config.rule)
-    if config.rule.name != mixing.MIXED:
-        return config.rule.name
-    return ",".join(f"{pattern}={part.name}" for pattern, part in parts)

@@ -66,7 +66,7 @@ def _changed(known: dict[str, Any], settings: Tree, fingerprint: str | None) -> 
     if kept is None or fingerprint is None:  # then only its place says which data it was
         return diff(was, settings)
     changed = diff(identity_settings(was), identity_settings(settings))
-    return changed if kept == fingerprint else [*changed, "data: other pictures or labels than its runs had"]
+    return changed if kept == fingerprint else [*changed, "data: other images or labels than its runs had"]
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

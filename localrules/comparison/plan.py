@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localrules.config.overrides import Tree, merge
+from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
+from localrules.config.settings import Settings, merge_settings
 from localrules.engine.builder import load_run_dataset
 from localrules.engine.environment import providers
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.errors import UsageError
-from localrules.runs.train import configure
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -24,15 +26,20 @@ class PlannedRun:
 
     Attributes:
         rule: The rule as the user typed it.
-        config: The whole configuration.
+        run: The run, resolved.
         supplied_by: The distributions of rule, model and data set.
         fingerprint: Of the data set.
     """
 
     rule: str
-    config: RunConfig
+    run: ResolvedRun
     supplied_by: dict[str, str]
     fingerprint: str
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the run."""
+        return self.run.config
 
 
 def parse_rules(text: str) -> list[str]:
@@ -70,7 +77,7 @@ def check_rules(rules: Sequence[str], where: str) -> None:
         raise UsageError(f"rule {twice[0]!r} is named twice", where=where, fix="name each rule once")
 
 
-def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -> list[PlannedRun]:
+def plan(rules: Sequence[str], settings: Settings | Tree, seeds: int, registry: Registry) -> list[PlannedRun]:
     """Every run of the comparison: all rules with the first seed, then with the second, ...
 
     Each rule's network is built once, so that what cannot run is known before anything has run.
@@ -84,25 +91,29 @@ def plan(rules: Sequence[str], settings: Tree, seeds: int, registry: Registry) -
     Raises:
         UsageError: An unknown rule or option, or a rule that cannot train the model.
     """
-    if "rule" in settings:
+    given = settings if isinstance(settings, Settings) else Settings.from_tree(settings)
+    if "rule" in given.tree:
         raise UsageError(
             "options of a rule are given under its own name",
-            where="--set rule....",
+            where=given.source_of("rule") or "rule",
             why="the rules of a comparison have different options",
             fix=f"e.g. --set {rules[0]}.OPTION=VALUE",
         )
-    shared = {key: value for key, value in settings.items() if key not in (*rules, "seed")}
-    first = settings.get("seed", 0)
-    configs = {rule: _configured(rule, settings.get(rule, {}), shared, registry) for rule in rules}
-    data = load_run_dataset(next(iter(configs.values())), registry)
-    for config in configs.values():
-        Session.build(config, registry, data)
+    shared = given.without(*rules)
+    resolved = {rule: _resolve(rule, given, shared, registry) for rule in rules}
+    first = next(iter(resolved.values()))
+    assert first.data is not None
+    data = load_run_dataset(first.config, first.data)
+    for run in resolved.values():
+        Session.build(run, data)
     return [
-        PlannedRun(rule, config.model_copy(update={"seed": seed}), providers(config, registry), data.fingerprint)
-        for seed in range(first, first + seeds)
-        for rule, config in configs.items()
+        PlannedRun(rule, run.with_settings(seed=seed), providers(run.config, registry), data.fingerprint)
+        for seed in range(first.config.seed, first.config.seed + seeds)
+        for rule, run in resolved.items()
     ]
 
 
-def _configured(rule: str, options: Tree, shared: Tree, registry: Registry) -> RunConfig:
-    return configure(merge(shared, {"rule": {**options, "name": rule}}), registry)
+def _resolve(rule: str, given: Settings, shared: Settings, registry: Registry) -> ResolvedRun:
+    """The run of one rule: what all share, and the options under the rule's own name."""
+    named = Settings.from_tree({"rule": {"name": rule}}, f"--rules {rule}")
+    return resolve_run(merge_settings(shared, given.sub(rule).under("rule"), named), registry)

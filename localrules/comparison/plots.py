@@ -1,4 +1,4 @@
-"""Learning curves of several rules in one picture: told apart by colour, by marker and by name at the line's end."""
+"""Learning curves of several rules in one image: told apart by colour, by marker and by name at the line's end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from localrules.comparison.results import RuleResult
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.plotting import COLOURS, INK, MARKERS, MUTED, new_figure, plain_axes
 
-_GAP = 0.055  # between two names, as a share of the chart's height
+_GAP = 0.055  # between two names, as a fraction of the chart's height
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class _Curve:
     high: np.ndarray
 
 
-def learning_curves(contestants: Sequence[RuleResult]) -> Figure:
+def learning_curves(results: Sequence[RuleResult]) -> Figure:
     """Accuracy on the valid split against steps, and against seconds of training; the band is the range of seeds."""
     figure = new_figure(12.5, 4.6)
     panels = figure.subplots(1, 2, sharey=True)
@@ -37,13 +37,13 @@ def learning_curves(contestants: Sequence[RuleResult]) -> Figure:
     panels[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     for axes in panels:
         ends = []
-        for index, one in enumerate(contestants):
+        for index, one in enumerate(results):
             curve, pace = _curve(one), one.step_seconds if axes is panels[1] else 1.0
             if curve is None or pace is None:
                 continue
             _plot_curve(axes, curve, pace, index)
             ends.append((curve.steps[-1] * pace, curve.mean[-1], one.label))
-        _draw_chance_line(axes, contestants)
+        _draw_chance_line(axes, results)
         _label_curve_ends(axes, ends)
     return figure
 
@@ -52,7 +52,7 @@ def _curve(one: RuleResult) -> _Curve | None:
     tables = [pd.read_csv(run.folder / METRICS, usecols=["step", "valid_accuracy"]) for run in one.runs]
     if not tables:
         return None
-    # What is no number is what a kill left of a line.
+    # What is not a number is what a kill left of a line.
     points = pd.concat(tables).apply(pd.to_numeric, errors="coerce").dropna()
     seeds = points.groupby("step")["valid_accuracy"]
     if not len(points):
@@ -78,14 +78,14 @@ def _plot_curve(axes: Axes, curve: _Curve, pace: float, index: int) -> None:
     )
 
 
-def _draw_chance_line(axes: Axes, contestants: Sequence[RuleResult]) -> None:
-    """The height that always answering the commonest class reaches."""
-    shares = {run.summary["majority_share"] for one in contestants for run in one.runs}
+def _draw_chance_line(axes: Axes, results: Sequence[RuleResult]) -> None:
+    """The height that always answering the majority class reaches."""
+    shares = {run.summary["majority_share"] for one in results for run in one.runs}
     if len(shares) == 1:
         share = shares.pop()
         axes.axhline(share, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         axes.annotate(
-            "always the commonest class",
+            "always the majority class",
             (0.995, share),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),

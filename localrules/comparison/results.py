@@ -12,7 +12,7 @@ from localrules.comparison.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.layer import LOCALITY_LEVELS, Locality
-from localrules.engine import mixture as mixing
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
 from localrules.testing.auditing.dependence import measure_dependence
@@ -99,9 +99,9 @@ class RuleResult:
         return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
 
 
-def find_control(contestants: Sequence[RuleResult]) -> RuleResult:
+def find_control(results: Sequence[RuleResult]) -> RuleResult:
     """The one that the others are held against: back-propagation if it is there, else the first."""
-    return next((one for one in contestants if one.label == CONTROL), contestants[0])
+    return next((one for one in results if one.label == CONTROL), results[0])
 
 
 def group_by_config(runs: Iterable[RunRecord]) -> dict[str, tuple[RunRecord, ...]]:
@@ -149,10 +149,10 @@ def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
 
 
 def measured_locality(run: RunRecord, registry: Registry) -> Locality:
-    """What is found on a few made-up pictures of the size that the run learned from, with a training for each layer.
+    """What is found on a few made-up images of the size that the run learned from, with a training for each layer.
 
     Raises:
-        Exception: Whatever the rule or the network raises on so few pictures.
+        Exception: Whatever the rule or the network raises on so few images.
     """
     known = run.record["trained_on"]
     config = run.config.model_copy(
@@ -167,13 +167,14 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
             "precision": "fp32",
         }
     )
-    pictures = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
+    resolved = resolve_config(config, registry, network_only=True)
+    images = toy_dataset(2 * config.batch_size, len(known["classes"]), tuple(known["shape"]))
 
     def build() -> Session:
-        return Session.build(config, registry, pictures)
+        return Session.build(resolved, images)
 
     return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
 
 
 def _kinds(config: RunConfig, registry: Registry) -> list[type[RuleBase]]:
-    return [registry.resolve("rule", part.name) for _, part in mixing.mixture_parts(config.rule)]
+    return [registry.resolve("rule", part.name) for _, part in config.rule.parts]

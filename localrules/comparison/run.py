@@ -12,7 +12,7 @@ from localrules.comparison.comparison import Comparison
 from localrules.comparison.execute import read_run_record, run_all
 from localrules.comparison.plan import check_rules, plan
 from localrules.comparison.scorer import Scorer
-from localrules.config.overrides import merge
+from localrules.config.settings import Settings, merge_settings
 from localrules.engine.device import default_threads
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
@@ -28,7 +28,7 @@ def compare(
     model: str | Mapping[str, Any] | None = None,
     data: str | Mapping[str, Any] | None = None,
     seeds: int = 3,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     out: str | Path = "comparison",
     callbacks: Callable[[], Sequence[Callback]] = list,
     log: Callable[[str], object] = lambda line: None,
@@ -77,13 +77,13 @@ def compare(
         )
     registry, out = Registry.from_plugins(plugins), Path(out)
     named = {key: value for key, value in {"model": model, "data": data}.items() if value is not None}
-    tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
+    given = merge_settings(nest_settings(settings or {}), nest_settings({**named, **more}))
     scorer = Scorer(registry, metrics or {}, leak_check=leak_check)
     with preserve_torch_state():
         if runs:
-            if tree:
+            if given.tree:
                 raise UsageError(
-                    f"{next(iter(tree))!r} is for runs that are yet to be made",
+                    f"{next(iter(given.tree))!r} is for runs that are yet to be made",
                     where="localrules.compare",
                     why="runs that are done are compared as they are",
                     fix="leave it out, or name rules instead of runs",
@@ -96,11 +96,12 @@ def compare(
             return found
         check_rules(rules, f"rules={list(rules)}")
         for kind in ("model", "data"):
-            if "name" not in tree.get(kind, {}):
+            if given.get(kind, "name") is None:
                 raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
-        tree.setdefault("threads", default_threads(tree.get("parallel_layers", 1)))
-        planned = plan(rules, tree, seeds, registry)
-        shared = {key: value for key, value in tree.items() if key not in (*rules, "seed")}
+        threads = {"threads": default_threads(given.get("parallel_layers", default=1))}
+        given = merge_settings(Settings.from_tree(threads, "default"), given)
+        planned = plan(rules, given, seeds, registry)
+        shared = given.without(*rules, "seed").tree
         fingerprint = planned[0].fingerprint
         folder.acquire(out, shared, fingerprint)
         done, notes = run_all(planned, out / folder.RUNS, registry, callbacks, log)

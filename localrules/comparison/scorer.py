@@ -1,4 +1,4 @@
-"""How sure a difference between two rules is: picture by picture, on the same pictures."""
+"""How sure a difference between two rules is: image by image, on the same images."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ SPLIT = "valid"
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """What a run says of the pictures of the valid split.
+    """What a run says of the images of the valid split.
 
     Attributes:
-        right: Which pictures are right, bool, shape (pictures,).
-        clean: Which pictures are not known from training, bool, shape (pictures,); ``None`` if they were not looked
+        right: Which images are right, bool, shape (images,).
+        clean: Which images are not known from training, bool, shape (images,); ``None`` if they were not looked
             for, or could not be.
         figures: As ``eval`` has them.
     """
@@ -40,10 +40,10 @@ class RunPredictions:
 
 @dataclass(frozen=True)
 class CleanResult:
-    """What a rule gets right of the pictures that are not known from training.
+    """What a rule gets right of the images that are not known from training.
 
     Attributes:
-        pictures: How many they are.
+        images: How many they are.
         accuracy: Mean over seeds.
         difference: To the control; ``None`` of the control, and where the control was not asked.
     """
@@ -54,12 +54,12 @@ class CleanResult:
 
 
 class Scorer:
-    """Scores the pictures of runs again, one by one.
+    """Scores the images of runs again, one by one.
 
     Args:
         registry: Where names are looked up.
         metrics: The files of plugins' metrics to compute, by name.
-        leak_check: Look for the pictures among those that each run was trained on.
+        leak_check: Look for the images among those that each run was trained on.
     """
 
     def __init__(self, registry: Registry, metrics: MetricFiles = NO_METRICS, *, leak_check: bool = False) -> None:
@@ -91,7 +91,7 @@ def differences(answered: Mapping[str, Sequence[RunPredictions]], control: str) 
     """How much more of the valid split each gets right than the control, which is among them if it was asked.
 
     Args:
-        answered: By label, what each seed's run says of the same pictures.
+        answered: By label, what each seed's run says of the same images.
         control: The control's label.
     """
     right = {label: [one.right for one in found] for label, found in answered.items()}
@@ -101,9 +101,9 @@ def differences(answered: Mapping[str, Sequence[RunPredictions]], control: str) 
 
 
 def on_clean(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> dict[str, CleanResult]:
-    """The same without the pictures that are known from training, of those whose pictures were looked for.
+    """The same without the images that are known from training, of those whose images were looked for.
 
-    Runs that learned from the same data know the same pictures.
+    Runs that learned from the same data know the same images.
     """
     left = {
         label: [replace(one, right=one.right[one.clean]) for one in found if one.clean is not None and one.clean.any()]

@@ -1,11 +1,10 @@
-"""Layers of settings: defaults, the rule's own, a preset, a file, the command line. The later word wins."""
+"""Trees of settings: merging them, and reading and writing them as ``a.b=value``."""
 
 from __future__ import annotations
 
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from localrules.errors import UsageError
@@ -22,12 +21,37 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
         return dict(above)
     result = dict(below)
     for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if above.get(one) is not None and above.get(other) is None:
+        if above.get(one) is not None and above.get(other) is None and result.get(other) is not None:
             result[other] = None
     for key, value in above.items():
         old = result.get(key)
         result[key] = merge(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
     return result
+
+
+def nest(flat: Mapping[str, Any]) -> Tree:
+    """The tree that dotted names make: ``{"rule.beta": 1}`` becomes ``{"rule": {"beta": 1}}``.
+
+    Raises:
+        UsageError: One name holds a value where another needs a table.
+    """
+    tree: Tree = {}
+    for dotted, value in flat.items():
+        *tables, last = dotted.split(".")
+        here = tree
+        for name in tables:
+            here = here.setdefault(name, {})
+            if not isinstance(here, dict):
+                raise _value_and_table(name, dotted)
+        if isinstance(here.get(last), dict):
+            raise _value_and_table(last, dotted)
+        here[last] = value
+    return tree
+
+
+def _value_and_table(name: str, dotted: str) -> UsageError:
+    where = f"--set {dotted}=..."
+    return UsageError(f"{name!r} is given a value and a table", where=where, fix="drop one of the two")
 
 
 def parse_overrides(words: Iterable[str]) -> Tree:
@@ -36,27 +60,25 @@ def parse_overrides(words: Iterable[str]) -> Tree:
     Raises:
         UsageError: A word without ``=``, or one that puts a value where another puts a table.
     """
-    tree: Tree = {}
-    for word in words:
-        dotted, equals, text = word.partition("=")
-        if not equals or not all(dotted.split(".")):
-            raise UsageError(
-                f"{word!r} is no setting", where="--set", why="a setting is NAME=VALUE", fix="e.g. --set rule.beta=100"
-            )
-        *tables, last = dotted.split(".")
-        here = tree
-        for name in tables:
-            here = here.setdefault(name, {})
-            if not isinstance(here, dict):
-                raise UsageError(
-                    f"{name!r} is given a value and a table", where=f"--set {word}", fix="drop one of the two"
-                )
-        here[last] = _parse_value(text)
-    return tree
+    return nest(dict(parse_override(word) for word in words))
+
+
+def parse_override(word: str) -> tuple[str, Any]:
+    """The dotted name and the value of ``a.b=value``.
+
+    Raises:
+        UsageError: A word without ``=``.
+    """
+    dotted, equals, text = word.partition("=")
+    if not equals or not all(dotted.split(".")):
+        raise UsageError(
+            f"{word!r} is not a setting", where="--set", why="a setting is NAME=VALUE", fix="e.g. --set rule.beta=100"
+        )
+    return dotted, _parse_value(text)
 
 
 def format_overrides(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The words ``a.b=value`` that :func:`assigned` reads back as this tree."""
+    """The words ``a.b=value`` that :func:`parse_overrides` reads back as this tree."""
     words: list[str] = []
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -72,37 +94,6 @@ def _parse_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def expand_names(tree: Tree) -> Tree:
-    """The tree with ``rule = "hsic"`` spelt out as a table with a name; likewise models and data sets.
-
-    Raises:
-        UsageError: Something else stands where a table is expected.
-    """
-    named = {key: {"name": tree[key]} for key in ("rule", "model", "data") if isinstance(tree.get(key), str)}
-    tree = {**tree, **named}
-    for key in ("rule", "model", "data", "trackers"):
-        if not isinstance(tree.get(key, {}), dict):
-            raise UsageError(f"{key!r} is a table, not {tree[key]!r}", where=key, fix=f"e.g. --set {key}.NAME=...")
-    return tree
-
-
-def read_file(path: Path) -> Tree:
-    """Settings from a TOML file; a run's own ``config.toml`` is one.
-
-    Raises:
-        UsageError: The file is missing or no TOML.
-    """
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError("the settings cannot be read", where=str(path), why=error.strerror or str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError("the settings are no TOML", where=str(path), why=str(error), fix="mend the file") from error
-    for recorded in RUN_METADATA:
-        tree.pop(recorded, None)
-    return tree
 
 
 RUN_METADATA = ("environment", "trained_on")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
+from localrules.config.mixture import MIXED, mixture_parts
+from localrules.config.overrides import Tree
 from localrules.data.augment import AugmentConfig
 
 
@@ -26,6 +29,56 @@ class ComponentConfig(BaseModel):
     def options(self) -> dict[str, Any]:
         """Everything but the name."""
         return dict(self.model_extra or {})
+
+
+class RuleAssignment(BaseModel):
+    """The rule of a run, or a mixture: which rule trains which hidden layers.
+
+    Attributes:
+        parts: Patterns of layers' names, and the rule of each; a layer learns by the first that fits, and by the last
+            where none does. A rule that is not a mixture is one part with the pattern ``*``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    parts: tuple[tuple[str, ComponentConfig], ...] = Field(min_length=1)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> RuleAssignment:
+        """Read the table ``rule`` of a run's settings: a name with options, or the parts of a mixture.
+
+        Raises:
+            UsageError: A mixture whose parts cannot be read.
+        """
+        if table["name"] != MIXED:
+            return cls(parts=(("*", ComponentConfig(**table)),))
+        patterns = [part.pattern for part in mixture_parts(table)]
+        rules = [{key: value for key, value in part.items() if key != "layers"} for part in table["layers"]]
+        return cls(parts=tuple((pattern, ComponentConfig(**own)) for pattern, own in zip(patterns, rules, strict=True)))
+
+    @model_serializer
+    def to_table(self) -> Tree:
+        """The table that :meth:`from_table` reads."""
+        if not self.is_mixture:
+            return self.parts[0][1].model_dump()
+        return {"name": MIXED, "layers": [{"layers": pattern, **part.model_dump()} for pattern, part in self.parts]}
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether the layers are divided among several rules."""
+        return len(self.parts) > 1
+
+    @property
+    def name(self) -> str:
+        """The rule's name; ``mixed`` for a mixture."""
+        return MIXED if self.is_mixture else self.parts[0][1].name
+
+    @property
+    def label(self) -> str:
+        """The rule as ``--rule`` takes it: its name, or the parts of a mixture with their patterns."""
+        if not self.is_mixture:
+            return self.name
+        return ",".join(f"{pattern}={part.name}" for pattern, part in self.parts)
 
 
 class OptimizerConfig(Section):
@@ -99,7 +152,7 @@ class PhaseConfig(Section):
     auxiliary: bool = Field(
         False, description="Whether the auxiliary modules of layers that stand still go on learning (ours: no)."
     )
-    fraction: float = Field(1.0, gt=0, description="Its share of the run's steps, relative to the other phases'.")
+    fraction: float = Field(1.0, gt=0, description="Its fraction of the run's steps, relative to the other phases'.")
 
 
 JOINT = (PhaseConfig(name="joint", train_layers="all"),)
@@ -119,14 +172,14 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = get_args(Diagnostic)
 class RunConfig(Section):
     """A run, whole."""
 
-    rule: ComponentConfig
+    rule: RuleAssignment
     model: ComponentConfig
     data: ComponentConfig
     holdout_fraction: float = Field(
         0.0,
         ge=0,
         le=0.5,
-        description="Share of the training split that takes the valid split's place, copies and near copies kept "
+        description="Fraction of the training split that takes the valid split's place, with near duplicates "
         "on one side: to choose settings by (ours: 0).",
     )
     granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
@@ -149,7 +202,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     tta_flip: bool = Field(
         False,
-        description="Wherever the network is asked, ask about each picture's mirror image, too, and average the "
+        description="Wherever the network is asked, ask about each image's flipped image, too, and average the "
         "probabilities (ours: no).",
     )
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -183,11 +236,21 @@ class RunConfig(Section):
             spelt["phases"] = NAMED_PHASES.get(spelt["phases"], spelt["phases"])
         return spelt
 
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _read_rule(cls, value: Any) -> Any:
+        return RuleAssignment.from_table(value) if isinstance(value, Mapping) and "name" in value else value
+
     @model_validator(mode="after")
     def _check_single_length(self) -> RunConfig:
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs are both given; leave out one of them")
         return self
+
+    def to_dict(self) -> Tree:
+        """The settings as ``config.toml`` holds them; TOML has no null, so what is ``None`` is left out."""
+        tree: Tree = _without_none(self.model_dump(mode="json"))
+        return tree
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run, at least one."""
@@ -195,3 +258,9 @@ class RunConfig(Section):
             return self.steps
         assert self.epochs is not None
         return max(1, round(self.epochs * steps_per_epoch))
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _without_none(value) for key, value in tree.items() if value is not None}
+    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree

@@ -92,7 +92,7 @@ class InplaceGuard:
     """Remembers what layers handed on, to find out who writes into it.
 
     An in-place operation between two layers (``x += shortcut``) would change what other readers of the
-    same tensor see, after its layer has learnt from it. Tensors are remembered weakly: what no reader holds any more is
+    same tensor see, after its layer has learned from it. Tensors are remembered weakly: what no reader holds is
     freed, and nobody can be misled by it.
     """
 

@@ -62,7 +62,7 @@ def isolated_forward(
     Returns:
         A station for each layer in forward order, the readout last; its output is the logits.
     """
-    stations: list[LayerTrace] = []
+    traces: list[LayerTrace] = []
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not connected:
@@ -75,7 +75,7 @@ def isolated_forward(
         for tensor in outputs:
             value = next(instead, tensor).detach()
             values[id(tensor)] = value.requires_grad_() if connected else value
-        stations.append(
+        traces.append(
             LayerTrace(
                 layer, tensor_leaves((args, kwargs)), outputs, layer_outputs(layer, output), list(values.values())
             )
@@ -84,4 +84,4 @@ def isolated_forward(
 
     with torch.set_grad_enabled(connected), precision or nullcontext(), intercept_layers(network.layers, visit):
         network(images)
-    return stations
+    return traces

@@ -26,7 +26,7 @@ class Model(nn.Module):
         """
         Args:
             config: Options.
-            shape: One picture's channels, height, width.
+            shape: One image's channels, height, width.
             num_classes: How many logits to give.
         """
         super().__init__()

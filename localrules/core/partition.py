@@ -163,16 +163,16 @@ def _build_part(
 
 
 def _final_outputs(outputs: list[fx.Node], inside: list[fx.Node], empty: set[fx.Node]) -> tuple[int, ...]:
-    """Which outputs no other output of the part was computed from, apart from those that carry nothing learnt."""
+    """Which outputs no other output of the part was computed from, apart from those that carry nothing learned."""
     upstream: dict[fx.Node, set[fx.Node]] = {}
     for node in inside:
         parents = [source for source in node.all_input_nodes if source in upstream]
         upstream[node] = set(parents).union(*(upstream[parent] for parent in parents))
-    learnt = [node for node in outputs if node not in empty]
+    learned = [node for node in outputs if node not in empty]
     return tuple(
         index
         for index, node in enumerate(outputs)
-        if node in learnt and not any(node in upstream[other] for other in learnt)
+        if node in learned and not any(node in upstream[other] for other in learned)
     )
 
 

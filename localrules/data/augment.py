@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch at once, on the device, each picture with its own draw."""
+"""Augmentation of a whole batch at once, on the device, each image with its own draw."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ COLUMNS = 10
 
 
 class AugmentConfig(BaseModel):
-    """What may happen to a training picture, and how strongly. The defaults are ours."""
+    """What may happen to a training image, and how strongly. The defaults are ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     flip: bool | None = Field(
-        None, description="Mirror half of the pictures left to right; unset: where the data set says it is harmless."
+        None, description="Mirror half of the images left to right; unset: where the data set says it is harmless."
     )
     shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
     rotation: float = Field(0.0, ge=0, le=180, description="Turn by up to so many degrees, either way.")
     scale: float = Field(0.0, ge=0, lt=1, description="Enlarge or shrink by up to this fraction (0.1: 0.9 to 1.1).")
     erase_size: float = Field(
-        0.0, ge=0, le=1, description="Blank a rectangle in half of the pictures; its sides go up to this fraction."
+        0.0, ge=0, le=1, description="Blank a rectangle in half of the images; its sides go up to this fraction."
     )
 
 
@@ -39,22 +39,22 @@ class Augment:
 
     Args:
         config: What to do.
-        mirrored: Whether a mirrored picture keeps its label (faces do, digits do not): decides an unset ``flip``.
+        mirrored: Whether a mirrored image keeps its label (faces do, digits do not): decides an unset ``flip``.
     """
 
-    def __init__(self, config: AugmentConfig, *, mirrored: bool = True) -> None:
+    def __init__(self, config: AugmentConfig, *, flipped: bool = True) -> None:
         self.config = config
-        self.flip = mirrored if config.flip is None else config.flip
+        self.flip = flipped if config.flip is None else config.flip
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch.
 
         Args:
-            images: Standardised pictures, float, shape (batch, channels, height, width).
+            images: Standardised images, float, shape (batch, channels, height, width).
             generator: A CPU generator; the draws are the same on every device.
 
         Returns:
-            New pictures of the same shape; the input may be overwritten.
+            New images of the same shape; the input may be overwritten.
         """
         draws = torch.rand(images.shape[0], COLUMNS, generator=generator).to(images.device)
         if self.config.rotation or self.config.scale:
@@ -89,7 +89,7 @@ class Augment:
         height, width = images.shape[2:]
         angle = (2 * draws[:, TURN] - 1) * math.radians(self.config.rotation)
         zoom = 1 + (2 * draws[:, ZOOM] - 1) * self.config.scale
-        # grid_sample asks, for each output pixel, where it comes from: the inverse of what is done to the picture.
+        # grid_sample asks, for each output pixel, where it comes from: the inverse of what is done to the image.
         cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
         sign = 1 - 2 * self._flip(draws).to(images.dtype)
         down, right = self._offset(draws, DOWN) * 2 / height, self._offset(draws, RIGHT) * 2 / width

@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation, from pictures held as uint8 on the device."""
+"""Batches for training and for evaluation, from images held as uint8 on the device."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DataBatch:
-    """Some pictures with their labels.
+    """Some images with their labels.
 
     Attributes:
         images: float32, preprocessed, shape (batch, channels, height, width).
         labels: int64, shape (batch,).
-        indices: int64, shape (batch,): the pictures' rows in their split.
+        indices: int64, shape (batch,): the images' rows in their split.
     """
 
     images: Tensor
@@ -47,7 +47,7 @@ class Batches:
     next epoch's permutation brings others to that place.
 
     Args:
-        split: The training pictures.
+        split: The training images.
         batch_size: Rows in each batch.
         seed: The run's seed.
         preprocess: Normalisation, memory format, and the device on which images are held; ``None`` normalises by the
@@ -112,10 +112,10 @@ def iter_batches(
     *,
     rows: Tensor | None = None,
 ) -> Iterator[DataBatch]:
-    """Every picture once, in order and as it is, for evaluation; the last batch may be smaller.
+    """Every image once, in order and as it is, for evaluation; the last batch may be smaller.
 
     Args:
-        split: The pictures.
+        split: The images.
         batch_size: Rows in each batch, 1 or more.
         preprocess: As in training; batches are on its device.
         rows: int64, shape (n,): only these rows, in this order.

@@ -1,4 +1,4 @@
-"""A data set in memory: pictures as uint8, labels, and what may be done with them."""
+"""A data set in memory: images as uint8, labels, and what may be done with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLITS = ("train", "valid", "test")
 
 
 def fingerprint(splits: dict[str, Split]) -> str:
-    """A hash of all pictures, labels and their order: equal exactly where training would be."""
+    """A hash of all images, labels and their order: equal exactly where training would be."""
     digest = hashlib.sha256()
     for name in SPLITS:
         if name in splits:
@@ -33,7 +33,7 @@ def fingerprint(splits: dict[str, Split]) -> str:
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures and labels of one split.
+    """Images and labels of one split.
 
     Attributes:
         images: uint8, shape (rows, channels, height, width).
@@ -60,11 +60,11 @@ class Dataset:
         classes: The label names; label ``i`` is ``classes[i]``.
         splits: Some of ``train``, ``valid`` and ``test``, as the source gives them: never re-split, never merged, but
             where a run asks to hold some of ``train`` out.
-        origin: Where the pictures come from, as a person would say it ("fer2013.csv, the original").
+        origin: Where the images come from, as a person would say it ("fer2013.csv, the original").
         fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
-        redistributable: Whether pictures may leave this machine (logged to a tracker, shown in docs).
+        redistributable: Whether images may leave this machine (logged to a tracker, shown in docs).
         missing: For a split that is not there, why and what to do.
-        mirrored: Whether a picture's mirror image keeps its label (faces do, digits do not): whether augmentation flips
+        mirrored: Whether an image's flipped image keeps its label (faces do, digits do not): whether augmentation flips
             when the user has not said.
         max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier
             than a good network; ``None`` where nothing is known.
@@ -97,7 +97,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a picture."""
+        """Channels, height and width of an image."""
         first = next(iter(self.splits.values()))
         return tuple(first.images.shape[1:])  # type: ignore[return-value]
 

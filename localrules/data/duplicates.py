@@ -1,4 +1,4 @@
-"""Which pictures are exact copies of others."""
+"""Which images are exact copies of others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def image_keys(split: Split) -> list[bytes]:
 def duplicate_mask(data: Dataset, split: str) -> Tensor:
     """Which rows of a split have pixels that also occur in an earlier split: train before valid before test.
 
-    A network that was trained on the earlier splits has met these pictures; an honest figure leaves them out. Splits
+    A network that was trained on the earlier splits has met these images; an honest figure leaves them out. Splits
     that the data set lacks cannot be looked into.
 
     Returns:
@@ -43,14 +43,14 @@ def duplicate_mask(data: Dataset, split: str) -> Tensor:
 
 THUMBNAIL = 16
 NEAR_DUPLICATE_THRESHOLD = 0.95
-"""Pictures whose thumbnails correlate above this count as one photograph. Ours: in FER2013 it finds other crops, other
+"""Images whose thumbnails correlate above this count as one photograph. Ours: in FER2013 it finds other crops, other
 watermarks and other compressions of one photograph; the pairs between 0.95 and 1 that we looked at were all such."""
 ROWS_AT_ONCE = 1024
 LAYOUT_VERSION = 1
 
 
 def thumbnails(images: Tensor) -> Tensor:
-    """Small, centred, of length one, so that their inner products are correlations; 0 for a constant picture.
+    """Small, centred, of length one, so that their inner products are correlations; 0 for a constant image.
 
     Args:
         images: uint8, shape (rows, channels, height, width).
@@ -67,15 +67,15 @@ def thumbnails(images: Tensor) -> Tensor:
 
 
 def near_duplicate_groups(images: Tensor) -> Tensor:
-    """A group for each picture; near copies of near copies share one.
+    """A group for each image; near duplicates of near duplicates share one.
 
-    The answer is kept in the cache: all pairs of 29,000 pictures take a quarter of a minute.
+    The answer is kept in the cache: all pairs of 29,000 images take a quarter of a minute.
 
     Args:
         images: uint8, shape (rows, channels, height, width).
 
     Returns:
-        int64, shape (rows,): the number of the group's first picture.
+        int64, shape (rows,): the number of the group's first image.
     """
     content = hashlib.sha256(f"{tuple(images.shape)}".encode())
     content.update(images.cpu().contiguous().numpy().data)
@@ -86,16 +86,16 @@ def near_duplicate_groups(images: Tensor) -> Tensor:
 
 
 def _groups(images: Tensor) -> Tensor:
-    straight, mirrored = thumbnails(images), thumbnails(images.flip(-1))
+    straight, flipped = thumbnails(images), thumbnails(images.flip(-1))
     constant = straight.square().sum(1) == 0
-    straight[constant, 0] = 1  # pictures of one grey are copies of each other
+    straight[constant, 0] = 1  # images of one grey are copies of each other
     pairs = [
         (straight[start : start + ROWS_AT_ONCE] @ way.T > NEAR_DUPLICATE_THRESHOLD).nonzero() + torch.tensor([start, 0])
         for start in range(0, len(images), ROWS_AT_ONCE)
-        for way in (straight, mirrored)
+        for way in (straight, flipped)
     ]
     rows, others = torch.cat(pairs).T.numpy()
-    # Every picture takes the least number among its near copies, until nothing changes.
+    # Every image takes the least number among its near duplicates, until nothing changes.
     group = np.arange(len(images))
     while True:
         least = group.copy()

@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
 
 DIVISION_SEED = 0
-"""The division is the same for all runs, whatever their seed: their choices are compared on the same pictures."""
+"""The division is the same for all runs, whatever their seed: their choices are compared on the same images."""
 
 
 def split_holdout(data: Dataset, fraction: float) -> Dataset:
     """The data set with a part of its training split in the place of its valid split.
 
-    Copies and near copies stay on one side. What was valid is left out; test stays.
+    Copies and near duplicates stay on one side. What was valid is left out; test stays.
 
     Args:
         data: Any.
-        share: Of the training rows, above 0 and below 1: so many, rounded, or a few more where a group ends.
+        share: Of the training samples, above 0 and below 1: so many, rounded, or a few more where a group ends.
 
     Raises:
         DataError: It has no training split.

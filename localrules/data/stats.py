@@ -20,7 +20,7 @@ class SplitStats:
     """One split.
 
     Attributes:
-        rows: How many pictures.
+        rows: How many images.
         by_class: How many of each class, in the order of the classes.
         repeated: Rows that are an exact copy of an earlier row of the same split.
         in_earlier_splits: Rows of which an exact copy is in an earlier split (train before valid before test).
@@ -41,14 +41,14 @@ class DatasetStats:
     Attributes:
         name: What the user calls it.
         origin: Where it comes from.
-        fingerprint: The hash of its pictures and labels.
-        redistributable: Whether its pictures may leave this machine.
-        shape: Channels, height and width of a picture.
+        fingerprint: The hash of its images and labels.
+        redistributable: Whether its images may leave this machine.
+        shape: Channels, height and width of an image.
         splits: One report a split.
-        rows: How many pictures in all splits.
+        rows: How many images in all splits.
         distinct: How many different ones.
-        conflicting_images: Distinct pictures whose copies do not all have the same label.
-        conflicting_rows: The rows that show these pictures.
+        conflicting_images: Distinct images whose copies do not all have the same label.
+        conflicting_rows: The rows that show these images.
     """
 
     name: str
@@ -68,9 +68,9 @@ class DatasetStats:
 
 
 def dataset_stats(data: Dataset) -> DatasetStats:
-    """Look at every picture of a data set once."""
+    """Look at every image of a data set once."""
     splits: dict[str, SplitStats] = {}
-    labels_of: defaultdict[bytes, list[int]] = defaultdict(list)  # of every row that shows this picture
+    labels_of: defaultdict[bytes, list[int]] = defaultdict(list)  # of every row that shows this image
     for name in SPLITS:
         if name not in data.splits:
             continue

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
-from localrules.engine import mixture as mixing
-from localrules.engine.builder import incompatible_error, validate_config
+from localrules.engine.builder import incompatible_error
+from localrules.engine.resolved_run import Component, ResolvedRun
 from localrules.errors import LocalRulesError
 
 if TYPE_CHECKING:
-    from localrules.config.schema import RunConfig
     from localrules.core.base import RuleBase
     from localrules.registry.registry import Registry
 
@@ -22,7 +22,7 @@ SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
 def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str, Any]]:
     """Try a rule's requirements on every installed network, with the options of the network that suit the rule.
 
-    Networks are built for grey pictures of 48 x 48, without memory for their weights where they allow it.
+    Networks are built for grey images of 48 x 48, without memory for their weights where they allow it.
 
     Args:
         rule: The rule's class.
@@ -41,25 +41,25 @@ def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str
     return found
 
 
-def check_compatibility(config: RunConfig, registry: Registry) -> None:
+def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
     """Say that a rule cannot train the run's network before its data are read or drawn.
 
-    The network is tried on pictures of another size than the run's. Where it cannot be built for those, nothing is
+    The network is tried on images of another size than the run's. Where it cannot be built for those, nothing is
     said: it is built again, and looked at again, when the data are there.
 
     Raises:
         UsageError: It cannot, with the reason, and with the networks that fit.
     """
-    for _, part in mixing.mixture_parts(config.rule):
-        rule = registry.resolve("rule", part.name)
-        if not rule.info.requires.constrains_network:
+    for part in run.rule_parts:
+        requires = part.cls.info.requires
+        if not requires.constrains_network:
             continue
         try:
-            network = _build(config.model.name, config.model.options, registry, config.granularity)
-        except Exception:  # whatever a model may raise: with the run's own pictures it is said, or does not happen
+            network = _build(run.model, run.config.granularity)
+        except Exception:  # whatever a model may raise: with the run's own images it is said, or does not happen
             return
-        if why := rule.info.requires.incompatibility(network):
-            raise incompatible_error(part.name, config.model.name, why, _suggest_models(part.name, rule, registry))
+        if why := requires.incompatibility(network):
+            raise incompatible_error(part.name, run.model.name, why, _suggest_models(part.name, part.cls, registry))
 
 
 def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:
@@ -70,20 +70,18 @@ def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:
 
 
 def _incompatibility(rule: type[RuleBase], name: str, registry: Registry) -> str:
-    known = registry.resolve("model", name).Config.model_fields
-    suits = {key: value for key, value in rule.info.model_defaults.items() if key in known}
-    return rule.info.requires.incompatibility(_build(name, suits, registry))
+    kind, info = registry.resolve("model", name), rule.info
+    suits = {key: value for key, value in info.model_defaults.items() if key in kind.Config.model_fields}
+    return info.requires.incompatibility(_build(Component(name, kind, validate_config(kind.Config, suits, "model"))))
 
 
-def _build(name: str, options: dict[str, Any], registry: Registry, granularity: Granularity = "layer") -> Network:
-    """A network for pictures of the usual size, without memory for its weights where it allows that."""
-    kind = registry.resolve("model", name)
-    chosen = validate_config(kind.Config, options, "model")
+def _build(model: Component, granularity: Granularity = "layer") -> Network:
+    """A network for images of the usual size, without memory for its weights where it allows that."""
 
     def built(device: str) -> Network:
         with torch.device(device):
-            model = kind(chosen, SHAPE, CLASSES)
-            return Network.wrap(model, granularity=granularity, example=torch.zeros(2, *SHAPE))
+            example = torch.zeros(2, *SHAPE)
+            return Network.wrap(model.build(SHAPE, CLASSES), granularity=granularity, example=example)
 
     try:
         return built("meta")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from localrules.config.schema import RunConfig
-from localrules.engine import mixture as mixing
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -44,7 +43,7 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
 
 def providers(config: RunConfig, registry: Registry) -> dict[str, str]:
     """The distributions of what decides bits: the rule (of a mixture: its parts), the model and the data set."""
-    rules = dict.fromkeys(_provider(registry, "rule", part.name) for _, part in mixing.mixture_parts(config.rule))
+    rules = dict.fromkeys(_provider(registry, "rule", part.name) for _, part in config.rule.parts)
     return {
         "rule": ", ".join(rules),
         "model": _provider(registry, "model", config.model.name),

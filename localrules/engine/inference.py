@@ -56,9 +56,9 @@ class Predictor:
         """Predict a split as it is, in order.
 
         Args:
-            split: The pictures.
+            split: The images.
             rows: Only these rows.
-            flip: Also ask about each picture's mirror image, and average the two answers' probabilities; the scores'
+            flip: Also ask about each image's flipped image, and average the two answers' probabilities; the scores'
                 logits are then the logarithms of these averages. As the run has it if ``None``.
         """
         flip = self.flip if flip is None else flip
@@ -74,13 +74,13 @@ class Predictor:
         return Scores(torch.cat(logits), torch.cat(labels))
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """What the network makes of pictures without labels.
+        """What the network makes of images without labels.
 
         Args:
-            images: uint8, shape (pictures, channels, height, width).
+            images: uint8, shape (images, channels, height, width).
 
         Returns:
-            float32 on the CPU, shape (pictures, classes): the softmax of the rule's answer.
+            float32 on the CPU, shape (images, classes): the softmax of the rule's answer.
         """
         unlabelled = Split(images, torch.zeros(len(images), dtype=torch.int64))
         return self.scores(unlabelled).logits.softmax(1)
@@ -89,7 +89,7 @@ class Predictor:
         return self.rule.predict(self.network, images).float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
-        """What the hidden layers make of one picture: of each that gives maps, (channels, height, width) by its name.
+        """What the hidden layers make of one image: of each that gives maps, (channels, height, width) by its name.
 
         Args:
             image: As the data set has it, shape (1, channels, height, width).

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from localrules.core.layer import Layer
-from localrules.engine import mixture as mixing
 from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.mixture import part_index
 from localrules.engine.session import Session
 
 
@@ -33,5 +33,5 @@ def layer_table(session: Session) -> list[dict[str, Any]]:
 def _rule_of(session: Session, layer: Layer) -> str:
     if layer.is_readout and isinstance(session.rule, LayerwiseRule):
         return "cross-entropy" if session.rule.trains_readout else ""
-    rule = session.config.rule
-    return mixing.mixture_parts(rule)[mixing.part_index(rule, layer.name)][1].name
+    parts = session.run.rule_parts
+    return parts[part_index(parts, layer.name)].name

@@ -82,7 +82,7 @@ class LayerwiseRule(Rule):
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
                 self.objectives[state_key(layer, at)] = objective
-        self._first_layer = network.hidden[0].name
+        self._first_layer = network.hidden[0].name if network.hidden else ""  # a readout alone has no hidden layer
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The parameters of the layer's objectives."""
@@ -136,7 +136,7 @@ class LayerwiseRule(Rule):
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """What the network is given, and the batch that the views show."""
-        first = self._objectives_of[self._first_layer][0]
+        first = next(iter(self._objectives_of.get(self._first_layer, ())), None)
         if not isinstance(first, InputTransform):
             return batch.images, batch
         made = first.make_inputs(batch)

@@ -15,7 +15,7 @@ from localrules.errors import UsageError
 
 
 def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, total_steps: int) -> list[Phase]:
-    """Lay the phases out over a run, each with its share of the steps and at least one.
+    """Lay the phases out over a run, each with its fraction of the steps and at least one.
 
     Raises:
         UsageError: There are fewer steps than phases, a pattern that fits no layer, or auxiliary modules are to learn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from localrules.config.schema import RunConfig
 from localrules.core.layer import Layer
@@ -20,9 +19,7 @@ from localrules.engine.inference import Predictor
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
-
-if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
+from localrules.engine.resolved_run import ResolvedRun
 
 
 @dataclass
@@ -30,19 +27,19 @@ class Session:
     """A run's live objects.
 
     Attributes:
-        config: What was asked for.
+        run: What was asked for.
         data: The data set.
         network, rule: On their device.
         batches: The training batches.
         optimizers: One a layer.
         ranks: Device and precision.
-        predictor: The network as it labels pictures.
+        predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
         crew: The threads on which layers learn at the same time, if the run asked for it.
     """
 
-    config: RunConfig
+    run: ResolvedRun
     data: Dataset
     network: Network
     rule: Rule
@@ -55,21 +52,26 @@ class Session:
     executor: LayerExecutor | None = None
 
     @classmethod
-    def build(cls, config: RunConfig, registry: Registry, data: Dataset | None = None) -> Session:
+    def build(cls, run: ResolvedRun, data: Dataset | None = None) -> Session:
         """Build everything from the configuration; the same configuration gives the same bits.
 
         Args:
-            config: The run.
-            registry: Where names are looked up.
+            run: The run.
             data: The data set, if it is in memory already.
+
+        Raises:
+            UsageError: The rule cannot train the network, or the settings do not fit the data or the machine.
         """
+        config = run.config
         ranks = Device(config)
         set_deterministic(config.threads, ranks.device)
         keep_freed_memory()
-        data = load_run_dataset(config, registry) if data is None else data
+        if data is None:
+            assert run.data is not None, "a run that is resolved for its network alone needs data in memory"
+            data = load_run_dataset(config, run.data)
         classes = len(data.classes)
-        network, rule = build_network_and_rule(config, registry, data.shape, classes, ranks.device)
-        augment = Augment(config.augment, mirrored=data.flip_preserves_label)
+        network, rule = build_network_and_rule(run, data.shape, classes, ranks.device)
+        augment = Augment(config.augment, flipped=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
         batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment)
@@ -77,8 +79,13 @@ class Session:
         optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
-        crew = LayerExecutor.from_config(config, rule, ranks.device)
-        return cls(config, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, crew)
+        executor = LayerExecutor.from_config(config, rule, ranks.device)
+        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, executor)
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings of the run."""
+        return self.run.config
 
     @property
     def total_steps(self) -> int:

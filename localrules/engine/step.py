@@ -125,6 +125,6 @@ def _single_sample_error() -> UsageError:
     return UsageError(
         "a batch norm of the network needs batches of at least 2",
         where="--batch-size 1",
-        why="of one picture a unit has one value, which has no spread",
+        why="of one image a unit has one value, which has no spread",
         fix="choose --batch-size 2 or more, or --set model.norm=false",
     )

@@ -1,4 +1,4 @@
-"""Several networks' scores in two tables and two pictures, as pages show them."""
+"""Several networks' scores in two tables and two images, as pages show them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CAPTION = (
 )
 RECALLS_CAPTION = "Per-class recall in percent, mean over seeds"
 CONFUSIONS_CAPTION = "Confusion matrices: of each true class, the share in percent that was taken for which"
-RELIABILITY_CAPTION = "Accuracy against confidence, in bins; the larger a mark, the more pictures it stands for"
+RELIABILITY_CAPTION = "Accuracy against confidence, in bins; the larger a mark, the more images it stands for"
 _FIGURES = {
     "top-1": "top1",
     "balanced": "balanced_accuracy",
@@ -94,7 +94,7 @@ def leak_message(score: Score) -> str:
 
 
 def plot_confusions(scored: Scored) -> Figure:
-    """The confusion matrix of each network: the share of each true class in percent, over all its seeds."""
+    """The confusion matrix of each network: the fraction of each true class in percent, over all its seeds."""
     columns = min(_COLUMNS, len(scored))
     lines = -(-len(scored) // columns)
     figure = new_figure(3.1 * columns, 3.15 * lines + 0.3)
@@ -120,16 +120,16 @@ def plot_confusions(scored: Scored) -> Figure:
 
 
 def plot_reliability(scored: Scored) -> Figure:
-    """Accuracy against confidence for each network, bin by bin; a mark is as large as its share of pictures."""
+    """Accuracy against confidence for each network, bin by bin; a mark is as large as its fraction of images."""
     figure = new_figure(5.4, 4.6)
     axes = figure.subplots()
     plain_axes(axes, "Calibration", x="confidence", y="accuracy")
     axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
     for index, (name, scores) in enumerate(scored.items()):
-        confidence, accuracy, pictures = _pooled(scores)
+        confidence, accuracy, images = _pooled(scores)
         colour = COLOURS[index % len(COLOURS)]
         axes.plot(confidence, accuracy, color=colour, linewidth=1.2, label=name)
-        sizes = 8 + 160 * pictures / pictures.sum()
+        sizes = 8 + 160 * images / images.sum()
         axes.scatter(confidence, accuracy, sizes, marker=MARKERS[index % len(MARKERS)], color=colour, linewidths=0)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -146,7 +146,7 @@ def _metric_cells(entry: MetricEntry, scores: Sequence[Score]) -> list[str | Non
 
 
 def _pooled(scores: Sequence[Score]) -> np.ndarray:
-    """Confidence, accuracy and pictures of each bin that has some, over all seeds: shape (3, bins)."""
+    """Confidence, accuracy and images of each bin that has some, over all seeds: shape (3, bins)."""
     found = []
     for bins in zip(*(score["reliability"] for score in scores), strict=True):
         full = [item for item in bins if item["n"]]

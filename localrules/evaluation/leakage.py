@@ -1,4 +1,4 @@
-"""Whether pictures that are scored were learned from: as they are, flipped, or as another copy of one photograph."""
+"""Whether images that are scored were learned from: as they are, flipped, or as another copy of one photograph."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LeakMask:
     Attributes:
         copies: Their very pixels were trained on.
         flipped: Their horizontal flip was, pixel by pixel.
-        near_duplicates: They show, as they are or flipped, the same photograph as a training row.
+        near_duplicates: They show, as they are or flipped, the same photograph as a training sample.
         training_rows: Among how many rows they were looked for.
     """
 
@@ -36,9 +36,9 @@ class LeakMask:
         """Look for the rows of a split among those that a network learned from."""
         known = set(image_keys(learned))
         copies = _membership(scored, known)
-        mirrored = _membership(Split(scored.images.flip(-1), scored.labels), known) & ~copies
-        alike = (max_similarity(scored.images, learned.images) > NEAR_DUPLICATE_THRESHOLD) & ~copies & ~mirrored
-        return cls(copies, mirrored, alike, len(learned))
+        flipped = _membership(Split(scored.images.flip(-1), scored.labels), known) & ~copies
+        alike = (max_similarity(scored.images, learned.images) > NEAR_DUPLICATE_THRESHOLD) & ~copies & ~flipped
+        return cls(copies, flipped, alike, len(learned))
 
     @property
     def clean(self) -> Tensor:
@@ -48,13 +48,13 @@ class LeakMask:
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """What was found when the scored rows were looked for among the training rows.
+    """What was found when the scored rows were looked for among the training samples.
 
     Attributes:
         samples, training_samples: How many samples were looked for, and among how many.
         copies: Scored rows whose very pixels were trained on.
         flipped: Others whose horizontal flip was trained on, pixel by pixel.
-        near_duplicates: Others that show, as they are or flipped, the same photograph as a training row.
+        near_duplicates: Others that show, as they are or flipped, the same photograph as a training sample.
         top1: Of all rows.
         n_clean: The rows that are none of these.
         top1_clean: Of these alone; ``None`` if there are none.
@@ -84,7 +84,7 @@ class LeakCheck:
 
 
 def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
-    """What a split's rows that are known from training make of its top-1.
+    """What a split's samples that are known from training make of its top-1.
 
     Args:
         known: Which rows those are.
@@ -104,14 +104,14 @@ def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
 
 
 def max_similarity(images: Tensor, others: Tensor) -> Tensor:
-    """How much each picture is like the likest of others, as it is or mirrored.
+    """How much each image is like the likest of others, as it is or mirrored.
 
     Args:
         images: uint8, shape (rows, channels, height, width).
         others: uint8, shape (other rows, channels, height, width).
 
     Returns:
-        The correlation of the pictures' thumbnails, at most 1, shape (rows,); 0 for a constant picture.
+        The correlation of the images' thumbnails, at most 1, shape (rows,); 0 for a constant image.
     """
     references = thumbnails(others).T
     either_way = [thumbnails(images), thumbnails(images.flip(-1))]

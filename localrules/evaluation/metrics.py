@@ -47,13 +47,13 @@ BINS = 15  # Guo et al.'s
 
 @dataclass(frozen=True)
 class Bin:
-    """The pictures whose confidence lies above ``low`` and not above ``high``.
+    """The images whose confidence lies above ``low`` and not above ``high``.
 
     Attributes:
         low, high: The bin's borders.
-        n: Its pictures.
+        n: Its images.
         confidence: Their mean confidence, ``None`` in an empty bin.
-        accuracy: The share of them that is right, ``None`` in an empty bin.
+        accuracy: The fraction of them that is right, ``None`` in an empty bin.
     """
 
     low: float
@@ -68,8 +68,8 @@ class Calibration:
     """Confidence, the probability of the answer that is given, against accuracy.
 
     Attributes:
-        error: The expected calibration error: the mean over pictures of the distance between the confidence and the
-            accuracy of the picture's bin.
+        error: The expected calibration error: the mean over images of the distance between the confidence and the
+            accuracy of the image's bin.
         bins: Of equal width, from 0 to 1.
     """
 
@@ -78,10 +78,10 @@ class Calibration:
 
     @classmethod
     def of(cls, scores: Scores, count: int = BINS) -> Calibration:
-        """Sort pictures into bins.
+        """Sort images into bins.
 
         Args:
-            scores: Of one picture or more.
+            scores: Of one image or more.
             count: Bins of equal width.
         """
         confidence = scores.probabilities.amax(1)

@@ -1,4 +1,4 @@
-"""A picture of calibration."""
+"""An image of calibration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, new_figure, plai
 
 
 def plot_calibration(calibration: Calibration, out: Path) -> Path:
-    """Draw accuracy against confidence, bin by bin, and under it how many pictures each bin has.
+    """Draw accuracy against confidence, bin by bin, and under it how many images each bin has.
 
     Args:
         calibration: What was measured.

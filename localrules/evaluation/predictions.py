@@ -1,4 +1,4 @@
-"""What a network says of each picture, one by one: for whoever counts otherwise, or wants to see which are wrong."""
+"""What a network says of each image, one by one: for whoever counts otherwise, or wants to see which are wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def write_predictions(path: Path, scores: Scores, classes: tuple[str, ...], know
     """A table with a line for each row of a split, in order.
 
     Its columns: ``row``, from 0; ``label`` and ``answer``, by name; ``probability``, of the answer; and, where it was
-    looked for, ``known``: whether the picture is known from training.
+    looked for, ``known``: whether the image is known from training.
 
     Args:
         path: The file.

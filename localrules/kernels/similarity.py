@@ -16,7 +16,7 @@ from localrules.kernels.gram import cosine
 from localrules.kernels.normalization import frobenius_inner
 
 FEW_CHANNELS = 3
-"""Maps of no more channels than a picture are compared pixel by pixel."""
+"""Maps of no more channels than an image are compared pixel by pixel."""
 
 
 @full_precision

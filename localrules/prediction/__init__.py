@@ -1,1 +1,1 @@
-"""Labels for pictures that are in no data set."""
+"""Labels for images that are in no data set."""

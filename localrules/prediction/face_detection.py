@@ -1,4 +1,4 @@
-"""Finding the face in a picture. Needs OpenCV, which is an extra: ``pip install 'localrules[faces]'``.
+"""Finding the face in an image. Needs OpenCV, which is an extra: ``pip install 'localrules[faces]'``.
 
 References:
     Viola & Jones 2001, Rapid Object Detection using a Boosted Cascade of Simple Features, as OpenCV has it:
@@ -19,19 +19,19 @@ from localrules.errors import UsageError
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 Detector = Callable[[Image.Image], list[Box]]
-"""Finds the faces of a picture of mode ``L`` or ``RGB``."""
+"""Finds the faces of an image of mode ``L`` or ``RGB``."""
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 _SCALE_STEP, _NEIGHBOURS = 1.1, 5  # ours: one step finer than OpenCV's examples in what counts as a face
 _SMALLEST = 24  # pixels: the size that the cascade was trained at
 
 
-def largest_face(picture: Image.Image, detector: Detector) -> Image.Image | None:
-    """The largest face of a picture, cut out as the detector frames it; ``None`` where it finds none."""
-    boxes = detector(picture)
+def largest_face(image: Image.Image, detector: Detector) -> Image.Image | None:
+    """The largest face of an image, cut out as the detector frames it; ``None`` where it finds none."""
+    boxes = detector(image)
     if not boxes:
         return None
-    return picture.crop(max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
+    return image.crop(max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1])))
 
 
 def opencv_detector() -> Detector:
@@ -47,7 +47,7 @@ def opencv_detector() -> Detector:
             "faces cannot be cut out: no face detector is installed",
             where="--crop",
             why=str(error),
-            fix="pip install 'localrules[faces]', or leave out --crop: then the middle of each picture is taken",
+            fix="pip install 'localrules[faces]', or leave out --crop: then the middle of each image is taken",
         ) from error
     return _detector(cv2)
 
@@ -62,8 +62,8 @@ def _detector(cv2: Any) -> Detector:
             fix="pip install --force-reinstall opencv-python-headless",
         )
 
-    def detect(picture: Image.Image) -> list[Box]:
-        grey = np.array(picture.convert("L"))
+    def detect(image: Image.Image) -> list[Box]:
+        grey = np.array(image.convert("L"))
         found = cascade.detectMultiScale(grey, _SCALE_STEP, _NEIGHBOURS, minSize=(_SMALLEST, _SMALLEST))
         return [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height in found]
 

@@ -1,4 +1,4 @@
-"""Annotated pictures: the picture, what the network was shown, and what it says."""
+"""Annotated images: the image, what the network was shown, and what it says."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from localrules.utils.plotting import INK, MUTED, TRAIN, bare_axes, new_figure, 
 
 FOLDER = "predictions"
 _NAMED = 12  # bars, at most
-_SIDE = 480  # pixels that are shown of a picture
+_SIDE = 480  # pixels that are shown of an image
 
 
 def plot_predictions(found: Sequence[Prediction], folder: Path) -> list[Path]:
-    """Draw each picture into a folder, as ``<name>-predicted.png``; a second of that name gets a number.
+    """Draw each image into a folder, as ``<name>-predicted.png``; a second of that name gets a number.
 
     Raises:
         UsageError: The folder cannot be written to.
@@ -29,7 +29,7 @@ def plot_predictions(found: Sequence[Prediction], folder: Path) -> list[Path]:
         return [plot_prediction(item, folder / f"{_unique_name(item.image.stem, taken)}.png") for item in found]
     except OSError as error:
         raise UsageError(
-            "the annotated pictures cannot be written",
+            "the annotated images cannot be written",
             where=str(folder),
             why=error.strerror or str(error),
             fix="name a folder that can be written with --out",
@@ -37,16 +37,16 @@ def plot_predictions(found: Sequence[Prediction], folder: Path) -> list[Path]:
 
 
 def plot_prediction(item: Prediction, out: Path) -> Path:
-    """Draw one annotated picture.
+    """Draw one annotated image.
 
     Returns:
         ``out``.
     """
-    picture = read_image(item.image)
-    picture.thumbnail((_SIDE, _SIDE))
+    shown_image = read_image(item.image)
+    shown_image.thumbnail((_SIDE, _SIDE))
     figure = new_figure(8.4, 3.0)
     whole, shown, bars = figure.subplots(1, 3, width_ratios=[1.2, 1, 1.3])
-    whole.imshow(picture, cmap="gray", vmin=0, vmax=255)
+    whole.imshow(shown_image, cmap="gray", vmin=0, vmax=255)
     bare_axes(whole, item.image.name.replace("$", r"\$"))
     pixels = item.network_input.permute(1, 2, 0).numpy()
     shown.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)

@@ -1,4 +1,4 @@
-"""A run's answers to pictures of the user's."""
+"""A run's answers to images of the user's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture with what a network makes of it.
+    """An image with what a network makes of it.
 
     Attributes:
         image: The file.
@@ -42,23 +42,23 @@ class Prediction:
 
 
 def predict_images(run: TrainedRun, images: Sequence[Path], detector: Detector | None = None) -> list[Prediction]:
-    """Label pictures. All of them are read before the network is asked about any.
+    """Label images. All of them are read before the network is asked about any.
 
     Args:
         run: Who is asked.
         images: The files, one or more.
         detector: Finds faces, of which the largest is cut out; where there is none, and without a detector, the
-            middle of the picture is taken.
+            middle of the image is taken.
 
     Raises:
-        DataError: A file is no picture.
-        UsageError: The run takes no picture files.
+        DataError: A file is not an image.
+        UsageError: The run takes no image files.
     """
     seen, faces = [], []
     for path in images:
-        picture = read_image(path)
-        face = largest_face(picture, detector) if detector is not None else None
-        seen.append(fit_to_shape(picture if face is None else face, run.shape))
+        image = read_image(path)
+        face = largest_face(image, detector) if detector is not None else None
+        seen.append(fit_to_shape(image if face is None else face, run.shape))
         faces.append(None if detector is None else face is not None)
     probabilities = run.predictor.probabilities(torch.stack(seen))
     return [

@@ -1,4 +1,4 @@
-"""From a picture of any size to what a network takes."""
+"""From an image of any size to what a network takes."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 _MODES = {1: "L", 3: "RGB"}
 
 
-def fit_to_shape(picture: Image.Image, shape: tuple[int, ...]) -> Tensor:
-    """Make a picture fit a network, and change nothing in one that fits.
+def fit_to_shape(image: Image.Image, shape: tuple[int, ...]) -> Tensor:
+    """Make an image fit a network, and change nothing in one that fits.
 
     Colour becomes grey by ITU-R 601 luma, or grey becomes colour; the middle is cut out in the aspect of the network's
-    pictures; and that is resized bilinearly, averaging over all pixels that fall into one where it shrinks.
+    images; and that is resized bilinearly, averaging over all pixels that fall into one where it shrinks.
 
     Args:
-        picture: Of mode ``L`` or ``RGB``.
+        image: Of mode ``L`` or ``RGB``.
         shape: Channels, height and width.
 
     Returns:
         uint8, of that shape.
 
     Raises:
-        UsageError: The network takes pictures of a number of channels that no picture file has.
+        UsageError: The network takes images of a number of channels that no image file has.
     """
     channels, height, width = shape
     if channels not in _MODES:
         raise UsageError(
-            "this run takes no picture files",
-            why=f"it was trained on pictures of {channels} channels; files have 1 or 3",
+            "this run takes no image files",
+            why=f"it was trained on images of {channels} channels; files have 1 or 3",
             fix="score it with localrules eval",
         )
-    fitting = crop(picture.convert(_MODES[channels]), width / height)
+    fitting = crop(image.convert(_MODES[channels]), width / height)
     if fitting.size != (width, height):
         fitting = fitting.resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(fitting))
     return pixels.reshape(height, width, channels).permute(2, 0, 1).contiguous()
 
 
-def crop(picture: Image.Image, aspect: float) -> Image.Image:
+def crop(image: Image.Image, aspect: float) -> Image.Image:
     """The largest part around the middle whose width is ``aspect`` times its height."""
-    width, height = picture.size
+    width, height = image.size
     wide, high = (min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect))))
     left, top = (width - wide) // 2, (height - high) // 2
-    return picture.crop((left, top, left + wide, top + high))
+    return image.crop((left, top, left + wide, top + high))

@@ -73,7 +73,7 @@ def installed_sources(group: str) -> list[PluginSource]:
             found.setdefault(
                 normalize_name(name), [PluginSource(point.name, name, version, point.load) for point in points]
             )
-        except Exception:  # a damaged installation, most likely of something that is no plugin at all
+        except Exception:  # a damaged installation, most likely of something that is not a plugin at all
             continue
     sources = [source for of_one in found.values() for source in of_one]
     return sorted(
@@ -125,7 +125,7 @@ def entries_from_tables(module: ModuleType) -> list[tuple[str, Entry]]:
     """What a file's tables supply, as (kind, entry).
 
     Raises:
-        PluginError: A table is no dict from names to classes.
+        PluginError: A table is not a dict from names to classes.
     """
     entries = []
     for word, kind in KINDS.items():

@@ -1,4 +1,4 @@
-"""Pictures and tables of an experiment: files of its folder, and in this order on the page."""
+"""Images and tables of an experiment: files of its folder, and in this order on the page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ARTIFACTS = "artifacts.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """One picture or table, or a sentence.
+    """One image or table, or a sentence.
 
     Attributes:
         file: A PNG or CSV in the experiment's folder; empty of a sentence, which is its caption.
         caption: What it shows, and of which runs.
-        private: Whether it shows pictures that may not be passed on.
+        private: Whether it shows images that may not be passed on.
     """
 
     file: str
@@ -47,17 +47,17 @@ class ArtifactWriter:
     def __init__(self, folder: Path, outcomes: Sequence[CaseResult], data: Dataset, registry: Registry) -> None:
         self.outcomes, self.data, self.registry = tuple(outcomes), data, registry
         self._folder = folder
-        self._exhibits: list[Artifact] = []
+        self._artifacts: list[Artifact] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def plot(self, name: str, caption: str, draw: Callable[[Path], object], *, shows_data: bool = False) -> None:
-        """Add a picture.
+        """Add an image.
 
         Args:
             name: Of the file, without its ending.
             caption: What it shows.
             draw: Writes the PNG file whose path it is given.
-            shows_data: Whether pictures of the data set can be seen in it.
+            shows_data: Whether images of the data set can be seen in it.
         """
         draw(self._folder / f"{name}.png")
         self._add(Artifact(f"{name}.png", caption, shows_data and not self.data.redistributable))
@@ -79,8 +79,8 @@ class ArtifactWriter:
             caption: What it holds.
             head: The columns' names.
             rows: A value for each column; ``None`` for what is not known.
-            shown: Whether it is on the page too, and not only a file: the numbers behind a picture need not be.
-            shows_data: Whether pictures of the data set, or parts of them, are in it as numbers.
+            shown: Whether it is on the page too, and not only a file: the numbers behind an image need not be.
+            shows_data: Whether images of the data set, or parts of them, are in it as numbers.
         """
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
@@ -96,18 +96,18 @@ class ArtifactWriter:
         Args:
             text: Figures, and of what they are.
         """
-        self._exhibits.append(Artifact("", text))
+        self._artifacts.append(Artifact("", text))
 
     def close(self) -> None:
         """Keep what was added for the page; what an earlier command had added is taken down."""
-        text = json.dumps([asdict(exhibit) for exhibit in self._exhibits], indent=2)
+        text = json.dumps([asdict(artifact) for artifact in self._artifacts], indent=2)
         write_atomic(self._folder / ARTIFACTS, text + "\n")
 
-    def _add(self, exhibit: Artifact) -> None:
+    def _add(self, artifact: Artifact) -> None:
         where = " and ".join(dict.fromkeys(outcome.on["data"] for outcome in self.outcomes)) or self.data.name
         lengths = "; ".join(dict.fromkeys(str(outcome.budget) for outcome in self.outcomes))
-        caption = f"{exhibit.caption} ({where}{', ' if lengths else ''}{lengths})"
-        self._exhibits.append(Artifact(exhibit.file, caption, exhibit.private))
+        caption = f"{artifact.caption} ({where}{', ' if lengths else ''}{lengths})"
+        self._artifacts.append(Artifact(artifact.file, caption, artifact.private))
 
 
 def read_artifacts(folder: Path) -> list[Artifact]:

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import INCIDENTAL
-from localrules.config.overrides import Tree, merge
-from localrules.config.schema import ComponentConfig
+from localrules.config.settings import Settings, merge_settings
 from localrules.engine.builder import load_dataset, load_run_dataset
 from localrules.engine.environment import providers
+from localrules.engine.resolve import resolve_component, resolve_run
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, MissingDependencyError, UsageError
 from localrules.evaluation.metric import MetricFiles, build_metrics
 from localrules.reproduce.request import ReproductionRequest
 from localrules.reproduce.result import evaluation_split
 from localrules.reproduce.spec import Budget, Case, Experiment
-from localrules.runs.train import configure
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
@@ -74,7 +73,7 @@ def plan_cases(experiments: dict[str, Experiment], asked: ReproductionRequest, r
     data: dict[str, Dataset] = {}
     tasks = [_plan_case(name, row, experiments[name].claim, asked, registry, data) for name, row in rows]
     built: dict[str, MissingDependencyError | None] = {}
-    tasks = [_built(task, registry, built) for task in tasks]
+    tasks = [_built(task, built) for task in tasks]
     missing = [task.missing for task in tasks if task.missing is not None]
     if missing and len(missing) == len(tasks):
         raise missing[0]
@@ -106,8 +105,7 @@ def _tag(tasks: list[PlannedCase]) -> list[PlannedCase]:
         if TAGGED not in trackers:
             return run
         tags = sorted({*trackers[TAGGED].get("tags", ()), *names[run.config.model_dump_json()]})
-        trackers = {**trackers, TAGGED: {**trackers[TAGGED], "tags": tags}}
-        return replace(run, config=run.config.model_copy(update={"trackers": trackers}))
+        return replace(run, run=run.run.with_tracker_options(TAGGED, tags=tags))
 
     return [replace(task, planned=tuple(tagged(run) for run in task.planned)) for task in tasks]
 
@@ -131,7 +129,8 @@ def _fixed(row: Case) -> list[str]:
 
 def find_dataset_settings(asked: ReproductionRequest, registry: Registry) -> Dataset:
     """The data set that experiments without rows look at."""
-    return load_dataset(ComponentConfig(**find_dataset(asked.data_path, asked.defaults["data"], registry)), registry)
+    settings = find_dataset(asked.data_path, asked.defaults, registry)
+    return load_dataset(resolve_component("data", settings.sub("data"), registry))
 
 
 def _check_data(experiments: dict[str, Experiment], rows: list[Case], asked: ReproductionRequest) -> None:
@@ -145,10 +144,10 @@ def _check_data(experiments: dict[str, Experiment], rows: list[Case], asked: Rep
         )
     for name in ("data", "model"):
         # What trains nothing takes the same words as its neighbours, so that one line serves for all of a suite.
-        if rows and name in asked.defaults and name not in unspecified_components(experiments):
+        if rows and name in asked.defaults.tree and name not in unspecified_components(experiments):
             raise UsageError(
                 f"--{name} changes nothing here",
-                where=f"--{name} {asked.defaults[name].get('name', '')}".strip(),
+                where=asked.defaults.source_of(name),
                 why=f"each row says on which {name} its figure was published",
                 fix="leave it out",
             )
@@ -158,10 +157,14 @@ def _plan_case(
     name: str, row: Case, claim: str, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
 ) -> PlannedCase:
     budget = Budget.of(row.name, row.settings, asked.scale)
-    below = {kind: value for kind, value in asked.defaults.items() if kind not in _fixed(row)}
-    settings = merge(merge(merge(below, row.settings), asked.overrides), asked.incidental)
-    settings = merge(settings, {budget.unit: budget.length})
-    on = {kind: str(settings[kind]["name"]) for kind in ("model", "data")}
+    settings = merge_settings(
+        asked.defaults.without(*_fixed(row)),
+        Settings.from_tree(row.settings, f"experiment {name}, case {row.name}"),
+        asked.overrides,
+        Settings.from_tree(asked.incidental),
+        Settings.from_tree({budget.unit: budget.length}, f"--scale {asked.scale:g}"),
+    )
+    on = {kind: str(settings.get(kind, "name")) for kind in ("model", "data")}
     task = PlannedCase(name, row, budget, on, changed=_deviations(row, asked), claim=claim, metrics=asked.metrics)
     try:
         return _configured(task, settings, asked, registry, known)
@@ -170,35 +173,34 @@ def _plan_case(
 
 
 def _configured(
-    task: PlannedCase, settings: Tree, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
+    task: PlannedCase, settings: Settings, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
 ) -> PlannedCase:
     row = task.case
-    settings["data"] = find_dataset(asked.data_path, settings["data"], registry)
     seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
-    config = configure(settings, registry)
+    run = resolve_run(find_dataset(asked.data_path, settings, registry), registry)
+    config = run.config
+    assert run.data is not None
     same = f"{config.data.model_dump_json()}, {config.holdout_fraction} held out"
     if same not in known:
-        known[same] = load_run_dataset(config, registry)
+        known[same] = load_run_dataset(config, run.data)
     data = known[same]
     data.split(evaluation_split(row, data))  # says why there is none
     build_metrics(asked.metrics, data, evaluation_split(row, data), registry)  # says in time what does not fit
     suppliers = providers(config, registry)
-    planned = tuple(
-        PlannedRun(row.name, config.model_copy(update={"seed": seed}), suppliers, data.fingerprint) for seed in seeds
-    )
+    planned = tuple(PlannedRun(row.name, run.with_settings(seed=seed), suppliers, data.fingerprint) for seed in seeds)
     return replace(task, planned=planned, data=data)
 
 
-def _built(task: PlannedCase, registry: Registry, known: dict[str, MissingDependencyError | None]) -> PlannedCase:
+def _built(task: PlannedCase, known: dict[str, MissingDependencyError | None]) -> PlannedCase:
     """The task, once its network has been built, and once for all that are of the same run."""
     if task.missing is not None:
         return task
-    config = task.planned[0].config
-    same = config.model_dump_json()
+    run = task.planned[0].run
+    same = run.config.model_dump_json()
     if same not in known:
         known[same] = None
         try:
-            Session.build(config, registry, task.data)
+            Session.build(run, task.data)
         except MissingDependencyError as error:
             known[same] = error
     missing = known[same]
@@ -211,11 +213,13 @@ def _deviations(row: Case, asked: ReproductionRequest) -> str:
     return ", ".join(word for word in asked.raw_overrides if re.split("[.=]", word)[0] not in idle)
 
 
-def find_dataset(path: Path | None, data: Tree, registry: Registry) -> Tree:
-    """A data set's settings with the place where it lies, if it is read from a file; see :func:`located`."""
-    if path is None or "path" not in registry.resolve("data", data["name"]).Config.model_fields:
-        return data
-    return merge(data, {"path": str(find_data_path(path, data["name"]))})
+def find_dataset(path: Path | None, settings: Settings, registry: Registry) -> Settings:
+    """Settings with the place of their data set, if it is read from a file; see :func:`find_data_path`."""
+    name = settings.get("data", "name")
+    if path is None or "path" not in registry.resolve("data", name).Config.model_fields:
+        return settings
+    found = {"data": {"path": str(find_data_path(path, name))}}
+    return merge_settings(settings, Settings.from_tree(found, f"--data-path {path}"))
 
 
 def find_data_path(path: Path, name: str) -> Path:

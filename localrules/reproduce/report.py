@@ -51,7 +51,7 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
         f"A mean within {POINT:g} point of the published value matches it. A run with a smaller budget than the "
         "published one is not comparable with it; other deviations are listed below its table."
     )
-    if any(exhibit.private for place in places for exhibit in read_artifacts(place)):
+    if any(artifact.private for place in places for artifact in read_artifacts(place)):
         page.paragraph(
             strong("Keep this page to yourself: "), "it shows images of a data set that may not be redistributed."
         )
@@ -63,13 +63,13 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
         if experiment and experiment.claim:
             page.paragraph(strong("The claim: "), experiment.claim)
         shown = read_artifacts(place)
-        for exhibit in shown:
-            if not exhibit.file:
-                page.paragraph(strong("Measured: "), exhibit.caption)
+        for artifact in shown:
+            if not artifact.file:
+                page.paragraph(strong("Measured: "), artifact.caption)
         _table(page, read_results(place))
-        for exhibit in shown:
-            if exhibit.file:
-                _exhibit(page, place, exhibit)
+        for artifact in shown:
+            if artifact.file:
+                _artifact(page, place, artifact)
         for note in experiment.notes if experiment else ():
             page.paragraph(note)
     page.heading("Reproduce this page")
@@ -90,15 +90,15 @@ def _table(page: Page, lines: list[ResultRow]) -> None:
         page.paragraph(strong("Left out: "), "; ".join(names), ", since ", wants)
 
 
-def _exhibit(page: Page, place: Path, exhibit: Artifact) -> None:
-    path = place / exhibit.file
+def _artifact(page: Page, place: Path, artifact: Artifact) -> None:
+    path = place / artifact.file
     if path.suffix == ".png":
-        page.figure(path, exhibit.caption, caption=exhibit.caption)
+        page.figure(path, artifact.caption, caption=artifact.caption)
         return
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     numeric = [all(_is_number(row[column]) for row in rows) for column in range(len(head))]
-    page.table(head, rows, align="".join("lr"[number] for number in numeric), caption=exhibit.caption)
+    page.table(head, rows, align="".join("lr"[number] for number in numeric), caption=artifact.caption)
 
 
 def _is_number(text: str) -> bool:
@@ -133,14 +133,14 @@ def _natural(place: Path) -> list[tuple[int, str]]:
     return [(int(part or 0), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", place.name)]
 
 
-def write_evaluation(exhibition: ArtifactWriter) -> None:
-    """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as pictures."""
-    for text in ranking_sentences(exhibition.outcomes):
-        exhibition.text(text)
-    scored = {outcome.case.name: outcome.scores for outcome in exhibition.outcomes if outcome.scores}
+def write_evaluation(artifacts: ArtifactWriter) -> None:
+    """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as images."""
+    for text in ranking_sentences(artifacts.outcomes):
+        artifacts.text(text)
+    scored = {outcome.case.name: outcome.scores for outcome in artifacts.outcomes if outcome.scores}
     if not scored:
         return
-    exhibition.table("evaluation", CAPTION, *score_table(scored, metric_entries(exhibition.registry)))
-    exhibition.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
-    exhibition.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
-    exhibition.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))
+    artifacts.table("evaluation", CAPTION, *score_table(scored, metric_entries(artifacts.registry)))
+    artifacts.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
+    artifacts.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
+    artifacts.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))

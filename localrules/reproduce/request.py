@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localrules.config.overrides import Tree, expand_names, merge, parse_overrides
+from localrules.config.overrides import Tree
+from localrules.config.settings import Settings, merge_settings
 from localrules.errors import UsageError
 from localrules.evaluation.metric import MetricFiles
 
@@ -30,15 +31,15 @@ class ReproductionRequest:
     scale: float = 1.0
     seeds: int | None = None
     cases: str = "*"
-    defaults: Tree = field(default_factory=dict)
-    overrides: Tree = field(default_factory=dict)
+    defaults: Settings = field(default_factory=Settings)
+    overrides: Settings = field(default_factory=Settings)
     raw_overrides: tuple[str, ...] = ()
     incidental: Tree = field(default_factory=dict)
     data_path: Path | None = None
     metrics: MetricFiles = field(default_factory=dict)
 
 
-def parse_settings(words: tuple[str, ...], named: Tree) -> tuple[Tree, Tree]:
+def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, Settings]:
     """What was typed: of the data set and the model, for rows that leave them open; and for all rows.
 
     Args:
@@ -48,17 +49,16 @@ def parse_settings(words: tuple[str, ...], named: Tree) -> tuple[Tree, Tree]:
     Raises:
         UsageError: A word sets what is not the user's to set here.
     """
-    tree = expand_names(parse_overrides(words))
+    settings = Settings.from_overrides(words)
     for key, why in (
         ("rule", "each row has its own; that is what is compared"),
         ("steps", "--scale says how long"),
         ("epochs", "--scale says how long"),
         ("seed", "--seeds says how many; they count from 0"),
     ):
-        if key in tree:
+        if key in settings.tree:
             raise UsageError(
-                f"{key!r} is not set for a reproduction", where=f"--set {key}", why=why, fix="leave it out"
+                f"{key!r} is not set for a reproduction", where=settings.source_of(key), why=why, fix="leave it out"
             )
-    below = {kind: tree.pop(kind, {}) for kind in ("data", "model")}
-    below = {kind: merge(options, named.get(kind, {})) for kind, options in below.items()}
-    return {kind: options for kind, options in below.items() if options}, tree
+    own = settings.without(*(key for key in settings.tree if key not in ("data", "model")))
+    return merge_settings(own, named), settings.without("data", "model")

@@ -33,7 +33,7 @@ def run_cases(
     tasks: list[PlannedCase],
     folder: Path,
     registry: Registry,
-    watchers: Callable[[], list[Callback]] = list,
+    callbacks: Callable[[], list[Callback]] = list,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Iterator[CaseResult]:
     """Run the rows one after the other; yields each as soon as its runs are done.
@@ -53,7 +53,7 @@ def run_cases(
             yield left_out
             continue
         say(which)
-        runs, _ = run_all(task.planned, folder / RUNS, registry, watchers, say)
+        runs, _ = run_all(task.planned, folder / RUNS, registry, callbacks, say)
         finished = {run.config.seed for run in runs}
         diverged = tuple(seed for one in task.planned if (seed := one.config.seed) not in finished)
         yield replace(_result(task, task.data, runs, registry), diverged=diverged)
@@ -101,11 +101,11 @@ def write_report(
         folder: The ``--out``.
         registry: Where names are looked up.
     """
-    exhibition = ArtifactWriter(folder / name, outcomes, data, registry)
+    artifacts = ArtifactWriter(folder / name, outcomes, data, registry)
     if experiment.report is not None:
-        experiment.report(exhibition)
-    write_evaluation(exhibition)
-    exhibition.close()
+        experiment.report(artifacts)
+    write_evaluation(artifacts)
+    artifacts.close()
 
 
 def run_experiments(
@@ -115,11 +115,11 @@ def run_experiments(
     registry: Registry,
     command: str,
     *,
-    watchers: Callable[[], list[Callback]] = list,
+    callbacks: Callable[[], list[Callback]] = list,
     say: Callable[[str], Any] = lambda line: None,
     done: Callable[[CaseResult], Any] = lambda outcome: None,
 ) -> tuple[list[CaseResult], list[dict[str, Any]]]:
-    """Run experiments, and write their tables, their pictures and the page.
+    """Run experiments, and write their tables, their images and the page.
 
     Args:
         experiments: By name.
@@ -143,7 +143,7 @@ def run_experiments(
     for name, experiment in experiments.items():
         own: list[CaseResult] = []
         mine = [task for task in tasks if task.experiment == name]
-        for outcome in rows.run_cases(mine, out, registry, watchers, say):
+        for outcome in rows.run_cases(mine, out, registry, callbacks, say):
             own.append(outcome)
             done(outcome)
             upsert(outcome, out)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from localrules.config.schema import RunConfig
 from localrules.engine.layer_summary import layer_table
 from localrules.engine.phases import apply_phase, cost_until
 from localrules.engine.profiling import peak_memory
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.utils.torch_utils import preserve_torch_state
 
-if TYPE_CHECKING:
-    from localrules.registry.registry import Registry
-
 STEPS = 3  # timed, behind one that warms up and one that measures memory
 
 
-def dry_run(config: RunConfig, registry: Registry) -> dict[str, Any]:
+def dry_run(run: ResolvedRun) -> dict[str, Any]:
     """Build a run, take a few of its steps in memory, and say what it would be.
 
     Returns:
@@ -28,7 +25,7 @@ def dry_run(config: RunConfig, registry: Registry) -> dict[str, Any]:
         ``peak_memory_mib`` and ``layers``, the layer table.
     """
     with preserve_torch_state():
-        session = Session.build(config, registry)
+        session, config = Session.build(run), run.config
         phase = session.phases[0]
         apply_phase(phase, session.network, session.trainable)
         train_step(session, phase, 0)

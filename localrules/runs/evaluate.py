@@ -1,4 +1,4 @@
-"""A finished run, scored on a split: figures, doubts and pictures."""
+"""A finished run, scored on a split: figures, doubts and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from localrules.config.schema import ComponentConfig
 from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.leakage import LeakMask, check_leakage
@@ -63,7 +62,7 @@ def evaluate(
         What :func:`evaluate_run` returns: ``top1``, ``balanced_accuracy``, ``n`` and so on.
 
     Raises:
-        UsageError: The folder is no run folder, or the data set does not fit the run.
+        UsageError: The folder is not a run folder, or the data set does not fit the run.
         DataError: There is no such split.
     """
     loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
@@ -74,7 +73,7 @@ def evaluate(
             asked = {"name": data} if isinstance(data, str) else dict(data)
             own = loaded.config.data
             options = own.options if asked.get("name", own.name) == own.name else {}
-            choice = ComponentConfig(**{"name": own.name, **options, **asked})
+            choice = {"name": own.name, **options, **asked}
         # What the run held out is a part of its own data set: of another one the splits are the source's.
         another = isinstance(data, str) or (data is not None and "name" in data)
         scored = loaded.data(loaded.registry, choice, held_out=not another)
@@ -113,10 +112,10 @@ def evaluate_run(
         data: What to score it on.
         split: Which split.
         registry: Where the run's own data set is looked up.
-        flip: Average each picture's probabilities with those of its mirror image; as the run has it if ``None``.
+        flip: Average each image's probabilities with those of its flipped image; as the run has it if ``None``.
         metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
-        out: Where pictures and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
+        out: Where images and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
             or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
@@ -189,7 +188,7 @@ def find_leaks(data: Dataset, split: str, learned: Split, scores: Scores) -> dic
     Args:
         data: What was scored.
         split: Which split of it.
-        learned: The training rows.
+        learned: The training samples.
         scores: The network's answers to the split.
     """
     return _leak_report(data, LeakMask.find(data.split(split), learned), scores)

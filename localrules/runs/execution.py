@@ -11,11 +11,10 @@ from localrules.callbacks.base import Callback, Plot, RunInfo
 from localrules.callbacks.callback_list import CallbackList
 from localrules.callbacks.early_stopping import EarlyStopping
 from localrules.config.overrides import Tree
-from localrules.config.schema import RunConfig
-from localrules.engine.builder import validate_config
 from localrules.engine.device import warn_if_bf16_emulated
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError
@@ -27,22 +26,11 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 
-def to_plain_dict(config: RunConfig) -> Tree:
-    """The configuration as it reads back from TOML, which has no null."""
-    return _without_none(config.model_dump(mode="json"))
-
-
-def _without_none(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _without_none(value) for key, value in tree.items() if value is not None}
-    return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
-
-
-def run_record(config: RunConfig, registry: Registry, session: Session) -> Tree:
+def run_record(registry: Registry, session: Session) -> Tree:
     """The content of a run's ``config.toml``: its settings, the environment, and the data it is trained on."""
-    data, normalize = session.data, session.batches.preprocess.normalize
+    config, data, normalize = session.config, session.data, session.batches.preprocess.normalize
     return {
-        **to_plain_dict(config),
+        **config.to_dict(),
         "environment": environment(config, registry, session.device.device),
         "trained_on": {
             "origin": data.origin,
@@ -72,16 +60,16 @@ def check_early_stopping(session: Session) -> None:
         )
 
 
-def build_trackers(config: RunConfig, registry: Registry) -> list[Callback]:
+def build_trackers(run: ResolvedRun) -> list[Callback]:
     """The trackers that a run names; one that cannot be built is left out, with a warning."""
     made: list[Callback] = []
-    for name, options in config.trackers.items():
-        kind = registry.resolve("tracker", name)
-        chosen = validate_config(kind.Config, options, name)
+    for tracker in run.trackers:
         try:
-            made.append(kind(chosen))
+            made.append(tracker.build())
         except Exception as error:  # a tracker must never stop training
-            warnings.warn(f"tracker {name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2)
+            warnings.warn(
+                f"tracker {tracker.name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2
+            )
     return made
 
 

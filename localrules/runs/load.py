@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.config.overrides import RUN_METADATA, Tree
-from localrules.config.schema import ComponentConfig, RunConfig
+from localrules.config.schema import RunConfig
+from localrules.config.settings import Settings
+from localrules.config.validate import validate_config
 from localrules.data.dataset import Dataset, Split
 from localrules.data.normalize import Normalize
 from localrules.data.preprocess import Preprocessor
-from localrules.engine.builder import build_network_and_rule, load_run_dataset, validate_config
+from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.checkpoint import load_weights
 from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
+from localrules.engine.resolve import resolve_component, resolve_config
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
-from localrules.tracking.records import read_config
+from localrules.tracking.records import CONFIG, read_config
 from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ def load_run(
         plugins: As for :func:`localrules.train`; a result has its own.
 
     Raises:
-        UsageError: The folder is no run folder, has no checkpoint yet, or the device is not there.
+        UsageError: The folder is not a run folder, has no checkpoint yet, or the device is not there.
     """
     directory, registry = (
         (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
@@ -51,7 +54,7 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
     """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
 
     Raises:
-        UsageError: The folder is no run folder.
+        UsageError: The folder is not a run folder.
     """
     record = read_config(folder)
     if missing := [table for table in RUN_METADATA if table not in record]:
@@ -61,9 +64,7 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
             why=f"its config.toml has no table {missing[0]!r}, which every run writes",
             fix="name a folder that 'localrules run' made; settings of your own are given with --config FILE",
         )
-    config = validate_config(RunConfig, {key: value for key, value in record.items() if key not in RUN_METADATA}, "")
-    assert isinstance(config, RunConfig)
-    return config, record
+    return validate_config(RunConfig, Settings.from_file(folder / CONFIG)), record
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class TrainedRun:
         folder: The run folder.
         config: What it was asked to do.
         classes: Names of the labels it learned.
-        shape: One picture's channels, height, width.
+        shape: One image's channels, height, width.
         predictor: Its network.
         registry: Where names are looked up.
     """
@@ -101,7 +102,7 @@ class TrainedRun:
             device: Where to compute, as ``--device`` names it; the run's setting if ``None``.
 
         Raises:
-            UsageError: The folder is no run folder, holds no checkpoint yet, or the device is not there.
+            UsageError: The folder is not a run folder, holds no checkpoint yet, or the device is not there.
         """
         folder = folder.expanduser().resolve()
         config, record = read_run(folder)
@@ -111,34 +112,34 @@ class TrainedRun:
         ranks = Device(config)
         set_deterministic(config.threads, ranks.device)
         shape, classes = tuple(known["shape"]), tuple(known["classes"])
-        network, rule = build_network_and_rule(config, registry, shape, len(classes), ranks.device)
+        resolved = resolve_config(config, registry, network_only=True)
+        network, rule = build_network_and_rule(resolved, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
         normalize = Normalize(tuple(known["mean"]), tuple(known["std"]))
         preprocess = Preprocessor(normalize, config.channels_last, ranks.device)
         predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
         return cls(folder, config, classes, shape, predictor, registry)
 
-    def data(self, registry: Registry, choice: ComponentConfig | None = None, *, held_out: bool = True) -> Dataset:
+    def data(self, registry: Registry, choice: Tree | None = None, *, held_out: bool = True) -> Dataset:
         """The run's own data set, or another that fits its network.
 
         Args:
             registry: Where names are looked up.
-            choice: Another data set, or the run's own at another place; where the run found it if ``None``.
+            choice: Name and options of another data set, or of the run's own at another place; the run's own where it
+                found it if ``None``.
             held_out: What the run held out is the valid split; else the splits are the source's.
 
         Raises:
-            UsageError: The pictures have another size, or the labels other names.
+            UsageError: The images have another size, or the labels other names.
         """
-        changed = {
-            "data": choice or self.config.data,
-            "holdout_fraction": self.config.holdout_fraction if held_out else 0.0,
-        }
-        data = load_run_dataset(self.config.model_copy(update=changed), registry)
+        component = resolve_component("data", choice or self.config.data.model_dump(), registry)
+        config = self.config if held_out else self.config.model_copy(update={"holdout_fraction": 0.0})
+        data = load_run_dataset(config, component)
         if tuple(data.shape) != self.shape or data.classes != self.classes:
             raise UsageError(
                 f"data set {data.name!r} does not fit the run",
                 where=str(self.folder),
-                why=f"it has pictures of shape {data.shape} and labels {', '.join(data.classes)}; "
+                why=f"it has images of shape {data.shape} and labels {', '.join(data.classes)}; "
                 f"the network learned {self.shape} and {', '.join(self.classes)}",
                 fix="choose a data set of the same kind",
             )
@@ -153,7 +154,7 @@ class TrainedRun:
         return compute_metrics(data, split, self.predictor.scores(data.split(split)))
 
     def training_split(self, scored: Dataset, registry: Registry) -> Split:
-        """The training rows: those of ``scored`` where it is the data set that the run learned from.
+        """The training samples: those of ``scored`` where it is the data set that the run learned from.
 
         Raises:
             LocalRulesError: The data set that the run learned from is gone, or has changed since.

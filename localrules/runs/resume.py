@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
-from localrules.config.overrides import RUN_METADATA, diff
+from localrules.config.overrides import diff
+from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
-from localrules.engine import mixture as mixing
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
+from localrules.engine.resolve import resolve_run, spell_out_presets
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
-from localrules.runs.execution import build_trackers, execute_run, run_record, to_plain_dict
+from localrules.runs.execution import build_trackers, execute_run, run_record
 from localrules.runs.load import read_run
 from localrules.runs.result import RunResult, completed_summary
-from localrules.runs.train import _merge_onto_run, _with_preset, configure, nest_settings
+from localrules.runs.train import nest_settings
+from localrules.tracking.records import CONFIG
 from localrules.tracking.run_folder import lock_run
 from localrules.utils.atomic_io import remove_unfinished
 from localrules.utils.torch_utils import preserve_torch_state
@@ -27,7 +29,7 @@ from localrules.utils.torch_utils import preserve_torch_state
 def resume(
     run: str | Path,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
     plugins: Registry | Sequence[str | Path] = (),
 ) -> RunResult:
@@ -47,19 +49,18 @@ def resume(
     """
     registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
-    config, record = read_run(folder)
-    stored = {key: value for key, value in record.items() if key not in RUN_METADATA}
-    tree = mixing.parse_mixture(nest_settings(settings or {}))
-    preset = _with_preset(tree, registry, {**stored["rule"], **tree.get("rule", {})}["name"])
-    asked = to_plain_dict(configure(_merge_onto_run(stored, preset, registry), registry))
-    _check_unchanged(folder, "the settings", diff(stored, asked))
+    stored, record = read_run(folder)
+    given = nest_settings(settings or {})
+    given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
+    resolved = resolve_run(merge_settings(Settings.from_file(folder / CONFIG), given), registry)
+    _check_unchanged(folder, "the settings", diff(stored.to_dict(), resolved.config.to_dict()))
     summary = completed_summary(folder)
     if summary is not None:
         return RunResult(folder, summary, record, registry)
     with preserve_torch_state():
-        trackers = build_trackers(config, registry)
-        session = Session.build(config, registry)
-        now = run_record(config, registry, session)
+        trackers = build_trackers(resolved)
+        session = Session.build(resolved)
+        now = run_record(registry, session)
         was, here = record["environment"], now["environment"]
         known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}
         found = {"environment": {key: here[key] for key in REPRODUCIBILITY_KEYS}, "trained_on": now["trained_on"]}

@@ -1,4 +1,4 @@
-"""The end of a run: what it came to, in figures and in pictures."""
+"""The end of a run: what it came to, in figures and in images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def summarize(
 
     Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
     valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when its rows were looked
-    for among the training rows.
+    for among the training samples.
     """
     config, splits = session.config, session.data.splits
     train, valid = splits["train"], splits.get("valid")

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
-from localrules.config.overrides import Tree, expand_names, merge
-from localrules.config.schema import ComponentConfig, RunConfig
-from localrules.engine import mixture as mixing
-from localrules.engine.builder import resolve_config, validate_config
-from localrules.engine.compatibility import check_compatibility
+from localrules.config.overrides import nest
+from localrules.config.settings import COMPONENTS, Settings, merge_settings
 from localrules.engine.device import default_threads
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
@@ -27,7 +26,7 @@ def train(
     model: str | Mapping[str, Any] | None = None,
     data: str | Mapping[str, Any] | None = None,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     out: str | Path = "runs",
     callbacks: Sequence[Callback] = (),
     plugins: Registry | Sequence[str | Path] = (),
@@ -70,22 +69,23 @@ def train(
     """
     registry = Registry.from_plugins(plugins)
     named = {key: value for key, value in {"rule": rule, "model": model, "data": data}.items() if value is not None}
-    tree = merge(nest_settings(settings or {}), nest_settings({**named, **more}))
-    for kind in ("rule", "model", "data"):
-        if "name" not in tree.get(kind, {}):
+    given = merge_settings(nest_settings(settings or {}), nest_settings({**named, **more}))
+    for kind in COMPONENTS:
+        if given.get(kind, "name") is None:
             raise UsageError(f"no {kind} is named", where="localrules.train", fix=f"name one, e.g. {_EXAMPLES[kind]}")
-    tree.setdefault("threads", default_threads(tree.get("parallel_layers", 1)))
-    return start(configure(tree, registry), registry, Path(out), callbacks)
+    threads = {"threads": default_threads(given.get("parallel_layers", default=1))}
+    given = merge_settings(Settings.from_tree(threads, "default"), given)
+    return start(resolve_run(given, registry), registry, Path(out), callbacks)
 
 
 _EXAMPLES = {"rule": 'rule="hsic"', "model": 'model="dense_fpn_small"', "data": 'data="faces"'}
 
 
-def start(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> RunResult:
-    """Start a run that is configured, in a new folder under ``out``.
+def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[Callback] = ()) -> RunResult:
+    """Start a run that is resolved, in a new folder under ``out``.
 
     Args:
-        config: From :func:`configure`.
+        run: From :func:`localrules.engine.resolve.resolve_run`.
         registry: Where names are looked up.
         out: The parent of the run folder.
         callbacks: The callbacks, beside the run folder and the configured trackers.
@@ -94,69 +94,22 @@ def start(config: RunConfig, registry: Registry, out: Path, callbacks: Sequence[
         LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
     """
     with preserve_torch_state():
-        trackers = build_trackers(config, registry)
-        session = Session.build(config, registry)
+        trackers = build_trackers(run)
+        session = Session.build(run)
         check_early_stopping(session)
-        record = run_record(config, registry, session)
-        folder = create_run_folder(out, config.rule.name, config.model.name, record)
+        record = run_record(registry, session)
+        folder = create_run_folder(out, run.config.rule.name, run.model.name, record)
         with lock_run(folder):
             return execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
 
 
-def nest_settings(settings: Mapping[str, Any]) -> Tree:
+def nest_settings(settings: Settings | Mapping[str, Any]) -> Settings:
     """Settings as a tree: dotted names are taken apart, and ``rule="hsic"`` becomes a table with a name.
 
     Raises:
         UsageError: A value where a table is expected.
     """
-    tree: Tree = {}
-    for dotted, value in settings.items():
-        *tables, last = dotted.split(".")
-        branch: Tree = {last: dict(value) if isinstance(value, Mapping) else value}
-        for table in reversed(tables):
-            branch = {table: branch}
-        tree = merge(expand_names(tree), expand_names(branch))
-    return tree
-
-
-def configure(settings: Tree, registry: Registry) -> RunConfig:
-    """A run's whole configuration from the settings that were given; the rule's own defaults lie below them.
-
-    Raises:
-        UsageError: An unknown name or option, a value that does not fit, or a network that the rule cannot train.
-    """
-    settings = mixing.parse_mixture(settings)
-    settings = _with_preset(settings, registry, settings["rule"]["name"])
-    _, last = mixing.mixture_parts(ComponentConfig(**settings["rule"]))[
-        -1
-    ]  # of a mixture: by which all other layers learn
-    settings = merge(registry.resolve("rule", last.name).info.run_defaults, settings)
-    config = validate_config(RunConfig, settings, "")
-    assert isinstance(config, RunConfig)
-    config = resolve_config(config, registry)
-    check_compatibility(config, registry)
-    return config
-
-
-def _with_preset(settings: Tree, registry: Registry, rule: str) -> Tree:
-    """The preset that ``--preset`` names, with the other settings laid over it."""
-    preset = settings.get("preset")
-    if preset is None:
+    if isinstance(settings, Settings):
         return settings
-    below: Tree = dict(registry.resolve("preset", preset))
-    asked = {key: value for key, value in settings.items() if key != "preset"}
-    named = below.get("rule", {}).get("preset")
-    # The control of a paper's experiment has the same settings, and no form of its own in that paper.
-    if named is not None and (rule == mixing.MIXED or named not in registry.resolve("rule", rule).info.presets):
-        below["rule"] = {key: value for key, value in below["rule"].items() if key != "preset"}
-    return merge(below, asked)
-
-
-def _merge_onto_run(stored: Tree, settings: Tree, registry: Registry) -> Tree:
-    """Settings over a run's own; a rule's preset among them counts as if its options had been spelt out."""
-    rule = settings.get("rule", {})
-    name = rule.get("name", stored["rule"]["name"])
-    presets = {} if name == mixing.MIXED else registry.resolve("rule", name).info.presets
-    if rule.get("preset") in presets:
-        settings = merge({"rule": presets[rule["preset"]]}, settings)
-    return merge(stored, settings)
+    # One at a time: a table may stand beside the dotted name of an option in it.
+    return merge_settings(*(Settings.from_tree(nest({name: value})) for name, value in settings.items()))

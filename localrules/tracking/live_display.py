@@ -1,4 +1,4 @@
-"""Progress as a picture in the terminal: a bar, the figures, the objective of every layer with its trend."""
+"""Progress as an image in the terminal: a bar, the figures, the objective of every layer with its trend."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """Read a run's resolved configuration back.
 
     Raises:
-        UsageError: The folder is no run folder, or somebody edited the file into something that is no TOML.
+        UsageError: The folder is not a run folder, or somebody edited the file into something that is no TOML.
     """
     path = directory / CONFIG
     try:

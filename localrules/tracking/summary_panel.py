@@ -18,21 +18,21 @@ from localrules.callbacks.base import Plot, RunInfo
 from localrules.utils.formatting import duration, memory, percent, step_time
 
 
-def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> None:
+def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> None:
     """Print the closing summary.
 
     Args:
         console: Where to.
         run: The run.
-        summary: As ``run --json`` prints it, with ``status`` and, where known, ``majority_share``: the share of the
+        summary: As ``run --json`` prints it, with ``status`` and, where known, ``majority_share``: the fraction of the
             largest class in the valid split (the train split where there is no valid one).
-        pictures: What was drawn.
+        images: What was drawn.
     """
     done = summary.get("status", "done") == "done"
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _lines(run, summary, pictures):
+    for name, text in _lines(run, summary, images):
         table.add_row(name, text)
     title = f"{run.rule} trained {run.model} on {run.data}"
     if not done:
@@ -46,13 +46,13 @@ def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], pi
         console.print(Text.assemble((f"  {why}:\n", "dim"), f"    {command}"), soft_wrap=True)
 
 
-def _lines(run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> list[tuple[str, Text]]:
+def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list[tuple[str, Text]]:
     number = summary.get
     lines = []
     if (valid := number("valid_accuracy")) is not None:
         lines.append(("valid accuracy", _accuracy(valid, run, number("majority_share"))))
     if (train := number("train_accuracy")) is not None:
-        lines.append(("train accuracy", Text.assemble((percent(train), "bold"), "  on pictures it has seen")))
+        lines.append(("train accuracy", Text.assemble((percent(train), "bold"), "  on images it has seen")))
     if (seconds := number("seconds")) is not None:
         steps = number("steps", 0)
         text = f"{number('epochs', 0):.3g} epochs, {steps:,} step{'s'[: steps != 1]} in {duration(seconds)}"
@@ -66,8 +66,8 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], pictures: list[Plot]) -> li
     if reason := number("stop_reason"):
         lines.append(("stopped early", Text(f"after step {number('steps', 0):,} of {run.total_steps:,}: {reason}")))
     lines.append(("folder", Text(_short(run.directory))))
-    if pictures:
-        lines.append(("pictures in it", Text(", ".join(picture.path.name for picture in pictures))))
+    if images:
+        lines.append(("images in it", Text(", ".join(image.path.name for image in images))))
     return lines
 
 
@@ -75,7 +75,7 @@ def _accuracy(valid: float, run: RunInfo, majority: float | None) -> Text:
     chance = 1 / max(1, len(run.classes))
     compared = f"  guessing {percent(chance)}"
     if majority is not None:
-        compared += f", always the commonest class {percent(majority)}"
+        compared += f", always the majority class {percent(majority)}"
     text = Text.assemble((percent(valid), "bold green"), compared)
     if valid <= max(chance, majority or 0) * 1.05:
         text.append("\nNo better than guessing: it has not learned.", "yellow")

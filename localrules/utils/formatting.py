@@ -32,7 +32,7 @@ def memory(mebibytes: float) -> str:
 
 
 def percent(share: float) -> str:
-    """``81.3 %`` of a share of 0.813."""
+    """``81.3 %`` of a fraction of 0.813."""
     return f"{100 * share:.1f} %"
 
 

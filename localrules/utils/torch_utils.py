@@ -147,7 +147,7 @@ def read_scalars(values: Mapping[str, Tensor]) -> dict[str, float]:
     names_on: dict[torch.device, list[str]] = {}
     for name, value in values.items():
         if value.numel() != 1:
-            raise ValueError(f"{name!r} is no scalar: it has the shape {tuple(value.shape)}")
+            raise ValueError(f"{name!r} is not a scalar: it has the shape {tuple(value.shape)}")
         names_on.setdefault(value.device, []).append(name)
     found: dict[str, float] = {}
     for device, names in names_on.items():

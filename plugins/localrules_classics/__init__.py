@@ -35,13 +35,13 @@ def localrules_models() -> list[ModelEntry]:
         ModelEntry(
             name="resnet20",
             target="localrules_classics.resnet:ResNet20",
-            summary="Nine narrow residual blocks for small pictures, 0.27 M parameters.",
+            summary="Nine narrow residual blocks for small images, 0.27 M parameters.",
             reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
         ),
         ModelEntry(
             name="resnet18",
             target="localrules_classics.resnet:ResNet18",
-            summary="Eight wide residual blocks, torchvision's network on large pictures, 11.2 M parameters.",
+            summary="Eight wide residual blocks, torchvision's network on large images, 11.2 M parameters.",
             reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
         ),
         ModelEntry(
@@ -83,7 +83,7 @@ def localrules_data() -> list[DataEntry]:
         DataEntry(
             name="fashion_mnist",
             target="localrules_classics.mnist:FashionMNIST",
-            summary="28 x 28 grey pictures of clothes, from an .npz or IDX files of yours.",
+            summary="28 x 28 grey images of clothes, from an .npz or IDX files of yours.",
             reference="Xiao, Rasul & Vollgraf 2017, https://arxiv.org/abs/1708.07747",
         ),
     ]

@@ -49,7 +49,7 @@ class DenseNetBC(Model):
         )
         growth: int = Field(12, ge=1, description="Maps that each step adds (the paper's: 12).")
         compression: float = Field(
-            0.5, gt=0, le=1, description="Share of the maps that is kept between blocks (the paper's: 0.5)."
+            0.5, gt=0, le=1, description="Fraction of the maps that is kept between blocks (the paper's: 0.5)."
         )
         order: Literal["conv-first", "norm-first"] = Field(
             "conv-first",

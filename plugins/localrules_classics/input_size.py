@@ -1,4 +1,4 @@
-"""What networks for large pictures in colour do with small grey ones."""
+"""What networks for large images in colour do with small grey ones."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ COLOURS = 3
 def described(native: int, least: int) -> str:
     """What an option ``size`` does, for its description."""
     return (
-        f"Side to which pictures are brought inside the network, bilinearly: native, {native} as published (the "
+        f"Side to which images are brought inside the network, bilinearly: native, {native} as published (the "
         f"paper's); a number; or as-is, their own, up-sampled to {least} if smaller (ours)."
     )
 
 
 def side_of(size: Size, shape: tuple[int, ...], native: int, least: int) -> tuple[int, int] | None:
-    """The height and width that the network reads; ``None`` where pictures stay as they are.
+    """The height and width that the network reads; ``None`` where images stay as they are.
 
     Args:
         size: The option.
-        shape: One picture's channels, height, width.
+        shape: One image's channels, height, width.
         native: The published side.
         least: The smallest that the network can read.
     """
@@ -44,20 +44,20 @@ def to_rgb_channels(model: str, shape: tuple[int, ...]) -> int:
     """The channels that the network reads: three, so that it is the published one.
 
     Raises:
-        UsageError: The pictures are neither grey nor in colour.
+        UsageError: The images are neither grey nor in colour.
     """
     if shape[0] not in (1, COLOURS):
         raise UsageError(
-            f"{model} takes grey pictures and pictures in colour",
-            where=f"pictures with {shape[0]} channels",
-            why="its first convolution reads red, green and blue; a grey picture is repeated to the three",
+            f"{model} takes grey images and images in colour",
+            where=f"images with {shape[0]} channels",
+            why="its first convolution reads red, green and blue; a grey image is repeated to the three",
             fix="choose a model that takes any number of channels: resnet18 or vgg8b",
         )
     return COLOURS
 
 
 def sized(images: Tensor, side: tuple[int, int] | None) -> Tensor:
-    """Pictures of the size and with the channels that the network reads: grey is repeated.
+    """Images of the size and with the channels that the network reads: grey is repeated.
 
     Args:
         images: (batch, 1 or 3, height, width).

@@ -24,7 +24,7 @@ class LayerOptions(RuleConfig):
 
 
 DROPOUT = (
-    "Share of its inputs that a layer drops in training, none of the network's input (ours: none). A layer's own "
+    "Fraction of its inputs that a layer drops in training, none of the network's input (ours: none). A layer's own "
     "objective sees all of its output, as in Nøkland & Eidnes 2019 and Pogodin & Latham 2020."
 )
 
@@ -67,7 +67,7 @@ def conv_layer(
         stride: Of the convolution.
         padding: Rows and columns of zeros on each side; by default as many as keep the size at stride 1.
         pool: What follows the activation.
-        dropout: Share of the maps.
+        dropout: Fraction of the maps.
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if dropout:
@@ -96,11 +96,11 @@ def initialise_as_he(model: nn.Module) -> None:
 
 
 def require_side(model: str, shape: tuple[int, ...], least: int) -> None:
-    """Raises UsageError when a picture would be halved away before the last layer."""
+    """Raises UsageError when an image would be halved away before the last layer."""
     if min(shape[1:]) < least:
         raise UsageError(
-            f"the pictures are too small for {model}",
-            where=f"pictures of {' x '.join(map(str, shape[1:]))} pixels",
+            f"the images are too small for {model}",
+            where=f"images of {' x '.join(map(str, shape[1:]))} pixels",
             why=f"it halves them again and again, and needs {least} x {least} at least",
-            fix="choose a model that takes pictures of any size: resnet20, lenet or mlp",
+            fix="choose a model that takes images of any size: resnet20, lenet or mlp",
         )

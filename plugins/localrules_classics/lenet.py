@@ -11,14 +11,14 @@ from localrules import Model
 from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout
 
-FIELD = 32  # LeCun's pictures of 28 x 28 stand in a field of this side
+FIELD = 32  # LeCun's images of 28 x 28 stand in a field of this side
 POOLINGS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
 class LeNet(Model):
     """Convolutions of 6 and 16 channels, layers of 120 and 84 units, a linear readout: 61,706 parameters.
 
-    Pictures smaller than 32 x 32 stand in the middle of a field of that size, as LeCun's of 28 x 28 do, so pictures
+    Images smaller than 32 x 32 stand in the middle of a field of that size, as LeCun's of 28 x 28 do, so images
     of any size fit. Of larger ones the layer of 120 units reads a larger map.
 
     As it is used today, every map of the second convolution reads every map of the first, pooling learns nothing and

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 70,000 pictures of 28 x 28 grey pixels in ten classes, from ``.npz`` or IDX files.
+"""MNIST and Fashion-MNIST: 70,000 images of 28 x 28 grey pixels in ten classes, from ``.npz`` or IDX files.
 
 Sources: LeCun et al. 1998, Gradient-based learning applied to document recognition, https://doi.org/10.1109/5.726791;
 Xiao et al. 2017, Fashion-MNIST, https://arxiv.org/abs/1708.07747.
@@ -24,8 +24,8 @@ class MNISTLike(DataSource):
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
-    mirrored: ClassVar[bool]
-    original: ClassVar[str]  # the fingerprint of the published pictures
+    flipped: ClassVar[bool]
+    original: ClassVar[str]  # the fingerprint of the published images
     folders: ClassVar[tuple[str, ...]]  # where torchvision and others put the IDX files
 
     class Config(BaseModel):
@@ -71,7 +71,7 @@ class MNISTLike(DataSource):
         origin = f"{path}: {'the original' if recognised else f'unrecognised, {rows} rows'}"
         if self.config.holdout:
             splits = self._hold_out(splits)
-            origin += f"; the last {self.config.holdout:,} train rows held out as valid"
+            origin += f"; the last {self.config.holdout:,} train samples held out as valid"
         return Dataset(
             name=self.name,
             classes=self.classes,
@@ -82,7 +82,7 @@ class MNISTLike(DataSource):
             missing={
                 "valid": f"{self.name} has no official valid split: hold rows of train out with --set data.holdout=5000"
             },
-            flip_preserves_label=self.mirrored,
+            flip_preserves_label=self.flipped,
         )
 
     def _hold_out(self, splits: dict[str, Split]) -> dict[str, Split]:
@@ -110,11 +110,11 @@ class MNISTLike(DataSource):
 
 @final
 class MNIST(MNISTLike):
-    """Handwritten digits. A mirrored digit is no digit, so augmentation does not flip unless told to."""
+    """Handwritten digits. A mirrored digit is not a digit, so augmentation does not flip unless told to."""
 
     name = "mnist"
     classes = tuple("0123456789")
-    mirrored = False
+    flipped = False
     original = "4664d74f32f1961086ed9125358375a62f745d1e35fd3efea920f6cf8950ffc5"
     folders = ("mnist", "data/mnist", "data/MNIST/raw")
 
@@ -125,6 +125,6 @@ class FashionMNIST(MNISTLike):
 
     name = "fashion_mnist"
     classes = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-    mirrored = True
+    flipped = True
     original = "e7413eceb54df2aeaafc1fee4c9b1732d1eb8eca1f8a9074fd7f9eb7382750f4"
     folders = ("fashion_mnist", "data/fashion_mnist", "data/FashionMNIST/raw")

@@ -127,7 +127,7 @@ def _checked(images: Source, labels: Source, classes: int) -> Split:
         raise _wrong(images.where, "no rows", "some")
     if numbers.shape != pixels.shape[:1] or not np.issubdtype(numbers.dtype, np.integer):
         found = f"{numbers.dtype} of shape {numbers.shape}"
-        raise _wrong(labels.where, found, f"an integer for each of the {len(pixels):,} pictures")
+        raise _wrong(labels.where, found, f"an integer for each of the {len(pixels):,} images")
     wrong = np.flatnonzero((numbers < 0) | (numbers >= classes))
     if len(wrong):
         place = f"{labels.where}, row {wrong[0]} (from 0)"

@@ -1,4 +1,4 @@
-"""Residual networks: resnet20 for small pictures, resnet18 for large ones."""
+"""Residual networks: resnet20 for small images, resnet18 for large ones."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ResidualBlock(nn.Module):
 class ResNet(Model):
     """A stem, stages of residual blocks, the mean of each map, a linear classifier.
 
-    Every stage but the first halves height and width, rounding up, and doubles the channels, so pictures of any size
+    Every stage but the first halves height and width, rounding up, and doubles the channels, so images of any size
     fit. Nothing but shortcuts runs between layers.
 
     References:
@@ -170,7 +170,7 @@ class ResNet20(ResNet):
 
 
 class ResNet18(ResNet):
-    """Four stages of two blocks from 64 channels on: 11.2 M parameters. On large pictures it is torchvision's.
+    """Four stages of two blocks from 64 channels on: 11.2 M parameters. On large images it is torchvision's.
 
     References:
         He et al. 2016, section 4.1, https://arxiv.org/abs/1512.03385.

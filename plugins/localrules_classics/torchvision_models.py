@@ -22,10 +22,10 @@ class BaselineOptions(RuleConfig):
 
 
 class LargePictures(Model):
-    """A network of torchvision's for large pictures in colour.
+    """A network of torchvision's for large images in colour.
 
     Its modules are torchvision's own, with the weights that torchvision draws; ``stages`` and ``readout`` hold them in
-    their order. Grey pictures are repeated to three channels, so that the network is the published one.
+    their order. Grey images are repeated to three channels, so that the network is the published one.
     """
 
     native: ClassVar[int] = 224

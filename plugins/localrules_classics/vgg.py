@@ -11,13 +11,13 @@ from localrules import Model
 from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout, require_side
 
-LARGE = 64  # pixels of a side, above which the first convolution halves the picture
+LARGE = 64  # pixels of a side, above which the first convolution halves the image
 
 
 class VGG(Model):
     """3 x 3 convolutions in four stages, each of which ends in a 2 x 2 max-pooling; fully connected layers; a readout.
 
-    The first convolution of pictures larger than 64 pixels is 7 x 7 with stride 2, as in the authors' code. Their
+    The first convolution of images larger than 64 pixels is 7 x 7 with stride 2, as in the authors' code. Their
     objectives look at a stage's last convolution before the pooling; here pooling belongs to the layer.
 
     References:

@@ -113,7 +113,7 @@ def localrules_exporters() -> list[ExporterEntry]:
 
 _EXPERIMENTS = (
     ("figure-1-3", "feature_maps", "Feature maps of shallow, middle and last layers, by HSIC and by backprop."),
-    ("figure-6-9", "data", "The data: table, sheets of pictures, labels, the seven expressions. Trains nothing."),
+    ("figure-6-9", "data", "The data: table, sheets of images, labels, the seven expressions. Trains nothing."),
     ("figure-10-11", "against_backprop", "Accuracy and loss of the same network by HSIC and by backprop."),
     ("figure-12", "blocks", "Two, three and four dense blocks."),
     ("figure-13", "activations", "relu, tanh and elu."),

@@ -25,27 +25,27 @@ def export_csv(data: Dataset, path: Path) -> int:
     """Write ``emotion,pixels,Usage`` rows, all splits in order; gzipped where the name ends in ``.gz``.
 
     Args:
-        data: Pictures of 48 x 48 grey pixels with seven labels.
+        data: Images of 48 x 48 grey pixels with seven labels.
         path: The file; its folder must exist.
 
     Returns:
         How many rows were written.
 
     Raises:
-        UsageError: The pictures do not fit the format, or the file cannot be written.
+        UsageError: The images do not fit the format, or the file cannot be written.
     """
     if data.shape != SHAPE or len(data.classes) != CLASSES:
         channels, height, width = data.shape
         raise UsageError(
             f"{data.name} does not fit into FER2013's format",
             where=data.origin,
-            why=f"it has {len(data.classes)} classes and pictures of {channels} x {height} x {width}; "
-            "the format has 7 classes and pictures of 1 x 48 x 48",
+            why=f"it has {len(data.classes)} classes and images of {channels} x {height} x {width}; "
+            "the format has 7 classes and images of 1 x 48 x 48",
             fix="export faces or fer2013",
         )
 
     def write(part: Path) -> None:
-        # No time and no name in the head of a gzip file: the same pictures give the same bytes.
+        # No time and no name in the head of a gzip file: the same images give the same bytes.
         with part.open("wb") as raw:
             if path.suffix == ".gz":
                 with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:

@@ -1,4 +1,4 @@
-"""How far a network agrees with FER+, ten people's votes on each picture of FER2013.
+"""How far a network agrees with FER+, ten people's votes on each image of FER2013.
 
 References:
     Barsoum, Zhang, Canton Ferrer & Zhang 2016, Training Deep Networks for Facial Expression Recognition with
@@ -49,12 +49,12 @@ class Agreement:
 
     Attributes:
         majority_rows: Rows on which one of the run's classes has more votes than anything else, no tie.
-        majority_agreement: The share of them on which the network says the same.
-        label_agreement: The share of them on which FER2013's label says the same: what a network without a fault by
+        majority_agreement: The fraction of them on which the network says the same.
+        label_agreement: The fraction of them on which FER2013's label says the same: what a network without a fault by
             its labels would reach.
         voted_rows: Rows with a vote for one of the run's classes. The others' votes (contempt, unknown, no face) are
             left out, and the rest is a row's distribution, which sums to 1.
-        vote_share: The mean share of the votes that the network's answer has: how often it agrees with one person.
+        vote_share: The mean fraction of the votes that the network's answer has: how often it agrees with one person.
         cross_entropy: Of the network's probabilities under the votes' distribution, mean over rows, in nats.
         vote_entropy: The least that could be: the votes' own entropy.
         kl_divergence: What is above it: from the votes' distribution to the network's.
@@ -158,14 +158,14 @@ def _rows(path: Path, usage: str, names: list[str]) -> list[list[int]]:
                 continue
             counts = [row[name] or "" for name in names]
             if wrong := [count for count in counts if not re.fullmatch(r"[0-9]{1,4}", count)]:
-                raise _malformed(path, reader.line_num, f"{wrong[0][:40]!r} is no number of votes")
+                raise _malformed(path, reader.line_num, f"{wrong[0][:40]!r} is not a number of votes")
             found.append([int(count) for count in counts])
     return found
 
 
 def _malformed(path: Path, row: int, why: str) -> DataError:
-    return DataError("this is no table of FER+'s votes", where=f"{path}, row {row}", why=why, fix=GET_IT)
+    return DataError("this is not a table of FER+'s votes", where=f"{path}, row {row}", why=why, fix=GET_IT)
 
 
 def _other_rows(path: Path, why: str) -> DataError:
-    return DataError("these votes are on other pictures", where=str(path), why=why, fix=GET_IT)
+    return DataError("these votes are on other images", where=str(path), why=why, fix=GET_IT)

@@ -1,4 +1,4 @@
-"""Metrics and pictures in TensorBoard's event files."""
+"""Metrics and images in TensorBoard's event files."""
 
 from localrules import TrackerEntry, hookimpl
 

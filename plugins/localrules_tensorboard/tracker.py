@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class TensorBoardTracker(Tracker):
-    """Writes metrics and pictures to ``<run folder>/tensorboard``.
+    """Writes metrics and images to ``<run folder>/tensorboard``.
 
-    Event files never leave the machine by themselves, but people send them; so the rule for pictures that show the
+    Event files never leave the machine by themselves, but people send them; so the rule for images that show the
     data is the same as for W&B.
 
     Raises:
@@ -31,7 +31,7 @@ class TensorBoardTracker(Tracker):
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
-        media: bool = Field(False, description="Log pictures of data that may not be redistributed, as FER2013.")
+        media: bool = Field(False, description="Log images of data that may not be redistributed, as FER2013.")
 
     config: Config
 
@@ -74,11 +74,11 @@ class TensorBoardTracker(Tracker):
         from PIL import Image
 
         assert self._writer is not None
-        for picture in plots:
-            if not picture.shows_data or self._info.redistributable or self.config.media:
-                with Image.open(picture.path) as image:
+        for shown_image in plots:
+            if not shown_image.shows_data or self._info.redistributable or self.config.media:
+                with Image.open(shown_image.path) as image:
                     pixels = np.asarray(image.convert("RGB"))
-                self._writer.add_image(picture.name, pixels, int(summary.get("steps") or 0), dataformats="HWC")
+                self._writer.add_image(shown_image.name, pixels, int(summary.get("steps") or 0), dataformats="HWC")
         self._writer.flush()
         folder = shlex.quote(str(self._info.directory / "tensorboard"))
         print(f"TensorBoard: look at it: tensorboard --logdir {folder}", file=sys.stderr)

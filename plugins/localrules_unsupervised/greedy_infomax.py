@@ -38,7 +38,7 @@ class GreedyInfoMax(Objective):
     class Config(RuleConfig):
         """Options of rule greedy-infomax."""
 
-        raster: int = Field(
+        grid: int = Field(
             6, ge=2, description="Cells per side over which a larger feature map is averaged (ours; paper: 7)."
         )
         distances: int = Field(
@@ -66,7 +66,7 @@ class GreedyInfoMax(Objective):
     def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
         channels, height, width = layer.out_shape
-        side = min(height, config.raster)
+        side = min(height, config.grid)
         if side < 2:
             raise UsageError(
                 f"rule 'greedy-infomax' cannot train layer {layer.name!r}",
@@ -83,7 +83,7 @@ class GreedyInfoMax(Objective):
 
     @full_precision
     def _info_nce_loss(self, maps: Tensor, weight: Tensor) -> Tensor:
-        cells = _average_cells(maps, self.config.raster).permute(2, 3, 0, 1)  # (height, width, batch, channels)
+        cells = _average_cells(maps, self.config.grid).permute(2, 3, 0, 1)  # (height, width, batch, channels)
         height, channels = cells.shape[0], cells.shape[3]
         nearest = self._skip(height) + 1
         losses = []

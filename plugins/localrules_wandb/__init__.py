@@ -1,4 +1,4 @@
-"""Metrics, pictures and the final checkpoint in Weights & Biases."""
+"""Metrics, images and the final checkpoint in Weights & Biases."""
 
 from localrules import TrackerEntry, hookimpl
 

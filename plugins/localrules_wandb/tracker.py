@@ -22,9 +22,9 @@ _ID = "wandb_id"
 
 
 class WandbTracker(Tracker):
-    """Sends configuration, metrics, pictures and the final checkpoint to W&B.
+    """Sends configuration, metrics, images and the final checkpoint to W&B.
 
-    Nothing is ever asked and nothing is printed to stdout. Pictures in which the data can be seen are left out where
+    Nothing is ever asked and nothing is printed to stdout. Images in which the data can be seen are left out where
     the data set may not be passed on, unless ``media`` says otherwise.
     """
 
@@ -37,7 +37,7 @@ class WandbTracker(Tracker):
         group: str | None = Field(None, description="Runs to be seen together; <rule>-<model>-<data> if unset.")
         name: str | None = Field(None, description="The run's name; that of its folder if unset.")
         tags: list[str] = Field(default_factory=list, description="Words to find the run by.")
-        media: bool = Field(False, description="Log pictures of data that may not be redistributed, as FER2013.")
+        media: bool = Field(False, description="Log images of data that may not be redistributed, as FER2013.")
         timeout: float = Field(15.0, gt=0, description="Seconds to wait for the server at the start.")
 
     config: Config
@@ -111,8 +111,8 @@ class WandbTracker(Tracker):
             ),
         )
 
-    def _may_show(self, picture: Plot) -> bool:
-        return not picture.shows_data or self._info.redistributable or self.config.media
+    def _may_show(self, image: Plot) -> bool:
+        return not image.shows_data or self._info.redistributable or self.config.media
 
     def _log_weights(self, summary: Mapping[str, Any]) -> None:
         import wandb

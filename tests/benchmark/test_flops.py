@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from localrules.benchmark.flops import CostSegment, step_macs
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 
 REGISTRY = Registry.load(allow=[])
 BATCH, SIDE, HIDDEN, CLASSES = 8, 6, (5, 4), 3
@@ -14,7 +14,7 @@ FIRST, SECOND, LAST = SIDE * SIDE * HIDDEN[0], HIDDEN[0] * HIDDEN[1], HIDDEN[1] 
 
 
 def counted(rule: str, **settings: object) -> list[CostSegment]:
-    config = configure(
+    run = resolve_run(
         {
             "rule": {"name": rule},
             "model": {"name": "mlp", "hidden": list(HIDDEN)},
@@ -25,10 +25,10 @@ def counted(rule: str, **settings: object) -> list[CostSegment]:
         },
         REGISTRY,
     )
-    return step_macs(config, REGISTRY, (1, SIDE, SIDE), CLASSES, steps=10)
+    return step_macs(run.config, REGISTRY, (1, SIDE, SIDE), CLASSES, steps=10)
 
 
-def test_back_propagation_costs_three_forward_passes_less_the_gradient_for_the_pictures() -> None:
+def test_back_propagation_costs_three_forward_passes_less_the_gradient_for_the_images() -> None:
     (step,) = counted("backprop")
     assert step == CostSegment(0, 10, BATCH * (3 * (FIRST + SECOND + LAST) - FIRST))
 

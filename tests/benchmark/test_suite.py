@@ -10,9 +10,10 @@ import torch
 from localrules.benchmark import suite
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
 from localrules.benchmark.measure import step_memory, time_interleaved
-from localrules.config.schema import RunConfig
+from localrules.config.schema import ScheduleConfig
+from localrules.engine.resolve import resolve_run
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 
 pytestmark = pytest.mark.slow
 
@@ -28,27 +29,25 @@ def registry() -> Registry:
     return Registry.load()
 
 
-def config(registry: Registry, rule: str = "backprop") -> RunConfig:
-    return configure({"rule": {"name": rule}, "data": {"name": "faces"}, "steps": 10_000, **TINY}, registry)
+def config(registry: Registry, rule: str = "backprop") -> ResolvedRun:
+    return resolve_run({"rule": {"name": rule}, "data": {"name": "faces"}, "steps": 10_000, **TINY}, registry)
 
 
 def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(registry: Registry) -> None:
     data = noise_dataset((1, 48, 48), 7, 64)
-    constant = config(registry).model_copy(
-        update={"schedule": config(registry).schedule.model_copy(update={"name": "constant"})}
-    )
-    engine, hand = engine_step("backprop", constant, registry, data), plain_pytorch_step(constant, registry, data)
+    constant = config(registry).with_settings(schedule=ScheduleConfig(name="constant"))
+    engine, hand = engine_step("backprop", constant, data), plain_pytorch_step(constant, data)
     for step in range(3):
         engine.step(step)
         hand.step(step)
-    session, model = (contender.step.__closure__ for contender in (engine, hand))
+    session, model = (candidate.step.__closure__ for candidate in (engine, hand))
     engine_model = next(cell.cell_contents for cell in session if hasattr(cell.cell_contents, "network")).network.model
     hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
     for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
 
 
-def test_contenders_take_turns_and_none_always_follows_the_same_other() -> None:
+def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:
     calls: list[str] = []
     both = [Candidate(name, lambda step, name=name: calls.append(name), torch.device("cpu")) for name in "ab"]
     seconds = time_interleaved(both, rounds=3)
@@ -58,15 +57,13 @@ def test_contenders_take_turns_and_none_always_follows_the_same_other() -> None:
 
 def test_a_local_step_needs_less_memory_than_backprop_and_no_more_for_a_deeper_network(registry: Registry) -> None:
     data = noise_dataset((1, 48, 48), 7, 64)
-    memory = {
-        rule: step_memory(engine_step(rule, config(registry, rule), registry, data)) for rule in ("backprop", "hsic")
-    }
+    memory = {rule: step_memory(engine_step(rule, config(registry, rule), data)) for rule in ("backprop", "hsic")}
     assert memory["hsic"] < 0.6 * memory["backprop"]
     rows = {row["name"]: row["growth"] for row in suite.depth(["hsic"], TINY, registry)}
     assert rows["hsic"] < 1.15 < rows["backprop"]
 
 
-def test_a_bench_names_its_settings_and_weighs_every_contender(registry: Registry) -> None:
+def test_a_bench_names_its_settings_and_weighs_every_candidate(registry: Registry) -> None:
     found = suite.bench(["hsic", "backprop-checkpointed@block"], TINY, registry, rounds=2)
     names = [row["name"] for row in found["contenders"]]
     assert names == ["by hand", "backprop", "hsic", "backprop-checkpointed@block"]
@@ -92,9 +89,9 @@ def test_layers_that_can_learn_at_once_share_the_threads_out_and_the_others_have
     built: dict[str, tuple[int, int]] = {}
     real = suite.engine_step
 
-    def watched(name: str, config: RunConfig, *rest: Any) -> Candidate:
-        built[name] = (config.parallel_layers, config.threads)
-        return real(name, config, *rest)
+    def watched(name: str, run: ResolvedRun, *rest: Any) -> Candidate:
+        built[name] = (run.config.parallel_layers, run.config.threads)
+        return real(name, run, *rest)
 
     monkeypatch.setattr(suite, "engine_step", watched)
     found = suite.bench(["hsic", "fa"], TINY | {"threads": 4}, registry, rounds=1, parallel_layers=2)

@@ -52,7 +52,7 @@ def test_each_class_of_locality_is_told_from_the_others(
 
 
 @pytest.mark.parametrize("model", ["dense_fpn_small", "vgg8b"])
-def test_models_are_given_pictures_as_small_as_they_take(capsys: pytest.CaptureFixture[str], model: str) -> None:
+def test_models_are_given_images_as_small_as_they_take(capsys: pytest.CaptureFixture[str], model: str) -> None:
     slim = {"dense_fpn_small": "model.growth=2", "vgg8b": "model.width=0.0625"}[model]
     found = audited(capsys, "--rule", "drtp", "--model", model, "--granularity", "2", "--set", slim)
     assert found["holds"]
@@ -145,8 +145,8 @@ def test_the_furthest_part_of_a_mixture_is_what_it_declares(capsys: pytest.Captu
 
 
 def test_people_read_a_matrix_a_class_and_a_verdict(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    picture = tmp_path / "matrix.png"
-    assert main(["audit", "--rule", "dfa", *SMALL, "--out", str(picture)]) == 0
+    image = tmp_path / "matrix.png"
+    assert main(["audit", "--rule", "dfa", *SMALL, "--out", str(image)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.rstrip() for line in said if line[:1].isdigit()] == [
         "1 layers.0  ■ ◆ ◆ ◆",
@@ -155,7 +155,7 @@ def test_people_read_a_matrix_a_class_and_a_verdict(capsys: pytest.CaptureFixtur
         "4 readout   ● ● ● ■",
     ]
     assert "class broadcast-error, declared broadcast-error: it holds" in said
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert image.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def table() -> str:
-    """Five training rows, of which the second repeats the first and the third does so under another label; one public
+    """Five training samples, of which the second repeats the first and the third does so with another label; one public
     row that repeats the first, too; one private row, which is constant."""
     draw = np.random.default_rng(0)
     one, other, third = (" ".join(map(str, draw.integers(0, 256, 2304))) for _ in range(3))
@@ -69,7 +69,7 @@ def test_show_counts_what_there_is(capsys: pytest.CaptureFixture[str], csv: Path
     assert (found["conflicting_images"], found["conflicting_rows"]) == (1, 4)
 
 
-def test_show_draws_its_pictures_where_it_says(capsys: pytest.CaptureFixture[str], csv: Path, tmp_path: Path) -> None:
+def test_show_draws_its_images_where_it_says(capsys: pytest.CaptureFixture[str], csv: Path, tmp_path: Path) -> None:
     _, found = run(capsys, "data", "show", "fer2013", "--data-path", csv)
     assert found["plots"] == {
         name: str(Path("localrules-data/fer2013").resolve() / f"{name}.png") for name in ("labels", "samples")
@@ -84,7 +84,7 @@ def test_show_speaks_to_people(capsys: pytest.CaptureFixture[str], csv: Path) ->
     assert main(["data", "show", "fer2013", "--data-path", str(csv)]) == 0
     text = capsys.readouterr().out
     assert "copies of earlier splits" in text
-    assert "4 distinct pictures in 7 rows; labels conflict on 1 of them (4 rows)" in text
+    assert "4 distinct images in 7 rows; labels conflict on 1 of them (4 rows)" in text
     assert "samples.png" in text
     assert "may not be passed on" in text
 
@@ -130,7 +130,7 @@ def test_export_packs_where_the_name_says_so(
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_export_of_other_pictures_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_export_of_other_images_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8)
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     out = tmp_path / "out.csv"

@@ -37,7 +37,7 @@ def localrules_rules():
 
 
 ONLY_SMALL = '''
-"""A network with norms for pictures of 16 x 16 alone, and such pictures."""
+"""A network with norms for images of 16 x 16 alone, and such images."""
 
 from torch import nn
 
@@ -148,7 +148,7 @@ def test_a_users_word_for_the_network_counts(capsys: pytest.CaptureFixture[str],
     assert "the options that the rule brings" in error["fix"]
 
 
-def test_a_network_that_cannot_be_tried_beforehand_is_judged_with_the_runs_own_pictures(
+def test_a_network_that_cannot_be_tried_beforehand_is_judged_with_the_runs_own_images(
     capsys: pytest.CaptureFixture[str], picky: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "small.py"

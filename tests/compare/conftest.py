@@ -1,4 +1,4 @@
-"""A comparison that is done; and runs without pictures: drawing takes longer than a tiny run."""
+"""A comparison that is done; and runs without images: drawing takes longer than a tiny run."""
 
 from __future__ import annotations
 

@@ -67,16 +67,16 @@ def test_it_says_how_to_do_it_again_and_on_what_it_ran(page: Elements, done: Pat
 
 
 def test_curves_are_told_apart_without_colour_and_by_name(done: Path) -> None:
-    contestants = [
+    results = [
         RuleResult(label, runs, None)
         for label, runs in group_by_config(map(read_run_record, run_folders(done))).items()
     ]
-    left, right = learning_curves(contestants).axes
+    left, right = learning_curves(results).axes
     for axes in (left, right):
         curves = [line for line in axes.lines if line.get_marker() not in ("None", "")]
-        assert len({line.get_marker() for line in curves}) == len(contestants)
-        assert [line.get_color() for line in curves] == list(COLOURS[: len(contestants)])
-        assert {one.label for one in contestants} <= {text.get_text() for text in axes.texts}
+        assert len({line.get_marker() for line in curves}) == len(results)
+        assert [line.get_color() for line in curves] == list(COLOURS[: len(results)])
+        assert {one.label for one in results} <= {text.get_text() for text in axes.texts}
 
 
 def test_names_of_curves_that_end_together_do_not_lie_on_each_other(done: Path) -> None:

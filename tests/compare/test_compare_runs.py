@@ -47,7 +47,7 @@ def test_a_label_has_the_rules_own_settings_first_and_no_long_ones(tmp_path: Pat
     assert [row["rule"] for row in said.document] == ["local-ce (rule.hidden=0)", "local-ce (rule.hidden=4)"]
 
 
-def test_another_model_is_flagged_and_still_held_against_the_same_pictures(done: Path, tmp_path: Path) -> None:
+def test_another_model_is_flagged_and_still_held_against_the_same_images(done: Path, tmp_path: Path) -> None:
     other = train(tmp_path, "--rule", "backprop", setting=LENET)["run_dir"]
     said = localrules("compare", run_folders(done)[0], other, "--out", tmp_path / "page", "--json")
     assert said.code == 0, said.out

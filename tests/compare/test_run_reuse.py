@@ -13,6 +13,8 @@ from helpers.tiny_runs import MLP, tiny_csv
 from localrules.comparison import execute as runs
 from localrules.comparison.plan import PlannedRun
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
+from localrules.config.settings import Settings
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
@@ -39,10 +41,10 @@ class Started(Exception):
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    def started(*_: object) -> Any:
+    def started(*_: object, **__: object) -> Any:
         raise Started
 
-    monkeypatch.setattr(runs, "train", started)
+    monkeypatch.setattr(runs, "start", started)
     monkeypatch.setattr(runs, "resume", started)
 
 
@@ -50,7 +52,8 @@ def asked(folder: Path, **changes: object) -> PlannedRun:
     """A run that is like one that is there, but for some settings."""
     found = runs.read_run_record(folder)
     known = (found.record["environment"]["supplied_by"], found.record["trained_on"]["fingerprint"])
-    return PlannedRun(found.rule, found.config.model_copy(update=changes), *known)
+    changed = Settings.from_tree({**found.config.to_dict(), **changes})
+    return PlannedRun(found.rule, resolve_run(changed, REGISTRY), *known)
 
 
 @pytest.mark.usefixtures("no_training")
@@ -126,13 +129,13 @@ def test_data_that_were_moved_are_the_same_data(tmp_path: Path, monkeypatch: pyt
     before = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert before.code == 0, before.out
     moved = path.rename(tmp_path / "elsewhere.csv")
-    monkeypatch.setattr(runs, "train", None)
+    monkeypatch.setattr(runs, "start", None)
     said = compare(out, "--wandb", "offline", "--set", "log_every=3", seeds=1, setting=[*SHORT, str(moved)])
     assert said.code == 0, said.out
     assert said.err.count("done before") == 2
     assert said.out == before.out
     ours, _ = json.loads((out / "comparison.json").read_text())["rows"]
-    assert ours["difference"] is not None  # pictures were asked about again, where they lie now
+    assert ours["difference"] is not None  # images were asked about again, where they lie now
 
 
 def test_other_data_are_another_comparison(tmp_path: Path) -> None:
@@ -142,4 +145,4 @@ def test_other_data_are_another_comparison(tmp_path: Path) -> None:
     tiny_csv(path, train=70, valid=28)
     said = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert said.error["what"] == "the folder holds another comparison"
-    assert said.error["why"] == "data: other pictures or labels than its runs had"
+    assert said.error["why"] == "data: other images or labels than its runs had"

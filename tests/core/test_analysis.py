@@ -17,7 +17,7 @@ def convolution(side: int, inputs: int, outputs: int, kernel: int) -> int:
 
 def test_every_row_of_a_tiny_dense_fpn() -> None:
     rows = {row["name"]: row for row in layer_table(dense(LOCAL_RULES["hsic"]))}
-    # 16 x 16 pictures; stem 8; two blocks of two convolutions, growth 4 and 8; laterals 8.
+    # 16 x 16 images; stem 8; two blocks of two convolutions, growth 4 and 8; laterals 8.
     expected = {
         "stem": ([], [1, 16, 16], [8, 8, 8], 9 * 8 + 1 + 16, convolution(8, 1, 8, 3)),
         "blocks.0.convs.0": (["stem"], [8, 8, 8], [4, 8, 8], 9 * 8 * 4 + 1 + 8, convolution(8, 8, 4, 3)),
@@ -66,8 +66,8 @@ def test_an_mlp_by_hand() -> None:
 
 
 def test_the_sizes_that_are_promised() -> None:
-    picture = torch.zeros(2, 1, 48, 48)
-    full = Network.wrap(DenseFPN(DenseFPN.Config(), (1, 48, 48), 7), example=picture)
+    image = torch.zeros(2, 1, 48, 48)
+    full = Network.wrap(DenseFPN(DenseFPN.Config(), (1, 48, 48), 7), example=image)
     assert 6.5e6 < sum(layer.parameter_count for layer in full.layers) < 7.5e6
     assert 0.5e9 < sum(layer.macs for layer in full.layers) < 0.7e9
     assert [layer.out_shape[1:] for layer in full.layers if layer.name.startswith("laterals")] == [
@@ -75,7 +75,7 @@ def test_the_sizes_that_are_promised() -> None:
         (12, 12),
         (6, 6),
     ]
-    small = Network.wrap(DenseFPNSmall(DenseFPNSmall.Config(), (1, 48, 48), 7), example=picture)
+    small = Network.wrap(DenseFPNSmall(DenseFPNSmall.Config(), (1, 48, 48), 7), example=image)
     assert 0.4e6 < sum(layer.parameter_count for layer in small.layers) < 0.6e6
 
 

@@ -35,7 +35,7 @@ def averaged(maps: Tensor, grid: int) -> Tensor:
 
 
 @pytest.mark.parametrize("inputs", [False, True])
-def test_without_a_convolution_it_is_averages_over_the_raster(inputs: bool) -> None:
+def test_without_a_convolution_it_is_averages_over_the_grid(inputs: bool) -> None:
     seen = layer(3, 12, 12, inputs_visible_downstream=True)
     reading, view = FeatureReader(seen, 4, inputs=inputs), view_of(seen)
     expected = averaged(torch.cat([*view.inputs, view.output], 1) if inputs else view.output, 4)
@@ -59,7 +59,7 @@ def test_a_convolution_goes_over_fine_maps_at_every_other_place(shape: tuple[int
 @pytest.mark.parametrize(
     "seen",
     [layer(3, 24, 24, pool_size=2), layer(64), layer(3, 2, 2), layer(3, 15, 24)],
-    ids=["its readers average it", "no maps", "maps coarser than the raster", "maps hardly finer than the raster"],
+    ids=["its readers average it", "no maps", "maps coarser than the grid", "maps hardly finer than the grid"],
 )
 def test_what_has_nothing_close_by_is_not_convolved(seen: Layer) -> None:
     reading, view = FeatureReader(seen, 4, channels=7), view_of(seen)

@@ -23,20 +23,20 @@ def network(kind: type[nn.Module]) -> Network:
 @pytest.mark.parametrize("kind", [Residual, NormFirst])
 def test_its_last_output_is_the_networks(kind: type[nn.Module]) -> None:
     net = network(kind)
-    stations = isolated_forward(net, IMAGES)
-    assert [station.layer.name for station in stations] == [layer.name for layer in net.layers]
-    assert torch.equal(stations[-1].output, net(IMAGES))
+    traces = isolated_forward(net, IMAGES)
+    assert [trace.layer.name for trace in traces] == [layer.name for layer in net.layers]
+    assert torch.equal(traces[-1].output, net(IMAGES))
 
 
 def test_apart_no_graph_reaches_into_another_layer() -> None:
     net = network(NormFirst)
-    stations = isolated_forward(net, IMAGES)
-    for station in stations:
+    traces = isolated_forward(net, IMAGES)
+    for trace in traces:
         for other in net.layers:
             gradients = torch.autograd.grad(
-                station.output.sum(), list(other.parameters()), retain_graph=True, allow_unused=True
+                trace.output.sum(), list(other.parameters()), retain_graph=True, allow_unused=True
             )
-            own = other.name == station.layer.name
+            own = other.name == trace.layer.name
             assert all((gradient is not None) == own for gradient in gradients)
 
 
@@ -44,24 +44,24 @@ def test_apart_no_graph_reaches_into_another_layer() -> None:
 def test_joined_messages_from_reader_to_source_add_up_to_back_propagation(kind: type[nn.Module]) -> None:
     net = network(kind)
     expected = torch.autograd.grad(functional.cross_entropy(net(IMAGES), LABELS), list(net.parameters()))
-    stations = isolated_forward(net, IMAGES, connected=True)
-    logits = stations[-1].output
+    traces = isolated_forward(net, IMAGES, connected=True)
+    logits = traces[-1].output
     (top,) = torch.autograd.grad(functional.cross_entropy(logits, LABELS), logits, retain_graph=True)
-    found = gradients(stations, top)
+    found = gradients(traces, top)
     for weight, gradient in zip(net.parameters(), expected, strict=True):
         torch.testing.assert_close(found[id(weight)], gradient)
 
 
-def gradients(stations: list[LayerTrace], top: Tensor) -> dict[int, Tensor]:
+def gradients(traces: list[LayerTrace], top: Tensor) -> dict[int, Tensor]:
     """Every parameter's gradient, from errors that go down from reader to source, one border at a time."""
-    error = {id(value): torch.zeros_like(value) for station in stations for value in station.values}
-    error[id(stations[-1].values[-1])] = top
+    error = {id(value): torch.zeros_like(value) for trace in traces for value in trace.values}
+    error[id(traces[-1].values[-1])] = top
     found = {}
-    for station in reversed(stations):
-        own = list(station.layer.parameters())
-        leaves = [value for other in stations if other is not station for value in other.values]
-        arrived = [error[id(value)] for value in station.values]
-        sent = torch.autograd.grad(station.outputs, [*own, *leaves], arrived, allow_unused=True)
+    for trace in reversed(traces):
+        own = list(trace.layer.parameters())
+        leaves = [value for other in traces if other is not trace for value in other.values]
+        arrived = [error[id(value)] for value in trace.values]
+        sent = torch.autograd.grad(trace.outputs, [*own, *leaves], arrived, allow_unused=True)
         found |= {id(weight): gradient for weight, gradient in zip(own, sent, strict=False)}
         for leaf, message in zip(leaves, sent[len(own) :], strict=True):
             if message is not None:

@@ -249,7 +249,7 @@ def test_blocks_may_be_of_several_modules() -> None:
         ("stem..laterals.0",),
         ("stem..laterals.0", "downs.0..laterals.1"),
     ]
-    # Readers see the laterals over the readout's raster; the block itself is read by nothing but what learns with it.
+    # Readers see the laterals over the readout's grid; the block itself is read by nothing but what learns with it.
     assert [layer.out_shapes for layer in network.hidden] == [((8, 8, 8),), ((8, 4, 4),)]
     assert [layer.pool_size for layer in network.hidden] == [1, 1]
 

@@ -1,4 +1,4 @@
-"""Averages over a raster, and the gradients that they send back."""
+"""Averages over a grid, and the gradients that they send back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_value_and_gradient_are_those_of_torch_and_the_gradient_lies_like_the_ma
     weights = torch.randn(3, 5 * grid**2, generator=draws, dtype=torch.float64)
     gradients = []
     for average in (pool, functional.adaptive_avg_pool2d):
-        # Asked of what is no leaf: a leaf's gradient is laid out like the leaf in any case.
+        # Asked of what is not a leaf: a leaf's gradient is laid out like the leaf in any case.
         maps = values.clone().requires_grad_() * 1
         maps.register_hook(gradients.append)
         pooled = average(maps, grid)

@@ -1,4 +1,4 @@
-"""What augmentation may do to a picture, and what it must leave alone."""
+"""What augmentation may do to an image, and what it must leave alone."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ def draw(seed: int = 0) -> torch.Generator:
 
 
 @pytest.fixture
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     return torch.randn(64, 1, 20, 16, generator=draw(5))
 
 
-def test_nothing_switched_on_changes_nothing(pictures: torch.Tensor) -> None:
-    assert torch.equal(Augment(AugmentConfig(**NOTHING))(pictures, draw()), pictures)
+def test_nothing_switched_on_changes_nothing(images: torch.Tensor) -> None:
+    assert torch.equal(Augment(AugmentConfig(**NOTHING))(images, draw()), images)
 
 
-def test_the_same_draw_gives_the_same_pictures(pictures: torch.Tensor) -> None:
+def test_the_same_draw_gives_the_same_images(images: torch.Tensor) -> None:
     augment = Augment(AugmentConfig(rotation=20, scale=0.2, erase_size=0.5))
-    assert torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw()))
-    assert not torch.equal(augment(pictures.clone(), draw()), augment(pictures.clone(), draw(1)))
+    assert torch.equal(augment(images.clone(), draw()), augment(images.clone(), draw()))
+    assert not torch.equal(augment(images.clone(), draw()), augment(images.clone(), draw(1)))
 
 
-def test_flip_mirrors_about_half_of_the_pictures_and_copies_the_rest(pictures: torch.Tensor) -> None:
-    flipped = Augment(AugmentConfig(flip=True, shift=0))(pictures, draw())
-    mirrored = (flipped == pictures.flip(3)).flatten(1).all(1)
-    kept = (flipped == pictures).flatten(1).all(1)
-    assert (mirrored ^ kept).all()
-    assert 16 <= mirrored.sum() <= 48
+def test_flip_mirrors_about_half_of_the_images_and_copies_the_rest(images: torch.Tensor) -> None:
+    flipped = Augment(AugmentConfig(flip=True, shift=0))(images, draw())
+    is_flipped = (flipped == images.flip(3)).flatten(1).all(1)
+    kept = (flipped == images).flatten(1).all(1)
+    assert (is_flipped ^ kept).all()
+    assert 16 <= is_flipped.sum() <= 48
 
 
 def test_an_unset_flip_is_what_the_data_set_allows() -> None:
-    assert Augment(AugmentConfig(), mirrored=True).flip
-    assert not Augment(AugmentConfig(), mirrored=False).flip
-    assert Augment(AugmentConfig(flip=True), mirrored=False).flip
+    assert Augment(AugmentConfig(), flipped=True).flip
+    assert not Augment(AugmentConfig(), flipped=False).flip
+    assert Augment(AugmentConfig(flip=True), flipped=False).flip
 
 
-def test_each_picture_shifts_by_its_own_whole_pixels_in_both_directions(pictures: torch.Tensor) -> None:
-    shifted = Augment(AugmentConfig(flip=False, shift=2))(pictures, draw())
+def test_each_image_shifts_by_its_own_whole_pixels_in_both_directions(images: torch.Tensor) -> None:
+    shifted = Augment(AugmentConfig(flip=False, shift=2))(images, draw())
     found = set()
-    padded = torch.nn.functional.pad(pictures, (2, 2, 2, 2), mode="replicate")
+    padded = torch.nn.functional.pad(images, (2, 2, 2, 2), mode="replicate")
     for before, after in zip(padded, shifted, strict=True):
         matches = [
             (down, right)
@@ -61,9 +61,9 @@ def test_each_picture_shifts_by_its_own_whole_pixels_in_both_directions(pictures
     assert {down for down, _ in found} == {right for _, right in found} == {-2, -1, 0, 1, 2}
 
 
-def test_resampling_agrees_with_moving_where_both_can(pictures: torch.Tensor) -> None:
-    moved = Augment(AugmentConfig(flip=True, shift=3))(pictures, draw())
-    resampled = Augment(AugmentConfig(flip=True, shift=3, scale=1e-7))(pictures, draw())
+def test_resampling_agrees_with_moving_where_both_can(images: torch.Tensor) -> None:
+    moved = Augment(AugmentConfig(flip=True, shift=3))(images, draw())
+    resampled = Augment(AugmentConfig(flip=True, shift=3, scale=1e-7))(images, draw())
     assert torch.allclose(moved, resampled, atol=1e-4)
 
 
@@ -74,10 +74,10 @@ def disc(height: int, width: int, radius: float) -> torch.Tensor:
 
 
 def test_turning_leaves_a_centred_disc_as_it_is_whatever_the_sides() -> None:
-    picture = disc(40, 64, 12.0)
-    turned = Augment(AugmentConfig(**NOTHING, rotation=180))(picture, draw())
-    assert (turned - picture).abs().max() < 0.35  # one pixel's worth of interpolation at the rim
-    assert (turned.sum(dim=(1, 2, 3)) / picture[0].sum() - 1).abs().max() < 0.01
+    image = disc(40, 64, 12.0)
+    turned = Augment(AugmentConfig(**NOTHING, rotation=180))(image, draw())
+    assert (turned - image).abs().max() < 0.35  # one pixel's worth of interpolation at the rim
+    assert (turned.sum(dim=(1, 2, 3)) / image[0].sum() - 1).abs().max() < 0.01
 
 
 def test_turning_stays_within_its_degrees() -> None:
@@ -90,14 +90,14 @@ def test_turning_stays_within_its_degrees() -> None:
 
 
 def test_scaling_stays_within_its_fraction() -> None:
-    picture = disc(48, 48, 12.0)
-    area = Augment(AugmentConfig(**NOTHING, scale=0.25))(picture, draw()).sum(dim=(1, 2, 3)) / picture[0].sum()
+    image = disc(48, 48, 12.0)
+    area = Augment(AugmentConfig(**NOTHING, scale=0.25))(image, draw()).sum(dim=(1, 2, 3)) / image[0].sum()
     assert area.min() > 0.75**2 - 0.02
     assert area.max() < 1.25**2 + 0.02
     assert area.max() - area.min() > 0.5
 
 
-def test_erasing_blanks_one_rectangle_in_about_half_of_the_pictures() -> None:
+def test_erasing_blanks_one_rectangle_in_about_half_of_the_images() -> None:
     erased = Augment(AugmentConfig(**NOTHING, erase_size=0.5))(torch.ones(64, 3, 20, 16), draw()) == 0
     touched = erased.flatten(1).any(1)
     assert 16 <= touched.sum() <= 48
@@ -113,9 +113,9 @@ def test_erasing_blanks_one_rectangle_in_about_half_of_the_pictures() -> None:
 
 
 def test_switching_one_augmentation_on_leaves_the_draws_of_the_others() -> None:
-    pictures = torch.randn(64, 1, 20, 16, generator=draw(5))
-    plain = Augment(AugmentConfig())(pictures, draw())
-    erased = Augment(AugmentConfig(erase_size=0.3))(pictures, draw())
+    images = torch.randn(64, 1, 20, 16, generator=draw(5))
+    plain = Augment(AugmentConfig())(images, draw())
+    erased = Augment(AugmentConfig(erase_size=0.3))(images, draw())
     assert torch.equal(erased[erased != 0], plain[erased != 0])
 
 

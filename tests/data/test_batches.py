@@ -58,20 +58,20 @@ def test_an_epoch_shows_each_row_at_most_once_and_drops_the_incomplete_batch(spl
     assert len(torch.cat(epochs).unique()) == 103  # the rows left out change
 
 
-def test_labels_and_pictures_stay_together(split: Split) -> None:
+def test_labels_and_images_stay_together(split: Split) -> None:
     plain = Batches(split, 10, 7)
     batch = plain.batch(4)
     assert torch.equal(batch.labels, batch.indices)
     assert torch.equal(batch.images, plain.preprocess(split.images[batch.indices]))
 
 
-def test_augmenting_changes_pictures_but_not_which_rows_are_drawn(split: Split) -> None:
+def test_augmenting_changes_images_but_not_which_rows_are_drawn(split: Split) -> None:
     plain, augmented = Batches(split, 10, 7).batch(2), batches(split).batch(2)
     assert torch.equal(plain.indices, augmented.indices)
     assert not torch.equal(plain.images, augmented.images)
 
 
-def test_standardised_training_pixels_have_mean_zero_and_deviation_one_in_each_channel(split: Split) -> None:
+def test_standardised_training_pixels_have_mean_zero_and_std_one_in_each_channel(split: Split) -> None:
     standard = Normalize.from_split(split)
     images = standard(split.images).double()
     assert images.mean(dim=(0, 2, 3)).abs().max() < 1e-5

@@ -26,13 +26,13 @@ def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "tes
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("test",)])
-def test_pictures_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:
+def test_images_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:
     data = data_set(channels, names)
     for draw in (plot_label_counts, plot_samples):
         draw(data, tmp_path / "picture.png")
-        with Image.open(tmp_path / "picture.png") as picture:
-            assert picture.format == "PNG"
-            assert min(picture.size) > 100
+        with Image.open(tmp_path / "picture.png") as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 100
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
 

@@ -52,10 +52,10 @@ def test_the_report_counts_conflicts_over_all_splits() -> None:
     assert found.splits["train"].by_class == {"no": 2, "yes": 1}
 
 
-def test_constant_pictures_are_counted() -> None:
-    pictures = split(0, 0, 0)
-    pictures.images[1:] = 7
-    assert dataset_stats(data_set(train=pictures)).splits["train"].constant == 2
+def test_constant_images_are_counted() -> None:
+    image_batch = split(0, 0, 0)
+    image_batch.images[1:] = 7
+    assert dataset_stats(data_set(train=image_batch)).splits["train"].constant == 2
 
 
 def test_a_fingerprint_depends_on_pixels_labels_order_and_split() -> None:

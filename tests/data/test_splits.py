@@ -16,7 +16,7 @@ def _own_cache(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LOCALRULES_CACHE", str(tmp_path))
 
 
-def pictures(count: int, seed: int = 0) -> torch.Tensor:
+def draw_images(count: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(0, 256, (count, 1, 24, 24), generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
 
 
@@ -25,29 +25,29 @@ def data_set(images: torch.Tensor, **others: Split) -> Dataset:
     return Dataset("some", tuple("abcdefg"), splits, "made up", fingerprint(splits), redistributable=True)
 
 
-def test_copies_mirrored_copies_and_paler_copies_share_a_group_and_others_do_not() -> None:
-    distinct = pictures(5)
+def test_copies_flipped_copies_and_paler_copies_share_a_group_and_others_do_not() -> None:
+    distinct = draw_images(5)
     paler = (distinct[2].float() * 0.5 + 60).to(torch.uint8)[None]
     groups = near_duplicate_groups(torch.cat([distinct, distinct[:1], distinct[1:2].flip(-1), paler]))
     assert groups.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
 
 
 def test_near_copies_of_near_copies_share_a_group() -> None:
-    first, last = pictures(2).float()
+    first, last = draw_images(2).float()
     between = [((1 - share) * first + share * last).to(torch.uint8) for share in torch.linspace(0, 1, 40)]
     groups = near_duplicate_groups(torch.stack(between))
     assert groups.unique().tolist() == [0]
 
 
-def test_pictures_of_one_grey_are_copies_of_each_other() -> None:
+def test_images_of_one_grey_are_copies_of_each_other() -> None:
     plain = torch.stack([torch.full((1, 24, 24), grey, dtype=torch.uint8) for grey in (0, 90, 255)])
-    assert near_duplicate_groups(torch.cat([pictures(1), plain])).tolist() == [0, 1, 1, 1]
+    assert near_duplicate_groups(torch.cat([draw_images(1), plain])).tolist() == [0, 1, 1, 1]
 
 
 def test_a_share_of_train_takes_the_place_of_valid_and_no_group_is_on_both_sides() -> None:
-    images = pictures(200)
+    images = draw_images(200)
     images = torch.cat([images, images[:60]])
-    old_valid = Split(pictures(9, seed=1), torch.zeros(9, dtype=torch.int64))
+    old_valid = Split(draw_images(9, seed=1), torch.zeros(9, dtype=torch.int64))
     held = split_holdout(data_set(images, valid=old_valid, test=old_valid), 0.1)
     assert len(held.splits["train"]) + len(held.splits["valid"]) == 260
     assert 26 <= len(held.splits["valid"]) <= 27
@@ -57,14 +57,14 @@ def test_a_share_of_train_takes_the_place_of_valid_and_no_group_is_on_both_sides
 
 
 def test_the_division_is_the_same_each_time_and_is_another_data_set_to_a_run() -> None:
-    data = data_set(pictures(50))
+    data = data_set(draw_images(50))
     once, again = split_holdout(data, 0.2), split_holdout(data, 0.2)
     assert torch.equal(once.splits["valid"].images, again.splits["valid"].images)
     assert once.fingerprint == again.fingerprint != data.fingerprint
 
 
-def test_labels_go_with_their_pictures() -> None:
-    data = data_set(pictures(70))
+def test_labels_go_with_their_images() -> None:
+    data = data_set(draw_images(70))
     label_of = {row.numpy().tobytes(): label for row, label in zip(*vars(data.splits["train"]).values(), strict=True)}
     for split in split_holdout(data, 0.3).splits.values():
         assert all(

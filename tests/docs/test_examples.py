@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_module_of_ones_own_learns_in_a_loop_of_ones_own() -> None:
     main = runpy.run_path(str(ROOT / "examples" / "wrap_your_module.py"))["main"]
-    assert main(steps=40, pictures=980) > 1.5 / 7
+    assert main(steps=40, images=980) > 1.5 / 7
 
 
 def test_the_pages_show_the_example_rule_as_it_is() -> None:
@@ -63,7 +63,7 @@ def test_rows_of_the_gap_are_those_of_the_suite() -> None:
 
 @pytest.mark.parametrize("form", ["ours", "all of them"])
 def test_forward_forward_by_hand_learns_digits(form: str, tmp_path: Path) -> None:
-    """Made as large as MNIST's pictures, and by fewer steps."""
+    """Made as large as MNIST's images, and by fewer steps."""
     found = load_digits()
     images = np.repeat(np.repeat(found.images * 15.9, 3, axis=1), 3, axis=2).astype("uint8")
     parts = {"x_train": images[:1500], "y_train": found.target[:1500], "x_test": images[1500:]}

@@ -129,8 +129,8 @@ def test_the_architecture_says_which_plugin_supplies_what() -> None:
             assert f"`{item.entry.name}`" in row
 
 
-def test_pictures_in_the_pages_are_small_and_all_shown() -> None:
-    pictures = list((ROOT / "docs" / "images").iterdir())
-    assert [picture.name for picture in pictures if picture.stat().st_size > 200_000] == []
+def test_images_in_the_pages_are_small_and_all_shown() -> None:
+    images = list((ROOT / "docs" / "images").iterdir())
+    assert [image.name for image in images if image.stat().st_size > 200_000] == []
     shown = "".join(map(text, PAGES))
-    assert [picture.name for picture in pictures if f"images/{picture.name}" not in shown] == []
+    assert [image.name for image in images if f"images/{image.name}" not in shown] == []

@@ -52,9 +52,9 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     alone = ["hsic-projected", "--set", "rule.channels=64", "--set", "rule.vote=true"]
     rules = (["backprop"], alone, [*alone, "--set", "rule.ce=0.3"])
     done = [train(tmp_path, "--rule", *rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
-    table, picture = tmp_path / "curves.csv", tmp_path / "curves.png"
+    table, image = tmp_path / "curves.csv", tmp_path / "curves.png"
     monkeypatch.setattr(
-        "sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--picture", str(picture)]
+        "sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--picture", str(image)]
     )
     runpy.run_path(str(ROOT / "examples" / "recipe_curves.py"))["main"]()
 
@@ -67,7 +67,7 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
         first, second, third = curve["macs_10^12"].diff().fillna(curve["macs_10^12"])
         assert first == pytest.approx(second, rel=0.01)
         assert third < second
-    assert picture.stat().st_size > 10_000
+    assert image.stat().st_size > 10_000
 
 
 TRIED = [

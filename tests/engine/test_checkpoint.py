@@ -62,7 +62,7 @@ HEADS_GO_ON = (
 @pytest.mark.parametrize("phases", ["two-phase", HEADS_GO_ON], ids=["two-phase", "heads go on"])
 @pytest.mark.parametrize("at", [2, 4, 5])
 def test_across_phases_and_epochs(at: int, phases: Any, tmp_path: Path) -> None:
-    # 32 pictures in batches of 16: a new order every other step; four steps of the hidden layers, two of the readout.
+    # 32 images in batches of 16: a new order every other step; four steps of the hidden layers, two of the readout.
     assert_resumes(lambda: perceptron(RULES["local-ce"], phases=phases), tmp_path, at)
 
 

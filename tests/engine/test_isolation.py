@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from localrules import Layer, LayerView, Network, Objective
 from localrules.core.view import Batch
-from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.errors import LocalRulesError
 
 IMAGES = torch.randn(8, 1, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -67,7 +67,8 @@ class Recorder:
 
 
 def local_step(network: Network, objective: type[Objective] = Wave, **listen: Any) -> Recorder:
-    rule = LayerwiseRule(dict.fromkeys((layer.name for layer in network.hidden), objective()))
+    spec = ObjectiveSpec(objective, objective.Config())
+    rule = LayerwiseRule(dict.fromkeys((layer.name for layer in network.hidden), spec))
     rule.prepare(network, 4)
     recorder = Recorder(network.model)
     recorder.when_ready = listen.get("when_ready", recorder.when_ready)
@@ -323,7 +324,7 @@ def test_an_objective_that_forgets_its_layer_is_named() -> None:
 
     with pytest.raises(LocalRulesError, match="objective of layer 'fine' does not depend on the layer") as found:
         local_step(Network.wrap(Pyramid(), example=IMAGES[:2]), Forgets)
-    assert "Forgets.loss" in found.value.where
+    assert "Forgets.forward" in found.value.where
 
 
 def test_an_objective_may_name_its_terms() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.tiny_sessions import train
+from torch import Tensor
 
-from localrules.config.schema import ComponentConfig
-from localrules.core.objective import Objective
-from localrules.engine import mixture as mixing
+from localrules.config.mixture import mixture_parts
+from localrules.config.settings import Settings
+from localrules.core.base import RuleConfig
+from localrules.core.objective import InputTransform, Objective
+from localrules.core.view import Batch, LayerView
 from localrules.engine.layer_summary import layer_table
-from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
+from localrules.engine.resolve import resolve_run
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 from localrules.testing.conformance.sessions import toy_dataset
 
 MODEL = {"name": "dense_fpn", "blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
@@ -34,11 +37,11 @@ def session(registry: Registry, rule: dict[str, object]) -> Session:
         "batch_size": 16,
         "optimizer": {"lr": 0.003},
     }
-    return Session.build(configure(tree, registry), registry, toy_dataset())
+    return Session.build(resolve_run(tree, registry), toy_dataset())
 
 
 def test_a_word_on_the_command_line_names_several() -> None:
-    spelt = mixing.parse_mixture({"rule": {"name": "blocks.0.*=local-ce, *=hsic"}, "steps": 3})
+    spelt = Settings.from_tree({"rule": {"name": "blocks.0.*=local-ce, *=hsic"}, "steps": 3}).tree
     assert spelt == {
         "rule": {
             "name": "mixed",
@@ -46,7 +49,7 @@ def test_a_word_on_the_command_line_names_several() -> None:
         },
         "steps": 3,
     }
-    assert mixing.parse_mixture({"rule": {"name": "hsic"}}) == {"rule": {"name": "hsic"}}
+    assert Settings.from_tree({"rule": "hsic"}).tree == {"rule": {"name": "hsic"}}
 
 
 def test_each_layer_has_the_first_rule_that_fits_and_the_last_one_where_none_does(registry: Registry) -> None:
@@ -60,9 +63,9 @@ def test_each_layer_has_the_first_rule_that_fits_and_the_last_one_where_none_doe
 def test_the_last_rules_own_defaults_are_the_runs_and_all_rules_are_the_networks(registry: Registry) -> None:
     tree = {"model": {"name": "mlp"}, "data": {"name": "faces"}}
     for name, optimizer in (("*.0=softhebb,*=hsic", ("adam", 0.005)), ("*.0=hsic,*=softhebb", ("sgd", 0.05))):
-        found = configure({**tree, "rule": {"name": name}}, registry).optimizer
+        found = resolve_run({**tree, "rule": {"name": name}}, registry).config.optimizer
         assert (found.name, found.lr) == optimizer
-    own = configure({**tree, "rule": {"name": "*.0=forward-forward,*=hsic"}}, registry)
+    own = resolve_run({**tree, "rule": {"name": "*.0=forward-forward,*=hsic"}}, registry).config
     assert own.model.options["norm"] is False  # forward-forward's, though it is not the last
     assert own.optimizer.lr == 0.005
 
@@ -81,12 +84,12 @@ def test_a_layer_learns_as_it_does_under_its_rule_alone(registry: Registry) -> N
 def test_options_and_presets_are_spelt_out_for_each_part(registry: Registry) -> None:
     layers = [{"layers": "stem", "name": "hsic", "preset": "paper"}, {"layers": "*", "name": "local-ce", "grid": 2}]
     built = session(registry, {"name": "mixed", "layers": layers})
-    (_, first), (_, second) = mixing.mixture_parts(built.config.rule)
+    (_, first), (_, second) = built.config.rule.parts
     assert first.options["normalization"] == "none"
     assert first.options["beta"] == 100.0
     assert second.options == {"grid": 2, "hidden": 0, "inputs": False, "channels": 0, "vote": False}
     assert isinstance(built.rule, LayerwiseRule)
-    assert {type(objective).__name__ for objective in built.rule.objectives} == {"HSIC", "LocalCrossEntropy"}
+    assert {type(objective).__name__ for objective in built.rule.objectives.values()} == {"HSIC", "LocalCrossEntropy"}
 
 
 @pytest.mark.parametrize(
@@ -108,18 +111,20 @@ def test_a_mixture_that_makes_no_sense_is_refused(registry: Registry, rule: str,
 @pytest.mark.parametrize("layers", [[], "hsic", [{"layers": "*"}], ["hsic"]])
 def test_a_mixture_needs_its_parts(layers: object) -> None:
     with pytest.raises(UsageError, match="needs its parts"):
-        mixing.mixture_parts(ComponentConfig(name="mixed", layers=layers))
+        mixture_parts({"name": "mixed", "layers": layers})
 
 
 def test_an_objective_that_feeds_the_network_in_its_own_way_shares_it_with_none() -> None:
-    class Streaming(Objective):
-        trains_readout = False
+    class Doubled(InputTransform, Objective):
+        class Config(RuleConfig):
+            weight: float = 1.0
 
-        def stream(self, batch):  # type: ignore[no-untyped-def]
+        def make_inputs(self, batch: Batch) -> Tensor:
             return batch.images.repeat(2, 1, 1, 1)
 
-        def forward(self, view):  # type: ignore[no-untyped-def]
+        def forward(self, view: LayerView) -> Tensor:
             return view.output.mean()
 
+    specs = {"a": ObjectiveSpec(Doubled, Doubled.Config()), "b": ObjectiveSpec(Doubled, Doubled.Config(weight=2.0))}
     with pytest.raises(UsageError, match="cannot share a network"):
-        LayerwiseRule({"a": Streaming(), "b": Streaming()})
+        LayerwiseRule(specs)

@@ -24,7 +24,7 @@ def test_each_parameter_sits_in_exactly_one_optimizer(rule: str) -> None:
 
 def test_an_auxiliary_module_belongs_to_its_layer() -> None:
     held = owners(dense(RULES["local-ce"]))
-    assert held["rule.auxiliaries.blocks/0/convs/1#0.1.0.weight"] == ["blocks.0.convs.1"]
+    assert held["rule.objectives.blocks/0/convs/1#0.classifier.0.weight"] == ["blocks.0.convs.1"]
     assert held["network.blocks.0.convs.1.weight"] == ["blocks.0.convs.1"]
 
 

@@ -105,15 +105,15 @@ def test_what_goes_wrong_on_a_thread_is_raised_and_nothing_goes_on_behind() -> N
 
 
 def test_no_more_wait_than_there_are_threads() -> None:
-    crew, hold, done = LayerExecutor(2, 1), threading.Event(), []
+    executor, hold, done = LayerExecutor(2, 1), threading.Event(), []
     for layer in "abcdef":
-        crew.submit(layer, lambda: None)
-    crew.submit("a", lambda: _wait(hold))  # on the other thread
+        executor.submit(layer, lambda: None)
+    executor.submit("a", lambda: _wait(hold))  # on the other thread
     for layer in "bcd":
-        crew.submit(layer, lambda layer=layer: done.append(layer))
+        executor.submit(layer, lambda layer=layer: done.append(layer))
     assert done == ["b"]  # c and d wait
     hold.set()
-    crew.finish()
+    executor.finish()
     assert sorted(done) == ["b", "c", "d"]
 
 
@@ -128,17 +128,17 @@ def test_work_that_is_done_is_let_go() -> None:
         def __call__(self) -> None:
             pass
 
-    crew = LayerExecutor(2, 1)
-    crew.submit("a", Graph())
+    executor = LayerExecutor(2, 1)
+    executor.submit("a", Graph())
     graph = Graph()
     alive = weakref.ref(graph)
-    crew.submit("a", graph)
+    executor.submit("a", graph)
     del graph
     limit = time.monotonic() + SECONDS
     while alive() is not None and time.monotonic() < limit:
         gc.collect()
     assert alive() is None
-    crew.finish()
+    executor.finish()
 
 
 def test_memory_is_that_of_all_layers_that_can_be_alive_and_the_bits_are_the_same() -> None:

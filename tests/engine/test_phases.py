@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.tiny_sessions import LOCAL_RULES, RULES, dense, perceptron, state, train
-from torch import Tensor, nn
+from torch import Tensor
 
 from localrules import Layer
 from localrules.config.schema import JOINT, TWO_PHASE, PhaseConfig, RunConfig
@@ -110,7 +110,7 @@ def test_a_layer_that_learns_costs_its_forward_pass_three_times() -> None:
     assert cost_until(session.phases, 4) == pytest.approx(3 * first.cost + second.cost)
 
 
-def test_a_report_names_the_layers_that_learnt() -> None:
+def test_a_report_names_the_layers_that_learned() -> None:
     session = perceptron(RULES["local-ce"], phases="two-phase", steps=4)
     hidden, readout = session.phases
     apply_phase(hidden, session.network, session.trainable)
@@ -138,7 +138,7 @@ def test_auxiliary_modules_may_go_on_while_their_layers_stand_still(learning: st
         assert any(name.startswith(f"network.{layer.name}.") for name in moved) == (layer.name not in stands_still)
     for layer in session.network.hidden:
         for part in ("projection", "proxies", "classifier"):
-            own = f"rule.auxiliaries.{state_key(layer, 0)}.{part}."
+            own = f"rule.objectives.{state_key(layer, 0)}.{part}."
             assert any(name.startswith(own) for name in moved), own
 
 
@@ -156,8 +156,9 @@ def test_auxiliary_modules_learn_on_features_that_stand_still_what_their_objecti
 class FrozenHeads(LocalCrossEntropy):
     """Its heads stay as they were made."""
 
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        return super().auxiliary(layer, num_classes).requires_grad_(False)
+    def __init__(self, config: LocalCrossEntropy.Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.requires_grad_(False)
 
 
 def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:

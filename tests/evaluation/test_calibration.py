@@ -1,4 +1,4 @@
-"""Calibration, against loops over pictures."""
+"""Calibration, against loops over images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scores() -> Scores:
     return Scores(3 * torch.randn(200, 4, generator=draws), torch.randint(0, 4, (200,), generator=draws))
 
 
-def test_the_error_is_the_mean_over_pictures_of_their_bins_distance(scores: Scores) -> None:
+def test_the_error_is_the_mean_over_images_of_their_bins_distance(scores: Scores) -> None:
     bins: dict[int, list[tuple[float, bool]]] = {}
     for row, label in zip(scores.logits.tolist(), scores.labels.tolist(), strict=True):
         confidence = math.exp(max(row)) / sum(math.exp(value) for value in row)

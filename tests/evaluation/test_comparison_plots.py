@@ -48,7 +48,7 @@ def test_every_figure_is_a_mean_over_seeds() -> None:
         assert float(first[column] or "") == pytest.approx(50 * sum(values), abs=0.051)
 
 
-def test_each_class_has_its_recall_and_a_class_without_pictures_has_none() -> None:
+def test_each_class_has_its_recall_and_a_class_without_images_has_none() -> None:
     head, rows = plot_recalls(SCORED)
     assert head == ["", *CLASSES]
     angry = [found["recalls"]["angry"] for found in SCORED["one"]]
@@ -66,7 +66,7 @@ def test_a_result_that_is_too_good_stands_there_with_what_was_found() -> None:
     assert "could not be done: gone" in leak_message(score(0, leak_check={"not_done": "gone"}))
 
 
-def test_pictures_have_a_place_for_each_network(tmp_path: Path) -> None:
+def test_images_have_a_place_for_each_network(tmp_path: Path) -> None:
     five = {f"row {number}": [score(number)] for number in range(5)}
     figure = plot_confusions(five)
     shown = [axes for axes in figure.axes if axes.axison]

@@ -25,7 +25,7 @@ def split_of(images: torch.Tensor) -> Split:
     return Split(images, torch.zeros(len(images), dtype=torch.int64))
 
 
-def test_copies_mirror_images_and_copies_of_the_photograph_are_told_apart() -> None:
+def test_copies_flip_images_and_copies_of_the_photograph_are_told_apart() -> None:
     learned, others = FACES.splits["train"].images, FACES.splits["valid"].images
     parts = [learned[:3], learned[3:7].flip(-1), recompressed(learned[7:12]), recompressed(learned[12:14].flip(-1))]
     scored = split_of(torch.cat([*parts, others[:20]]))
@@ -44,7 +44,7 @@ def test_a_split_that_was_learned_leaves_nothing() -> None:
     assert (found.copies, found.n_clean, found.top1_clean) == (70, 0, None)
 
 
-def test_likeness_is_a_correlation_of_thumbnails_and_nought_for_a_constant_picture() -> None:
+def test_likeness_is_a_correlation_of_thumbnails_and_nought_for_a_constant_image() -> None:
     images, others = FACES.splits["valid"].images[:6], FACES.splits["train"].images[:9]
 
     def thumbnail(image: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ def digits_session(
         rule_options: Its options.
         hidden: The mlp's layers.
         epochs: Of 20 steps.
-        settings: Of the run. By default batches of 64, the pictures as they are, and the schedule of every run.
+        settings: Of the run. By default batches of 64, the images as they are, and the schedule of every run.
     """
     ours = {"batch_size": 64, "augment": {"shift": 0}, "schedule": {"name": "one-cycle"}}
     return build_session(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def pooled(maps: Tensor, grid: int | None) -> Tensor:
-    """Means over a raster of cells, one cell at a time."""
+    """Means over a grid of cells, one cell at a time."""
     if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
         return maps.reshape(len(maps), -1)
     side = maps.shape[2] // grid

@@ -1,4 +1,4 @@
-"""Any picture becomes what a network takes."""
+"""Any image becomes what a network takes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NOISE = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
 GREY = (1, 48, 48)
 
 
-def kept(picture: Image.Image, path: Path, **options: object) -> Image.Image:
-    picture.save(path, **options)  # type: ignore[arg-type]
+def kept(image: Image.Image, path: Path, **options: object) -> Image.Image:
+    image.save(path, **options)  # type: ignore[arg-type]
     return read_image(path)
 
 
-def test_a_picture_that_fits_is_not_changed(tmp_path: Path) -> None:
-    picture = kept(Image.fromarray(NOISE), tmp_path / "noise.png")
-    assert torch.equal(fit_to_shape(picture, GREY)[0], torch.from_numpy(NOISE))
+def test_a_image_that_fits_is_not_changed(tmp_path: Path) -> None:
+    image = kept(Image.fromarray(NOISE), tmp_path / "noise.png")
+    assert torch.equal(fit_to_shape(image, GREY)[0], torch.from_numpy(NOISE))
 
 
 def test_colour_becomes_grey_by_its_luma_and_grey_becomes_colour(tmp_path: Path) -> None:
@@ -57,16 +57,16 @@ def test_a_wide_network_gets_a_wide_part() -> None:
 
 
 def test_a_network_of_other_channels_takes_no_files() -> None:
-    with pytest.raises(UsageError, match="takes no picture files"):
+    with pytest.raises(UsageError, match="takes no image files"):
         fit_to_shape(Image.new("L", (9, 9)), (2, 9, 9))
 
 
-def test_a_picture_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
+def test_a_image_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees, clockwise
-    picture = Image.new("L", (60, 40), 0)
-    picture.paste(255, (0, 0, 30, 40))  # the left half is white
-    turned = kept(picture, tmp_path / "turned.jpg", exif=exif, quality=95)
+    image = Image.new("L", (60, 40), 0)
+    image.paste(255, (0, 0, 30, 40))  # the left half is white
+    turned = kept(image, tmp_path / "turned.jpg", exif=exif, quality=95)
     assert turned.size == (40, 60)
     assert turned.getpixel((20, 10)) > 240, "the left has become the top"
     assert turned.getpixel((20, 50)) < 15
@@ -74,13 +74,13 @@ def test_a_picture_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_is_on_white(tmp_path: Path, mode: str) -> None:
-    picture = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
-    picture.paste((80, 80, 80, 255), (0, 0, 24, 48))
+    image = Image.new("RGBA", (48, 48), (0, 0, 0, 0))
+    image.paste((80, 80, 80, 255), (0, 0, 24, 48))
     if mode == "P":
-        plain = picture.convert("RGB").quantize(2)
+        plain = image.convert("RGB").quantize(2)
         seen = kept(plain, tmp_path / "a.png", transparency=plain.getpixel((40, 5)))
     else:
-        seen = kept(picture.convert(mode), tmp_path / "a.png")
+        seen = kept(image.convert(mode), tmp_path / "a.png")
     grey = fit_to_shape(seen, GREY)[0]
     assert (grey[:, :24] == 80).all()
     assert (grey[:, 24:] == 255).all()
@@ -111,36 +111,36 @@ def refusal(path: Path) -> str:
     return caught.value.what
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     words, cut, empty = tmp_path / "words.png", tmp_path / "cut.png", tmp_path / "empty.png"
     words.write_text("hello")
     Image.fromarray(NOISE).save(cut)
     cut.write_bytes(cut.read_bytes()[:900])
     empty.touch()
-    assert {refusal(path) for path in (words, cut, empty)} == {"this is no picture that can be read"}
+    assert {refusal(path) for path in (words, cut, empty)} == {"this is not an image that can be read"}
 
 
 def test_pixels_without_a_known_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(NOISE.astype(np.float32)).save(tmp_path / "a.tif")
-    assert refusal(tmp_path / "a.tif") == "this is no picture that can be read"
+    assert refusal(tmp_path / "a.tif") == "this is not an image that can be read"
 
 
-def test_a_huge_picture_is_refused_before_it_fills_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_image_is_refused_before_it_fills_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(NOISE).save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert refusal(tmp_path / "a.png") == "this is no picture that can be read"
+    assert refusal(tmp_path / "a.png") == "this is not an image that can be read"
 
 
-def test_a_folder_stands_for_its_pictures_by_name(tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_images_by_name(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpg", "c.webp", "notes.txt", ".hidden.png", "._a.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "inside").mkdir()
-    pictures, others = list_images([tmp_path, tmp_path / "notes.txt"])
-    assert [path.name for path in pictures] == ["a.jpg", "b.PNG", "c.webp", "notes.txt"]
+    images, others = list_images([tmp_path, tmp_path / "notes.txt"])
+    assert [path.name for path in images] == ["a.jpg", "b.PNG", "c.webp", "notes.txt"]
     assert [path.name for path in others] == ["notes.txt"]
 
 
-def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         list_images([tmp_path])
     assert caught.value.why == "it is empty"

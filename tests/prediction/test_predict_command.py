@@ -1,4 +1,4 @@
-"""``predict``: a run's answers to pictures of the user's."""
+"""``predict``: a run's answers to images of the user's."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def valid(finished: TrainedRun) -> torch.Tensor:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, valid: torch.Tensor) -> Path:
+def images(tmp_path: Path, valid: torch.Tensor) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(3):
@@ -52,10 +52,10 @@ def predicted(run: Path, *words: str | Path) -> list[dict[str, Any]]:
 
 
 def test_the_document_ranks_the_networks_own_probabilities(
-    run: Path, finished: TrainedRun, valid: torch.Tensor, pictures: Path
+    run: Path, finished: TrainedRun, valid: torch.Tensor, images: Path
 ) -> None:
-    found = predicted(run, pictures)
-    assert [item["image"] for item in found] == [str(pictures / f"{number}.png") for number in range(3)]
+    found = predicted(run, images)
+    assert [item["image"] for item in found] == [str(images / f"{number}.png") for number in range(3)]
     expected = finished.predictor.probabilities(valid[:3])
     for item, row in zip(found, expected.tolist(), strict=True):
         assert item.keys() == {"image", "ranked"}
@@ -73,61 +73,61 @@ def test_the_answer_is_the_one_that_is_scored(finished: TrainedRun, valid: torch
     assert torch.equal(finished.predictor.probabilities(valid).argmax(1), scores.predictions)
 
 
-def test_files_and_folders_in_the_order_of_the_line_and_an_annotated_picture_of_each(
-    run: Path, pictures: Path, tmp_path: Path
+def test_files_and_folders_in_the_order_of_the_line_and_an_annotated_image_of_each(
+    run: Path, images: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "1.jpg"
     Image.new("RGB", (80, 40), "red").save(other)
-    found = predicted(run, pictures / "1.png", other, pictures, "--out", tmp_path / "out" / "here")
+    found = predicted(run, images / "1.png", other, images, "--out", tmp_path / "out" / "here")
     assert [Path(item["image"]).name for item in found] == ["1.png", "1.jpg", "0.png", "1.png", "2.png"]
     names = ["0-predicted", "1-predicted", "1-predicted-2", "1-predicted-3", "2-predicted"]
     drawn = sorted((tmp_path / "out" / "here").iterdir())
     assert sorted(path.stem for path in drawn) == names
-    with Image.open(drawn[0]) as picture:
-        assert picture.width > picture.height > 200
-        assert np.asarray(picture.convert("L")).min() < 100
+    with Image.open(drawn[0]) as image:
+        assert image.width > image.height > 200
+        assert np.asarray(image.convert("L")).min() < 100
 
 
-def test_people_get_a_ranking_and_are_told_where_the_pictures_are(run: Path, pictures: Path) -> None:
-    (pictures / "notes.txt").touch()
-    said = localrules("predict", run, pictures / "0.png")
+def test_people_get_a_ranking_and_are_told_where_the_images_are(run: Path, images: Path) -> None:
+    (images / "notes.txt").touch()
+    said = localrules("predict", run, images / "0.png")
     assert said.code == 0
     assert said.out.count(" %") == 7
     assert str(run / "predictions") in said.out
     assert (run / "predictions" / "0-predicted.png").exists()
-    said = localrules("predict", run, pictures, "--device", "cpu")
+    said = localrules("predict", run, images, "--device", "cpu")
     assert said.out.count(" %") == 9, "the first three of each"
     assert "notes.txt" in said.out
 
 
-def test_nothing_of_the_run_is_changed(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_nothing_of_the_run_is_changed(run: Path, images: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    predicted(run, pictures, "--out", tmp_path / "out")
+    predicted(run, images, "--out", tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_mistakes_are_errors_for_people(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_mistakes_are_errors_for_people(run: Path, images: Path, tmp_path: Path) -> None:
     words, empty = tmp_path / "words.png", tmp_path / "empty"
     words.write_text("hello")
     empty.mkdir()
     for line, what in (
-        ([run, tmp_path / "none.png"], "there is no such picture"),
-        ([run, words], "this is no picture that can be read"),
-        ([run, empty], "the folder holds no pictures"),
-        ([tmp_path, pictures], "this is not a run folder"),
-        ([run, pictures, "--out", words], "the annotated pictures cannot be written"),
-        ([run, pictures, "--device", "abacus"], "device 'abacus' cannot be used here"),
+        ([run, tmp_path / "none.png"], "there is no such image"),
+        ([run, words], "this is not an image that can be read"),
+        ([run, empty], "the folder holds no images"),
+        ([tmp_path, images], "this is not a run folder"),
+        ([run, images, "--out", words], "the annotated images cannot be written"),
+        ([run, images, "--device", "abacus"], "device 'abacus' cannot be used here"),
     ):
         said = localrules("predict", *line, "--json")
         assert (said.code, said.error["what"]) == (2, what)
         assert said.error["why"]
 
 
-def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, images: Path, tmp_path: Path) -> None:
     started = tmp_path / "started"
     started.mkdir()
     (started / "config.toml").write_text((run / "config.toml").read_text())
-    said = localrules("predict", started, pictures, "--json")
+    said = localrules("predict", started, images, "--json")
     assert (said.code, said.error["what"]) == (2, "the run has no checkpoint yet")
     assert "--resume" in said.error["fix"]
 
@@ -152,17 +152,17 @@ def fake_opencv(boxes: list[tuple[int, int, int, int]], *, empty: bool = False) 
 
 @pytest.fixture
 def scene(tmp_path: Path, valid: torch.Tensor) -> Path:
-    """A face at the right of a large picture, and something smaller."""
-    picture = Image.new("L", (400, 200), 30)
-    picture.paste(Image.fromarray(valid[0, 0].numpy()), (300, 100))
-    picture.save(tmp_path / "scene.png")
+    """A face at the right of a large image, and something smaller."""
+    image = Image.new("L", (400, 200), 30)
+    image.paste(Image.fromarray(valid[0, 0].numpy()), (300, 100))
+    image.save(tmp_path / "scene.png")
     return tmp_path / "scene.png"
 
 
-def test_the_largest_face_is_cut_out(run: Path, pictures: Path, scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_face_is_cut_out(run: Path, images: Path, scene: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", fake_opencv([(5, 5, 30, 30), (300, 100, 48, 48), (60, 9, 24, 24)]))
     (cut,) = predicted(run, scene, "--crop")
-    (alone,) = predicted(run, pictures / "0.png")
+    (alone,) = predicted(run, images / "0.png")
     assert cut["ranked"] == alone["ranked"]
     assert predicted(run, scene)[0]["ranked"] != alone["ranked"], "no face is cut out unless one asks"
 

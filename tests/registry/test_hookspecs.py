@@ -78,10 +78,10 @@ def test_every_entry_of_ours_resolves(kind: str) -> None:
 
 def test_a_plugin_watches_a_run_and_cannot_change_it(site: Site) -> None:
     site.install("watcher", WATCHER.format(end="pass"))
-    (observer,) = Registry.load().callbacks()
+    (callback,) = Registry.load().callbacks()
     row: dict[str, float | int | str | None] = {"step": 10}
-    observer.on_log(row)
-    observer.on_evaluate(row)
+    callback.on_log(row)
+    callback.on_evaluate(row)
     import watcher
 
     assert watcher.seen == [10]
@@ -91,9 +91,9 @@ def test_a_plugin_watches_a_run_and_cannot_change_it(site: Site) -> None:
 @pytest.mark.parametrize("end", ["raise ValueError('full')", "raise SystemExit"])
 def test_a_watching_hook_that_fails_is_named_with_its_distribution(site: Site, end: str) -> None:
     site.install("watcher", WATCHER.format(end=end))
-    (observer,) = Registry.load().callbacks()
+    (callback,) = Registry.load().callbacks()
     with pytest.raises(Exception, match=r"localrules_run_end of watcher 1\.0: (ValueError: full|SystemExit)"):
-        observer.on_run_end({}, [])
+        callback.on_run_end({}, [])
 
 
 def test_a_plugin_that_only_watches_says_so_in_the_list(site: Site) -> None:

@@ -75,7 +75,7 @@ def all_broken(shared_site: Site) -> Site:
     shared_site.install("points-nowhere", "", points="points-nowhere = not_there_at_all")
     shared_site.install("points-at-function", "def f(): ...", points="points-at-function = points_at_function:f")
     shared_site.install("same-twice", good("doubled"), points="one = same_twice\ntwo = same_twice")
-    shared_site.install("damaged-list", "", points="this line is no entry point")
+    shared_site.install("damaged-list", "", points="this line is not an entry point")
     (shared_site.folder / "empty-1.0.dist-info").mkdir()
     return shared_site
 

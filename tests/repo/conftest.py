@@ -1,4 +1,4 @@
-"""The checkout, as the house's rules see it."""
+"""The checkout, as the project's rules see it."""
 
 from __future__ import annotations
 

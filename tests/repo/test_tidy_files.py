@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE_PATH = re.compile(r"(?<![\w.~/$}])/(?:home|root|Users|mnt|opt|srv|work)/\w")
 PACKAGE_INDEX = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host")
-PICTURE_IN_TEXT = re.compile(r"(?:\d{1,3}[ ,]+){2303}\d")
+IMAGE_IN_TEXT = re.compile(r"(?:\d{1,3}[ ,]+){2303}\d")
 
 
 def test_every_module_says_in_its_first_line_what_it_is(sources: dict[str, str]) -> None:
@@ -34,8 +34,8 @@ def test_no_tracked_file_tells_of_a_machine(tracked: list[Path]) -> None:
     assert {path: found for path, found in told.items() if found} == {}
 
 
-def test_no_tracked_file_holds_a_picture_as_numbers_or_a_data_set(tracked: list[Path]) -> None:
-    assert [path for path, text in texts(tracked).items() if PICTURE_IN_TEXT.search(text)] == []
+def test_no_tracked_file_holds_a_image_as_numbers_or_a_data_set(tracked: list[Path]) -> None:
+    assert [path for path, text in texts(tracked).items() if IMAGE_IN_TEXT.search(text)] == []
     data = {".csv", ".gz", ".npz", ".npy", ".pt", ".pkl", ".safetensors", ".zip"}
     figures = (ROOT / "docs" / "benchmarks" / "measured", ROOT / "docs" / "paper")  # of runs, small tables
     found = [path for path in tracked if path.suffix in data and not any(path.is_relative_to(home) for home in figures)]

@@ -73,7 +73,7 @@ def open_():
 def looks():
     from localrules.reproduce.spec import Experiment
 
-    return Experiment(cases=(), claim="Pictures are pictures.", report=show)
+    return Experiment(cases=(), claim="Images are images.", report=show)
 
 
 def show(exhibition):

@@ -1,4 +1,4 @@
-"""An experiment shows pictures and tables of its own: files of its folder, and on the page."""
+"""An experiment shows images and tables of its own: files of its folder, and on the page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def page(out: Path) -> str:
 
 def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce: Any, tmp_path: Path) -> None:
     (line,) = reproduce("looks", *FACES, "--json").document
-    assert (line["claim"], line["summary"]) == ("Pictures are pictures.", None)
+    assert (line["claim"], line["summary"]) == ("Images are images.", None)
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "looks").iterdir()) == [
         "artifacts.json",
@@ -44,7 +44,7 @@ def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce:
     assert not (out / "runs").exists()
     assert (out / "looks" / "hidden.csv").read_text() == 'n\n""\n2\n'
     text = page(out)
-    assert "Pictures are pictures." in text
+    assert "Images are images." in text
     assert "What is &lt;seen&gt; (faces)" in text
     assert text.count('<img src="data:image/png') == 1
     assert "The numbers" not in text
@@ -76,7 +76,7 @@ def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path:
     reproduce("looks", *FACES)
     reproduce("open", "--rows", "any", "--seeds", "1", *FACES)
     text = page(tmp_path / "out")
-    assert "Pictures are pictures." in text
+    assert "Images are images." in text
     assert "Any data will do." in text
     assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
 
@@ -99,7 +99,7 @@ def test_rows_that_another_command_did_stay_in_the_experiments_tables(reproduce:
     assert shown() == ["tanh"]
 
 
-def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:
+def test_a_page_with_images_that_are_not_ours_to_give_says_so(reproduce: Any, tmp_path: Path) -> None:
     reproduce("looks", *FACES)
     assert "Keep this page to yourself" not in page(tmp_path / "out")
     reproduce("looks", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
@@ -109,11 +109,11 @@ def test_a_page_with_pictures_that_are_not_ours_to_give_says_so(reproduce: Any, 
 def test_of_the_papers_data_only_counts_may_be_passed_on(reproduce: Any, tmp_path: Path) -> None:
     reproduce("figure-6-9", "--data", "fer2013", "--data-path", tiny_csv(tmp_path / "fer2013.csv"))
     kept = json.loads((tmp_path / "out" / "figure-6-9" / "artifacts.json").read_text())
-    assert {exhibit["file"] for exhibit in kept if exhibit["file"] and not exhibit["private"]} == {
+    assert {artifact["file"] for artifact in kept if artifact["file"] and not artifact["private"]} == {
         "figure-8-labels.png",
         "figure-8-labels.csv",
     }
-    assert "figure-6-table.csv" in {exhibit["file"] for exhibit in kept if exhibit["private"]}
+    assert "figure-6-table.csv" in {artifact["file"] for artifact in kept if artifact["private"]}
 
 
 def test_what_trains_nothing_takes_the_words_of_its_neighbours(reproduce: Any, tmp_path: Path) -> None:

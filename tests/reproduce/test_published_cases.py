@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers.tiny_runs import localrules
 
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.spec import Budget, Case
-from localrules.runs.train import configure
 
 REGISTRY = Registry.load(allow=[])
 EXPERIMENTS = select_experiments("published", REGISTRY)
@@ -20,7 +20,7 @@ ROWS = [(name, row) for name, experiment in EXPERIMENTS.items() for row in exper
 
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Case) else part)
 def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, row: Case) -> None:
-    configure({**row.settings, "threads": 1}, REGISTRY)
+    resolve_run({**row.settings, "threads": 1}, REGISTRY)
     assert Budget.of(row.name, row.settings, 1.0).is_full
     if row.published is None:
         assert any("No published figure" in note for note in EXPERIMENTS[name].notes)
@@ -38,8 +38,8 @@ def test_rows_of_an_experiment_have_names_of_their_own(name: str) -> None:
 
 def test_phsic_under_two_learning_rates_is_the_papers() -> None:
     (row,) = [row for name, row in ROWS if (name, row.name) == ("published-phsic", "MNIST, Gaussian, divisive")]
-    config = configure({**row.settings, "threads": 1}, REGISTRY)
-    options = config.rule.options
+    config = resolve_run({**row.settings, "threads": 1}, REGISTRY).config
+    options = config.rule.to_table()
     assert config.optimizer.lr == 1e-3
     assert options["weight"] * config.optimizer.lr == pytest.approx(1.0)
     assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)

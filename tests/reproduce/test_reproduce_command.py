@@ -14,8 +14,9 @@ from helpers.tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.run_options import default_model
 from localrules.comparison import execute as compare_runs
-from localrules.config.schema import RunConfig
+from localrules.config.settings import Settings
 from localrules.engine.divergence import Diverged
+from localrules.engine.resolved_run import ResolvedRun
 from localrules.registry.registry import Registry
 from localrules.reproduce.plan import plan_cases
 from localrules.reproduce.registry import select_experiments
@@ -186,14 +187,14 @@ def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
 def test_a_run_that_diverged_is_in_the_document_without_figures(
     reproduce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = compare_runs.train
+    real = compare_runs.start
 
-    def start(config: RunConfig, *rest: Any) -> Any:
-        if config.seed == 1:
+    def start(run: ResolvedRun, *rest: Any) -> Any:
+        if run.config.seed == 1:
             raise Diverged("training diverged at step 3")
-        return real(config, *rest)
+        return real(run, *rest)
 
-    monkeypatch.setattr(compare_runs, "train", start)
+    monkeypatch.setattr(compare_runs, "start", start)
     words = ["small", "--rows", "first*", "--scale", "0.1", "--json"]
     found = reproduce(*words, "--seeds", "2").document
     assert [(run["seed"], run["verdict"]) for run in found] == [
@@ -274,8 +275,8 @@ def test_a_run_is_tagged_with_every_experiment_that_it_serves() -> None:
     asked = ReproductionRequest(
         scale=0.0001,
         cases="[rb]e*[u0]",  # relu, and every beta
-        defaults={"model": small, "data": data},
-        overrides={"batch_size": 7},
+        defaults=Settings.from_tree({"model": small, "data": data}),
+        overrides=Settings.from_tree({"batch_size": 7}),
         incidental={"threads": 1, "trackers": {"wandb": {"mode": "offline", "group": "out"}}},
     )
     tags = {

@@ -69,8 +69,8 @@ def test_info_nce_of_cells_below_against_other_images_at_the_same_position(
     maps = torch.randn(3, 2, side, side, generator=DRAWS)
     loss, bilinear = loss_of(config, maps)
     assert bilinear.weight.shape == (2 * distances, 2, 1, 1)
-    raster = min(side, config.raster)
-    cells = maps.unflatten(2, (raster, -1)).unflatten(4, (raster, -1)).mean((3, 5))
+    grid = min(side, config.grid)
+    cells = maps.unflatten(2, (grid, -1)).unflatten(4, (grid, -1)).mean((3, 5))
     assert loss.item() == pytest.approx(
         plain_pytorch_step(cells, bilinear.weight.view(distances, 2, 2), nearest), rel=1e-5
     )
@@ -130,7 +130,7 @@ class Small(nn.Sequential):
         super().__init__(*layers, readout)
 
 
-def learnt(phases: str | list[dict[str, str]]) -> float:
+def learned(phases: str | list[dict[str, str]]) -> float:
     marks = LayerSpec(layers=["net.0", "net.1", "net.2"], blocks=[], readout="net.3")
     session = build_session(
         GreedyInfoMax,
@@ -148,5 +148,5 @@ def learnt(phases: str | list[dict[str, str]]) -> float:
 
 
 def test_learns_the_digits_where_the_readout_on_random_layers_does_not() -> None:
-    assert learnt("joint") > 0.9
-    assert learnt([{"name": "readout", "train_layers": "readout"}]) < 0.88
+    assert learned("joint") > 0.9
+    assert learned([{"name": "readout", "train_layers": "readout"}]) < 0.88

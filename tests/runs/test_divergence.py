@@ -15,7 +15,7 @@ import torch
 from localrules import Objective
 
 class Breaks(Objective):
-    \"\"\"Its second layer's objective is no number from the seventh step on.\"\"\"
+    \"\"\"Its second layer's objective is not a number from the seventh step on.\"\"\"
     def __init__(self, config):
         super().__init__(config)
         self.register_buffer("calls", torch.zeros(()))

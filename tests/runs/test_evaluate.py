@@ -75,7 +75,7 @@ def test_scoring_changes_nothing_that_the_run_wrote(done: dict[str, Any]) -> Non
     assert files() == before
 
 
-def test_figures_and_pictures_are_left_in_a_folder_for_each_data_set_and_split(
+def test_figures_and_images_are_left_in_a_folder_for_each_data_set_and_split(
     done: dict[str, Any], tmp_path: Path
 ) -> None:
     found = scored(done["run_dir"], "--split", "test")
@@ -121,15 +121,15 @@ def test_calibration_belongs_to_the_figures(done: dict[str, Any]) -> None:
     assert found["expected_calibration_error"] >= abs(confidence - found["top1"]) - 1e-9
 
 
-def test_flipping_averages_the_probabilities_of_a_picture_and_its_mirror_image(done: dict[str, Any]) -> None:
+def test_flipping_averages_the_probabilities_of_a_image_and_its_flip_image(done: dict[str, Any]) -> None:
     from localrules.registry.registry import Registry
     from localrules.runs.load import TrainedRun
 
     registry = Registry.load(allow=[])
     run = TrainedRun.load(Path(done["run_dir"]), registry)
     split = run.data(registry).split("valid")
-    mirrored = run.predictor.probabilities(split.images.flip(-1))
-    mean = (run.predictor.probabilities(split.images) + mirrored) / 2
+    flipped = run.predictor.probabilities(split.images.flip(-1))
+    mean = (run.predictor.probabilities(split.images) + flipped) / 2
     both = run.predictor.scores(split, flip=True)
     assert torch.allclose(both.probabilities.float(), mean, atol=1e-6)
     found = scored(done["run_dir"], "--flip")
@@ -172,7 +172,7 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
     assert found["ferplus"]["kl_divergence"] == pytest.approx(found["loss"], abs=1e-5)
     assert "FER+ majority" in localrules("eval", done["run_dir"], "--ferplus", votes).out
     said = localrules("eval", done["run_dir"], "--ferplus", votes, "--split", "test", "--json")
-    assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+    assert (said.code, said.error["what"]) == (2, "these votes are on other images")
 
     page = tmp_path / "page"
     assert localrules("compare", done["run_dir"], "--ferplus", votes, "--out", page).code == 0
@@ -180,7 +180,7 @@ def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path
         assert text in (page / "index.html").read_text()
     faces = [*FACES, *MLP, "--threads", "1", "--scale", "0.0001", "--out", tmp_path / "paper", "--json"]
     said = localrules("reproduce", "figure-10-11", *faces, "--ferplus", votes)
-    assert (said.code, said.error["what"]) == (2, "these votes are on other pictures")
+    assert (said.code, said.error["what"]) == (2, "these votes are on other images")
     words = [*faces, "--rows", "backprop", "--ferplus", on("test", "PrivateTest")]
     assert localrules("reproduce", "figure-10-11", *words).code == 0
     assert "FER+ majority" in (tmp_path / "paper" / "figure-10-11" / "evaluation.csv").read_text()
@@ -190,7 +190,7 @@ def test_people_get_a_table(done: dict[str, Any]) -> None:
     said = localrules("eval", done["run_dir"])
     assert said.code == 0
     for word in (
-        "backprop on dense_fpn_small, 70 valid pictures",
+        "backprop on dense_fpn_small, 70 valid images",
         "balanced",
         "without duplicates",
         "calibration",
@@ -234,13 +234,13 @@ def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
 
 
 def test_another_data_set_of_the_same_kind_may_be_scored(done: dict[str, Any], tmp_path: Path) -> None:
-    """The same pictures through Kaggle's format: the same figures."""
+    """The same images through Kaggle's format: the same figures."""
     csv = tiny_csv(tmp_path / "faces.csv")
     found = scored(done["run_dir"], "--data", "fer2013", "--data-path", csv)
     assert found["top1"] == done["valid_accuracy"]
 
 
-def test_pictures_of_another_size_are_refused(done: dict[str, Any], tmp_path: Path) -> None:
+def test_images_of_another_size_are_refused(done: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "mnist.npz"
     images, labels = np.zeros((20, 28, 28), np.uint8), np.arange(20, dtype=np.uint8) % 10
     np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels)
@@ -295,7 +295,7 @@ def test_half_precision_is_scored_in_the_runs_precision(tmp_path: Path) -> None:
     assert scored(summary["run_dir"])["top1"] == summary["valid_accuracy"]
 
 
-def test_a_run_that_held_pictures_out_is_scored_on_them(tmp_path: Path) -> None:
+def test_a_run_that_held_images_out_is_scored_on_them(tmp_path: Path) -> None:
     held = train(tmp_path, "--rule", "backprop", "--set", "holdout_fraction=0.2", setting=[*FACES, *MLP, *SHORT])
     found = scored(held["run_dir"])
     assert found["n"] >= 28  # a fifth of 140

@@ -40,7 +40,7 @@ def test_a_figure_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, mo
     assert (check["copies"], check["mirrored"], check["alike"], check["n_clean"]) == (10, 0, 0, 70)
     assert check["top1"] == said.document["top1"]
     assert str(csv) in check["scored_on"]
-    assert scored(run, "--split", "train").document["leak_check"] is None, "training rows were trained on"
+    assert scored(run, "--split", "train").document["leak_check"] is None, "training samples were trained on"
 
 
 def test_a_plausible_figure_is_believed_unless_one_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

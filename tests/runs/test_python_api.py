@@ -151,5 +151,5 @@ def test_scalars_are_read_in_order_with_all_their_bits() -> None:
     assert read_scalars(values) == {name: float(value) for name, value in values.items()}
     assert list(read_scalars(values)) == list(values)
     assert read_scalars({}) == {}
-    with pytest.raises(ValueError, match="'spread' is no scalar"):
+    with pytest.raises(ValueError, match="'spread' is not a scalar"):
         read_scalars({"spread": torch.zeros(2)})

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from helpers.tiny_runs import DENSE, FACES, MLP, SHORT, TINY, localrules, train
 
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
-from localrules.runs.train import configure
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
         (["--set", "rule.preset=papre"], "rule 'hsic' has no preset 'papre'", "did you mean 'paper'"),
         (["--set", "rule.bta=1"], "there is no option 'rule.bta'", "did you mean 'beta'"),
         (["--set", "optimizer.mometum=1"], "there is no option 'optimizer.mometum'", "did you mean 'momentum'"),
-        (["--set", "beta"], "'beta' is no setting", "--set rule.beta=100"),
+        (["--set", "beta"], "'beta' is not a setting", "--set rule.beta=100"),
         (["--granularity", "999"], "DenseFPNSmall cannot be cut into 999 parts", "a number from 1 to 3"),
         (["--granularity", "0"], "granularity 0 is not known", "a whole number from 1"),
         (["--granularity", "nonsense"], "option 'granularity' has a value", "layer, block, or a number of parts"),
@@ -85,19 +85,19 @@ def test_granularity_is_how_many_parts_learn_alone(granularity: str, layers: int
 def test_the_preset_paper_is_the_paper_as_printed_and_yields_to_what_is_typed() -> None:
     registry = Registry.load()
     named = {"rule": {"name": "hsic"}, "model": {"name": "dense_fpn"}, "data": {"name": "faces"}, "preset": "paper"}
-    config = configure(named, registry)
+    config = resolve_run(named, registry).config
     assert (config.steps, config.epochs, config.batch_size) == (10_000, None, 128)
     assert (config.optimizer.name, config.optimizer.lr, config.schedule.name) == ("adam", 0.005, "constant")
     printed = registry.resolve("rule", "hsic").info.presets["paper"]
-    assert printed.items() <= config.rule.options.items()
-    shorter = configure({**named, "epochs": 1.0, "optimizer": {"lr": 0.1}}, registry)
+    assert printed.items() <= config.rule.to_table().items()
+    shorter = resolve_run({**named, "epochs": 1.0, "optimizer": {"lr": 0.1}}, registry).config
     assert (shorter.steps, shorter.epochs, shorter.optimizer.lr) == (None, 1.0, 0.1)
 
 
 def test_the_papers_control_takes_the_preset_though_it_has_no_form_of_its_own_in_the_paper() -> None:
     named = {"rule": {"name": "backprop"}, "model": {"name": "dense_fpn"}, "data": {"name": "faces"}}
-    config = configure({**named, "preset": "paper"}, Registry.load())
-    assert (config.rule.options, config.steps, config.optimizer.lr) == ({}, 10_000, 0.005)
+    config = resolve_run({**named, "preset": "paper"}, Registry.load()).config
+    assert (config.rule.to_table(), config.steps, config.optimizer.lr) == ({"name": "backprop"}, 10_000, 0.005)
 
 
 def test_a_name_alone_is_enough_for_a_rule_in_a_setting(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class CountsForever(Plain):
 
 
 class ForgetsOnResume(Plain):
-    """Its running mean is no buffer."""
+    """Its running mean is not a buffer."""
 
     mean = 1.0
 
@@ -160,7 +160,7 @@ class ForgetsOnResume(Plain):
 
 
 class MindsTheOrder(Plain):
-    """The first picture counts double."""
+    """The first image counts double."""
 
     def forward(self, view: LayerView) -> Tensor:
         return super().forward(view) + view.output[0].square().mean()
@@ -176,7 +176,7 @@ class DrawsForEachPicture(Plain):
 
 
 class DrawsWhoIsMet(Plain):
-    """Compares pictures with others that are drawn by their place."""
+    """Compares images with others that are drawn by their place."""
 
     def forward(self, view: LayerView) -> Tensor:
         return (view.output - view.output[torch.randint(4, (len(view.output),))]).float().square().mean()
@@ -227,7 +227,7 @@ class DividesByTheSpread(Plain):
 
 
 class NeedsFour(Plain):
-    """Is not a number below four pictures."""
+    """Is not a number below four images."""
 
     info = Plain.info.replace(requires=Requirements(min_batch=2))
 
@@ -236,7 +236,7 @@ class NeedsFour(Plain):
 
 
 class NeedsCompany(Plain):
-    """Is not a number of one picture, and does not say so."""
+    """Is not a number of one image, and does not say so."""
 
     def forward(self, view: LayerView) -> Tensor:
         return super().forward(view) * (1.0 if len(view.output) > 1 else float("nan"))
@@ -328,7 +328,7 @@ def test_another_bound_may_be_set_for_the_accuracy_on_the_digits() -> None:
         run(Plain, "learns_digits", Bounds(digits=0.05, maps=0.8))
 
 
-def test_a_rule_that_does_not_take_one_picture_has_to_say_so() -> None:
+def test_a_rule_that_does_not_take_one_image_has_to_say_so() -> None:
     with pytest.raises(AssertionError, match=r"batches of 1 on a dense maps: the objective of .* is not finite"):
         run(NeedsCompany, "the_smallest_batch_stays_finite")
 
@@ -344,7 +344,7 @@ def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_t
         run(LosesMaps, "learns_digits")
 
 
-def test_what_is_drawn_for_a_picture_goes_with_it_when_the_batch_is_shuffled() -> None:
+def test_what_is_drawn_for_a_image_goes_with_it_when_the_batch_is_shuffled() -> None:
     run(DrawsForEachPicture, "batch_order_does_not_matter")
     with pytest.raises(AssertionError, match=r"on a perceptron: the gradient of layers\.0"):
         run(DrawsWhoIsMet, "batch_order_does_not_matter")

@@ -10,7 +10,7 @@ from helpers.plain_networks import Pyramid, Residual
 from helpers.tiny_sessions import LOCAL_RULES, RULES, as_model, dense, perceptron, train
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective
+from localrules import LayerView, Objective
 from localrules.engine.session import Session
 from localrules.testing.auditing.dependence import Dependence, measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
@@ -105,6 +105,12 @@ def test_a_clip_over_all_layers_together_would_be_seen(monkeypatch: pytest.Monke
     assert ("layers.0", "readout") in measure_dependence(build).leaks
 
 
+def shared_state(objective: Objective) -> dict[str, Tensor]:
+    """State that all objectives of a network share, by way of the first layer's description."""
+    found: dict[str, Tensor] = vars(objective.layer.peers[0]).setdefault("shared", {})
+    return found
+
+
 class Quiet(Objective):
     """A local objective, for leaky ones to add to."""
 
@@ -115,50 +121,39 @@ class Quiet(Objective):
 class RemembersThePassBefore(Quiet):
     """Scales the first layer's objective by what the third layer gave in the last step."""
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.register_buffer("last", torch.ones(()))
-
     def forward(self, view: LayerView) -> Tensor:
-        own = super().forward(view)
+        own, shared = super().forward(view), shared_state(self)
         if view.layer.index == 2:
-            self.last = view.output.detach().mean()
-        return own * self.last if view.layer.index == 0 else own
+            shared["last"] = view.output.detach().mean()
+        return own * shared.get("last", 1.0) if view.layer.index == 0 else own
 
 
 class SharesAHead(Quiet):
-    """Every layer's objective passes a matrix that all of them write to."""
-
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.register_buffer("shared", torch.eye(8))
+    """All objectives use one linear head, and all of them write to it."""
 
     def forward(self, view: LayerView) -> Tensor:
+        head = shared_state(self).setdefault("head", torch.eye(8))
         with torch.no_grad():
-            self.shared += 0.01 * view.output[:8, :8].T @ view.output[:8, :8]
-        return (view.output[:, :8] @ self.shared).square().mean()
+            head += 0.01 * view.output[:8, :8].T @ view.output[:8, :8]
+        return (view.output[:, :8] @ head).square().mean()
 
 
 class LooksAtAnother(Quiet):
     """Holds another layer's parameters, and reads them."""
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.seen: dict[str, Tensor] = {}
-
-    def auxiliary(self, layer: Layer, num_classes: int) -> None:
-        self.seen[layer.name] = next(layer.parameters())
+    def weight_of(self, name: str) -> Tensor:
+        return next(next(peer for peer in self.layer.peers if peer.name == name).parameters())
 
     def forward(self, view: LayerView) -> Tensor:
-        return super().forward(view) * self.seen["layers.2"].detach().norm()
+        return super().forward(view) * self.weight_of("layers.2").detach().norm()
 
 
 class PullsAtAnother(LooksAtAnother):
     """Sends a gradient into another layer's parameters, which its next step adds to its own."""
 
     def forward(self, view: LayerView) -> Tensor:
-        own = Quiet.loss(self, view)
-        return own * self.seen["layers.0"].norm() if view.layer.index == 2 else own
+        own = Quiet.forward(self, view)
+        return own * self.weight_of("layers.0").norm() if view.layer.index == 2 else own
 
 
 KEPT: dict[str, Tensor] = {}
@@ -193,15 +188,11 @@ def test_a_leak_is_found_with_its_pair_of_layers(leaky: type[Objective], pair: t
 class KeepsTheGraph(Quiet):
     """Computes with the output of the layer before, whose graph has been freed by then."""
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
-        self.before: Tensor | None = None
-
     def forward(self, view: LayerView) -> Tensor:
-        own = super().forward(view)
-        if self.before is not None:
-            own = own + self.before.mean()
-        self.before = view.output
+        own, shared = super().forward(view), shared_state(self)
+        if "before" in shared:
+            own = own + shared["before"].mean()
+        shared["before"] = view.output
         return own
 
 

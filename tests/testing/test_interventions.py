@@ -45,7 +45,7 @@ def test_every_call_is_recorded_also_of_a_rule_that_steps_in_between_itself() ->
         take_steps(session, 1)
     assert {name: len(calls) for name, calls in found.outputs.items()} == dict.fromkeys(found.outputs, 2)
     for first, second in found.outputs.values():
-        assert not torch.equal(first[0], second[0])  # it is shown other pictures then
+        assert not torch.equal(first[0], second[0])  # it is shown other images then
 
 
 def test_a_layer_that_is_answered_for_gives_the_recorded_bits_and_doubles_the_error() -> None:

@@ -155,15 +155,15 @@ def test_closing_gives_the_cursor_back_when_an_error_ended_the_run() -> None:
 def end(summary: dict[str, Any], **changes: Any) -> str:
     progress, screen, _ = plain()
     progress.on_run_start(run_info(**changes))
-    picture = Plot("curves", Path("curves.png"), shows_data=False)
-    progress.on_run_end({"status": "done", "steps": 100, "epochs": 2.0, "seconds": 185.0} | summary, [picture])
+    image = Plot("curves", Path("curves.png"), shows_data=False)
+    progress.on_run_end({"status": "done", "steps": 100, "epochs": 2.0, "seconds": 185.0} | summary, [image])
     return screen.getvalue()
 
 
 def test_the_closing_summary_puts_the_accuracy_beside_guessing_and_says_what_to_do_next() -> None:
     text = end({"valid_accuracy": 0.813, "train_accuracy": 0.9, "majority_share": 0.25})
     assert "81.3 %" in text
-    assert "guessing 20.0 %, always the commonest class 25.0 %" in text
+    assert "guessing 20.0 %, always the majority class 25.0 %" in text
     assert "not learned" not in text
     assert "100 steps in 3 min 05 s" in text
     assert "curves.png" in text
@@ -171,7 +171,7 @@ def test_the_closing_summary_puts_the_accuracy_beside_guessing_and_says_what_to_
     assert "localrules run --rule backprop --model mlp --data faces\n" in text
 
 
-def test_an_accuracy_no_better_than_the_commonest_class_is_called_by_its_name() -> None:
+def test_an_accuracy_no_better_than_the_majority_class_is_called_by_its_name() -> None:
     assert "has not learned" in end({"valid_accuracy": 0.251, "majority_share": 0.25})
 
 

@@ -1,4 +1,4 @@
-"""The picture of a run's diagnostics is drawn from whatever was measured."""
+"""The image of a run's diagnostics is drawn from whatever was measured."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def test_each_measure_has_a_panel(tmp_path: Path, names: tuple[str, ...]) -> Non
     rows += [",".join(str((step + index) / 10) for index in range(len(columns) + 1)) for step in (1, 2, 3)]
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("\n".join(rows) + "\n")
-    with Image.open(plot_diagnostics(metrics, tmp_path / "out.png")) as picture:
-        assert picture.width > 400
-        assert len(picture.convert("RGB").getcolors(picture.width * picture.height) or []) > 20
+    with Image.open(plot_diagnostics(metrics, tmp_path / "out.png")) as image:
+        assert image.width > 400
+        assert len(image.convert("RGB").getcolors(image.width * image.height) or []) > 20
 
 
-def test_a_run_that_has_measured_nothing_yet_gives_an_empty_picture(tmp_path: Path) -> None:
+def test_a_run_that_has_measured_nothing_yet_gives_an_empty_image(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("step,probe/stem\n")
     assert plot_diagnostics(metrics, tmp_path / "out.png").exists()

@@ -1,4 +1,4 @@
-"""Pictures of a run: drawn from whatever a run left."""
+"""Images of a run: drawn from whatever a run left."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HEADER = "step,phase,objective/a,objective/b,loss,accuracy,valid_loss,valid_accu
 
 
 def assert_drawn(path: Path) -> None:
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("L"))
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L"))
     assert pixels.min() < 100, "nothing dark was drawn"
     assert (pixels == 255).mean() > 0.05, "the ground is not white"
     assert list(path.parent.glob(".*")) == [], "a temporary file was left"
@@ -77,7 +77,7 @@ def test_feature_maps_have_a_row_a_layer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_sample_sheet_of_any_number_of_pictures_is_drawn(tmp_path: Path, channels: int) -> None:
+def test_a_sample_sheet_of_any_number_of_images_is_drawn(tmp_path: Path, channels: int) -> None:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (13, channels, 8, 8), dtype=torch.uint8)
     labels = torch.arange(13) % 2

@@ -224,7 +224,7 @@ def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, cont
     assert content is None or path.read_text() == content
 
 
-def test_the_observer_keeps_its_place_in_the_state_that_checkpoints_save(tmp_path: Path) -> None:
+def test_the_callback_keeps_its_place_in_the_state_that_checkpoints_save(tmp_path: Path) -> None:
     first = RunFolder()
     run = run_info(tmp_path)
     first.on_run_start(run)

@@ -11,17 +11,17 @@ from localrules.core.view import LayerView
 
 
 class FeatureReader(nn.Module):
-    """What a small network reads of a layer: averages over a raster, and what a convolution of its own finds.
+    """What a small network reads of a layer: averages over a grid, and what a convolution of its own finds.
 
     Averages do not know how the maps look close by, and the next layers do. With ``channels``, a 3 x 3 convolution of
-    stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the raster, too. Maps are
-    fine if it leaves them at least twice as fine as the raster.
+    stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the grid, too. Maps are
+    fine if it leaves them at least twice as fine as the grid.
 
-    Coarser maps, outputs that are no maps, and those that their readers see over a raster are read by averages alone.
+    Coarser maps, outputs that are no maps, and those that their readers see over a grid are read by averages alone.
 
     Args:
         layer: Who is read.
-        grid: Side of the raster where the model names none.
+        grid: Side of the grid where the model names none.
         inputs: Read what the layer read as well, where it is ``inputs_visible_downstream`` by that.
         channels: Of the convolution; 0: none.
 

@@ -1,4 +1,4 @@
-"""Averages of maps over a raster of cells, as layers are looked at."""
+"""Averages of maps over a grid of cells, as layers are looked at."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch.nn import functional
 
 
 def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
-    """Average maps over a ``grid`` x ``grid`` raster and flatten them, shape (batch, features).
+    """Average maps over a ``grid`` x ``grid`` grid and flatten them, shape (batch, features).
 
-    Maps that are no larger than the raster, tensors that are no maps, and ``grid=None`` are only flattened.
+    Maps that are no larger than the grid, tensors that are no maps, and ``grid=None`` are only flattened.
     """
     if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
         return maps.flatten(1)
@@ -28,7 +28,7 @@ def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
 
 
 def pool(maps: Tensor, grid: int) -> Tensor:
-    """Average maps over a ``grid`` x ``grid`` raster, (batch, channels, grid, grid)."""
+    """Average maps over a ``grid`` x ``grid`` grid, (batch, channels, grid, grid)."""
     height, width = maps.shape[2:]
     if height % grid or width % grid:
         uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))

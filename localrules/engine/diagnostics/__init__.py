@@ -51,7 +51,7 @@ class Diagnostics:
             yield row
 
     def of_epoch(self) -> MetricsRow:
-        """Look at every hidden layer's output on some fixed pictures."""
+        """Look at every hidden layer's output on some fixed images."""
         if not self._readings:
             return {}
         return ActivationDiagnostics(self._session).row(self._readings)

@@ -1,4 +1,4 @@
-"""What is measured of the layers' outputs on some fixed pictures, in eval mode."""
+"""What is measured of the layers' outputs on some fixed images, in eval mode."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from localrules.kernels.labels import labels_gram
 
 ACTIVATION_DIAGNOSTICS = ("dead", "hsic-input", "hsic-labels", "cka", "probe")
 
-SAMPLES = 512  # pictures that are looked at
-FIT_FRACTION = 2000  # training pictures that a linear probe is fitted to
-GRID = 4  # maps are averaged over such a raster
+SAMPLES = 512  # images that are looked at
+FIT_FRACTION = 2000  # training images that a linear probe is fitted to
+GRID = 4  # maps are averaged over such a grid
 RIDGE = 1e-2  # of a linear probe, relative to the mean variance of its features
 
 
 class ActivationDiagnostics:
-    """Every hidden layer's output on the first pictures of the valid split (of train, where there is none).
+    """Every hidden layer's output on the first images of the valid split (of train, where there is none).
 
-    ``dead``: the share of units that say the same of every picture at every place. ``hsic-input``, ``hsic-labels``:
-    the normalised trace of the output's centred cosine Gram matrix and that of the pictures, or the labels' (the
+    ``dead``: the fraction of units that say the same of every image at every place. ``hsic-input``, ``hsic-labels``:
+    the normalised trace of the output's centred cosine Gram matrix and that of the images, or the labels' (the
     information plane). ``cka``: the same with the previous hidden layer. ``probe``:
-    accuracy on those pictures of a ridge classifier fitted to the layer's output on training pictures.
+    accuracy on those images of a ridge classifier fitted to the layer's output on training images.
 
     Args:
         session: The run.
@@ -70,7 +70,7 @@ class ActivationDiagnostics:
         }
 
     def _outputs(self, split: Split, count: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Every hidden layer's (last) output, pooled if it is large; the pictures; their labels."""
+        """Every hidden layer's (last) output, pooled if it is large; the images; their labels."""
         parts: dict[str, list[Tensor]] = {}
 
         def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -106,7 +106,7 @@ def _neighbor_alignment(grams: dict[str, Tensor]) -> dict[str, float]:
 
 
 def _ridge_accuracy(features: Tensor, known: Tensor, asked: Tensor, labels: Tensor, classes: int) -> float:
-    """Accuracy of the ridge regression onto one-hot labels, in its dual form: as many unknowns as pictures."""
+    """Accuracy of the ridge regression onto one-hot labels, in its dual form: as many unknowns as images."""
     mean = features.mean(0)
     scale = (features - mean).std().clamp_min(1e-12) * features.shape[1] ** 0.5
     features, asked = (features - mean) / scale, (asked - mean) / scale

@@ -26,9 +26,9 @@ Hook = Callable[..., None]
 class GradientDiagnostics:
     """Measures each learning layer's own parameters (not those of its auxiliary modules) around one step.
 
-    ``gradient``: the norm of its gradient, after clipping. ``update``: how far its optimizer moved it, as a share of
+    ``gradient``: the norm of its gradient, after clipping. ``update``: how far its optimizer moved it, as a fraction of
     its own norm. ``angle``: degrees between its gradient and that of back-propagation for the same batch and weights;
-    90 is no relation, below 90 descends the global loss too.
+    90 is not a relation, below 90 descends the global loss too.
 
     Args:
         session: The run.

@@ -95,7 +95,7 @@ def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) ->
     """Measure a rule on a network, with one training for each layer and a few more.
 
     Args:
-        build: Makes a fresh session, each time the same, of 3 steps or more. Small pictures and batches do.
+        build: Makes a fresh session, each time the same, of 3 steps or more. Small images and batches do.
         declared: What the rule claims.
         seed: Of the noise that makes the state generic.
     """

@@ -33,7 +33,7 @@ class Dependence:
             then its update may depend on it.
         steady: Whether training twice from one state gave the same bits. Where it did not, something is kept outside of
             the session (a global), and the matrices say more than there is.
-        learnt: Whether each layer was seen to learn: a gradient, or parameters or the rule's state of it that moved.
+        learned: Whether each layer was seen to learn: a gradient, or parameters or the rule's state of it that moved.
         loose: Pairs (name, other): state of the rule that is said to be of no layer, so that all may read it, depends
             on a layer that not all of them read.
     """
@@ -70,7 +70,7 @@ class Dependence:
 
     @property
     def observed(self) -> bool:
-        """Whether any hidden layer learnt: if none did, that nothing leaks says nothing."""
+        """Whether any hidden layer learned: if none did, that nothing leaks says nothing."""
         return any(self.learned[:-1] or self.learned)
 
 
@@ -112,7 +112,7 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
 def _trained(
     build: Callable[[], Session], steps: int, seed: int, change: int | None = None
 ) -> tuple[list[Trace], dict[str, Tensor]]:
-    """What each layer did in a fresh session, and the state of the rule that is no layer's own."""
+    """What each layer did in a fresh session, and the state of the rule that is not a layer's own."""
     session = build()
     return train_from_perturbed(session, steps, seed, change=change), shared_state(session)
 

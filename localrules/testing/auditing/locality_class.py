@@ -23,7 +23,7 @@ def measure_class(build: Build, dependence: Dependence, *, steps: int = 3, seed:
     """The class of a rule on a network.
 
     Where no layer's update depends on layers that it does not read, the labels decide: other labels for the same
-    pictures, and either the hidden layers learn the same or not. Otherwise a signal came down. If layers were given
+    images, and either the hidden layers learn the same or not. Otherwise a signal came down. If layers were given
     each other's graphs, and errors that went back by other weights of the same signs would have taught them something
     else, it is back-propagation. If not, each layer is changed while its readers see the values that it gave before:
     whoever below learns otherwise was fed by a signal through that layer (``feedback``); if nobody does, what reaches
@@ -109,7 +109,7 @@ def _differ_at(ones: list[Trace], others: list[Trace], rows: Iterable[int]) -> b
 
 
 class _PermutedLabels:
-    """The same pictures, their labels dealt out anew among them."""
+    """The same images, their labels dealt out anew among them."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches = batches

@@ -27,7 +27,7 @@ class Trace:
         parameters: The same parameters after the last step.
         buffers: Those of its module: the statistics of batch norms.
         state: What the rule keeps of the layer beside parameters: sums, means, buffers of auxiliary modules.
-        learnt: Whether a parameter had a gradient in any step, or parameters or state moved.
+        learned: Whether a parameter had a gradient in any step, or parameters or state moved.
     """
 
     gradients: list[Tensor | None] = field(default_factory=list)

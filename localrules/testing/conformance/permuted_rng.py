@@ -11,10 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class PermuteRng(TorchDispatchMode):
-    """While entered, whatever torch draws a row a picture has its rows in another order; other draws stay.
+    """While entered, whatever torch draws a row an image has its rows in another order; other draws stay.
 
     It sees every operation that draws, however it is spelt (``randn_like``, ``bernoulli_``, a dropout). Draws whose
-    first dimension is the batch, or several of it one after another, are taken for draws a picture: let the batch have
+    first dimension is the batch, or several of it one after another, are taken for draws an image: let the batch have
     a size that no dimension of the network has.
 
     Args:

@@ -1,4 +1,4 @@
-"""Small sessions to measure on: a rule and a model in hand, and a few made-up pictures."""
+"""Small sessions to measure on: a rule and a model in hand, and a few made-up images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from localrules.config.schema import RunConfig
-from localrules.core.objective import RuleConfig
+from localrules.config.settings import Settings
+from localrules.config.validate import validate_config
 from localrules.data.dataset import Dataset, Split
-from localrules.engine.builder import resolve_config, validate_config
+from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def toy_dataset(rows: int = 32, classes: int = 4, shape: tuple[int, int, int] = (1, 16, 16), seed: int = 0) -> Dataset:
-    """Noisy pictures, each with its class's own pattern in it, the classes in turn.
+    """Noisy images, each with its class's own pattern in it, the classes in turn.
 
     Args:
-        rows: Pictures in each split.
+        rows: Images in each split.
         classes: How many classes.
-        shape: One picture's channels, height, width.
+        shape: One image's channels, height, width.
         seed: Of patterns and noise.
     """
     draws = torch.Generator().manual_seed(seed)
@@ -45,33 +46,11 @@ class StaticRegistry:
     """Looks up classes that are in hand already, where a run looks them up among plugins."""
 
     def __init__(self, rule: type[Objective | Rule], model: type[Model]) -> None:
-        self._classes: dict[str, Any] = {"rule": rule, "model": model, "data": _InMemorySource}
+        self._classes: dict[str, Any] = {"rule": rule, "model": model}
 
     def resolve(self, kind: str, name: str) -> Any:
         """The class of that kind, whatever the name."""
         return self._classes[kind]
-
-
-def with_dataset(registry: Registry) -> Registry:
-    """The same registry, save that every name of a data set stands for data that is in memory."""
-    return cast("Registry", _RegistryWithDataset(registry))
-
-
-class _RegistryWithDataset:
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._registry, name)
-
-    def resolve(self, kind: str, name: str) -> Any:
-        return _InMemorySource if kind == "data" else self._registry.resolve(kind, name)
-
-
-class _InMemorySource:
-    """Stands for data that is in memory."""
-
-    Config = RuleConfig
 
 
 def build_session(
@@ -90,7 +69,7 @@ def build_session(
         model: The model's class.
         data: For instance :func:`toy_dataset`.
         rule_options, model_options: Their options; ``preset`` is one of the rule's.
-        settings: Settings of the run, as in its configuration. By default 6 steps of 16 pictures at a constant
+        settings: Settings of the run, as in its configuration. By default 6 steps of 16 images at a constant
             learning rate.
 
     Raises:
@@ -108,6 +87,5 @@ def build_session(
         "schedule": {"name": "constant"},
         **settings,
     }
-    config = validate_config(RunConfig, tree, "")
-    assert isinstance(config, RunConfig)
-    return Session.build(resolve_config(config, registry), registry, data)
+    config = validate_config(RunConfig, Settings.from_tree(tree))
+    return Session.build(resolve_config(config, registry, network_only=True), data)

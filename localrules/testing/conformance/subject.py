@@ -80,10 +80,10 @@ class RuleUnderTest:
         for name in NETWORKS:
             if name == "chain of maps" and found:
                 break
-            misfit = self.incompatibility(name)
-            if not misfit:
+            reason = self.incompatibility(name)
+            if not reason:
                 found.append(name)
-            why = misfit or why
+            why = reason or why
         assert found, f"it can train none of the kit's networks ({', '.join(NETWORKS)}); the last said: {why}"
         return tuple(found)
 
@@ -101,11 +101,11 @@ class RuleUnderTest:
         return max(BATCH, self.rule.info.requires.min_batch)
 
     def session(self, network: str | None = None, *, data: Dataset | None = None, **settings: Any) -> Session:
-        """A fresh run of 6 steps, with the rule's own defaults and nothing done to the pictures; always the same.
+        """A fresh run of 6 steps, with the rule's own defaults and nothing done to the images; always the same.
 
         Args:
             network: One of :data:`NETWORKS`; by default the first that the rule can train.
-            data: By default two batches of small pictures.
+            data: By default two batches of small images.
             settings: Of the run.
         """
         model, options = NETWORKS[network or self.networks[0]]
@@ -117,7 +117,7 @@ class RuleUnderTest:
         Args:
             model: Its name.
             options: Its options.
-            data: The pictures.
+            data: The images.
             settings: Of the run; they win over the rule's defaults.
         """
         kind = model_class(model)
@@ -131,7 +131,7 @@ class RuleUnderTest:
 
 @cache
 def toy_images(rows: int) -> Dataset:
-    """Small pictures of four classes."""
+    """Small images of four classes."""
     return toy_dataset(rows)
 
 

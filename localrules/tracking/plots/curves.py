@@ -47,7 +47,7 @@ def plot_curves(metrics_csv: Path, out: Path) -> Path:
 
 
 def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path) -> Path:
-    """Draw a confusion matrix: counts, coloured by their share of the true class.
+    """Draw a confusion matrix: counts, coloured by their fraction of the true class.
 
     Args:
         matrix: Counts, shape (classes, classes); rows are true, columns predicted.
@@ -125,7 +125,7 @@ def _objectives(axes: Axes, table: pd.DataFrame, layers: list[str]) -> None:
         span = finite.max() - finite.min() if len(finite) else 0.0
         scaled = (values - finite[0]) / span if span > 0 else np.zeros_like(values)
         axes.plot(points["step"].to_numpy(), scaled, color=colour, linewidth=1.2, alpha=0.9)
-    axes.set_ylabel("change since the start, as a share of its range", color=INK, fontsize=9)
+    axes.set_ylabel("change since the start, as a fraction of its range", color=INK, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     names = [layer.removeprefix(_OBJECTIVE) for layer in layers]
     if len(names) <= _NAMED_LAYERS:

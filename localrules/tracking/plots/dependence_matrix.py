@@ -1,4 +1,4 @@
-"""The picture of an audit: whose update depends on whose parameters."""
+"""The image of an audit: whose update depends on whose parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a run's per-layer diagnostics: a panel each, a line a layer."""
+"""The image of a run's per-layer diagnostics: a panel each, a line a layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localrules.utils.plotting import INK, MUTED, TRAIN, depth_colours, new_figu
 
 _TITLES = {
     "gradient": "Norm of the gradient",
-    "update": "Update, as a share of the weights",
+    "update": "Update, as a fraction of the weights",
     "angle": "Angle to back-propagation, degrees",
     "dead": "Dead units, share",
     "hsic-input": "Dependence on the input (nHSIC)",

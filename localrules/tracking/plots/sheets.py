@@ -1,4 +1,4 @@
-"""Sheets of small pictures: what the first layer looks for, what layers see, and what the network took them for."""
+"""Sheets of small images: what the first layer looks for, what layers see, and what the network took them for."""
 
 from __future__ import annotations
 
@@ -25,30 +25,28 @@ def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
         ``out``.
 
     Raises:
-        ValueError: The weight cannot be seen as pictures.
+        ValueError: The weight cannot be seen as images.
     """
-    pictures = _filter_images(weight.detach().float().cpu())[:limit].numpy()
-    columns = math.ceil(math.sqrt(len(pictures) * 1.6))
-    rows = math.ceil(len(pictures) / columns)
+    images = _filter_images(weight.detach().float().cpu())[:limit].numpy()
+    columns = math.ceil(math.sqrt(len(images) * 1.6))
+    rows = math.ceil(len(images) / columns)
     figure = new_figure(0.62 * columns, 0.62 * rows + 0.45)
-    figure.suptitle(
-        f"First-layer filters ({len(pictures)} of {len(weight)})", fontsize=10, fontweight="bold", color=INK
-    )
-    for axes, picture in zip(figure.subplots(rows, columns, squeeze=False).flat, pictures, strict=False):
+    figure.suptitle(f"First-layer filters ({len(images)} of {len(weight)})", fontsize=10, fontweight="bold", color=INK)
+    for axes, image in zip(figure.subplots(rows, columns, squeeze=False).flat, images, strict=False):
         # Each in its own range, with zero in the middle: the sign of a weight means something.
-        axes.imshow(_normalize_range(picture), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        axes.imshow(_normalize_range(image), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     for axes in figure.axes:
         bare_axes(axes)
     return save_figure(figure, out)
 
 
 def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) -> Path:
-    """Draw what layers make of one picture, a row a layer.
+    """Draw what layers make of one image, a row a layer.
 
     Args:
-        maps: For each layer, in order, its output for one picture: shape (channels, height, width).
+        maps: For each layer, in order, its output for one image: shape (channels, height, width).
         out: The PNG file. It shows the data.
-        limit: Draw at most so many channels of a layer: those that vary most over the picture.
+        limit: Draw at most so many channels of a layer: those that vary most over the image.
 
     Returns:
         ``out``.
@@ -72,7 +70,7 @@ def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) 
 def plot_samples(
     images: Tensor, labels: Tensor, predictions: Tensor, classes: Sequence[str], out: Path, *, limit: int = 40
 ) -> Path:
-    """Draw pictures with what they are and what they were taken for.
+    """Draw images with what they are and what they were taken for.
 
     Args:
         images: uint8 or float in 0..1, shape (rows, channels, height, width); one channel or three.
@@ -85,19 +83,19 @@ def plot_samples(
     Returns:
         ``out``.
     """
-    pictures = images[:limit].detach().float().cpu() / (255 if not images.is_floating_point() else 1)
-    columns = min(10, len(pictures))
-    rows = math.ceil(len(pictures) / columns)
+    image_batch = images[:limit].detach().float().cpu() / (255 if not images.is_floating_point() else 1)
+    columns = min(10, len(image_batch))
+    rows = math.ceil(len(image_batch) / columns)
     figure = new_figure(1.12 * columns, 1.34 * rows + 0.45)
     figure.suptitle("Predicted; where wrong, the truth in brackets", fontsize=10, fontweight="bold", color=INK)
     grid = figure.subplots(rows, columns, squeeze=False)
     for index, axes in enumerate(grid.flat):
-        if index >= len(pictures):
+        if index >= len(image_batch):
             bare_axes(axes)
             continue
         truth, taken = int(labels[index]), int(predictions[index])
-        picture = pictures[index].permute(1, 2, 0).clamp(0, 1).numpy()
-        axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
+        image = image_batch[index].permute(1, 2, 0).clamp(0, 1).numpy()
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
         title = classes[taken] if taken == truth else f"{classes[taken]}\n({classes[truth]})"
         bare_axes(axes, title, RIGHT if taken == truth else WRONG)
     return save_figure(figure, out)
@@ -107,12 +105,12 @@ def _filter_images(weight: Tensor) -> Tensor:
     if weight.dim() == 2:
         side = math.isqrt(weight.shape[1])
         if side * side != weight.shape[1]:
-            raise ValueError(f"{weight.shape[1]} inputs are no square picture")
+            raise ValueError(f"{weight.shape[1]} inputs are no square image")
         return weight.reshape(-1, side, side)
     if weight.dim() != 4:
-        raise ValueError(f"a weight of shape {tuple(weight.shape)} cannot be seen as pictures")
+        raise ValueError(f"a weight of shape {tuple(weight.shape)} cannot be seen as images")
     return weight.mean(dim=1)
 
 
-def _normalize_range(picture: np.ndarray) -> np.ndarray:
-    return picture / max(float(np.abs(picture).max()), 1e-12)
+def _normalize_range(image: np.ndarray) -> np.ndarray:
+    return image / max(float(np.abs(image).max()), 1e-12)

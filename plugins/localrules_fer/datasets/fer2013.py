@@ -1,7 +1,7 @@
 """FER2013: 35,887 faces of 48 x 48 grey pixels with seven expressions.
 
 Source: Goodfellow et al. 2013, Challenges in Representation Learning: A report on three machine learning contests,
-https://arxiv.org/abs/1307.0414. The pictures carry no licence statement: they are for research use, and we neither ship
+https://arxiv.org/abs/1307.0414. The images carry no licence statement: they are for research use, and we neither ship
 nor pass them on.
 """
 
@@ -48,7 +48,7 @@ class FER2013(DataSource):
         path: Path | None = Field(
             None,
             description="fer2013.csv, icml_face_data.csv or train.csv, plain or gzipped; or a folder that holds one of "
-            f"them, or pictures as <split>/<class>/<picture>. Unset: {PATH_VARIABLE}, then the usual places.",
+            f"them, or images as <split>/<class>/<image>. Unset: {PATH_VARIABLE}, then the usual places.",
         )
 
     config: Config
@@ -69,7 +69,7 @@ class FER2013(DataSource):
                 where=", ".join(str(place) for place in _usual_places()),
                 why="its licence does not let us pass it on, so you have to get it once",
                 fix="download fer2013.csv from Kaggle and name it with --data-path or in "
-                f"{PATH_VARIABLE}; or train on the built-in pictures with --data faces",
+                f"{PATH_VARIABLE}; or train on the built-in images with --data faces",
             )
         path = path.expanduser()
         try:
@@ -93,19 +93,19 @@ class FER2013(DataSource):
         return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} rows", path.name)
 
     def _from_folder(self, path: Path) -> Dataset:
-        pictures, note = list_images(path)
+        images, note = list_images(path)
 
         def decode() -> Arrays:
             return {
-                "images": np.stack([read_image(picture.path) for picture in pictures]),
-                "labels": np.array([picture.label for picture in pictures]),
-                "splits": np.array([SPLITS.index(picture.split) for picture in pictures]),
+                "images": np.stack([read_image(image.path) for image in images]),
+                "labels": np.array([image.label for image in images]),
+                "splits": np.array([SPLITS.index(image.split) for image in images]),
             }
 
-        places = "".join(f"{picture.split}/{picture.label}/{picture.path.name}\n" for picture in pictures)
-        key = content_hash([picture.path for picture in pictures], also=places)
+        places = "".join(f"{image.split}/{image.label}/{image.path.name}\n" for image in images)
+        key = content_hash([image.path for image in images], also=places)
         arrays = load_or_build(f"fer2013-folder-{LAYOUT_VERSION}", key, decode)
-        origin = f"{path}: a folder of {len(pictures):,} pictures" + (f"; {note}" if note else "")
+        origin = f"{path}: a folder of {len(images):,} images" + (f"; {note}" if note else "")
         return _data_set(arrays, origin, f"{path.name}/")
 
 

@@ -78,7 +78,7 @@ def read_csv(path: Path) -> Rows:
 
 
 def pixels(text: bytes) -> NDArray[np.uint8]:
-    """Decode one picture: 2304 integers 0..255, separated by spaces.
+    """Decode one image: 2304 integers 0..255, separated by spaces.
 
     Works on all characters at once. With d the digit at a place (0 where there is a space), the number that ends there
     is d[i] + 10 d[i-1] + 100 d[i-2], where a space cuts off what stands before it.
@@ -88,7 +88,7 @@ def pixels(text: bytes) -> NDArray[np.uint8]:
     """
     text = text.strip(b' "\r\n')
     codes = np.frombuffer(b"  " + text + b" ", dtype=np.uint8)
-    digits = codes - np.uint8(48)  # a space becomes 240: anything above 9 is no digit
+    digits = codes - np.uint8(48)  # a space becomes 240: anything above 9 is not a digit
     is_digit = digits < 10
     values = digits * is_digit
     ones, tens, hundreds = values[2:-1], values[1:-2], values[:-3] * is_digit[1:-2]
@@ -120,7 +120,7 @@ def _columns(path: Path, header: bytes) -> list[str]:
     columns = [name.strip(' "\r\n').lower() for name in text.split(",")]
     if columns == ["pixels"]:
         raise DataError(
-            "the data file has pictures but no labels",
+            "the data file has images but no labels",
             where=f"{path}, row 1",
             why="its only column is pixels (Kaggle's test.csv), so nothing can be trained or scored on it",
             fix="use fer2013.csv or icml_face_data.csv, which hold the labels of all three splits",

@@ -1,4 +1,4 @@
-"""FER2013 as a folder of pictures: ``<split>/<class>/<picture>``, with the splits' names in any of three customs."""
+"""FER2013 as a folder of images: ``<split>/<class>/<image>``, with the splits' names in any of three customs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPLIT_FOLDERS = {
 }
 MERGED = ("PublicTest_", "PrivateTest_")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".tif", ".tiff"}
-LAYOUT = "expected <split>/<class>/<picture>, with train/, valid/ and test/ (or Training/, PublicTest/, PrivateTest/)"
+LAYOUT = "expected <split>/<class>/<image>, with train/, valid/ and test/ (or Training/, PublicTest/, PrivateTest/)"
 
 
-class Picture(NamedTuple):
+class ImageFile(NamedTuple):
     """One file, and what its place says of it."""
 
     path: Path
@@ -33,54 +33,52 @@ class Picture(NamedTuple):
     label: int
 
 
-def list_images(folder: Path) -> tuple[list[Picture], str]:
-    """The pictures of a folder, by split, class and name; and what has to be said of its splits.
+def list_images(folder: Path) -> tuple[list[ImageFile], str]:
+    """The images of a folder, by split, class and name; and what has to be said of its splits.
 
-    Kaggle's picture folder keeps PublicTest and PrivateTest in one ``test/``, but the names of its files still say
+    Kaggle's image folder keeps PublicTest and PrivateTest in one ``test/``, but the names of its files still say
     which is which (``PublicTest_1.jpg``). Where every name does, the splits are as in ``fer2013.csv``. Elsewhere
     ``test/`` is the test split as it stands: we never divide a split ourselves.
 
     Raises:
-        DataError: The folder is not laid out like that, or holds no pictures.
+        DataError: The folder is not laid out like that, or holds no images.
     """
     places = _split_folders(folder)
-    pictures = [picture for split, place in places.items() for picture in _of_split(place, split)]
-    if not pictures:
+    images = [image for split, place in places.items() for image in _of_split(place, split)]
+    if not images:
         raise DataError(
-            "the folder holds neither a FER2013 file nor pictures",
+            "the folder holds neither a FER2013 file nor images",
             where=str(folder),
             why=f"{LAYOUT}; found {_listing(folder)}",
             fix="name the folder that holds fer2013.csv, or one laid out like that",
         )
-    tested = [picture.path.name for picture in pictures if picture.split == "test"]
+    tested = [image.path.name for image in images if image.split == "test"]
     if "valid" in places or not tested:
-        return pictures, ""
+        return images, ""
     if not all(name.startswith(MERGED) for name in tested):
-        return pictures, "test/ taken as it stands (Kaggle's is PublicTest and PrivateTest together)"
+        return images, "test/ taken as it stands (Kaggle's is PublicTest and PrivateTest together)"
     told_apart = [
-        picture._replace(split="valid")
-        if picture.split == "test" and picture.path.name.startswith(MERGED[0])
-        else picture
-        for picture in pictures
+        image._replace(split="valid") if image.split == "test" and image.path.name.startswith(MERGED[0]) else image
+        for image in images
     ]
     return told_apart, "PublicTest and PrivateTest told apart by the file names in test/"
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """A picture of any size and mode as 48 x 48 grey (ITU-R 601 luma, bilinear).
+    """An image of any size and mode as 48 x 48 grey (ITU-R 601 luma, bilinear).
 
     Raises:
         DataError: It cannot be decoded.
     """
     try:
-        with Image.open(path) as picture:
-            grey = picture.convert("L")
+        with Image.open(path) as image:
+            grey = image.convert("L")
             if grey.size != (SIDE, SIDE):
                 grey = grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
             return np.asarray(grey)
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
-            "a picture cannot be decoded", where=str(path), why=str(error), fix="replace the file or take it out"
+            "an image cannot be decoded", where=str(path), why=str(error), fix="replace the file or take it out"
         ) from error
 
 
@@ -105,8 +103,8 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _of_split(place: Path, split: str) -> list[Picture]:
-    pictures: list[Picture] = []
+def _of_split(place: Path, split: str) -> list[ImageFile]:
+    images: list[ImageFile] = []
     for entry in _folders(place):
         name = entry.name.lower()
         if name not in CLASSES:
@@ -116,12 +114,12 @@ def _of_split(place: Path, split: str) -> list[Picture]:
                 why=f"found {entry.name!r}; expected {', '.join(CLASSES)}",
                 fix="rename the folder, or take it out",
             )
-        files = sorted(file for file in entry.iterdir() if _is_picture(file))
-        pictures += [Picture(file, split, CLASSES.index(name)) for file in files]
-    return pictures
+        files = sorted(file for file in entry.iterdir() if _is_image(file))
+        images += [ImageFile(file, split, CLASSES.index(name)) for file in files]
+    return images
 
 
-def _is_picture(file: Path) -> bool:
+def _is_image(file: Path) -> bool:
     # macOS leaves "._name.jpg" beside the files that it copies.
     return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
 

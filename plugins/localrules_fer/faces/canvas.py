@@ -1,7 +1,7 @@
-"""A stack of grey pictures to paint on, many at a time.
+"""A stack of grey images to paint on, many at a time.
 
 Only additions, products, quotients and square roots touch a pixel. These are exact to the last bit on every machine
-and do not depend on how many pictures are painted together, so the data set is the same everywhere.
+and do not depend on how many images are painted together, so the data set is the same everywhere.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Field = NDArray[np.floating]
-"""Something with a value at each pixel: shape (pictures, height, width), or sizes of 1 that broadcast to it."""
+"""Something with a value at each pixel: shape (images, height, width), or sizes of 1 that broadcast to it."""
 
 SIDE = 48
 PIXEL = 2.0 / SIDE
-"""A pixel's width, in half pictures."""
+"""A pixel's width, in half images."""
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """Pictures being painted, and where each of their pixels lies on the face.
+    """Images being painted, and where each of their pixels lies on the face.
 
     Attributes:
         tone: Grey values, 0 black and 1 white. Painting changes them in place.
@@ -44,8 +44,8 @@ class Canvas:
         part = (slice(None), slice(first, last))
         return Canvas(self.tone[part], self.x[part], self.y[part], self.u[part], self.v[part], self.pixel)
 
-    def pictures(self, some: NDArray[np.intp]) -> Canvas:
-        """A copy of these pictures."""
+    def images(self, some: NDArray[np.intp]) -> Canvas:
+        """A copy of these images."""
         return Canvas(self.tone[some], self.x[some], self.y[some], self.u[some], self.v[some], self.pixel[some])
 
     def cover(self, distance: Field) -> Field:

@@ -22,7 +22,7 @@ class Faces(DataSource):
     """Synthetic faces, 48 x 48 grey, with FER2013's seven expressions in FER2013's order.
 
     A person of one split is in no other. What must be ignored (who it is, pose, light, glasses, hands, grain) varies
-    in every picture. The same options give the same pixels on every machine; they are drawn once, in some seconds, and
+    in every image. The same options give the same pixels on every machine; they are drawn once, in some seconds, and
     then kept in the cache directory.
     """
 
@@ -32,9 +32,9 @@ class Faces(DataSource):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
         seed: int = Field(default=0, ge=0, description="which faces are drawn")
-        train: int = Field(default=14_000, ge=7, description="pictures to train on")
-        valid: int = Field(default=2_100, ge=7, description="pictures to validate on")
-        test: int = Field(default=2_100, ge=7, description="pictures to test on")
+        train: int = Field(default=14_000, ge=7, description="images to train on")
+        valid: int = Field(default=2_100, ge=7, description="images to validate on")
+        test: int = Field(default=2_100, ge=7, description="images to test on")
 
     config: Config
 
@@ -55,8 +55,8 @@ class Faces(DataSource):
     def _draw(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {}
         for name, rows in zip(SPLITS, (self.config.train, self.config.valid, self.config.test), strict=True):
-            pictures = draw(self.config.seed, name, rows)
-            arrays[f"{name}_images"], arrays[f"{name}_labels"] = pictures.images, pictures.labels
+            image_batch = draw(self.config.seed, name, rows)
+            arrays[f"{name}_images"], arrays[f"{name}_labels"] = image_batch.images, image_batch.labels
         return arrays
 
 

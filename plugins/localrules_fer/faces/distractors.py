@@ -7,7 +7,7 @@ import numpy as np
 from localrules_fer.faces.identity import Traits
 
 NUISANCE: dict[str, tuple[float, float]] = {
-    # pose, in half pictures and radians
+    # pose, in half images and radians
     "shift_x": (-0.12, 0.12),
     "shift_y": (-0.12, 0.08),
     "scale": (0.94, 1.18),
@@ -40,18 +40,18 @@ NUISANCE: dict[str, tuple[float, float]] = {
 }
 
 HAND, LOCK = 0.10, 0.08
-"""How many pictures have a hand at the face, or a lock of hair over the forehead."""
+"""How many images have a hand at the face, or a lock of hair over the forehead."""
 
 
 def draw_nuisance(rng: np.random.Generator, rows: int) -> Traits:
-    """Nuisance for so many pictures.
+    """Nuisance for so many images.
 
     Args:
         rng: The stream to draw from.
-        rows: How many pictures.
+        rows: How many images.
 
     Returns:
-        One value a picture for each name of ``NUISANCE``, and 0 or 1 for ``hand`` and ``lock``.
+        One value an image for each name of ``NUISANCE``, and 0 or 1 for ``hand`` and ``lock``.
     """
     unit = rng.random((rows, len(NUISANCE)))
     drawn = {

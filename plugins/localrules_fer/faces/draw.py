@@ -1,4 +1,4 @@
-"""Who shows what in which picture: draws a whole split, from streams of chance that no other split reads."""
+"""Who shows what in which image: draws a whole split, from streams of chance that no other split reads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from localrules_fer.faces.render import render
 VERSION = 3
 """Raised whenever the same options give other pixels, so that no cache or resumed run mixes the two."""
 
-PICTURES_A_PERSON = 2 * len(CLASSES)
+IMAGES_A_PERSON = 2 * len(CLASSES)
 """Each person shows each expression twice."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """One split.
 
     Attributes:
@@ -38,22 +38,22 @@ class Pictures:
     traits: Traits
 
 
-def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Pictures:
+def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Images:
     """Draw a split.
 
     Args:
         seed: Which faces.
         split: ``train``, ``valid`` or ``test``: the same seed gives other people in each.
-        rows: How many pictures; the classes' counts differ by one at most.
+        rows: How many images; the classes' counts differ by one at most.
         chunk: How many are painted together. It changes the time and nothing else.
 
     Returns:
-        The pictures, in random order.
+        The images, in random order.
     """
     seeds = np.random.SeedSequence([seed, SPLITS.index(split)]).spawn(5)
     order, people, expression, nuisance, grain = (np.random.Generator(np.random.PCG64(s)) for s in seeds)
     place = order.permutation(rows)
-    labels, shown = place % len(CLASSES), place // PICTURES_A_PERSON
+    labels, shown = place % len(CLASSES), place // IMAGES_A_PERSON
     traits = {name: values[shown] for name, values in draw_people(people, int(shown.max()) + 1).items()}
     traits |= draw_expressions(expression, labels) | draw_nuisance(nuisance, rows)
     images = np.empty((rows, SIDE, SIDE), np.uint8)
@@ -61,4 +61,4 @@ def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Pictures:
         some = slice(first, min(first + chunk, rows))
         noise = grain.standard_normal((some.stop - first, SIDE, SIDE), dtype=np.float32)
         images[some] = render({name: values[some] for name, values in traits.items()}, noise)
-    return Pictures(images=images, labels=labels.astype(np.int64), people=shown.astype(np.int64), traits=traits)
+    return Images(images=images, labels=labels.astype(np.int64), people=shown.astype(np.int64), traits=traits)

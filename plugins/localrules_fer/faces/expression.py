@@ -91,18 +91,18 @@ SCATTER = 0.18
 """How far a single movement strays from its expression (a part of itself)."""
 
 TWITCH = 0.05
-"""How far any movement strays from rest, in every picture."""
+"""How far any movement strays from rest, in every image."""
 
 
 def draw_expressions(rng: np.random.Generator, labels: np.ndarray) -> Traits:
-    """Movements for pictures with these labels.
+    """Movements for images with these labels.
 
     Args:
         rng: The stream to draw from.
-        labels: Class indices, shape (pictures,).
+        labels: Class indices, shape (images,).
 
     Returns:
-        One value a picture for each of ``MOVES`` (0 at rest, 1 in full), and ``skew``: how lopsided the face is, from
+        One value an image for each of ``MOVES`` (0 at rest, 1 in full), and ``skew``: how lopsided the face is, from
         -1 to 1.
     """
     rows = len(labels)

@@ -7,7 +7,7 @@ import numpy as np
 from localrules_fer.faces.canvas import PIXEL, Canvas, Field, bump, ellipse, ramp
 
 Parts = dict[str, Field]
-"""Traits, movements and nuisance of the pictures on a canvas, each of shape (pictures, 1, 1)."""
+"""Traits, movements and nuisance of the images on a canvas, each of shape (images, 1, 1)."""
 
 
 def paint_background(canvas: Canvas, p: Parts) -> None:
@@ -48,7 +48,7 @@ def paint_hair_behind(canvas: Canvas, p: Parts, tone: Field) -> None:
 
 
 def relief(canvas: Canvas, p: Parts) -> Field:
-    """How far the face stands out towards the viewer, in half pictures."""
+    """How far the face stands out towards the viewer, in half images."""
     u, v, side = canvas.u, canvas.v, np.abs(canvas.u)
     skull = (canvas.x / p["head_width"]) ** 2 + ((canvas.y + 0.06) / p["head_height"]) ** 2
     z = 0.66 * np.sqrt(np.maximum(1.06 - skull, 0.02))
@@ -93,7 +93,7 @@ def paint_skin(canvas: Canvas, p: Parts) -> None:
 
 
 def paint_hair(canvas: Canvas, p: Parts, tone: Field) -> None:
-    """Hair over the forehead and the temples, and a lock of it in some pictures."""
+    """Hair over the forehead and the temples, and a lock of it in some images."""
     u, v = canvas.u, canvas.v
     side, away = np.abs(u), u - p["hair_part"]
     # the line where it begins on the forehead: bowed, parted, swept to one side, and higher over the temples with age

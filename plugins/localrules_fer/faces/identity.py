@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Traits = dict[str, NDArray[np.float32]]
-"""Named quantities, one value a picture, each of shape (pictures,)."""
+"""Named quantities, one value an image, each of shape (images,)."""
 
-# Lengths are in half pictures: the frame runs from -1 to 1 on both axes, down is positive, and a pixel is 1/24.
+# Lengths are in half images: the frame runs from -1 to 1 on both axes, down is positive, and a pixel is 1/24.
 PERSON: dict[str, tuple[float, float]] = {
     "head_width": (0.68, 0.82),
     "head_height": (0.94, 1.06),

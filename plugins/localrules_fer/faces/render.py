@@ -14,17 +14,17 @@ from localrules_fer.faces.identity import Traits
 
 
 def render(traits: Traits, noise: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Draw pictures.
+    """Draw images.
 
     Args:
-        traits: Every quantity that the painters read, each of shape (pictures,).
-        noise: The camera's grain in standard deviations, shape (pictures, 48, 48).
+        traits: Every quantity that the painters read, each of shape (images,).
+        noise: The camera's grain in standard deviations, shape (images, 48, 48).
 
     Returns:
-        Grey pictures, shape (pictures, 48, 48).
+        Grey images, shape (images, 48, 48).
     """
     p: Parts = {name: values[:, None, None] for name, values in traits.items()}
-    # a camera exposes for the face: dark skin is not much darker in the picture
+    # a camera exposes for the face: dark skin is not much darker in the image
     p["exposure"] = p["exposure"] * (1.30 - 0.40 * p["skin"])
     p["jaw_drop"] = np.clip(p["jaw"], 0.0, 1.1)
     canvas = _set_up(p)
@@ -55,9 +55,9 @@ def _set_up(p: Parts) -> Canvas:
 
 
 def _where(trait: str, paint: Callable[[Canvas, Parts], None], canvas: Canvas, p: Parts) -> None:
-    """Paint on the few pictures that have a trait."""
+    """Paint on the few images that have a trait."""
     some = np.flatnonzero(p[trait])
-    part = canvas.pictures(some)
+    part = canvas.images(some)
     paint(part, {name: values[some] for name, values in p.items()})
     canvas.tone[some] = part.tone
 
@@ -84,7 +84,7 @@ def _paint_hand(canvas: Canvas, p: Parts) -> None:
 
 
 def _photograph(canvas: Canvas, p: Parts, noise: Field) -> NDArray[np.uint8]:
-    """Exposure, uneven light, grain, and the softness of a picture that was made smaller."""
+    """Exposure, uneven light, grain, and the softness of an image that was made smaller."""
     tone = canvas.tone
     tone *= p["exposure"] * (1.0 + p["ramp_x"] * canvas.x + p["ramp_y"] * canvas.y)
     tone += p["haze"] * (1.0 - tone)

@@ -15,7 +15,7 @@ from localrules_fer.models.readout import AttentionReadout
 class DenseFPN(Model):
     """Densely connected CNN with feature pyramid and attention (Han et al. 2023, Figures 4 and 5), 7 M parameters.
 
-    A stem halves the picture; dense blocks of five convolutions follow, joined by down-sampling convolutions;
+    A stem halves the image; dense blocks of five convolutions follow, joined by down-sampling convolutions;
     1 x 1 laterals read each block's output; the readout merges them top-down, averages, weighs channels, classifies.
     Growth and width double with every down-sampling up to the third block.
 
@@ -33,7 +33,7 @@ class DenseFPN(Model):
         stem: int = Field(64, ge=1, description="Channels of the stem (ours).")
         lateral: int = Field(128, ge=4, description="Channels of each pyramid level (ours).")
         activation: Activation = Field("relu", description="relu, tanh or elu (paper: relu).")
-        grid: int = Field(1, ge=1, description="Raster over which the pyramid is averaged (paper: 1, global).")
+        grid: int = Field(1, ge=1, description="Grid over which the pyramid is averaged (paper: 1, global).")
         hidden: int = Field(0, ge=0, description="Units of a hidden layer in the classifier (paper: 0, none).")
 
     def __init__(self, config: DenseFPN.Config, shape: tuple[int, ...], num_classes: int) -> None:
@@ -91,5 +91,5 @@ class DenseFPNSmall(DenseFPN):
         grid: int = Field(
             4,
             ge=1,
-            description="Raster over which the pyramid is averaged (ours: knowing where helps a small network).",
+            description="Grid over which the pyramid is averaged (ours: knowing where helps a small network).",
         )

@@ -29,7 +29,7 @@ def merge_pyramid(levels: list[Tensor], weights: Tensor) -> Tensor:
 
 
 def pool_pyramid(levels: list[Tensor], weights: Tensor, grid: int) -> Tensor:
-    """The merged pyramid averaged over a ``grid`` x ``grid`` raster, (batch, levels * channels, grid, grid).
+    """The merged pyramid averaged over a ``grid`` x ``grid`` grid, (batch, levels * channels, grid, grid).
 
     Averaging and nearest up-sampling are linear, so each level is averaged by itself, each of its pixels counted
     as often as it occurs in the merged map, and that large map is never made. A test holds the two forms together in
@@ -68,7 +68,7 @@ class AttentionReadout(nn.Module):
         levels: Number of pyramid levels.
         channels: Channels of each.
         num_classes: Logits to give.
-        grid: The raster over which the pyramid is averaged; 1 is the paper's global average pooling.
+        grid: The grid over which the pyramid is averaged; 1 is the paper's global average pooling.
         hidden: Units of a hidden layer, with batch norm and relu, in the classifier; 0 is the paper's linear one.
         reduction: The attention's hidden layer has this many times fewer units than channels (ours; the paper
             prints no size).

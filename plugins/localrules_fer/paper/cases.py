@@ -34,7 +34,7 @@ _OURS = (
 )
 _SIZE = (
     "Rows on dense_fpn_small are not on a network of the paper's size: it has half a million parameters instead of "
-    "seven million, and its readout reads the pyramid on a raster of 4 x 4 where the paper averages it over the whole "
+    "seven million, and its readout reads the pyramid on a grid of 4 x 4 where the paper averages it over the whole "
     "map, since knowing where helps a small network. dense_fpn has the paper's size and its global average."
 )
 _LEFT_OPEN = (
@@ -75,7 +75,7 @@ def feature_maps() -> Experiment:
         claim="Shallow layers are coarse and find something like edges; middle ones find parts, such as organs of a "
         "face; the last may find whole objects, such as a face.",
         notes=(
-            "The paper's pictures are of an ordinary network, which it does not describe.",
+            "The paper's images are of an ordinary network, which it does not describe.",
             _OURS,
             _SIZE,
             _LEFT_OPEN,
@@ -88,11 +88,11 @@ def data() -> Experiment:
     """Figures 6 to 9."""
     return Experiment(
         cases=(),
-        claim="FER2013: a table with label, pixels and usage; 28,708 pictures for training, 3,589 for development and "
+        claim="FER2013: a table with label, pixels and usage; 28,708 images for training, 3,589 for development and "
         "3,589 for the test; 48 x 48 grey pixels; seven expressions.",
         notes=(
-            "The file has 28,709 training rows. Splits are the file's own: Training, PublicTest, PrivateTest.",
-            "Pictures of FER2013 carry no licence statement; sheets of them stay on the machine that made them.",
+            "The file has 28,709 training samples. Splits are the file's own: Training, PublicTest, PrivateTest.",
+            "Images of FER2013 carry no licence statement; sheets of them stay on the machine that made them.",
         ),
         report=show_data,
     )
@@ -100,7 +100,7 @@ def data() -> Experiment:
 
 def against_backprop() -> Experiment:
     """Figures 10 and 11."""
-    unsaid = "the paper does not say of which split its figure is; this is of training pictures"
+    unsaid = "the paper does not say of which split its figure is; this is of training images"
     printed = {"rule": {"name": "hsic", "preset": "paper"}, "phases": PAPER["phases"]}
     where = "figures 10 and 11"
     return Experiment(
@@ -171,13 +171,13 @@ def learning_rates() -> Experiment:
 
 
 def table_1() -> Experiment:
-    """Table 1 and figure 15, pictures at their own size."""
-    return _models("as-is", "pictures of 48 x 48, for AlexNet up-sampled to 63 x 63; grey repeated to three channels")
+    """Table 1 and figure 15, images at their own size."""
+    return _models("as-is", "images of 48 x 48, for AlexNet up-sampled to 63 x 63; grey repeated to three channels")
 
 
 def table_1_native() -> Experiment:
-    """Table 1 and figure 15, pictures up-sampled to what the networks were published for."""
-    return _models("native", "pictures up-sampled to 224 x 224 inside the network; grey repeated to three channels")
+    """Table 1 and figure 15, images up-sampled to what the networks were published for."""
+    return _models("native", "images up-sampled to 224 x 224 inside the network; grey repeated to three channels")
 
 
 def _models(size: str, differs: str) -> Experiment:
@@ -204,7 +204,7 @@ def _models(size: str, differs: str) -> Experiment:
         "paper's 0.049286, 7, 0.97.",
         notes=(
             "The text calls the seconds the time of one step, the caption detection speed: here stand both. The paper "
-            "does not say at which size its baselines read the pictures.",
+            "does not say at which size its baselines read the images.",
             "The best published single networks reach 73 to 74 % on this test split, and people about 65 %: all four "
             "figures lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
             "accuracy' over seven classes could mean.",

@@ -66,7 +66,7 @@ def logged(run: RunRecord, pace: float, work: Sequence[CostSegment]) -> pd.DataF
         pace: Seconds a step.
         work: The MACs of its steps.
     """
-    # What is no number is what a kill left of a line, or the name of a phase.
+    # What is not a number is what a kill left of a line, or the name of a phase.
     table = pd.read_csv(run.folder / METRICS).reindex(columns=[STEPS, *SERIES]).apply(pd.to_numeric, errors="coerce")
     table[SECONDS] = table[STEPS] * pace
     table[WORK] = sum((table[STEPS].clip(one.start, one.stop) - one.start) * one.macs for one in work) / 1e12

@@ -17,13 +17,13 @@ ROWS, PIXELS = 5, 8  # of the sample of the table
 USAGES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 
 
-def show_data(exhibition: ArtifactWriter) -> None:
-    """A sample of the table, sheets of pictures, the spread of labels, a picture of each expression."""
-    data = exhibition.data
-    sizes = ", ".join(f"{len(split):,} pictures in {USAGES[name]}" for name, split in data.splits.items())
+def show_data(artifacts: ArtifactWriter) -> None:
+    """A sample of the table, sheets of images, the spread of labels, an image of each expression."""
+    data = artifacts.data
+    sizes = ", ".join(f"{len(split):,} images in {USAGES[name]}" for name, split in data.splits.items())
     side = " x ".join(map(str, data.shape[1:]))
-    exhibition.text(f"{data.name} here: {sizes}; {side} pixels; {len(data.classes)} expressions.")
-    exhibition.table(
+    artifacts.text(f"{data.name} here: {sizes}; {side} pixels; {len(data.classes)} expressions.")
+    artifacts.table(
         "figure-6-table",
         f"Figure 6: the first {ROWS} rows as a table, with the first {PIXELS} of their pixels",
         ["label", "pixels", "usage"],
@@ -31,17 +31,15 @@ def show_data(exhibition: ArtifactWriter) -> None:
         shows_data=True,
     )
     for name, split in data.splits.items():
-        exhibition.plot(
+        artifacts.plot(
             f"figure-7-{name}",
-            f"Figure 7: pictures of the {name} split, a row for each expression",
+            f"Figure 7: images of the {name} split, a row for each expression",
             partial(plot_samples, replace(data, splits={name: split})),
             shows_data=True,
         )
-    exhibition.plot(
-        "figure-8-labels", "Figure 8: how labels are spread in each split", partial(plot_label_counts, data)
-    )
-    exhibition.table("figure-8-labels", "Rows of each expression", ["expression", *data.splits], _counts(data))
-    exhibition.plot(
+    artifacts.plot("figure-8-labels", "Figure 8: how labels are spread in each split", partial(plot_label_counts, data))
+    artifacts.table("figure-8-labels", "Rows of each expression", ["expression", *data.splits], _counts(data))
+    artifacts.plot(
         "figure-9-expressions",
         f"Figure 9: the {len(data.classes)} expressions",
         partial(draw_expressions, data),
@@ -50,7 +48,7 @@ def show_data(exhibition: ArtifactWriter) -> None:
 
 
 def draw_expressions(data: Dataset, out: Path) -> Path:
-    """Draw the first training picture of each class.
+    """Draw the first training image of each class.
 
     Args:
         data: The data set.
@@ -62,8 +60,8 @@ def draw_expressions(data: Dataset, out: Path) -> Path:
     for label, (name, axes) in enumerate(zip(data.classes, panels, strict=True)):
         rows = (split.labels == label).nonzero()
         if len(rows):
-            picture = split.images[int(rows[0])].permute(1, 2, 0).squeeze(-1)
-            axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=255)
+            image = split.images[int(rows[0])].permute(1, 2, 0).squeeze(-1)
+            axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=255)
         bare_axes(axes, name)
     return save_figure(figure, out)
 

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 CHANNELS = 12
 
 
-def show_maps(exhibition: ArtifactWriter) -> None:
+def show_maps(artifacts: ArtifactWriter) -> None:
     """A sheet for each row: three layers, the channels of each that vary most."""
-    split = exhibition.data.splits.get("valid") or exhibition.data.split("train")
-    for outcome in exhibition.outcomes:
-        maps = _maps(outcome.runs[0], split.images[:1], exhibition.registry) if outcome.runs else {}
+    split = artifacts.data.splits.get("valid") or artifacts.data.split("train")
+    for outcome in artifacts.outcomes:
+        maps = _maps(outcome.runs[0], split.images[:1], artifacts.registry) if outcome.runs else {}
         if maps:  # a network without convolutions gives none
-            exhibition.plot(
+            artifacts.plot(
                 f"maps-{outcome.case.name}",
-                f"{outcome.case.name}: what a shallow, a middle and the last hidden layer make of one picture",
+                f"{outcome.case.name}: what a shallow, a middle and the last hidden layer make of one image",
                 partial(plot_feature_maps, maps, limit=CHANNELS),
                 shows_data=True,
             )

@@ -32,23 +32,23 @@ _HEAD = (
 )  # fmt: skip
 
 
-def show_speed(exhibition: ArtifactWriter) -> None:
+def show_speed(artifacts: ArtifactWriter) -> None:
     """Table 1 with our figures beside the published ones, and how all rows were trained."""
-    rows = [_line(outcome, exhibition) for outcome in exhibition.outcomes]
-    split = " and ".join(dict.fromkeys(outcome.metric.split("_")[0] for outcome in exhibition.outcomes))
-    exhibition.table("table-1", f"Table 1, batches of {BATCH}; our accuracies are of the {split} split", _HEAD, rows)
-    done = [(outcome, outcome.ours) for outcome in exhibition.outcomes]
+    rows = [_line(outcome, artifacts) for outcome in artifacts.outcomes]
+    split = " and ".join(dict.fromkeys(outcome.metric.split("_")[0] for outcome in artifacts.outcomes))
+    artifacts.table("table-1", f"Table 1, batches of {BATCH}; our accuracies are of the {split} split", _HEAD, rows)
+    done = [(outcome, outcome.ours) for outcome in artifacts.outcomes]
     points = [(outcome.case.name, seconds(outcome.runs), ours) for outcome, ours in done if ours is not None]
-    exhibition.plot(
+    artifacts.plot(
         "figure-15",
         f"Accuracy on the {split} split against seconds a training step: ours",
         lambda path: draw(points, path),
     )
-    show_training(exhibition)
+    show_training(artifacts)
 
 
 def prediction_seconds(run: TrainedRun, data: Dataset) -> float:
-    """The median time in which a batch of the training split is labelled; of fewer pictures if there are no more."""
+    """The median time in which a batch of the training split is labelled; of fewer images if there are no more."""
     split = data.split("train")
     rows = torch.arange(min(BATCH, len(split)))
     times = []
@@ -78,19 +78,19 @@ def draw(points: Sequence[tuple[str, float, float]], out: Path) -> Path:
     return save_figure(figure, out)
 
 
-def _line(outcome: CaseResult, exhibition: ArtifactWriter) -> list[str | None]:
+def _line(outcome: CaseResult, artifacts: ArtifactWriter) -> list[str | None]:
     step, parameters, result = PUBLISHED[outcome.case.name]
     name, network = outcome.case.name, outcome.on.get("model")
     if not outcome.runs:
         return [name, network, f"{step}", None, None, f"{parameters}", None, f"{result:g}", None, None]
     top1, one_against_rest = (outcome.scored_mean(name) for name in ("top1", "one_vs_rest_accuracy"))
-    loaded = TrainedRun.load(outcome.runs[0].folder, exhibition.registry)
+    loaded = TrainedRun.load(outcome.runs[0].folder, artifacts.registry)
     return [
         name,
         network,
         f"{step}",
         f"{seconds(outcome.runs):.4f}",
-        f"{prediction_seconds(loaded, exhibition.data):.4f}",
+        f"{prediction_seconds(loaded, artifacts.data):.4f}",
         f"{parameters}",
         f"{outcome.runs[0].summary['parameters'] / 1e6:.2f}",
         f"{result:g}",

@@ -34,7 +34,7 @@ _MEASURES = (
     "G MACs a step", "MiB", "M parameters",
 )  # fmt: skip
 _COUNTED = (
-    "Multiply-adds are counted in a step that is taken: those of convolutions and products of matrices, forward and "
+    "MACs are counted in a step that is taken: those of convolutions and products of matrices, forward and "
     "backward, in network, objective and auxiliary modules; what works element by element is not counted"
 )
 _RUNNING = (
@@ -44,48 +44,48 @@ _RUNNING = (
 Work = dict[str, list[CostSegment]]
 
 
-def show_training(exhibition: ArtifactWriter) -> None:
+def show_training(artifacts: ArtifactWriter) -> None:
     """Curves against what was spent, their numbers, and tables of what the rows came to."""
-    work = {outcome.case.name: _work(outcome, exhibition) for outcome in exhibition.outcomes if outcome.runs}
+    work = {outcome.case.name: _work(outcome, artifacts) for outcome in artifacts.outcomes if outcome.runs}
     curves = [
         Curve(outcome.case.name, _logged(outcome, work[outcome.case.name]))
-        for outcome in exhibition.outcomes
+        for outcome in artifacts.outcomes
         if outcome.runs
     ]
-    exhibition.plot(
+    artifacts.plot(
         "curves",
         "Accuracy and loss against steps, and accuracy against seconds of training steps and against MACs: "
         f"lines on training batches, smoothed; marks on the valid split. {_COUNTED}",
         lambda path: draw_curves(curves, path),
     )
     head = ["row", "seed", STEPS, *SERIES, SECONDS, WORK]
-    exhibition.table("curves", "", head, _numbers(exhibition.outcomes, curves), shown=False)
+    artifacts.table("curves", "", head, _numbers(artifacts.outcomes, curves), shown=False)
     level = common_level(curves)
     if level is not None:
-        exhibition.table(
+        artifacts.table(
             "pace",
             f"What had been spent when the running accuracy on training batches first was {100 * level:.0f} %, the "
             f"highest multiple of five that two rows reached; nothing stands beside a row that never did. {_RUNNING}",
             ["", STEPS, SECONDS, WORK],
             spent(curves, level),
         )
-    exhibition.table(
+    artifacts.table(
         "measures",
         "Accuracies in percent, of the last weights, mean over seeds. Over-fitting: train less test. One against rest: "
         "on test, the mean accuracy of yes-or-no questions, one a class. Data without a test split have both of valid. "
         f"Converged: the first step with {NEARLY:.0%} of the last running accuracy on training batches. {_RUNNING}. "
         "MiB: the allocator's peak in a training step",
         _MEASURES,
-        [measures(outcome, exhibition, work.get(outcome.case.name, ())) for outcome in exhibition.outcomes],
+        [measures(outcome, artifacts, work.get(outcome.case.name, ())) for outcome in artifacts.outcomes],
     )
 
 
-def measures(outcome: CaseResult, exhibition: ArtifactWriter, work: Sequence[CostSegment]) -> list[str | None]:
+def measures(outcome: CaseResult, artifacts: ArtifactWriter, work: Sequence[CostSegment]) -> list[str | None]:
     """What a row came to, in the order of the table."""
     runs = outcome.runs
     if not runs:
         return [outcome.case.name, *[None] * (len(_MEASURES) - 1)]
-    has = exhibition.data.splits
+    has = artifacts.data.splits
     train = 100 * mean(run.summary["train_accuracy"] for run in runs)
     test, judged = outcome.scored_mean("top1", "test"), outcome.scored_mean("top1")
     valid = 100 * mean(run.summary["valid_accuracy"] for run in runs) if "valid" in has else None
@@ -105,9 +105,9 @@ def measures(outcome: CaseResult, exhibition: ArtifactWriter, work: Sequence[Cos
     ]
 
 
-def _work(outcome: CaseResult, exhibition: ArtifactWriter) -> list[CostSegment]:
-    run, data = outcome.runs[0], exhibition.data
-    return step_macs(run.config, exhibition.registry, data.shape, len(data.classes), run.summary["steps"])
+def _work(outcome: CaseResult, artifacts: ArtifactWriter) -> list[CostSegment]:
+    run, data = outcome.runs[0], artifacts.data
+    return step_macs(run.config, artifacts.registry, data.shape, len(data.classes), run.summary["steps"])
 
 
 def _logged(outcome: CaseResult, work: Sequence[CostSegment]) -> list[pd.DataFrame]:

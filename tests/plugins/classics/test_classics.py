@@ -1,4 +1,4 @@
-"""The classic networks: sizes as published, pictures of any size, layers at any granularity, and that they learn."""
+"""The classic networks: sizes as published, images of any size, layers at any granularity, and that they learn."""
 
 from __future__ import annotations
 
@@ -83,23 +83,23 @@ def test_wider_and_deeper_ones_have_as_many_as_published() -> None:
 
 @every_model
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 48, 48), (3, 32, 32), (2, 17, 30)])
-def test_any_picture_and_any_number_of_classes_fit(name: str, shape: tuple[int, ...]) -> None:
+def test_any_image_and_any_number_of_classes_fit(name: str, shape: tuple[int, ...]) -> None:
     assert small(name, shape, classes=7)(torch.randn(2, *shape)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", ["lenet", "resnet20", "resnet18", "densenet_bc"])
-def test_some_take_the_smallest_pictures(name: str) -> None:
+def test_some_take_the_smallest_images(name: str) -> None:
     assert small(name, (1, 8, 8))(torch.randn(2, 1, 8, 8)).shape == (2, 4)
 
 
 @pytest.mark.parametrize(("name", "side"), [("vgg8b", 15), ("vgg11b", 8), ("densenet_bc", 3)])
-def test_a_picture_that_would_be_halved_away_is_refused(name: str, side: int) -> None:
+def test_a_image_that_would_be_halved_away_is_refused(name: str, side: int) -> None:
     with pytest.raises(UsageError, match=f"too small for {name}") as refused:
         small(name, (1, side, 32))
     assert "resnet20" in refused.value.fix
 
 
-def test_the_stem_of_vgg_halves_large_pictures() -> None:
+def test_the_stem_of_vgg_halves_large_images() -> None:
     assert small("vgg8b", (1, 64, 64)).stages[0][0].conv.stride == (1, 1)
     assert small("vgg8b", (1, 65, 65)).stages[0][0].conv.kernel_size == (7, 7)
     with pytest.raises(UsageError, match="too small"):
@@ -184,7 +184,7 @@ def test_dropout_stands_in_front_of_every_layer_but_the_first(name: str) -> None
         assert rates == ([0.25] if layer.index else [])
 
 
-def test_lenet_puts_a_small_picture_into_a_field_of_32() -> None:
+def test_lenet_puts_a_small_image_into_a_field_of_32() -> None:
     model = small("lenet", (1, 28, 28))
     assert model.convs[0].conv(torch.zeros(1, 1, 28, 28)).shape == (1, 6, 28, 28)
     assert small("lenet", (1, 32, 32)).convs[0].conv(torch.zeros(1, 1, 32, 32)).shape == (1, 6, 28, 28)

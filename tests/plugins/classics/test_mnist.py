@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the files in which people have them. The pictures here are noise of our own."""
+"""MNIST and Fashion-MNIST from the files in which people have them. The images here are noise of our own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_npz_file(tmp_path: Path, arrays: Arrays) -> None:
     assert data.shape == (1, 28, 28)
     assert data.redistributable
     assert not data.flip_preserves_label
-    assert "unrecognised, 20 train and 8 test rows" in data.origin
+    assert "unrecognised, 20 train and 8 test samples" in data.origin
     assert_whole(load(tmp_path), arrays)  # the folder that holds it
 
 
@@ -99,7 +99,7 @@ def test_there_is_no_valid_split_unless_rows_are_held_out(tmp_path: Path, arrays
     data = load(tmp_path / "mnist.npz", holdout=5)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 15, "valid": 5, "test": 8}
     assert data.splits["valid"].labels.tolist() == arrays["y_train"][15:].tolist()
-    assert "last 5 train rows" in data.origin
+    assert "last 5 train samples" in data.origin
     assert data.fingerprint != plain.fingerprint
 
 
@@ -109,7 +109,7 @@ def test_holding_out_everything_is_wrong_use(tmp_path: Path, arrays: Arrays) -> 
         load(tmp_path / "mnist.npz", holdout=20)
 
 
-def test_fashion_has_its_own_names_and_may_be_mirrored(tmp_path: Path, arrays: Arrays) -> None:
+def test_fashion_has_its_own_names_and_may_be_flipped(tmp_path: Path, arrays: Arrays) -> None:
     np.savez(tmp_path / "f.npz", **arrays)
     data = FashionMNIST(FashionMNIST.Config(path=tmp_path / "f.npz")).load()
     assert data.name == "fashion_mnist"

@@ -1,4 +1,4 @@
-"""AlexNet and ResNet-50 are torchvision's, BN-Inception has its paper's widths; small grey pictures fit in."""
+"""AlexNet and ResNet-50 are torchvision's, BN-Inception has its paper's widths; small grey images fit in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_numbers_of_parameters_are_the_published_ones(kind: type[Model], of_
     assert counts == [of_a_thousand, of_seven]
 
 
-def test_alexnet_is_torchvisions_on_the_picture_in_grey_up_sampled_to_the_least_that_it_reads() -> None:
+def test_alexnet_is_torchvisions_on_the_image_in_grey_up_sampled_to_the_least_that_it_reads() -> None:
     torch.manual_seed(3)
     ours = AlexNet(AlexNet.Config(), GREY, 5).eval()
     torch.manual_seed(3)
@@ -58,7 +58,7 @@ def test_alexnet_is_torchvisions_on_the_picture_in_grey_up_sampled_to_the_least_
         torch.testing.assert_close(ours(images), theirs(large.repeat(1, 3, 1, 1)))
 
 
-def test_resnet50_is_torchvisions_on_the_picture_as_it_is() -> None:
+def test_resnet50_is_torchvisions_on_the_image_as_it_is() -> None:
     torch.manual_seed(3)
     ours = ResNet50(ResNet50.Config(), GREY, 5).eval()
     torch.manual_seed(3)
@@ -71,7 +71,7 @@ def test_resnet50_is_torchvisions_on_the_picture_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("size", "first_map"), [("native", (112, 112)), ("as-is", (24, 24)), (64, (32, 32)), (8, (16, 16))]
 )
-def test_pictures_are_brought_to_the_size_that_is_asked_for(size: str | int, first_map: tuple[int, int]) -> None:
+def test_images_are_brought_to_the_size_that_is_asked_for(size: str | int, first_map: tuple[int, int]) -> None:
     with torch.device("meta"):
         model = ResNet50(ResNet50.Config(size=size), GREY, 7)
         seen: list[Any] = []
@@ -81,8 +81,8 @@ def test_pictures_are_brought_to_the_size_that_is_asked_for(size: str | int, fir
 
 
 @pytest.mark.parametrize("kind", BASELINES)
-def test_pictures_in_other_than_three_colours_are_refused(kind: type[Model]) -> None:
-    with pytest.raises(UsageError, match="takes grey pictures and pictures in colour"):
+def test_images_in_other_than_three_colours_are_refused(kind: type[Model]) -> None:
+    with pytest.raises(UsageError, match="takes grey images and images in colour"):
         kind(kind.Config(), (2, 48, 48), 7)
 
 

@@ -36,7 +36,7 @@ def randomised(module: nn.Module) -> nn.Module:
     return module
 
 
-def test_resnet18_on_large_pictures_is_torchvisions() -> None:
+def test_resnet18_on_large_images_is_torchvisions() -> None:
     theirs = randomised(resnet18(num_classes=5))
     ours = ResNet18(ResNet18.Config(), (3, 64, 64), 5).double()
     adopt(ours, theirs)
@@ -55,7 +55,7 @@ def test_resnet18_has_torchvisions_number_of_parameters() -> None:
 
 def test_densenet_bc_with_the_norm_first_is_torchvisions_behind_the_stem() -> None:
     theirs = DenseNet(growth_rate=4, block_config=(2, 2, 2), num_init_features=8, num_classes=5)
-    theirs.features.conv0 = nn.Conv2d(3, 8, 3, padding=1, bias=False)  # the paper's stem for small pictures
+    theirs.features.conv0 = nn.Conv2d(3, 8, 3, padding=1, bias=False)  # the paper's stem for small images
     for name in ("norm0", "relu0", "pool0"):
         setattr(theirs.features, name, nn.Identity())
     randomised(theirs)

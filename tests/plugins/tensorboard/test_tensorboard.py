@@ -40,11 +40,11 @@ def track(
     for step in steps:
         tracker.on_log({"step": step, "phase": "joint", "objective/stem": -float(step), "loss": None})
         tracker.on_checkpoint()
-    pictures = []
+    images = []
     for name, shows_data in (("confusion", False), ("sample_sheet", True)):
         Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
-        pictures.append(Plot(name, directory / f"{name}.png", shows_data))
-    tracker.on_run_end({"status": "done", "steps": 4}, pictures)
+        images.append(Plot(name, directory / f"{name}.png", shows_data))
+    tracker.on_run_end({"status": "done", "steps": 4}, images)
     tracker.close()
 
 
@@ -76,7 +76,7 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
         (False, True, {"confusion", "sample_sheet"}),
     ],
 )
-def test_pictures_of_data_are_written_only_where_that_is_allowed(
+def test_images_of_data_are_written_only_where_that_is_allowed(
     tmp_path: Path, redistributable: bool, media: bool, shown: set[str]
 ) -> None:
     track(tmp_path, range(1, 2), redistributable=redistributable, media=media)

@@ -22,7 +22,7 @@ from localrules_wandb.tracker import WandbTracker
 
 pytestmark = pytest.mark.slow
 
-ALL_PICTURES = {"confusion", "sample_sheet", "feature_maps"}
+ALL_IMAGES = {"confusion", "sample_sheet", "feature_maps"}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def row(step: int) -> MetricsRow:
     return {"step": step, "epoch": step / 2, "phase": "joint", "objective/stem": -step / 8, "loss": None, **evaluated}
 
 
-def pictures(directory: Path) -> list[Plot]:
+def images(directory: Path) -> list[Plot]:
     found = []
     for name, shows_data in (("confusion", False), ("sample_sheet", True), ("feature_maps", True)):
         Image.new("L", (8, 8), 90).save(directory / f"{name}.png")
@@ -74,7 +74,7 @@ def track(info: RunInfo, steps: range, **options: Any) -> None:
     tracker.on_run_start(info)
     for step in steps:
         tracker.on_log(row(step))
-    tracker.on_run_end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, pictures(info.directory))
+    tracker.on_run_end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, images(info.directory))
     tracker.close()
 
 
@@ -123,10 +123,10 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
 
 @pytest.mark.parametrize(
     ("redistributable", "media", "shown"),
-    [(False, False, {"confusion"}), (True, False, ALL_PICTURES), (False, True, ALL_PICTURES)],
+    [(False, False, {"confusion"}), (True, False, ALL_IMAGES), (False, True, ALL_IMAGES)],
     ids=["as FER2013", "free data", "FER2013 and wandb.media=true"],
 )
-def test_pictures_of_data_are_logged_only_where_that_is_allowed(
+def test_images_of_data_are_logged_only_where_that_is_allowed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], redistributable: bool, media: bool, shown: set[str]
 ) -> None:
     info = run_info(tmp_path / "run", redistributable=redistributable)
@@ -220,12 +220,12 @@ def test_online_without_a_network_warns_once_and_training_goes_on(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    observers = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
+    callbacks = CallbackList([WandbTracker(WandbTracker.Config(mode="online", timeout=1))])
     with pytest.warns(UserWarning, match="WandbTracker failed in on_run_start"):
-        observers.on_run_start(run_info(tmp_path / "run"))
-    observers.on_log(row(1))
-    observers.on_run_end({"status": "done"}, [])
-    observers.close()
+        callbacks.on_run_start(run_info(tmp_path / "run"))
+    callbacks.on_log(row(1))
+    callbacks.on_run_end({"status": "done"}, [])
+    callbacks.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX")

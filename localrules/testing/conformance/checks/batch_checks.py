@@ -19,27 +19,27 @@ STEPS = 3
 
 
 def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
-    """Batches of one class, of constant pictures, of one repeated picture: objectives and weights stay finite."""
+    """Batches of one class, of constant images, of one repeated image: objectives and weights stay finite."""
     data = toy_images(2 * subject.batch_size)
     images, labels = data.split("train").images, data.split("train").labels
     cases = {
         "one class": Split(images, torch.zeros_like(labels)),
-        "constant pictures": Split(torch.full_like(images, 77), labels),
-        "the same picture each time": Split(images[:1].expand_as(images).clone(), labels),
-        "black pictures of one class": Split(torch.zeros_like(images), torch.zeros_like(labels)),
+        "constant images": Split(torch.full_like(images, 77), labels),
+        "the same image each time": Split(images[:1].expand_as(images).clone(), labels),
+        "black images of one class": Split(torch.zeros_like(images), torch.zeros_like(labels)),
     }
     for case, split in cases.items():
         _stays_finite(subject.session(subject.networks[-1], data=_with(data, split)), case)
 
 
 def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
-    """The smallest batch that the rule says it takes, of one picture if it says nothing; and of two."""
+    """The smallest batch that the rule says it takes, of one image if it says nothing; and of two."""
     for size in dict.fromkeys((subject.rule.info.requires.min_batch, max(2, subject.rule.info.requires.min_batch))):
         for network in subject.networks:
             try:
                 _stays_finite(subject.session(network, batch_size=size), f"batches of {size} on a {network}")
             except UsageError:
-                if size > 1:  # of one picture, the network's norms make nothing
+                if size > 1:  # of one image, the network's norms make nothing
                     raise
 
 

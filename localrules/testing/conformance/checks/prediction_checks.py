@@ -19,7 +19,7 @@ CLOSE = 1e-3
 
 
 def predictions_have_their_shape(subject: RuleUnderTest) -> None:
-    """Predictions are finite logits, a row for each picture, for one picture, too."""
+    """Predictions are finite logits, a row for each image, for one image, too."""
     for network in subject.networks:
         session = _trained(subject, network)
         for rows in (1, 5):
@@ -29,7 +29,7 @@ def predictions_have_their_shape(subject: RuleUnderTest) -> None:
 
 
 def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
-    """Predictions depend on the picture and the saved state alone: no labels, no other pictures, no memory."""
+    """Predictions depend on the image and the saved state alone: no labels, no other images, no memory."""
     for network in subject.networks:
         session, fresh = _trained(subject, network), subject.session(network)
         with TemporaryDirectory() as folder:
@@ -38,7 +38,7 @@ def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
         mine, theirs = _answers(session), _answers(fresh)
         assert not differ([mine], [theirs]), f"on a {network}: a run that was loaded answers otherwise"
         gap = float((_answers(session, backwards=True).flip(0) - mine).abs().max())
-        assert gap <= CLOSE * (1 + float(mine.abs().max())), f"on a {network}: a picture's row in a batch matters"
+        assert gap <= CLOSE * (1 + float(mine.abs().max())), f"on a {network}: an image's row in a batch matters"
 
 
 def prediction_changes_nothing(subject: RuleUnderTest) -> None:

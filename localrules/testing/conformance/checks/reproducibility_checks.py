@@ -22,7 +22,7 @@ from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest,
 
 AT_ONCE = 3  # layers
 BREAK = 3  # steps before the interruption, of 6
-ODD = 17  # pictures of the batch that is shuffled: prime, so no dimension of a network is taken for the batch
+ODD = 17  # images of the batch that is shuffled: prime, so no dimension of a network is taken for the batch
 CLOSE = 5e-3  # relative: sums over a batch in another order differ by rounding, and a resolvent's inverse adds to that
 
 
@@ -53,7 +53,7 @@ def resuming_equals_no_interruption(subject: RuleUnderTest) -> None:
 def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
     """Layers with objectives of their own share nothing that they write to: ``parallel_layers`` changes no bit."""
     if not issubclass(subject.rule, Objective):
-        raise NotApplicable("it is no layer's objective")
+        raise NotApplicable("it is not a layer's objective")
     for network in subject.networks:
         one_by_one, together = subject.session(network), subject.session(network, parallel_layers=AT_ONCE)
         take_steps(one_by_one)
@@ -63,7 +63,7 @@ def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
 
 
 def batch_order_does_not_matter(subject: RuleUnderTest) -> None:
-    """Shuffling a batch, and what is drawn for its pictures, changes no objective and no update but by rounding."""
+    """Shuffling a batch, and what is drawn for its images, changes no objective and no update but by rounding."""
     for network in subject.networks:
         _order_does_not_matter(subject, network)
 

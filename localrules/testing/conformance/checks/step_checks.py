@@ -51,7 +51,7 @@ def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
 
 
 def cached_values_are_detached(subject: RuleUnderTest) -> None:
-    """What layers share of a batch, and what a step reports, carries no graph."""
+    """What layers fraction of a batch, and what a step reports, carries no graph."""
     session = subject.session(subject.networks[-1])
     seen: list[Batch] = []
     step = session.rule.step

@@ -1,4 +1,4 @@
-"""FER2013 in each of the forms in which people have it. The pictures here are noise of our own."""
+"""FER2013 in each of the forms in which people have it. The images here are noise of our own."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_gzipped_with_other_columns_line_ends_and_a_byte_order_mark(tmp_path: Pa
     assert_whole(load(path), faces)
 
 
-def test_the_same_pictures_have_the_same_fingerprint_in_every_form(tmp_path: Path, faces: np.ndarray) -> None:
+def test_the_same_images_have_the_same_fingerprint_in_every_form(tmp_path: Path, faces: np.ndarray) -> None:
     (tmp_path / "a.csv").write_text(text(faces))
     (tmp_path / "b.csv").write_text(text(faces, "emotion, Usage, pixels"))
     (tmp_path / "c.csv").write_text(text(faces[::-1]))

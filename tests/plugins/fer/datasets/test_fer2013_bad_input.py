@@ -157,7 +157,7 @@ def test_a_bad_file_leaves_nothing_in_the_cache(tmp_path: Path, cache: Path) -> 
     assert list(cache.iterdir()) == []
 
 
-def test_directory_without_pictures(tmp_path: Path) -> None:
+def test_directory_without_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     error = failure(tmp_path)
     assert "neither" in error.what

@@ -1,4 +1,4 @@
-"""FER2013 as a folder of pictures."""
+"""FER2013 as a folder of images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_three_splits_by_folder(tmp_path: Path, names: tuple[str, str, str]) -> 
     assert data.shape == (1, 48, 48)
 
 
-def test_pictures_of_any_size_and_mode_become_48_by_48_grey(tmp_path: Path) -> None:
+def test_images_of_any_size_and_mode_become_48_by_48_grey(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "happy" / "a.png", 10, (48, 48), "RGB")
     draw(tmp_path / "train" / "happy" / "b.JPG", 200, (100, 70), "L")
     draw(tmp_path / "train" / "happy" / "c.png", 30, (20, 20), "RGBA")
@@ -85,7 +85,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     assert sizes(load(tmp_path)) == {"train": 1}
 
 
-def test_changing_a_picture_or_its_place_is_seen(tmp_path: Path) -> None:
+def test_changing_a_image_or_its_place_is_seen(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "happy" / "1.png", 10)
     draw(tmp_path / "train" / "sad" / "2.png", 20)
     first = load(tmp_path).fingerprint
@@ -98,7 +98,7 @@ def test_changing_a_picture_or_its_place_is_seen(tmp_path: Path) -> None:
     assert len({first, second.fingerprint, third.fingerprint}) == 3
 
 
-def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+def test_a_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "happy" / "1.png")
     (tmp_path / "train" / "happy" / "2.png").write_bytes(b"this is no picture")
     with pytest.raises(DataError, match="cannot be decoded") as caught:
@@ -106,7 +106,7 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     assert caught.value.where.endswith("2.png")
 
 
-def test_a_truncated_picture_is_named(tmp_path: Path) -> None:
+def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train" / "happy" / "1.jpg"
     draw(path, size=(300, 300))
     path.write_bytes(path.read_bytes()[:-200])

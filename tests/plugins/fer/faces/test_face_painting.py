@@ -68,7 +68,7 @@ def test_rows_of_a_canvas_are_the_canvas_itself():
     assert canvas.tone.sum(axis=(0, 2)).tolist() == [0.0, 2.0, 2.0, 0.0]
 
 
-def test_painting_parts_of_the_picture_cuts_nothing_off(monkeypatch):
+def test_painting_parts_of_the_image_cuts_nothing_off(monkeypatch):
     """Features are painted in bands of rows, to save time: the bands are wide enough for every pose."""
     bands = draw(3, "train", 280).images
     monkeypatch.setattr(Canvas, "rows", lambda canvas, first, last: canvas)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import localrules_fer.faces.dataset as faces_module
 from localrules_fer.faces.dataset import Faces
-from localrules_fer.faces.draw import PICTURES_A_PERSON, VERSION, draw
+from localrules_fer.faces.draw import IMAGES_A_PERSON, VERSION, draw
 from localrules_fer.faces.expression import CLASSES
 
 SMALL = {"train": 140, "valid": 42, "test": 42}
@@ -43,7 +43,7 @@ def test_its_splits_have_the_asked_number_of_each_class():
         assert data.split(name).labels.bincount().tolist() == [rows // 7] * 7
 
 
-def test_it_has_14000_and_twice_2100_pictures_by_default():
+def test_it_has_14000_and_twice_2100_images_by_default():
     config = Faces.Config()
 
     assert (config.train, config.valid, config.test) == (14_000, 2_100, 2_100)
@@ -64,10 +64,10 @@ def test_the_rows_are_shuffled():
 
 
 def test_each_person_shows_every_expression_twice():
-    pictures = draw(0, "train", 10 * PICTURES_A_PERSON)
+    images = draw(0, "train", 10 * IMAGES_A_PERSON)
 
     for person in range(10):
-        shown = np.bincount(pictures.labels[pictures.people == person], minlength=7)
+        shown = np.bincount(images.labels[images.people == person], minlength=7)
         assert shown.tolist() == [2] * 7
 
 
@@ -83,7 +83,7 @@ def test_a_person_of_one_split_is_in_no_other():
     assert not people["valid"] & people["test"]
 
 
-def test_no_picture_occurs_twice():
+def test_no_image_occurs_twice():
     data = Faces(Faces.Config(**SMALL)).load()
     pixels = [image.numpy().tobytes() for split in data.splits.values() for image in split.images]
 
@@ -146,8 +146,8 @@ def test_an_option_that_makes_no_sense_is_refused_by_name(wrong):
 
 def test_no_two_expressions_look_alike_on_the_average():
     """Pixel by pixel, the mean faces of two expressions are never the same."""
-    pictures = draw(0, "train", 700)
-    means = [pictures.images[pictures.labels == label].mean(axis=0) for label in range(len(CLASSES))]
+    image_batch = draw(0, "train", 700)
+    means = [image_batch.images[image_batch.labels == label].mean(axis=0) for label in range(len(CLASSES))]
 
     for first in range(len(CLASSES)):
         for second in range(first):

@@ -118,11 +118,11 @@ def refused(path: Path, data: Dataset, kind: type[UsageError] = DataError) -> di
 
 
 def test_another_number_of_rows_is_refused(write: Callable[..., Path]) -> None:
-    assert "2 Training rows" in refused(write(*[line("Training", 0)] * 2), data_set(train=[0]))["why"]
+    assert "2 Training samples" in refused(write(*[line("Training", 0)] * 2), data_set(train=[0]))["why"]
 
 
 def test_rows_in_another_order_are_refused(write: Callable[..., Path]) -> None:
-    """As in a folder of pictures, which are sorted by class and name."""
+    """As in a folder of images, which are sorted by class and name."""
     labels = [0, 1, 2, 3, 4, 5, 6] * 10
     path = write(*[line("Training", label) for label in labels])
     assert read_votes(path, data_set(train=labels), "train").shape == (70, 10)

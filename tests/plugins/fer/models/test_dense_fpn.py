@@ -93,7 +93,7 @@ def test_a_block_reads_everything_before_and_hands_on_everything() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(1, 48, 48), (3, 33, 20)])
-def test_any_number_of_blocks_fits_any_picture(blocks: int, shape: tuple[int, int, int]) -> None:
+def test_any_number_of_blocks_fits_any_image(blocks: int, shape: tuple[int, int, int]) -> None:
     config = DenseFPN.Config(blocks=blocks, convolutions=1, growth=2, stem=2, lateral=4)
     network = Network.wrap(DenseFPN(config, shape, 7), example=torch.zeros(2, *shape))
     assert len(network.layers) == 1 + blocks + (blocks - 1) + blocks + 1

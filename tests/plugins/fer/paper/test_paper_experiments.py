@@ -9,10 +9,10 @@ import pytest
 from helpers.tiny_baselines import narrow_inception, small_torchvision
 from helpers.tiny_runs import Said, localrules
 
+from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.spec import Budget
-from localrules.runs.train import configure
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,8 @@ def test_all_is_every_experiment_of_the_paper() -> None:
 def test_rows_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
     for row in select_experiments(name, REGISTRY)[name].cases:
         model = {"name": "dense_fpn", **row.settings.get("model", {})}
-        config = configure({**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}, REGISTRY)
+        settings = {**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}
+        config = resolve_run(settings, REGISTRY).config
         assert Budget.of(row.name, row.settings, 1.0).published == 10_000
         assert (config.batch_size, config.optimizer.name, config.schedule.name) == (128, "adam", "constant")
         assert (config.augment.flip, config.augment.shift) == (False, 0)
@@ -97,11 +98,11 @@ def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     assert {run["verdict"] for run in trained(said)} == {"no published figure", "other data: not comparable"}
 
 
-def test_the_page_has_every_claim_and_every_picture_in_it(done: Any) -> None:
+def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:
     _, out, _ = done
     text = (out / "index.html").read_text()
-    pictures = [path for name in NAMES for path in (out / name).glob("*.png")]
-    assert text.count('<img src="data:image/png') == len(pictures)
+    images = [path for name in NAMES for path in (out / name).glob("*.png")]
+    assert text.count('<img src="data:image/png') == len(images)
     assert all(f'id="{name}"' in text for name in NAMES)
     assert text.index('id="figure-6-9"') < text.index('id="figure-10-11"')
     assert "Three dense blocks are best" in text
@@ -111,9 +112,9 @@ def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done
     _, out, _ = done
     text = (out / "index.html").read_text()
     assert text.count("<strong>Measured: </strong>Top-1 on the test split of faces after 100 of 10000 steps") == 8
-    assert "faces here: 140 pictures in Training" in text
+    assert "faces here: 140 images in Training" in text
     assert "as docs/rules/hsic.md measures" in text
-    assert "on a raster of 4 x 4 where the paper averages it" in text
+    assert "on a grid of 4 x 4 where the paper averages it" in text
     differ = {
         row.name: row.deviations for name in ALL for row in ALL[name].cases if row.settings["rule"]["name"] == "hsic"
     }

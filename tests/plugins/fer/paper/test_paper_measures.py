@@ -84,9 +84,9 @@ def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path
     row = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
     outcome = CaseResult("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
     for number, show in enumerate((show_training, show_speed)):
-        exhibition = ArtifactWriter(tmp_path / str(number), [outcome], toy_dataset(), REGISTRY)
-        show(exhibition)
-        exhibition.close()
+        artifacts = ArtifactWriter(tmp_path / str(number), [outcome], toy_dataset(), REGISTRY)
+        show(artifacts)
+        artifacts.close()
         with (tmp_path / str(number) / "measures.csv").open(newline="") as file:
             (_, line) = csv.reader(file)
         assert line == ["AlexNet", *[""] * 10]

@@ -1,0 +1,70 @@
+"""Validation of settings: every error names the setting and the source of its value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from localrules.config.settings import Settings
+from localrules.errors import UsageError, suggest_names
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def validate_config(config: type[ConfigT], settings: Settings | Mapping[str, Any], name: str = "") -> ConfigT:
+    """Fill a ``Config`` from settings.
+
+    Args:
+        config: The class.
+        settings: Its options.
+        name: The table that holds them, e.g. ``rule``; empty for the settings of the run.
+
+    Raises:
+        UsageError: An unknown option or a bad value, with its source.
+    """
+    settings = settings if isinstance(settings, Settings) else Settings(dict(settings))
+    try:
+        return config(**settings.tree)
+    except ValidationError as error:
+        raise _error(config, settings, name, error) from None
+
+
+def _error(config: type[BaseModel], settings: Settings, name: str, error: ValidationError) -> UsageError:
+    first = error.errors()[0]
+    # pydantic adds which member of a union it tried; nobody types that.
+    location = tuple(takewhile(lambda part: isinstance(part, int) or part.isidentifier(), first["loc"]))
+    option = ".".join(str(part) for part in ((name, *location) if name else location))
+    where = settings.source_of(*location) or (f"--set {option}=..." if location else name)
+    if first["type"] == "extra_forbidden":
+        known = list(_section(config, location[:-1]).model_fields)
+        return UsageError(
+            f"there is no option {option!r}",
+            where=where,
+            why=f"options here: {', '.join(known) or 'none'}",
+            fix=suggest_names(str(location[-1]), known),
+        )
+    if not location:
+        return UsageError("these settings do not go together", where=where, why=first["msg"])
+    return UsageError(
+        f"option {option!r} has a value that does not fit",
+        where=where,
+        why=f"{first['msg']}; found {first.get('input')!r}",
+        fix=_description(config, location),
+    )
+
+
+def _section(config: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    """The section that a location leads to."""
+    for key in location:
+        known = config.model_fields.get(str(key))
+        if known is not None and isinstance(known.annotation, type) and issubclass(known.annotation, BaseModel):
+            config = known.annotation
+    return config
+
+
+def _description(config: type[BaseModel], location: tuple[str | int, ...]) -> str:
+    known = config.model_fields.get(str(location[0]))
+    return (known.description or "") if known else ""

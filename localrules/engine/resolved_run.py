@@ -1,0 +1,77 @@
+"""A run whose plugins, options and settings are all known: what the builder builds from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from localrules.config.overrides import Tree
+from localrules.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Component:
+    """A plugin of a run: a model, a data set or a tracker.
+
+    Attributes:
+        name: As the settings name it.
+        cls: Its class.
+        config: Its options, validated by the class's own ``Config``.
+    """
+
+    name: str
+    cls: Any
+    config: BaseModel
+
+    def build(self, *args: Any) -> Any:
+        """An instance with these options."""
+        return self.cls(self.config, *args)
+
+
+@dataclass(frozen=True)
+class RulePart(Component):
+    """A rule of a run, and the layers that it trains.
+
+    Attributes:
+        pattern: Of the layers' names; ``*`` for a rule that trains them all.
+    """
+
+    pattern: str = "*"
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """A run, resolved: nothing is left to look up, to merge or to validate before it is built.
+
+    Attributes:
+        config: Its settings, with every option of its plugins written out, as ``config.toml`` stores them.
+        rule_parts: Its rule; of a mixture all of them, in the order in which their patterns are tried.
+        model: Its network.
+        data: Its data set; ``None`` in a run that is resolved for its network alone.
+        trackers: Its trackers.
+    """
+
+    config: RunConfig
+    rule_parts: tuple[RulePart, ...]
+    model: Component
+    data: Component | None = None
+    trackers: tuple[Component, ...] = ()
+
+    def with_settings(self, **settings: Any) -> ResolvedRun:
+        """The same run with other settings of its own, e.g. ``seed=1``; the values are taken as they are."""
+        return replace(self, config=self.config.model_copy(update=settings))
+
+    def with_tracker_options(self, name: str, **options: Any) -> ResolvedRun:
+        """The same run with other options of one of its trackers; the values are taken as they are."""
+        trackers = tuple(
+            replace(tracker, config=tracker.config.model_copy(update=options)) if tracker.name == name else tracker
+            for tracker in self.trackers
+        )
+        return replace(self.with_settings(trackers=tracker_options(trackers)), trackers=trackers)
+
+
+def tracker_options(trackers: tuple[Component, ...]) -> dict[str, Tree]:
+    """What a run's settings hold of its trackers: the options that were given."""
+    return {tracker.name: tracker.config.model_dump(mode="json", exclude_unset=True) for tracker in trackers}

@@ -1,0 +1,131 @@
+"""Settings keep the source of each value through every merge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localrules.config.mixture import mixture_parts
+from localrules.config.overrides import merge, nest
+from localrules.config.settings import Settings, merge_settings, toml_lines
+from localrules.errors import UsageError
+
+RECIPE = """\
+steps = 100
+optimizer.lr = 0.1
+
+[rule]
+name = "hsic"
+beta = 5
+
+[optimizer.lr_scale]
+"blocks.0.*" = 0.5
+
+[data]
+name = "fer2013"
+path = "faces.csv"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    file = tmp_path / "recipe.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def test_a_value_of_a_file_has_its_line_as_its_source(recipe: Path) -> None:
+    settings = Settings.from_file(recipe)
+    lines = {
+        ("steps",): 1,
+        ("optimizer", "lr"): 2,
+        ("rule", "beta"): 6,
+        ("optimizer", "lr_scale", "blocks.0.*"): 9,
+        ("data", "path"): 13,
+    }
+    for location, line in lines.items():
+        assert settings.source_of(*location) == f"{recipe}, line {line}"
+
+
+def test_arrays_of_tables_inline_tables_and_strings_of_several_lines_have_lines() -> None:
+    text = '''model = {name = "mlp", hidden = [3]}
+note = """
+steps = 3
+"""
+[[rule.layers]]
+layers = "stem"
+name = "hsic"
+[[rule.layers]]
+layers = "*"
+name = "local-ce"
+'''
+    lines = toml_lines(text)
+    assert lines["model",] == 1
+    assert lines["rule", "layers", 0, "name"] == 7
+    assert lines["rule", "layers", 1, "name"] == 10
+
+
+def test_later_layers_override_earlier_ones_and_bring_their_sources(recipe: Path) -> None:
+    flags = Settings.from_flags({"optimizer.lr": 0.2, "seed": None}, {"optimizer.lr": "--lr"})
+    merged = merge_settings(
+        Settings.from_tree({"seed": 1, "steps": 1, "rule": {"beta": 1, "sigma": 2}}, "preset paper"),
+        Settings.from_file(recipe),
+        Settings.from_overrides(["rule.beta=7", "optimizer.lr=0.3"]),
+        flags,
+    )
+    assert (merged.get("optimizer", "lr"), merged.source_of("optimizer", "lr")) == (0.2, "--lr 0.2")
+    assert (merged.get("rule", "beta"), merged.source_of("rule", "beta")) == (7, "--set rule.beta=7")
+    assert (merged.get("steps"), merged.source_of("steps")) == (100, f"{recipe}, line 1")
+    assert (merged.get("rule", "sigma"), merged.source_of("rule", "sigma")) == (2, "preset paper")
+    assert merged.source_of("seed") == "preset paper"
+
+
+def test_options_belong_to_the_name_of_their_own_layer(recipe: Path) -> None:
+    typed = merge_settings(
+        Settings.from_overrides(["data.train=10"]), Settings.from_flags({"data.name": "faces"}, {"data.name": "--data"})
+    )
+    merged = merge_settings(Settings.from_file(recipe), typed)
+    assert merged.get("data") == {"name": "faces", "train": 10}
+    assert not any("recipe.toml" in source for location, source in merged.sources.items() if location[0] == "data")
+
+
+def test_a_length_in_steps_replaces_one_in_epochs_and_touches_no_options() -> None:
+    assert merge({"epochs": 3}, {"steps": 10}) == {"epochs": None, "steps": 10}
+    assert merge({"rule": {"beta": 1}}, {"rule": {"steps": 4}}) == {"rule": {"beta": 1, "steps": 4}}
+
+
+def test_a_table_keeps_its_sources_under_another_name() -> None:
+    settings = Settings.from_overrides(["hsic.beta=1", "steps=3"])
+    moved = settings.sub("hsic").under("rule")
+    assert moved.tree == {"rule": {"beta": 1}}
+    assert moved.source_of("rule", "beta") == "--set hsic.beta=1"
+    assert settings.without("hsic").tree == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [(["trackers=3"], "--set trackers=3"), (["rule=stem"], ""), (["rule=stem=hsic,conv"], "--set rule=stem=hsic,conv")],
+)
+def test_shorthands_are_expanded_and_errors_name_their_source(words: list[str], where: str) -> None:
+    if not where:
+        assert Settings.from_overrides([*words, "rule.beta=1"]).tree == {"rule": {"name": "stem", "beta": 1}}
+        return
+    with pytest.raises(UsageError) as caught:
+        Settings.from_overrides(words)
+    assert caught.value.where == where
+
+
+def test_a_mixture_has_its_text_as_the_source_of_its_parts() -> None:
+    settings = Settings.from_flags({"rule.name": "stem=hsic,*=local-ce"}, {"rule.name": "--rule"})
+    parts = mixture_parts(settings.tree["rule"])
+    assert [(part.pattern, part.name) for part in parts] == [("stem", "hsic"), ("*", "local-ce")]
+    assert settings.source_of(*parts[1].location, "name") == "--rule stem=hsic,*=local-ce"
+
+
+def test_a_name_cannot_hold_a_value_and_a_table() -> None:
+    assert nest({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+    with pytest.raises(UsageError, match="a value and a table"):
+        nest({"a": 1, "a.b": 2})
+    with pytest.raises(UsageError, match="a value and a table"):
+        nest({"a.b": 2, "a": 1})
