@@ -97,7 +97,7 @@ def _rules(folder: str) -> Iterator[str]:
     """Our rules with links to their pages in a folder, from the most local to the most global."""
     registry = Registry.load(allow=[])
     found = [(item.entry, registry.resolve("rule", item.entry.name)) for item in registry.entries("rule")]
-    found.sort(key=lambda pair: (LOCALITY_LEVELS.index(pair[1].locality), pair[0].name))
+    found.sort(key=lambda pair: (LOCALITY_LEVELS.index(pair[1].info.locality), pair[0].name))
     yield from ("| rule | class | what it does | published |", "|---|---|---|---|")
     for entry, rule in found:
         published = re.sub(r"(after )?([^,\s][^,]*(?:, [^,]+)*?), (https?://[^\s,]+)", r"\1[\2](\3)", entry.reference)
