@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.plain_networks import Residual
-from helpers.tiny_sessions import IMAGES, perceptron, train
+from helpers.tiny_sessions import DATASET, perceptron, train
 from torch import nn
 from torch.nn import functional
 
@@ -17,7 +17,7 @@ from localrules_hsic.hsic import HSIC
 
 
 def batches() -> Batches:
-    return Batches(IMAGES.split("train"), 16, 0)
+    return Batches(DATASET.split("train"), 16, 0)
 
 
 @pytest.mark.parametrize(

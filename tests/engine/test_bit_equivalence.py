@@ -15,7 +15,7 @@ from localrules.core.objective import RuleConfig
 from localrules.engine.session import Session
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 
-IMAGES = toy_dataset()
+DATASET = toy_dataset()
 
 
 def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -37,8 +37,8 @@ WHOLE = as_model(Residual, LayerSpec(layers=["net"], readout="net"))
 
 
 def test_a_readout_that_holds_the_whole_network_learns_as_by_back_propagation() -> None:
-    one = build_session(LOCAL_RULES["hsic"], WHOLE, IMAGES)
-    other = build_session(RULES["backprop"], as_model(Residual), IMAGES)
+    one = build_session(LOCAL_RULES["hsic"], WHOLE, DATASET)
+    other = build_session(RULES["backprop"], as_model(Residual), DATASET)
     assert len(one.network.layers) == 1
     assert len(other.network.layers) == 7
     assert_same_bits(trained(one), trained(other))
@@ -64,8 +64,8 @@ class WithSpareReadout(Model):
 
 
 def test_one_layer_that_holds_the_whole_network_with_cross_entropy_learns_as_by_back_propagation() -> None:
-    local = build_session(CrossEntropy, WithSpareReadout, IMAGES)
-    control = build_session(RULES["backprop"], WHOLE, IMAGES)
+    local = build_session(CrossEntropy, WithSpareReadout, DATASET)
+    control = build_session(RULES["backprop"], WHOLE, DATASET)
     assert [layer.name for layer in local.network.hidden] == ["net"]
     ones = {name: tensor for name, tensor in trained(local).items() if "spare" not in name}
     assert_same_bits(ones, trained(control))
@@ -119,7 +119,7 @@ def test_checkpointing_changes_no_bit_of_gradients_and_statistics(granularity: s
 def test_checkpointing_repeats_the_draws_of_dropout(granularity: str | int) -> None:
     model = as_model(Residual)
     sessions = [
-        build_session(RULES[rule], model, IMAGES, granularity=granularity)
+        build_session(RULES[rule], model, DATASET, granularity=granularity)
         for rule in ("backprop", "backprop-checkpointed")
     ]
     assert_same_bits(*(trained(session) for session in sessions))
@@ -144,7 +144,7 @@ class SparesANorm(nn.Module):
 
 def test_checkpointing_leaves_norms_alone_that_do_not_run() -> None:
     model = as_model(SparesANorm, LayerSpec(layers=["net.part"], readout="net.fc"))
-    sessions = [build_session(RULES[rule], model, IMAGES) for rule in ("backprop", "backprop-checkpointed")]
+    sessions = [build_session(RULES[rule], model, DATASET) for rule in ("backprop", "backprop-checkpointed")]
     assert_same_bits(*(trained(session) for session in sessions))
 
 

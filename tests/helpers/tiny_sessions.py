@@ -22,17 +22,17 @@ from localrules_supervised.local_ce import LocalCrossEntropy
 
 LOCAL_RULES = {"hsic": HSIC, "hsic-normalized": NormalizedHSIC, "local-ce": LocalCrossEntropy}
 RULES = {**LOCAL_RULES, "backprop": Backprop, "backprop-checkpointed": BackpropCheckpointed}
-IMAGES = toy_dataset()
+DATASET = toy_dataset()
 DENSE = {"blocks": 2, "convolutions": 2, "growth": 4, "stem": 8, "lateral": 8}
 PERCEPTRON = {"hidden": (12, 10, 8)}
 
 
-def dense(rule: type, *, data: Any = IMAGES, model_options: dict[str, Any] | None = None, **settings: Any) -> Session:
+def dense(rule: type, *, data: Any = DATASET, model_options: dict[str, Any] | None = None, **settings: Any) -> Session:
     """A session of a tiny dense_fpn."""
     return build_session(rule, DenseFPN, data, model_options=DENSE | (model_options or {}), **settings)
 
 
-def perceptron(rule: type, *, data: Any = IMAGES, **settings: Any) -> Session:
+def perceptron(rule: type, *, data: Any = DATASET, **settings: Any) -> Session:
     """A session of a tiny mlp."""
     return build_session(rule, MLP, data, model_options=PERCEPTRON, **settings)
 

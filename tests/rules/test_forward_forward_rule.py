@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
-from helpers.tiny_sessions import IMAGES, dense, perceptron, state, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
@@ -171,7 +171,7 @@ def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"precision": "bf16"}], ids=str)
 def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
-    assert_stays_finite(perceptron(ForwardForward, data=IMAGES, **settings))
+    assert_stays_finite(perceptron(ForwardForward, data=DATASET, **settings))
 
 
 @pytest.mark.parametrize(("options", "bound"), [({}, 0.9), ({"preset": "mean", "size": "rms"}, 0.85)], ids=str)

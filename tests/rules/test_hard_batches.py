@@ -19,7 +19,7 @@ from localrules.testing.conformance.sessions import toy_dataset
 
 pytestmark = pytest.mark.slow
 
-IMAGES = toy_dataset()
+DATASET = toy_dataset()
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in RULES},
     **{
@@ -31,12 +31,12 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def changed(images: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> Dataset:
-    train_split = IMAGES.split("train")
+    train_split = DATASET.split("train")
     split = Split(train_split.images if images is None else images, train_split.labels if labels is None else labels)
-    return replace(IMAGES, splits={**IMAGES.splits, "train": split})
+    return replace(DATASET, splits={**DATASET.splits, "train": split})
 
 
-IMAGES, LABELS = IMAGES.split("train").images, IMAGES.split("train").labels
+IMAGES, LABELS = DATASET.split("train").images, DATASET.split("train").labels
 HARD: dict[str, Dataset] = {
     "one class": changed(labels=torch.zeros_like(LABELS)),
     "constant images": changed(images=torch.full_like(IMAGES, 77)),

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_sessions import IMAGES, dense, perceptron, state, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 
 from localrules.data.dataset import Split
 from localrules_unsupervised.oja import Oja
 from localrules_unsupervised.softhebb import SoftHebb
 
-BLACK = replace(IMAGES, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
+BLACK = replace(DATASET, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.digits import learn_digits
 from helpers.one_layer import make
-from helpers.tiny_sessions import IMAGES, dense, perceptron, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, train
 from test_hard_batches import HARD, assert_stays_finite
 from torch import nn
 
@@ -163,7 +163,7 @@ def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=str)
 def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
-    assert_stays_finite(perceptron(NoProp, data=IMAGES, **settings))
+    assert_stays_finite(perceptron(NoProp, data=DATASET, **settings))
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import digits_session, learn_digits
-from helpers.tiny_sessions import IMAGES, dense, perceptron, state, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
@@ -200,7 +200,7 @@ def test_hard_batches_break_nothing(case: str) -> None:
 @pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=str)
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_small_batches_and_half_precision(network: Any, settings: dict[str, Any]) -> None:
-    assert_stays_finite(network(Pepita, data=IMAGES, **settings))
+    assert_stays_finite(network(Pepita, data=DATASET, **settings))
 
 
 def test_it_learns_digits_and_its_hidden_layers_are_better_than_none_learning() -> None:

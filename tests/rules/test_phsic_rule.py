@@ -208,12 +208,12 @@ def test_readers_get_the_normalised_output_in_training_and_in_prediction() -> No
         torch.testing.assert_close(given, Grouping(4, 1.0).normalized(output, 0.2))
 
 
-IMAGES = toy_dataset()
-IMAGES, NAMES = IMAGES.split("train").images, IMAGES.split("train").labels
+DATASET = toy_dataset()
+IMAGES, NAMES = DATASET.split("train").images, DATASET.split("train").labels
 
 
 def hard(images: Tensor, labels: Tensor) -> Dataset:
-    return Dataset("hard", IMAGES.classes, {"train": Split(images, labels)}, "", "", True)
+    return Dataset("hard", DATASET.classes, {"train": Split(images, labels)}, "", "", True)
 
 
 @pytest.mark.parametrize("preset", [None, *PHSIC.info.presets])

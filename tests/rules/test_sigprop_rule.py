@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.digits import learn_digits
 from helpers.one_layer import make
-from helpers.tiny_sessions import IMAGES, dense, perceptron, state, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
@@ -141,7 +141,7 @@ def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"precision": "bf16"}], ids=str)
 def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
-    assert_stays_finite(perceptron(SigProp, data=IMAGES, **settings))
+    assert_stays_finite(perceptron(SigProp, data=DATASET, **settings))
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "paper"}, {"balanced": True}], ids=str)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.digits import learn_digits
 from helpers.one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
-from helpers.tiny_sessions import IMAGES, dense, perceptron, train
+from helpers.tiny_sessions import DATASET, dense, perceptron, train
 
 from localrules import Batch, Objective
 from localrules.data.dataset import Dataset, Split
@@ -39,12 +39,12 @@ RULES: dict[str, type[Objective]] = {
     "mono-forward": MonoForward,
 }
 COMPARES = {"sim", "predsim", "dgl", "infopro", "auglocal"}  # samples with each other, batch norm in a head included
-IMAGES, TRUTH = IMAGES.split("train").images, IMAGES.split("train").labels
+IMAGES, TRUTH = DATASET.split("train").images, DATASET.split("train").labels
 for_each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
 def changed(images: torch.Tensor = IMAGES, labels: torch.Tensor = TRUTH) -> Dataset:
-    return replace(IMAGES, splits={**IMAGES.splits, "train": Split(images, labels)})
+    return replace(DATASET, splits={**DATASET.splits, "train": Split(images, labels)})
 
 
 HARD: dict[str, dict[str, Any]] = {
