@@ -129,7 +129,7 @@ def _function(title: str, function: Callable[..., None]) -> Iterator[str]:
         info = extra[0] if extra else None
         if isinstance(info, OptionInfo):
             if hints[parameter.name] not in SHARED:
-                options.append((_option(info, base), _sentence(info.help or "", parameter.default)))
+                options.append((_option(info, base, "--" + parameter.name.strip("_").replace("_", "-")), _sentence(info.help or "", parameter.default)))
         elif info is not None:
             arguments.append(info)
     words = " ".join([title, *(argument.metavar for argument in arguments)])
@@ -141,10 +141,10 @@ def _function(title: str, function: Callable[..., None]) -> Iterator[str]:
         yield from ("| option | what it does |", "|---|---|", *(f"| {name} | {text} |" for name, text in options), "")
 
 
-def _option(info: OptionInfo, annotation: Any) -> str:
+def _option(info: OptionInfo, annotation: Any, fallback: str) -> str:
     """An option's name with what stands behind it; nothing does behind a switch."""
     # In an ``Annotated`` typer keeps the first of the names where a default would be.
-    name = next(word for word in (info.default, *info.param_decls) if str(word).startswith("--"))
+    name = next((word for word in (info.default, *info.param_decls) if str(word).startswith("--")), fallback)
     kind = _words(annotation).removesuffix(" or none")
     value = "" if kind == "bool" else f" {info.metavar or kind.replace(' or ', '|')}"
     return _cell(f"`{name}{value}`")

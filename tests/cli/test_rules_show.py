@@ -16,15 +16,17 @@ pytestmark = pytest.mark.slow
 PICKY = '''
 """A rule for chains without norms."""
 
-from localrules import Objective, Requirements, RuleEntry, hookimpl
+from localrules import Objective, Requirements, RuleEntry, RuleInfo, hookimpl
 
 
 class Picky(Objective):
-    formula = "mean of z squared"
-    locality = "local"
-    requires = Requirements(chain=True, norms=False, labels=False)
-    run_defaults = {"optimizer": {"name": "sgd", "lr": 0.05}}
-    model_defaults = {"norm": False}
+    info = RuleInfo(
+        formula="mean of z squared",
+        locality="local",
+        requires=Requirements(sequential=True, allows_norm=False),
+        run_defaults={"optimizer": {"name": "sgd", "lr": 0.05}},
+        model_defaults={"norm": False},
+    )
 
     def forward(self, view):
         return view.output.square().mean()

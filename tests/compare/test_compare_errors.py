@@ -12,11 +12,11 @@ pytestmark = pytest.mark.slow
 
 DENSE = [*FACES, "--model", "dense_fpn_small", "--batch-size", "32", "--steps", "2"]
 NEEDS_A_CHAIN = """
-from localrules import Objective, Requirements, RuleEntry, hookimpl
+from localrules import Objective, Requirements, RuleEntry, RuleInfo, hookimpl
 
 
 class Chained(Objective):
-    requires = Requirements(chain=True)
+    info = RuleInfo(requires=Requirements(sequential=True))
 
     def forward(self, view):
         return view.output.pow(2).mean()

@@ -11,7 +11,7 @@ from helpers.plain_networks import Residual
 from helpers.tiny_sessions import RULES, as_model, dense, perceptron, state, train
 from torch import Tensor
 
-from localrules import LayerView, Objective
+from localrules import Layer, LayerView, Objective, RuleConfig
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
@@ -79,8 +79,8 @@ def test_in_parts_and_half_precision(tmp_path: Path) -> None:
 class Counts(Objective):
     """A rule with state of its own."""
 
-    def __init__(self, config: object = None) -> None:
-        super().__init__()
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
         self.register_buffer("mean", torch.zeros(()))
 
     def forward(self, view: LayerView) -> Tensor:

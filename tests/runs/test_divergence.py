@@ -16,8 +16,8 @@ from localrules import Objective
 
 class Breaks(Objective):
     \"\"\"Its second layer's objective is not a number from the seventh step on.\"\"\"
-    def __init__(self, config):
-        super().__init__(config)
+    def __init__(self, config, layer, num_classes):
+        super().__init__(config, layer, num_classes)
         self.register_buffer("calls", torch.zeros(()))
     def forward(self, view):
         loss = view.output.square().mean()
