@@ -129,7 +129,8 @@ def _function(title: str, function: Callable[..., None]) -> Iterator[str]:
         info = extra[0] if extra else None
         if isinstance(info, OptionInfo):
             if hints[parameter.name] not in SHARED:
-                options.append((_option(info, base, "--" + parameter.name.strip("_").replace("_", "-")), _sentence(info.help or "", parameter.default)))
+                flag = "--" + parameter.name.strip("_").replace("_", "-")
+                options.append((_option(info, base, flag), _sentence(info.help or "", parameter.default)))
         elif info is not None:
             arguments.append(info)
     words = " ".join([title, *(argument.metavar for argument in arguments)])
