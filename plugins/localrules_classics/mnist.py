@@ -41,7 +41,7 @@ class MNISTLike(DataSource):
         holdout: int = Field(
             0,
             ge=0,
-            description="So many rows from the end of train become the valid split, which the source does not have; "
+            description="So many samples from the end of train become the valid split, which the source does not have; "
             "0 (ours) leaves the splits as the source gives them.",
         )
 
@@ -67,8 +67,8 @@ class MNISTLike(DataSource):
             )
         splits = read_splits(path.expanduser(), len(self.classes))
         recognised = fingerprint(splits) == self.original
-        rows = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
-        origin = f"{path}: {'the original' if recognised else f'unrecognised, {rows} rows'}"
+        counts = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
+        origin = f"{path}: {'the original' if recognised else f'unrecognised, {counts} samples'}"
         if self.config.holdout:
             splits = self._hold_out(splits)
             origin += f"; the last {self.config.holdout:,} train samples held out as valid"
@@ -80,7 +80,7 @@ class MNISTLike(DataSource):
             fingerprint=fingerprint(splits),
             redistributable=True,
             missing={
-                "valid": f"{self.name} has no official valid split: hold rows of train out with --set data.holdout=5000"
+                "valid": f"{self.name} has no official valid split: hold some of train out with --set data.holdout=5000"
             },
             flip_preserves_label=self.flipped,
         )
@@ -90,9 +90,9 @@ class MNISTLike(DataSource):
         kept = len(train) - self.config.holdout
         if kept < 1:
             raise UsageError(
-                "more rows are held out than there are",
+                "more samples are held out than there are",
                 where=f"data.holdout={self.config.holdout}",
-                why=f"train has {len(train)} rows",
+                why=f"train has {len(train)} samples",
                 fix=f"choose a number below {len(train)}",
             )
         return {

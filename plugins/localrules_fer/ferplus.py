@@ -138,7 +138,7 @@ def read_votes(path: Path, data: Dataset, split: str) -> Tensor:
     votes = torch.tensor(_rows(path.expanduser(), USAGES[split], names), dtype=torch.float64)
     labels = data.split(split).labels.cpu()
     if len(votes) != len(labels):
-        raise _other_rows(path, f"it has {len(votes):,} {USAGES[split]} rows, and the split has {len(labels):,}")
+        raise _other_rows(path, f"it has {len(votes):,} {USAGES[split]} samples, and the split has {len(labels):,}")
     same = float((votes[:, : len(data.classes)].argmax(1) == labels).double().mean())
     if same < SAME_ORDER:
         raise _other_rows(

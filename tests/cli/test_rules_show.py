@@ -87,7 +87,7 @@ def test_scripts_read_formula_class_and_the_networks_that_fit(capsys: pytest.Cap
     models = {model["name"]: model for model in known["models"]}
     assert models["mlp"]["fits"]  # without its norms, which the rule asks it to leave out
     assert not models["dense_fpn"]["fits"]
-    assert "chain" in models["dense_fpn"]["why"]
+    assert "sequential" in models["dense_fpn"]["why"]
 
 
 def test_people_read_the_same(capsys: pytest.CaptureFixture[str], picky: str) -> None:
@@ -135,7 +135,7 @@ def test_a_network_that_does_not_fit_is_refused_before_data_are_drawn_and_those_
     assert main(["run", *words, "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["what"] == "rule 'picky' cannot train 'dense_fpn'"
-    assert "chain" in error["why"]
+    assert "sequential" in error["why"]
     named = error["fix"].rpartition("--model ")[2].split(" or ")
     models = json.loads(shown(capsys, "picky", "--plugin", picky, "--json"))["models"]
     assert named == [model["name"] for model in models if model["fits"]] != []
@@ -146,7 +146,7 @@ def test_a_users_word_for_the_network_counts(capsys: pytest.CaptureFixture[str],
     words = ["--rule", "picky", "--plugin", picky, "--model", "mlp", "--data", "faces", "--set", "model.norm=true"]
     assert main(["run", *words, "--dry-run", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
-    assert "without norms" in error["why"]
+    assert "without normalisation" in error["why"]
     assert "the options that the rule brings" in error["fix"]
 
 

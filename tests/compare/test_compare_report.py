@@ -61,7 +61,7 @@ def test_it_says_how_to_do_it_again_and_on_what_it_ran(page: Elements, done: Pat
     words = shlex.split(command)
     assert words[words.index("--rules") + 1] == RULES
     assert words[words.index("--out") + 1] == str(done)
-    assert words.count("--set") == 4
+    assert words.count("--set") == 5
     for word in ("torch", "processor", "threads", "drawn by localrules"):
         assert any(word.lower() in text.lower() for text in page.text), word
 

@@ -10,7 +10,6 @@ from localrules.registry.registry import Registry
 ROOT = Path(__file__).parents[2] / "localrules"
 KINDS = ("data", "model", "metric", "exporter")
 KNOWN = {
-    ("benchmark/suite.py", "faces"),
     ("cli/audit.py", "mlp"),
     ("core/nn/heads.py", "mlp"),  # a function of that name
     ("prediction/predict.py", "faces"),  # a variable

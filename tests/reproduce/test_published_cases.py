@@ -23,7 +23,7 @@ def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(
     resolve_run({**row.settings, "threads": 1}, REGISTRY)
     assert Budget.of(row.name, row.settings, 1.0).is_full
     if row.published is None:
-        assert any("No published figure" in note for note in EXPERIMENTS[name].notes)
+        assert any("No published number" in note for note in EXPERIMENTS[name].notes)
     else:
         assert 0 < row.published <= 100
     assert "http" in row.source

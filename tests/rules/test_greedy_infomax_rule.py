@@ -59,7 +59,7 @@ def plain_pytorch_step(cells: Tensor, matrices: Tensor, nearest: int) -> float:
         (3, {}, 1, 2),
         (2, {}, 1, 1),
         (4, {"skip": 0, "distances": 5}, 3, 1),
-        (8, {"raster": 4, "skip": 2}, 1, 3),
+        (8, {"grid": 4, "skip": 2}, 1, 3),
     ],
 )
 def test_info_nce_of_cells_below_against_other_images_at_the_same_position(

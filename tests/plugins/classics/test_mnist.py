@@ -105,7 +105,7 @@ def test_there_is_no_valid_split_unless_rows_are_held_out(tmp_path: Path, arrays
 
 def test_holding_out_everything_is_wrong_use(tmp_path: Path, arrays: Arrays) -> None:
     np.savez(tmp_path / "mnist.npz", **arrays)
-    with pytest.raises(UsageError, match="more rows are held out"):
+    with pytest.raises(UsageError, match="more samples are held out"):
         load(tmp_path / "mnist.npz", holdout=20)
 
 
