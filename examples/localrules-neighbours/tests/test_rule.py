@@ -3,9 +3,9 @@
 import math
 
 import torch
-from localrules_neighbours.rule import Neighbours
-
 from localrules.testing import make_view, parametrize_with_checks
+
+from localrules_neighbours.rule import Neighbours
 
 
 def reference(features, labels, temperature):
