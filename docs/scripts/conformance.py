@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from inspect import getdoc
+from typing import Any
 
 from localrules.core.layer import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
 from localrules.testing.auditing.audit import Audit, audit
 from localrules.testing.conformance.checks import CHECKS
+from localrules.testing.conformance.checks.entry_checks import CHECKS as ENTRY_CHECKS
 from localrules.testing.conformance.subject import RuleUnderTest
 
 
@@ -36,9 +38,23 @@ def _pairs(found: Audit) -> str:
     return f"{len(found.dependence.leaks)} of {apart}"
 
 
-def promised() -> Iterator[str]:
-    """A table of the conformance kit's checks."""
-    yield from ("| check | promise |", "|---|---|")
+def rule_checks() -> Iterator[str]:
+    """A table of the conformance kit's checks of a rule."""
+    yield from ("| check | description |", "|---|---|")
     for name, check in CHECKS.items():
-        yield f"| `{name}` | {(getdoc(check) or '').partition(chr(10))[0].replace('``', '`')} |"
+        yield f"| `{name}` | {_description(check)} |"
     yield ""
+
+
+def entry_checks() -> Iterator[str]:
+    """A table of the checks of entries of other kinds."""
+    yield from ("| kind | check | description |", "|---|---|---|")
+    for kind, checks in ENTRY_CHECKS.items():
+        for name, check in checks.items():
+            yield f"| {kind} | `{name}` | {_description(check)} |"
+    yield ""
+
+
+def _description(check: Callable[[Any], None]) -> str:
+    """The first line of a check's docstring, in Markdown."""
+    return (getdoc(check) or "").partition("\n")[0].replace("``", "`")

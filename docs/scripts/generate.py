@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from benchmarks import all_runs, one_run, published, table
-from conformance import measured, promised
+from conformance import entry_checks, measured, rule_checks
 from pydantic import BaseModel
 from reference import localities, summary_keys
 from typer.models import OptionInfo
@@ -214,7 +214,8 @@ def _cell(text: str) -> str:
 
 PARTS: dict[str, Callable[[], Iterable[str]]] = {
     "all runs": all_runs,
-    "checks": promised,
+    "checks": rule_checks,
+    "entry checks": entry_checks,
     "commands": _commands,
     "localities": localities,
     "measured classes": measured,

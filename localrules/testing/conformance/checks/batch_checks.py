@@ -33,7 +33,7 @@ def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
 
 
 def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
-    """The smallest batch that the rule says it takes, of one image if it says nothing; and of two."""
+    """Batches of ``Requirements.min_batch`` images, and of two: objectives and weights stay finite."""
     for size in dict.fromkeys((subject.rule.info.requires.min_batch, max(2, subject.rule.info.requires.min_batch))):
         for network in subject.networks:
             try:
@@ -44,7 +44,7 @@ def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
 
 
 def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
-    """All hidden layers as one layer, with several operations and ends: it trains and stays finite."""
+    """All hidden layers as one layer, with several operations and outputs: it trains and stays finite."""
     network = subject.networks[-1]
     try:
         session = subject.session(network, granularity=1)
@@ -54,7 +54,7 @@ def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
 
 
 def half_precision_stays_finite(subject: RuleUnderTest) -> None:
-    """bf16 autocast: objectives and weights stay finite."""
+    """Under bf16 autocast, objectives and weights stay finite."""
     for network in subject.networks:
         _stays_finite(subject.session(network, precision="bf16"), f"bf16 on a {network}")
 

@@ -9,7 +9,7 @@ MAPS = "chain of maps"
 
 
 def learns_digits(subject: RuleUnderTest) -> None:
-    """It learns scikit-learn's digits to an accuracy of 0.9, or to its bound; through feature maps, too."""
+    """It learns scikit-learn's digits to an accuracy of 0.9, or its bound, also through feature maps."""
     try:
         digits()
     except ImportError:

@@ -26,18 +26,18 @@ def options_are_documented(subject: RuleUnderTest) -> None:
 
 
 def options_survive_json(subject: RuleUnderTest) -> None:
-    """Options come back from JSON as they were, presets too, and an unknown option is refused."""
+    """Options and presets survive a round trip through JSON, and an unknown option is an error."""
     kind = subject.rule.Config
     forms: dict[str, dict[str, Any]] = {"the defaults": {}, **subject.rule.info.presets}
     for name, values in forms.items():
         options = kind(**values)
         again = kind.model_validate_json(options.model_dump_json())
         assert again == options, f"{name}: {options!r} came back as {again!r}"
-    assert kind.model_config.get("extra") == "forbid", "a misspelt option is taken: let Config derive from Options"
+    assert kind.model_config.get("extra") == "forbid", "a misspelt option is accepted: derive Config from RuleConfig"
 
 
 def entry_module_is_light(subject: RuleUnderTest) -> None:
-    """Importing the plugin's entry-point module, which every list does, imports nothing heavy."""
+    """The plugin's entry-point module, which every listing imports, imports nothing heavy."""
     home = subject.rule.__module__
     modules = [entry.module for entry in entry_points(group="localrules")]
     mine = [module for module in modules if home == module or home.startswith(f"{module}.")]

@@ -19,7 +19,7 @@ CLOSE = 1e-3
 
 
 def predictions_have_their_shape(subject: RuleUnderTest) -> None:
-    """Predictions are finite logits, a row for each image, for one image, too."""
+    """Predictions are finite logits, (batch, classes), also for a single image."""
     for network in subject.networks:
         session = _trained(subject, network)
         for rows in (1, 5):
@@ -29,7 +29,7 @@ def predictions_have_their_shape(subject: RuleUnderTest) -> None:
 
 
 def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
-    """Predictions depend on the image and the saved state alone: no labels, no other images, no memory."""
+    """Predictions depend only on the image and the saved state, not on labels, other images or earlier calls."""
     for network in subject.networks:
         session, fresh = _trained(subject, network), subject.session(network)
         with TemporaryDirectory() as folder:

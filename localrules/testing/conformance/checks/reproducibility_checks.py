@@ -38,7 +38,7 @@ def the_same_seed_gives_the_same_bits(subject: RuleUnderTest) -> None:
 
 
 def resuming_equals_no_interruption(subject: RuleUnderTest) -> None:
-    """A run that is broken off, saved and resumed ends with the bits of one that was not."""
+    """A run that is interrupted, saved and resumed ends with the same bits as an uninterrupted one."""
     unbroken, first, second = (subject.session(subject.networks[-1]) for _ in range(3))
     take_steps(unbroken)
     take_steps(first, BREAK)
@@ -51,7 +51,7 @@ def resuming_equals_no_interruption(subject: RuleUnderTest) -> None:
 
 
 def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
-    """Layers with objectives of their own share nothing that they write to: ``parallel_layers`` changes no bit."""
+    """Objectives write to nothing that they share: ``parallel_layers`` changes no bit."""
     if not issubclass(subject.rule, Objective):
         raise NotApplicable("it is not a layer's objective")
     for network in subject.networks:
@@ -63,7 +63,7 @@ def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
 
 
 def batch_order_does_not_matter(subject: RuleUnderTest) -> None:
-    """Shuffling a batch, and what is drawn for its images, changes no objective and no update but by rounding."""
+    """Shuffling a batch and the random draws for its images changes objectives and updates by rounding only."""
     for network in subject.networks:
         _order_does_not_matter(subject, network)
 

@@ -33,7 +33,7 @@ def parameters_move_by_optimizers_alone(subject: RuleUnderTest) -> None:
 
 
 def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
-    """No layer runs more often in a step than ``Requirements.forwards`` says."""
+    """No layer runs more often in a step than ``Requirements.forward_passes`` declares."""
     declared = subject.rule.info.requires.forward_passes
     if declared is None:
         raise NotApplicable("it declares that its forward passes depend on options")
@@ -47,11 +47,11 @@ def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
     with patch_forwards(session.network.layers, count):
         _one_step(session)
     most = max(calls.values(), default=0)
-    assert most <= declared, f"a layer ran {most} times in a step; it declares Requirements(forwards={declared})"
+    assert most <= declared, f"a layer ran {most} times in a step; it declares Requirements(forward_passes={declared})"
 
 
 def cached_values_are_detached(subject: RuleUnderTest) -> None:
-    """What layers fraction of a batch, and what a step reports, carries no graph."""
+    """Values cached for all layers of a step, and the step's report, have no graph."""
     session = subject.session(subject.networks[-1])
     seen: list[Batch] = []
     step = session.rule.step
