@@ -34,13 +34,15 @@ def reproduce(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
     scale: Annotated[
-        float, typer.Option("--scale", metavar="FRACTION", help="The fraction of each row's published budget to train.")
+        float,
+        typer.Option("--scale", metavar="FRACTION", help="The fraction of each case's published budget to train."),
     ] = 1.0,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="Runs of each row, with seeds from 0. \\[default: the row's]")
+        int | None, typer.Option("--seeds", min=1, help="Runs of each case, with seeds from 0. \\[default: the case's]")
     ] = None,
-    rows: Annotated[
-        str, typer.Option("--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do.")
+    cases: Annotated[
+        str,
+        typer.Option("--cases", "--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do."),
     ] = "*",
     data: Annotated[
         str | None,
@@ -71,7 +73,7 @@ def reproduce(
         typer.Option(
             "--set",
             metavar="A.B=C",
-            help="Another setting for all rows: device=cuda, batch_size=64; or an option of what --model and --data "
+            help="Another setting for all cases: device=cuda, batch_size=64; or an option of what --model and --data "
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
@@ -91,7 +93,7 @@ def reproduce(
 
     Leaves tables and images of each, their runs, and [bold]index.html[/bold], which needs no network.
 
-    Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
+    Repeat the command to go on after an interruption, or to add cases, seeds or a larger scale: what is done is kept.
     """
     registry = load_registry(plugin, no_plugin)
     if list_:
@@ -124,7 +126,7 @@ def reproduce(
     asked = ReproductionRequest(
         scale=scale,
         seeds=seeds,
-        cases=rows,
+        cases=cases,
         defaults=below,
         overrides=over,
         raw_overrides=typed,

@@ -39,8 +39,8 @@ class ArtifactWriter:
     """What an experiment's ``show`` is given: what its runs came to, and a place for what it makes of them.
 
     Attributes:
-        outcomes: Its rows, done.
-        data: The data set of its rows; of an experiment without rows, the one that was asked for.
+        outcomes: Its cases, done.
+        data: The data set of its cases; of an experiment without cases, the one that was asked for.
         registry: Where names are looked up.
     """
 

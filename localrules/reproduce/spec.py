@@ -47,13 +47,13 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Rows that belong together, such as those of one table. Its name and summary are its entry's.
+    """Cases that belong together, such as those of one table. Its name and summary are its entry's.
 
     Attributes:
-        rows: In the order of the table. None: an experiment that looks at data, and trains nothing.
+        cases: In the order of the table. None: an experiment that looks at data, and trains nothing.
         claim: What the source says that it shows, in words; empty where its figures say it all.
-        notes: What holds for all of them, and which figures have no row and why; a sentence or two each.
-        show: Draws and tabulates what the rows' own table cannot tell, once they are done.
+        notes: What holds for all of them, and which figures have no case and why; a sentence or two each.
+        show: Draws and tabulates what the cases' own table cannot tell, once they are done.
     """
 
     cases: tuple[Case, ...]
@@ -78,22 +78,22 @@ class Budget:
 
     @classmethod
     def of(cls, name: str, settings: Tree, scale: float) -> Budget:
-        """The budget of a row at a scale.
+        """The budget of a case at a scale.
 
         Args:
-            name: The row's, for the error.
-            settings: The row's; their length is the published one.
+            name: The case's, for the error.
+            settings: The case's; their length is the published one.
             scale: The fraction to do.
 
         Raises:
-            UsageError: The row has no length, or two.
+            UsageError: The case has no length, or two.
         """
         given = [unit for unit in ("epochs", "steps") if settings.get(unit) is not None]
         if len(given) != 1:
             raise UsageError(
-                f"row {name!r} does not say how long the published training was",
+                f"case {name!r} does not say how long the published training was",
                 why=f"it gives {' and '.join(given) or 'neither epochs nor steps'}",
-                fix="its author gives one of epochs and steps in the row's settings",
+                fix="its author gives one of epochs and steps in the case's settings",
             )
         if given[0] == "steps":
             return cls(max(1, round(scale * settings["steps"])), settings["steps"], "steps")

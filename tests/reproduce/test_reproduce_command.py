@@ -1,4 +1,4 @@
-"""``localrules reproduce``: rows run, are kept, are not run again, and stand beside the published figures."""
+"""``localrules reproduce``: cases run, are kept, are not run again, and stand beside the published figures."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def runs(out: Path) -> set[str]:
     return {path.name for path in (out / "runs").iterdir()}
 
 
-def test_every_row_is_run_with_its_seeds_and_set_beside_the_published_figure(reproduce: Any, tmp_path: Path) -> None:
+def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_figure(reproduce: Any, tmp_path: Path) -> None:
     said = reproduce("small", "--json")
     assert said.code == 0, said.out
     found = said.document
@@ -150,7 +150,7 @@ def test_the_page_holds_every_experiment_of_the_folder_and_needs_no_network(repr
 
 def test_notes_are_on_the_page_as_text(reproduce: Any, tmp_path: Path) -> None:
     reproduce("small", "--scale", "0.1", "--seeds", "1")
-    assert "There is &lt;no&gt; third row." in (tmp_path / "out" / "index.html").read_text()
+    assert "There is &lt;no&gt; third case." in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_the_screen_shows_a_table(reproduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_the_papers_network_needs_a_gpu_unless_it_is_named(
     assert network in line
 
 
-def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce: Any, tmp_path: Path) -> None:
+def test_settings_for_all_cases_are_said_and_stand_beside_the_cases_own(reproduce: Any, tmp_path: Path) -> None:
     words = ["small", "--rows", "second*", "--json"]
     (changed,) = reproduce(*words, "--set", "batch_size=16", "--set", "log_every=1").document
     assert (changed["verdict"], changed["differs"]) == (
@@ -249,7 +249,7 @@ def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce:
     assert [line["differs"] for line in lines] == ["it is smaller; batch_size=16", "it is smaller"]
 
 
-def test_options_of_a_model_are_for_rows_that_leave_it_open(reproduce: Any, tmp_path: Path) -> None:
+def test_options_of_a_model_are_for_cases_that_leave_it_open(reproduce: Any, tmp_path: Path) -> None:
     faces = [word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70")]
     model = ["--model", "dense_fpn_small", "--set", "model.blocks=1", "--set", "model.convolutions=1"]
     said = reproduce("tiny", "--data", "faces", *faces, *model, "--scale", "0.1", "--seeds", "1", "--json")

@@ -1,4 +1,4 @@
-"""Learning curves of rows: against steps, seconds and MACs."""
+"""Learning curves of cases: against steps, seconds and MACs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ STEPS, SECONDS, WORK = "step", "seconds", "macs, 10^12"
 
 @dataclass(frozen=True)
 class Curve:
-    """A row's training.
+    """A case's training.
 
     Attributes:
-        label: The row's name.
+        label: The case's name.
         runs: For each run, what was logged: ``step``, :data:`SERIES`, and what had been spent by then, ``seconds`` of
             training steps and ``macs`` in 10^12.
     """
@@ -110,7 +110,7 @@ def draw_curves(curves: Sequence[Curve], out: Path) -> Path:
     """Draw accuracy against steps, seconds and MACs, and loss against steps, each the mean over runs.
 
     Args:
-        curves: One a row.
+        curves: One a case.
         out: The PNG file.
     """
     figure = new_figure(11, 7.6)
@@ -141,7 +141,7 @@ def seconds(runs: Sequence[RunRecord]) -> float:
 
 
 def spent(curves: Sequence[Curve], level: float) -> list[list[object]]:
-    """For each row, what it had spent when it reached a level: ``None`` where it never did."""
+    """For each case, what it had spent when it reached a level: ``None`` where it never did."""
     lines: list[list[object]] = []
     for curve in curves:
         found: Mapping[str, float] = curve.reached(level) or {}

@@ -1,4 +1,4 @@
-"""What is read off the curves of the paper's experiments, and what is shown of rows that diverged."""
+"""What is read off the curves of the paper's experiments, and what is shown of cases that diverged."""
 
 from __future__ import annotations
 
@@ -80,9 +80,9 @@ def test_a_curve_is_drawn_from_end_to_end_and_a_short_one_as_it_is() -> None:
     assert list(smooth(pd.Series([0.1, 0.9]))) == [0.1, 0.9]
 
 
-def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
-    row = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
-    outcome = CaseResult("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
+def test_cases_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
+    case = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
+    outcome = CaseResult("table-1", case, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
     for number, show in enumerate((show_training, show_speed)):
         artifacts = ArtifactWriter(tmp_path / str(number), [outcome], toy_dataset(), REGISTRY)
         show(artifacts)
