@@ -37,11 +37,11 @@ class Candidate:
     device: torch.device
 
 
-def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Dataset:
+def noise_dataset(shape: tuple[int, ...], num_classes: int, samples: int) -> Dataset:
     """Random images: what a step costs does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (rows, *shape), dtype=torch.uint8, generator=draws)
-    labels = torch.randint(0, num_classes, (rows,), generator=draws)
+    images = torch.randint(0, 256, (samples, *shape), dtype=torch.uint8, generator=draws)
+    labels = torch.randint(0, num_classes, (samples,), generator=draws)
     classes = tuple(str(index) for index in range(num_classes))
     return Dataset("noise", classes, {"train": Split(images, labels)}, "random", "", True)
 

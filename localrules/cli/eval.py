@@ -41,7 +41,7 @@ def eval_(
         bool,
         typer.Option(
             "--leak-check",
-            help="Look for the scored rows among the training samples. Done anyway where top-1 is too good to be true.",
+            help="Look for the scored samples among the training samples. Always done if top-1 is implausibly high.",
         ),
     ] = False,
     out: Annotated[

@@ -36,8 +36,8 @@ class Split:
     """Images and labels of one split.
 
     Attributes:
-        images: uint8, shape (rows, channels, height, width).
-        labels: int64, shape (rows,).
+        images: uint8, shape (samples, channels, height, width).
+        labels: int64, shape (samples,).
     """
 
     images: Tensor
@@ -46,8 +46,8 @@ class Split:
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def rows(self, chosen: Tensor) -> Split:
-        """Some of its rows, by a mask or by numbers."""
+    def subset(self, chosen: Tensor) -> Split:
+        """Some of its samples, by a mask or by indices."""
         return Split(self.images[chosen], self.labels[chosen])
 
 

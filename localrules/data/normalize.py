@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from localrules.data.dataset import Split
 
-ROWS_AT_ONCE = 1024
+CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Normalize:
         channels = split.images.shape[1]
         total = torch.zeros(channels, dtype=torch.int64)
         squares = torch.zeros(channels, dtype=torch.int64)
-        for chunk in split.images.split(ROWS_AT_ONCE):
+        for chunk in split.images.split(CHUNK_SIZE):
             pixels = chunk.to(torch.int32)
             total += pixels.sum(dim=(0, 2, 3)).cpu()
             squares += pixels.square_().sum(dim=(0, 2, 3)).cpu()

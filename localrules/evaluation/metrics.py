@@ -17,8 +17,8 @@ def compute_metrics(data: Dataset, split: str, scores: Scores) -> dict[str, Any]
 
     Returns:
         ``split, n, top1, balanced_accuracy, one_vs_rest_accuracy, loss``; ``top1_without_duplicates``, leaving out the
-        ``n - n_without_duplicates`` rows whose pixels also occur in an earlier split; ``recalls`` by class;
-        ``confusion``, rows by label, columns by prediction; ``expected_calibration_error`` and its bins,
+        ``n - n_without_duplicates`` samples whose pixels also occur in an earlier split; ``recalls`` by class;
+        ``confusion``, a row for each label, a column for each prediction; ``expected_calibration_error`` and its bins,
         ``reliability``.
 
     Raises:

@@ -92,7 +92,7 @@ class ExporterEntry(Entry):
     """A file format for ``localrules data export --format NAME``.
 
     ``target`` names a function that takes a :class:`~localrules.Dataset` and a path, writes the file, and returns how
-    many rows it wrote.
+    many samples it wrote.
     """
 
 

@@ -83,7 +83,7 @@ def plan_cases(experiments: dict[str, Experiment], asked: ReproductionRequest, r
 def excluded_cases(
     name: str, experiment: Experiment, asked: ReproductionRequest, registry: Registry
 ) -> list[PlannedCase]:
-    """The cases that a pattern leaves out, configured like the others; one that cannot be configured has not been run."""
+    """The cases that a pattern leaves out, configured; one that cannot be configured has not been run."""
     chosen = {case.name for case in matching_cases(experiment, asked)}
     data: dict[str, Dataset] = {}
     tasks = []

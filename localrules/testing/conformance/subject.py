@@ -130,9 +130,9 @@ class RuleUnderTest:
 
 
 @cache
-def toy_images(rows: int) -> Dataset:
+def toy_images(samples: int) -> Dataset:
     """Small images of four classes."""
-    return toy_dataset(rows)
+    return toy_dataset(samples)
 
 
 @cache

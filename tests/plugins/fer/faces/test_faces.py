@@ -38,9 +38,9 @@ def test_it_is_48_by_48_grey_bytes_with_fer2013s_classes():
 def test_its_splits_have_the_asked_number_of_each_class():
     data = Faces(Faces.Config(**SMALL)).load()
 
-    for name, rows in SMALL.items():
-        assert len(data.split(name)) == rows
-        assert data.split(name).labels.bincount().tolist() == [rows // 7] * 7
+    for name, samples in SMALL.items():
+        assert len(data.split(name)) == samples
+        assert data.split(name).labels.bincount().tolist() == [samples // 7] * 7
 
 
 def test_it_has_14000_and_twice_2100_images_by_default():
@@ -56,7 +56,7 @@ def test_counts_that_do_not_divide_by_seven_differ_by_one_at_most():
     assert counts.max() - counts.min() == 1
 
 
-def test_the_rows_are_shuffled():
+def test_the_samples_are_shuffled():
     labels = draw(0, "train", 140).labels
 
     assert labels[:20].tolist() != sorted(labels[:20].tolist())
