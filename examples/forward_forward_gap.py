@@ -1,4 +1,4 @@
-"""Why does the case "threshold on the mean" of forward-forward come out below the figure of its source?
+"""Why does the case "threshold on the mean" of forward-forward come out below the result of its source?
 
 Two layers of 500 units on MNIST by goodness as a mean less 2, Adam at 0.03, 1000 steps, as in ``localrules reproduce
 published-forward-forward``, but written by hand; and one by one what https://github.com/mpezeshki/pytorch_forward_forward
@@ -43,7 +43,7 @@ def images(file: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def labelled(images: Tensor, labels: Tensor) -> Tensor:
-    """Images whose first ten pixels say a label, three deviations high."""
+    """Images whose first ten pixels say a label, three standard deviations high."""
     found = images.clone()
     found[:, :CLASSES] = 0
     found[torch.arange(len(labels)), labels] = 3.0
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="mnist.npz")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--pictures", type=int, default=1000, help="shown at each step")
+    parser.add_argument("--images", type=int, default=1000, help="shown at each step")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)

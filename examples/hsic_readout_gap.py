@@ -1,4 +1,4 @@
-"""Why do the cases "readout" of normalised HSIC come out above the figures of Ma, Lewis & Kleijn 2020?
+"""Why do the cases "readout" of normalised HSIC come out above the results of Ma, Lewis & Kleijn 2020?
 
 Seven fully connected layers on MNIST by normalised HSIC, then five epochs of a linear readout behind them, as in
 ``localrules reproduce published-hsic``, and one by one what the samples of https://github.com/choasma/HSIC-bottleneck

@@ -8,7 +8,7 @@ one pixel, as who augments his data before he splits it does: most test images t
     localrules run --rule backprop --model mlp --data fer2013 --data-path resplit.csv
     localrules eval RUN --split test --leak-check
 
-The file holds images of FER2013: keep it to yourself, and never report a figure that comes of it.
+The file holds images of FER2013: keep it to yourself, and never report a result that comes of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objectives that were tried on FER2013, beside those that stayed: docs/research/fer2013-hsic.md has the figures.
+"""Objectives that were tried on FER2013, beside those that stayed: docs/research/fer2013-hsic.md has the results.
 
 localrules run --plugin examples/tried_on_fer2013.py --rule tried --set rule.form=contrastive --model dense_fpn_small
 """

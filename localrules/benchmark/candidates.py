@@ -53,7 +53,7 @@ def engine_step(name: str, run: ResolvedRun, data: Dataset) -> Candidate:
     apply_phase(phase, session.network, session.trainable)
 
     def step(number: int) -> None:
-        torch.set_num_threads(config.threads)  # another contender's may differ
+        torch.set_num_threads(config.threads)  # another candidate's may differ
         train_step(session, phase, number)
 
     return Candidate(name, step, session.device.device)

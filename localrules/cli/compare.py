@@ -111,7 +111,7 @@ def compare(
     command = shlex.join(["localrules", "compare", *words])
     if (rules is None) == (not runs):
         raise UsageError(
-            "it is not said what to compare" if not runs else "rules and runs are both given",
+            "no argument says what to compare" if not runs else "rules and runs are both given",
             where="localrules compare",
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",

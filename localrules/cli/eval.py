@@ -47,7 +47,7 @@ def eval_(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Where images and figures go. \\[default: RUN/evaluation/DATA-SPLIT]"
+            "--out", metavar="FOLDER", help="Where images and metrics go. \\[default: RUN/evaluation/DATA-SPLIT]"
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""``localrules reproduce``: figures of the literature, run again."""
+"""``localrules reproduce``: results of the literature, run again."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def reproduce(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Run experiments of the literature again, and set our figures beside the published ones.
+    """Run experiments of the literature again, and set our metrics beside the published ones.
 
     [bold]reproduce --list[/bold] names them.
 
@@ -101,7 +101,7 @@ def reproduce(
         return
     if name is None:
         raise UsageError(
-            "it is not said what to reproduce",
+            "no argument says what to reproduce",
             where="localrules reproduce",
             why="there is no default",
             fix="localrules reproduce --list names the experiments",
@@ -211,8 +211,8 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
                 line = outcome.as_csv_row()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
                 published = (line["published"] or "-", line["difference"] or "-")
-                figures = (line["ours"] or "-", apart, line["seeds"], *published)
-                table.add_row(line["row"], *figures, line["budget"], line["verdict"])
+                metrics = (line["ours"] or "-", apart, line["seeds"], *published)
+                table.add_row(line["row"], *metrics, line["budget"], line["verdict"])
         console.print(table)
     for wants in dict.fromkeys(outcome.install_hint for outcome in outcomes if outcome.install_hint):
         names = dict.fromkeys(outcome.case.name for outcome in outcomes if outcome.install_hint == wants)

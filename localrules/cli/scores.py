@@ -31,7 +31,7 @@ def print_scores(run: TrainedRun, found: dict[str, Any], registry: Registry) -> 
 
 
 def has_leak_warning(found: dict[str, Any]) -> bool:
-    """Whether there is more to say of a leak check than its figures: the score is too good, or it was not done."""
+    """Whether there is more to say of a leak check than its metrics: the score is too good, or it was not done."""
     check = found["leak_check"]
     return check is not None and ("not_done" in check or _is_implausible(found))
 

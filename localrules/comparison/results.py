@@ -30,7 +30,7 @@ _LENGTH = 20  # of a setting's value in a label
 
 @dataclass(frozen=True)
 class SeedStats:
-    """A figure over seeds.
+    """A metric over seeds.
 
     Attributes:
         mean: Its mean.
@@ -58,9 +58,9 @@ class RuleResult:
     runs: tuple[RunRecord, ...]
     locality: Locality | None
 
-    def stats(self, figure: str) -> SeedStats | None:
-        """A figure of the summaries over seeds; ``None`` where no run has it."""
-        values = self._values(figure)
+    def stats(self, metric: str) -> SeedStats | None:
+        """A metric of the summaries over seeds; ``None`` where no run has it."""
+        values = self._values(metric)
         if not values:
             return None
         return SeedStats(mean(values), stdev(values) if len(values) > 1 else 0.0, min(values), max(values))
@@ -95,8 +95,8 @@ class RuleResult:
             "class": self.locality,
         }
 
-    def _values(self, figure: str) -> list[float]:
-        return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
+    def _values(self, metric: str) -> list[float]:
+        return [run.summary[metric] for run in self.runs if run.summary.get(metric) is not None]
 
 
 def find_control(results: Sequence[RuleResult]) -> RuleResult:

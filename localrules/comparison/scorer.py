@@ -30,7 +30,7 @@ class RunPredictions:
         right: Which images are right, bool, shape (images,).
         clean: Which images are not known from training, bool, shape (images,); ``None`` if they were not looked
             for, or could not be.
-        figures: As ``eval`` has them.
+        metrics: As ``eval`` has them.
     """
 
     right: np.ndarray

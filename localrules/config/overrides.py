@@ -55,7 +55,7 @@ def _value_and_table(name: str, dotted: str) -> UsageError:
 
 
 def parse_overrides(words: Iterable[str]) -> Tree:
-    """The tree that ``a.b=value`` words spell. Values are TOML; what is no TOML is text.
+    """The tree that ``a.b=value`` words spell. Values are TOML; what is not TOML is text.
 
     Raises:
         UsageError: A word without ``=``, or one that puts a value where another puts a table.

@@ -86,7 +86,7 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "muon"] = Field(
         "adam",
-        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' matrices and kernels, AdamW for "
+        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' weights of two or more dimensions, AdamW for "
         "the rest.",
     )
     lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
@@ -202,7 +202,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     tta_flip: bool = Field(
         False,
-        description="Wherever the network is asked, ask about each image's flipped image, too, and average the "
+        description="Test-time augmentation: predict for each image and for its flip, and average the "
         "probabilities (ours: no).",
     )
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -68,7 +68,7 @@ class Settings:
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(
-                "the settings are no TOML", where=str(path), why=str(error), fix="mend the file"
+                "the settings are not TOML", where=str(path), why=str(error), fix="mend the file"
             ) from error
         lines = toml_lines(text)
 

@@ -46,7 +46,7 @@ class Requirements:
 
     @property
     def constrains_network(self) -> bool:
-        """Whether anything is needed of a network: whether :meth:`misfit` can find anything."""
+        """Whether anything is needed of a network: whether :meth:`incompatibility` can find anything."""
         return self.sequential or self.spatial_outputs or self.one_op_per_layer or not self.allows_norm
 
     def incompatibility(self, network: Network) -> str:

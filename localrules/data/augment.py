@@ -39,7 +39,8 @@ class Augment:
 
     Args:
         config: What to do.
-        mirrored: Whether a mirrored image keeps its label (faces do, digits do not): decides an unset ``flip``.
+        flip_preserves_label: Whether a flipped image keeps its label (faces do, digits do not);
+            decides an unset ``flip``.
     """
 
     def __init__(self, config: AugmentConfig, *, flipped: bool = True) -> None:

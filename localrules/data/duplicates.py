@@ -27,7 +27,7 @@ def image_keys(split: Split) -> list[bytes]:
 def duplicate_mask(data: Dataset, split: str) -> Tensor:
     """Which samples of a split have pixels that also occur in an earlier split: train before valid before test.
 
-    A network that was trained on the earlier splits has met these images; an honest figure leaves them out. Splits
+    A network that was trained on the earlier splits has met these images; an honest measurement leaves them out. Splits
     that the data set lacks cannot be looked into.
 
     Returns:
@@ -79,7 +79,7 @@ def near_duplicate_groups(images: Tensor) -> Tensor:
     content = hashlib.sha256(f"{tuple(images.shape)}".encode())
     content.update(images.cpu().contiguous().numpy().data)
     found = load_or_build(
-        f"near-copies-{LAYOUT_VERSION}", content.hexdigest(), lambda: {"groups": _groups(images).numpy()}
+        f"near-duplicates-{LAYOUT_VERSION}", content.hexdigest(), lambda: {"groups": _groups(images).numpy()}
     )
     return torch.from_numpy(found["groups"])
 

@@ -1,4 +1,4 @@
-"""From bytes to numbers of mean zero and deviation one."""
+"""From bytes to numbers of mean 0 and std 1."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CHUNK_SIZE = 1024
 
 @dataclass(frozen=True)
 class Normalize:
-    """``(pixel / 255 - mean) / deviation``, one pair of constants a channel.
+    """``(pixel / 255 - mean) / std``, one pair of constants a channel.
 
     The rule is fixed: the constants are those of all pixels of the training split, whatever split they are applied
     to, so they belong to a run and are kept with it.
 
     Attributes:
         mean: Of ``pixel / 255``, for each channel.
-        deviation: The population's standard deviation, for each channel; at least 1/255.
+        std: The population's standard deviation, for each channel; at least 1/255.
     """
 
     mean: tuple[float, ...]

@@ -36,7 +36,7 @@ class Session:
         predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
-        crew: The threads on which layers learn at the same time, if the run asked for it.
+        executor: The threads on which layers learn at the same time, if the run asked for it.
     """
 
     run: ResolvedRun

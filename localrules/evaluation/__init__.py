@@ -1,1 +1,1 @@
-"""What a trained network is worth, and whether the figure can be believed."""
+"""What a trained network is worth, and whether the measurement can be believed."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from localrules.data.dataset import Split
-from localrules.data.duplicates import NEAR_DUPLICATE_THRESHOLD, CHUNK_SIZE, image_keys, thumbnails
+from localrules.data.duplicates import CHUNK_SIZE, NEAR_DUPLICATE_THRESHOLD, image_keys, thumbnails
 
 if TYPE_CHECKING:
     from localrules.engine.scores import Scores
@@ -104,7 +104,7 @@ def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
 
 
 def max_similarity(images: Tensor, others: Tensor) -> Tensor:
-    """How much each image is like the likest of others, as it is or mirrored.
+    """How much each image is like the likest of others, as it is or flipped.
 
     Args:
         images: uint8, shape (samples, channels, height, width).

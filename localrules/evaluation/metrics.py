@@ -1,4 +1,4 @@
-"""All figures of a scored split, those that flatter beside those that do not."""
+"""All metrics of a scored split, those that flatter beside those that do not."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def require_batch(size: int, caller: str, minimum: int = MIN_BATCH) -> None:
 
 
 def require_gram(k: Tensor, caller: str) -> int:
-    """Refuse what is no Gram matrix, and return its batch size.
+    """Refuse what is not a Gram matrix, and return its batch size.
 
     Raises:
         UsageError: Not square, or fewer than two samples.

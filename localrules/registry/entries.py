@@ -111,7 +111,7 @@ class ExperimentEntry(Entry):
 
     Attributes:
         suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
-        also: Other words that mean it, e.g. the figure that shows a table's numbers.
+        also: Other words that mean it, e.g. the plot that shows a table's numbers.
     """
 
     suite: str = ""
@@ -128,7 +128,7 @@ class EntryKind:
         hook: The registration hook.
         entry: The class of its entries.
         bases: Classes of which a target must be a subclass, as ``module:Name``; without any, a target is not a class.
-        function: Whether a target that is no class is a function, and not a ``dict``.
+        function: Whether a target that is not a class is a function, and not a ``dict``.
     """
 
     name: str

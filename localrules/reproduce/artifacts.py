@@ -94,7 +94,7 @@ class ArtifactWriter:
         """Say in a sentence what was measured, to stand beside the claim.
 
         Args:
-            text: Figures, and of what they are.
+            text: Metrics, and of what they are.
         """
         self._artifacts.append(Artifact("", text))
 
@@ -111,6 +111,6 @@ class ArtifactWriter:
 
 
 def read_artifacts(folder: Path) -> list[Artifact]:
-    """What an experiment's folder exhibits; nothing where it was never shown."""
+    """The artifacts in an experiment's folder; none if it was never reported."""
     path = folder / ARTIFACTS
     return [Artifact(**kept) for kept in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []

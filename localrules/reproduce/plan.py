@@ -148,7 +148,7 @@ def _check_data(experiments: dict[str, Experiment], cases: list[Case], asked: Re
             raise UsageError(
                 f"--{name} changes nothing here",
                 where=asked.defaults.source_of(name),
-                why=f"each case says on which {name} its figure was published",
+                why=f"each case says on which {name} its value was published",
                 fix="leave it out",
             )
 

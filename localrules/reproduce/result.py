@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 POINT = 1.0
-"""A mean that is no more than so many points away from the published figure matches it."""
+"""A mean that is no more than so many points away from the published value matches it."""
 
 DIVERGED = "diverged"
 EXCLUDED = "left out"
@@ -76,9 +76,9 @@ class CaseResult:
         """What a case that was left out needs, and how to come by it; empty of any other."""
         return f"{self.missing.what}: {self.missing.fix}" if self.missing else ""
 
-    def scored_mean(self, figure: str, split: str | None = None) -> float | None:
-        """A figure in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
-        values = [score[figure] for score in self.scores if split in (None, score["split"])]
+    def scored_mean(self, metric: str, split: str | None = None) -> float | None:
+        """A metric in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
+        values = [score[metric] for score in self.scores if split in (None, score["split"])]
         return 100 * mean(values) if values and None not in values else None
 
     @property
@@ -95,7 +95,7 @@ class CaseResult:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published figure, in points; ``None`` where there is no such pair."""
+        """Ours less the published value, in points; ``None`` where there is no such pair."""
         return None if self.ours is None or self.case.published is None else self.ours - self.case.published
 
     @property
@@ -106,7 +106,7 @@ class CaseResult:
         if self.ours is None:
             return DIVERGED
         if self.difference is None:
-            return "no published figure"
+            return "no published value"
         for kind, name in self.case.published_on.items():
             if self.on[kind] != name:
                 return f"other {kind}: not comparable"
@@ -151,9 +151,9 @@ class CaseResult:
         return dict(zip(COLUMNS, found, strict=True))
 
     def documents(self) -> list[dict[str, Any]]:
-        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own.
+        """What ``reproduce --json`` prints: each run with its summary, and the published value beside its own.
 
-        A run that diverged is there without a figure, and a case that was left out once, with what it needs.
+        A run that diverged is there without a metric, and a case that was left out once, with what it needs.
         """
         if self.missing is not None:
             return [self._document() | {"missing": {"why": self.missing.what, "install": self.missing.fix}}]
@@ -261,7 +261,7 @@ def upsert(outcome: CaseResult, folder: Path) -> None:
     """Put a case into its experiment's table, ``<folder>/<experiment>/results.csv``.
 
     It takes the place of the same case of the same model, data, settings and budget; all others stay. A case that was
-    left out takes no figures away that were found before.
+    left out takes no metrics away that were found before.
     """
     place = folder / outcome.experiment
     place.mkdir(parents=True, exist_ok=True)
@@ -295,7 +295,7 @@ def _sentence(data: str, cases: Sequence[CaseResult]) -> str:
     found = [(value, case) for case in cases if (value := case.scored_mean("top1")) is not None]
     if not found:
         return ""
-    found.sort(key=lambda pair: -pair[0])  # cases of equal figures stay in the table's order
+    found.sort(key=lambda pair: -pair[0])  # cases of equal metrics stay in the table's order
     split = found[0][1].scores[0]["split"]
     lengths = " or ".join(dict.fromkeys(str(case.budget) for _, case in found))
     order = ", ".join(f"{case.case.name} {value:.1f} %" for value, case in found)

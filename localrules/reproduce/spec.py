@@ -1,4 +1,4 @@
-"""What a plugin says of an experiment from the literature: configurations, published figures, and what was claimed."""
+"""What a plugin says of an experiment from the literature: configurations, published values, and what was claimed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Metric = Literal["test_accuracy", "valid_accuracy", "train_accuracy"]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One configuration of a run, and its published figure, if there is one.
+    """One configuration of a run, and its published value, if there is one.
 
     Attributes:
         name: Unique in its experiment, e.g. ``"MNIST, cosine"``.
         settings: As for a run, nested: ``rule``, ``model``, ``data`` and whatever is not a default. Its ``epochs`` or
             ``steps`` are the published budget. What it leaves open, the command line may fill: ``data``, ``model``;
             options of a model may stand here without its name.
-        published: The figure, in percent; accuracies, never errors. ``None``: there is only the experiment's claim.
+        published: The value, in percent; accuracies, never errors. ``None``: there is only the experiment's claim.
         source: The paper's table or figure, with a link.
-        published_on: For what the settings leave open, on what the figure was published, e.g. ``{"data": "fer2013"}``.
+        published_on: For what the settings leave open, on what the value was published, e.g. ``{"data": "fer2013"}``.
         metric: What was published: an accuracy, of the last weights.
-        seeds: Of the runs, where nobody asks for others. The mean over them is held against the published figure.
+        seeds: Of the runs, where nobody asks for others. The mean over them is compared with the published value.
         differs: In what our run is not the published one, in a line; empty where it is.
     """
 
@@ -51,8 +51,8 @@ class Experiment:
 
     Attributes:
         cases: In the order of the table. None: an experiment that looks at data, and trains nothing.
-        claim: What the source says that it shows, in words; empty where its figures say it all.
-        notes: What holds for all of them, and which figures have no case and why; a sentence or two each.
+        claim: What the source says that it shows, in words; empty if its values say it all.
+        notes: What holds for all of them, and which published values have no case and why; a sentence or two each.
         show: Draws and tabulates what the cases' own table cannot tell, once they are done.
     """
 

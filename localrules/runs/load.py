@@ -146,7 +146,7 @@ class TrainedRun:
         return data
 
     def score(self, data: Dataset, split: str) -> dict[str, Any]:
-        """All figures of a split, as :func:`~localrules.evaluation.metrics.figures` lists them.
+        """All metrics of a split, as :func:`~localrules.evaluation.metrics.compute_metrics` lists them.
 
         Raises:
             DataError: There is no such split.

@@ -1,4 +1,4 @@
-"""The end of a run: what it came to, in figures and in images."""
+"""The end of a run: what it came to, in metrics and in images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from localrules.utils.plotting import save_figure
 def summarize(
     session: Session, trainer: Trainer, folder: Path, info: RunInfo, *, stopped: bool = False
 ) -> dict[str, Any]:
-    """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
+    """A run's metrics, as ``run --json`` prints and ``summary.json`` keeps them.
 
     Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
     valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when these were looked

@@ -110,7 +110,7 @@ class MNISTLike(DataSource):
 
 @final
 class MNIST(MNISTLike):
-    """Handwritten digits. A mirrored digit is not a digit, so augmentation does not flip unless told to."""
+    """Handwritten digits. A flipped digit is not a digit, so augmentation does not flip unless told to."""
 
     name = "mnist"
     classes = tuple("0123456789")

@@ -1,4 +1,4 @@
-"""Figures of merit, against loops over images."""
+"""Metrics, against loops over images."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def valid(finished: TrainedRun) -> torch.Tensor:
 
 @pytest.fixture
 def images(tmp_path: Path, valid: torch.Tensor) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(3):
         Image.fromarray(valid[number, 0].numpy()).save(folder / f"{number}.png")

@@ -76,13 +76,13 @@ def looks():
     return Experiment(cases=(), claim="Images are images.", report=show)
 
 
-def show(exhibition):
+def show(artifacts):
     from localrules.utils.plotting import new_figure, save_figure
 
-    cases = [[outcome.case.name, outcome.ours] for outcome in exhibition.outcomes]
-    exhibition.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
-    exhibition.table("rows", "The cases", ["row", "ours"], cases)
-    exhibition.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
+    cases = [[outcome.case.name, outcome.ours] for outcome in artifacts.outcomes]
+    artifacts.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
+    artifacts.table("rows", "The cases", ["row", "ours"], cases)
+    artifacts.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
 
 
 def wrong():

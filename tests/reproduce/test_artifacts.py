@@ -66,10 +66,10 @@ def test_a_pattern_of_cases_leaves_out_experiments_without_cases(reproduce: Any,
     assert shown == {"figure-1-3", "figure-10-11", "runs"}
 
 
-def test_a_case_without_a_published_figure_has_no_difference(reproduce: Any) -> None:
+def test_a_case_without_a_published_metric_has_no_difference(reproduce: Any) -> None:
     small = ["--model", "mlp", "--set", "model.hidden=[4]", "--seeds", "1"]
     (run,) = reproduce("open", "--rows", "any model", *FACES, *small, "--json").document
-    assert (run["published"], run["verdict"]) == (None, "no published figure")
+    assert (run["published"], run["verdict"]) == (None, "no published value")
 
 
 def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path: Path) -> None:

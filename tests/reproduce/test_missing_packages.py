@@ -76,7 +76,7 @@ def test_another_fault_refuses_all_as_ever(reproduce: Any, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_once_the_package_is_there_the_case_is_run_and_its_figures_stay(
+def test_once_the_package_is_there_the_case_is_run_and_its_metrics_stay(
     reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from helpers.tiny_baselines import small_torchvision

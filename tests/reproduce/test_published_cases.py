@@ -1,4 +1,4 @@
-"""Our own cases of published figures: well formed, and they run."""
+"""Our own cases of published values: well formed, and they run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CASES = [(name, case) for name, experiment in EXPERIMENTS.items() for case in ex
 
 
 @pytest.mark.parametrize(("name", "case"), CASES, ids=lambda part: part.name if isinstance(part, Case) else part)
-def test_a_case_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, case: Case) -> None:
+def test_a_case_is_a_whole_run_with_its_source_and_a_metric_or_why_there_is_none(name: str, case: Case) -> None:
     resolve_run({**case.settings, "threads": 1}, REGISTRY)
     assert Budget.of(case.name, case.settings, 1.0).is_full
     if case.published is None:

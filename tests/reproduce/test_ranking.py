@@ -1,4 +1,4 @@
-"""How cases stand is said in a sentence of figures, and of no more than was measured."""
+"""How cases stand is said in a sentence of metrics, and of no more than was measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_seeds_of_a_case_say_how_much_chance_there_is() -> None:
     assert text.endswith("seeds of one case are up to 4.0 points apart.")
 
 
-def test_a_case_without_a_figure_is_named_and_data_are_not_mixed() -> None:
+def test_a_case_without_a_metric_is_named_and_data_are_not_mixed() -> None:
     first, second = ranking_sentences([outcome("relu", 0.4), outcome("elu"), outcome("relu", 0.9, data="mnist")])
     assert "relu 40.0 %; elu: diverged;" in first
     assert "mnist" in second

@@ -1,4 +1,4 @@
-"""``localrules reproduce``: cases run, are kept, are not run again, and stand beside the published figures."""
+"""``localrules reproduce``: cases run, are kept, are not run again, and stand beside the published values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def runs(out: Path) -> set[str]:
     return {path.name for path in (out / "runs").iterdir()}
 
 
-def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_figure(reproduce: Any, tmp_path: Path) -> None:
+def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_value(reproduce: Any, tmp_path: Path) -> None:
     said = reproduce("small", "--json")
     assert said.code == 0, said.out
     found = said.document
@@ -184,7 +184,7 @@ def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
     )
 
 
-def test_a_run_that_diverged_is_in_the_document_without_figures(
+def test_a_run_that_diverged_is_in_the_document_without_metrics(
     reproduce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = compare_runs.start
@@ -297,7 +297,7 @@ def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(repr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "it is not said what to reproduce"),
+        ([], "no argument says what to reproduce"),
         (["smal"], "there is no experiment 'smal'"),
         (["small", "--scale", "0"], "there is nothing to train"),
         (["small", "--rows", "third*"], "no row fits 'third*'"),

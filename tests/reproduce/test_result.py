@@ -33,7 +33,7 @@ def test_a_smaller_budget_is_not_comparable_whatever_it_came_to() -> None:
     assert outcome(80.0, budget=replace(FULL, length=10)).verdict == "below"
 
 
-def test_a_figure_of_another_split_is_not_comparable() -> None:
+def test_a_metric_of_another_split_is_not_comparable() -> None:
     found = replace(outcome(90.0), scores=({"split": "valid"},))
     assert found.verdict == "other split: not comparable"
     assert found.deviations == "the data have no test split: valid accuracy"

@@ -17,7 +17,7 @@ class FeatureReader(nn.Module):
     stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the grid, too. Maps are
     fine if it leaves them at least twice as fine as the grid.
 
-    Coarser maps, outputs that are no maps, and those that their readers see over a grid are read by averages alone.
+    Coarser maps, outputs that are not maps, and those that their readers see over a grid are read by averages alone.
 
     Args:
         layer: Who is read.

@@ -100,7 +100,7 @@ def data() -> Experiment:
 
 def against_backprop() -> Experiment:
     """Figures 10 and 11."""
-    unsaid = "the paper does not say of which split its figure is; this is of training images"
+    unsaid = "the paper does not say of which split its value is; this is of training images"
     printed = {"rule": {"name": "hsic", "preset": "paper"}, "phases": PAPER["phases"]}
     where = "figures 10 and 11"
     return Experiment(
@@ -206,7 +206,7 @@ def _models(size: str, differs: str) -> Experiment:
             "The text calls the seconds the time of one step, the caption detection speed: here stand both. The paper "
             "does not say at which size its baselines read the images.",
             "The best published single networks reach 73 to 74 % on this test split, and people about 65 %: all four "
-            "figures lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
+            "values lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
             "accuracy' over seven classes could mean.",
             _OURS,
             _SIZE,

@@ -145,6 +145,6 @@ def spent(curves: Sequence[Curve], level: float) -> list[list[object]]:
     lines: list[list[object]] = []
     for curve in curves:
         found: Mapping[str, float] = curve.reached(level) or {}
-        figures = ((STEPS, 0), (SECONDS, 1), (WORK, 3))
-        lines.append([curve.label, *(f"{found[key]:.{digits}f}" if key in found else None for key, digits in figures)])
+        metrics = ((STEPS, 0), (SECONDS, 1), (WORK, 3))
+        lines.append([curve.label, *(f"{found[key]:.{digits}f}" if key in found else None for key, digits in metrics)])
     return lines

@@ -138,7 +138,7 @@ def test_the_faces_from_the_cache_are_the_faces_that_were_drawn(monkeypatch):
         assert torch.equal(kept.split(name).labels, fresh.split(name).labels)
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"train": 6}, {"valid": 0}, {"pictures": 7}])
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"train": 6}, {"valid": 0}, {"images": 7}])
 def test_an_option_that_makes_no_sense_is_refused_by_name(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Faces.Config(**wrong)

@@ -95,7 +95,7 @@ def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     assert all(run["claim"] == ALL[run["experiment"]].claim for run in said.document)
     published = {run["row"]: run["published"] for run in said.document if run["experiment"] == "table-1"}
     assert published == {"AlexNet": 89.0, "Inception v2": 93.0, "ResNet-50": 95.0, "the paper's": 97.0}
-    assert {run["verdict"] for run in trained(said)} == {"no published figure", "other data: not comparable"}
+    assert {run["verdict"] for run in trained(said)} == {"no published value", "other data: not comparable"}
 
 
 def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:

@@ -46,7 +46,7 @@ def test_a_curve_has_converged_where_its_running_mean_first_has_nearly_its_last_
     assert converged(curve(*accuracies)) == step
 
 
-def test_one_lucky_batch_is_no_convergence_and_no_accuracy_that_was_reached() -> None:
+def test_one_lucky_batch_is_not_a_convergence_and_no_accuracy_that_was_reached() -> None:
     flat = stairs(0.2, 0.2, 0.4)
     lucky = [*flat[:5], 0.9, *flat[6:]]
     assert converged(curve(*lucky)) == converged(curve(*flat))
