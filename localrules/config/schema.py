@@ -86,7 +86,7 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "muon"] = Field(
         "adam",
-        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' weights of two or more dimensions, AdamW for "
+        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden weights of two or more dimensions, AdamW for "
         "the rest.",
     )
     lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")

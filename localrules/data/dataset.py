@@ -64,8 +64,8 @@ class Dataset:
         fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
         redistributable: Whether images may leave this machine (logged to a tracker, shown in docs).
         missing: For a split that is not there, why and what to do.
-        flip_preserves_label: Whether a flipped image keeps its label (faces do, digits do not): whether augmentation flips
-            by default.
+        flip_preserves_label: Whether a flipped image keeps its label (faces do, digits do not): whether
+            augmentation flips by default.
         max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier
             than a good network; ``None`` where nothing is known.
     """

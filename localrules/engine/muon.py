@@ -17,7 +17,7 @@ MOMENTUM = 0.95
 
 
 class MuonWithAdamW(Optimizer):
-    """Steps hidden layers' weights of two or more dimensions by :class:`torch.optim.Muon`, all other parameters by AdamW.
+    """Steps hidden weights of two or more dimensions by :class:`torch.optim.Muon`, all other parameters by AdamW.
 
     A step of Muon has singular values of about one in place of the gradient's: directions in which little is asked for
     are followed as far as the few in which much is. A kernel counts as the matrix (outputs, all that an output reads).

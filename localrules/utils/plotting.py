@@ -24,7 +24,7 @@ _DPI = 130
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A white Matplotlib figure of that size in inches. Not pyplot's, so nothing is kept alive and no window is looked for."""
+    """A white Matplotlib figure of that size in inches, without pyplot, so nothing is kept alive."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
