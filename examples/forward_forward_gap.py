@@ -56,7 +56,7 @@ def direction(samples: Tensor) -> Tensor:
 
 
 def activity(layer: nn.Linear, samples: Tensor) -> Tensor:
-    """What a layer gives."""
+    """The output of a layer."""
     found: Tensor = layer(direction(samples)).relu()
     return found
 

@@ -1,4 +1,4 @@
-"""How a test accuracy comes to look like a training accuracy: FER2013 split again, after copying.
+"""Split FER2013 again after copying images, which makes a test accuracy look like a training accuracy.
 
 Reads fer2013.csv and writes another one with the same columns: all rows are shuffled and dealt out to Training,
 PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each image first gets a copy that is moved by

@@ -119,7 +119,7 @@ class Tried(Objective):
         return loss + (spread - config.gamma * frobenius_inner(k, labels)) / (len(k) - 1)
 
     def _among_neighbours(self, projected: Tensor, labels: Tensor) -> Tensor:
-        """How likely an image's neighbour is of its class: in all (neighbours), or each of them (contrastive)."""
+        """Probability that an image's neighbour is of its class: in all (neighbours), or each of them (contrastive)."""
         same = labels.fill_diagonal_(0)
         some = same.sum(1) > 0
         directions = functional.normalize(projected, dim=1)

@@ -1,4 +1,4 @@
-"""Who is timed against whom: rules under the engine, and a plain training loop written by hand."""
+"""The candidates that are timed: rules under the engine, and a plain training loop written by hand."""
 
 from __future__ import annotations
 

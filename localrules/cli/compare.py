@@ -152,7 +152,7 @@ def compare(
 
 
 def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry) -> Settings:
-    """What was typed, as a tree of settings; a rule's own under its name."""
+    """The settings of the command line, as a tree; a rule's own under its name."""
     settings = collect_settings(
         {
             "model.name": given.get("--model"),

@@ -31,7 +31,7 @@ _MACHINE = tuple(name for name in REPRODUCIBILITY_KEYS if name != "supplied_by")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What there is to show.
+    """All results of a comparison.
 
     Attributes:
         rules: The rows, in order.
@@ -55,7 +55,7 @@ class Comparison:
     metrics: dict[str, MetricEntry] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """What ``compare --json`` prints."""
+        """The document that ``compare --json`` prints."""
         return [one.row() for one in self.results]
 
     def details(self) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
 
 
 def _predictions(results: Sequence[RuleResult], answers: Scorer) -> tuple[dict[str, list[RunPredictions]], list[str]]:
-    """What each rule's runs say, by label, and a sentence for who could not be asked."""
+    """The predictions of each rule's runs, by label, and a sentence for each run that could not be loaded."""
     found: dict[str, list[RunPredictions]] = {}
     notes = []
     for one in (one for one in results if one.runs):

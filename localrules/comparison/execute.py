@@ -44,7 +44,7 @@ class RunRecord:
 
     @property
     def settings(self) -> Tree:
-        """What it was asked to do, as ``config.toml`` has it."""
+        """Its settings, as in ``config.toml``."""
         return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
 
 

@@ -101,7 +101,7 @@ RUN_METADATA = ("environment", "trained_on")
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two trees, one line each: ``rule.beta: 100 in the run, 10 asked for``."""
+    """The differences of two trees, one line each: ``rule.beta: 100 in the run, 10 asked for``."""
     lines: list[str] = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)

@@ -19,7 +19,7 @@ COLUMNS = 10
 
 
 class AugmentConfig(BaseModel):
-    """What may happen to a training image, and how strongly. The defaults are ours."""
+    """Augmentation of training images. The defaults are ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

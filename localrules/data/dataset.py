@@ -117,7 +117,7 @@ class DataSource(ABC):
 
     @classmethod
     def find(cls) -> Path | None:
-        """Where this data set lies on this machine when the user gives no path, or ``None``.
+        """The location of this data set on this machine if the user gives no path, or ``None``.
 
         ``run`` without ``--data`` takes a data set that is found over the built-in one. A source that needs no file
         has nothing to find.

@@ -74,7 +74,7 @@ class Predictor:
         return Scores(torch.cat(logits), torch.cat(labels))
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """What the network makes of images without labels.
+        """Predict images without labels.
 
         Args:
             images: uint8, shape (images, channels, height, width).
@@ -89,7 +89,7 @@ class Predictor:
         return self.rule.predict(self.network, images).float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
-        """What the hidden layers make of one image: of each that gives maps, (channels, height, width) by its name.
+        """The hidden layers' feature maps of one image: (channels, height, width) by the layer's name.
 
         Args:
             image: As the data set has it, shape (1, channels, height, width).

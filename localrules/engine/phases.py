@@ -52,7 +52,7 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
 
 
 def cost_until(phases: Sequence[Phase], step: int) -> float:
-    """What the steps before ``step`` cost together, in forward passes of the network."""
+    """The cost of the steps before ``step``, in forward passes of the network."""
     return sum(phase.cost * max(0, min(step, phase.stop) - phase.start) for phase in phases)
 
 

@@ -1,4 +1,4 @@
-"""What a network's predictions are worth."""
+"""Scores of a network's predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of a split.
+    """Predictions on a split.
 
     Attributes:
         logits: float32, shape (samples, classes).

@@ -94,7 +94,7 @@ class Session:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the network learns, in whatever phase; auxiliary modules not counted."""
+        """Number of the network's parameters that are trained in any phase, without auxiliary modules."""
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
 
     def reduce_gradients(self, layer: Layer) -> None:

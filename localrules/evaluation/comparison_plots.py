@@ -84,7 +84,7 @@ def plot_recalls(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
 
 
 def leak_message(score: Score) -> str:
-    """What a leak check found, in a line."""
+    """The result of a leak check, in a line."""
     check = score["leak_check"]
     if "not_done" in check:
         return f"top-1 {_percent([score['top1']])}; the leak check could not be done: {check['not_done']}"

@@ -48,7 +48,7 @@ class LeakMask:
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """What was found when the scored samples were looked for among the training samples.
+    """The result of looking for the scored samples among the training samples.
 
     Attributes:
         samples, training_samples: How many samples were looked for, and among how many.
@@ -84,7 +84,7 @@ class LeakCheck:
 
 
 def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
-    """What a split's samples that are known from training make of its top-1.
+    """The effect on top-1 of samples that are known from training.
 
     Args:
         known: Which samples those are.
@@ -104,7 +104,7 @@ def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
 
 
 def max_similarity(images: Tensor, others: Tensor) -> Tensor:
-    """How much each image is like the likest of others, as it is or flipped.
+    """Similarity of each image to the most similar other, as it is or flipped.
 
     Args:
         images: uint8, shape (samples, channels, height, width).

@@ -13,7 +13,7 @@ from localrules.engine.scores import Scores
 
 
 def compute_metrics(data: Dataset, split: str, scores: Scores) -> dict[str, Any]:
-    """What a network's answers to a split come to.
+    """All metrics of a network on a split.
 
     Returns:
         ``split, n, top1, balanced_accuracy, one_vs_rest_accuracy, loss``; ``top1_without_duplicates``, leaving out the

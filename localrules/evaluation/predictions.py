@@ -1,4 +1,4 @@
-"""What a network says of each image, one by one: for whoever counts otherwise, or wants to see which are wrong."""
+"""Predictions image by image, for further analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch must look like before any kernel is computed on it."""
+"""Checks of a batch before a kernel is computed on it."""
 
 from __future__ import annotations
 

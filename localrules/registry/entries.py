@@ -1,4 +1,4 @@
-"""What a plugin hands over when it is listed: names and texts, no heavy import."""
+"""Entries that a plugin registers: names and texts, no heavy import."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Artifact:
 
 
 class ArtifactWriter:
-    """What an experiment's ``show`` is given: what its runs came to, and a place for what it makes of them.
+    """The argument of an experiment's ``report``: results of its runs, and methods to add plots and tables.
 
     Attributes:
         outcomes: Its cases, done.

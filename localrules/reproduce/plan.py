@@ -1,4 +1,4 @@
-"""What a reproduction will run: cases configured and built, so that one that cannot run is known beforehand."""
+"""The plan of a reproduction: cases configured and built, so that one that cannot run is known beforehand."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _built(task: PlannedCase, known: dict[str, MissingDependencyError | None]) -
 
 
 def _deviations(case: Case, asked: ReproductionRequest) -> str:
-    """What was typed and bears on a case: options of a model or a data set only where the case leaves it open."""
+    """The user's settings that concern a case: options of a model or a data set only where the case leaves it open."""
     idle = (*_fixed(case), *INCIDENTAL, "device", "threads")
     return ", ".join(word for word in asked.raw_overrides if re.split("[.=]", word)[0] not in idle)
 
@@ -223,7 +223,7 @@ def find_dataset(path: Path | None, settings: Settings, registry: Registry) -> S
 
 
 def find_data_path(path: Path, name: str) -> Path:
-    """Where a data set lies.
+    """Find a data set.
 
     Args:
         path: A file, which it is; or a folder: there it is what is called like the data set, whatever the ending, else

@@ -1,4 +1,4 @@
-"""What a user asks of a reproduction."""
+"""The request for a reproduction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from localrules.evaluation.metric import MetricFiles
 
 @dataclass(frozen=True)
 class ReproductionRequest:
-    """What a user asks for.
+    """The user's choices.
 
     Attributes:
         scale: The fraction of each case's published budget.
@@ -40,7 +40,7 @@ class ReproductionRequest:
 
 
 def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, Settings]:
-    """What was typed: of the data set and the model, for cases that leave them open; and for all cases.
+    """The user's settings: of the data set and the model, for cases that leave them open; and for all cases.
 
     Args:
         words: ``a.b=c``, as they were typed.

@@ -73,7 +73,7 @@ class CaseResult:
 
     @property
     def install_hint(self) -> str:
-        """What a case that was left out needs, and how to come by it; empty of any other."""
+        """The package that a skipped case needs, and how to install it; empty for any other case."""
         return f"{self.missing.what}: {self.missing.fix}" if self.missing else ""
 
     def scored_mean(self, metric: str, split: str | None = None) -> float | None:
@@ -151,7 +151,7 @@ class CaseResult:
         return dict(zip(COLUMNS, found, strict=True))
 
     def documents(self) -> list[dict[str, Any]]:
-        """What ``reproduce --json`` prints: each run with its summary, and the published value beside its own.
+        """The output of ``reproduce --json`` for each run: its summary, and the published value.
 
         A run that diverged is there without a metric, and a case that was left out once, with what it needs.
         """
@@ -164,7 +164,7 @@ class CaseResult:
         return done + [self._document() | {"seed": seed, "verdict": DIVERGED} for seed in self.diverged]
 
     def _document(self) -> dict[str, Any]:
-        """What the runs have in common, with nothing for what each has of its own."""
+        """The common part of the runs, with ``None`` for what each has of its own."""
         return {
             **as_document(self.experiment, self.claim),
             "row": self.case.name,
@@ -178,7 +178,7 @@ class CaseResult:
 
 
 def as_document(experiment: str, claim: str) -> dict[str, Any]:
-    """What ``reproduce --json`` prints of an experiment that trains nothing: its claim, and no more."""
+    """The part of ``reproduce --json`` for an experiment that trains nothing: its claim only."""
     return {
         "experiment": experiment,
         "row": None,

@@ -59,7 +59,7 @@ def run_cases(
 
 
 def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry) -> list[CaseResult]:
-    """What cases came to that are done, of the runs that are; nothing is run.
+    """Results of the finished runs of cases; nothing is run.
 
     Args:
         tasks: Cases, configured.

@@ -1,4 +1,4 @@
-"""What a plugin says of an experiment from the literature: configurations, published values, and what was claimed."""
+"""Specification of an experiment from the literature: configurations, published values, and claim."""
 
 from __future__ import annotations
 

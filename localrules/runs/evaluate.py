@@ -136,7 +136,7 @@ def evaluate_run(
 
 
 class Evaluation(NamedTuple):
-    """What a run's answers to a split come to.
+    """The evaluation of a run on a split.
 
     Attributes:
         metrics: What :func:`~localrules.evaluation.metrics.compute_metrics` lists, with ``flip``, and with
@@ -183,7 +183,7 @@ def is_implausible(data: Dataset, top1: float) -> bool:
 
 
 def find_leaks(data: Dataset, split: str, learned: Split, scores: Scores) -> dict[str, Any]:
-    """What a leak check finds, with what was compared.
+    """The result of a leak check, with what was compared.
 
     Args:
         data: What was scored.

@@ -51,7 +51,7 @@ def load_run(
 
 
 def read_run(folder: Path) -> tuple[RunConfig, Tree]:
-    """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
+    """The configuration of a run, and its whole ``config.toml``, which also records the environment.
 
     Raises:
         UsageError: The folder is not a run folder.

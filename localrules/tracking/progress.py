@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on: the newest metrics, the trends, the time left."""
+"""Progress of a run: the newest metrics, the trends, the time left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder says of itself: ``config.toml`` when it starts, ``summary.json`` when it is over."""
+"""Records of a run folder: ``config.toml`` when the run starts, ``summary.json`` when it ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
 
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
-    """How the run ended, or ``None`` where it has not ended."""
+    """The summary of the run, or ``None`` if it has not ended."""
     try:
         return json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

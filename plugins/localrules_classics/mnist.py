@@ -20,7 +20,7 @@ from localrules_classics.mnist_files import read_splits
 
 
 class MNISTLike(DataSource):
-    """What the two have in common. They come with train and test; there is no official valid split."""
+    """The common part of both data sets. They come with train and test; there is no official valid split."""
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""How far a network agrees with FER+, ten people's votes on each image of FER2013.
+"""Agreement of a network with FER+, ten people's votes on each image of FER2013.
 
 References:
     Barsoum, Zhang, Canton Ferrer & Zhang 2016, Training Deep Networks for Facial Expression Recognition with

@@ -1,4 +1,4 @@
-"""What a training batch depends on, and what it does not."""
+"""A training batch depends on split, seed and step alone."""
 
 from __future__ import annotations
 

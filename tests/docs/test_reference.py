@@ -25,7 +25,7 @@ PUBLIC = [
 
 
 def find(name: str) -> object:
-    """What a dotted name of an API page stands for."""
+    """The object that a dotted name of an API page stands for."""
     try:
         return import_module(name)
     except ModuleNotFoundError:

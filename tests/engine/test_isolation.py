@@ -248,7 +248,7 @@ class Saved:
 
 
 def layers_with_a_graph(rule: str) -> list[set[str]]:
-    """Whose graphs are alive, each time that autograd keeps one more tensor."""
+    """The layers whose graphs are alive, each time that autograd keeps one more tensor."""
     session = dense(RULES[rule])
     alive: weakref.WeakSet[Saved] = weakref.WeakSet()
     running = [""]

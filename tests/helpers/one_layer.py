@@ -44,7 +44,7 @@ def drawn(objective: T) -> T:
 
 
 def see(objective: Objective, *, images: Tensor | None = None, labels: Tensor = LABELS) -> LayerView:
-    """What an objective sees of a layer with a random, rectified output."""
+    """The view of a layer with a random, rectified output."""
     output = draws(len(labels), *objective.layer.out_shape, seed=1).relu().requires_grad_()
     batch = Batch(draws(len(labels), 4) if images is None else images, labels, objective.num_classes)
     return LayerView(objective.layer, (), output, batch)

@@ -28,7 +28,7 @@ DIFFERS_IN_TIME = ("samples_per_second", "step_seconds", "memory_mib")
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended, and what it printed."""
+    """The result of a command: exit code and output."""
 
     code: int
     out: str

@@ -133,7 +133,7 @@ def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, images: Path, t
 
 
 def fake_opencv(boxes: list[tuple[int, int, int, int]], *, empty: bool = False) -> Any:
-    """What of OpenCV is used, and what it finds: left, top, width and height of each face."""
+    """The part of OpenCV that is used, with fixed detections: left, top, width and height of each face."""
 
     class CascadeClassifier:
         def __init__(self, path: str) -> None:

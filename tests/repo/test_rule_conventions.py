@@ -1,4 +1,4 @@
-"""What every rule of ours owes to its readers."""
+"""Conventions of our own rules."""
 
 from __future__ import annotations
 

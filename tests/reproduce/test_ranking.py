@@ -1,4 +1,4 @@
-"""How cases stand is said in a sentence of metrics, and of no more than was measured."""
+"""The sentence that ranks cases says no more than was measured."""
 
 from __future__ import annotations
 

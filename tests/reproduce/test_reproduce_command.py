@@ -123,7 +123,7 @@ def test_a_smaller_scale_is_not_comparable_and_stands_beside_the_full_one(reprod
 
 
 class Fetches(HTMLParser):
-    """What a browser would get from elsewhere for a page."""
+    """The references of a page to other files and hosts."""
 
     def __init__(self) -> None:
         super().__init__()

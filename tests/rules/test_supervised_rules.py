@@ -1,4 +1,4 @@
-"""What holds for every supervised rule: it learns, is local, and no batch breaks it."""
+"""Every supervised rule learns, is local, and no batch breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What resuming leaves alone, and what it refuses, saying what differs."""
+"""Resuming keeps what is there, and refuses differences by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scripts rely on: one JSON document, its keys, exit codes, and the same bits twice."""
+"""The contract of scripts: one JSON document, its keys, exit codes, and the same bits twice."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from localrules.core.view import LayerView
 
 
 class FeatureReader(nn.Module):
-    """What a small network reads of a layer: averages over a grid, and what a convolution of its own finds.
+    """Features of a layer's output for a small network: averages over a grid, and those of its own convolution.
 
     Averages do not know how the maps look close by, and the next layers do. With ``channels``, a 3 x 3 convolution of
     stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the grid, too. Maps are

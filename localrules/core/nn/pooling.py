@@ -21,7 +21,7 @@ def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
 
 
 def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
-    """How many features :func:`pool_flat` leaves of an output of this shape, given without the batch."""
+    """Number of features that :func:`pool_flat` returns for an output of this shape, given without the batch."""
     if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
         return math.prod(shape)
     return shape[0] * grid**2

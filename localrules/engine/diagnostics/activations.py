@@ -1,4 +1,4 @@
-"""What is measured of the layers' outputs on some fixed images, in eval mode."""
+"""Diagnostics of the layers' outputs on some fixed images, in eval mode."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class RuleUnderTest:
         return tuple(found)
 
     def incompatibility(self, network: str) -> str:
-        """Why it cannot train one of :data:`NETWORKS`; empty if it can."""
+        """The reason why it cannot train one of :data:`NETWORKS`; empty if it can."""
         try:
             self.session(network)
         except UsageError as error:

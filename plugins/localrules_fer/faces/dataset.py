@@ -27,7 +27,7 @@ class Faces(DataSource):
     """
 
     class Config(BaseModel):
-        """How many faces, and which."""
+        """Number of faces, and the seed."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What must be ignored: where the head points, how it is lit, what stands before it, how the camera sees it."""
+"""Nuisance variables: the pose of the head, lighting, occlusion, camera."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who shows what in which image: draws a whole split, from streams of chance that no other split reads."""
+"""Draw a whole split, from random streams that no other split reads."""
 
 from __future__ import annotations
 

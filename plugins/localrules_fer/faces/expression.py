@@ -1,4 +1,4 @@
-"""What is expressed: seven expressions as movements of the face's muscles.
+"""Seven expressions as movements of the face's muscles.
 
 The movements follow the action units of the Facial Action Coding System (Ekman & Friesen 1978; Ekman, Friesen & Hager
 2002), which describe an expression by the muscles that make it: joy is cheeks and lip corners raised (6 + 12), and so

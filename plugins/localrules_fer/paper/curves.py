@@ -47,7 +47,7 @@ class Curve:
         return pd.Series(found[column].to_numpy(), found[against].to_numpy())
 
     def reached(self, level: float) -> dict[str, float] | None:
-        """What had been spent when the running accuracy on training batches first was ``level``; ``None``: never."""
+        """The cost at which the running accuracy on training batches first was ``level``; ``None``: never."""
         found: dict[str, float] = {}
         for against in (STEPS, SECONDS, WORK):
             curve = running(self.mean("accuracy", against))
@@ -59,7 +59,7 @@ class Curve:
 
 
 def logged(run: RunRecord, pace: float, work: Sequence[CostSegment]) -> pd.DataFrame:
-    """What a run logged, with what it had spent.
+    """The metrics of a run against their cost.
 
     Args:
         run: Finished.

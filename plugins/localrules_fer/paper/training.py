@@ -1,4 +1,4 @@
-"""How cases were trained: curves of accuracy and loss, and what they came to beside each other."""
+"""Training of the cases: curves of accuracy and loss, and a table of the results."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def show_training(artifacts: ArtifactWriter) -> None:
 
 
 def measures(outcome: CaseResult, artifacts: ArtifactWriter, work: Sequence[CostSegment]) -> list[str | None]:
-    """What a case came to, in the order of the table."""
+    """The results of a case, in the order of the table."""
     runs = outcome.runs
     if not runs:
         return [outcome.case.name, *[None] * (len(_MEASURES) - 1)]

@@ -69,7 +69,7 @@ def test_densenet_bc_with_the_norm_first_is_torchvisions_behind_the_stem() -> No
 
 
 def test_a_norm_for_each_reader_and_one_for_each_map_differ_by_a_scale_and_a_shift() -> None:
-    """What densenet_bc gives up by standing norms behind convolutions."""
+    """The difference of densenet_bc to torchvision's: norms behind convolutions."""
     draws = torch.Generator().manual_seed(0)
     maps = [torch.randn(6, channels, 5, 5, generator=draws, dtype=torch.float64) for channels in (3, 4)]
     each = torch.cat([nn.BatchNorm2d(part.shape[1], affine=False).double()(part) for part in maps], 1)

@@ -121,7 +121,7 @@ def test_threads_change_no_pixel():
 
 
 def test_these_are_the_pixels_of_this_version():
-    """Where this fails, the faces were changed: raise ``VERSION``, and write the new hash here."""
+    """If this fails, the faces were changed: raise ``VERSION``, and write the new hash here."""
     digest = hashlib.sha256(draw(0, "train", 70).images.tobytes()).hexdigest()
 
     assert (VERSION, digest[:16]) == (3, "2a282a06ec154815")

@@ -1,4 +1,4 @@
-"""What is read off the curves of the paper's experiments, and what is shown of cases that diverged."""
+"""Readings of the curves of the paper's experiments, and diverged cases in the tables."""
 
 from __future__ import annotations
 
