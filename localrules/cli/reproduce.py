@@ -42,7 +42,9 @@ def reproduce(
     ] = None,
     cases: Annotated[
         str,
-        typer.Option("--cases", "--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do."),
+        typer.Option(
+            "--cases", "--rows", metavar="PATTERN", help="Only these cases, e.g. 'mnist*'; case does not matter."
+        ),
     ] = "*",
     data: Annotated[
         str | None,

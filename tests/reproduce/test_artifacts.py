@@ -51,7 +51,7 @@ def test_an_experiment_without_cases_shows_the_data_and_trains_nothing(reproduce
 
 
 def test_cases_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp_path: Path) -> None:
-    words = ["open", "--rows", "any", *FACES, "--json"]
+    words = ["open", "--cases", "any", *FACES, "--json"]
     (first, *_) = reproduce(*words).document
     assert first["claim"] == "Any data will do."
     assert first["verdict"] == "other data: not comparable"
@@ -61,20 +61,20 @@ def test_cases_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp
 
 
 def test_a_pattern_of_cases_leaves_out_experiments_without_cases(reproduce: Any, tmp_path: Path) -> None:
-    reproduce("all", "--rows", "backprop", "--scale", "0.0001", *FACES, *SMALL)
+    reproduce("all", "--cases", "backprop", "--scale", "0.0001", *FACES, *SMALL)
     shown = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
     assert shown == {"figure-1-3", "figure-10-11", "runs"}
 
 
 def test_a_case_without_a_published_metric_has_no_difference(reproduce: Any) -> None:
     small = ["--model", "mlp", "--set", "model.hidden=[4]", "--seeds", "1"]
-    (run,) = reproduce("open", "--rows", "any model", *FACES, *small, "--json").document
+    (run,) = reproduce("open", "--cases", "any model", *FACES, *small, "--json").document
     assert (run["published"], run["verdict"]) == (None, "no published value")
 
 
 def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path: Path) -> None:
     reproduce("looks", *FACES)
-    reproduce("open", "--rows", "any", "--seeds", "1", *FACES)
+    reproduce("open", "--cases", "any", "--seeds", "1", *FACES)
     text = page(tmp_path / "out")
     assert "Images are images." in text
     assert "Any data will do." in text
@@ -86,7 +86,7 @@ def test_cases_that_another_command_did_stay_in_the_experiments_tables(reproduce
         lines = (tmp_path / "out" / "figure-13" / "evaluation.csv").read_text().splitlines()[1:]
         return [line.split(",")[0] for line in lines]
 
-    words = ["figure-13", *FACES, *SMALL, "--scale", "0.0001", "--json", "--rows"]
+    words = ["figure-13", *FACES, *SMALL, "--scale", "0.0001", "--json", "--cases"]
     reproduce(*words, "elu")
     assert shown() == ["elu"]
     (run,) = reproduce(*words, "relu").document

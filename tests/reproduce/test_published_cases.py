@@ -56,7 +56,7 @@ def test_cases_find_their_files_in_one_folder(tmp_path: Path) -> None:
             y_test=draws.integers(0, 10, 20, dtype=np.uint8),
         )
     words = [
-        "--rows",
+        "--cases",
         "*, cosine, divisive",
         "--scale",
         "0.01",
