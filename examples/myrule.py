@@ -9,7 +9,7 @@ from localrules import LayerView, Objective
 class Prototypes(Objective):
     """Each layer draws an image towards the mean of its class in the batch, and away from the other means."""
 
-    def loss(self, view: LayerView) -> Tensor:
+    def forward(self, view: LayerView) -> Tensor:
         features = view.pooled(view.layer.pool_size or 4).float()
         features = functional.normalize(features - features.mean(0))
         members = functional.one_hot(view.labels, view.num_classes).float()
