@@ -70,6 +70,21 @@ def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_
         run("pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder / "tests"))
 
 
+def test_the_page_on_publishing_shows_what_the_command_writes(tmp_path: Path) -> None:
+    folder, _ = scaffold.write_plugin("spread", tmp_path / "new")
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "publishing.md").read_text(encoding="utf-8")
+    assert (folder / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8") in page
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    written = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+
+    def is_part(part: object, whole: object) -> bool:
+        if isinstance(part, dict) and isinstance(whole, dict):
+            return all(is_part(value, whole.get(key)) for key, value in part.items())
+        return part == whole
+
+    assert is_part(tomllib.loads(shown), written)
+
+
 @pytest.mark.parametrize("kind", scaffold.KINDS)
 def test_a_distribution_has_what_publishing_needs(kind: scaffold.Kind, tmp_path: Path) -> None:
     folder, _ = scaffold.write_plugin("mine", tmp_path / "new", kind=kind, author="Ada Lovelace")
