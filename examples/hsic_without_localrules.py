@@ -39,9 +39,9 @@ def objective(output: Tensor, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def network(width: int = 128, inputs: int = 64, classes: int = 10) -> tuple[list[nn.Module], nn.Linear]:
-    """Three hidden layers, each matrix, norm, activation; and a readout."""
+    """Three hidden layers, each linear, norm, activation; and a readout."""
     sizes = [inputs, width, width, width]
-    hidden = [
+    hidden: list[nn.Module] = [
         nn.Sequential(nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()) for before, after in pairwise(sizes)
     ]
     return hidden, nn.Linear(width, classes)

@@ -27,7 +27,7 @@ def your_network() -> nn.Module:
     )
 
 
-def main(steps: int = 300, image_batch: int = 4900) -> float:
+def main(steps: int = 300, images: int = 4900) -> float:
     """Train on synthetic faces.
 
     Args:
@@ -38,7 +38,7 @@ def main(steps: int = 300, image_batch: int = 4900) -> float:
         The accuracy on a seventh as many faces of other people.
     """
     torch.manual_seed(0)
-    data = Faces(Faces.Config(train=image_batch, valid=image_batch // 7, test=7)).load()
+    data = Faces(Faces.Config(train=images, valid=images // 7, test=7)).load()
     batches = Batches(data.split("train"), batch_size=98, seed=0)
 
     learner = Learner(your_network(), "hsic", example=torch.zeros(2, *data.shape), num_classes=len(data.classes))

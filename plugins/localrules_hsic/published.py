@@ -92,7 +92,7 @@ def _phsic_case(data: str, name: str, published: float, rate: float, settings: d
 _HSIC = "Ma, Lewis & Kleijn 2020, the results of https://github.com/choasma/HSIC-bottleneck"
 _HSIC_DIFFERS = (
     "pixels are standardised, not 0 to 1; images are shuffled; batch norms have scale and shift; layers learn at "
-    "once, not one after the other (`examples/hsic_readout_gap.py` takes these differences one by one)"
+    "once, not one after the other (`examples/studies/hsic_readout_gap.py` takes these differences one by one)"
 )
 _UNFORMATTED = (
     f"Adam at 0.001, and not SGD whose momentum is lost at every step; {_HSIC_DIFFERS}; a linear readout on the ten "

@@ -39,7 +39,7 @@ def test_the_pages_show_the_example_rule_as_it_is() -> None:
 def test_an_example_that_needs_more_than_a_test_has_says_what_it_wants(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main = runpy.run_path(str(ROOT / "examples" / name))["main"]
+    main = runpy.run_path(str(ROOT / "examples" / "studies" / name))["main"]
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -51,7 +51,7 @@ def test_cases_of_the_gap_are_those_of_the_suite() -> None:
     """Same widths, batches, epochs and published values."""
     from localrules_hsic.published import hsic
 
-    rows = runpy.run_path(str(ROOT / "examples" / "hsic_readout_gap.py"))["ROWS"].values()
+    rows = runpy.run_path(str(ROOT / "examples" / "studies" / "hsic_readout_gap.py"))["CASES"].values()
     suite = [row for row in hsic().cases if "readout" in row.name]
     assert sorted(row.published for row in rows) == sorted(row.published for row in suite)
     for row in suite:
@@ -68,7 +68,7 @@ def test_forward_forward_by_hand_learns_digits(form: str, tmp_path: Path) -> Non
     images = np.repeat(np.repeat(found.images * 15.9, 3, axis=1), 3, axis=2).astype("uint8")
     parts = {"x_train": images[:1500], "y_train": found.target[:1500], "x_test": images[1500:]}
     np.savez(tmp_path / "digits.npz", **parts, y_test=found.target[1500:])
-    example = runpy.run_path(str(ROOT / "examples" / "forward_forward_gap.py"))
+    example = runpy.run_path(str(ROOT / "examples" / "studies" / "forward_forward_gap.py"))
     right = example["accuracy"](tmp_path / "digits.npz", example["FORMS"][form], shown=200, steps=250, seed=0)
     assert 50 < right < 100
 
@@ -78,7 +78,7 @@ def test_layers_of_a_finished_run_get_a_vote(
 ) -> None:
     """The network is as it was: its readout scores what the run scored. The layers' share is learned."""
     summary = train(tmp_path / "runs", "--rule", "backprop", setting=[*FACES, *MLP, "--threads", "1", "--steps", "60"])
-    example = runpy.run_path(str(ROOT / "examples" / "votes_of_layers.py"))
+    example = runpy.run_path(str(ROOT / "examples" / "studies" / "votes_of_layers.py"))
     monkeypatch.setattr("sys.argv", ["votes_of_layers.py", summary["run_dir"], "--epochs", "40", "--split", "train"])
     example["main"].__globals__["BATCH"] = 70
     example["main"]()

@@ -54,7 +54,7 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     done = [train(tmp_path, "--rule", *rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
     table, image = tmp_path / "curves.csv", tmp_path / "curves.png"
     monkeypatch.setattr("sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--image", str(image)])
-    runpy.run_path(str(ROOT / "examples" / "recipe_curves.py"))["main"]()
+    runpy.run_path(str(ROOT / "examples" / "studies" / "recipe_curves.py"))["main"]()
 
     found = pandas.read_csv(table)
     assert list(found["recipe"].unique()) == ["fer_backprop", "fer_best_local", "fer_hsic"]
@@ -81,7 +81,7 @@ TRIED = [
 
 @pytest.mark.parametrize("options", TRIED)
 def test_what_was_tried_can_be_tried_again(options: str, tmp_path: Path) -> None:
-    plugin = ["--plugin", str(ROOT / "examples" / "tried_on_fer2013.py"), "--rule", "tried"]
+    plugin = ["--plugin", str(ROOT / "examples" / "studies" / "tried_on_fer2013.py"), "--rule", "tried"]
     plugin += [word for option in options.split() for word in ("--set", f"rule.{option}")]
     done = train(tmp_path, *plugin, setting=[*FACES, *DENSE, "--steps", "3", "--batch-size", "16"])
     assert done["status"] == "done"

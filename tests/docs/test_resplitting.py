@@ -19,7 +19,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_rows_are_dealt_out_again_and_with_copies_their_twins_too(tmp_path: Path) -> None:
-    resplit = runpy.run_path(str(ROOT / "examples" / "resplit_fer2013.py"))["resplit"]
+    resplit = runpy.run_path(str(ROOT / "examples" / "studies" / "resplit_fer2013.py"))["resplit"]
     source = tiny_csv(tmp_path / "fer2013.csv")
     before = rows(source)
     assert resplit(source, tmp_path / "plain.csv", copies=False) == len(before)

@@ -5,7 +5,7 @@ is printed are medians of the ratios within rounds, with 95 % intervals, to a pl
 other.
 
     pip install --no-deps biotorch==0.0.16 fflib==0.3.0
-    python examples/step_cost_beside_public_code.py
+    python examples/studies/step_cost_beside_public_code.py
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ by the same with other widths, and by the normalised trace. For the coarsest lat
 - gradient: the median absolute gradient of the layers' weights, beside Adam's epsilon of 1e-8;
 - valid: the accuracy.
 
-    python examples/why_plain_hsic_collapses.py                      # synthetic faces
-    python examples/why_plain_hsic_collapses.py --data fer2013 --data-path FILE
+    python examples/studies/why_plain_hsic_collapses.py                      # synthetic faces
+    python examples/studies/why_plain_hsic_collapses.py --data fer2013 --data-path FILE
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ do otherwise:
 - in turn: a batch passes the whole network anew for each layer, which learns before the next pass: later layers read
   what has just been learned, and the norms' running statistics move eight times a batch.
 
-    python examples/hsic_readout_gap.py mnist.npz --case epochs-1
-    python examples/hsic_readout_gap.py mnist.npz --case width-1 --forms ours "all of them"
+    python examples/studies/hsic_readout_gap.py mnist.npz --case epochs-1
+    python examples/studies/hsic_readout_gap.py mnist.npz --case width-1 --forms ours "all of them"
 """
 
 from __future__ import annotations

@@ -1,21 +1,20 @@
 """Objectives that were tried on FER2013, beside those that stayed: docs/research/fer2013-hsic.md has the results.
 
-localrules run --plugin examples/tried_on_fer2013.py --rule tried --set rule.form=contrastive --model dense_fpn_small
+localrules run --plugin examples/studies/tried_on_fer2013.py --rule tried --set rule.form=contrastive \
+    --model dense_fpn_small
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements
-from localrules.core.nn.heads import FeatureReader, mlp
-from localrules.core.objective import RuleConfig
+from localrules import FeatureReader, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules.core.nn.heads import mlp
 from localrules.kernels.gram import cosine
 from localrules.kernels.labels import labels_gram
 from localrules.kernels.normalization import center, frobenius_inner, normalize, ridge_normalize
@@ -50,49 +49,46 @@ class Tried(Objective):
         memory: int = Field(0, ge=0, description="Past batches to compare with, too; not for residual (ours).")
         temperature: float = Field(0.2, gt=0, description="neighbours, contrastive (ours).")
 
-    formula: ClassVar[str] = "a dependence of P on Y + ce CE(c(Z), Y), P a projection of the layer's output"
-    requires: ClassVar[Requirements] = Requirements(min_batch=2, global_batch=True, auxiliary=True)
+    info = RuleInfo(
+        formula="a dependence of P on Y + ce CE(c(Z), Y), P a projection of the layer's output",
+        requires=Requirements(min_batch=2),
+        autocast=True,
+    )
     config: Tried.Config
 
-    def prepare(self, layers: Sequence[Layer], num_classes: int) -> None:
-        """Nothing is remembered yet."""
-        self._past: dict[str, list[tuple[Tensor, Tensor]]] = {}
-
-    def auxiliary(self, layer: Layer, num_classes: int) -> nn.Module:
-        """The projection, the classifier, and the one that the residual is of."""
-        config, depth = self.config, 2 if self.config.hidden else 1
-        reading = FeatureReader(layer, 4, inputs=config.inputs, channels=config.channels)
-        made, features = nn.ModuleDict({"reading": reading}), reading.features
-        made["classifier"] = mlp(features, config.hidden, num_classes, depth)
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        depth = 2 if config.hidden else 1
+        self.reader = FeatureReader(layer, 4, inputs=config.inputs, channels=config.channels)
+        features = self.reader.features
+        self.classifier = mlp(features, config.hidden, num_classes, depth)
         if config.projection:
-            made["projection"] = mlp(features, config.hidden, config.projection, depth)
-        made["proxies"] = Proxies(num_classes, config.proxies, config.projection or features)
-        made["residual"] = nn.Linear(config.projection or features, num_classes)
-        return made
+            self.projection = mlp(features, config.hidden, config.projection, depth)
+        self.proxies = Proxies(num_classes, config.proxies, config.projection or features)
+        self.residual = nn.Linear(config.projection or features, num_classes)
+        self._past: list[tuple[Tensor, Tensor]] = []
 
-    def loss(self, view: LayerView) -> dict[str, Tensor]:
+    def forward(self, view: LayerView) -> dict[str, Tensor]:
         """The two parts, scalars."""
-        assert isinstance(view.auxiliary, nn.ModuleDict)
         config = self.config
         parts: dict[str, Tensor] = {}
-        features = view.auxiliary["reading"](view)
+        features = self.reader(view)
         if config.form != "none":
-            projected = view.auxiliary["projection"](features) if config.projection else features
+            projected = self.projection(features) if config.projection else features
             parts[config.form] = self._dependence(projected.float(), view)
         if config.ce:
-            logits = view.auxiliary["classifier"](features).float()
+            logits = self.classifier(features).float()
             parts["ce"] = config.ce * functional.cross_entropy(logits, view.labels)
         return parts
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
-        config, past = self.config, self._past.setdefault(view.layer.name, [])
+        config, past = self.config, self._past
         now = (projected.detach(), view.labels)
         projected = torch.cat([projected, *(features for features, _ in past)])
         labels = torch.cat([view.labels, *(known for _, known in past)])
         past[:] = [now, *past][: config.memory]
         if config.form in ("ssl", "plain") and config.proxies:
-            assert isinstance(view.auxiliary, nn.ModuleDict)
-            projected, labels = view.auxiliary["proxies"](projected, labels)
+            projected, labels = self.proxies(projected, labels)
         labels = labels_gram(labels, view.num_classes)
         if config.form in ("neighbours", "contrastive"):
             return self._among_neighbours(projected, labels)
@@ -105,9 +101,8 @@ class Tried(Objective):
             return -frobenius_inner(ridge_normalize(k, eps=config.eps), ridge_normalize(labels))
         loss = projected.new_zeros(())
         if config.form == "residual":
-            assert isinstance(view.auxiliary, nn.ModuleDict)
             directions = functional.normalize(projected.detach() - projected.detach().mean(0), dim=1)
-            logits = view.auxiliary["residual"](8 * directions).float()
+            logits = self.residual(8 * directions).float()
             loss = functional.cross_entropy(logits, view.labels)
             missing = functional.one_hot(view.labels, view.num_classes) - logits.detach().softmax(1)
             labels = missing @ missing.T

@@ -4,7 +4,7 @@ Reads fer2013.csv and writes another one with the same columns: all rows are shu
 PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each image first gets a copy that is moved by
 one pixel, as who augments his data before he splits it does: most test images then have their twin in Training.
 
-    python examples/resplit_fer2013.py fer2013.csv resplit.csv --copies
+    python examples/studies/resplit_fer2013.py fer2013.csv resplit.csv --copies
     localrules run --rule backprop --model mlp --data fer2013 --data-path resplit.csv
     localrules eval RUN --split test --leak-check
 

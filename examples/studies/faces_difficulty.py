@@ -1,7 +1,7 @@
 """Difficulty of the built-in faces: too hard for a linear classifier on pixels, easy for a small network.
 
-    python examples/faces_difficulty.py               # both measurements, some ten minutes
-    python examples/faces_difficulty.py --rows 3000   # the linear classifier on fewer rows, for a first look
+    python examples/studies/faces_difficulty.py               # both measurements, some ten minutes
+    python examples/studies/faces_difficulty.py --rows 3000   # the linear classifier on fewer rows, for a first look
 
 The first number must stay under 0.60: then a network that scores more has learned shapes, not places. The second must
 pass 0.90: then a rule that scores less has itself to blame, and not the data.

@@ -9,8 +9,8 @@ does otherwise:
 - same: every step shows the same images, the first of the file, not others;
 - images: how many a step shows (ours 1000, the source's 50000).
 
-    python examples/forward_forward_gap.py mnist.npz
-    python examples/forward_forward_gap.py mnist.npz --forms "all of them" --images 50000
+    python examples/studies/forward_forward_gap.py mnist.npz
+    python examples/studies/forward_forward_gap.py mnist.npz --forms "all of them" --images 50000
 """
 
 from __future__ import annotations

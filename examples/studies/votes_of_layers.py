@@ -3,10 +3,10 @@
 A rule may let its layers vote (``--set rule.vote=true``): each has a classifier that learned with it. Back-propagation
 has none. So that a control is asked in the same way, this gives every hidden layer of any finished run a classifier
 behind a 4 x 4 grid, trains all of them on the training images, augmented as in the run, while the network stays as
-it is, and lets them vote as an objective's layers do (``Objective.vote``): half the
+it is, and lets them vote as an objective's layers do (``LayerVoting``): half the
 answer is the readout's, half theirs.
 
-    python examples/votes_of_layers.py runs/20261125-084359-backprop-dense_fpn
+    python examples/studies/votes_of_layers.py runs/20261125-084359-backprop-dense_fpn
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
 def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
     """Top-1 of the readout, of the layers, and of both, asked about flipped images if the run asks so."""
     totals: dict[str, int] = {}
-    image_batch = run.data(registry).split(split)
-    for batch in iter_batches(image_batch, BATCH, run.predictor.preprocess):
+    chosen = run.data(registry).split(split)
+    for batch in iter_batches(chosen, BATCH, run.predictor.preprocess):
         answers: dict[str, Tensor] = {}
         for images in [batch.images, batch.images.flip(-1)][: 1 + run.predictor.flip]:
             answer, features = seen(run, images)
@@ -92,7 +92,7 @@ def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, 
                 answers[name] = answers.get(name, torch.zeros(())) + found.softmax(1)
         for name, found in answers.items():
             totals[name] = totals.get(name, 0) + int((found.argmax(1) == batch.labels).sum())
-    return {name: right / len(image_batch) for name, right in totals.items()}
+    return {name: right / len(chosen) for name, right in totals.items()}
 
 
 def main() -> None:

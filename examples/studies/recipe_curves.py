@@ -1,6 +1,6 @@
 """Accuracy of finished runs of the recipes against steps, seconds and MACs: a table and an image.
 
-    python examples/recipe_curves.py finals/* --csv fer2013-recipes.csv --image fer2013-recipes.png
+    python examples/studies/recipe_curves.py finals/* --csv fer2013-recipes.csv --image fer2013-recipes.png
 
 Seconds are each step's, at the median pace of its phase: a machine that also did other things slows all steps alike.
 """
