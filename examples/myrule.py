@@ -7,10 +7,10 @@ from localrules import LayerView, Objective
 
 
 class Prototypes(Objective):
-    """Each layer draws an image towards the mean of its class in the batch, and away from the other means."""
+    """Attracts each sample to the mean of its class in the batch, and repels it from the other means."""
 
     def forward(self, view: LayerView) -> Tensor:
-        features = view.pooled(view.layer.pool_size or 4).float()
+        features = view.pooled(view.layer.pool_size or 4)
         features = functional.normalize(features - features.mean(0))
         members = functional.one_hot(view.labels, view.num_classes).float()
         means = functional.normalize(members.T @ features)
