@@ -30,13 +30,15 @@ test: lint ## Set up, then check everything: style, types, architecture, tests
 test-fast: $(VENV)/installed-dev ## The unit tests alone, in less than two minutes on two cores
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow and not installs"
 
-lint: $(VENV)/installed-dev ## Check style, types, spelling and architecture
+lint: $(VENV)/installed-dev ## Check style, types, spelling, vocabulary and architecture
 	@echo "==> ruff check"
 	@$(BIN)/python -m ruff check
 	@echo "==> ruff format --check"
 	@$(BIN)/python -m ruff format --check
 	@echo "==> codespell"
 	@$(BIN)/python -m codespell_lib
+	@echo "==> vocabulary"
+	@$(BIN)/python .ci/vocabulary.py
 	@echo "==> mypy"
 	@$(BIN)/python -m mypy
 	@echo "==> lint-imports"

@@ -1,4 +1,4 @@
-"""How hard are the built-in faces? Too hard for a linear classifier on pixels, easy for a small network.
+"""Difficulty of the built-in faces: too hard for a linear classifier on pixels, easy for a small network.
 
     python examples/faces_difficulty.py               # both measurements, some ten minutes
     python examples/faces_difficulty.py --rows 3000   # the linear classifier on fewer rows, for a first look

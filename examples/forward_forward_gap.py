@@ -1,4 +1,4 @@
-"""Why does the row "threshold on the mean" of forward-forward come out below the figure of its source?
+"""Why does the case "threshold on the mean" of forward-forward come out below the result of its source?
 
 Two layers of 500 units on MNIST by goodness as a mean less 2, Adam at 0.03, 1000 steps, as in ``localrules reproduce
 published-forward-forward``, but written by hand; and one by one what https://github.com/mpezeshki/pytorch_forward_forward
@@ -34,7 +34,7 @@ FORMS = {
 
 
 def images(file: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Training images, (rows, 784), standardised, with labels, then those of the test split."""
+    """Training images, (samples, 784), standardised, with labels, then those of the test split."""
     with numpy.load(file) as found:
         train, test = (torch.from_numpy(found[key]).flatten(1).float() / 255 for key in ("x_train", "x_test"))
         labels, test_labels = (torch.from_numpy(found[key]).long() for key in ("y_train", "y_test"))
@@ -43,27 +43,27 @@ def images(file: Path) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def labelled(images: Tensor, labels: Tensor) -> Tensor:
-    """Images whose first ten pixels say a label, three deviations high."""
+    """Images whose first ten pixels say a label, three standard deviations high."""
     found = images.clone()
     found[:, :CLASSES] = 0
     found[torch.arange(len(labels)), labels] = 3.0
     return found
 
 
-def direction(rows: Tensor) -> Tensor:
-    """Rows of length 1."""
-    return rows / (rows.norm(dim=1, keepdim=True) + 1e-4)
+def direction(samples: Tensor) -> Tensor:
+    """Samples of length 1."""
+    return samples / (samples.norm(dim=1, keepdim=True) + 1e-4)
 
 
-def activity(layer: nn.Linear, rows: Tensor) -> Tensor:
-    """What a layer gives."""
-    found: Tensor = layer(direction(rows)).relu()
+def activity(layer: nn.Linear, samples: Tensor) -> Tensor:
+    """The output of a layer."""
+    found: Tensor = layer(direction(samples)).relu()
     return found
 
 
 def loss(right: Tensor, wrong: Tensor) -> Tensor:
-    """The logistic loss of both goodnesses, whose means over rows are one mean, as there are as many."""
-    goodness = [rows.square().mean(1) - THRESHOLD for rows in (right, wrong)]
+    """The logistic loss of both goodnesses, whose means over samples are one mean, as there are as many."""
+    goodness = [samples.square().mean(1) - THRESHOLD for samples in (right, wrong)]
     return torch.cat([softplus(-goodness[0]), softplus(goodness[1])]).mean()
 
 
@@ -78,14 +78,14 @@ def accuracy(file: Path, form: frozenset[str], shown: int, steps: int, seed: int
     for learning in [[0], [1]] if "in turn" in form else [[0, 1]]:
         for _ in range(steps):
             if "same" in form:
-                rows = torch.arange(shown)
+                samples = torch.arange(shown)
             else:
                 if len(order) < shown:
                     order = torch.randperm(len(train))
-                rows, order = order[:shown], order[shown:]
-            others = (labels[rows] + torch.randint(1, CLASSES, rows.shape)) % CLASSES
-            right = labelled(train[rows], labels[rows])
-            wrong = labelled(train[rows], dealt[rows] if "dealt once" in form else others)
+                samples, order = order[:shown], order[shown:]
+            others = (labels[samples] + torch.randint(1, CLASSES, samples.shape)) % CLASSES
+            right = labelled(train[samples], labels[samples])
+            wrong = labelled(train[samples], dealt[samples] if "dealt once" in form else others)
             for index, layer in enumerate(layers[: learning[-1] + 1]):
                 with torch.set_grad_enabled(index in learning):
                     right, wrong = activity(layer, right.detach()), activity(layer, wrong.detach())
@@ -96,10 +96,10 @@ def accuracy(file: Path, form: frozenset[str], shown: int, steps: int, seed: int
     with torch.no_grad():
         scores = torch.zeros(len(test), CLASSES)
         for label in range(CLASSES):
-            rows = labelled(test, torch.full((len(test),), label))
+            samples = labelled(test, torch.full((len(test),), label))
             for layer in layers:
-                rows = activity(layer, rows)
-                scores[:, label] += rows.square().mean(1)
+                samples = activity(layer, samples)
+                scores[:, label] += samples.square().mean(1)
     return 100 * float((scores.argmax(1) == test_labels).sum()) / len(test)
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="mnist.npz")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
-    parser.add_argument("--pictures", type=int, default=1000, help="shown at each step")
+    parser.add_argument("--images", type=int, default=1000, help="shown at each step")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)

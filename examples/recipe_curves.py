@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="run folders")
     parser.add_argument("--csv", type=Path, default=Path("fer2013-recipes.csv"))
-    parser.add_argument("--picture", type=Path, default=Path("fer2013-recipes.png"))
+    parser.add_argument("--image", type=Path, default=Path("fer2013-recipes.png"))
     given = parser.parse_args()
     registry = Registry.load()
     table = pd.concat([curve(run, registry) for run in given.runs]).sort_values(["recipe", "seed", STEP])

@@ -1,4 +1,4 @@
-"""How a test accuracy comes to look like a training accuracy: FER2013 split again, after copying.
+"""Split FER2013 again after copying images, which makes a test accuracy look like a training accuracy.
 
 Reads fer2013.csv and writes another one with the same columns: all rows are shuffled and dealt out to Training,
 PublicTest and PrivateTest, eight, one and one of ten. With ``--copies`` each image first gets a copy that is moved by
@@ -8,7 +8,7 @@ one pixel, as who augments his data before he splits it does: most test images t
     localrules run --rule backprop --model mlp --data fer2013 --data-path resplit.csv
     localrules eval RUN --split test --leak-check
 
-The file holds images of FER2013: keep it to yourself, and never report a figure that comes of it.
+The file holds images of FER2013: keep it to yourself, and never report a result that comes of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objectives that were tried on FER2013, beside those that stayed: docs/research/fer2013-hsic.md has the figures.
+"""Objectives that were tried on FER2013, beside those that stayed: docs/research/fer2013-hsic.md has the results.
 
 localrules run --plugin examples/tried_on_fer2013.py --rule tried --set rule.form=contrastive --model dense_fpn_small
 """
@@ -119,7 +119,7 @@ class Tried(Objective):
         return loss + (spread - config.gamma * frobenius_inner(k, labels)) / (len(k) - 1)
 
     def _among_neighbours(self, projected: Tensor, labels: Tensor) -> Tensor:
-        """How likely an image's neighbour is of its class: in all (neighbours), or each of them (contrastive)."""
+        """Probability that an image's neighbour is of its class: in all (neighbours), or each of them (contrastive)."""
         same = labels.fill_diagonal_(0)
         some = same.sum(1) > 0
         directions = functional.normalize(projected, dim=1)

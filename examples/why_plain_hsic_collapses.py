@@ -1,4 +1,4 @@
-"""Why does the trace form as printed hardly learn? What each form of the objective does to the layers.
+"""The trace form as printed hardly learns: the effect of each form of the objective on the layers.
 
 The same small network on the same batches, trained by the trace form as printed (Gaussian kernels, no normalisation),
 by the same with other widths, and by the normalised trace. For the coarsest lateral, on fresh images, it prints

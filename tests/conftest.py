@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, nothing of the user's touched, nothing sent anywhere."""
+"""Common settings of all tests: one thread, nothing of the user's touched, nothing sent anywhere."""
 
 from __future__ import annotations
 

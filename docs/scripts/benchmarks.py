@@ -34,7 +34,7 @@ def one_run(rule: str) -> Iterator[str]:
     yield ""
     for cost in (row for row in _rows(COSTS) if row["rule"] == rule != "backprop"):
         low, high = float(cost["low"]), float(cost["high"])
-        yield "A step on `mlp` (3 x 1024, pictures of 28 x 28, batch 128, one thread, the rule's own defaults) takes"
+        yield "A step on `mlp` (3 x 1024, images of 28 x 28, batch 128, one thread, the rule's own defaults) takes"
         yield f"**{float(cost['ratio']):.2f}** of `backprop`'s time (95 % interval {low:.2f} to {high:.2f}) and"
         how = "([how that was measured](../benchmarks/measured.md#all-rules-on-one-network))"
         yield f"{float(cost['memory_ratio']):.2f} of its memory {how}."
@@ -71,7 +71,7 @@ def _rule_of() -> dict[str, str]:
 
 
 def published(rule: str | None = None) -> Iterator[str]:
-    """Figures of the literature beside ours, of all rules or of one."""
+    """Published results beside ours, of all rules or of one."""
     rows = _rows(PUBLISHED)
     if unknown := [row["row"] for row in rows if row["row"] not in _rule_of()]:
         raise ValueError(f"no experiment of the suite has the rows {unknown} of {PUBLISHED.name}")
@@ -81,7 +81,7 @@ def published(rule: str | None = None) -> Iterator[str]:
         yield ""
         return
     if rule is not None:
-        how = "([what differs, and the commands](../benchmarks/measured.md#figures-of-the-literature))"
+        how = "([what differs, and the commands](../benchmarks/measured.md#published-results))"
         yield f"Run again here, test accuracy in percent {how}:"
         yield ""
     yield from (

@@ -49,7 +49,7 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def linked(text: str, path: Path) -> list[Path]:
-    """What a Markdown file links to by relative paths."""
+    """The targets of a Markdown file's relative links."""
     return [_target(target, path) for target in _LINK.findall(text)]
 
 

@@ -1,4 +1,4 @@
-"""Who is timed against whom: rules under the engine, and a plain training loop written by hand."""
+"""The candidates that are timed: rules under the engine, and a plain training loop written by hand."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Candidate:
     device: torch.device
 
 
-def noise_dataset(shape: tuple[int, ...], num_classes: int, rows: int) -> Dataset:
+def noise_dataset(shape: tuple[int, ...], num_classes: int, samples: int) -> Dataset:
     """Random images: what a step costs does not depend on what they show."""
     draws = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (rows, *shape), dtype=torch.uint8, generator=draws)
-    labels = torch.randint(0, num_classes, (rows,), generator=draws)
+    images = torch.randint(0, 256, (samples, *shape), dtype=torch.uint8, generator=draws)
+    labels = torch.randint(0, num_classes, (samples,), generator=draws)
     classes = tuple(str(index) for index in range(num_classes))
     return Dataset("noise", classes, {"train": Split(images, labels)}, "random", "", True)
 
@@ -53,7 +53,7 @@ def engine_step(name: str, run: ResolvedRun, data: Dataset) -> Candidate:
     apply_phase(phase, session.network, session.trainable)
 
     def step(number: int) -> None:
-        torch.set_num_threads(config.threads)  # another contender's may differ
+        torch.set_num_threads(config.threads)  # another candidate's may differ
         train_step(session, phase, number)
 
     return Candidate(name, step, session.device.device)

@@ -13,7 +13,7 @@ from localrules.engine.profiling import WARMUP, peak_memory
 
 
 def time_interleaved(candidates: Sequence[Candidate], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of each contender's step in each round, warm-up left out.
+    """Seconds of each candidate's step in each round, warm-up left out.
 
     The order within a round moves on by one each time, so that none always follows the same other.
     """

@@ -1,4 +1,4 @@
-"""What ``localrules bench`` runs: time, memory, memory against depth, and the input pipeline's share."""
+"""The measurements of ``localrules bench``: time, memory, memory against depth, and the input pipeline's share."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def audit(
 def _prepared(
     registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
 ) -> tuple[Callable[[], Session], Locality]:
-    """What builds a fresh small session, and the class that the rule declares, of a mixture the furthest."""
+    """A function that builds a fresh small session, and the declared class of locality, of a mixture the furthest."""
     from localrules.cli.run_options import collect_settings
     from localrules.config.mixture import mixture_parts
     from localrules.config.settings import Settings, merge_settings

@@ -111,7 +111,7 @@ def compare(
     command = shlex.join(["localrules", "compare", *words])
     if (rules is None) == (not runs):
         raise UsageError(
-            "it is not said what to compare" if not runs else "rules and runs are both given",
+            "no argument says what to compare" if not runs else "rules and runs are both given",
             where="localrules compare",
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
@@ -152,7 +152,7 @@ def compare(
 
 
 def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry) -> Settings:
-    """What was typed, as a tree of settings; a rule's own under its name."""
+    """The settings of the command line, as a tree; a rule's own under its name."""
     settings = collect_settings(
         {
             "model.name": given.get("--model"),

@@ -41,13 +41,13 @@ def eval_(
         bool,
         typer.Option(
             "--leak-check",
-            help="Look for the scored rows among the training samples. Done anyway where top-1 is too good to be true.",
+            help="Look for the scored samples among the training samples. Always done if top-1 is implausibly high.",
         ),
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Where images and figures go. \\[default: RUN/evaluation/DATA-SPLIT]"
+            "--out", metavar="FOLDER", help="Where images and metrics go. \\[default: RUN/evaluation/DATA-SPLIT]"
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""What the command line prints: tables for people, one JSON document for scripts, errors that help."""
+"""Output of the command line: tables for people, one JSON document for scripts, errors that help."""
 
 from __future__ import annotations
 

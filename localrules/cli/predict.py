@@ -90,7 +90,7 @@ def _print(found: Sequence[Prediction], folder: Path) -> None:
 
 
 def _print_notes(found: Sequence[Prediction], others: Sequence[Path]) -> None:
-    """What was done otherwise than one might think."""
+    """Warnings about what was done differently than a user may expect."""
     console = get_console()
     faceless = [str(item.image) for item in found if item.face is False]
     if faceless:

@@ -1,4 +1,4 @@
-"""``localrules reproduce``: figures of the literature, run again."""
+"""``localrules reproduce``: results of the literature, run again."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ def reproduce(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
     scale: Annotated[
-        float, typer.Option("--scale", metavar="FRACTION", help="The fraction of each row's published budget to train.")
+        float,
+        typer.Option("--scale", metavar="FRACTION", help="The fraction of each case's published budget to train."),
     ] = 1.0,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", min=1, help="Runs of each row, with seeds from 0. \\[default: the row's]")
+        int | None, typer.Option("--seeds", min=1, help="Runs of each case, with seeds from 0. \\[default: the case's]")
     ] = None,
-    rows: Annotated[
-        str, typer.Option("--rows", metavar="PATTERN", help="Only these rows, e.g. 'mnist*'; any case will do.")
+    cases: Annotated[
+        str,
+        typer.Option(
+            "--cases", "--rows", metavar="PATTERN", help="Only these cases, e.g. 'mnist*'; case does not matter."
+        ),
     ] = "*",
     data: Annotated[
         str | None,
@@ -71,7 +75,7 @@ def reproduce(
         typer.Option(
             "--set",
             metavar="A.B=C",
-            help="Another setting for all rows: device=cuda, batch_size=64; or an option of what --model and --data "
+            help="Another setting for all cases: device=cuda, batch_size=64; or an option of what --model and --data "
             "name: model.growth=8. May be repeated.",
         ),
     ] = None,
@@ -85,13 +89,13 @@ def reproduce(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Run experiments of the literature again, and set our figures beside the published ones.
+    """Run experiments of the literature again, and set our metrics beside the published ones.
 
     [bold]reproduce --list[/bold] names them.
 
     Leaves tables and images of each, their runs, and [bold]index.html[/bold], which needs no network.
 
-    Repeat the command to go on after an interruption, or to add rows, seeds or a larger scale: what is done is kept.
+    Repeat the command to go on after an interruption, or to add cases, seeds or a larger scale: what is done is kept.
     """
     registry = load_registry(plugin, no_plugin)
     if list_:
@@ -99,7 +103,7 @@ def reproduce(
         return
     if name is None:
         raise UsageError(
-            "it is not said what to reproduce",
+            "no argument says what to reproduce",
             where="localrules reproduce",
             why="there is no default",
             fix="localrules reproduce --list names the experiments",
@@ -124,7 +128,7 @@ def reproduce(
     asked = ReproductionRequest(
         scale=scale,
         seeds=seeds,
-        cases=rows,
+        cases=cases,
         defaults=below,
         overrides=over,
         raw_overrides=typed,
@@ -209,8 +213,8 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
                 line = outcome.as_csv_row()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
                 published = (line["published"] or "-", line["difference"] or "-")
-                figures = (line["ours"] or "-", apart, line["seeds"], *published)
-                table.add_row(line["row"], *figures, line["budget"], line["verdict"])
+                metrics = (line["ours"] or "-", apart, line["seeds"], *published)
+                table.add_row(line["row"], *metrics, line["budget"], line["verdict"])
         console.print(table)
     for wants in dict.fromkeys(outcome.install_hint for outcome in outcomes if outcome.install_hint):
         names = dict.fromkeys(outcome.case.name for outcome in outcomes if outcome.install_hint == wants)

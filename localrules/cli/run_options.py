@@ -1,4 +1,4 @@
-"""What a command line asks for: a file of settings, then ``--set``, then the flags; and what the machine decides."""
+"""Settings of a command line: a file, then ``--set``, then the flags; and what depends on the machine."""
 
 from __future__ import annotations
 

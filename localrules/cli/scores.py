@@ -31,7 +31,7 @@ def print_scores(run: TrainedRun, found: dict[str, Any], registry: Registry) -> 
 
 
 def has_leak_warning(found: dict[str, Any]) -> bool:
-    """Whether there is more to say of a leak check than its figures: the score is too good, or it was not done."""
+    """Whether there is more to say of a leak check than its metrics: the score is too good, or it was not done."""
     check = found["leak_check"]
     return check is not None and ("not_done" in check or _is_implausible(found))
 
@@ -62,10 +62,14 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
         return
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(
-        f"Leak check: {check['rows']:,} rows of {check['scored_on']}, looked for among {check['training_rows']:,} "
+        f"Leak check: {check['rows']:,} samples of {check['scored_on']}, looked for among {check['training_rows']:,} "
         f"training samples.\n  {check['copies']:,} were trained on as they are, {check['mirrored']:,} flipped, "
         f"{check['alike']:,} as another copy of the same photograph.\n  "
-        + (f"Without them top-1 is {percent(clean)} of {left:,}." if clean is not None else "No row is left without."),
+        + (
+            f"Without them top-1 is {percent(clean)} of {left:,}."
+            if clean is not None
+            else "None is left without them."
+        ),
         markup=False,
         soft_wrap=True,
     )
@@ -93,7 +97,7 @@ def _metrics(found: dict[str, Any], metrics: dict[str, MetricEntry]) -> Table:
     table.add_row(
         "without duplicates",
         percent(fresh) if fresh is not None else "-",
-        f"[dim]{left_out:,} rows left out that also occur in an earlier split[/]",
+        f"[dim]{left_out:,} samples left out that also occur in an earlier split[/]",
     )
     table.add_row(
         "one against rest", percent(found["one_vs_rest_accuracy"]), "[dim]flatters: not comparable with top-1[/]"
@@ -128,8 +132,8 @@ def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("recall", justify="right", style="bold")
     for index, name in enumerate(classes):
-        row = found["confusion"][index]
-        cells = [f"[bold]{count}[/]" if place == index else str(count) for place, count in enumerate(row)]
+        counts = found["confusion"][index]
+        cells = [f"[bold]{count}[/]" if place == index else str(count) for place, count in enumerate(counts)]
         recall = found["recalls"][name]
         table.add_row(name, *cells, percent(recall) if recall == recall else "-")
     return table

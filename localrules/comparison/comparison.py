@@ -1,4 +1,4 @@
-"""A comparison, whole: contestants, how they differ from the control, and what a reader must know of the figures."""
+"""A comparison, whole: rules, how they differ from the control, and what a reader must know of the metrics."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _MACHINE = tuple(name for name in REPRODUCIBILITY_KEYS if name != "supplied_by")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What there is to show.
+    """All results of a comparison.
 
     Attributes:
-        contestants: The rows, in order.
+        rules: The rows, in order.
         control: The one that the others are held against.
-        differences: To the control, by label; a contestant without one has no interval.
-        others: By label, in what a contestant's task differs from the control's: ``model`` or ``data``. Its accuracy
+        differences: To the control, by label; a rule without one has no interval.
+        others: By label, in what a rule's task differs from the control's: ``model`` or ``data``. Its accuracy
             cannot be held against the others'.
         notes: Sentences.
-        scores: By label, what ``eval`` has of each run on the valid split; of a contestant that could be scored.
+        scores: By label, what ``eval`` has of each run on the valid split; of a rule that could be scored.
         clean: By label, what is left without the images that are known from training, where those were looked for.
         metrics: The plugins' metrics by name.
     """
@@ -55,7 +55,7 @@ class Comparison:
     metrics: dict[str, MetricEntry] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """What ``compare --json`` prints."""
+        """The document that ``compare --json`` prints."""
         return [one.row() for one in self.results]
 
     def details(self) -> list[dict[str, Any]]:
@@ -113,7 +113,7 @@ def _build(
 
 
 def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> tuple[tuple[RuleResult, ...], list[str]]:
-    """The contestants with their classes of locality, and a sentence where a class needs one."""
+    """The rules with their classes of locality, and a sentence where a class needs one."""
     found, doubts = [], []
     for label, runs in members.items():
         claim: Locality | None = None
@@ -131,7 +131,7 @@ def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> t
 
 
 def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
-    """In what a contestant's task is another than the control's."""
+    """In what a rule's task is another than the control's."""
     if not one.runs or not against.runs:
         return []
     ours, theirs = one.runs[0], against.runs[0]
@@ -144,7 +144,7 @@ def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
 
 
 def _predictions(results: Sequence[RuleResult], answers: Scorer) -> tuple[dict[str, list[RunPredictions]], list[str]]:
-    """What each contestant's runs say, by label, and a sentence for who could not be asked."""
+    """The predictions of each rule's runs, by label, and a sentence for each run that could not be loaded."""
     found: dict[str, list[RunPredictions]] = {}
     notes = []
     for one in (one for one in results if one.runs):

@@ -44,7 +44,7 @@ class RunRecord:
 
     @property
     def settings(self) -> Tree:
-        """What it was asked to do, as ``config.toml`` has it."""
+        """Its settings, as in ``config.toml``."""
         return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
 
 
@@ -90,7 +90,7 @@ def run_all(
         say: Told in a line what happens next.
 
     Returns:
-        The finished runs; and a line for each run that diverged, which is no reason not to compare the others.
+        The finished runs; and a line for each run that diverged, which does not prevent comparing the others.
     """
     runs, diverged = [], []
     for number, wanted in enumerate(planned, 1):

@@ -1,4 +1,4 @@
-"""What a comparison will run: every rule with every seed, checked before any of them trains."""
+"""The plan of a comparison: every rule with every seed, checked before any of them trains."""
 
 from __future__ import annotations
 

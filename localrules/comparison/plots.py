@@ -80,13 +80,13 @@ def _plot_curve(axes: Axes, curve: _Curve, pace: float, index: int) -> None:
 
 def _draw_chance_line(axes: Axes, results: Sequence[RuleResult]) -> None:
     """The height that always answering the majority class reaches."""
-    shares = {run.summary["majority_share"] for one in results for run in one.runs}
-    if len(shares) == 1:
-        share = shares.pop()
-        axes.axhline(share, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
+    fractions = {run.summary["majority_share"] for one in results for run in one.runs}
+    if len(fractions) == 1:
+        fraction = fractions.pop()
+        axes.axhline(fraction, color=MUTED, linewidth=1, linestyle=(0, (2, 3)), zorder=1)
         axes.annotate(
             "always the majority class",
-            (0.995, share),
+            (0.995, fraction),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
             textcoords="offset points",

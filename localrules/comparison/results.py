@@ -1,4 +1,4 @@
-"""Who is compared: a rule with its runs, one a seed, and what these came to."""
+"""Results of a rule: its runs, one per seed, and their statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LENGTH = 20  # of a setting's value in a label
 
 @dataclass(frozen=True)
 class SeedStats:
-    """A figure over seeds.
+    """A metric over seeds.
 
     Attributes:
         mean: Its mean.
@@ -58,9 +58,9 @@ class RuleResult:
     runs: tuple[RunRecord, ...]
     locality: Locality | None
 
-    def stats(self, figure: str) -> SeedStats | None:
-        """A figure of the summaries over seeds; ``None`` where no run has it."""
-        values = self._values(figure)
+    def stats(self, metric: str) -> SeedStats | None:
+        """A metric of the summaries over seeds; ``None`` where no run has it."""
+        values = self._values(metric)
         if not values:
             return None
         return SeedStats(mean(values), stdev(values) if len(values) > 1 else 0.0, min(values), max(values))
@@ -78,11 +78,11 @@ class RuleResult:
 
     @property
     def parameters(self) -> int | None:
-        """How many numbers the network learns."""
+        """Number of trained parameters of the network."""
         return self.runs[0].summary["parameters"] if self.runs else None
 
     def row(self) -> dict[str, Any]:
-        """What ``compare --json`` prints of it."""
+        """Its part of what ``compare --json`` prints."""
         valid = self.stats("valid_accuracy")
         return {
             "rule": self.label,
@@ -95,8 +95,8 @@ class RuleResult:
             "class": self.locality,
         }
 
-    def _values(self, figure: str) -> list[float]:
-        return [run.summary[figure] for run in self.runs if run.summary.get(figure) is not None]
+    def _values(self, metric: str) -> list[float]:
+        return [run.summary[metric] for run in self.runs if run.summary.get(metric) is not None]
 
 
 def find_control(results: Sequence[RuleResult]) -> RuleResult:
@@ -141,7 +141,7 @@ _STEPS, _BATCH = 3, 8
 
 
 def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
-    """What the rule declares, of a mixture the part that reaches furthest; ``None`` where a rule is not installed."""
+    """The declared class of locality, of a mixture the furthest; ``None`` if a rule is not installed."""
     try:
         return max((kind.info.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
     except LocalRulesError:
@@ -149,7 +149,7 @@ def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
 
 
 def measured_locality(run: RunRecord, registry: Registry) -> Locality:
-    """What is found on a few made-up images of the size that the run learned from, with a training for each layer.
+    """The class measured on a few generated images of the run's size, with a training for each layer.
 
     Raises:
         Exception: Whatever the rule or the network raises on so few images.

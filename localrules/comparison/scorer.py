@@ -1,4 +1,4 @@
-"""How sure a difference between two rules is: image by image, on the same images."""
+"""Paired differences between rules: image by image, on the same images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SPLIT = "valid"
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """What a run says of the images of the valid split.
+    """The predictions of a run on the valid split.
 
     Attributes:
         right: Which images are right, bool, shape (images,).
         clean: Which images are not known from training, bool, shape (images,); ``None`` if they were not looked
             for, or could not be.
-        figures: As ``eval`` has them.
+        metrics: As ``eval`` has them.
     """
 
     right: np.ndarray
@@ -40,7 +40,7 @@ class RunPredictions:
 
 @dataclass(frozen=True)
 class CleanResult:
-    """What a rule gets right of the images that are not known from training.
+    """Accuracy of a rule on the images that are not known from training.
 
     Attributes:
         images: How many they are.
@@ -67,7 +67,7 @@ class Scorer:
         self._data: dict[str, Dataset] = {}
 
     def predictions(self, run: RunRecord) -> RunPredictions:
-        """What the run's last weights say of the valid split.
+        """Predict the valid split with the run's last weights.
 
         Raises:
             DataError: The data are not those that the run learned from, or have no valid split.
@@ -88,7 +88,7 @@ class Scorer:
 
 
 def differences(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> dict[str, Difference]:
-    """How much more of the valid split each gets right than the control, which is among them if it was asked.
+    """Difference in valid accuracy between each rule and the control, which is among them if it was scored.
 
     Args:
         answered: By label, what each seed's run says of the same images.

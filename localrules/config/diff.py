@@ -21,7 +21,7 @@ INCIDENTAL = (
 
 
 def without_incidental(settings: Mapping[str, Any]) -> Tree:
-    """The settings that runs of one contestant share."""
+    """The settings that runs of one rule share."""
     return {key: value for key, value in settings.items() if key not in INCIDENTAL}
 
 

@@ -49,7 +49,7 @@ def mixture_parts(rule: Mapping[str, Any], where: str = "rule.layers") -> tuple[
     """The parts of a rule's table; a rule that is not a mixture is one part that trains all layers.
 
     Raises:
-        UsageError: A mixture whose ``layers`` are no list of tables with ``layers`` and ``name``, or with options that
+        UsageError: A mixture whose ``layers`` is not a list of tables with ``layers`` and ``name``, or options that
             belong to no part.
     """
     if rule["name"] != MIXED:

@@ -55,7 +55,7 @@ def _value_and_table(name: str, dotted: str) -> UsageError:
 
 
 def parse_overrides(words: Iterable[str]) -> Tree:
-    """The tree that ``a.b=value`` words spell. Values are TOML; what is no TOML is text.
+    """The tree that ``a.b=value`` words spell. Values are TOML; what is not TOML is text.
 
     Raises:
         UsageError: A word without ``=``, or one that puts a value where another puts a table.
@@ -101,7 +101,7 @@ RUN_METADATA = ("environment", "trained_on")
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two trees, one line each: ``rule.beta: 100 in the run, 10 asked for``."""
+    """The differences of two trees, one line each: ``rule.beta: 100 in the run, 10 asked for``."""
     lines: list[str] = []
     for key in sorted({*before, *after}):
         old, new = before.get(key), after.get(key)

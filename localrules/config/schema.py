@@ -1,4 +1,4 @@
-"""What a run is made of: one typed, documented tree, from the command line, a file, presets and defaults."""
+"""The configuration of a run: one typed, documented tree, from the command line, a file, presets and defaults."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "muon"] = Field(
         "adam",
-        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden layers' matrices and kernels, AdamW for "
+        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden weights with 2 or more axes, AdamW for "
         "the rest.",
     )
     lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
@@ -112,7 +112,7 @@ class OptimizerConfig(Section):
 
 
 class ScheduleConfig(Section):
-    """How the learning rate moves over a phase."""
+    """The schedule of the learning rate over a phase."""
 
     name: Literal["one-cycle", "cosine", "steps", "constant"] = Field(
         "one-cycle", description="Linear warm-up then cosine decay; cosine decay; steps; or constant (ours: one-cycle)."
@@ -127,7 +127,7 @@ class ScheduleConfig(Section):
 
 
 class EarlyStoppingConfig(Section):
-    """When a run ends before its last step."""
+    """Early stopping: when a run ends before its last step."""
 
     metric: str = Field(
         "valid_accuracy", description="The metric, a column of metrics.csv, read at the end of each epoch (ours)."
@@ -202,7 +202,7 @@ class RunConfig(Section):
     augment: AugmentConfig = AugmentConfig()
     tta_flip: bool = Field(
         False,
-        description="Wherever the network is asked, ask about each image's flipped image, too, and average the "
+        description="Test-time augmentation: predict for each image and for its flip, and average the "
         "probabilities (ours: no).",
     )
     optimizer: OptimizerConfig = OptimizerConfig()

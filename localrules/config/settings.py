@@ -68,7 +68,7 @@ class Settings:
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(
-                "the settings are no TOML", where=str(path), why=str(error), fix="mend the file"
+                "the settings are not TOML", where=str(path), why=str(error), fix="mend the file"
             ) from error
         lines = toml_lines(text)
 
@@ -125,7 +125,7 @@ class Settings:
         return here
 
     def source_of(self, *location: str | int) -> str:
-        """Where a value comes from: its own source, else that of the innermost table around it; empty if unknown."""
+        """The source of a value: its own, else that of the innermost table around it; empty if unknown."""
         for length in range(len(location), -1, -1):
             prefix = location[:length]
             if prefix in self.sources:
@@ -174,7 +174,7 @@ def merge_settings(*layers: Settings) -> Settings:
 
 
 def _nearest(known: Mapping[Location, Any], location: Location, default: Any) -> Any:
-    """What is known of a location, or of the innermost table around it of which something is."""
+    """The source of a location, or of the innermost table around it that has one."""
     prefixes = (location[:length] for length in range(len(location), 0, -1))
     return next((known[prefix] for prefix in prefixes if prefix in known), default)
 

@@ -1,4 +1,4 @@
-"""What objectives and rules have in common: a typed configuration and a description of what they need and claim."""
+"""The common base of objectives and rules: a typed configuration and a description of what they need and claim."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RuleConfig(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleInfo:
-    """What a rule claims, needs and recommends. Every field is optional.
+    """Claims, needs and recommendations of a rule. Every field is optional.
 
     Attributes:
         formula: What a layer minimises, or how it changes, in one line of plain text (``localrules rules show``).

@@ -20,7 +20,7 @@ from localrules.errors import LocalRulesError
 
 Forward = Callable[..., Any]
 Visitor = Callable[[Layer, Forward, tuple[Any, ...], dict[str, Any]], Any]
-"""Called in place of a layer's forward with the layer, its own forward, and the arguments; returns the output."""
+"""Called instead of a layer's forward, with the layer, its own forward, and the arguments; returns the output."""
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def layer_outputs(layer: Layer, output: Any) -> list[Tensor]:
 
 
 class InplaceGuard:
-    """Remembers what layers handed on, to find out who writes into it.
+    """Remembers the outputs of layers, to find out who writes to them.
 
     An in-place operation between two layers (``x += shortcut``) would change what other readers of the
     same tensor see, after its layer has learned from it. Tensors are remembered weakly: what no reader holds is
@@ -112,12 +112,12 @@ class InplaceGuard:
         self._given.append((layer, weakref.ref(tensor), tensor._version))
 
     def check(self) -> None:
-        """Raises LocalRulesError, naming the layer, if what it handed on was written into."""
+        """Raises LocalRulesError, naming the layer, if its output was written to."""
         for layer, reference, version in self._given:
             tensor = reference()
             if tensor is not None and tensor._version != version:
                 raise LocalRulesError(
-                    f"the output of layer {layer.name!r} was changed in place after it was handed on",
+                    f"the output of layer {layer.name!r} was changed in place after the layer returned it",
                     where=f"layer {layer.name!r}, output of shape {tuple(tensor.shape)}",
                     why="an in-place operation between layers (+=, relu_, ...) changes what its other readers see",
                     fix="write it out of place (x = x + y), or put the operation inside a layer",

@@ -18,13 +18,13 @@ from localrules.core.network import Network
 
 @dataclass(eq=False)
 class LayerTrace:
-    """One layer in a relay.
+    """One layer in an isolated forward pass.
 
     Attributes:
         layer: Which.
         inputs: What it read.
-        outputs: Every tensor that it gave, with this layer's graph alone (and, if the relay is ``joined``, that of what
-            stands between its sources and itself).
+        outputs: Every tensor that it gave, with this layer's graph alone (and, if the pass is ``joined``, that
+            of what stands between its sources and itself).
         ends: Those of its outputs that nothing else inside it reads; for most layers its one output.
         values: What its readers were given in their place: leaves of the graph.
     """
@@ -60,7 +60,7 @@ def isolated_forward(
         precision: Mixed precision, as ``context.autocast()`` gives it.
 
     Returns:
-        A station for each layer in forward order, the readout last; its output is the logits.
+        A trace for each layer in forward order, the readout last; its output is the logits.
     """
     traces: list[LayerTrace] = []
 

@@ -1,4 +1,4 @@
-"""How far what a layer learns from may come: five classes, from local to global."""
+"""Locality: how far what a layer learns from may come, in five classes, from local to global."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model says which of its modules are layers."""
+"""Specification of a model's layers by names and patterns."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ ExtractViews = Callable[[Tensor], list[LayerView]]
 
 
 class Objective(RuleBase, ABC):
-    """What one layer minimises: a module per layer, and per output of a layer that has several.
+    """The objective of one layer: a module per layer, and per output of a layer that has several.
 
     The engine runs the forward pass, isolates the layer, calls the objective as soon as the layer has its output, runs
     the layer's backward pass, frees its graph, and continues. Submodules, parameters and buffers are moved, saved and
@@ -133,7 +133,7 @@ class OutputTransform(ABC):
 
     @abstractmethod
     def transform_output(self, output: Tensor) -> Tensor:
-        """What the layer's readers receive.
+        """Transform the output that the layer's readers receive.
 
         Args:
             output: The layer's output, detached, shape (batch, ...).

@@ -33,7 +33,7 @@ _installed: list[torch.library.Library] = []
 
 
 def channels_at_risk() -> int:
-    """How many channels oneDNN's kernels take at once here, a register of floats: with fewer they are at fault.
+    """Number of channels that oneDNN's kernels process at once on this CPU; with fewer they are at fault.
 
     Decided by the CPU and by ``ONEDNN_MAX_CPU_ISA``, as oneDNN does; 0 if it has no such kernel.
     """

@@ -56,7 +56,7 @@ class Operation:
         return functional.conv2d(self.input, self.weight, self.bias, **self.options)
 
     def weight_gradient(self, post: Tensor) -> Tensor:
-        """What ``post`` at the units and the input before them have in common: ``sum post x input``, over batch and
+        """Correlation of ``post`` at the units with the input before them: ``sum post x input``, over batch and
         positions; the gradient of ``(post * output).sum()`` with respect to ``weight``. No graph.
 
         Args:

@@ -1,4 +1,4 @@
-"""What a rule needs of a run and of a network, checked before any work."""
+"""Requirements of a rule on run and network, checked before any work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What a rule needs, checked before any work.
+    """Requirements of a rule, checked before any work.
 
     Attributes:
         min_batch: The smallest batch on which the objective is defined.
@@ -46,11 +46,11 @@ class Requirements:
 
     @property
     def constrains_network(self) -> bool:
-        """Whether anything is needed of a network: whether :meth:`misfit` can find anything."""
+        """Whether anything is needed of a network: whether :meth:`incompatibility` can find anything."""
         return self.sequential or self.spatial_outputs or self.one_op_per_layer or not self.allows_norm
 
     def incompatibility(self, network: Network) -> str:
-        """Why the rule cannot train this network (shapes and readers known); empty if it can."""
+        """The reason why the rule cannot train this network (shapes and readers known); empty if it can."""
         hidden = network.hidden
         if self.sequential:
             for before, layer in zip((None, *hidden), network.layers, strict=False):

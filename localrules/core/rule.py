@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StepReport:
-    """What a step found, detached.
+    """The results of a step, detached.
 
     Attributes:
         objectives: Each learning layer's objective, a scalar tensor by layer name.
@@ -42,7 +42,7 @@ class StepReport:
 
 
 class Context(Protocol):
-    """What the engine offers to a rule during a step."""
+    """The engine's interface for a rule during a step."""
 
     def is_trainable(self, layer: Layer) -> bool:
         """Whether the layer is trained in the current phase."""

@@ -77,7 +77,7 @@ def _error_location(error: Exception) -> str:
 
 
 def weight_bearing(model: nn.Module, node: fx.Node) -> bool:
-    """Whether a node applies weights of its own: a convolution or matrix, not the norm that follows one."""
+    """Whether a node applies weights of its own: a convolution or linear operation, not the norm that follows one."""
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
         return not isinstance(module, NORMS) and any(True for _ in module.parameters())

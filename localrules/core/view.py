@@ -1,4 +1,4 @@
-"""What a rule may see of one layer in one step."""
+"""The view of one layer in one step that a rule may see."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass
 class LayerView:
-    """What an objective may see of one layer in one step.
+    """The view of one layer in one step that an objective may see.
 
     Attributes:
         layer: Name, position and shapes of the layer.

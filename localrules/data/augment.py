@@ -19,7 +19,7 @@ COLUMNS = 10
 
 
 class AugmentConfig(BaseModel):
-    """What may happen to a training image, and how strongly. The defaults are ours."""
+    """Augmentation of training images. The defaults are ours."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +39,8 @@ class Augment:
 
     Args:
         config: What to do.
-        mirrored: Whether a mirrored image keeps its label (faces do, digits do not): decides an unset ``flip``.
+        flip_preserves_label: Whether a flipped image keeps its label (faces do, digits do not);
+            decides an unset ``flip``.
     """
 
     def __init__(self, config: AugmentConfig, *, flipped: bool = True) -> None:

@@ -27,7 +27,7 @@ class DataBatch:
     Attributes:
         images: float32, preprocessed, shape (batch, channels, height, width).
         labels: int64, shape (batch,).
-        indices: int64, shape (batch,): the images' rows in their split.
+        indices: int64, shape (batch,): the samples' indices in their split.
     """
 
     images: Tensor
@@ -41,21 +41,21 @@ class DataBatch:
 class Batches:
     """The endless sequence of training batches.
 
-    Batch number ``step`` depends on the split, the seed and the step alone: each epoch is a permutation of the rows
+    Batch number ``step`` depends on the split, the seed and the step alone: each epoch is a permutation of the samples
     drawn from (seed, epoch), and each step's augmentation is drawn from (seed, step). So a run that resumes sees the
-    batches it would have seen, and nothing has to be saved. An epoch's last rows that fill no batch are left out; the
+    batches it would have seen, and nothing has to be saved. An epoch's last, incomplete batch is left out; the
     next epoch's permutation brings others to that place.
 
     Args:
         split: The training images.
-        batch_size: Rows in each batch.
+        batch_size: Samples in each batch.
         seed: The run's seed.
         preprocess: Normalisation, memory format, and the device on which images are held; ``None`` normalises by the
             constants of ``split``, on the CPU.
         augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
 
     Raises:
-        UsageError: The split has fewer rows than one batch.
+        UsageError: The split has fewer samples than one batch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Batches:
             raise UsageError(
                 "the training split does not fill one batch",
                 where=f"batch size {batch_size}",
-                why=f"the split has {len(split)} rows, and a batch needs {batch_size}; at least 1",
+                why=f"the split has {len(split)} samples, and a batch needs {batch_size}; at least 1",
                 fix=f"choose a --batch-size between 1 and {len(split)}, or a larger data set",
             )
         self.batch_size = batch_size
@@ -110,17 +110,17 @@ def iter_batches(
     batch_size: int,
     preprocess: Preprocessor,
     *,
-    rows: Tensor | None = None,
+    indices: Tensor | None = None,
 ) -> Iterator[DataBatch]:
     """Every image once, in order and as it is, for evaluation; the last batch may be smaller.
 
     Args:
         split: The images.
-        batch_size: Rows in each batch, 1 or more.
+        batch_size: Samples in each batch, 1 or more.
         preprocess: As in training; batches are on its device.
-        rows: int64, shape (n,): only these rows, in this order.
+        indices: int64, shape (n,): the samples to take, in this order; all if it is not given.
     """
-    chosen = torch.arange(len(split)) if rows is None else rows.cpu()
+    chosen = torch.arange(len(split)) if indices is None else indices.cpu()
     for indices in chosen.split(batch_size):
         here = indices.to(split.images.device)
         images = preprocess(split.images.index_select(0, here))
@@ -128,7 +128,7 @@ def iter_batches(
         yield DataBatch(images, labels, indices.to(preprocess.device))
 
 
-ORDER = 0  # the rows of an epoch
+ORDER = 0  # the samples of an epoch
 AUGMENT = 1  # the draws of a step
 
 

@@ -36,8 +36,8 @@ class Split:
     """Images and labels of one split.
 
     Attributes:
-        images: uint8, shape (rows, channels, height, width).
-        labels: int64, shape (rows,).
+        images: uint8, shape (samples, channels, height, width).
+        labels: int64, shape (samples,).
     """
 
     images: Tensor
@@ -46,8 +46,8 @@ class Split:
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def rows(self, chosen: Tensor) -> Split:
-        """Some of its rows, by a mask or by numbers."""
+    def subset(self, chosen: Tensor) -> Split:
+        """Some of its samples, by a mask or by indices."""
         return Split(self.images[chosen], self.labels[chosen])
 
 
@@ -64,8 +64,8 @@ class Dataset:
         fingerprint: A hash of the source, kept with a run so that resuming on other data is refused.
         redistributable: Whether images may leave this machine (logged to a tracker, shown in docs).
         missing: For a split that is not there, why and what to do.
-        mirrored: Whether an image's flipped image keeps its label (faces do, digits do not): whether augmentation flips
-            when the user has not said.
+        flip_preserves_label: Whether a flipped image keeps its label (faces do, digits do not): whether
+            augmentation flips by default.
         max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier
             than a good network; ``None`` where nothing is known.
     """
@@ -117,7 +117,7 @@ class DataSource(ABC):
 
     @classmethod
     def find(cls) -> Path | None:
-        """Where this data set lies on this machine when the user gives no path, or ``None``.
+        """The location of this data set on this machine if the user gives no path, or ``None``.
 
         ``run`` without ``--data`` takes a data set that is found over the built-in one. A source that needs no file
         has nothing to find.

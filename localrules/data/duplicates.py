@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def image_keys(split: Split) -> list[bytes]:
-    """A key for each row, equal where, and only where, all pixels are."""
-    rows = split.images.cpu().flatten(1).contiguous().numpy()
-    return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows]
+    """A key for each sample, equal where, and only where, all pixels are."""
+    samples = split.images.cpu().flatten(1).contiguous().numpy()
+    return [hashlib.blake2b(sample.data, digest_size=16).digest() for sample in samples]
 
 
 def duplicate_mask(data: Dataset, split: str) -> Tensor:
-    """Which rows of a split have pixels that also occur in an earlier split: train before valid before test.
+    """Which samples of a split have pixels that also occur in an earlier split: train before valid before test.
 
-    A network that was trained on the earlier splits has met these images; an honest figure leaves them out. Splits
+    A network that was trained on the earlier splits has met these images; an honest measurement leaves them out. Splits
     that the data set lacks cannot be looked into.
 
     Returns:
-        bool, shape (rows,).
+        bool, shape (samples,).
 
     Raises:
         DataError: There is no such split.
@@ -45,7 +45,7 @@ THUMBNAIL = 16
 NEAR_DUPLICATE_THRESHOLD = 0.95
 """Images whose thumbnails correlate above this count as one photograph. Ours: in FER2013 it finds other crops, other
 watermarks and other compressions of one photograph; the pairs between 0.95 and 1 that we looked at were all such."""
-ROWS_AT_ONCE = 1024
+CHUNK_SIZE = 1024
 LAYOUT_VERSION = 1
 
 
@@ -53,14 +53,13 @@ def thumbnails(images: Tensor) -> Tensor:
     """Small, centred, of length one, so that their inner products are correlations; 0 for a constant image.
 
     Args:
-        images: uint8, shape (rows, channels, height, width).
+        images: uint8, shape (samples, channels, height, width).
 
     Returns:
-        float32, shape (rows, values).
+        float32, shape (samples, values).
     """
     small = [
-        functional.adaptive_avg_pool2d(chunk.float(), THUMBNAIL).flatten(1)
-        for chunk in images.cpu().split(ROWS_AT_ONCE)
+        functional.adaptive_avg_pool2d(chunk.float(), THUMBNAIL).flatten(1) for chunk in images.cpu().split(CHUNK_SIZE)
     ]
     flat = torch.cat(small)
     return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)
@@ -72,15 +71,15 @@ def near_duplicate_groups(images: Tensor) -> Tensor:
     The answer is kept in the cache: all pairs of 29,000 images take a quarter of a minute.
 
     Args:
-        images: uint8, shape (rows, channels, height, width).
+        images: uint8, shape (samples, channels, height, width).
 
     Returns:
-        int64, shape (rows,): the number of the group's first image.
+        int64, shape (samples,): the number of the group's first image.
     """
     content = hashlib.sha256(f"{tuple(images.shape)}".encode())
     content.update(images.cpu().contiguous().numpy().data)
     found = load_or_build(
-        f"near-copies-{LAYOUT_VERSION}", content.hexdigest(), lambda: {"groups": _groups(images).numpy()}
+        f"near-duplicates-{LAYOUT_VERSION}", content.hexdigest(), lambda: {"groups": _groups(images).numpy()}
     )
     return torch.from_numpy(found["groups"])
 
@@ -90,17 +89,17 @@ def _groups(images: Tensor) -> Tensor:
     constant = straight.square().sum(1) == 0
     straight[constant, 0] = 1  # images of one grey are copies of each other
     pairs = [
-        (straight[start : start + ROWS_AT_ONCE] @ way.T > NEAR_DUPLICATE_THRESHOLD).nonzero() + torch.tensor([start, 0])
-        for start in range(0, len(images), ROWS_AT_ONCE)
+        (straight[start : start + CHUNK_SIZE] @ way.T > NEAR_DUPLICATE_THRESHOLD).nonzero() + torch.tensor([start, 0])
+        for start in range(0, len(images), CHUNK_SIZE)
         for way in (straight, flipped)
     ]
-    rows, others = torch.cat(pairs).T.numpy()
+    samples, others = torch.cat(pairs).T.numpy()
     # Every image takes the least number among its near duplicates, until nothing changes.
     group = np.arange(len(images))
     while True:
         least = group.copy()
-        np.minimum.at(least, rows, group[others])
-        np.minimum.at(least, others, group[rows])
+        np.minimum.at(least, samples, group[others])
+        np.minimum.at(least, others, group[samples])
         if (least == group).all():
             return torch.from_numpy(group)
         group = least

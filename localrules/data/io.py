@@ -60,7 +60,7 @@ def open_maybe_gzip(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_error(path: Path, error: OSError) -> DataError:
-    """What to say of a path that the system would not let us read."""
+    """The error for a path that the system does not let us read."""
     if isinstance(error, FileNotFoundError):
         return DataError(
             "there is no such data file",

@@ -1,4 +1,4 @@
-"""From bytes to numbers of mean zero and deviation one."""
+"""From bytes to numbers of mean 0 and std 1."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
     from localrules.data.dataset import Split
 
-ROWS_AT_ONCE = 1024
+CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """``(pixel / 255 - mean) / deviation``, one pair of constants a channel.
+    """``(pixel / 255 - mean) / std``, one pair of constants a channel.
 
     The rule is fixed: the constants are those of all pixels of the training split, whatever split they are applied
     to, so they belong to a run and are kept with it.
 
     Attributes:
         mean: Of ``pixel / 255``, for each channel.
-        deviation: The population's standard deviation, for each channel; at least 1/255.
+        std: The population's standard deviation, for each channel; at least 1/255.
     """
 
     mean: tuple[float, ...]
@@ -36,7 +36,7 @@ class Normalize:
         channels = split.images.shape[1]
         total = torch.zeros(channels, dtype=torch.int64)
         squares = torch.zeros(channels, dtype=torch.int64)
-        for chunk in split.images.split(ROWS_AT_ONCE):
+        for chunk in split.images.split(CHUNK_SIZE):
             pixels = chunk.to(torch.int32)
             total += pixels.sum(dim=(0, 2, 3)).cpu()
             squares += pixels.square_().sum(dim=(0, 2, 3)).cpu()

@@ -36,10 +36,10 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
     before = sizes[order].cumsum(0) - sizes[order]
     chosen = names[order[before < round(fraction * len(train))]]
     held = torch.isin(groups, chosen)
-    splits = {**data.splits, "train": train.rows(~held), "valid": train.rows(held)}
+    splits = {**data.splits, "train": train.subset(~held), "valid": train.subset(held)}
     return replace(
         data,
         splits=splits,
         fingerprint=fingerprint(splits),
-        origin=f"{data.origin}; valid is {int(held.sum()):,} rows of train, held out",
+        origin=f"{data.origin}; valid is {int(held.sum()):,} samples of train, held out",
     )

@@ -1,4 +1,4 @@
-"""What a data set holds, and what is wrong with it."""
+"""Statistics of a data set, and problems in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run keeps so that a kill at any moment loses nothing but the steps since the last checkpoint."""
+"""Checkpoints: a kill at any moment loses nothing but the steps since the last one."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from localrules.errors import UsageError
 
 
 class Device:
-    """Where a run computes, and with whom.
+    """The device of a run, and its other processes.
 
     Args:
         config: ``device``, ``precision`` and ``threads`` of the run.
@@ -50,7 +50,7 @@ class Device:
 
     @property
     def device(self) -> torch.device:
-        """Where tensors live."""
+        """The torch device."""
         return self._fabric.device
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, machine, plugins, git."""
+"""The environment of a run: versions, machine, plugins, git."""
 
 from __future__ import annotations
 

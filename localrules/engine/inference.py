@@ -52,19 +52,19 @@ class Predictor:
         """With the batch size and flips of a run's configuration."""
         return cls(network, rule, device, preprocess, config.eval_batch_size, config.tta_flip)
 
-    def scores(self, split: Split, rows: Tensor | None = None, *, flip: bool | None = None) -> Scores:
+    def scores(self, split: Split, indices: Tensor | None = None, *, flip: bool | None = None) -> Scores:
         """Predict a split as it is, in order.
 
         Args:
             split: The images.
-            rows: Only these rows.
+            indices: int64, shape (n,): only these samples.
             flip: Also ask about each image's flipped image, and average the two answers' probabilities; the scores'
                 logits are then the logarithms of these averages. As the run has it if ``None``.
         """
         flip = self.flip if flip is None else flip
         logits, labels = [], []
         with self.eval_mode():
-            for batch in iter_batches(split, self.batch_size, self.preprocess, rows=rows):
+            for batch in iter_batches(split, self.batch_size, self.preprocess, indices=indices):
                 found = self._logits(batch.images)
                 if flip:
                     flipped = self._logits(self.preprocess.to_memory_format(batch.images.flip(-1)))
@@ -74,7 +74,7 @@ class Predictor:
         return Scores(torch.cat(logits), torch.cat(labels))
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """What the network makes of images without labels.
+        """Predict images without labels.
 
         Args:
             images: uint8, shape (images, channels, height, width).
@@ -89,7 +89,7 @@ class Predictor:
         return self.rule.predict(self.network, images).float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
-        """What the hidden layers make of one image: of each that gives maps, (channels, height, width) by its name.
+        """The hidden layers' feature maps of one image: (channels, height, width) by the layer's name.
 
         Args:
             image: As the data set has it, shape (1, channels, height, width).
@@ -115,7 +115,7 @@ class Predictor:
 
 
 def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:
-    """``count`` rows spread evenly over a split, always the same; all rows (``None``) if it has no more."""
+    """``count`` samples spread evenly over a split, always the same; all samples (``None``) if it has no more."""
     if len(split) <= count:
         return None
     return torch.arange(count) * len(split) // count

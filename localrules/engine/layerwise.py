@@ -135,7 +135,7 @@ class LayerwiseRule(Rule):
         return report
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
-        """What the network is given, and the batch that the views show."""
+        """The input of the network, and the batch that the views show."""
         first = next(iter(self._objectives_of.get(self._first_layer, ())), None)
         if not isinstance(first, InputTransform):
             return batch.images, batch
@@ -179,7 +179,7 @@ class LayerwiseRule(Rule):
         return (1 - weight) * readout.float().log_softmax(1) + weight * layers
 
     def _collect_views(self, network: Network, images: Tensor) -> list[LayerView]:
-        """What every objective sees of unlabelled images."""
+        """The view of every objective on unlabelled images."""
         views: list[LayerView] = []
         self._predict_with_views(network, images, lambda _, view: views.append(view))
         return views
@@ -214,7 +214,7 @@ class LayerwiseRule(Rule):
             return forward(*args, **kwargs), operations
 
     def _transform(self, layer: Layer, output: Any) -> Any:
-        """What the layer's readers receive."""
+        """The output that the layer's readers receive."""
         if layer.is_readout or not issubclass(self._specs[layer.name].cls, OutputTransform):
             return output
         objectives = self._objectives_of[layer.name]

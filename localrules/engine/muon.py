@@ -17,7 +17,7 @@ MOMENTUM = 0.95
 
 
 class MuonWithAdamW(Optimizer):
-    """Steps kernels and matrices of hidden layers by :class:`torch.optim.Muon`, all other parameters by AdamW.
+    """Steps hidden weights of two or more dimensions by :class:`torch.optim.Muon`, all other parameters by AdamW.
 
     A step of Muon has singular values of about one in place of the gradient's: directions in which little is asked for
     are followed as far as the few in which much is. A kernel counts as the matrix (outputs, all that an output reads).
@@ -30,7 +30,7 @@ class MuonWithAdamW(Optimizer):
 
     Args:
         parameters: All of a layer's.
-        matrices: ``id`` of every parameter that is a hidden layer's matrix or kernel.
+        matrices: ``id`` of every parameter that is a hidden layer's weight of two or more dimensions.
         config: The settings.
 
     Raises:

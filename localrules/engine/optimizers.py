@@ -100,7 +100,7 @@ class LayerOptimizers:
 
 
 def matrix_parameter_ids(network: Network) -> frozenset[int]:
-    """``id`` of every weight of a hidden layer that is a matrix or a kernel; of no readout and no auxiliary module."""
+    """``id`` of every weight of a hidden layer with two or more dimensions; of no readout and no auxiliary module."""
     return frozenset(
         id(weight) for layer in network.hidden for weight in layer.parameters() if weight.ndim >= MATRIX_DIMS
     )

@@ -40,11 +40,11 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
         )
     whole = sum(config.fraction for config in configs)
     phases: list[Phase] = []
-    start, share = 0, 0.0
+    start, fraction = 0, 0.0
     for index, config in enumerate(configs):
-        share += config.fraction
+        fraction += config.fraction
         left = len(configs) - index - 1
-        stop = min(max(round(total_steps * share / whole), start + 1), total_steps - left)
+        stop = min(max(round(total_steps * fraction / whole), start + 1), total_steps - left)
         learning = _trainable_layers(config, network)
         phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary))
         start = stop
@@ -52,7 +52,7 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
 
 
 def cost_until(phases: Sequence[Phase], step: int) -> float:
-    """What the steps before ``step`` cost together, in forward passes of the network."""
+    """The cost of the steps before ``step``, in forward passes of the network."""
     return sum(phase.cost * max(0, min(step, phase.stop) - phase.start) for phase in phases)
 
 

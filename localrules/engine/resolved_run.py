@@ -73,5 +73,5 @@ class ResolvedRun:
 
 
 def tracker_options(trackers: tuple[Component, ...]) -> dict[str, Tree]:
-    """What a run's settings hold of its trackers: the options that were given."""
+    """The settings of a run's trackers: the options that were given."""
     return {tracker.name: tracker.config.model_dump(mode="json", exclude_unset=True) for tracker in trackers}

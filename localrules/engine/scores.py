@@ -1,4 +1,4 @@
-"""What a network's predictions are worth."""
+"""Scores of a network's predictions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network says of a split.
+    """Predictions on a split.
 
     Attributes:
-        logits: float32, shape (rows, classes).
-        labels: int64, shape (rows,).
+        logits: float32, shape (samples, classes).
+        labels: int64, shape (samples,).
     """
 
     logits: Tensor
@@ -23,12 +23,12 @@ class Scores:
 
     @property
     def predictions(self) -> Tensor:
-        """The first of the largest logits of each row, shape (rows,)."""
+        """The first of the largest logits of each sample, shape (samples,)."""
         return self.logits.argmax(1)
 
     @property
     def probabilities(self) -> Tensor:
-        """The softmax of the logits, float64, shape (rows, classes)."""
+        """The softmax of the logits, float64, shape (samples, classes)."""
         return self.logits.double().softmax(1)
 
     @property
@@ -38,18 +38,18 @@ class Scores:
 
     @property
     def top1(self) -> float:
-        """Fraction of rows whose label has the largest logit."""
+        """Fraction of samples whose label has the largest logit."""
         return float((self.predictions == self.labels).double().mean())
 
     @property
     def confusion(self) -> Tensor:
-        """Rows by label (first axis) and prediction (second), int64, shape (classes, classes)."""
+        """Samples by label (first axis) and prediction (second), int64, shape (classes, classes)."""
         classes = self.logits.shape[1]
         return torch.bincount(self.labels * classes + self.predictions, minlength=classes**2).view(classes, classes)
 
     @property
     def per_class_recall(self) -> Tensor:
-        """Each class's fraction of rows that were found, NaN for a class without rows, shape (classes,)."""
+        """Each class's fraction of samples that were found, NaN for a class without samples, shape (classes,)."""
         confusion = self.confusion.double()
         return confusion.diagonal() / confusion.sum(1)
 
@@ -60,11 +60,11 @@ class Scores:
 
     @property
     def one_vs_rest_accuracy(self) -> float:
-        """The mean over classes of "this class or not" accuracies. It flatters: a wrong row errs in two classes."""
+        """The mean over classes of "this class or not" accuracies. It flatters: a wrong sample errs in two classes."""
         confusion = self.confusion.double()
         wrong = confusion.sum(0) + confusion.sum(1) - 2 * confusion.diagonal()
         return float(1 - (wrong / confusion.sum()).mean())
 
     def subset(self, mask: Tensor) -> Scores:
-        """The rows where ``mask`` is true."""
+        """The samples where ``mask`` is true."""
         return Scores(self.logits[mask], self.labels[mask])

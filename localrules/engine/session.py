@@ -36,7 +36,7 @@ class Session:
         predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
-        crew: The threads on which layers learn at the same time, if the run asked for it.
+        executor: The threads on which layers learn at the same time, if the run asked for it.
     """
 
     run: ResolvedRun
@@ -94,7 +94,7 @@ class Session:
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the network learns, in whatever phase; auxiliary modules not counted."""
+        """Number of the network's parameters that are trained in any phase, without auxiliary modules."""
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
 
     def reduce_gradients(self, layer: Layer) -> None:

@@ -24,7 +24,7 @@ STEP_SEED_STREAM = 2  # the stream of seeds for whatever a rule or a network dra
 
 
 class StepContext:
-    """What a rule may ask of the engine during a step; see :class:`localrules.core.rule.Context`."""
+    """The implementation of a step's context; see :class:`localrules.core.rule.Context`."""
 
     def __init__(self, session: Session, phase: Phase) -> None:
         self._session, self._phase = session, phase

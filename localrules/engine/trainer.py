@@ -70,7 +70,7 @@ class Trainer:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why a callback stopped the run before its last step, if one did."""
+        """The reason for which a callback stopped the run before its last step, if one did."""
         return self.callbacks.stop_reason if self.step < self.session.total_steps else None
 
     def run(self) -> None:

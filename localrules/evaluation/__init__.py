@@ -1,1 +1,1 @@
-"""What a trained network is worth, and whether the figure can be believed."""
+"""Evaluation of trained networks, with checks of whether a measurement can be believed."""

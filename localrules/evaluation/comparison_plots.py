@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from localrules.registry.entries import MetricEntry
 
 Score = Mapping[str, Any]
-"""What :func:`~localrules.runs.evaluate.judged` finds: its ``figures``."""
+"""What :func:`~localrules.runs.evaluate.evaluate_split` returns: its ``metrics``."""
 Scored = Mapping[str, Sequence[Score]]
 """Of each network, by its name: the scores of its runs, one a seed, on one split."""
 
@@ -25,9 +25,9 @@ CAPTION = (
     "class or not'; it flatters. Calibration error: the distance between confidence and accuracy"
 )
 RECALLS_CAPTION = "Per-class recall in percent, mean over seeds"
-CONFUSIONS_CAPTION = "Confusion matrices: of each true class, the share in percent that was taken for which"
+CONFUSIONS_CAPTION = "Confusion matrices: of each true class, the fraction in percent that was taken for which"
 RELIABILITY_CAPTION = "Accuracy against confidence, in bins; the larger a mark, the more images it stands for"
-_FIGURES = {
+_METRICS = {
     "top-1": "top1",
     "balanced": "balanced_accuracy",
     "without duplicates": "top1_without_duplicates",
@@ -35,13 +35,13 @@ _FIGURES = {
     "calibration error": "expected_calibration_error",
 }
 _COLUMNS = 4
-_ODD = 0.5  # a share above which white is read better than ink
+_ODD = 0.5  # a fraction above which white is read better than ink
 
 
 def score_table(
     scored: Scored, metrics: Mapping[str, MetricEntry] | None = None
 ) -> tuple[list[str], list[list[str | None]]]:
-    """All figures that are no list: head and a row for each network.
+    """All metrics that are not lists: head and a row for each network.
 
     The columns of plugins' metrics follow where one was computed. Where a score was so good that leaks were looked for,
     a last column says what was found.
@@ -50,13 +50,13 @@ def score_table(
         scored: The scores.
         metrics: The plugins' metrics by name.
     """
-    head = ["", "split", "images", *_FIGURES]
+    head = ["", "split", "images", *_METRICS]
     rows: list[list[str | None]] = [
         [
             name,
             scores[0]["split"],
             f"{scores[0]['n']}",
-            *(_percent([score[figure] for score in scores]) for figure in _FIGURES.values()),
+            *(_percent([score[metric] for score in scores]) for metric in _METRICS.values()),
         ]
         for name, scores in scored.items()
     ]
@@ -84,7 +84,7 @@ def plot_recalls(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
 
 
 def leak_message(score: Score) -> str:
-    """What a leak check found, in a line."""
+    """The result of a leak check, in a line."""
     check = score["leak_check"]
     if "not_done" in check:
         return f"top-1 {_percent([score['top1']])}; the leak check could not be done: {check['not_done']}"
@@ -101,11 +101,11 @@ def plot_confusions(scored: Scored) -> Figure:
     panels = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes, (name, scores) in zip(panels[: len(scored)], scored.items(), strict=True):
         counts = np.sum([score["confusion"] for score in scores], axis=0)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > _ODD else INK
-            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), fraction in np.ndenumerate(fractions):
+            colour = "white" if fraction > _ODD else INK
+            axes.text(column, row, f"{100 * fraction:.0f}", ha="center", va="center", fontsize=6, color=colour)
         bare_axes(axes)
         axes.set_title(name, loc="left", fontsize=9, fontweight="bold", color=INK)
         classes = list(scores[0]["recalls"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from localrules.data.dataset import Split
-from localrules.data.duplicates import NEAR_DUPLICATE_THRESHOLD, ROWS_AT_ONCE, image_keys, thumbnails
+from localrules.data.duplicates import CHUNK_SIZE, NEAR_DUPLICATE_THRESHOLD, image_keys, thumbnails
 
 if TYPE_CHECKING:
     from localrules.engine.scores import Scores
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LeakMask:
-    """Which rows of a split are known from training: bool, shape (rows,), each row in one of them at most.
+    """Which samples of a split are known from training: bool, shape (samples,), each sample in one of them at most.
 
     Attributes:
         copies: Their very pixels were trained on.
         flipped: Their horizontal flip was, pixel by pixel.
         near_duplicates: They show, as they are or flipped, the same photograph as a training sample.
-        training_rows: Among how many rows they were looked for.
+        training_samples: Among how many samples they were looked for.
     """
 
     copies: Tensor
@@ -33,7 +33,7 @@ class LeakMask:
 
     @classmethod
     def find(cls, scored: Split, learned: Split) -> LeakMask:
-        """Look for the rows of a split among those that a network learned from."""
+        """Look for the samples of a split among those that a network learned from."""
         known = set(image_keys(learned))
         copies = _membership(scored, known)
         flipped = _membership(Split(scored.images.flip(-1), scored.labels), known) & ~copies
@@ -42,21 +42,21 @@ class LeakMask:
 
     @property
     def clean(self) -> Tensor:
-        """The rows that are none of these."""
+        """The samples that are none of these."""
         return ~(self.copies | self.flipped | self.near_duplicates)
 
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """What was found when the scored rows were looked for among the training samples.
+    """The result of looking for the scored samples among the training samples.
 
     Attributes:
         samples, training_samples: How many samples were looked for, and among how many.
-        copies: Scored rows whose very pixels were trained on.
+        copies: Scored samples whose very pixels were trained on.
         flipped: Others whose horizontal flip was trained on, pixel by pixel.
         near_duplicates: Others that show, as they are or flipped, the same photograph as a training sample.
-        top1: Of all rows.
-        n_clean: The rows that are none of these.
+        top1: Of all samples.
+        n_clean: The samples that are none of these.
         top1_clean: Of these alone; ``None`` if there are none.
     """
 
@@ -84,10 +84,10 @@ class LeakCheck:
 
 
 def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
-    """What a split's samples that are known from training make of its top-1.
+    """The effect on top-1 of samples that are known from training.
 
     Args:
-        known: Which rows those are.
+        known: Which samples those are.
         scores: The network's answers to the split.
     """
     clean = known.clean
@@ -104,18 +104,18 @@ def check_leakage(known: LeakMask, scores: Scores) -> LeakCheck:
 
 
 def max_similarity(images: Tensor, others: Tensor) -> Tensor:
-    """How much each image is like the likest of others, as it is or mirrored.
+    """Similarity of each image to the most similar other, as it is or flipped.
 
     Args:
-        images: uint8, shape (rows, channels, height, width).
-        others: uint8, shape (other rows, channels, height, width).
+        images: uint8, shape (samples, channels, height, width).
+        others: uint8, shape (other samples, channels, height, width).
 
     Returns:
-        The correlation of the images' thumbnails, at most 1, shape (rows,); 0 for a constant image.
+        The correlation of the images' thumbnails, at most 1, shape (samples,); 0 for a constant image.
     """
     references = thumbnails(others).T
     either_way = [thumbnails(images), thumbnails(images.flip(-1))]
-    found = [torch.cat([(chunk @ references).amax(1) for chunk in way.split(ROWS_AT_ONCE)]) for way in either_way]
+    found = [torch.cat([(chunk @ references).amax(1) for chunk in way.split(CHUNK_SIZE)]) for way in either_way]
     return torch.maximum(*found)
 
 

@@ -1,4 +1,4 @@
-"""All figures of a scored split, those that flatter beside those that do not."""
+"""All metrics of a scored split, those that flatter beside those that do not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from localrules.engine.scores import Scores
 
 
 def compute_metrics(data: Dataset, split: str, scores: Scores) -> dict[str, Any]:
-    """What a network's answers to a split come to.
+    """All metrics of a network on a split.
 
     Returns:
         ``split, n, top1, balanced_accuracy, one_vs_rest_accuracy, loss``; ``top1_without_duplicates``, leaving out the
-        ``n - n_without_duplicates`` rows whose pixels also occur in an earlier split; ``recalls`` by class;
-        ``confusion``, rows by label, columns by prediction; ``expected_calibration_error`` and its bins,
+        ``n - n_without_duplicates`` samples whose pixels also occur in an earlier split; ``recalls`` by class;
+        ``confusion``, a row for each label, a column for each prediction; ``expected_calibration_error`` and its bins,
         ``reliability``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a network says of each image, one by one: for whoever counts otherwise, or wants to see which are wrong."""
+"""Predictions image by image, for further analysis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def write_predictions(path: Path, scores: Scores, classes: tuple[str, ...], known: LeakMask | None) -> None:
-    """A table with a line for each row of a split, in order.
+    """A table with a row for each sample of a split, in order.
 
     Its columns: ``row``, from 0; ``label`` and ``answer``, by name; ``probability``, of the answer; and, where it was
     looked for, ``known``: whether the image is known from training.

@@ -1,4 +1,4 @@
-"""What a batch must look like before any kernel is computed on it."""
+"""Checks of a batch before a kernel is computed on it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def require_batch(size: int, caller: str, minimum: int = MIN_BATCH) -> None:
 
 
 def require_gram(k: Tensor, caller: str) -> int:
-    """Refuse what is no Gram matrix, and return its batch size.
+    """Refuse what is not a Gram matrix, and return its batch size.
 
     Raises:
         UsageError: Not square, or fewer than two samples.

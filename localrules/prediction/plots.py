@@ -57,9 +57,9 @@ def plot_prediction(item: Prediction, out: Path) -> Path:
 
 
 def _bars(axes: Axes, ranked: Sequence[tuple[str, float]]) -> None:
-    names, shares = zip(*ranked, strict=True)
-    drawn = axes.barh(range(len(names)), shares, color=[TRAIN] + [MUTED] * (len(names) - 1), height=0.7)
-    axes.bar_label(drawn, [f"{100 * share:.1f} %" for share in shares], padding=4, fontsize=8, color=INK)
+    names, fractions = zip(*ranked, strict=True)
+    drawn = axes.barh(range(len(names)), fractions, color=[TRAIN] + [MUTED] * (len(names) - 1), height=0.7)
+    axes.bar_label(drawn, [f"{100 * fraction:.1f} %" for fraction in fractions], padding=4, fontsize=8, color=INK)
     axes.set_yticks(range(len(names)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2)  # room for the words behind a full bar

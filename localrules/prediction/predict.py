@@ -42,7 +42,7 @@ class Prediction:
 
 
 def predict_images(run: TrainedRun, images: Sequence[Path], detector: Detector | None = None) -> list[Prediction]:
-    """Label images. All of them are read before the network is asked about any.
+    """Label images. All of them are read before the first prediction.
 
     Args:
         run: Who is asked.

@@ -43,7 +43,7 @@ class PluginSource:
 
     @property
     def label(self) -> str:
-        """How messages name the distribution."""
+        """The name of the distribution in messages."""
         return f"{self.distribution} {self.version}".strip()
 
     def is_named(self, word: str) -> bool:
@@ -122,7 +122,7 @@ def file_sources(paths: list[Path]) -> list[PluginSource]:
 
 
 def entries_from_tables(module: ModuleType) -> list[tuple[str, Entry]]:
-    """What a file's tables supply, as (kind, entry).
+    """The entries of a file's tables, as (kind, entry).
 
     Raises:
         PluginError: A table is not a dict from names to classes.

@@ -1,4 +1,4 @@
-"""What a plugin hands over when it is listed: names and texts, no heavy import."""
+"""Entries that a plugin registers: names and texts, no heavy import."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ExporterEntry(Entry):
     """A file format for ``localrules data export --format NAME``.
 
     ``target`` names a function that takes a :class:`~localrules.Dataset` and a path, writes the file, and returns how
-    many rows it wrote.
+    many samples it wrote.
     """
 
 
@@ -111,7 +111,7 @@ class ExperimentEntry(Entry):
 
     Attributes:
         suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
-        also: Other words that mean it, e.g. the figure that shows a table's numbers.
+        also: Other words that mean it, e.g. the plot that shows a table's numbers.
     """
 
     suite: str = ""
@@ -128,7 +128,7 @@ class EntryKind:
         hook: The registration hook.
         entry: The class of its entries.
         bases: Classes of which a target must be a subclass, as ``module:Name``; without any, a target is not a class.
-        function: Whether a target that is no class is a function, and not a ``dict``.
+        function: Whether a target that is not a class is a function, and not a ``dict``.
     """
 
     name: str

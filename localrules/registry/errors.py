@@ -1,4 +1,4 @@
-"""What a person is told who asks for a name that cannot be used."""
+"""Errors for names that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seam: every hook that a plugin may implement. This file is the whole contract.
+"""Every hook that a plugin may implement. This file is the whole contract.
 
 A plugin is a distribution with an entry point in the group ``localrules``. The module that it names must be light
 (no torch, numpy or pydantic at import): it implements hooks with :data:`hookimpl`, and each entry names its class as

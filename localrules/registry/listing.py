@@ -1,4 +1,4 @@
-"""What lists show of the plugins, and the clashes between them."""
+"""Lists of plugins, and the conflicts between them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ListedEntry:
         return f"{self.distribution}/{self.entry.name}"
 
     def as_dict(self) -> dict[str, str | None]:
-        """What lists print under ``--json``."""
+        """The document that lists print under ``--json``."""
         return {
             "name": self.entry.name,
             "summary": self.entry.summary,

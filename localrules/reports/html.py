@@ -168,7 +168,7 @@ def _svg(figure: Figure) -> bytes:
     from matplotlib import rc_context
 
     drawn = BytesIO()
-    # Text as outlines looks alike on every machine; a fixed salt and no date make the same figure the same bytes.
+    # Text as outlines looks alike on every machine; a fixed salt and no date make the same plot the same bytes.
     with rc_context({"svg.fonttype": "path", "svg.hashsalt": "localrules"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
     return drawn.getvalue()

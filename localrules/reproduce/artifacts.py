@@ -36,11 +36,11 @@ class Artifact:
 
 
 class ArtifactWriter:
-    """What an experiment's ``show`` is given: what its runs came to, and a place for what it makes of them.
+    """The argument of an experiment's ``report``: results of its runs, and methods to add plots and tables.
 
     Attributes:
-        outcomes: Its rows, done.
-        data: The data set of its rows; of an experiment without rows, the one that was asked for.
+        outcomes: Its cases, done.
+        data: The data set of its cases; of an experiment without cases, the one that was asked for.
         registry: Where names are looked up.
     """
 
@@ -94,7 +94,7 @@ class ArtifactWriter:
         """Say in a sentence what was measured, to stand beside the claim.
 
         Args:
-            text: Figures, and of what they are.
+            text: Metrics, and of what they are.
         """
         self._artifacts.append(Artifact("", text))
 
@@ -111,6 +111,6 @@ class ArtifactWriter:
 
 
 def read_artifacts(folder: Path) -> list[Artifact]:
-    """What an experiment's folder exhibits; nothing where it was never shown."""
+    """The artifacts in an experiment's folder; none if it was never reported."""
     path = folder / ARTIFACTS
     return [Artifact(**kept) for kept in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []

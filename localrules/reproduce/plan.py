@@ -1,4 +1,4 @@
-"""What a reproduction will run: rows configured and built, so that what cannot run is known before anything has run."""
+"""The plan of a reproduction: cases configured and built, so that one that cannot run is known beforehand."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ TAGGED = "wandb"  # the tracker whose runs are found by tags
 
 @dataclass(frozen=True)
 class PlannedCase:
-    """A row that is to be run.
+    """A case that is to be run.
 
     Attributes:
         experiment: The experiment's name.
-        row: The row.
+        case: The case.
         budget: How long each of its runs is.
         on: The names of its ``model`` and ``data``.
-        planned: Its runs; none of a row that is left out.
+        planned: Its runs; none of a case that is left out.
         data: Its data set; ``None`` where that cannot be read for want of a package.
-        changed: What the user typed in place of the row's own settings.
+        changed: What the user typed in place of the case's own settings.
         claim: What the experiment's source claims.
         metrics: The files of plugins' metrics to compute, by name.
         missing: The package for want of which it is left out.
@@ -59,19 +59,19 @@ class PlannedCase:
 
 
 def plan_cases(experiments: dict[str, Experiment], asked: ReproductionRequest, registry: Registry) -> list[PlannedCase]:
-    """Every row that is asked for, configured and built once: what cannot run is known before anything has run.
+    """Every case that is asked for, configured and built once: what cannot run is known before anything has run.
 
-    A row that needs a package which is not installed is left out, if another remains.
+    A case that needs a package which is not installed is left out, if another remains.
 
     Raises:
-        UsageError: No row fits, a row needs something that is not there, or ``below`` fills nothing.
-        DataError: A data set cannot be read, or lacks the split that a row is scored on.
-        MissingDependencyError: No row remains.
+        UsageError: No case fits, a case needs something that is not there, or ``below`` fills nothing.
+        DataError: A data set cannot be read, or lacks the split that a case is scored on.
+        MissingDependencyError: No case remains.
     """
-    rows = [(name, row) for name, experiment in experiments.items() for row in matching_cases(experiment, asked)]
-    _check_data(experiments, [row for _, row in rows], asked)
+    cases = [(name, case) for name, experiment in experiments.items() for case in matching_cases(experiment, asked)]
+    _check_data(experiments, [case for _, case in cases], asked)
     data: dict[str, Dataset] = {}
-    tasks = [_plan_case(name, row, experiments[name].claim, asked, registry, data) for name, row in rows]
+    tasks = [_plan_case(name, case, experiments[name].claim, asked, registry, data) for name, case in cases]
     built: dict[str, MissingDependencyError | None] = {}
     tasks = [_built(task, built) for task in tasks]
     missing = [task.missing for task in tasks if task.missing is not None]
@@ -83,13 +83,13 @@ def plan_cases(experiments: dict[str, Experiment], asked: ReproductionRequest, r
 def excluded_cases(
     name: str, experiment: Experiment, asked: ReproductionRequest, registry: Registry
 ) -> list[PlannedCase]:
-    """The rows that a pattern leaves aside, configured like the others: one that cannot be has not been run, either."""
-    chosen = {row.name for row in matching_cases(experiment, asked)}
+    """The cases that a pattern leaves out, configured; one that cannot be configured has not been run."""
+    chosen = {case.name for case in matching_cases(experiment, asked)}
     data: dict[str, Dataset] = {}
     tasks = []
-    for row in (row for row in experiment.cases if row.name not in chosen):
+    for case in (case for case in experiment.cases if case.name not in chosen):
         with suppress(LocalRulesError):
-            tasks.append(_plan_case(name, row, experiment.claim, asked, registry, data))
+            tasks.append(_plan_case(name, case, experiment.claim, asked, registry, data))
     return tasks
 
 
@@ -111,61 +111,61 @@ def _tag(tasks: list[PlannedCase]) -> list[PlannedCase]:
 
 
 def matching_cases(experiment: Experiment, asked: ReproductionRequest) -> list[Case]:
-    """The rows of an experiment that are asked for."""
-    return [row for row in experiment.cases if fnmatchcase(row.name.lower(), asked.cases.lower())]
+    """The cases of an experiment that are asked for."""
+    return [case for case in experiment.cases if fnmatchcase(case.name.lower(), asked.cases.lower())]
 
 
 def unspecified_components(experiments: dict[str, Experiment]) -> set[str]:
-    """Which of ``data`` and ``model`` some experiment leaves to the user; one without rows looks at any data."""
-    rows = [row for experiment in experiments.values() for row in experiment.cases]
-    found = {kind for row in rows for kind in ("data", "model") if kind not in _fixed(row)}
+    """Which of ``data`` and ``model`` some experiment leaves to the user; one without cases looks at any data."""
+    cases = [case for experiment in experiments.values() for case in experiment.cases]
+    found = {kind for case in cases for kind in ("data", "model") if kind not in _fixed(case)}
     return found | ({"data"} if any(not experiment.cases for experiment in experiments.values()) else set())
 
 
-def _fixed(row: Case) -> list[str]:
-    """Which of ``data`` and ``model`` a row names itself."""
-    return [kind for kind in ("data", "model") if "name" in row.settings.get(kind, {})]
+def _fixed(case: Case) -> list[str]:
+    """Which of ``data`` and ``model`` a case names itself."""
+    return [kind for kind in ("data", "model") if "name" in case.settings.get(kind, {})]
 
 
 def find_dataset_settings(asked: ReproductionRequest, registry: Registry) -> Dataset:
-    """The data set that experiments without rows look at."""
+    """The data set that experiments without cases look at."""
     settings = find_dataset(asked.data_path, asked.defaults, registry)
     return load_dataset(resolve_component("data", settings.sub("data"), registry))
 
 
-def _check_data(experiments: dict[str, Experiment], rows: list[Case], asked: ReproductionRequest) -> None:
-    names = [row.name for experiment in experiments.values() for row in experiment.cases]
-    if not rows and (names or asked.cases != "*"):
+def _check_data(experiments: dict[str, Experiment], cases: list[Case], asked: ReproductionRequest) -> None:
+    names = [case.name for experiment in experiments.values() for case in experiment.cases]
+    if not cases and (names or asked.cases != "*"):
         raise UsageError(
-            f"no row fits {asked.cases!r}",
-            where="--rows",
-            why=f"the rows are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
-            fix="a * stands for anything: --rows 'mnist*'",
+            f"no case fits {asked.cases!r}",
+            where="--cases",
+            why=f"the cases are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
+            fix="a * stands for anything: --cases 'mnist*'",
         )
     for name in ("data", "model"):
         # What trains nothing takes the same words as its neighbours, so that one line serves for all of a suite.
-        if rows and name in asked.defaults.tree and name not in unspecified_components(experiments):
+        if cases and name in asked.defaults.tree and name not in unspecified_components(experiments):
             raise UsageError(
                 f"--{name} changes nothing here",
                 where=asked.defaults.source_of(name),
-                why=f"each row says on which {name} its figure was published",
+                why=f"each case says on which {name} its value was published",
                 fix="leave it out",
             )
 
 
 def _plan_case(
-    name: str, row: Case, claim: str, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
+    name: str, case: Case, claim: str, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
 ) -> PlannedCase:
-    budget = Budget.of(row.name, row.settings, asked.scale)
+    budget = Budget.of(case.name, case.settings, asked.scale)
     settings = merge_settings(
-        asked.defaults.without(*_fixed(row)),
-        Settings.from_tree(row.settings, f"experiment {name}, case {row.name}"),
+        asked.defaults.without(*_fixed(case)),
+        Settings.from_tree(case.settings, f"experiment {name}, case {case.name}"),
         asked.overrides,
         Settings.from_tree(asked.incidental),
         Settings.from_tree({budget.unit: budget.length}, f"--scale {asked.scale:g}"),
     )
     on = {kind: str(settings.get(kind, "name")) for kind in ("model", "data")}
-    task = PlannedCase(name, row, budget, on, changed=_deviations(row, asked), claim=claim, metrics=asked.metrics)
+    task = PlannedCase(name, case, budget, on, changed=_deviations(case, asked), claim=claim, metrics=asked.metrics)
     try:
         return _configured(task, settings, asked, registry, known)
     except MissingDependencyError as error:
@@ -175,8 +175,8 @@ def _plan_case(
 def _configured(
     task: PlannedCase, settings: Settings, asked: ReproductionRequest, registry: Registry, known: dict[str, Dataset]
 ) -> PlannedCase:
-    row = task.case
-    seeds = row.seeds if asked.seeds is None else tuple(range(asked.seeds))
+    case = task.case
+    seeds = case.seeds if asked.seeds is None else tuple(range(asked.seeds))
     run = resolve_run(find_dataset(asked.data_path, settings, registry), registry)
     config = run.config
     assert run.data is not None
@@ -184,10 +184,10 @@ def _configured(
     if same not in known:
         known[same] = load_run_dataset(config, run.data)
     data = known[same]
-    data.split(evaluation_split(row, data))  # says why there is none
-    build_metrics(asked.metrics, data, evaluation_split(row, data), registry)  # says in time what does not fit
+    data.split(evaluation_split(case, data))  # says why there is none
+    build_metrics(asked.metrics, data, evaluation_split(case, data), registry)  # says in time what does not fit
     suppliers = providers(config, registry)
-    planned = tuple(PlannedRun(row.name, run.with_settings(seed=seed), suppliers, data.fingerprint) for seed in seeds)
+    planned = tuple(PlannedRun(case.name, run.with_settings(seed=seed), suppliers, data.fingerprint) for seed in seeds)
     return replace(task, planned=planned, data=data)
 
 
@@ -207,9 +207,9 @@ def _built(task: PlannedCase, known: dict[str, MissingDependencyError | None]) -
     return task if missing is None else replace(task, planned=(), missing=missing)
 
 
-def _deviations(row: Case, asked: ReproductionRequest) -> str:
-    """What was typed and bears on a row: options of a model or a data set only where the row leaves it open."""
-    idle = (*_fixed(row), *INCIDENTAL, "device", "threads")
+def _deviations(case: Case, asked: ReproductionRequest) -> str:
+    """The user's settings that concern a case: options of a model or a data set only where the case leaves it open."""
+    idle = (*_fixed(case), *INCIDENTAL, "device", "threads")
     return ", ".join(word for word in asked.raw_overrides if re.split("[.=]", word)[0] not in idle)
 
 
@@ -223,7 +223,7 @@ def find_dataset(path: Path | None, settings: Settings, registry: Registry) -> S
 
 
 def find_data_path(path: Path, name: str) -> Path:
-    """Where a data set lies.
+    """Find a data set.
 
     Args:
         path: A file, which it is; or a folder: there it is what is called like the data set, whatever the ending, else

@@ -134,7 +134,7 @@ def _natural(place: Path) -> list[tuple[int, str]]:
 
 
 def write_evaluation(artifacts: ArtifactWriter) -> None:
-    """How rows stand; tables of all figures and of the classes' recalls; confusion and calibration as images."""
+    """Compare the cases: tables of all metrics and recalls; plots of confusion and calibration."""
     for text in ranking_sentences(artifacts.outcomes):
         artifacts.text(text)
     scored = {outcome.case.name: outcome.scores for outcome in artifacts.outcomes if outcome.scores}

@@ -1,4 +1,4 @@
-"""What a user asks of a reproduction."""
+"""The request for a reproduction."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from localrules.evaluation.metric import MetricFiles
 
 @dataclass(frozen=True)
 class ReproductionRequest:
-    """What a user asks for.
+    """The user's choices.
 
     Attributes:
-        scale: The fraction of each row's published budget.
-        seeds: How many runs of each row, with seeds from 0; ``None``: the row's own.
-        rows: Only rows whose name fits this pattern, whatever the case of its letters; with another pattern than ``*``
-            an experiment without rows is left out.
-        below: Settings for what rows leave open: ``model`` and ``data``.
-        over: Settings that replace the rows' own.
+        scale: The fraction of each case's published budget.
+        seeds: How many runs of each case, with seeds from 0; ``None``: the case's own.
+        cases: Only cases whose name matches this pattern, ignoring case; with a pattern other than ``*``
+            an experiment without cases is left out.
+        below: Settings for what cases leave open: ``model`` and ``data``.
+        over: Settings that replace the cases' own.
         typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
         incidental: Settings that change no result, such as threads and trackers.
-        data_path: The file of a row's data set, or a folder in which it lies under the data set's name.
+        data_path: The file of a case's data set, or a folder in which it lies under the data set's name.
         metrics: The files of plugins' metrics to compute, by name.
     """
 
@@ -40,7 +40,7 @@ class ReproductionRequest:
 
 
 def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, Settings]:
-    """What was typed: of the data set and the model, for rows that leave them open; and for all rows.
+    """The user's settings: of the data set and the model, for cases that leave them open; and for all cases.
 
     Args:
         words: ``a.b=c``, as they were typed.
@@ -51,7 +51,7 @@ def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, S
     """
     settings = Settings.from_overrides(words)
     for key, why in (
-        ("rule", "each row has its own; that is what is compared"),
+        ("rule", "each case has its own; that is what is compared"),
         ("steps", "--scale says how long"),
         ("epochs", "--scale says how long"),
         ("seed", "--seeds says how many; they count from 0"),

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 POINT = 1.0
-"""A mean that is no more than so many points away from the published figure matches it."""
+"""A mean that is no more than so many points away from the published value matches it."""
 
 DIVERGED = "diverged"
 EXCLUDED = "left out"
-"""The verdict on a row that needs a package which is not installed."""
+"""The verdict on a case that needs a package which is not installed."""
 
 SCORES = "scores.json"
 RESULTS = "results.csv"
@@ -43,19 +43,19 @@ ResultRow = dict[str, str]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A row with its runs.
+    """A case with its runs.
 
     Attributes:
         experiment: The experiment's name.
-        row: The row.
+        case: The case.
         budget: How long each run was.
         runs: One a seed; those that diverged are not among them.
-        values: The row's metric of each run, in percent.
+        values: The case's metric of each run, in percent.
         on: The ``model`` and ``data`` of the runs.
-        changed: Settings that were asked for in place of the row's, as they were typed.
+        changed: Settings that were asked for in place of the case's, as they were typed.
         claim: What the experiment's source claims, in words.
         scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
-        missing: The package for want of which the row was left out.
+        missing: The package for want of which the case was left out.
         diverged: The seeds of runs that diverged.
     """
 
@@ -73,17 +73,17 @@ class CaseResult:
 
     @property
     def install_hint(self) -> str:
-        """What a row that was left out needs, and how to come by it; empty of any other."""
+        """The package that a skipped case needs, and how to install it; empty for any other case."""
         return f"{self.missing.what}: {self.missing.fix}" if self.missing else ""
 
-    def scored_mean(self, figure: str, split: str | None = None) -> float | None:
-        """A figure in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
-        values = [score[figure] for score in self.scores if split in (None, score["split"])]
+    def scored_mean(self, metric: str, split: str | None = None) -> float | None:
+        """A metric in percent, mean over runs; ``None`` where there is none, or it is of another split than asked."""
+        values = [score[metric] for score in self.scores if split in (None, score["split"])]
         return 100 * mean(values) if values and None not in values else None
 
     @property
     def metric(self) -> str:
-        """The row's; of data without a test split, the same on the split that there is."""
+        """The case's; of data without a test split, the same on the split that there is."""
         if self.case.metric == "test_accuracy" and self.scores:
             return f"{self.scores[0]['split']}_accuracy"
         return self.case.metric
@@ -95,7 +95,7 @@ class CaseResult:
 
     @property
     def difference(self) -> float | None:
-        """Ours less the published figure, in points; ``None`` where there is no such pair."""
+        """Ours less the published value, in points; ``None`` where there is no such pair."""
         return None if self.ours is None or self.case.published is None else self.ours - self.case.published
 
     @property
@@ -106,7 +106,7 @@ class CaseResult:
         if self.ours is None:
             return DIVERGED
         if self.difference is None:
-            return "no published figure"
+            return "no published value"
         for kind, name in self.case.published_on.items():
             if self.on[kind] != name:
                 return f"other {kind}: not comparable"
@@ -151,9 +151,9 @@ class CaseResult:
         return dict(zip(COLUMNS, found, strict=True))
 
     def documents(self) -> list[dict[str, Any]]:
-        """What ``reproduce --json`` prints: each run with its summary, and the published figure beside its own.
+        """The output of ``reproduce --json`` for each run: its summary, and the published value.
 
-        A run that diverged is there without a figure, and a row that was left out once, with what it needs.
+        A run that diverged is there without a metric, and a case that was left out once, with what it needs.
         """
         if self.missing is not None:
             return [self._document() | {"missing": {"why": self.missing.what, "install": self.missing.fix}}]
@@ -164,7 +164,7 @@ class CaseResult:
         return done + [self._document() | {"seed": seed, "verdict": DIVERGED} for seed in self.diverged]
 
     def _document(self) -> dict[str, Any]:
-        """What the runs have in common, with nothing for what each has of its own."""
+        """The common part of the runs, with ``None`` for what each has of its own."""
         return {
             **as_document(self.experiment, self.claim),
             "row": self.case.name,
@@ -178,7 +178,7 @@ class CaseResult:
 
 
 def as_document(experiment: str, claim: str) -> dict[str, Any]:
-    """What ``reproduce --json`` prints of an experiment that trains nothing: its claim, and no more."""
+    """The part of ``reproduce --json`` for an experiment that trains nothing: its claim only."""
     return {
         "experiment": experiment,
         "row": None,
@@ -196,31 +196,31 @@ def as_document(experiment: str, claim: str) -> dict[str, Any]:
     }
 
 
-def metric_value(run: RunRecord, row: Case, scores: Mapping[str, Any]) -> float:
+def metric_value(run: RunRecord, case: Case, scores: Mapping[str, Any]) -> float:
     """A finished run's metric in percent.
 
     Args:
         run: The run.
-        row: Its row.
+        case: Its case.
         scores: From :func:`scored`.
     """
-    return 100 * float(scores["top1"] if row.metric == "test_accuracy" else run.summary[row.metric])
+    return 100 * float(scores["top1"] if case.metric == "test_accuracy" else run.summary[case.metric])
 
 
-def evaluation_split(row: Case, data: Dataset) -> str:
-    """The split that a row's runs are scored on: test, or the next best; one that is not there where there is none."""
+def evaluation_split(case: Case, data: Dataset) -> str:
+    """The split that a case's runs are scored on: test, or the next best; one that is not there where there is none."""
     found = next((name for name in ("test", "valid") if name in data.splits), None)
-    return found or row.metric.removesuffix("_accuracy")
+    return found or case.metric.removesuffix("_accuracy")
 
 
 def load_or_evaluate(
-    run: RunRecord, row: Case, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
+    run: RunRecord, case: Case, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
 ) -> dict[str, Any]:
     """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
 
     Args:
         run: The run.
-        row: Its row.
+        case: Its case.
         data: Its data set.
         registry: Where names are looked up.
         metrics: The files of plugins' metrics to compute, by name.
@@ -229,7 +229,7 @@ def load_or_evaluate(
         DataError: The data set has no such split, or a metric's file does not fit it.
         UsageError: A metric does not apply to the data set.
     """
-    split = evaluation_split(row, data)
+    split = evaluation_split(case, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if split not in known or any(not known[split].get(name) for name in metrics):
@@ -258,10 +258,10 @@ def read_results(folder: Path) -> list[ResultRow]:
 
 
 def upsert(outcome: CaseResult, folder: Path) -> None:
-    """Put a row into its experiment's table, ``<folder>/<experiment>/results.csv``.
+    """Put a case into its experiment's table, ``<folder>/<experiment>/results.csv``.
 
-    It takes the place of the same row of the same model, data, settings and budget; all others stay. A row that was
-    left out takes no figures away that were found before.
+    It takes the place of the same case of the same model, data, settings and budget; all others stay. A case that was
+    left out takes no metrics away that were found before.
     """
     place = folder / outcome.experiment
     place.mkdir(parents=True, exist_ok=True)
@@ -284,30 +284,30 @@ def _key(line: ResultRow) -> tuple[str, ...]:
 
 
 def ranking_sentences(outcomes: Sequence[CaseResult]) -> list[str]:
-    """A sentence for the rows on one data set: best first, how far they are apart, and how far a row's own seeds."""
+    """A sentence for the cases on one data set: best first, how far they are apart, and how far a case's own seeds."""
     on: dict[str, list[CaseResult]] = {}
     for outcome in outcomes:
         on.setdefault(outcome.on.get("data", ""), []).append(outcome)
-    return [text for data, rows in on.items() if (text := _sentence(data, rows))]
+    return [text for data, cases in on.items() if (text := _sentence(data, cases))]
 
 
-def _sentence(data: str, rows: Sequence[CaseResult]) -> str:
-    found = [(value, row) for row in rows if (value := row.scored_mean("top1")) is not None]
+def _sentence(data: str, cases: Sequence[CaseResult]) -> str:
+    found = [(value, case) for case in cases if (value := case.scored_mean("top1")) is not None]
     if not found:
         return ""
-    found.sort(key=lambda pair: -pair[0])  # rows of equal figures stay in the table's order
+    found.sort(key=lambda pair: -pair[0])  # cases of equal metrics stay in the table's order
     split = found[0][1].scores[0]["split"]
-    lengths = " or ".join(dict.fromkeys(str(row.budget) for _, row in found))
-    order = ", ".join(f"{row.case.name} {value:.1f} %" for value, row in found)
-    without = [f"{row.case.name}: {row.verdict}" for row in rows if not row.scores]
+    lengths = " or ".join(dict.fromkeys(str(case.budget) for _, case in found))
+    order = ", ".join(f"{case.case.name} {value:.1f} %" for value, case in found)
+    without = [f"{case.case.name}: {case.verdict}" for case in cases if not case.scores]
     parts = [f"Top-1 on the {split} split of {data} after {lengths}: {order}", *without]
     if len(found) > 1:
         parts.append(f"{found[0][0] - found[-1][0]:.1f} points from the first to the last")
-    return "; ".join([*parts, _seeds([row for _, row in found])]) + "."
+    return "; ".join([*parts, _seeds([case for _, case in found])]) + "."
 
 
-def _seeds(rows: Sequence[CaseResult]) -> str:
-    spreads = [100 * (max(tops) - min(tops)) for row in rows if len(tops := [one["top1"] for one in row.scores]) > 1]
+def _seeds(cases: Sequence[CaseResult]) -> str:
+    spreads = [100 * (max(tops) - min(tops)) for case in cases if len(tops := [one["top1"] for one in case.scores]) > 1]
     if not spreads:
         return "of one seed each, so how much of that is chance is not known"
-    return f"seeds of one row are up to {max(spreads):.1f} points apart"
+    return f"seeds of one case are up to {max(spreads):.1f} points apart"

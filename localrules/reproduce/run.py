@@ -1,4 +1,4 @@
-"""Rows one after the other: what is done is not done again."""
+"""Cases one after the other: what is done is not done again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from localrules.callbacks.base import Callback
 from localrules.comparison.execute import RunRecord, completed_runs, run_all
 from localrules.errors import LocalRulesError
 from localrules.reproduce import report
-from localrules.reproduce import run as rows
 from localrules.reproduce.artifacts import ArtifactWriter
 from localrules.reproduce.plan import PlannedCase, excluded_cases, find_dataset_settings, plan_cases
 from localrules.reproduce.registry import experiments_in
@@ -36,7 +35,7 @@ def run_cases(
     callbacks: Callable[[], list[Callback]] = list,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Iterator[CaseResult]:
-    """Run the rows one after the other; yields each as soon as its runs are done.
+    """Run the cases one after the other; yields each as soon as its runs are done.
 
     Args:
         tasks: From :func:`~localrules.reproduce.plan.plan`.
@@ -46,7 +45,7 @@ def run_cases(
         say: Told in a line what happens next.
     """
     for number, task in enumerate(tasks, 1):
-        which = f"row {number} of {len(tasks)}: {task.experiment}, {task.case.name}, {task.budget}"
+        which = f"case {number} of {len(tasks)}: {task.experiment}, {task.case.name}, {task.budget}"
         if task.data is None or task.missing is not None:
             left_out = replace(_missing_result(task), missing=task.missing)
             say(f"{which}, is left out: {left_out.install_hint}")
@@ -60,10 +59,10 @@ def run_cases(
 
 
 def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry) -> list[CaseResult]:
-    """What rows came to that are done, of the runs that are; nothing is run.
+    """Results of the finished runs of cases; nothing is run.
 
     Args:
-        tasks: Rows, configured.
+        tasks: Cases, configured.
         folder: As for :func:`run_cases`.
         registry: Where names are looked up.
     """
@@ -91,12 +90,12 @@ def _missing_result(task: PlannedCase) -> CaseResult:
 def write_report(
     name: str, experiment: Experiment, outcomes: list[CaseResult], data: Dataset, folder: Path, registry: Registry
 ) -> None:
-    """Have an experiment show what its rows came to, and set beside it all that an evaluation says of them.
+    """Have an experiment show what its cases came to, and set beside it all that an evaluation says of them.
 
     Args:
         name: The experiment's.
         experiment: What it is.
-        outcomes: Its rows, done; none, of an experiment without.
+        outcomes: Its cases, done; none, of an experiment without.
         data: Its data set.
         folder: The ``--out``.
         registry: Where names are looked up.
@@ -129,10 +128,10 @@ def run_experiments(
         command: The line that was typed, for the page.
         watchers: Makes those who watch a run.
         say: Told in a line what happens next.
-        done: Told of each row when its runs are done.
+        done: Told of each case when its runs are done.
 
     Returns:
-        What the rows came to; and what ``--json`` prints, which has a line for an experiment without rows, too.
+        What the cases came to; and what ``--json`` prints, which has a line for an experiment without cases, too.
 
     Raises:
         LocalRulesError: Something cannot be run, before anything has run; see :func:`plan`.
@@ -143,7 +142,7 @@ def run_experiments(
     for name, experiment in experiments.items():
         own: list[CaseResult] = []
         mine = [task for task in tasks if task.experiment == name]
-        for outcome in rows.run_cases(mine, out, registry, callbacks, say):
+        for outcome in run_cases(mine, out, registry, callbacks, say):
             own.append(outcome)
             done(outcome)
             upsert(outcome, out)
@@ -153,11 +152,11 @@ def run_experiments(
             data = find_dataset_settings(asked, registry)
             documents.append(as_document(name, experiment.claim))
         if data is not None:
-            # What an earlier command made of the other rows stays beside these.
-            aside = rows.completed_results(excluded_cases(name, experiment, asked, registry), out, registry)
-            place = {row.name: number for number, row in enumerate(experiment.cases)}
+            # What an earlier command made of the other cases stays beside these.
+            aside = completed_results(excluded_cases(name, experiment, asked, registry), out, registry)
+            place = {case.name: number for number, case in enumerate(experiment.cases)}
             shown = sorted([*own, *aside], key=lambda outcome: place[outcome.case.name])
-            rows.write_report(name, experiment, shown, data, out, registry)
+            write_report(name, experiment, shown, data, out, registry)
             report.write_page(out, experiments_in(out, registry), command)
         outcomes += own
         documents += [line for outcome in own for line in outcome.documents()]

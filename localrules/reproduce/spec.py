@@ -1,4 +1,4 @@
-"""What a plugin says of an experiment from the literature: configurations, published figures, and what was claimed."""
+"""Specification of an experiment from the literature: configurations, published values, and claim."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Metric = Literal["test_accuracy", "valid_accuracy", "train_accuracy"]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One configuration of a run, and its published figure, if there is one.
+    """One configuration of a run, and its published value, if there is one.
 
     Attributes:
         name: Unique in its experiment, e.g. ``"MNIST, cosine"``.
         settings: As for a run, nested: ``rule``, ``model``, ``data`` and whatever is not a default. Its ``epochs`` or
             ``steps`` are the published budget. What it leaves open, the command line may fill: ``data``, ``model``;
             options of a model may stand here without its name.
-        published: The figure, in percent; accuracies, never errors. ``None``: there is only the experiment's claim.
+        published: The value, in percent; accuracies, never errors. ``None``: there is only the experiment's claim.
         source: The paper's table or figure, with a link.
-        published_on: For what the settings leave open, on what the figure was published, e.g. ``{"data": "fer2013"}``.
+        published_on: For what the settings leave open, on what the value was published, e.g. ``{"data": "fer2013"}``.
         metric: What was published: an accuracy, of the last weights.
-        seeds: Of the runs, where nobody asks for others. The mean over them is held against the published figure.
+        seeds: Of the runs, where nobody asks for others. The mean over them is compared with the published value.
         differs: In what our run is not the published one, in a line; empty where it is.
     """
 
@@ -47,13 +47,13 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Rows that belong together, such as those of one table. Its name and summary are its entry's.
+    """Cases that belong together, such as those of one table. Its name and summary are its entry's.
 
     Attributes:
-        rows: In the order of the table. None: an experiment that looks at data, and trains nothing.
-        claim: What the source says that it shows, in words; empty where its figures say it all.
-        notes: What holds for all of them, and which figures have no row and why; a sentence or two each.
-        show: Draws and tabulates what the rows' own table cannot tell, once they are done.
+        cases: In the order of the table. None: an experiment that looks at data, and trains nothing.
+        claim: What the source says that it shows, in words; empty if its values say it all.
+        notes: What holds for all of them, and which published values have no case and why; a sentence or two each.
+        show: Draws and tabulates what the cases' own table cannot tell, once they are done.
     """
 
     cases: tuple[Case, ...]
@@ -78,22 +78,22 @@ class Budget:
 
     @classmethod
     def of(cls, name: str, settings: Tree, scale: float) -> Budget:
-        """The budget of a row at a scale.
+        """The budget of a case at a scale.
 
         Args:
-            name: The row's, for the error.
-            settings: The row's; their length is the published one.
+            name: The case's, for the error.
+            settings: The case's; their length is the published one.
             scale: The fraction to do.
 
         Raises:
-            UsageError: The row has no length, or two.
+            UsageError: The case has no length, or two.
         """
         given = [unit for unit in ("epochs", "steps") if settings.get(unit) is not None]
         if len(given) != 1:
             raise UsageError(
-                f"row {name!r} does not say how long the published training was",
+                f"case {name!r} does not say how long the published training was",
                 why=f"it gives {' and '.join(given) or 'neither epochs nor steps'}",
-                fix="its author gives one of epochs and steps in the row's settings",
+                fix="its author gives one of epochs and steps in the case's settings",
             )
         if given[0] == "steps":
             return cls(max(1, round(scale * settings["steps"])), settings["steps"], "steps")

@@ -1,4 +1,4 @@
-"""A rehearsal: everything is built and a few steps are taken, and nothing is written."""
+"""A dry run: everything is built and a few steps are taken, and nothing is written."""
 
 from __future__ import annotations
 

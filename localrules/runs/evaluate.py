@@ -1,4 +1,4 @@
-"""A finished run, scored on a split: figures, doubts and images."""
+"""A finished run, scored on a split: metrics, doubts and images."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def evaluate_run(
         flip: Average each image's probabilities with those of its flipped image; as the run has it if ``None``.
         metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
-        out: Where images and figures go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
+        out: Where images and metrics go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
             or ``-no-flip`` behind it where that is not as the run has it.
 
     Returns:
-        What :func:`~localrules.evaluation.metrics.figures` lists, and ``data, device, flip``; each metric of a plugin,
-        and ``leak_check``, ``None`` where there is none; ``plots``, paths by name. ``scores.json`` beside them has
-        it all, and ``predictions.csv`` a row for each image.
+        What :func:`~localrules.evaluation.metrics.compute_metrics` lists, and ``data, device, flip``; each metric of
+        a plugin, and ``leak_check``, ``None`` where there is none; ``plots``, paths by name. ``scores.json`` beside
+        them has it all, and ``predictions.csv`` a row for each image.
 
     Raises:
         DataError: There is no such split, or a metric's file does not fit it.
@@ -136,13 +136,13 @@ def evaluate_run(
 
 
 class Evaluation(NamedTuple):
-    """What a run's answers to a split come to.
+    """The evaluation of a run on a split.
 
     Attributes:
-        figures: What :func:`~localrules.evaluation.metrics.figures` lists, with ``flip``, and with
+        metrics: What :func:`~localrules.evaluation.metrics.compute_metrics` lists, with ``flip``, and with
             each metric of a plugin and ``leak_check``, ``None`` where there is none.
         scores: Of which they were found.
-        known: The rows that are known from training, if they were looked for and could be.
+        known: The samples that are known from training, if they were looked for and could be.
     """
 
     metrics: dict[str, Any]
@@ -183,7 +183,7 @@ def is_implausible(data: Dataset, top1: float) -> bool:
 
 
 def find_leaks(data: Dataset, split: str, learned: Split, scores: Scores) -> dict[str, Any]:
-    """What a leak check finds, with what was compared.
+    """The result of a leak check, with what was compared.
 
     Args:
         data: What was scored.

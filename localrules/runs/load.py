@@ -51,7 +51,7 @@ def load_run(
 
 
 def read_run(folder: Path) -> tuple[RunConfig, Tree]:
-    """What a run was asked for, and its whole ``config.toml``, which also says what it ran on.
+    """The configuration of a run, and its whole ``config.toml``, which also records the environment.
 
     Raises:
         UsageError: The folder is not a run folder.
@@ -146,7 +146,7 @@ class TrainedRun:
         return data
 
     def score(self, data: Dataset, split: str) -> dict[str, Any]:
-        """All figures of a split, as :func:`~localrules.evaluation.metrics.figures` lists them.
+        """All metrics of a split, as :func:`~localrules.evaluation.metrics.compute_metrics` lists them.
 
         Raises:
             DataError: There is no such split.

@@ -21,7 +21,7 @@ Summary = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         directory: The run folder, absolute.
@@ -41,7 +41,7 @@ class RunResult:
 
     @property
     def stop_reason(self) -> str | None:
-        """Why a callback stopped the run before its last step; ``None`` if it took all of them."""
+        """The reason for which a callback stopped the run before its last step; ``None`` if it took all of them."""
         reason: str | None = self.summary["stop_reason"]
         return reason
 

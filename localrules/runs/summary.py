@@ -1,4 +1,4 @@
-"""The end of a run: what it came to, in figures and in images."""
+"""The end of a run: what it came to, in metrics and in images."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from localrules.utils.plotting import save_figure
 def summarize(
     session: Session, trainer: Trainer, folder: Path, info: RunInfo, *, stopped: bool = False
 ) -> dict[str, Any]:
-    """A run's figures, as ``run --json`` prints and ``summary.json`` keeps them.
+    """A run's metrics, as ``run --json`` prints and ``summary.json`` keeps them.
 
     Accuracies are those of the last weights, in eval mode, without augmentation; a stopped run has none yet. Where the
-    valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when its rows were looked
+    valid accuracy is too good to be true, and only there, ``leak_check`` has what was found when these were looked
     for among the training samples.
     """
     config, splits = session.config, session.data.splits
@@ -71,8 +71,8 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
     if not session.config.plots:
         return []
     split = session.data.splits.get("valid") or session.data.splits["train"]
-    rows = torch.arange(min(len(split), 2000))
-    scores = session.predictor.scores(split, rows)
+    samples = torch.arange(min(len(split), 2000))
+    scores = session.predictor.scores(split, samples)
     sheet = folder / "samples.png"
     found = [
         Plot("curves", plot_curves(folder / METRICS, folder / "curves.png"), False),

@@ -1,4 +1,4 @@
-"""What a rule's author tests with: the conformance kit, and the measurements that it is made of.
+"""Tools for testing rules: the conformance kit, and the measurements that it is made of.
 
 Every public name is imported when it is first used.
 """

@@ -1,4 +1,4 @@
-"""Progress as an image in the terminal: a bar, the figures, the objective of every layer with its trend."""
+"""Live progress in the terminal: a bar, the metrics, the objective of every layer with its trend."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from localrules.tracking.progress import TREND_WIDTH, Progress
 from localrules.utils.formatting import duration, format_metric, memory, step_time
 
 _NAME_WIDTH = 16
-_FIGURE_WIDTH = 8
+_METRIC_WIDTH = 8
 _FRAME = 4  # the panel's border and padding
 _ECHO = 4  # columns left free: a terminal that echoes ^C into the last one wraps, and the next erasure misses a line
-_LINES_ABOVE = 8  # all but the objectives: border, bar, figures, headings, the cursor's line
+_LINES_ABOVE = 8  # all but the objectives: border, bar, metrics, headings, the cursor's line
 
 
 def render(progress: Progress, width: int, height: int) -> RenderableType:
@@ -82,7 +82,7 @@ def _metrics(progress: Progress) -> Table:
 def _objectives(progress: Progress, width: int, height: int) -> Table:
     layers = list(progress.objectives)
     name_width = min(_NAME_WIDTH, max(len(layer) for layer in layers))
-    cell = name_width + TREND_WIDTH + _FIGURE_WIDTH + 2
+    cell = name_width + TREND_WIDTH + _METRIC_WIDTH + 2
     columns = max(1, min((width + 3) // (cell + 3), len(layers)))
     rows = -(-len(layers) // columns)
     shown = max(1, min(rows, height))
@@ -105,7 +105,7 @@ def _objective(progress: Progress, layer: str, name_width: int) -> Text:
     return Text.assemble(
         (f"{name:<{name_width}} ", asleep or "default"),
         (f"{trend.bars():<{TREND_WIDTH}} ", asleep or "cyan"),
-        (f"{_format(trend.last, format_metric):>{_FIGURE_WIDTH}}", asleep or "bold"),
+        (f"{_format(trend.last, format_metric):>{_METRIC_WIDTH}}", asleep or "bold"),
     )
 
 

@@ -7,7 +7,7 @@ from localrules.utils.formatting import duration, format_metric, memory, step_ti
 
 
 def first_line(progress: Progress) -> str:
-    """What starts, and from where."""
+    """The run that starts, and from where."""
     run = progress.run
     line = f"{run.rule} trains {run.model} on {run.data}: {run.total_steps} steps, {progress.total_epochs:.3g} epochs"
     return line + (f", continued after step {run.resumed_from_step}" if run.resumed_from_step else "")

@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on: the newest figures, the trends, the time left."""
+"""Progress of a run: the newest metrics, the trends, the time left."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Progress:
                 self.learning.add(layer)
 
     def number(self, column: str) -> float | None:
-        """The newest figure of a column, if there has been one."""
+        """The newest metric of a column, if there has been one."""
         value = self._newest.get(column)
         return float(value) if isinstance(value, (int, float)) else None
 

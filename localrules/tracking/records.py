@@ -1,4 +1,4 @@
-"""What a run folder says of itself: ``config.toml`` when it starts, ``summary.json`` when it is over."""
+"""Records of a run folder: ``config.toml`` when the run starts, ``summary.json`` when it ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """Read a run's resolved configuration back.
 
     Raises:
-        UsageError: The folder is not a run folder, or somebody edited the file into something that is no TOML.
+        UsageError: The folder is not a run folder, or somebody edited the file into something that is not TOML.
     """
     path = directory / CONFIG
     try:
@@ -48,13 +48,13 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
-    """Write how the run ended. JSON has no NaN: figures that are not finite become null."""
+    """Write how the run ended. JSON has no NaN: metrics that are not finite become null."""
     text = json.dumps(without_nonfinite(summary), indent=2, allow_nan=False, ensure_ascii=False)
     write_atomic(directory / SUMMARY, text + "\n")
 
 
 def read_summary(directory: Path) -> dict[str, Any] | None:
-    """How the run ended, or ``None`` where it has not ended."""
+    """The summary of the run, or ``None`` if it has not ended."""
     try:
         return json.loads((directory / SUMMARY).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

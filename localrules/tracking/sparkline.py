@@ -8,7 +8,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Sparkline:
-    """How a figure has moved since it was first seen, in a fixed amount of memory.
+    """The course of a metric since it was first seen, in a fixed amount of memory.
 
     Values are averaged in buckets; when these are full, neighbours merge, so that the oldest and the newest value
     always fit.

@@ -1,4 +1,4 @@
-"""What a run came to, for a person: how good, against what, at what cost, and what to do next."""
+"""The summary of a run in the terminal: accuracy, baselines, cost, and next commands."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ def memory(mebibytes: float) -> str:
     return f"{mebibytes:.0f} MiB" if mebibytes < 2048 else f"{mebibytes / 1024:.1f} GiB"
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """``81.3 %`` of a fraction of 0.813."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * fraction:.1f} %"
 
 
 def format_metric(value: float) -> str:

@@ -24,14 +24,14 @@ _DPI = 130
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A white figure of that size in inches. Not pyplot's, so nothing is kept alive and no window is looked for."""
+    """A white Matplotlib figure of that size in inches, without pyplot, so nothing is kept alive."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, out: Path) -> Path:
-    """Write the figure as a PNG, atomically, and return its path."""
+    """Write a Matplotlib figure as a PNG, atomically, and return its path."""
     # No metadata: the same plot is the same bytes.
     write_atomic(out, lambda path: figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None}))
     return out

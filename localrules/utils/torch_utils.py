@@ -82,7 +82,7 @@ def freeze_batchnorm_stats(module: nn.Module) -> Iterator[None]:
 
 
 class RngSnapshot:
-    """Where torch's generators stand, so that what is drawn from here on can be drawn once more.
+    """The state of torch's generators, so that later draws can be repeated.
 
     Args:
         device: Where the network runs.

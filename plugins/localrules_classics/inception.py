@@ -95,7 +95,7 @@ class InceptionV2(Model):
     Each convolution is a layer; a block is one of the stem's convolutions or a module. Where the paper's table
     contradicts itself, it is followed in the widths of the branches: modules 4c and 4d then give 608 channels, and 4e
     gives 1056. What differs from the paper: the first convolution is a full one, not split by channel; there
-    are no side classifiers.
+    are not side classifiers.
 
     References:
         Ioffe & Szegedy 2015, Batch normalization, appendix, figure 5, https://arxiv.org/abs/1502.03167.

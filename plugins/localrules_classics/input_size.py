@@ -1,4 +1,4 @@
-"""What networks for large images in colour do with small grey ones."""
+"""Small grey images for networks that expect large ones in colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = 3
 
 
 def described(native: int, least: int) -> str:
-    """What an option ``size`` does, for its description."""
+    """The description of an option ``size``."""
     return (
         f"Side to which images are brought inside the network, bilinearly: native, {native} as published (the "
         f"paper's); a number; or as-is, their own, up-sampled to {least} if smaller (ours)."

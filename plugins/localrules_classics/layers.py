@@ -1,4 +1,4 @@
-"""A layer as every model here builds it: matrix or convolution, norm, activation, pooling; and what goes into it."""
+"""A layer as every model here builds it: linear operation or convolution, norm, activation, pooling."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from localrules_classics.mnist_files import read_splits
 
 
 class MNISTLike(DataSource):
-    """What the two have in common. They come with train and test; there is no official valid split."""
+    """The common part of both data sets. They come with train and test; there is no official valid split."""
 
     name: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
@@ -110,7 +110,7 @@ class MNISTLike(DataSource):
 
 @final
 class MNIST(MNISTLike):
-    """Handwritten digits. A mirrored digit is not a digit, so augmentation does not flip unless told to."""
+    """Handwritten digits. A flipped digit is not a digit, so augmentation does not flip unless told to."""
 
     name = "mnist"
     classes = tuple("0123456789")

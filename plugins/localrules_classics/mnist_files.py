@@ -122,15 +122,17 @@ def _read_idx_file(path: Path, dimensions: int) -> Source:
 def _checked(images: Source, labels: Source, classes: int) -> Split:
     pixels, numbers = images.values, labels.values
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE):
-        raise _wrong(images.where, f"{pixels.dtype} of shape {pixels.shape}", f"uint8 of shape (rows, {SIDE}, {SIDE})")
+        raise _wrong(
+            images.where, f"{pixels.dtype} of shape {pixels.shape}", f"uint8 of shape (samples, {SIDE}, {SIDE})"
+        )
     if not len(pixels):
-        raise _wrong(images.where, "no rows", "some")
+        raise _wrong(images.where, "no samples", "some")
     if numbers.shape != pixels.shape[:1] or not np.issubdtype(numbers.dtype, np.integer):
         found = f"{numbers.dtype} of shape {numbers.shape}"
         raise _wrong(labels.where, found, f"an integer for each of the {len(pixels):,} images")
     wrong = np.flatnonzero((numbers < 0) | (numbers >= classes))
     if len(wrong):
-        place = f"{labels.where}, row {wrong[0]} (from 0)"
+        place = f"{labels.where}, sample {wrong[0]} (from 0)"
         raise _wrong(place, f"the label {numbers[wrong[0]]}", f"0 to {classes - 1}")
     return Split(torch.tensor(pixels).unsqueeze(1), torch.tensor(numbers.astype(np.int64)))
 

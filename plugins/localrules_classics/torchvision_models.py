@@ -21,7 +21,7 @@ class BaselineOptions(RuleConfig):
     size: Size
 
 
-class LargePictures(Model):
+class LargeImages(Model):
     """A network of torchvision's for large images in colour.
 
     Its modules are torchvision's own, with the weights that torchvision draws; ``stages`` and ``readout`` hold them in
@@ -53,7 +53,7 @@ class LargePictures(Model):
         return self.readout(self.stages(sized(images, self._side)))
 
 
-class AlexNet(LargePictures):
+class AlexNet(LargeImages):
     """Five convolutions and three matrices, 57.0 M parameters with seven classes. Each operation is a layer.
 
     References:
@@ -77,7 +77,7 @@ class AlexNet(LargePictures):
         return [*convolutions, *matrices], net.classifier[-1]
 
 
-class ResNet50(LargePictures):
+class ResNet50(LargeImages):
     """A stem and sixteen bottleneck blocks, 23.5 M parameters with seven classes. Each block is a layer.
 
     References:

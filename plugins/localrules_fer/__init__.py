@@ -122,7 +122,7 @@ _EXPERIMENTS = (
     ("beta", "betas", "beta from 10 to 1000."),
     ("two-phase", "phases", "Hidden layers first and then the readout, beside both at once."),
 )
-_ALSO = {"table-1": ("figure-15",)}  # the figure draws the table's numbers
+_ALSO = {"table-1": ("figure-15",)}  # it plots the table's numbers
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""How far a network agrees with FER+, ten people's votes on each image of FER2013.
+"""Agreement of a network with FER+, ten people's votes on each image of FER2013.
 
 References:
     Barsoum, Zhang, Canton Ferrer & Zhang 2016, Training Deep Networks for Facial Expression Recognition with
@@ -88,7 +88,7 @@ def agreement(votes: Tensor, scores: Scores) -> Agreement:
     """Compare a network's answers with votes.
 
     Args:
-        votes: Counts, those of the run's classes first, then those of other answers: float64, shape (rows, answers).
+        votes: Counts, those of the run's classes first, then those of other answers: float64, shape (samples, answers).
         scores: Of the same rows.
     """
     classes = scores.logits.shape[1]
@@ -96,16 +96,16 @@ def agreement(votes: Tensor, scores: Scores) -> Agreement:
     settled = ((votes == most[:, None]).sum(1) == 1) & (votes[:, :classes].amax(1) == most)
     majority = votes.argmax(1)
     voted = votes[:, :classes].sum(1) > 0
-    shares = votes[voted, :classes] / votes[voted, :classes].sum(1, keepdim=True)
+    fractions = votes[voted, :classes] / votes[voted, :classes].sum(1, keepdim=True)
     logarithms = scores.logits[voted].double().log_softmax(1)
-    cross = float(-(shares * logarithms).sum(1).mean())
-    entropy = float(torch.special.entr(shares).sum(1).mean())
+    cross = float(-(fractions * logarithms).sum(1).mean())
+    entropy = float(torch.special.entr(fractions).sum(1).mean())
     return Agreement(
         majority_rows=int(settled.sum()),
         majority_agreement=float((scores.predictions == majority)[settled].double().mean()),
         label_agreement=float((scores.labels == majority)[settled].double().mean()),
         voted_rows=int(voted.sum()),
-        vote_share=float(shares.gather(1, scores.predictions[voted, None]).mean()),
+        vote_share=float(fractions.gather(1, scores.predictions[voted, None]).mean()),
         cross_entropy=cross,
         vote_entropy=entropy,
         kl_divergence=cross - entropy,
@@ -113,7 +113,7 @@ def agreement(votes: Tensor, scores: Scores) -> Agreement:
 
 
 def read_votes(path: Path, data: Dataset, split: str) -> Tensor:
-    """FER+'s votes on the rows of a split: both files have their rows in one order.
+    """FER+'s votes on the samples of a split: both files have the same order.
 
     Args:
         path: FER+'s table, plain or gzipped: ``Usage,Image name,neutral,happiness,...``.

@@ -119,7 +119,7 @@ class PHSIC(OutputTransform, Objective):
         return self._grouping.normalized(output, self.config.divisive)
 
     def _features(self, view: LayerView) -> Tensor:
-        """What the kernel compares, shape (batch, features)."""
+        """The input of the kernel, shape (batch, features)."""
         if self._grouping is None:
             return extract_features(view, self.config.reading, self.config.grid)
         power = self.config.power or (1 - self.config.divisive if self.config.divisive else 0.5)

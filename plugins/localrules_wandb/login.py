@@ -13,7 +13,7 @@ Decided = Literal["online", "offline", "disabled"]
 
 
 def decide_mode(asked: Mode) -> Decided:
-    """What to tell ``wandb.init``, which would otherwise ask the user, or fail where there is nobody to ask.
+    """The mode for ``wandb.init``, which would otherwise prompt the user, or fail without a terminal.
 
     Args:
         asked: ``online`` and ``offline`` are taken as they are. ``auto`` follows the environment's ``WANDB_MODE`` if

@@ -1,4 +1,4 @@
-"""How the columns of a run's metrics are called on W&B, and against which axis they are drawn."""
+"""Names of a run's metrics on W&B, and the axis against which they are drawn."""
 
 from __future__ import annotations
 

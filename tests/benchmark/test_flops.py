@@ -47,7 +47,7 @@ def test_each_phase_has_its_own_cost() -> None:
 
 
 def test_phases_of_a_run_that_was_asked_for_in_epochs_lie_where_its_steps_are() -> None:
-    """How many steps an epoch has is the data's."""
+    """The number of steps of an epoch depends on the data."""
     assert counted("backprop", phases="two-phase", steps=None, epochs=3.0) == counted("backprop", phases="two-phase")
 
 

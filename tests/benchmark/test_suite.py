@@ -1,4 +1,4 @@
-"""The benchmark compares what it says it compares. Its figures are not tested: time is measured, never asserted."""
+"""The benchmark compares what it says it compares. Its metrics are not tested: time is measured, never asserted."""
 
 from __future__ import annotations
 

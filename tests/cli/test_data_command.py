@@ -27,7 +27,7 @@ def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def table() -> str:
     """Five training samples, of which the second repeats the first and the third does so with another label; one public
-    row that repeats the first, too; one private row, which is constant."""
+    sample that repeats the first, too; one private sample, which is constant."""
     draw = np.random.default_rng(0)
     one, other, third = (" ".join(map(str, draw.integers(0, 256, 2304))) for _ in range(3))
     rows = [(0, one, "Training"), (0, one, "Training"), (4, one, "Training"), (3, other, "Training")]

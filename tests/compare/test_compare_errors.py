@@ -1,4 +1,4 @@
-"""What a user may get wrong is said before anything is trained or written."""
+"""Wrong input is an error before anything is trained or written."""
 
 from __future__ import annotations
 

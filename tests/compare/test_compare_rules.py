@@ -48,7 +48,7 @@ def test_the_document_is_a_row_for_each_rule_in_the_order_that_was_asked_for(don
     assert [row["class"] for row in rows] == ["local-labels", "backprop"]
 
 
-def test_the_figures_of_a_row_are_those_of_its_runs(done: Path) -> None:
+def test_the_metrics_of_a_row_are_those_of_its_runs(done: Path) -> None:
     row = json.loads((done.parent / "said.json").read_text())[0]
     of_seeds = summaries(done, "local-ce")
     accuracies = [summary["valid_accuracy"] for summary in of_seeds]

@@ -94,7 +94,7 @@ def test_what_changes_no_result_makes_no_other_run(done: Path, changes: dict[str
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_what_changes_a_result_or_a_figure_makes_another(done: Path, changes: dict[str, object]) -> None:
+def test_what_changes_a_result_or_a_metric_makes_another(done: Path, changes: dict[str, object]) -> None:
     with pytest.raises(Started):
         runs.run_all([asked(run_folders(done)[0], **changes)], done / "runs", REGISTRY)
 

@@ -81,8 +81,10 @@ def test_the_sizes_that_are_promised() -> None:
 
 def test_a_table_is_the_same_for_every_batch_size() -> None:
     tables = []
-    for rows in (1, 2, 5):
-        network = Network.wrap(MLP(MLP.Config(hidden=(12,)), (1, 8, 8), 4).eval(), example=torch.zeros(rows, 1, 8, 8))
+    for samples in (1, 2, 5):
+        network = Network.wrap(
+            MLP(MLP.Config(hidden=(12,)), (1, 8, 8), 4).eval(), example=torch.zeros(samples, 1, 8, 8)
+        )
         tables.append([(layer.in_shape, layer.out_shapes, layer.macs) for layer in network.layers])
     assert tables[0] == tables[1] == tables[2]
 

@@ -1,4 +1,4 @@
-"""What the small networks on a layer read of it."""
+"""The features that the small networks on a layer read."""
 
 from __future__ import annotations
 

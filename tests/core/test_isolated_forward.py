@@ -1,4 +1,4 @@
-"""A relay keeps every layer's graph, cut off at the layer's border."""
+"""An isolated forward pass keeps every layer's graph, cut off at the layer's border."""
 
 from __future__ import annotations
 

@@ -141,13 +141,13 @@ def test_a_part_keeps_the_grid_of_each_of_its_ends() -> None:
     assert parts[-1].pool_size == 1
 
 
-def test_the_networks_input_is_no_end_of_the_part_that_hands_it_on() -> None:
+def test_the_networks_input_is_not_an_end_of_the_part_that_returns_it() -> None:
     network = Network.wrap(Pyramid(), example=IMAGES[:2])  # its last layer reads the input's mean
     assert [len(layer.out_shapes) for layer in network.layers] == [1] * 6
     assert network.layers[0].out_shape == (4, 8, 8)
 
 
-def test_a_size_that_is_read_far_behind_is_no_end_either() -> None:
+def test_a_size_that_is_read_far_behind_is_not_an_end_either() -> None:
     class Sizes(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -1,4 +1,4 @@
-"""What augmentation may do to an image, and what it must leave alone."""
+"""Augmentation changes an image within its limits, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training batch depends on, and what it does not."""
+"""A training batch depends on split, seed and step alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_batch_is_a_function_of_seed_and_step_alone(split: Split) -> None:
         assert torch.equal(again.labels, seen[step].labels)
 
 
-def test_another_seed_gives_other_rows_and_other_augmentation(split: Split) -> None:
+def test_another_seed_gives_other_samples_and_other_augmentation(split: Split) -> None:
     assert not torch.equal(batches(split, 7).batch(0).indices, batches(split, 8).batch(0).indices)
 
 
@@ -48,14 +48,14 @@ def test_the_global_generator_is_neither_read_nor_moved(split: Split) -> None:
     assert torch.equal(batches(split).batch(5).images, first)
 
 
-def test_an_epoch_shows_each_row_at_most_once_and_drops_the_incomplete_batch(split: Split) -> None:
+def test_an_epoch_shows_each_sample_at_most_once_and_drops_the_incomplete_batch(split: Split) -> None:
     source = batches(split)
     assert source.steps_per_epoch == 10
     epochs = [torch.cat([source.batch(10 * epoch + i).indices for i in range(10)]) for epoch in range(3)]
-    for rows in epochs:
-        assert len(rows.unique()) == 100
+    for samples in epochs:
+        assert len(samples.unique()) == 100
     assert not torch.equal(epochs[0], epochs[1])
-    assert len(torch.cat(epochs).unique()) == 103  # the rows left out change
+    assert len(torch.cat(epochs).unique()) == 103  # the samples left out change
 
 
 def test_labels_and_images_stay_together(split: Split) -> None:
@@ -65,7 +65,7 @@ def test_labels_and_images_stay_together(split: Split) -> None:
     assert torch.equal(batch.images, plain.preprocess(split.images[batch.indices]))
 
 
-def test_augmenting_changes_images_but_not_which_rows_are_drawn(split: Split) -> None:
+def test_augmenting_changes_images_but_not_which_samples_are_drawn(split: Split) -> None:
     plain, augmented = Batches(split, 10, 7).batch(2), batches(split).batch(2)
     assert torch.equal(plain.indices, augmented.indices)
     assert not torch.equal(plain.images, augmented.images)
@@ -93,7 +93,7 @@ def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:
     assert "--batch-size" in caught.value.fix
 
 
-def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
+def test_evaluation_sees_every_sample_once_in_order_as_it_is(split: Split) -> None:
     preprocess = Preprocessor.from_split(split)
     parts = list(iter_batches(split, 25, preprocess))
     assert [len(part) for part in parts] == [25, 25, 25, 25, 3]
@@ -101,10 +101,10 @@ def test_evaluation_sees_every_row_once_in_order_as_it_is(split: Split) -> None:
     assert torch.equal(torch.cat([part.images for part in parts]), preprocess(split.images))
 
 
-def test_evaluation_of_chosen_rows(split: Split) -> None:
-    rows = torch.tensor([5, 2, 90])
-    parts = list(iter_batches(split, 2, Preprocessor.from_split(split), rows=rows))
-    assert torch.equal(torch.cat([part.labels for part in parts]), rows)
+def test_evaluation_of_chosen_samples(split: Split) -> None:
+    samples = torch.tensor([5, 2, 90])
+    parts = list(iter_batches(split, 2, Preprocessor.from_split(split), indices=samples))
+    assert torch.equal(torch.cat([part.labels for part in parts]), samples)
 
 
 def test_the_memory_format_changes_strides_and_no_value(split: Split) -> None:

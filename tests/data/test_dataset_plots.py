@@ -29,11 +29,11 @@ def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "tes
 def test_images_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:
     data = data_set(channels, names)
     for draw in (plot_label_counts, plot_samples):
-        draw(data, tmp_path / "picture.png")
-        with Image.open(tmp_path / "picture.png") as image:
+        draw(data, tmp_path / "image.png")
+        with Image.open(tmp_path / "image.png") as image:
             assert image.format == "PNG"
             assert min(image.size) > 100
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["image.png"]
 
 
 def test_the_sample_sheet_is_the_same_each_time(tmp_path: Path) -> None:

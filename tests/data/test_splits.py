@@ -32,9 +32,9 @@ def test_copies_flipped_copies_and_paler_copies_share_a_group_and_others_do_not(
     assert groups.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
 
 
-def test_near_copies_of_near_copies_share_a_group() -> None:
+def test_near_duplicates_of_near_duplicates_share_a_group() -> None:
     first, last = draw_images(2).float()
-    between = [((1 - share) * first + share * last).to(torch.uint8) for share in torch.linspace(0, 1, 40)]
+    between = [((1 - fraction) * first + fraction * last).to(torch.uint8) for fraction in torch.linspace(0, 1, 40)]
     groups = near_duplicate_groups(torch.stack(between))
     assert groups.unique().tolist() == [0]
 
@@ -44,7 +44,7 @@ def test_images_of_one_grey_are_copies_of_each_other() -> None:
     assert near_duplicate_groups(torch.cat([draw_images(1), plain])).tolist() == [0, 1, 1, 1]
 
 
-def test_a_share_of_train_takes_the_place_of_valid_and_no_group_is_on_both_sides() -> None:
+def test_a_fraction_of_train_takes_the_place_of_valid_and_no_group_is_on_both_sides() -> None:
     images = draw_images(200)
     images = torch.cat([images, images[:60]])
     old_valid = Split(draw_images(9, seed=1), torch.zeros(9, dtype=torch.int64))

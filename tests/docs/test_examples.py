@@ -47,8 +47,8 @@ def test_an_example_that_needs_more_than_a_test_has_says_what_it_wants(
     assert "--threads" in capsys.readouterr().out
 
 
-def test_rows_of_the_gap_are_those_of_the_suite() -> None:
-    """Same widths, batches, epochs and published figures."""
+def test_cases_of_the_gap_are_those_of_the_suite() -> None:
+    """Same widths, batches, epochs and published values."""
     from localrules_hsic.published import hsic
 
     rows = runpy.run_path(str(ROOT / "examples" / "hsic_readout_gap.py"))["ROWS"].values()

@@ -6,6 +6,7 @@ import csv
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_generated_parts_are_up_to_date() -> None:
 def test_every_command_and_every_rule_has_its_place() -> None:
     listed = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
     for rule in listed:
-        assert f"(docs/rules/{rule}.md)" in text("README.md")
+        assert f"`{rule}`" in text("README.md")
         for part in (f"options rule {rule}", f"published of {rule}", f"run of {rule}"):
             assert f"<!-- generated: {part} -->" in text(f"docs/rules/{rule}.md")
     assert sorted(f"docs/rules/{rule}.md" for rule in listed) == sorted(RULES)
@@ -95,6 +96,22 @@ def test_links_lead_somewhere(page: str) -> None:
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(f"{target}#{anchor}" if anchor else target)
     assert broken == []
+
+
+def test_links_of_the_readme_into_the_repository_are_absolute_for_pypi_and_lead_somewhere() -> None:
+    base = re.escape(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"])
+    raw = base.replace(re.escape("github.com"), re.escape("raw.githubusercontent.com"))
+    page = text("README.md")
+    targets = re.findall(rf"\]\((?:{base}/(?:blob|tree)/main|{raw}/main)/([^)#]+)(?:#([^)]*))?\)", page)
+    assert len(targets) > 20
+    assert _LINK.findall(page) == []
+    for target, anchor in targets:
+        assert (ROOT / target).exists(), target
+        assert not anchor or anchor in anchors(ROOT / target), f"{target}#{anchor}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].read_bytes()) <= 9_000
 
 
 def test_the_architecture_names_no_file_that_is_not_there() -> None:

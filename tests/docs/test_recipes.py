@@ -53,9 +53,7 @@ def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch:
     rules = (["backprop"], alone, [*alone, "--set", "rule.ce=0.3"])
     done = [train(tmp_path, "--rule", *rule, setting=[*FACES, *DENSE, *steps]) for rule in rules]
     table, image = tmp_path / "curves.csv", tmp_path / "curves.png"
-    monkeypatch.setattr(
-        "sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--picture", str(image)]
-    )
+    monkeypatch.setattr("sys.argv", ["", *(run["run_dir"] for run in done), "--csv", str(table), "--image", str(image)])
     runpy.run_path(str(ROOT / "examples" / "recipe_curves.py"))["main"]()
 
     found = pandas.read_csv(table)

@@ -27,8 +27,8 @@ def test_rows_are_dealt_out_again_and_with_copies_their_twins_too(tmp_path: Path
     assert sorted(row["pixels"] for row in plain) == sorted(row["pixels"] for row in before)
     label = {row["pixels"]: row["emotion"] for row in before}
     assert all(label[row["pixels"]] == row["emotion"] for row in plain)
-    shares = [sum(row["Usage"] == usage for row in plain) for usage in ("Training", "PublicTest", "PrivateTest")]
-    assert shares == [len(before) * part // 10 for part in (8, 1, 1)]
+    fractions = [sum(row["Usage"] == usage for row in plain) for usage in ("Training", "PublicTest", "PrivateTest")]
+    assert fractions == [len(before) * part // 10 for part in (8, 1, 1)]
 
     assert resplit(source, tmp_path / "copied.csv", copies=True) == 2 * len(before)
     copied = rows(tmp_path / "copied.csv")

@@ -1,4 +1,4 @@
-"""What the documentation shows is run."""
+"""Run the snippets of the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where two roads must lead to the same place, they do, bit for bit."""
+"""Two ways to compute the same thing agree bit for bit."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Noting(Objective):
         return {"means": new_figure(2, 2)}
 
 
-def test_a_rule_may_note_figures_of_its_own_and_draw() -> None:
+def test_a_rule_may_note_metrics_of_its_own_and_draw() -> None:
     session = perceptron(Noting)
     phase = session.phases[0]
     apply_phase(phase, session.network, session.trainable)

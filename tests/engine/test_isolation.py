@@ -220,7 +220,7 @@ def test_a_part_with_two_ends_learns_at_both() -> None:
     assert_equal(local_step(network).gradients, hand.gradients)
 
 
-def test_a_map_that_the_part_reads_itself_is_no_end_of_it() -> None:
+def test_a_map_that_the_part_reads_itself_is_not_an_end_of_it() -> None:
     network = Network.wrap(Pyramid(), granularity=2, example=IMAGES[:2])
     assert [layer.out_shapes for layer in network.hidden] == [((5, 6, 6),), ((6,),)]
 
@@ -248,7 +248,7 @@ class Saved:
 
 
 def layers_with_a_graph(rule: str) -> list[set[str]]:
-    """Whose graphs are alive, each time that autograd keeps one more tensor."""
+    """The layers whose graphs are alive, each time that autograd keeps one more tensor."""
     session = dense(RULES[rule])
     alive: weakref.WeakSet[Saved] = weakref.WeakSet()
     running = [""]
@@ -277,7 +277,7 @@ def test_all_graphs_are_alive_together_under_back_propagation() -> None:
 
 
 class Spoils(nn.Module):
-    """Writes into what a layer handed on."""
+    """Writes to the output of a layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -290,7 +290,7 @@ class Spoils(nn.Module):
         return self.fc(one)
 
 
-def test_a_write_between_layers_into_a_handed_on_output_is_found_with_its_layer() -> None:
+def test_a_write_between_layers_into_an_output_is_found_with_its_layer() -> None:
     unprobed = Network.wrap(Spoils(), ["one", "two", "fc"])
     for layer in unprobed.layers:
         layer.out_shapes = ((6,),)

@@ -1,4 +1,4 @@
-"""Muon: hidden layers' matrices and kernels take steps whose singular values are all alike; the rest is AdamW's."""
+"""Muon: hidden weights take steps whose singular values are all alike; the rest is AdamW's."""
 
 from __future__ import annotations
 

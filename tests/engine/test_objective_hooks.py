@@ -1,4 +1,4 @@
-"""What an objective may change beside its loss: the network's inputs, what readers receive, the prediction."""
+"""Powers of an objective beside its loss: the network's inputs, what readers receive, the prediction."""
 
 from __future__ import annotations
 

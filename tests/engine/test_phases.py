@@ -181,12 +181,12 @@ def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:
         ([1], 7, [7]),
     ],
 )
-def test_phases_divide_the_steps_by_their_shares_and_each_has_one(
-    shares: list[float], steps: int, stops: list[int]
+def test_phases_divide_the_steps_by_their_fractions_and_each_has_one(
+    fractions: list[float], steps: int, stops: list[int]
 ) -> None:
     session = perceptron(RULES["local-ce"])
     phases = build_phases(
-        [PhaseConfig(name=str(share), fraction=share) for share in shares], session.network, session.rule, steps
+        [PhaseConfig(name=str(each), fraction=each) for each in fractions], session.network, session.rule, steps
     )
     assert [phase.stop for phase in phases] == stops
     assert [phase.start for phase in phases] == [0, *stops[:-1]]

@@ -1,4 +1,4 @@
-"""Figures of merit, against loops over images."""
+"""Metrics, against loops over images."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def scores() -> Scores:
     return Scores(logits, labels)
 
 
-def guess(row: list[float]) -> int:
-    return row.index(max(row))
+def guess(sample: list[float]) -> int:
+    return sample.index(max(sample))
 
 
 def test_against_loops(scores: Scores) -> None:
-    rows, labels = scores.logits.tolist(), scores.labels.tolist()
+    samples, labels = scores.logits.tolist(), scores.labels.tolist()
     confusion = [[0] * CLASSES for _ in range(CLASSES)]
     loss, right = 0.0, 0
-    for row, label in zip(rows, labels, strict=True):
-        confusion[label][guess(row)] += 1
-        right += guess(row) == label
-        loss -= row[label] - math.log(sum(math.exp(value) for value in row))
+    for sample, label in zip(samples, labels, strict=True):
+        confusion[label][guess(sample)] += 1
+        right += guess(sample) == label
+        loss -= sample[label] - math.log(sum(math.exp(value) for value in sample))
     assert scores.confusion.tolist() == confusion
     assert scores.top1 == pytest.approx(right / 60)
     assert scores.loss == pytest.approx(loss / 60, rel=1e-5)
@@ -44,16 +44,16 @@ def test_against_loops(scores: Scores) -> None:
     recalls = []
     one_vs_rest = []
     for c in range(CLASSES):
-        mine = [guess(row) == c for row, label in zip(rows, labels, strict=True) if label == c]
+        mine = [guess(sample) == c for sample, label in zip(samples, labels, strict=True) if label == c]
         recalls += [sum(mine) / len(mine)] if mine else []
-        agree = [(guess(row) == c) == (label == c) for row, label in zip(rows, labels, strict=True)]
+        agree = [(guess(sample) == c) == (label == c) for sample, label in zip(samples, labels, strict=True)]
         one_vs_rest.append(sum(agree) / 60)
     assert scores.balanced_accuracy == pytest.approx(sum(recalls) / len(recalls))
     assert scores.one_vs_rest_accuracy == pytest.approx(sum(one_vs_rest) / CLASSES)
     assert scores.per_class_recall.isnan().tolist() == [False] * (CLASSES - 1) + [True]
 
 
-def test_only_some_rows(scores: Scores) -> None:
+def test_only_some_samples(scores: Scores) -> None:
     half = scores.subset(torch.arange(60) < 30)
     assert len(half.labels) == 30
     assert torch.equal(half.predictions, scores.predictions[:30])
@@ -75,7 +75,7 @@ def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
     assert torch.equal(relabelled.logits, whole.logits)
 
 
-def test_the_rows_scored_at_the_end_are_spread_over_the_split() -> None:
+def test_the_samples_scored_at_the_end_are_spread_over_the_split() -> None:
     split = Split(torch.zeros(11, 1, 2, 2, dtype=torch.uint8), torch.zeros(11, dtype=torch.int64))
     assert subsample(split, 11) is None
     chosen = subsample(split, 4)

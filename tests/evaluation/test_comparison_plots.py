@@ -36,7 +36,7 @@ def score(seed: int, **more: Any) -> dict[str, Any]:
 SCORED = {"one": [score(0), score(1)], "other": [score(2)]}
 
 
-def test_every_figure_is_a_mean_over_seeds() -> None:
+def test_every_metric_is_a_mean_over_seeds() -> None:
     head, rows = score_table(SCORED)
     assert head == [
         *("", "split", "images", "top-1", "balanced", "without duplicates", "one against rest", "calibration error")

@@ -1,1 +1,1 @@
-"""What several tests share: tiny networks and runs, reference implementations, stand-ins."""
+"""Shared by several tests: tiny networks and runs, reference implementations, stand-ins."""

@@ -14,7 +14,7 @@ from localrules import Batch, Layer, LayerView, Objective
 
 T = TypeVar("T", bound=Objective)
 
-ROWS, CLASSES = 6, 3
+SAMPLES, CLASSES = 6, 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 1])
 
 
@@ -44,7 +44,7 @@ def drawn(objective: T) -> T:
 
 
 def see(objective: Objective, *, images: Tensor | None = None, labels: Tensor = LABELS) -> LayerView:
-    """What an objective sees of a layer with a random, rectified output."""
+    """The view of a layer with a random, rectified output."""
     output = draws(len(labels), *objective.layer.out_shape, seed=1).relu().requires_grad_()
     batch = Batch(draws(len(labels), 4) if images is None else images, labels, objective.num_classes)
     return LayerView(objective.layer, (), output, batch)
@@ -53,33 +53,34 @@ def see(objective: Objective, *, images: Tensor | None = None, labels: Tensor = 
 def cross_entropy(logits: list[list[float]], labels: Tensor = LABELS) -> float:
     """Its mean over samples, one by one."""
     each = [
-        math.log(sum(math.exp(x) for x in row)) - row[label] for row, label in zip(logits, labels.tolist(), strict=True)
+        math.log(sum(math.exp(x) for x in sample)) - sample[label]
+        for sample, label in zip(logits, labels.tolist(), strict=True)
     ]
     return sum(each) / len(each)
 
 
-def affine(rows: list[list[float]], linear: nn.Linear) -> list[list[float]]:
+def affine(samples: list[list[float]], linear: nn.Linear) -> list[list[float]]:
     """A linear layer applied entry by entry."""
     biases = [0.0] * linear.out_features if linear.bias is None else linear.bias.tolist()
     return [
         [
-            sum(w * x for w, x in zip(weights, row, strict=True)) + b
+            sum(w * x for w, x in zip(weights, sample, strict=True)) + b
             for weights, b in zip(linear.weight.tolist(), biases, strict=True)
         ]
-        for row in rows
+        for sample in samples
     ]
 
 
-def normalised(rows: list[list[float]], norm: nn.BatchNorm1d | nn.BatchNorm2d) -> list[list[float]]:
+def normalised(samples: list[list[float]], norm: nn.BatchNorm1d | nn.BatchNorm2d) -> list[list[float]]:
     """Batch norm in training mode, feature by feature."""
     columns = []
-    for values, scale, shift in zip(zip(*rows, strict=True), norm.weight.tolist(), norm.bias.tolist(), strict=True):
+    for values, scale, shift in zip(zip(*samples, strict=True), norm.weight.tolist(), norm.bias.tolist(), strict=True):
         mean = sum(values) / len(values)
         variance = sum((value - mean) ** 2 for value in values) / len(values)
         columns.append([(value - mean) / (variance + norm.eps) ** 0.5 * scale + shift for value in values])
-    return [list(row) for row in zip(*columns, strict=True)]
+    return [list(sample) for sample in zip(*columns, strict=True)]
 
 
-def rectified(rows: list[list[float]]) -> list[list[float]]:
+def rectified(samples: list[list[float]]) -> list[list[float]]:
     """ReLU."""
-    return [[max(0.0, value) for value in row] for row in rows]
+    return [[max(0.0, value) for value in sample] for sample in samples]

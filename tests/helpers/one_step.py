@@ -1,4 +1,4 @@
-"""What a rule leaves in ``.grad`` in one step of a session, nothing being stepped."""
+"""The gradients of a rule in one step of a session, without stepping the optimizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What our own rules reach in the conformance kit where that is less than the default, and why."""
+"""Bounds of our own rules in the conformance kit that are below the default, and why."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ DIFFERS_IN_TIME = ("samples_per_second", "step_seconds", "memory_mib")
 
 @dataclass(frozen=True)
 class Said:
-    """How a command ended, and what it printed."""
+    """The result of a command: exit code and output."""
 
     code: int
     out: str
@@ -72,19 +72,19 @@ def resume(folder: Path, *words: str | Path) -> dict[str, Any]:
 
 
 def metrics(folder: Path | str) -> list[dict[str, str]]:
-    """The rows of ``metrics.csv``, but for time and memory."""
+    """The samples of ``metrics.csv``, but for time and memory."""
     with (Path(folder) / "metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k not in DIFFERS_IN_TIME} for row in csv.DictReader(file)]
 
 
-def tiny_csv(path: Path, **rows: int) -> Path:
-    """Tiny synthetic faces as a file like Kaggle's; splits that are not named in ``rows`` are left out."""
+def tiny_csv(path: Path, **samples: int) -> Path:
+    """Tiny synthetic faces as a file like Kaggle's; splits that are not named in ``samples`` are left out."""
     from localrules_fer.export import export_csv
     from localrules_fer.faces.dataset import Faces
 
-    rows = rows or {"train": 140, "valid": 70, "test": 70}
-    data = Faces(Faces.Config(**{name: rows.get(name, 7) for name in ("train", "valid", "test")})).load()
-    export_csv(replace(data, splits={name: data.splits[name] for name in rows}), path)
+    samples = samples or {"train": 140, "valid": 70, "test": 70}
+    data = Faces(Faces.Config(**{name: samples.get(name, 7) for name in ("train", "valid", "test")})).load()
+    export_csv(replace(data, splits={name: data.splits[name] for name in samples}), path)
     return path
 
 

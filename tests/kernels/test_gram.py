@@ -115,7 +115,7 @@ def test_rows_that_differ_by_rounding_alone_are_exactly_zero_apart():
     assert (distances[:20, :20].fill_diagonal_(1) > 0).all()
 
 
-def test_what_rounding_leaves_of_a_constant_after_centring_is_no_direction():
+def test_what_rounding_leaves_of_a_constant_after_centring_is_not_a_direction():
     x = batch(5, 1, (40,), torch.float32).expand(7, -1) * 3
     assert (x - x.mean(0)).abs().max() > 0  # the mean of seven equal numbers is not always that number
     assert (cosine(x, centered=True) == 0).all()

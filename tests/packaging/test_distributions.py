@@ -1,4 +1,4 @@
-"""What users install: one wheel with the engine and every plugin, which works away from the checkout."""
+"""The distributions: one wheel with the engine and every plugin, which works away from the checkout."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def installed(site: Path, *line: str) -> str:
-    """What a Python prints that finds localrules in ``site``, and in no checkout.
+    """The output of a Python that finds localrules in ``site``, and in no checkout.
 
     ``-S`` leaves out the editable installation's import hook, which would win over any path.
     """

@@ -27,7 +27,7 @@ def test_every_plugin_folder_is_packed_registered_typed_and_under_contract() -> 
     assert contracts["independent-plugins"]["modules"] == PLUGINS
 
 
-def test_our_plugins_are_no_nested_projects() -> None:
+def test_our_plugins_are_not_nested_projects() -> None:
     assert list((ROOT / "plugins").rglob("pyproject.toml")) == []
 
 

@@ -22,7 +22,7 @@ def kept(image: Image.Image, path: Path, **options: object) -> Image.Image:
     return read_image(path)
 
 
-def test_a_image_that_fits_is_not_changed(tmp_path: Path) -> None:
+def test_an_image_that_fits_is_not_changed(tmp_path: Path) -> None:
     image = kept(Image.fromarray(NOISE), tmp_path / "noise.png")
     assert torch.equal(fit_to_shape(image, GREY)[0], torch.from_numpy(NOISE))
 
@@ -61,7 +61,7 @@ def test_a_network_of_other_channels_takes_no_files() -> None:
         fit_to_shape(Image.new("L", (9, 9)), (2, 9, 9))
 
 
-def test_a_image_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
+def test_an_image_is_turned_as_its_exif_data_say(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees, clockwise
     image = Image.new("L", (60, 40), 0)
@@ -111,7 +111,7 @@ def refusal(path: Path) -> str:
     return caught.value.what
 
 
-def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+def test_what_is_not_an_image_is_named(tmp_path: Path) -> None:
     words, cut, empty = tmp_path / "words.png", tmp_path / "cut.png", tmp_path / "empty.png"
     words.write_text("hello")
     Image.fromarray(NOISE).save(cut)

@@ -38,7 +38,7 @@ def valid(finished: TrainedRun) -> torch.Tensor:
 
 @pytest.fixture
 def images(tmp_path: Path, valid: torch.Tensor) -> Path:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(3):
         Image.fromarray(valid[number, 0].numpy()).save(folder / f"{number}.png")
@@ -133,7 +133,7 @@ def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, images: Path, t
 
 
 def fake_opencv(boxes: list[tuple[int, int, int, int]], *, empty: bool = False) -> Any:
-    """What of OpenCV is used, and what it finds: left, top, width and height of each face."""
+    """The part of OpenCV that is used, with fixed detections: left, top, width and height of each face."""
 
     class CascadeClassifier:
         def __init__(self, path: str) -> None:

@@ -77,7 +77,7 @@ def test_two_distributions_with_one_entry_point_name_both_load(site: Site) -> No
     assert registry.find("rule", "second-rule").distribution == "second-pack"
 
 
-def test_one_name_in_two_kinds_is_no_conflict(site: Site) -> None:
+def test_one_name_in_two_kinds_is_not_a_conflict(site: Site) -> None:
     site.install("other", good("mlp"))
     assert Registry.load().find("rule", "mlp").status == "ok"
     assert Registry.load().find("model", "mlp").status == "ok"

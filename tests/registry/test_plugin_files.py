@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_used_is_wrong_use(
     assert "Traceback" not in answer.err
 
 
-def test_a_folder_is_no_plugin_file(site: Site) -> None:
+def test_a_folder_is_not_a_plugin_file(site: Site) -> None:
     answer = site.run("rules", "--plugin", ".", "--json")
     assert answer.code == 2
     assert answer.json["error"]["what"] == "a folder was given as plugin file"

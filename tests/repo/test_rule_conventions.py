@@ -1,4 +1,4 @@
-"""What every rule of ours owes to its readers."""
+"""Conventions of our own rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from localrules import RuleEntry
 from localrules.registry.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-WRONG_ROOM = ("torch.distributed", "torch.optim", "wandb", "lightning_fabric")
+NOT_FOR_RULES = ("torch.distributed", "torch.optim", "wandb", "lightning_fabric")
 
 REGISTRY = Registry.load(allow=[])
 ENTRIES = [listed.entry for listed in REGISTRY.entries("rule")]
@@ -36,7 +36,9 @@ def test_a_rule_knows_no_ranks_no_optimizers_and_no_trackers(package: str) -> No
     modules = list((ROOT / "plugins" / package).rglob("*.py"))
     assert modules
     for module in modules:
-        wrong = [name for name in imported(module) if any(f"{name}.".startswith(f"{room}.") for room in WRONG_ROOM)]
+        wrong = [
+            name for name in imported(module) if any(f"{name}.".startswith(f"{package}.") for package in NOT_FOR_RULES)
+        ]
         assert wrong == [], module
 
 

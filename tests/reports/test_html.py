@@ -64,7 +64,7 @@ def test_text_is_never_markup(page: Page) -> None:
 
 
 def test_a_page_fetches_nothing(page: Page) -> None:
-    page.figure(new_figure(2, 1), "a figure")
+    page.figure(new_figure(2, 1), "a plot")
     page.paragraph(link("a paper", "https://arxiv.org/abs/1908.01580"))
     found = Reader(page.html())
     assert [tag for tag, _ in found.elements if tag in ("script", "link", "iframe", "object")] == []

@@ -1,4 +1,4 @@
-"""Experiments of small rows, in a plugin file; their runs draw no plots."""
+"""Experiments of small cases, in a plugin file; their runs draw no plots."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from localrules import ExperimentEntry, hookimpl
 @hookimpl
 def localrules_experiments():
     return [
-        ExperimentEntry(name="small", target=f"{__name__}:small", summary="Two small rows.", suite="tiny"),
-        ExperimentEntry(name="open", target=f"{__name__}:open_", summary="Rows for any data.", suite="tiny"),
+        ExperimentEntry(name="small", target=f"{__name__}:small", summary="Two small cases.", suite="tiny"),
+        ExperimentEntry(name="open", target=f"{__name__}:open_", summary="Cases for any data.", suite="tiny"),
         ExperimentEntry(name="looks", target=f"{__name__}:looks", summary="Trains nothing."),
         ExperimentEntry(name="wrong", target=f"{__name__}:wrong", summary="Returns a number."),
     ]
@@ -40,7 +40,7 @@ FACES = {"data": {"name": "faces", "train": 140, "valid": 70, "test": 70}}
 def small():
     from localrules.reproduce.spec import Case, Experiment
 
-    rows = (
+    cases = (
         Case(name="First, two epochs", settings=_settings(FACES, epochs=2.0), published=30.0, source="A table"),
         Case(
             name="Second, ten steps",
@@ -52,13 +52,13 @@ def small():
             deviations="it is smaller",
         ),
     )
-    return Experiment(cases=rows, notes=("There is <no> third row.",))
+    return Experiment(cases=cases, notes=("There is <no> third case.",))
 
 
 def open_():
     from localrules.reproduce.spec import Case, Experiment
 
-    rows = (
+    cases = (
         Case(name="Any", settings=_settings({}, steps=1), published=1.0, source="None", published_on={"data": "mnist"}),
         Case(
             name="Any model",
@@ -67,7 +67,7 @@ def open_():
             source="None",
         ),
     )
-    return Experiment(cases=rows, claim="Any data will do.", report=show)
+    return Experiment(cases=cases, claim="Any data will do.", report=show)
 
 
 def looks():
@@ -76,13 +76,13 @@ def looks():
     return Experiment(cases=(), claim="Images are images.", report=show)
 
 
-def show(exhibition):
+def show(artifacts):
     from localrules.utils.plotting import new_figure, save_figure
 
-    rows = [[outcome.case.name, outcome.ours] for outcome in exhibition.outcomes]
-    exhibition.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
-    exhibition.table("rows", "The rows", ["row", "ours"], rows)
-    exhibition.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
+    cases = [[outcome.case.name, outcome.ours] for outcome in artifacts.outcomes]
+    artifacts.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
+    artifacts.table("rows", "The cases", ["row", "ours"], cases)
+    artifacts.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
 
 
 def wrong():

@@ -31,14 +31,14 @@ def page(out: Path) -> str:
     return (out / "index.html").read_text()
 
 
-def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce: Any, tmp_path: Path) -> None:
+def test_an_experiment_without_cases_shows_the_data_and_trains_nothing(reproduce: Any, tmp_path: Path) -> None:
     (line,) = reproduce("looks", *FACES, "--json").document
     assert (line["claim"], line["summary"]) == ("Images are images.", None)
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "looks").iterdir()) == [
         "artifacts.json",
         "hidden.csv",
-        "rows.csv",
+        "cases.csv",
         "seen.png",
     ]
     assert not (out / "runs").exists()
@@ -50,43 +50,43 @@ def test_an_experiment_without_rows_shows_the_data_and_trains_nothing(reproduce:
     assert "The numbers" not in text
 
 
-def test_rows_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp_path: Path) -> None:
-    words = ["open", "--rows", "any", *FACES, "--json"]
+def test_cases_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp_path: Path) -> None:
+    words = ["open", "--cases", "any", *FACES, "--json"]
     (first, *_) = reproduce(*words).document
     assert first["claim"] == "Any data will do."
     assert first["verdict"] == "other data: not comparable"
     text = page(tmp_path / "out")
     assert "Any data will do." in text
-    assert "The rows (faces, 1 of 1 steps)" in text
+    assert "The cases (faces, 1 of 1 steps)" in text
 
 
-def test_a_pattern_of_rows_leaves_out_experiments_without_rows(reproduce: Any, tmp_path: Path) -> None:
-    reproduce("all", "--rows", "backprop", "--scale", "0.0001", *FACES, *SMALL)
+def test_a_pattern_of_cases_leaves_out_experiments_without_cases(reproduce: Any, tmp_path: Path) -> None:
+    reproduce("all", "--cases", "backprop", "--scale", "0.0001", *FACES, *SMALL)
     shown = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
     assert shown == {"figure-1-3", "figure-10-11", "runs"}
 
 
-def test_a_row_without_a_published_figure_has_no_difference(reproduce: Any) -> None:
+def test_a_case_without_a_published_metric_has_no_difference(reproduce: Any) -> None:
     small = ["--model", "mlp", "--set", "model.hidden=[4]", "--seeds", "1"]
-    (run,) = reproduce("open", "--rows", "any model", *FACES, *small, "--json").document
-    assert (run["published"], run["verdict"]) == (None, "no published figure")
+    (run,) = reproduce("open", "--cases", "any model", *FACES, *small, "--json").document
+    assert (run["published"], run["verdict"]) == (None, "no published value")
 
 
 def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path: Path) -> None:
     reproduce("looks", *FACES)
-    reproduce("open", "--rows", "any", "--seeds", "1", *FACES)
+    reproduce("open", "--cases", "any", "--seeds", "1", *FACES)
     text = page(tmp_path / "out")
     assert "Images are images." in text
     assert "Any data will do." in text
     assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
 
 
-def test_rows_that_another_command_did_stay_in_the_experiments_tables(reproduce: Any, tmp_path: Path) -> None:
+def test_cases_that_another_command_did_stay_in_the_experiments_tables(reproduce: Any, tmp_path: Path) -> None:
     def shown() -> list[str]:
         lines = (tmp_path / "out" / "figure-13" / "evaluation.csv").read_text().splitlines()[1:]
         return [line.split(",")[0] for line in lines]
 
-    words = ["figure-13", *FACES, *SMALL, "--scale", "0.0001", "--json", "--rows"]
+    words = ["figure-13", *FACES, *SMALL, "--scale", "0.0001", "--json", "--cases"]
     reproduce(*words, "elu")
     assert shown() == ["elu"]
     (run,) = reproduce(*words, "relu").document

@@ -1,4 +1,4 @@
-"""A row that needs a package which is not installed is left out beside others, and refused where it is alone."""
+"""A case that needs a package which is not installed is left out beside others, and refused where it is alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def reproduce(tmp_path: Path) -> Any:
     for setting in ("model.hidden=[4]", "data.train=35", "data.valid=14", "data.test=14", "batch_size=7"):
         words += ["--set", setting]
 
-    def run(rows: str, *more: str) -> Said:
-        return localrules("reproduce", "table-1", "--rows", rows, *words, *more)
+    def run(cases: str, *more: str) -> Said:
+        return localrules("reproduce", "table-1", "--cases", cases, *words, *more)
 
     return run
 
@@ -76,7 +76,7 @@ def test_another_fault_refuses_all_as_ever(reproduce: Any, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
-def test_once_the_package_is_there_the_row_is_run_and_its_figures_stay(
+def test_once_the_package_is_there_the_case_is_run_and_its_metrics_stay(
     reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from helpers.tiny_baselines import small_torchvision

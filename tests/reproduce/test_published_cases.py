@@ -1,4 +1,4 @@
-"""Our own rows of published figures: well formed, and they run."""
+"""Our own cases of published values: well formed, and they run."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from localrules.reproduce.spec import Budget, Case
 
 REGISTRY = Registry.load(allow=[])
 EXPERIMENTS = select_experiments("published", REGISTRY)
-ROWS = [(name, row) for name, experiment in EXPERIMENTS.items() for row in experiment.cases]
+CASES = [(name, case) for name, experiment in EXPERIMENTS.items() for case in experiment.cases]
 
 
-@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda part: part.name if isinstance(part, Case) else part)
-def test_a_row_is_a_whole_run_with_its_source_and_a_figure_or_why_there_is_none(name: str, row: Case) -> None:
-    resolve_run({**row.settings, "threads": 1}, REGISTRY)
-    assert Budget.of(row.name, row.settings, 1.0).is_full
-    if row.published is None:
+@pytest.mark.parametrize(("name", "case"), CASES, ids=lambda part: part.name if isinstance(part, Case) else part)
+def test_a_case_is_a_whole_run_with_its_source_and_a_metric_or_why_there_is_none(name: str, case: Case) -> None:
+    resolve_run({**case.settings, "threads": 1}, REGISTRY)
+    assert Budget.of(case.name, case.settings, 1.0).is_full
+    if case.published is None:
         assert any("No published number" in note for note in EXPERIMENTS[name].notes)
     else:
-        assert 0 < row.published <= 100
-    assert "http" in row.source
-    assert row.seeds
+        assert 0 < case.published <= 100
+    assert "http" in case.source
+    assert case.seeds
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in ROWS}))
-def test_rows_of_an_experiment_have_names_of_their_own(name: str) -> None:
-    names = [row.name for experiment, row in ROWS if experiment == name]
+@pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
+def test_cases_of_an_experiment_have_names_of_their_own(name: str) -> None:
+    names = [case.name for experiment, case in CASES if experiment == name]
     assert len(names) == len(set(names))
 
 
 def test_phsic_under_two_learning_rates_is_the_papers() -> None:
-    (row,) = [row for name, row in ROWS if (name, row.name) == ("published-phsic", "MNIST, Gaussian, divisive")]
-    config = resolve_run({**row.settings, "threads": 1}, REGISTRY).config
+    (case,) = [case for name, case in CASES if (name, case.name) == ("published-phsic", "MNIST, Gaussian, divisive")]
+    config = resolve_run({**case.settings, "threads": 1}, REGISTRY).config
     options = config.rule.to_table()
     assert config.optimizer.lr == 1e-3
     assert options["weight"] * config.optimizer.lr == pytest.approx(1.0)
     assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)
 
 
-def test_rows_find_their_files_in_one_folder(tmp_path: Path) -> None:
+def test_cases_find_their_files_in_one_folder(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     for name in ("mnist", "fashion_mnist"):
         np.savez(
@@ -56,7 +56,7 @@ def test_rows_find_their_files_in_one_folder(tmp_path: Path) -> None:
             y_test=draws.integers(0, 10, 20, dtype=np.uint8),
         )
     words = [
-        "--rows",
+        "--cases",
         "*, cosine, divisive",
         "--scale",
         "0.01",

@@ -1,4 +1,4 @@
-"""``localrules reproduce``: rows run, are kept, are not run again, and stand beside the published figures."""
+"""``localrules reproduce``: cases run, are kept, are not run again, and stand beside the published values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def runs(out: Path) -> set[str]:
     return {path.name for path in (out / "runs").iterdir()}
 
 
-def test_every_row_is_run_with_its_seeds_and_set_beside_the_published_figure(reproduce: Any, tmp_path: Path) -> None:
+def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_value(reproduce: Any, tmp_path: Path) -> None:
     said = reproduce("small", "--json")
     assert said.code == 0, said.out
     found = said.document
@@ -70,7 +70,7 @@ def test_every_row_is_run_with_its_seeds_and_set_beside_the_published_figure(rep
 
 
 def test_the_test_accuracy_is_that_of_eval(reproduce: Any) -> None:
-    (run,) = reproduce("small", "--rows", "first*", "--seeds", "1", "--json").document
+    (run,) = reproduce("small", "--cases", "first*", "--seeds", "1", "--json").document
     scored = localrules("eval", run["summary"]["run_dir"], "--split", "test", "--json").document
     assert run["metric"] == "test_accuracy"
     assert run["value"] == pytest.approx(100 * scored["top1"])
@@ -79,7 +79,7 @@ def test_the_test_accuracy_is_that_of_eval(reproduce: Any) -> None:
 
 
 def test_a_finished_run_is_not_repeated_and_seeds_are_added(reproduce: Any, tmp_path: Path) -> None:
-    words = ["small", "--rows", "FIRST*", "--json"]
+    words = ["small", "--cases", "FIRST*", "--json"]
     before = reproduce(*words, "--seeds", "1").document
     kept = runs(tmp_path / "out")
     said = reproduce(*words, "--seeds", "2")
@@ -92,7 +92,7 @@ def test_a_finished_run_is_not_repeated_and_seeds_are_added(reproduce: Any, tmp_
 
 def test_a_finished_run_is_not_repeated_for_a_tracker_or_a_moved_file(reproduce: Any, tmp_path: Path) -> None:
     path = tiny_csv(tmp_path / "fer2013.csv")
-    words = ["open", "--rows", "any", "--seeds", "1", "--json", "--data", "fer2013", "--data-path"]
+    words = ["open", "--cases", "any", "--seeds", "1", "--json", "--data", "fer2013", "--data-path"]
     before = reproduce(*words, path)
     moved = path.rename(tmp_path / "moved.csv")
     said = reproduce(*words, moved, "--wandb", "offline", "--set", "log_every=1")
@@ -102,7 +102,7 @@ def test_a_finished_run_is_not_repeated_for_a_tracker_or_a_moved_file(reproduce:
 
 
 def test_an_interrupted_run_goes_on(reproduce: Any, tmp_path: Path) -> None:
-    words = ["small", "--rows", "first*", "--seeds", "1", "--json"]
+    words = ["small", "--cases", "first*", "--seeds", "1", "--json"]
     (whole,) = reproduce(*words).document
     folder = Path(whole["summary"]["run_dir"])
     (folder / "summary.json").unlink()
@@ -113,7 +113,7 @@ def test_an_interrupted_run_goes_on(reproduce: Any, tmp_path: Path) -> None:
 
 
 def test_a_smaller_scale_is_not_comparable_and_stands_beside_the_full_one(reproduce: Any, tmp_path: Path) -> None:
-    words = ["small", "--rows", "second*", "--json"]
+    words = ["small", "--cases", "second*", "--json"]
     (small,) = reproduce(*words, "--scale", "0.25").document
     assert small["summary"]["steps"] == 2
     assert small["budget"] == "2 of 10 steps"
@@ -123,7 +123,7 @@ def test_a_smaller_scale_is_not_comparable_and_stands_beside_the_full_one(reprod
 
 
 class Fetches(HTMLParser):
-    """What a browser would get from elsewhere for a page."""
+    """The references of a page to other files and hosts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ def test_the_page_holds_every_experiment_of_the_folder_and_needs_no_network(repr
 
 def test_notes_are_on_the_page_as_text(reproduce: Any, tmp_path: Path) -> None:
     reproduce("small", "--scale", "0.1", "--seeds", "1")
-    assert "There is &lt;no&gt; third row." in (tmp_path / "out" / "index.html").read_text()
+    assert "There is &lt;no&gt; third case." in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_the_screen_shows_a_table(reproduce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
     )
 
 
-def test_a_run_that_diverged_is_in_the_document_without_figures(
+def test_a_run_that_diverged_is_in_the_document_without_metrics(
     reproduce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = compare_runs.start
@@ -195,7 +195,7 @@ def test_a_run_that_diverged_is_in_the_document_without_figures(
         return real(run, *rest)
 
     monkeypatch.setattr(compare_runs, "start", start)
-    words = ["small", "--rows", "first*", "--scale", "0.1", "--json"]
+    words = ["small", "--cases", "first*", "--scale", "0.1", "--json"]
     found = reproduce(*words, "--seeds", "2").document
     assert [(run["seed"], run["verdict"]) for run in found] == [
         (0, "smaller budget: not comparable"),
@@ -236,8 +236,8 @@ def test_the_papers_network_needs_a_gpu_unless_it_is_named(
     assert network in line
 
 
-def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce: Any, tmp_path: Path) -> None:
-    words = ["small", "--rows", "second*", "--json"]
+def test_settings_for_all_cases_are_said_and_stand_beside_the_cases_own(reproduce: Any, tmp_path: Path) -> None:
+    words = ["small", "--cases", "second*", "--json"]
     (changed,) = reproduce(*words, "--set", "batch_size=16", "--set", "log_every=1").document
     assert (changed["verdict"], changed["differs"]) == (
         "other settings: not comparable",
@@ -249,7 +249,7 @@ def test_settings_for_all_rows_are_said_and_stand_beside_the_rows_own(reproduce:
     assert [line["differs"] for line in lines] == ["it is smaller; batch_size=16", "it is smaller"]
 
 
-def test_options_of_a_model_are_for_rows_that_leave_it_open(reproduce: Any, tmp_path: Path) -> None:
+def test_options_of_a_model_are_for_cases_that_leave_it_open(reproduce: Any, tmp_path: Path) -> None:
     faces = [word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70")]
     model = ["--model", "dense_fpn_small", "--set", "model.blocks=1", "--set", "model.convolutions=1"]
     said = reproduce("tiny", "--data", "faces", *faces, *model, "--scale", "0.1", "--seeds", "1", "--json")
@@ -262,7 +262,7 @@ def test_options_of_a_model_are_for_rows_that_leave_it_open(reproduce: Any, tmp_
 
 
 def test_runs_of_one_folder_are_one_group_of_weights_and_biases(reproduce: Any) -> None:
-    (run,) = reproduce("small", "--rows", "second*", "--wandb", "offline", "--json").document
+    (run,) = reproduce("small", "--cases", "second*", "--wandb", "offline", "--json").document
     config = tomllib.loads((Path(run["summary"]["run_dir"]) / "config.toml").read_text())
     assert config["trackers"]["wandb"] == {"mode": "offline", "group": "out", "tags": ["small"]}
 
@@ -297,15 +297,15 @@ def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(repr
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "it is not said what to reproduce"),
+        ([], "no argument says what to reproduce"),
         (["smal"], "there is no experiment 'smal'"),
         (["small", "--scale", "0"], "there is nothing to train"),
-        (["small", "--rows", "third*"], "no row fits 'third*'"),
+        (["small", "--cases", "third*"], "no case fits 'third*'"),
         (["small", "--model", "lenet"], "--model changes nothing here"),
         (["small", "--set", "data.train=70"], "--data changes nothing here"),
         (["small", "--set", "steps=3"], "'steps' is not set for a reproduction"),
         (["small", "--set", "rule.beta=3"], "'rule' is not set for a reproduction"),
-        (["looks", "--rows", "any*"], "no row fits 'any*'"),
+        (["looks", "--cases", "any*"], "no case fits 'any*'"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_runs(
@@ -339,7 +339,7 @@ def test_data_without_a_test_split_are_scored_on_valid_and_it_says_so(reproduce:
         "batch_size=16",
         "--json",
     ]
-    (run,) = reproduce("table-1", "--rows", "the*", "--scale", "0.0001", *words).document
+    (run,) = reproduce("table-1", "--cases", "the*", "--scale", "0.0001", *words).document
     assert run["metric"] == "valid_accuracy"
     assert run["value"] == pytest.approx(100 * run["summary"]["valid_accuracy"])
     assert run["verdict"] == "other model: not comparable"

@@ -16,8 +16,8 @@ FULL = Budget(5, 5, "epochs")
 
 
 def outcome(*values: float, budget: Budget = FULL) -> CaseResult:
-    row = Case(name="row", settings={}, published=90.0, source="A paper")
-    return CaseResult("experiment", row, budget, (), values)
+    case = Case(name="row", settings={}, published=90.0, source="A paper")
+    return CaseResult("experiment", case, budget, (), values)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,14 @@ def test_a_smaller_budget_is_not_comparable_whatever_it_came_to() -> None:
     assert outcome(80.0, budget=replace(FULL, length=10)).verdict == "below"
 
 
-def test_a_figure_of_another_split_is_not_comparable() -> None:
+def test_a_metric_of_another_split_is_not_comparable() -> None:
     found = replace(outcome(90.0), scores=({"split": "valid"},))
     assert found.verdict == "other split: not comparable"
     assert found.deviations == "the data have no test split: valid accuracy"
     assert replace(found, scores=({"split": "test"},)).verdict == "matches"
 
 
-def test_a_row_whose_runs_all_diverged_says_so() -> None:
+def test_a_case_whose_runs_all_diverged_says_so() -> None:
     assert outcome().verdict == "diverged"
     assert outcome().as_csv_row()["ours"] == ""
 
@@ -59,7 +59,7 @@ def test_a_budget_is_a_fraction_of_the_published_one(settings: dict[str, float],
 
 
 @pytest.mark.parametrize("settings", [{}, {"epochs": 1.0, "steps": 3}])
-def test_a_row_has_one_length(settings: dict[str, float]) -> None:
+def test_a_case_has_one_length(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="does not say how long"):
         Budget.of("row", settings, 1.0)
 

@@ -14,12 +14,12 @@ from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_supervised.auglocal import AugLocal, unit_like
 
 
-def row_of_layers(count: int, units: int = 4) -> list[Layer]:
+def sample_of_layers(count: int, units: int = 4) -> list[Layer]:
     return [layer_of((units,), index=index, in_shape=(units,)) for index in range(count)]
 
 
 def picked(count: int, **options: float) -> list[list[int]]:
-    layers = row_of_layers(count)
+    layers = sample_of_layers(count)
     rules = [make(AugLocal, layer, peers=layers, **options) for layer in layers]
     return [[other.index for other in rule.pick_layers()] for rule in rules]
 
@@ -43,17 +43,17 @@ def test_heads_get_shorter_towards_the_top() -> None:
 
 
 def test_cross_entropy_of_the_picked_layers_copies() -> None:
-    layers = row_of_layers(3)
+    layers = sample_of_layers(3)
     rule = drawn(make(AugLocal, layers[0], peers=layers, depth=2))
     view = see(rule)
     modules = list(rule.head.modules())
     linears = [module for module in modules if isinstance(module, nn.Linear)]
     norms = [module for module in modules if isinstance(module, nn.BatchNorm1d)]
     assert (len(linears), len(norms)) == (3, 2)
-    rows = view.output.tolist()
+    samples = view.output.tolist()
     for linear, norm in zip(linears, norms, strict=False):
-        rows = rectified(normalised(affine(rows, linear), norm))
-    assert rule(view).item() == pytest.approx(cross_entropy(affine(rows, linears[-1])), rel=1e-5)
+        samples = rectified(normalised(affine(samples, linear), norm))
+    assert rule(view).item() == pytest.approx(cross_entropy(affine(samples, linears[-1])), rel=1e-5)
 
 
 def conv_layer(kernel: int, stride: int, read: tuple[int, ...], given: tuple[int, ...]) -> Layer:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.one_layer import (
     CLASSES,
-    ROWS,
+    SAMPLES,
     affine,
     cross_entropy,
     drawn,
@@ -26,13 +26,13 @@ def of_kind(module: nn.Module, kind: type) -> list:
     return [part for part in module.modules() if isinstance(part, kind)]
 
 
-def perceptron(rows: list[list[float]], head: nn.Module) -> list[list[float]]:
+def perceptron(samples: list[list[float]], head: nn.Module) -> list[list[float]]:
     """Three linear layers; batch norm and ReLU after two of them."""
     matrices = of_kind(head, nn.Linear)
     assert len(matrices) == 3
     for matrix, norm in zip(matrices, of_kind(head, nn.BatchNorm1d), strict=False):
-        rows = rectified(normalised(affine(rows, matrix), norm))
-    return affine(rows, matrices[-1])
+        samples = rectified(normalised(affine(samples, matrix), norm))
+    return affine(samples, matrices[-1])
 
 
 def test_a_perceptron_of_three_layers_on_vectors() -> None:
@@ -65,8 +65,8 @@ def test_three_convolutions_on_averaged_feature_maps_then_the_perceptron() -> No
         matrix = nn.Linear(3, 3, bias=False).double()
         matrix.weight.data.copy_(convolution.weight[:, :, 0, 0])
         pixels = rectified(normalised(affine(pixels, matrix), norm))
-    maps = torch.tensor(pixels, dtype=torch.float64).reshape(ROWS, 4, 4, 3).permute(0, 3, 1, 2)
-    logits = perceptron(shrunk(maps, 2).reshape(ROWS, -1).tolist(), rule.head)
+    maps = torch.tensor(pixels, dtype=torch.float64).reshape(SAMPLES, 4, 4, 3).permute(0, 3, 1, 2)
+    logits = perceptron(shrunk(maps, 2).reshape(SAMPLES, -1).tolist(), rule.head)
     assert rule(view).item() == pytest.approx(cross_entropy(logits), rel=1e-5)
 
 

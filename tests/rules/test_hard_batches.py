@@ -97,7 +97,7 @@ def test_a_batch_of_one_is_refused_where_the_networks_norms_compare_images() -> 
 def test_a_rule_learns_what_is_there_to_learn(rule: str) -> None:
     augment = {"shift": 0, "flip": False}
     session = perceptron(
-        RULES[rule], data=toy_dataset(rows=64), steps=60, optimizer={"lr": 0.01}, augment=augment, batch_size=32
+        RULES[rule], data=toy_dataset(samples=64), steps=60, optimizer={"lr": 0.01}, augment=augment, batch_size=32
     )
     train(session)
     assert session.predictor.scores(session.data.split("valid")).top1 > 0.9

@@ -16,15 +16,15 @@ from localrules_hsic import features
 from localrules_hsic.hsic import HSIC
 from localrules_hsic.hsic_normalized import NormalizedHSIC
 
-ROWS, CLASSES = 12, 3
+SAMPLES, CLASSES = 12, 3
 
 
 def make_view(pool_size: int | None = None, seed: int = 0) -> LayerView:
     draws = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, CLASSES, (ROWS,), generator=draws)
-    images = torch.randn(ROWS, 1, 8, 8, generator=draws, dtype=torch.float64)
-    inputs = torch.randn(ROWS, 3, 8, 8, generator=draws, dtype=torch.float64)
-    output = torch.randn(ROWS, 2, 8, 8, generator=draws, dtype=torch.float64) + labels[:, None, None, None]
+    labels = torch.randint(0, CLASSES, (SAMPLES,), generator=draws)
+    images = torch.randn(SAMPLES, 1, 8, 8, generator=draws, dtype=torch.float64)
+    inputs = torch.randn(SAMPLES, 3, 8, 8, generator=draws, dtype=torch.float64)
+    output = torch.randn(SAMPLES, 2, 8, 8, generator=draws, dtype=torch.float64) + labels[:, None, None, None]
     layer = Layer("layer", nn.Identity(), pool_size=pool_size, out_shapes=((2, 8, 8),))
     return LayerView(layer, (inputs,), output.requires_grad_(), Batch(images, labels, CLASSES))
 
@@ -138,7 +138,7 @@ def test_the_normalizers_differ_by_the_batch_size() -> None:
     biased, printed = (
         objective(HSIC, view, normalization="none", normalizer=normalizer)(view) for normalizer in ("biased", "printed")
     )
-    torch.testing.assert_close(printed, biased * (ROWS - 1))
+    torch.testing.assert_close(printed, biased * (SAMPLES - 1))
 
 
 @pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
@@ -154,7 +154,7 @@ def test_the_default_does_not_depend_on_the_scale_of_the_output(rule: type[Objec
 def test_the_order_of_the_batch_does_not_matter(rule: type[Objective], preset: str | None) -> None:
     view = make_view()
     trained = objective(rule, view, **(rule.info.presets[preset] if preset else {}))
-    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(5))
+    order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(5))
     batch = Batch(view.images[order], view.labels[order], CLASSES)
     shuffled = LayerView(view.layer, (view.inputs[0][order],), view.output.detach()[order].requires_grad_(), batch)
     one, other = trained(view), trained(shuffled)
@@ -191,7 +191,7 @@ def test_a_better_separated_layer_has_a_lower_objective() -> None:
         trained = objective(rule, view)
         losses = []
         for mix in (0.0, 0.5, 0.9):
-            noise = torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            noise = torch.randn(SAMPLES, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
             view.output = mix * one_hot + (1 - mix) * noise
             losses.append(trained(view).item())
         assert losses == sorted(losses, reverse=True)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from helpers.digits import learn_digits
-from helpers.one_layer import LABELS, ROWS, affine, cross_entropy, drawn, draws, layer_of, make, rectified, see
+from helpers.one_layer import LABELS, SAMPLES, affine, cross_entropy, drawn, draws, layer_of, make, rectified, see
 from helpers.tiny_sessions import dense
 from torch import Tensor, nn
 
@@ -15,12 +15,12 @@ from localrules import LayerView, UsageError
 from localrules_supervised.infopro import InfoPro, supervised_contrast
 
 
-def contrast(rows: list[list[float]], labels: list[int], temperature: float) -> float:
+def contrast(samples: list[list[float]], labels: list[int], temperature: float) -> float:
     """Sample by sample, partner by partner."""
-    lengths = [math.sqrt(sum(x * x for x in row)) for row in rows]
-    m, total = len(rows), 0.0
+    lengths = [math.sqrt(sum(x * x for x in sample)) for sample in samples]
+    m, total = len(samples), 0.0
     scores = [
-        [sum(x * y for x, y in zip(rows[i], rows[j], strict=True)) / lengths[i] / lengths[j] for j in range(m)]
+        [sum(x * y for x, y in zip(samples[i], samples[j], strict=True)) / lengths[i] / lengths[j] for j in range(m)]
         for i in range(m)
     ]
     for i in range(m):
@@ -41,8 +41,8 @@ def reconstruction_loss(logits: list[list[float]], images: Tensor) -> float:
     """The binary cross-entropy of images whose smallest value counts as 0 and whose largest as 1."""
     low, high = float(images.min()), float(images.max())
     total = count = 0.0
-    for row, wanted in zip(logits, images.flatten(1).tolist(), strict=True):
-        for logit, value in zip(row, wanted, strict=True):
+    for sample, wanted in zip(logits, images.flatten(1).tolist(), strict=True):
+        for logit, value in zip(sample, wanted, strict=True):
             brightness, found = (value - low) / (high - low), 1 / (1 + math.exp(-logit))
             total -= brightness * math.log(found) + (1 - brightness) * math.log(1 - found)
             count += 1
@@ -53,21 +53,21 @@ def reconstruction_loss(logits: list[list[float]], images: Tensor) -> float:
 def test_of_a_vector(task: str) -> None:
     options = {"task": task, "features": 5, "reconstruct": (1, 1), "classify": (1, 1), "temperature": 0.5}
     rule = drawn(make(InfoPro, layer_of((7,), in_shape=(4,)), **options))
-    images = draws(ROWS, 1, 2, 2, seed=9)
+    images = draws(SAMPLES, 1, 2, 2, seed=9)
     view = see(rule, images=images)
     found = rule(view)
     decoder = rule.decoder[-1]
     assert found["reconstruction"].item() == pytest.approx(
         reconstruction_loss(affine(view.output.tolist(), decoder), images), rel=1e-5
     )
-    rows = head_of(rule, view)
-    expected = cross_entropy(rows) if task == "softmax" else contrast(rows, LABELS.tolist(), 0.5)
+    samples = head_of(rule, view)
+    expected = cross_entropy(samples) if task == "softmax" else contrast(samples, LABELS.tolist(), 0.5)
     assert found["task"].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_feature_maps_are_decoded_at_the_image_s_size() -> None:
     rule = drawn(make(InfoPro, layer_of((3, 4, 5), in_shape=(2, 9, 11)), reconstruct=(1, 1)))
-    images = draws(ROWS, 2, 9, 11, seed=9)
+    images = draws(SAMPLES, 2, 9, 11, seed=9)
     view = see(rule, images=images)
     logits = rule.decoder(view.output)
     assert logits.shape == images.shape
@@ -116,7 +116,7 @@ def test_without_the_layer_that_reads_the_images_it_is_refused() -> None:
 def test_images_that_the_network_changes_before_its_first_layer_are_refused() -> None:
     rule = drawn(make(InfoPro, layer_of((7,), in_shape=(1, 3, 3))))
     with pytest.raises(UsageError, match="cannot reconstruct") as found:
-        rule(see(rule, images=draws(ROWS, 1, 2, 2)))
+        rule(see(rule, images=draws(SAMPLES, 1, 2, 2)))
     assert "[1, 3, 3]" in found.value.why
     assert "[1, 2, 2]" in found.value.why
 

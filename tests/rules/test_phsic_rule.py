@@ -25,7 +25,7 @@ from localrules_hsic.phsic import PHSIC, Grouping
 
 pytestmark = pytest.mark.slow
 
-ROWS, CLASSES, UNITS = 6, 3, 8
+SAMPLES, CLASSES, UNITS = 6, 3, 8
 DRAWS = torch.Generator().manual_seed(0)
 FORMS: list[dict[str, Any]] = [
     {},
@@ -80,12 +80,12 @@ def slow_kernel(a: list[float], b: list[float], config: PHSIC.Config) -> float:
 
 
 def slow_label_kernel(i: int, j: int) -> float:
-    rows = [[float(label == LABELS[k]) - 1 / CLASSES for label in range(CLASSES)] for k in (i, j)]
-    return slow_kernel(rows[0], rows[1], PHSIC.Config())
+    samples = [[float(label == LABELS[k]) - 1 / CLASSES for label in range(CLASSES)] for k in (i, j)]
+    return slow_kernel(samples[0], samples[1], PHSIC.Config())
 
 
 def slow_loss(z: Tensor, config: PHSIC.Config, power: float) -> float:
-    u = [slow_features(row, config, power) for row in z.tolist()]
+    u = [slow_features(sample, config, power) for sample in z.tolist()]
     pairs = [(i, j) for i in range(len(u)) for j in range(len(u))]
     k_z = {(i, j): slow_kernel(u[i], u[j], config) for i, j in pairs}
     k_y = {(i, j): slow_label_kernel(i, j) for i, j in pairs}
@@ -96,7 +96,7 @@ def slow_loss(z: Tensor, config: PHSIC.Config, power: float) -> float:
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
 def test_the_objective_is_the_formula_pair_by_pair(options: dict[str, Any]) -> None:
-    rule, z = made(**options), draw(ROWS, UNITS)
+    rule, z = made(**options), draw(SAMPLES, UNITS)
     power = options.get("power", 0.8 if "divisive" in options else 0.5)
     assert float(rule(see(z))) == pytest.approx(slow_loss(z, rule.config, power), rel=1e-5)
 
@@ -105,11 +105,11 @@ def test_the_objective_is_the_formula_pair_by_pair(options: dict[str, Any]) -> N
 def test_its_gradient_is_that_of_the_formula(options: dict[str, Any]) -> None:
     rule = made(**options)
     # The label kernel is float32: exact for 1 and -1/2.
-    assert torch.autograd.gradcheck(lambda z: rule(see(z)), draw(ROWS, UNITS).requires_grad_())
+    assert torch.autograd.gradcheck(lambda z: rule(see(z)), draw(SAMPLES, UNITS).requires_grad_())
 
 
 def test_the_weight_scales_the_objective_alone() -> None:
-    z = draw(ROWS, UNITS)
+    z = draw(SAMPLES, UNITS)
     assert float(made(weight=7)(see(z))) == pytest.approx(7 * float(made()(see(z))))
 
 
@@ -122,20 +122,20 @@ def test_labels_are_corners_of_a_simplex_whatever_the_batch_holds() -> None:
 def third_factor(k_z: Tensor, gamma: float) -> Tensor:
     """``M_ij``: the derivative of the objective in ``k_z``."""
     k_y = simplex(LABELS, CLASSES).double()
-    return (2 * (k_z - k_z.mean()) - gamma * (k_y - k_y.mean())) / ROWS**2
+    return (2 * (k_z - k_z.mean()) - gamma * (k_y - k_y.mean())) / SAMPLES**2
 
 
 def test_with_the_linear_kernel_the_update_is_a_sum_over_pairs_of_three_factors() -> None:
     """``dL/dW = 2/d sum_ij M_ij (z_j f'(a_i)) x_i``: third factor, postsynaptic, presynaptic."""
-    weight, x = draw(UNITS, 5).requires_grad_(), draw(ROWS, 5)
+    weight, x = draw(UNITS, 5).requires_grad_(), draw(SAMPLES, 5)
     a = x @ weight.T
     z = torch.tanh(a)
     made(kernel="linear", gamma=1.5)(see(z)).backward()
     with torch.no_grad():
         m = third_factor(z @ z.T / UNITS, 1.5)
         update = torch.zeros(UNITS, 5, dtype=torch.float64)
-        for i in range(ROWS):
-            for j in range(ROWS):
+        for i in range(SAMPLES):
+            for j in range(SAMPLES):
                 update += 2 / UNITS * m[i, j] * torch.outer(z[j] * (1 - z[i] ** 2), x[i])
     torch.testing.assert_close(weight.grad, update)
 
@@ -143,7 +143,7 @@ def test_with_the_linear_kernel_the_update_is_a_sum_over_pairs_of_three_factors(
 def test_with_groups_the_postsynaptic_factor_is_the_divisively_normalised_output() -> None:
     """``dL/dW_k = 2/G sum_ij M_ij u_jg (2p/n) r_ik f'(a_ik) x_i``, where ``r = (z - mean) / v^(1 - p)``."""
     groups, n, p = 4, UNITS // 4, 0.8
-    weight, x = draw(UNITS, 5).requires_grad_(), draw(ROWS, 5)
+    weight, x = draw(UNITS, 5).requires_grad_(), draw(SAMPLES, 5)
     z = torch.tanh(x @ weight.T)
     rule = made(kernel="linear", groups=groups, divisive=0.2)
     rule(see(z)).backward()
@@ -153,8 +153,8 @@ def test_with_groups_the_postsynaptic_factor_is_the_divisively_normalised_output
         u = v**p - (v**p).mean(1, keepdim=True)
         m = third_factor(u @ u.T / groups, 2.0)
         update = torch.zeros(UNITS, 5, dtype=torch.float64)
-        for i in range(ROWS):
-            for j in range(ROWS):
+        for i in range(SAMPLES):
+            for j in range(SAMPLES):
                 post = u[j].repeat_interleave(n) * (2 * p / n) * r[i] * (1 - z[i] ** 2)
                 update += 2 / groups * m[i, j] * torch.outer(post, x[i])
     torch.testing.assert_close(weight.grad, update)

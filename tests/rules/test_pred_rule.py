@@ -17,8 +17,8 @@ def test_cross_entropy_of_a_linear_decoder_on_averaged_maps(shape: tuple[int, ..
     rule = drawn(make(Pred, layer_of(shape), features=48))
     view = see(rule)
     (linear,) = rule.decoder
-    rows = pooled(view.output.detach(), grid).tolist()
-    assert rule(view).item() == pytest.approx(cross_entropy(affine(rows, linear)), rel=1e-6)
+    samples = pooled(view.output.detach(), grid).tolist()
+    assert rule(view).item() == pytest.approx(cross_entropy(affine(samples, linear)), rel=1e-6)
 
 
 @pytest.mark.parametrize(

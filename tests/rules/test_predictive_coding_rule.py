@@ -32,7 +32,7 @@ def plain(kind: str) -> Any:
 
 
 def resnet(rule: type, **settings: Any) -> Session:
-    return build_session(rule, ResNet20, toy_dataset(rows=8), **{"batch_size": 4, **settings})
+    return build_session(rule, ResNet20, toy_dataset(samples=8), **{"batch_size": 4, **settings})
 
 
 NETWORKS: dict[str, Any] = {

@@ -34,12 +34,14 @@ def view_of(shape: tuple[int, ...], labels: Tensor = LABELS) -> LayerView:
 
 
 def similarity(one: Tensor, other: Tensor, options: dict[str, Any]) -> float:
-    """Of two rows, position by position."""
-    a, b = ([row.double().flatten(1).unbind(1) if row.dim() > 1 else [row.double()]][0] for row in (one, other))
+    """Of two samples, position by position."""
+    a, b = (
+        [sample.double().flatten(1).unbind(1) if sample.dim() > 1 else [sample.double()]][0] for sample in (one, other)
+    )
     dot = sum(float(x @ y) for x, y in zip(a, b, strict=True))
     if options.get("similarity") == "dot":
         return dot / len(a) / options["temperature"]
-    lengths = [math.sqrt(sum(float(x @ x) for x in row)) for row in (a, b)]
+    lengths = [math.sqrt(sum(float(x @ x) for x in sample)) for sample in (a, b)]
     return dot / lengths[0] / lengths[1] / options.get("temperature", 0.1)
 
 
@@ -48,10 +50,10 @@ def similarity(one: Tensor, other: Tensor, options: dict[str, Any]) -> float:
 def test_it_compares_every_image_with_every_image_s_target(options: dict[str, Any], shape: tuple[int, ...]) -> None:
     """Loss v9 of the authors' code: batch x batch similarities, soft targets on all columns of the same class."""
     view = view_of(shape)
-    rows = view.output.detach()
+    samples = view.output.detach()
     total = 0.0
     for i, label in enumerate(LABELS.tolist()):
-        columns = [similarity(rows[i], rows[6 + other], options) for other in LABELS.tolist()]
+        columns = [similarity(samples[i], samples[6 + other], options) for other in LABELS.tolist()]
         norm = math.log(sum(math.exp(column) for column in columns))
         own = [column - norm for column, other in zip(columns, LABELS.tolist(), strict=True) if other == label]
         total -= sum(own) / len(own) / 6
@@ -60,8 +62,8 @@ def test_it_compares_every_image_with_every_image_s_target(options: dict[str, An
 
 def test_balanced_counts_every_class_once() -> None:
     view = view_of((5,))
-    rows = view.output.detach()
-    logits = torch.tensor([[similarity(row, target, {}) for target in rows[6:]] for row in rows[:6]])
+    samples = view.output.detach()
+    logits = torch.tensor([[similarity(sample, target, {}) for target in samples[6:]] for sample in samples[:6]])
     expected = nn.functional.cross_entropy(logits, LABELS)
     torch.testing.assert_close(made(balanced=True)(view), expected, rtol=1e-4, atol=1e-5)
 

@@ -6,24 +6,24 @@ import statistics
 
 import pytest
 import torch
-from helpers.one_layer import CLASSES, LABELS, ROWS, affine, drawn, layer_of, make, see
+from helpers.one_layer import CLASSES, LABELS, SAMPLES, affine, drawn, layer_of, make, see
 from torch import nn
 
 from localrules_supervised.sim import Sim
 
 
-def mismatch(rows: list[list[float]]) -> float:
+def mismatch(samples: list[list[float]]) -> float:
     """The mean squared difference between cosines of samples and those of labels, pair by pair."""
     targets = [[float(label == number) for number in range(CLASSES)] for label in LABELS.tolist()]
     total = 0.0
-    for i in range(ROWS):
-        for j in range(ROWS):
-            total += (cosine(rows[i], rows[j]) - cosine(targets[i], targets[j])) ** 2
-    return total / ROWS**2
+    for i in range(SAMPLES):
+        for j in range(SAMPLES):
+            total += (cosine(samples[i], samples[j]) - cosine(targets[i], targets[j])) ** 2
+    return total / SAMPLES**2
 
 
 def cosine(a: list[float], b: list[float]) -> float:
-    a, b = ([value - statistics.fmean(row) for value in row] for row in (a, b))
+    a, b = ([value - statistics.fmean(sample) for value in sample] for sample in (a, b))
     return sum(x * y for x, y in zip(a, b, strict=True)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
 
 
@@ -44,14 +44,14 @@ def test_of_feature_maps() -> None:
     assert isinstance(rule.projection, nn.Conv2d)
     assert rule.projection.weight.shape == (5, 5, 3, 3)
     kernel, maps = rule.projection.weight.detach(), view.output.detach()
-    padded = torch.zeros(ROWS, 5, 6, 5, dtype=torch.float64)
+    padded = torch.zeros(SAMPLES, 5, 6, 5, dtype=torch.float64)
     padded[:, :, 1:-1, 1:-1] = maps
     projected = [
         [
             [float((padded[n, :, y : y + 3, x : x + 3] * kernel[c]).sum()) for y in range(4) for x in range(3)]
             for c in range(5)
         ]
-        for n in range(ROWS)
+        for n in range(SAMPLES)
     ]
     stds = [[statistics.stdev(channel) for channel in sample] for sample in projected]
     assert rule(view).item() == pytest.approx(mismatch(stds), rel=1e-5)

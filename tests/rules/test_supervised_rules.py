@@ -1,4 +1,4 @@
-"""What holds for every supervised rule: it learns, is local, and no batch breaks it."""
+"""Every supervised rule learns, is local, and no batch breaks it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
-from helpers.one_layer import LABELS, ROWS, drawn, draws, layer_of, make, see
+from helpers.one_layer import LABELS, SAMPLES, drawn, draws, layer_of, make, see
 from helpers.tiny_sessions import DATASET, dense, perceptron, train
 
 from localrules import Batch, Objective
@@ -97,7 +97,7 @@ def test_one_image_is_refused_where_samples_are_compared(name: str) -> None:
 @for_each_rule
 def test_the_order_of_the_batch_does_not_matter(rule: type[Objective]) -> None:
     objective = drawn(make(rule, layer_of((8,), in_shape=(4,))))
-    view = see(objective, images=draws(ROWS, 4, seed=7))
+    view = see(objective, images=draws(SAMPLES, 4, seed=7))
 
     def gradient() -> torch.Tensor:
         loss = objective(view)

@@ -60,7 +60,7 @@ def test_every_split_can_be_scored(done: dict[str, Any], split: str, n: int) -> 
     assert found["one_vs_rest_accuracy"] == pytest.approx(1 - 2 * (1 - found["top1"]) / 7)
 
 
-def test_the_figures_are_the_bits_of_the_runs_own(done: dict[str, Any]) -> None:
+def test_the_metrics_are_the_bits_of_the_runs_own(done: dict[str, Any]) -> None:
     assert scored(done["run_dir"])["top1"] == done["valid_accuracy"]
     assert scored(done["run_dir"], "--split", "train")["top1"] == done["train_accuracy"]
 
@@ -75,7 +75,7 @@ def test_scoring_changes_nothing_that_the_run_wrote(done: dict[str, Any]) -> Non
     assert files() == before
 
 
-def test_figures_and_images_are_left_in_a_folder_for_each_data_set_and_split(
+def test_metrics_and_images_are_left_in_a_folder_for_each_data_set_and_split(
     done: dict[str, Any], tmp_path: Path
 ) -> None:
     found = scored(done["run_dir"], "--split", "test")
@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_for_people(done: dict[str, 
     assert "--out" in said.error["fix"]
 
 
-def test_calibration_belongs_to_the_figures(done: dict[str, Any]) -> None:
+def test_calibration_belongs_to_the_metrics(done: dict[str, Any]) -> None:
     found = scored(done["run_dir"])
     assert len(found["reliability"]) == 15
     assert sum(item["n"] for item in found["reliability"]) == 70
@@ -121,7 +121,7 @@ def test_calibration_belongs_to_the_figures(done: dict[str, Any]) -> None:
     assert found["expected_calibration_error"] >= abs(confidence - found["top1"]) - 1e-9
 
 
-def test_flipping_averages_the_probabilities_of_a_image_and_its_flip_image(done: dict[str, Any]) -> None:
+def test_flipping_averages_the_probabilities_of_an_image_and_its_flip_image(done: dict[str, Any]) -> None:
     from localrules.registry.registry import Registry
     from localrules.runs.load import TrainedRun
 
@@ -146,7 +146,7 @@ def test_the_device_may_be_another_than_the_runs(done: dict[str, Any]) -> None:
     assert said.error["where"] == "--device"
 
 
-def test_votes_of_people_stand_beside_the_figures(done: dict[str, Any], tmp_path: Path) -> None:
+def test_votes_of_people_stand_beside_the_metrics(done: dict[str, Any], tmp_path: Path) -> None:
     """Votes on synthetic faces, which always say the label."""
     from localrules_fer.faces.dataset import Faces
 
@@ -199,11 +199,11 @@ def test_people_get_a_table(done: dict[str, Any]) -> None:
         assert word in said.out
 
 
-def test_rows_that_occur_in_an_earlier_split_are_left_out_of_one_figure(tmp_path: Path) -> None:
+def test_rows_that_occur_in_an_earlier_split_are_left_out_of_one_metric(tmp_path: Path) -> None:
     csv = tiny_csv(tmp_path / "faces.csv")
     lines = csv.read_text().splitlines()
-    train_rows = [line for line in lines if line.endswith("Training")]
-    copied = [line.replace("Training", "PublicTest") for line in train_rows[:10]]
+    training_lines = [line for line in lines if line.endswith("Training")]
+    copied = [line.replace("Training", "PublicTest") for line in training_lines[:10]]
     csv.write_text("\n".join([*lines, *copied]) + "\n")
     setting = ["--data", "fer2013", "--data-path", str(csv), *MLP, *SHORT]
     summary = train(tmp_path / "runs", "--rule", "backprop", setting=setting)
@@ -234,7 +234,7 @@ def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
 
 
 def test_another_data_set_of_the_same_kind_may_be_scored(done: dict[str, Any], tmp_path: Path) -> None:
-    """The same images through Kaggle's format: the same figures."""
+    """The same images through Kaggle's format: the same metrics."""
     csv = tiny_csv(tmp_path / "faces.csv")
     found = scored(done["run_dir"], "--data", "fer2013", "--data-path", csv)
     assert found["top1"] == done["valid_accuracy"]

@@ -1,4 +1,4 @@
-"""Who asks for bf16 on a CPU that has to emulate it is told that fp32 is faster; nobody else is."""
+"""A warning says that fp32 is faster if bf16 is asked for on a CPU that emulates it, and only then."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ def test_a_run_killed_at_any_moment_ends_with_the_bits_of_an_unbroken_one(
     assert summary["resumed_from_step"] == MOMENTS[moment][1]
     assert summary["weights_sha256"] == unbroken["weights_sha256"]
     assert metrics(folder) == metrics(unbroken["run_dir"])
-    for figure in ("steps", "epochs", "train_accuracy", "valid_accuracy", "parameters"):
-        assert summary[figure] == unbroken[figure]
-    for figure in ("seconds", "step_seconds", "samples_per_second", "peak_memory_mib"):
-        assert summary[figure] > 0, figure
+    for metric in ("steps", "epochs", "train_accuracy", "valid_accuracy", "parameters"):
+        assert summary[metric] == unbroken[metric]
+    for metric in ("seconds", "step_seconds", "samples_per_second", "peak_memory_mib"):
+        assert summary[metric] > 0, metric
 
 
 @pytest.mark.parametrize("moment", COLUMN_MOMENTS)

@@ -29,7 +29,7 @@ def scored(run: dict[str, Any], *words: str | Path) -> Said:
     return said
 
 
-def test_a_figure_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, csv = a_run(tmp_path, monkeypatch, limit=-1.0)
     said = scored(run)
     assert "Warning" in said.err
@@ -43,7 +43,7 @@ def test_a_figure_that_is_too_good_is_doubted_and_looked_into(tmp_path: Path, mo
     assert scored(run, "--split", "train").document["leak_check"] is None, "training samples were trained on"
 
 
-def test_a_plausible_figure_is_believed_unless_one_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plausible_metric_is_believed_unless_one_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = a_run(tmp_path, monkeypatch, limit=1.0)
     said = scored(run)
     assert said.document["leak_check"] is None

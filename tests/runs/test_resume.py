@@ -1,4 +1,4 @@
-"""What resuming leaves alone, and what it refuses, saying what differs."""
+"""Resuming keeps what is there, and refuses differences by name."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_another_setting_is_refused_and_named(folder: Path, words: list[str], di
     assert error["where"] == str(folder)
 
 
-def test_the_very_same_words_again_are_no_difference(folder: Path) -> None:
+def test_the_very_same_words_again_make_no_difference(folder: Path) -> None:
     assert resume(folder, *WORDS[1:])["resumed_from_step"] == 6
 
 
@@ -148,7 +148,7 @@ RULES = {"mine": Mine}
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a file", "an empty folder", "a folder with settings"])
-def test_what_is_no_run_folder(tmp_path: Path, name: str) -> None:
+def test_what_is_not_a_run_folder(tmp_path: Path, name: str) -> None:
     place = tmp_path / name
     if name == "a file":
         place.write_text("")

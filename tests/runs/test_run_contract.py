@@ -1,4 +1,4 @@
-"""What scripts rely on: one JSON document, its keys, exit codes, and the same bits twice."""
+"""The contract of scripts: one JSON document, its keys, exit codes, and the same bits twice."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_summary_says_what_ran(done: dict[str, Any], place: Path) -> None:
     assert json.loads((folder / "summary.json").read_text()) == done
 
 
-def test_its_figures_are_sane(done: dict[str, Any]) -> None:
+def test_its_metrics_are_sane(done: dict[str, Any]) -> None:
     for name, samples in (("train_accuracy", 140), ("valid_accuracy", 70)):
         assert 0 < done[name] <= 1
         assert done[name] * samples == pytest.approx(round(done[name] * samples))  # a count of images

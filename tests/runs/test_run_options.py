@@ -1,4 +1,4 @@
-"""What is typed wrong is refused before anything is written, with what to do."""
+"""Wrong options are refused before anything is written, with what to do."""
 
 from __future__ import annotations
 

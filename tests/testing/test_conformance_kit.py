@@ -166,7 +166,7 @@ class MindsTheOrder(Plain):
         return super().forward(view) + view.output[0].square().mean()
 
 
-class DrawsForEachPicture(Plain):
+class DrawsForEachImage(Plain):
     """Noise, drawn in two ways."""
 
     def forward(self, view: LayerView) -> Tensor:
@@ -344,8 +344,8 @@ def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_t
         run(LosesMaps, "learns_digits")
 
 
-def test_what_is_drawn_for_a_image_goes_with_it_when_the_batch_is_shuffled() -> None:
-    run(DrawsForEachPicture, "batch_order_does_not_matter")
+def test_what_is_drawn_for_an_image_goes_with_it_when_the_batch_is_shuffled() -> None:
+    run(DrawsForEachImage, "batch_order_does_not_matter")
     with pytest.raises(AssertionError, match=r"on a perceptron: the gradient of layers\.0"):
         run(DrawsWhoIsMet, "batch_order_does_not_matter")
 

@@ -160,7 +160,7 @@ KEPT: dict[str, Tensor] = {}
 
 
 class UsesAGlobal(Quiet):
-    """What the third layer gave is kept outside of everything."""
+    """The third layer's output is kept outside of everything."""
 
     def forward(self, view: LayerView) -> Tensor:
         own = super().forward(view)

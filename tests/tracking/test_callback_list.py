@@ -88,7 +88,7 @@ def test_one_that_fails_to_close_keeps_no_other_from_closing() -> None:
 
 
 @pytest.mark.parametrize("kind", [Recorder, Optional])
-def test_a_stop_is_no_failure_and_the_first_reason_stays(kind: type[Recorder]) -> None:
+def test_a_stop_is_not_a_failure_and_the_first_reason_stays(kind: type[Recorder]) -> None:
     stopping, later, healthy = kind(1, Stop("pruned")), kind(1, Stop("too slow")), kind()
     callbacks = CallbackList([stopping, later, healthy])
     callbacks.on_log({"step": 0})

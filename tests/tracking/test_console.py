@@ -48,8 +48,8 @@ def run_info(**changes: Any) -> RunInfo:
 
 def row(step: int, **changes: Any) -> MetricsRow:
     objectives = {f"objective/{layer}": -float(index) for index, layer in enumerate(LAYERS)}
-    figures = {"loss": 1.25, "accuracy": 0.5, "samples_per_second": 640.0, "step_seconds": 0.2, "memory_mib": 512.0}
-    return {"step": step, "epoch": step / 50, "phase": "joint", **objectives, **figures, **changes}
+    metrics = {"loss": 1.25, "accuracy": 0.5, "samples_per_second": 640.0, "step_seconds": 0.2, "memory_mib": 512.0}
+    return {"step": step, "epoch": step / 50, "phase": "joint", **objectives, **metrics, **changes}
 
 
 def plain() -> tuple[ConsoleProgress, io.StringIO, Clock]:
@@ -181,7 +181,7 @@ def test_a_stopped_run_says_how_to_go_on() -> None:
     assert "localrules run --resume runs/20260101-120000-hsic-mlp\n" in text
 
 
-def test_a_summary_without_a_valid_split_or_figures_still_closes() -> None:
+def test_a_summary_without_a_valid_split_or_metrics_still_closes() -> None:
     assert "train accuracy" in end({"valid_accuracy": None, "train_accuracy": 0.5})
     assert "hsic trained mlp on faces" in end({"seconds": None})
 

@@ -117,7 +117,7 @@ def test_a_configuration_reads_back_as_it_was_without_its_nones(tmp_path: Path) 
     }
 
 
-def test_a_folder_that_is_no_run_folder_and_a_broken_configuration_are_told_apart(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_folder_and_a_broken_configuration_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a run folder") as caught:
         read_config(tmp_path / "nowhere")
     assert "no such folder" in caught.value.why

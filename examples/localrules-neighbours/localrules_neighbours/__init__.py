@@ -1,4 +1,4 @@
-"""What this plugin supplies. Imported whenever rules are listed, so it imports nothing heavy."""
+"""The entries of this plugin. Imported whenever rules are listed, so it imports nothing heavy."""
 
 from localrules import RuleEntry, hookimpl
 

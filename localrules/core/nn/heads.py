@@ -11,13 +11,13 @@ from localrules.core.view import LayerView
 
 
 class FeatureReader(nn.Module):
-    """What a small network reads of a layer: averages over a grid, and what a convolution of its own finds.
+    """Features of a layer's output for a small network: averages over a grid, and those of its own convolution.
 
     Averages do not know how the maps look close by, and the next layers do. With ``channels``, a 3 x 3 convolution of
     stride 2 with batch norm and relu goes over fine maps, and what it gives is averaged over the grid, too. Maps are
     fine if it leaves them at least twice as fine as the grid.
 
-    Coarser maps, outputs that are no maps, and those that their readers see over a grid are read by averages alone.
+    Coarser maps, outputs that are not maps, and those that their readers see over a grid are read by averages alone.
 
     Args:
         layer: Who is read.

@@ -13,7 +13,7 @@ from torch.nn import functional
 def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
     """Average maps over a ``grid`` x ``grid`` grid and flatten them, shape (batch, features).
 
-    Maps that are no larger than the grid, tensors that are no maps, and ``grid=None`` are only flattened.
+    Maps that are not larger than the grid, tensors that are not maps, and ``grid=None`` are only flattened.
     """
     if grid is None or maps.dim() != 4 or max(maps.shape[2:]) <= grid:
         return maps.flatten(1)
@@ -21,7 +21,7 @@ def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
 
 
 def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
-    """How many features :func:`pool_flat` leaves of an output of this shape, given without the batch."""
+    """Number of features that :func:`pool_flat` returns for an output of this shape, given without the batch."""
     if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
         return math.prod(shape)
     return shape[0] * grid**2
@@ -69,8 +69,8 @@ class _CellMeans(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        share = grad / (ctx.cell[0] * ctx.cell[1])
-        if share.shape[2:].numel() == 1:  # one cell has no layout to go by
-            return share.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
-        share = share.contiguous(memory_format=ctx.layout)
-        return functional.interpolate(share, size=ctx.shape[2:], mode="nearest"), None
+        fraction = grad / (ctx.cell[0] * ctx.cell[1])
+        if fraction.shape[2:].numel() == 1:  # one cell has no layout to go by
+            return fraction.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
+        fraction = fraction.contiguous(memory_format=ctx.layout)
+        return functional.interpolate(fraction, size=ctx.shape[2:], mode="nearest"), None

@@ -1,4 +1,4 @@
-"""What a run can measure of each layer beside its objective. Nothing here changes a bit of what is learned."""
+"""Measurements of each layer beside its objective. Nothing here changes a bit of what is learned."""
 
 from __future__ import annotations
 

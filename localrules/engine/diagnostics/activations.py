@@ -1,4 +1,4 @@
-"""What is measured of the layers' outputs on some fixed images, in eval mode."""
+"""Diagnostics of the layers' outputs on some fixed images, in eval mode."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ class ActivationDiagnostics:
 
         predictor = self._session.predictor
         images, labels = [], []
-        rows = torch.arange(min(count, len(split)))
+        indices = torch.arange(min(count, len(split)))
         with predictor.eval_mode():
-            for batch in iter_batches(split, predictor.batch_size, predictor.preprocess, rows=rows):
+            for batch in iter_batches(split, predictor.batch_size, predictor.preprocess, indices=indices):
                 with intercept_layers(self._session.network.layers, keep):
                     self._session.network(batch.images)
                 images.append(batch.images)

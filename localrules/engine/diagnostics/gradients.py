@@ -1,4 +1,4 @@
-"""What is measured while a step is taken: gradients, updates, and how far they are from back-propagation's."""
+"""Diagnostics of a step: gradients, updates, and their angle to those of back-propagation."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MAX_LEAKS_LISTED = 10  # pairs in sentences; the matrix shows all
 
 @dataclass(frozen=True)
 class Audit:
-    """What was claimed and what was found.
+    """The declared and the measured locality.
 
     Attributes:
         declared: The class of locality that the rule claims.
@@ -41,7 +41,7 @@ class Audit:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it does not hold, in sentences; empty if it does."""
+        """The reasons why it does not hold; empty if it does."""
         found = []
         if not is_within(self.measured, self.declared):
             found.append(
@@ -69,7 +69,7 @@ class Audit:
         )
 
     def as_dict(self, rule: str, model: str) -> dict[str, Any]:
-        """What ``localrules audit --json`` prints."""
+        """The document that ``localrules audit --json`` prints."""
         return {
             "rule": rule,
             "model": model,

@@ -1,4 +1,4 @@
-"""Whose update depends on whose parameters: measured, not read off the graph.
+"""Measure which layer's update depends on which layer's parameters.
 
 What autograd says is not proof: a forgotten detach, a shared tensor, something kept for the next step, a hook or a
 global all let a layer feel another, and only some of them show in a graph. So a layer's parameters are changed and
@@ -112,7 +112,7 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
 def _trained(
     build: Callable[[], Session], steps: int, seed: int, change: int | None = None
 ) -> tuple[list[Trace], dict[str, Tensor]]:
-    """What each layer did in a fresh session, and the state of the rule that is not a layer's own."""
+    """Traces of all layers in a fresh session, and the state of the rule that belongs to no layer."""
     session = build()
     return train_from_perturbed(session, steps, seed, change=change), shared_state(session)
 

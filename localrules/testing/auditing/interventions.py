@@ -121,7 +121,7 @@ def perturb_weights(layer: Layer, seed: int) -> Iterator[list[Operation]]:
 
 
 def _values(operation: Operation) -> Tensor:
-    """What the operation gives, past whoever meets operations."""
+    """The output of the operation, without interceptions."""
     run = torch.ops.aten.linear if operation.kind == "linear" else torch.ops.aten.conv2d
     sides = {name: _pair(value) for name, value in operation.options.items() if name in ("stride", "dilation")}
     if isinstance(operation.options.get("padding"), int):

@@ -1,4 +1,4 @@
-"""Who owns a parameter, and who writes to it."""
+"""Owners of parameters, and writes to them."""
 
 from __future__ import annotations
 

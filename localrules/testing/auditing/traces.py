@@ -20,7 +20,7 @@ NOISE = 0.1  # standard deviation: no parameter stays at the value it was initia
 
 @dataclass
 class Trace:
-    """What a layer did: its gradients in each step, and where it ended.
+    """The trace of a layer: its gradients in each step, and its last parameters.
 
     Attributes:
         gradients: Of its parameters, those of its auxiliary modules included, step by step.
@@ -109,7 +109,7 @@ def differ(ones: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bo
 
 
 def shared_state(session: Session) -> dict[str, Tensor]:
-    """What the rule keeps and says of no layer that it is the layer's, by name; every layer may read it."""
+    """State of the rule that belongs to no layer, by name; every layer may read it."""
     rule, layers = session.rule, session.network.layers
     tensors = {**dict(rule.named_buffers()), **dict(rule.named_parameters())}
     owned = {id(tensor) for layer in layers for tensor in (*rule.buffers_for(layer), *rule.parameters_for(layer))}

@@ -11,7 +11,7 @@ from localrules.data.dataset import Dataset, Split, fingerprint
 from localrules.testing.auditing.traces import take_steps
 from localrules.testing.conformance.subject import RuleClass, RuleUnderTest
 
-TEST_ROWS = 500  # of 1,797
+TEST_SAMPLES = 500  # of 1,797
 EPOCHS = 8  # of 20 steps
 SETTLING_EPOCHS = 2  # through maps, of a rule that runs a layer dozens of times a step
 ENLARGED = {"perceptron": 1, "dense maps": 2, "chain of maps": 4}  # lenet's field has four times a digit's side
@@ -38,8 +38,8 @@ def digits(enlarged: int = 1) -> Dataset:
     images = torch.from_numpy(pixels * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
     images = images.repeat_interleave(enlarged, 2).repeat_interleave(enlarged, 3)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    rows = {"train": order[TEST_ROWS:], "test": order[:TEST_ROWS]}
-    splits = {name: Split(images[row], torch.from_numpy(labels)[row].long()) for name, row in rows.items()}
+    samples = {"train": order[TEST_SAMPLES:], "test": order[:TEST_SAMPLES]}
+    splits = {name: Split(images[sample], torch.from_numpy(labels)[sample].long()) for name, sample in samples.items()}
     names = tuple(str(digit) for digit in range(10))
     return Dataset(
         "digits", names, splits, "scikit-learn", fingerprint(splits), redistributable=True, flip_preserves_label=False

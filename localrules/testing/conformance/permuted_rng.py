@@ -1,4 +1,4 @@
-"""Random numbers that go with the rows of a batch: so a rule that draws can be shown the batch in another order."""
+"""Random numbers that go with the samples of a batch: so a rule that draws can be shown the batch in another order."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class PermuteRng(TorchDispatchMode):
-    """While entered, whatever torch draws a row an image has its rows in another order; other draws stay.
+    """While entered, random tensors with a slice per sample have these in another order; other draws stay.
 
     It sees every operation that draws, however it is spelt (``randn_like``, ``bernoulli_``, a dropout). Draws whose
     first dimension is the batch, or several of it one after another, are taken for draws an image: let the batch have
     a size that no dimension of the network has.
 
     Args:
-        order: For each row of the batch, the row of the plain batch whose draw it gets.
+        order: For each sample of the batch, the sample of the plain batch whose draw it gets.
     """
 
     def __init__(self, order: Tensor) -> None:
@@ -34,5 +34,5 @@ class PermuteRng(TorchDispatchMode):
             return drawn
         if not drawn.dim() or not len(drawn) or len(drawn) % batch:
             return drawn
-        rows = drawn.unflatten(0, (-1, batch))[:, self._order.to(drawn.device)].flatten(0, 1)
-        return drawn.copy_(rows)  # in place, since the operation may have been
+        samples = drawn.unflatten(0, (-1, batch))[:, self._order.to(drawn.device)].flatten(0, 1)
+        return drawn.copy_(samples)  # in place, since the operation may have been

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 
-def toy_dataset(rows: int = 32, classes: int = 4, shape: tuple[int, int, int] = (1, 16, 16), seed: int = 0) -> Dataset:
+def toy_dataset(
+    samples: int = 32, classes: int = 4, shape: tuple[int, int, int] = (1, 16, 16), seed: int = 0
+) -> Dataset:
     """Noisy images, each with its class's own pattern in it, the classes in turn.
 
     Args:
-        rows: Images in each split.
+        samples: Images in each split.
         classes: How many classes.
         shape: One image's channels, height, width.
         seed: Of patterns and noise.
@@ -35,11 +37,11 @@ def toy_dataset(rows: int = 32, classes: int = 4, shape: tuple[int, int, int] = 
     patterns = torch.randint(0, 128, (classes, *shape), generator=draws)
     splits = {}
     for name in ("train", "valid"):
-        labels = torch.arange(rows) % classes
-        noise = torch.randint(0, 128, (rows, *shape), generator=draws)
+        labels = torch.arange(samples) % classes
+        noise = torch.randint(0, 128, (samples, *shape), generator=draws)
         splits[name] = Split((patterns[labels] + noise).to(torch.uint8), labels)
     names = tuple(f"class {index}" for index in range(classes))
-    return Dataset("tiny", names, splits, "made up", f"tiny {rows} {classes} {shape} {seed}", redistributable=True)
+    return Dataset("tiny", names, splits, "made up", f"tiny {samples} {classes} {shape} {seed}", redistributable=True)
 
 
 class StaticRegistry:

@@ -88,7 +88,7 @@ class RuleUnderTest:
         return tuple(found)
 
     def incompatibility(self, network: str) -> str:
-        """Why it cannot train one of :data:`NETWORKS`; empty if it can."""
+        """The reason why it cannot train one of :data:`NETWORKS`; empty if it can."""
         try:
             self.session(network)
         except UsageError as error:
@@ -130,9 +130,9 @@ class RuleUnderTest:
 
 
 @cache
-def toy_images(rows: int) -> Dataset:
+def toy_images(samples: int) -> Dataset:
     """Small images of four classes."""
-    return toy_dataset(rows)
+    return toy_dataset(samples)
 
 
 @cache

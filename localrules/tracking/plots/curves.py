@@ -58,17 +58,17 @@ def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path) -> Path
         ``out``.
     """
     counts = np.asarray(matrix)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = max(4.2, 0.62 * len(classes) + 1.9)
     figure = new_figure(size, size * 0.94)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape) if len(classes) <= 25 else ():
-        strong = shares[row, column] > 0.5
+        strong = fractions[row, column] > 0.5
         axes.text(
             column,
             row - 0.12,
-            f"{100 * shares[row, column]:.0f} %",
+            f"{100 * fractions[row, column]:.0f} %",
             ha="center",
             va="center",
             fontsize=9,

@@ -73,9 +73,9 @@ def plot_samples(
     """Draw images with what they are and what they were taken for.
 
     Args:
-        images: uint8 or float in 0..1, shape (rows, channels, height, width); one channel or three.
-        labels: True classes, shape (rows,).
-        predictions: Predicted classes, shape (rows,).
+        images: uint8 or float in 0..1, shape (samples, channels, height, width); one channel or three.
+        labels: True classes, shape (samples,).
+        predictions: Predicted classes, shape (samples,).
         classes: Label names.
         out: The PNG file. It shows the data.
         limit: Draw at most so many.
@@ -105,7 +105,7 @@ def _filter_images(weight: Tensor) -> Tensor:
     if weight.dim() == 2:
         side = math.isqrt(weight.shape[1])
         if side * side != weight.shape[1]:
-            raise ValueError(f"{weight.shape[1]} inputs are no square image")
+            raise ValueError(f"{weight.shape[1]} inputs are not a square image")
         return weight.reshape(-1, side, side)
     if weight.dim() != 4:
         raise ValueError(f"a weight of shape {tuple(weight.shape)} cannot be seen as images")

@@ -26,8 +26,8 @@ from localrules_fer.datasets.fer2013_folder import list_images, read_image
 PATH_VARIABLE = "LOCALRULES_FER2013"
 FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "train.csv")
 KNOWN = {
-    "f8428a1edbd21e88f42c73edd2a14f95": "the original: all 35,887 rows",
-    "23d0b16a00872ce2c91bf023f8129ad2": "the original without its PrivateTest rows",
+    "f8428a1edbd21e88f42c73edd2a14f95": "the original: all 35,887 samples",
+    "23d0b16a00872ce2c91bf023f8129ad2": "the original without its PrivateTest samples",
 }
 USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 IMPLAUSIBLE_ABOVE = 0.76  # ours: two points above the best published single networks
@@ -82,15 +82,15 @@ class FER2013(DataSource):
 
     def _from_file(self, path: Path) -> Dataset:
         def decode() -> Arrays:
-            rows = read_csv(path)
+            samples = read_csv(path)
             # Text cannot be stored as an array of characters without pickling; 32 hexadecimal digits are 16 bytes.
-            md5 = np.frombuffer(bytes.fromhex(rows.md5), dtype=np.uint8)
-            return {"images": rows.images, "labels": rows.labels, "splits": rows.usages, "md5": md5}
+            md5 = np.frombuffer(bytes.fromhex(samples.md5), dtype=np.uint8)
+            return {"images": samples.images, "labels": samples.labels, "splits": samples.usages, "md5": md5}
 
         arrays = load_or_build(f"fer2013-{LAYOUT_VERSION}", content_hash([path]), decode)
         known = KNOWN.get(arrays["md5"].tobytes().hex())
         count = len(arrays["labels"])
-        return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} rows", path.name)
+        return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} samples", path.name)
 
     def _from_folder(self, path: Path) -> Dataset:
         images, note = list_images(path)
@@ -112,12 +112,12 @@ class FER2013(DataSource):
 def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:
     splits: dict[str, Split] = {}
     for number, split in enumerate(SPLITS):
-        rows = arrays["splits"] == number
-        if rows.any():
-            images = torch.from_numpy(arrays["images"][rows]).unsqueeze(1)
-            splits[split] = Split(images, torch.from_numpy(arrays["labels"][rows]))
+        samples = arrays["splits"] == number
+        if samples.any():
+            images = torch.from_numpy(arrays["images"][samples]).unsqueeze(1)
+            splits[split] = Split(images, torch.from_numpy(arrays["labels"][samples]))
     missing = {
-        split: f"{name} holds no {usage} rows: take the complete fer2013.csv (md5 {next(iter(KNOWN))})"
+        split: f"{name} holds no {usage} samples: take the complete fer2013.csv (md5 {next(iter(KNOWN))})"
         for split, usage in USAGE_NAMES.items()
         if split not in splits
     }

@@ -30,9 +30,9 @@ class Rows(NamedTuple):
     """The rows of a file, in its order.
 
     Attributes:
-        images: uint8, shape (rows, 48, 48).
-        labels: int64, shape (rows,).
-        usages: int64, shape (rows,): an index into ``USAGES``.
+        images: uint8, shape (samples, 48, 48).
+        labels: int64, shape (samples,).
+        usages: int64, shape (samples,): an index into ``USAGES``.
         md5: Of the unpacked text.
     """
 

@@ -49,7 +49,7 @@ class Canvas:
         return Canvas(self.tone[some], self.x[some], self.y[some], self.u[some], self.v[some], self.pixel[some])
 
     def cover(self, distance: Field) -> Field:
-        """How much of each pixel lies inside a shape, from its signed distance (negative inside)."""
+        """The covered fraction of each pixel, from the signed distance to a shape (negative inside)."""
         inside = distance * (-1.0 / self.pixel)
         inside += 0.5
         return np.clip(inside, 0.0, 1.0, out=inside)

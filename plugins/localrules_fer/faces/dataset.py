@@ -27,7 +27,7 @@ class Faces(DataSource):
     """
 
     class Config(BaseModel):
-        """How many faces, and which."""
+        """Number of faces, and the seed."""
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,8 +54,8 @@ class Faces(DataSource):
 
     def _draw(self) -> dict[str, NDArray[np.generic]]:
         arrays: dict[str, NDArray[np.generic]] = {}
-        for name, rows in zip(SPLITS, (self.config.train, self.config.valid, self.config.test), strict=True):
-            image_batch = draw(self.config.seed, name, rows)
+        for name, samples in zip(SPLITS, (self.config.train, self.config.valid, self.config.test), strict=True):
+            image_batch = draw(self.config.seed, name, samples)
             arrays[f"{name}_images"], arrays[f"{name}_labels"] = image_batch.images, image_batch.labels
         return arrays
 

@@ -1,4 +1,4 @@
-"""What must be ignored: where the head points, how it is lit, what stands before it, how the camera sees it."""
+"""Nuisance variables: the pose of the head, lighting, occlusion, camera."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ HAND, LOCK = 0.10, 0.08
 """How many images have a hand at the face, or a lock of hair over the forehead."""
 
 
-def draw_nuisance(rng: np.random.Generator, rows: int) -> Traits:
+def draw_nuisance(rng: np.random.Generator, samples: int) -> Traits:
     """Nuisance for so many images.
 
     Args:
         rng: The stream to draw from.
-        rows: How many images.
+        samples: How many images.
 
     Returns:
         One value an image for each name of ``NUISANCE``, and 0 or 1 for ``hand`` and ``lock``.
     """
-    unit = rng.random((rows, len(NUISANCE)))
+    unit = rng.random((samples, len(NUISANCE)))
     drawn = {
         name: (low + (high - low) * unit[:, i]).astype(np.float32)
         for i, (name, (low, high)) in enumerate(NUISANCE.items())
     }
-    chance = rng.random((rows, 2))
+    chance = rng.random((samples, 2))
     drawn["hand"] = (chance[:, 0] < HAND).astype(np.float32)
     drawn["lock"] = (chance[:, 1] < LOCK).astype(np.float32)
     return drawn

@@ -1,4 +1,4 @@
-"""Who shows what in which image: draws a whole split, from streams of chance that no other split reads."""
+"""Draw a whole split, from random streams that no other split reads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Images:
     """One split.
 
     Attributes:
-        images: Grey values, shape (rows, 48, 48).
-        labels: Indices of ``CLASSES``, shape (rows,).
-        people: Who is shown, numbered within the split, shape (rows,).
-        traits: What was drawn: every person's traits, expression and nuisance, each of shape (rows,).
+        images: Grey values, shape (samples, 48, 48).
+        labels: Indices of ``CLASSES``, shape (samples,).
+        people: Who is shown, numbered within the split, shape (samples,).
+        traits: What was drawn: every person's traits, expression and nuisance, each of shape (samples,).
     """
 
     images: NDArray[np.uint8]
@@ -38,13 +38,13 @@ class Images:
     traits: Traits
 
 
-def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Images:
+def draw(seed: int, split: str, samples: int, *, chunk: int = 16) -> Images:
     """Draw a split.
 
     Args:
         seed: Which faces.
         split: ``train``, ``valid`` or ``test``: the same seed gives other people in each.
-        rows: How many images; the classes' counts differ by one at most.
+        samples: How many images; the classes' counts differ by one at most.
         chunk: How many are painted together. It changes the time and nothing else.
 
     Returns:
@@ -52,13 +52,13 @@ def draw(seed: int, split: str, rows: int, *, chunk: int = 16) -> Images:
     """
     seeds = np.random.SeedSequence([seed, SPLITS.index(split)]).spawn(5)
     order, people, expression, nuisance, grain = (np.random.Generator(np.random.PCG64(s)) for s in seeds)
-    place = order.permutation(rows)
+    place = order.permutation(samples)
     labels, shown = place % len(CLASSES), place // IMAGES_A_PERSON
     traits = {name: values[shown] for name, values in draw_people(people, int(shown.max()) + 1).items()}
-    traits |= draw_expressions(expression, labels) | draw_nuisance(nuisance, rows)
-    images = np.empty((rows, SIDE, SIDE), np.uint8)
-    for first in range(0, rows, chunk):
-        some = slice(first, min(first + chunk, rows))
+    traits |= draw_expressions(expression, labels) | draw_nuisance(nuisance, samples)
+    images = np.empty((samples, SIDE, SIDE), np.uint8)
+    for first in range(0, samples, chunk):
+        some = slice(first, min(first + chunk, samples))
         noise = grain.standard_normal((some.stop - first, SIDE, SIDE), dtype=np.float32)
         images[some] = render({name: values[some] for name, values in traits.items()}, noise)
     return Images(images=images, labels=labels.astype(np.int64), people=shown.astype(np.int64), traits=traits)

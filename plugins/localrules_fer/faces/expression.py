@@ -1,4 +1,4 @@
-"""What is expressed: seven expressions as movements of the face's muscles.
+"""Seven expressions as movements of the face's muscles.
 
 The movements follow the action units of the Facial Action Coding System (Ekman & Friesen 1978; Ekman, Friesen & Hager
 2002), which describe an expression by the muscles that make it: joy is cheeks and lip corners raised (6 + 12), and so
@@ -105,16 +105,16 @@ def draw_expressions(rng: np.random.Generator, labels: np.ndarray) -> Traits:
         One value an image for each of ``MOVES`` (0 at rest, 1 in full), and ``skew``: how lopsided the face is, from
         -1 to 1.
     """
-    rows = len(labels)
-    way = rng.random(rows)
-    table = np.zeros((rows, len(MOVES)))
+    samples = len(labels)
+    way = rng.random(samples)
+    table = np.zeros((samples, len(MOVES)))
     for label, name in enumerate(CLASSES):
         ways = np.array([[moves.get(move, 0.0) for move in MOVES] for moves in WAYS[name]])
         mine = labels == label
         table[mine] = ways[(way[mine] * len(ways)).astype(int)]
-    table *= rng.uniform(WEAKEST, 1.0, (rows, 1))
+    table *= rng.uniform(WEAKEST, 1.0, (samples, 1))
     table *= 1 + SCATTER * rng.uniform(-1.7, 1.7, table.shape)
     table += TWITCH * rng.uniform(-1.7, 1.7, table.shape) * np.array([move not in ("jaw", "part") for move in MOVES])
     moves = {name: table[:, i].astype(np.float32) for i, name in enumerate(MOVES)}
-    moves["skew"] = (rng.uniform(-1, 1, rows) * rng.random(rows)).astype(np.float32)
+    moves["skew"] = (rng.uniform(-1, 1, samples) * rng.random(samples)).astype(np.float32)
     return moves

@@ -1,4 +1,4 @@
-"""What expresses: brows, eyes, nose, mouth, and the folds that movements leave in the skin."""
+"""Facial features: brows, eyes, nose, mouth, and the folds that movements leave in the skin."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def paint_mouth(canvas: Canvas, p: Parts) -> None:
 
 
 def _paint_opening(canvas: Canvas, p: Parts, top: Field, bottom: Field, ends: Field) -> None:
-    """What is seen between the lips: teeth first, then the dark, and the tongue in a wide mouth."""
+    """The inside of the mouth: teeth first, then the dark, and the tongue in a wide mouth."""
     v = canvas.v
     deep = bottom - top
     inside = canvas.cover(top - v) * canvas.cover(v - bottom) * ends * np.clip(deep / 0.05, 0.0, 1.0)

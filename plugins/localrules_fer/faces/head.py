@@ -48,7 +48,7 @@ def paint_hair_behind(canvas: Canvas, p: Parts, tone: Field) -> None:
 
 
 def relief(canvas: Canvas, p: Parts) -> Field:
-    """How far the face stands out towards the viewer, in half images."""
+    """The depth of the face towards the viewer, in units of half the image's side."""
     u, v, side = canvas.u, canvas.v, np.abs(canvas.u)
     skull = (canvas.x / p["head_width"]) ** 2 + ((canvas.y + 0.06) / p["head_height"]) ** 2
     z = 0.66 * np.sqrt(np.maximum(1.06 - skull, 0.02))

@@ -1,4 +1,4 @@
-"""Who is drawn: the traits of a person, which an expression must be read against."""
+"""Identity: the traits of a person, independent of the expression."""
 
 from __future__ import annotations
 

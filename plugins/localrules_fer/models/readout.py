@@ -1,4 +1,4 @@
-"""What stands on top of dense_fpn: the pyramid's merge, channel attention (the paper's layer_11), classifier."""
+"""The readout of dense_fpn: the pyramid's merge, channel attention (the paper's layer_11), classifier."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _even(sides: list[int], grid: int) -> bool:
 
 
 def _cell_weights(sides: list[int], grid: int) -> Tensor:
-    """How much each pixel of the coarsest side counts in each cell, shape (grid, sides[0]); rows sum to 1."""
+    """The weight of each pixel of the coarsest side in each cell, shape (grid, sides[0]); rows sum to 1."""
     copies = torch.eye(sides[0])[None]
     for side in sides[1:]:
         copies = functional.interpolate(copies, size=side, mode="nearest")

@@ -1,4 +1,4 @@
-"""The paper's experiments: Han et al. 2023, section 4, row by row, with what it claims of each."""
+"""The paper's experiments: Han et al. 2023, section 4, case by case, with what it claims of each."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _TOGETHER = f"{_FORM}; readout and hidden layers together"
 _OURS = (
     "Rule hsic has our defaults: Gram matrices of cosine kernels, centred and divided by their norm. It is not the "
     "form as printed because that collapses: all channels of a layer come to say the same, as docs/rules/hsic.md "
-    "measures; row 'hsic as printed' of figure-10-11 has it. Readout and hidden layers learn together, so that "
+    "measures; case 'hsic as printed' of figure-10-11 has it. Readout and hidden layers learn together, so that "
     "accuracy can be followed from the first step; experiment two-phase has the paper's order."
 )
 _SIZE = (
-    "Rows on dense_fpn_small are not on a network of the paper's size: it has half a million parameters instead of "
+    "Cases on dense_fpn_small are not on a network of the paper's size: it has half a million parameters instead of "
     "seven million, and its readout reads the pyramid on a grid of 4 x 4 where the paper averages it over the whole "
     "map, since knowing where helps a small network. dense_fpn has the paper's size and its global average."
 )
@@ -43,7 +43,7 @@ _LEFT_OPEN = (
 )
 
 
-def _row(
+def _case(
     name: str,
     where: str,
     settings: Mapping[str, Any],
@@ -69,8 +69,8 @@ def feature_maps() -> Experiment:
     """Figures 1 to 3."""
     return Experiment(
         cases=(
-            _row("hsic", "figures 1 to 3", {"rule": _HSIC}, differs=_TOGETHER),
-            _row("backprop", "figures 1 to 3", {"rule": _BACKPROP}),
+            _case("hsic", "figures 1 to 3", {"rule": _HSIC}, differs=_TOGETHER),
+            _case("backprop", "figures 1 to 3", {"rule": _BACKPROP}),
         ),
         claim="Shallow layers are coarse and find something like edges; middle ones find parts, such as organs of a "
         "face; the last may find whole objects, such as a face.",
@@ -100,12 +100,12 @@ def data() -> Experiment:
 
 def against_backprop() -> Experiment:
     """Figures 10 and 11."""
-    unsaid = "the paper does not say of which split its figure is; this is of training images"
+    unsaid = "the paper does not say of which split its value is; this is of training images"
     printed = {"rule": {"name": "hsic", "preset": "paper"}, "phases": PAPER["phases"]}
     where = "figures 10 and 11"
     return Experiment(
         cases=(
-            _row(
+            _case(
                 "hsic",
                 where,
                 {"rule": _HSIC},
@@ -113,7 +113,7 @@ def against_backprop() -> Experiment:
                 metric="train_accuracy",
                 differs=f"{unsaid}; {_TOGETHER}",
             ),
-            _row(
+            _case(
                 "hsic as printed",
                 where,
                 printed,
@@ -121,7 +121,7 @@ def against_backprop() -> Experiment:
                 metric="train_accuracy",
                 differs=f"{unsaid}; kernels are not printed: Gaussian, width 5",
             ),
-            _row("backprop", where, {"rule": _BACKPROP}),
+            _case("backprop", where, {"rule": _BACKPROP}),
         ),
         claim="The same network with the same parameters: by HSIC it converges at about step 2,500, and its last "
         "accuracy is 0.9946; by back-propagation (cross-entropy, Adam) it has not converged after 10,000 steps.",
@@ -134,7 +134,7 @@ def blocks() -> Experiment:
     """Figure 12."""
     return Experiment(
         cases=tuple(
-            _row(f"{count} blocks", "figure 12", {"rule": _HSIC, "model": {"blocks": count}}, differs=_TOGETHER)
+            _case(f"{count} blocks", "figure 12", {"rule": _HSIC, "model": {"blocks": count}}, differs=_TOGETHER)
             for count in (2, 3, 4)
         ),
         claim="Three dense blocks are best: more accurate, and faster to converge. A fourth adds parameters and slows "
@@ -148,7 +148,7 @@ def activations() -> Experiment:
     """Figure 13."""
     return Experiment(
         cases=tuple(
-            _row(name, "figure 13", {"rule": _HSIC, "model": {"activation": name}}, differs=_TOGETHER)
+            _case(name, "figure 13", {"rule": _HSIC, "model": {"activation": name}}, differs=_TOGETHER)
             for name in ("relu", "tanh", "elu")
         ),
         claim="relu is best; tanh and elu are nearly equal.",
@@ -161,7 +161,7 @@ def learning_rates() -> Experiment:
     """Figure 14."""
     return Experiment(
         cases=tuple(
-            _row(f"learning rate {rate:g}", "figure 14", {"rule": _HSIC, "optimizer": {"lr": rate}}, differs=_TOGETHER)
+            _case(f"learning rate {rate:g}", "figure 14", {"rule": _HSIC, "optimizer": {"lr": rate}}, differs=_TOGETHER)
             for rate in (0.0005, 0.001, 0.005)
         ),
         claim="0.001 and 0.005 converge nearly equally fast, 0.005 ends best, 0.0005 is clearly slower.",
@@ -186,7 +186,7 @@ def _models(size: str, differs: str) -> Experiment:
     return Experiment(
         cases=(
             *(
-                _row(
+                _case(
                     name,
                     where,
                     {"rule": _BACKPROP, "model": {"name": model, "size": size}},
@@ -196,7 +196,7 @@ def _models(size: str, differs: str) -> Experiment:
                 )
                 for name, model, published in baselines
             ),
-            _row("the paper's", where, {"rule": _HSIC}, published=97.0, differs=_TOGETHER),
+            _case("the paper's", where, {"rule": _HSIC}, published=97.0, differs=_TOGETHER),
         ),
         claim="The paper's network is as accurate as the others within a little, with fewer parameters, a faster step, "
         "less computation, less memory and faster convergence. Seconds a step, millions of parameters, result on the "
@@ -206,7 +206,7 @@ def _models(size: str, differs: str) -> Experiment:
             "The text calls the seconds the time of one step, the caption detection speed: here stand both. The paper "
             "does not say at which size its baselines read the images.",
             "The best published single networks reach 73 to 74 % on this test split, and people about 65 %: all four "
-            "figures lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
+            "values lie far above, and cannot be top-1 accuracy there. The column one against rest is what 'average "
             "accuracy' over seven classes could mean.",
             _OURS,
             _SIZE,
@@ -220,7 +220,7 @@ def betas() -> Experiment:
     """A sweep around the paper's beta."""
     return Experiment(
         cases=tuple(
-            _row(f"beta {beta}", "section 3", {"rule": {**_HSIC, "beta": float(beta)}}, differs=_TOGETHER)
+            _case(f"beta {beta}", "section 3", {"rule": {**_HSIC, "beta": float(beta)}}, differs=_TOGETHER)
             for beta in (10, 30, 100, 300, 1000)
         ),
         claim="beta = 100, set by experience. The paper shows no other.",
@@ -233,8 +233,8 @@ def phases() -> Experiment:
     """The paper's two steps of training, and both at once."""
     return Experiment(
         cases=(
-            _row("two phases", "section 3", {"rule": _HSIC, "phases": PAPER["phases"]}, differs=_FORM),
-            _row("joint", "section 3", {"rule": _HSIC}, differs=_TOGETHER),
+            _case("two phases", "section 3", {"rule": _HSIC, "phases": PAPER["phases"]}, differs=_FORM),
+            _case("joint", "section 3", {"rule": _HSIC}, differs=_TOGETHER),
         ),
         claim="The hidden layers are trained by HSIC alone; then attention and classifier learn on their features, "
         "which stay as they are. The paper shows no training of both at once.",

@@ -1,4 +1,4 @@
-"""Learning curves of rows: against steps, seconds and MACs."""
+"""Learning curves of cases: against steps, seconds and MACs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ STEPS, SECONDS, WORK = "step", "seconds", "macs, 10^12"
 
 @dataclass(frozen=True)
 class Curve:
-    """A row's training.
+    """A case's training.
 
     Attributes:
-        label: The row's name.
+        label: The case's name.
         runs: For each run, what was logged: ``step``, :data:`SERIES`, and what had been spent by then, ``seconds`` of
             training steps and ``macs`` in 10^12.
     """
@@ -47,7 +47,7 @@ class Curve:
         return pd.Series(found[column].to_numpy(), found[against].to_numpy())
 
     def reached(self, level: float) -> dict[str, float] | None:
-        """What had been spent when the running accuracy on training batches first was ``level``; ``None``: never."""
+        """The cost at which the running accuracy on training batches first was ``level``; ``None``: never."""
         found: dict[str, float] = {}
         for against in (STEPS, SECONDS, WORK):
             curve = running(self.mean("accuracy", against))
@@ -59,7 +59,7 @@ class Curve:
 
 
 def logged(run: RunRecord, pace: float, work: Sequence[CostSegment]) -> pd.DataFrame:
-    """What a run logged, with what it had spent.
+    """The metrics of a run against their cost.
 
     Args:
         run: Finished.
@@ -110,7 +110,7 @@ def draw_curves(curves: Sequence[Curve], out: Path) -> Path:
     """Draw accuracy against steps, seconds and MACs, and loss against steps, each the mean over runs.
 
     Args:
-        curves: One a row.
+        curves: One a case.
         out: The PNG file.
     """
     figure = new_figure(11, 7.6)
@@ -141,10 +141,10 @@ def seconds(runs: Sequence[RunRecord]) -> float:
 
 
 def spent(curves: Sequence[Curve], level: float) -> list[list[object]]:
-    """For each row, what it had spent when it reached a level: ``None`` where it never did."""
+    """For each case, what it had spent when it reached a level: ``None`` where it never did."""
     lines: list[list[object]] = []
     for curve in curves:
         found: Mapping[str, float] = curve.reached(level) or {}
-        figures = ((STEPS, 0), (SECONDS, 1), (WORK, 3))
-        lines.append([curve.label, *(f"{found[key]:.{digits}f}" if key in found else None for key, digits in figures)])
+        metrics = ((STEPS, 0), (SECONDS, 1), (WORK, 3))
+        lines.append([curve.label, *(f"{found[key]:.{digits}f}" if key in found else None for key, digits in metrics)])
     return lines

@@ -19,7 +19,7 @@ CHANNELS = 12
 
 
 def show_maps(artifacts: ArtifactWriter) -> None:
-    """A sheet for each row: three layers, the channels of each that vary most."""
+    """A sheet for each case: three layers, the channels of each that vary most."""
     split = artifacts.data.splits.get("valid") or artifacts.data.split("train")
     for outcome in artifacts.outcomes:
         maps = _maps(outcome.runs[0], split.images[:1], artifacts.registry) if outcome.runs else {}

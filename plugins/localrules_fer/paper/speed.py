@@ -33,7 +33,7 @@ _HEAD = (
 
 
 def show_speed(artifacts: ArtifactWriter) -> None:
-    """Table 1 with our figures beside the published ones, and how all rows were trained."""
+    """Table 1 with our results beside the published ones, and how all cases were trained."""
     rows = [_line(outcome, artifacts) for outcome in artifacts.outcomes]
     split = " and ".join(dict.fromkeys(outcome.metric.split("_")[0] for outcome in artifacts.outcomes))
     artifacts.table("table-1", f"Table 1, batches of {BATCH}; our accuracies are of the {split} split", _HEAD, rows)

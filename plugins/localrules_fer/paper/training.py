@@ -1,4 +1,4 @@
-"""How rows were trained: curves of accuracy and loss, and what they came to beside each other."""
+"""Training of the cases: curves of accuracy and loss, and a table of the results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Work = dict[str, list[CostSegment]]
 
 
 def show_training(artifacts: ArtifactWriter) -> None:
-    """Curves against what was spent, their numbers, and tables of what the rows came to."""
+    """Curves against what was spent, their numbers, and tables of what the cases came to."""
     work = {outcome.case.name: _work(outcome, artifacts) for outcome in artifacts.outcomes if outcome.runs}
     curves = [
         Curve(outcome.case.name, _logged(outcome, work[outcome.case.name]))
@@ -81,7 +81,7 @@ def show_training(artifacts: ArtifactWriter) -> None:
 
 
 def measures(outcome: CaseResult, artifacts: ArtifactWriter, work: Sequence[CostSegment]) -> list[str | None]:
-    """What a row came to, in the order of the table."""
+    """The results of a case, in the order of the table."""
     runs = outcome.runs
     if not runs:
         return [outcome.case.name, *[None] * (len(_MEASURES) - 1)]

@@ -1,4 +1,4 @@
-"""resnet18 and densenet_bc are torchvision's; the layers of residual networks add what they hand on; they are local."""
+"""resnet18 and densenet_bc are torchvision's; the layers of residual networks add their outputs; they are local."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_densenet_bc_with_the_norm_first_is_torchvisions_behind_the_stem() -> No
 
 
 def test_a_norm_for_each_reader_and_one_for_each_map_differ_by_a_scale_and_a_shift() -> None:
-    """What densenet_bc gives up by standing norms behind convolutions."""
+    """The difference of densenet_bc to torchvision's: norms behind convolutions."""
     draws = torch.Generator().manual_seed(0)
     maps = [torch.randn(6, channels, 5, 5, generator=draws, dtype=torch.float64) for channels in (3, 4)]
     each = torch.cat([nn.BatchNorm2d(part.shape[1], affine=False).double()(part) for part in maps], 1)
@@ -86,7 +86,7 @@ def test_a_padded_shortcut_takes_every_second_pixel_and_adds_channels_of_zeros()
     assert not list(model.blocks[1].second.shortcut.parameters())
 
 
-def test_the_second_layer_of_a_block_reads_the_blocks_input_and_hands_on_the_activated_sum() -> None:
+def test_the_second_layer_of_a_block_reads_the_blocks_input_and_returns_the_activated_sum() -> None:
     model = ResNet20(ResNet20.Config(blocks=(2,), width=4), (1, 8, 8), 3)
     network = Network.wrap(model, example=torch.zeros(2, 1, 8, 8))
     reads = {layer.name: layer.input_layers for layer in network.layers}
@@ -136,7 +136,7 @@ def test_local_rules_are_local_on_densenet_bc() -> None:
     assert found.is_local
 
 
-def test_back_propagation_through_resnet20_is_no_local_rule() -> None:
+def test_back_propagation_through_resnet20_is_not_a_local_rule() -> None:
     data = toy_dataset(shape=(1, 8, 8))
     found = measure_dependence(
         lambda: build_session(Backprop, ResNet20, data, model_options=RESIDUAL, steps=1), steps=1
@@ -145,7 +145,7 @@ def test_back_propagation_through_resnet20_is_no_local_rule() -> None:
 
 
 def front_gradients(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[bool]:
-    """For each convolution or matrix that ran, whether its backward pass would go on to its input."""
+    """For each convolution or linear operation that ran, whether its backward pass would go on to its input."""
     nodes, stack = set(), [copy.deepcopy(module)(*inputs).grad_fn]
     while stack:
         node = stack.pop()

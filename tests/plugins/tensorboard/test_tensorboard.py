@@ -1,4 +1,4 @@
-"""TensorBoard: a second tracker through the same door."""
+"""TensorBoard: a second tracker, as a plugin."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ def predictions_have_their_shape(subject: RuleUnderTest) -> None:
     """Predictions are finite logits, (batch, classes), also for a single image."""
     for network in subject.networks:
         session = _trained(subject, network)
-        for rows in (1, 5):
-            logits, wanted = _answers(session, rows), (rows, len(session.data.classes))
+        for samples in (1, 5):
+            logits, wanted = _answers(session, samples), (samples, len(session.data.classes))
             assert tuple(logits.shape) == wanted, f"on a {network}: shape {tuple(logits.shape)}, not {wanted}"
             assert bool(logits.isfinite().all()), f"on a {network}: logits that are not finite"
 
@@ -38,7 +38,9 @@ def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
         mine, theirs = _answers(session), _answers(fresh)
         assert not differ([mine], [theirs]), f"on a {network}: a run that was loaded answers otherwise"
         gap = float((_answers(session, backwards=True).flip(0) - mine).abs().max())
-        assert gap <= CLOSE * (1 + float(mine.abs().max())), f"on a {network}: an image's row in a batch matters"
+        assert gap <= CLOSE * (1 + float(mine.abs().max())), (
+            f"on a {network}: predictions depend on the order of the batch"
+        )
 
 
 def prediction_changes_nothing(subject: RuleUnderTest) -> None:
@@ -56,9 +58,9 @@ def _trained(subject: RuleUnderTest, network: str) -> Session:
     return session
 
 
-def _answers(session: Session, rows: int = 8, *, backwards: bool = False) -> Tensor:
+def _answers(session: Session, samples: int = 8, *, backwards: bool = False) -> Tensor:
     split = session.data.split("valid")
-    images = session.batches.preprocess(split.images[:rows])
+    images = session.batches.preprocess(split.images[:samples])
     images = images.flip(0) if backwards else images
     torch.manual_seed(0)
     with session.predictor.eval_mode():

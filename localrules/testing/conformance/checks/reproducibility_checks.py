@@ -118,7 +118,7 @@ def _watch(session: Session, during: AbstractContextManager[Any]) -> list[dict[s
 
 
 def _gap(ones: list[Tensor | None], others: list[Tensor | None]) -> tuple[float, float]:
-    """How far two lists of tensors are apart, and how large the first is."""
+    """The distance of two lists of tensors, and the size of the first."""
     one, other = (
         torch.cat([tensor.detach().double().flatten() for tensor in found if tensor is not None] or [torch.zeros(1)])
         for found in (ones, others)

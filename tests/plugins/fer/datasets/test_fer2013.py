@@ -58,7 +58,7 @@ def test_kaggles_file(tmp_path: Path, faces: np.ndarray) -> None:
     path.write_text(text(faces))
     data = load(path)
     assert_whole(data, faces)
-    assert data.origin == f"{path}: unrecognised, 11 rows"
+    assert data.origin == f"{path}: unrecognised, 11 samples"
 
 
 def test_gzipped_with_other_columns_line_ends_and_a_byte_order_mark(tmp_path: Path, faces: np.ndarray) -> None:
@@ -120,11 +120,11 @@ def test_pixels_with_odd_spacing_are_read_as_numbers() -> None:
     assert (pixels(("0007 " + " ".join(words[1:])).encode())[1:] == expected[1:]).all()
 
 
-def test_the_decoder_agrees_with_a_slow_one_on_many_rows() -> None:
+def test_the_decoder_agrees_with_a_slow_one_on_many_samples() -> None:
     draw = np.random.default_rng(1)
     for _ in range(50):
-        row = draw.integers(0, draw.integers(2, 257), 2304)
-        assert (pixels(" ".join(map(str, row)).encode()) == row).all()
+        sample = draw.integers(0, draw.integers(2, 257), 2304)
+        assert (pixels(" ".join(map(str, sample)).encode()) == sample).all()
 
 
 # Where it is looked for

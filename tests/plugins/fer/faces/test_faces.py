@@ -38,9 +38,9 @@ def test_it_is_48_by_48_grey_bytes_with_fer2013s_classes():
 def test_its_splits_have_the_asked_number_of_each_class():
     data = Faces(Faces.Config(**SMALL)).load()
 
-    for name, rows in SMALL.items():
-        assert len(data.split(name)) == rows
-        assert data.split(name).labels.bincount().tolist() == [rows // 7] * 7
+    for name, samples in SMALL.items():
+        assert len(data.split(name)) == samples
+        assert data.split(name).labels.bincount().tolist() == [samples // 7] * 7
 
 
 def test_it_has_14000_and_twice_2100_images_by_default():
@@ -56,7 +56,7 @@ def test_counts_that_do_not_divide_by_seven_differ_by_one_at_most():
     assert counts.max() - counts.min() == 1
 
 
-def test_the_rows_are_shuffled():
+def test_the_samples_are_shuffled():
     labels = draw(0, "train", 140).labels
 
     assert labels[:20].tolist() != sorted(labels[:20].tolist())
@@ -121,7 +121,7 @@ def test_threads_change_no_pixel():
 
 
 def test_these_are_the_pixels_of_this_version():
-    """Where this fails, the faces were changed: raise ``VERSION``, and write the new hash here."""
+    """If this fails, the faces were changed: raise ``VERSION``, and write the new hash here."""
     digest = hashlib.sha256(draw(0, "train", 70).images.tobytes()).hexdigest()
 
     assert (VERSION, digest[:16]) == (3, "2a282a06ec154815")
@@ -138,7 +138,7 @@ def test_the_faces_from_the_cache_are_the_faces_that_were_drawn(monkeypatch):
         assert torch.equal(kept.split(name).labels, fresh.split(name).labels)
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"train": 6}, {"valid": 0}, {"pictures": 7}])
+@pytest.mark.parametrize("wrong", [{"seed": -1}, {"train": 6}, {"valid": 0}, {"images": 7}])
 def test_an_option_that_makes_no_sense_is_refused_by_name(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         Faces.Config(**wrong)

@@ -72,9 +72,9 @@ def voted() -> tuple[torch.Tensor, Scores]:
     return votes, scores
 
 
-def test_figures_against_loops(voted: tuple[torch.Tensor, Scores]) -> None:
+def test_metrics_against_loops(voted: tuple[torch.Tensor, Scores]) -> None:
     votes, scores = voted
-    same, labelled, settled, share, cross, entropy, rows = 0, 0, 0, 0.0, 0.0, 0.0, 0
+    same, labelled, settled, fraction, cross, entropy, rows = 0, 0, 0, 0.0, 0.0, 0.0, 0
     for row, label, logits in zip(votes.tolist(), scores.labels.tolist(), scores.logits.tolist(), strict=True):
         said = logits.index(max(logits))
         first = row.index(max(row))
@@ -86,7 +86,7 @@ def test_figures_against_loops(voted: tuple[torch.Tensor, Scores]) -> None:
         if total == 0:
             continue
         rows += 1
-        share += row[said] / total
+        fraction += row[said] / total
         for place in range(7):
             if p := row[place] / total:
                 cross -= p * (logits[place] - math.log(sum(math.exp(value) for value in logits)))
@@ -96,7 +96,7 @@ def test_figures_against_loops(voted: tuple[torch.Tensor, Scores]) -> None:
     assert rows == 78
     assert found.majority_agreement == pytest.approx(same / settled)
     assert found.label_agreement == pytest.approx(labelled / settled)
-    assert found.vote_share == pytest.approx(share / rows)
+    assert found.vote_share == pytest.approx(fraction / rows)
     assert found.cross_entropy == pytest.approx(cross / rows)
     assert found.vote_entropy == pytest.approx(entropy / rows)
     assert found.kl_divergence == pytest.approx((cross - entropy) / rows)
@@ -135,7 +135,7 @@ def test_a_table_of_something_else_is_refused(write: Callable[..., Path]) -> Non
 
 
 @pytest.mark.parametrize("votes", ["x,0,0", "-1,0,0", "0,0", "1.5,0,0"])
-def test_a_row_that_is_no_votes_is_named(write: Callable[..., Path], votes: str) -> None:
+def test_a_row_that_is_not_votes_is_named(write: Callable[..., Path], votes: str) -> None:
     path = write(line("Training", 0), line("Training", 0, others=votes))
     assert refused(path, data_set(train=[0, 0]))["where"].endswith("row 3")
 

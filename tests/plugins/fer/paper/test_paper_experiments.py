@@ -69,12 +69,12 @@ def test_all_is_every_experiment_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "table-1-native"])
-def test_rows_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
-    for row in select_experiments(name, REGISTRY)[name].cases:
-        model = {"name": "dense_fpn", **row.settings.get("model", {})}
-        settings = {**row.settings, "model": model, "data": {"name": "faces"}, "threads": 1}
+def test_cases_are_the_papers_settings_but_for_what_they_are_about(name: str) -> None:
+    for case in select_experiments(name, REGISTRY)[name].cases:
+        model = {"name": "dense_fpn", **case.settings.get("model", {})}
+        settings = {**case.settings, "model": model, "data": {"name": "faces"}, "threads": 1}
         config = resolve_run(settings, REGISTRY).config
-        assert Budget.of(row.name, row.settings, 1.0).published == 10_000
+        assert Budget.of(case.name, case.settings, 1.0).published == 10_000
         assert (config.batch_size, config.optimizer.name, config.schedule.name) == (128, "adam", "constant")
         assert (config.augment.flip, config.augment.shift) == (False, 0)
         assert config.optimizer.lr == 0.005 or name == "figure-14"
@@ -95,7 +95,7 @@ def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     assert all(run["claim"] == ALL[run["experiment"]].claim for run in said.document)
     published = {run["row"]: run["published"] for run in said.document if run["experiment"] == "table-1"}
     assert published == {"AlexNet": 89.0, "Inception v2": 93.0, "ResNet-50": 95.0, "the paper's": 97.0}
-    assert {run["verdict"] for run in trained(said)} == {"no published figure", "other data: not comparable"}
+    assert {run["verdict"] for run in trained(said)} == {"no published value", "other data: not comparable"}
 
 
 def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:
@@ -116,19 +116,22 @@ def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done
     assert "as docs/rules/hsic.md measures" in text
     assert "on a grid of 4 x 4 where the paper averages it" in text
     differ = {
-        row.name: row.deviations for name in ALL for row in ALL[name].cases if row.settings["rule"]["name"] == "hsic"
+        case.name: case.deviations
+        for name in ALL
+        for case in ALL[name].cases
+        if case.settings["rule"]["name"] == "hsic"
     }
     assert all("collapses" in differs for name, differs in differ.items() if name != "hsic as printed")
 
 
 def test_one_run_serves_every_experiment_that_needs_it(done: Any) -> None:
     said, out, again = done
-    rows: dict[str, set[str]] = {}
+    cases: dict[str, set[str]] = {}
     for run in trained(said):
-        rows.setdefault(run["summary"]["run_dir"], set()).add(run["row"])
-    assert len(rows) == len(list((out / "runs").iterdir())) == 17
+        cases.setdefault(run["summary"]["run_dir"], set()).add(run["row"])
+    assert len(cases) == len(list((out / "runs").iterdir())) == 17
     shared = {"beta 100", "hsic", "3 blocks", "relu", "learning rate 0.005", "the paper's", "joint"}
-    assert max(rows.values(), key=len) == shared
+    assert max(cases.values(), key=len) == shared
     assert again().document == said.document
     assert len(list((out / "runs").iterdir())) == 17
 
@@ -146,12 +149,12 @@ def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> No
         assert 0 <= float(line["top-1"]) <= float(line["one against rest"]) <= 100
 
 
-def test_every_row_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
+def test_every_case_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
     said, out, _ = done
     for name in sorted(set(NAMES) - {"figure-6-9"}):
         with (out / name / "evaluation.csv").open(newline="") as file:
             lines = list(csv.DictReader(file))
-        assert [line[""] for line in lines] == [row.name for row in ALL[name].cases]
+        assert [line[""] for line in lines] == [case.name for case in ALL[name].cases]
         assert {line["split"] for line in lines} == {"test"}
         for column in ("top-1", "balanced", "without duplicates", "one against rest", "calibration error"):
             assert all(0 <= float(line[column]) <= 100 for line in lines)

@@ -1,4 +1,4 @@
-"""What is read off the curves of the paper's experiments, and what is shown of rows that diverged."""
+"""Readings of the curves of the paper's experiments, and diverged cases in the tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_curve_has_converged_where_its_running_mean_first_has_nearly_its_last_
     assert converged(curve(*accuracies)) == step
 
 
-def test_one_lucky_batch_is_no_convergence_and_no_accuracy_that_was_reached() -> None:
+def test_one_lucky_batch_is_not_a_convergence_and_no_accuracy_that_was_reached() -> None:
     flat = stairs(0.2, 0.2, 0.4)
     lucky = [*flat[:5], 0.9, *flat[6:]]
     assert converged(curve(*lucky)) == converged(curve(*flat))
@@ -80,9 +80,9 @@ def test_a_curve_is_drawn_from_end_to_end_and_a_short_one_as_it_is() -> None:
     assert list(smooth(pd.Series([0.1, 0.9]))) == [0.1, 0.9]
 
 
-def test_rows_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
-    row = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
-    outcome = CaseResult("table-1", row, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
+def test_cases_that_diverged_stay_in_the_tables_with_nothing_beside_them(tmp_path: Path) -> None:
+    case = Case(name="AlexNet", settings={}, published=89.0, source="A paper")
+    outcome = CaseResult("table-1", case, Budget(1, 2, "steps"), (), (), {"model": "alexnet", "data": "tiny"})
     for number, show in enumerate((show_training, show_speed)):
         artifacts = ArtifactWriter(tmp_path / str(number), [outcome], toy_dataset(), REGISTRY)
         show(artifacts)
