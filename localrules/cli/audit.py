@@ -46,12 +46,12 @@ def audit(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Measure which layer's update depends on which layer's parameters, and hold it against what the rule declares.
+    """Measure which layer's update depends on which layer's parameters, and compare it with what the rule declares.
 
     A few steps on a few small images are repeated with each layer's parameters changed, one layer after the other;
     updates that differ by one bit depend on that layer.
 
-    Exit code 1 if the rule reaches further than it says.
+    Exit code 1 if the rule exceeds its declared class of locality.
     """
     registry = load_registry(plugin, no_plugin)
     from localrules.testing.auditing.audit import audit as measure

@@ -34,7 +34,7 @@ def bench(
             help="Layers that train at the same time, where the rule allows it, each on an equal part of the threads.",
         ),
     ] = 1,
-    depths: Annotated[bool, typer.Option("--depth", help="Also weigh 2 blocks against 6.")] = False,
+    depths: Annotated[bool, typer.Option("--depth", help="Also compare 2 blocks with 6.")] = False,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,

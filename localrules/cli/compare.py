@@ -81,7 +81,7 @@ def compare(
 
     Leaves [bold]index.html[/bold] in the folder: a table, learning curves, settings; it needs no network.
 
-    Repeat the command to go on after an interruption, or to add rules and seeds: what is done is not done again.
+    Repeat the command to continue after an interruption, or to add rules and seeds: finished runs are kept.
     """
     flags = {
         "--model": model,

@@ -32,8 +32,7 @@ def eval_(
         bool | None,
         typer.Option(
             "--flip/--no-flip",
-            help="Also ask about each image's flipped image, and average the probabilities. "
-            "\\[default: the run's tta_flip]",
+            help="Average the probabilities for each image and its flip. \\[default: the run's tta_flip]",
         ),
     ] = None,
     metric: MetricOption = None,
@@ -58,7 +57,7 @@ def eval_(
 
     Reports top-1, balanced accuracy, top-1 without the images that also occur in an earlier split, and calibration.
 
-    The one-against-rest mean stands beside them: it flatters, since a wrong answer is right about most classes.
+    Also reports the one-vs-rest accuracy, which overstates performance: a wrong prediction is right about most classes.
 
     Leaves [bold]confusion.png[/bold], [bold]calibration.png[/bold], [bold]scores.json[/bold] and
     [bold]predictions.csv[/bold], which has a row for each image.

@@ -89,13 +89,13 @@ def reproduce(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Run experiments of the literature again, and set our metrics beside the published ones.
+    """Repeat experiments from the literature, and compare our metrics with the published ones.
 
     [bold]reproduce --list[/bold] names them.
 
     Leaves tables and images of each, their runs, and [bold]index.html[/bold], which needs no network.
 
-    Repeat the command to go on after an interruption, or to add cases, seeds or a larger scale: what is done is kept.
+    Repeat the command after an interruption, or for more cases, seeds or a larger scale: finished runs are kept.
     """
     registry = load_registry(plugin, no_plugin)
     if list_:

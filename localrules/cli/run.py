@@ -51,7 +51,7 @@ def run(
             "--granularity",
             metavar="WHAT",
             panel=_HOW,
-            help="What learns alone: layer, block, or a number of parts. \\[default: layer]",
+            help="Local unit: layer, block, or a number of parts. \\[default: layer]",
         ),
     ] = None,
     preset: Annotated[
@@ -125,7 +125,7 @@ def run(
 
     The run leaves a folder with its configuration, metrics, summary, weights and images.
 
-    Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] goes on bit for bit.
+    Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] continues it bit for bit.
     """
     registry = load_registry(plugin, no_plugin)
     given = {
