@@ -30,7 +30,10 @@ def audit(
         str,
         typer.Option("--rule", metavar="NAME", help="The rule, or a mixture: 'blocks.0.*=softhebb,*=hsic'."),
     ],
-    model: Annotated[str, typer.Option("--model", metavar="NAME", help="The network.")] = "mlp",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The network. \\[default: the conformance kit's perceptron]"),
+    ] = None,
     granularity: Annotated[
         str | None,
         typer.Option("--granularity", metavar="G", help="layer, block, or a number of parts. \\[default: layer]"),
@@ -56,6 +59,10 @@ def audit(
     registry = load_registry(plugin, no_plugin)
     from localrules.testing.auditing.audit import audit as measure
 
+    if model is None:
+        from localrules.testing.conformance.subject import kit_network
+
+        model = kit_network("perceptron")[0]
     build, declared = _prepared(registry, rule, model, granularity, settings or [])
     found = measure(build, declared)
     if out is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +30,36 @@ class RuleEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KitNetwork:
+    """A model as the conformance kit and the audit use it: small, trained in seconds.
+
+    Attributes:
+        kind: Its role: fully connected; feature maps that are concatenated, pooled and normalised; a chain of
+            convolutions. Of several models of one kind, the first is used.
+        options: Options of the model for runs of a few steps on images of 16 x 16.
+        digits_options: Options for learning scikit-learn's digits.
+        digits_scale: Side of the square that each pixel of the digits' 8 x 8 becomes.
+    """
+
+    kind: Literal["perceptron", "dense maps", "chain of maps"]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    digits_options: Mapping[str, Any] = field(default_factory=dict)
+    digits_scale: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry(Entry):
     """A network: a class built from its ``Config``, see :class:`~localrules.Model`.
 
     Attributes:
         default_priority: Where a command names no model, the one with the highest priority is used; ``None``: never.
         suits_cpu: Whether training it on a CPU takes hours, not days. ``reproduce`` on a CPU prefers such a model.
+        kit_network: How the conformance kit uses it; ``None``: not at all.
     """
 
     default_priority: int | None = None
     suits_cpu: bool = False
+    kit_network: KitNetwork | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

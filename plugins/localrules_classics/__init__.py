@@ -1,6 +1,7 @@
 """The classics that the field's papers report on: networks, MNIST and Fashion-MNIST."""
 
 from localrules import DataEntry, ModelEntry, hookimpl
+from localrules.registry.entries import KitNetwork
 
 API_VERSION = 1
 
@@ -13,12 +14,16 @@ def localrules_models() -> list[ModelEntry]:
             target="localrules_classics.mlp:MLP",
             summary="Fully connected layers, as many and as wide as asked for.",
             reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656",
+            kit_network=KitNetwork(
+                kind="perceptron", options={"hidden": (12, 10, 8)}, digits_options={"hidden": (128, 128)}
+            ),
         ),
         ModelEntry(
             name="lenet",
             target="localrules_classics.lenet:LeNet",
             summary="LeNet-5: two convolutions, two fully connected layers, 0.06 M parameters.",
             reference="LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791",
+            kit_network=KitNetwork(kind="chain of maps", digits_scale=4),  # its input has four times a digit's side
         ),
         ModelEntry(
             name="vgg8b",

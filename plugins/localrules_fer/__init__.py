@@ -10,6 +10,7 @@ from localrules import (
     PresetEntry,
     hookimpl,
 )
+from localrules.registry.entries import KitNetwork
 
 API_VERSION = 1
 
@@ -25,6 +26,12 @@ def localrules_models() -> list[ModelEntry]:
             summary="The paper's dense blocks with a feature pyramid and channel attention, about 7 M parameters.",
             reference=_PAPER,
             default_priority=20,
+            kit_network=KitNetwork(
+                kind="dense maps",
+                options={"blocks": 2, "convolutions": 1, "growth": 4, "stem": 8, "lateral": 8},
+                digits_options={"blocks": 2, "convolutions": 2, "growth": 16, "stem": 32, "lateral": 48},
+                digits_scale=2,
+            ),
         ),
         ModelEntry(
             name="dense_fpn_small",

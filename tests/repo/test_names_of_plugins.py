@@ -10,15 +10,8 @@ from localrules.registry.registry import Registry
 ROOT = Path(__file__).parents[2] / "localrules"
 KINDS = ("data", "model", "metric", "exporter")
 KNOWN = {
-    ("cli/audit.py", "mlp"),
     ("core/nn/heads.py", "mlp"),  # a function of that name
     ("prediction/predict.py", "faces"),  # a variable
-    ("testing/conformance/digits.py", "dense_fpn"),
-    ("testing/conformance/digits.py", "lenet"),
-    ("testing/conformance/digits.py", "mlp"),
-    ("testing/conformance/subject.py", "dense_fpn"),
-    ("testing/conformance/subject.py", "lenet"),
-    ("testing/conformance/subject.py", "mlp"),
 }
 """Where a name stands in the core; nothing may be added."""
 

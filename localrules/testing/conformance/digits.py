@@ -9,17 +9,11 @@ import torch
 
 from localrules.data.dataset import Dataset, Split, fingerprint
 from localrules.testing.auditing.traces import take_steps
-from localrules.testing.conformance.subject import RuleClass, RuleUnderTest
+from localrules.testing.conformance.subject import RuleClass, RuleUnderTest, kit_network
 
 TEST_SAMPLES = 500  # of 1,797
 EPOCHS = 8  # of 20 steps
 SETTLING_EPOCHS = 2  # through maps, of a rule that runs a layer dozens of times a step
-ENLARGED = {"perceptron": 1, "dense maps": 2, "chain of maps": 4}  # lenet's field has four times a digit's side
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "perceptron": ("mlp", {"hidden": (128, 128)}),
-    "dense maps": ("dense_fpn", {"blocks": 2, "convolutions": 2, "growth": 16, "stem": 32, "lateral": 48}),
-    "chain of maps": ("lenet", {}),
-}
 
 
 @cache
@@ -58,15 +52,14 @@ def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -
     """
     subject = RuleUnderTest(rule)
     network = network or subject.networks[0]
-    model, options = NETWORKS[network]
+    model, kit = kit_network(network)
+    options = dict(kit.digits_options)
     epochs = EPOCHS
     if network == "chain of maps":
-        options = {
-            **options,
-            "norm": rule.info.model_defaults.get("norm", rule.info.requires.allows_norm),
-        }  # lenet has none by itself
+        # By itself the chain has no norms.
+        options["norm"] = rule.info.model_defaults.get("norm", rule.info.requires.allows_norm)
         epochs = SETTLING_EPOCHS if rule.info.requires.forward_passes is None else EPOCHS
     ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
-    session = subject.run(model, options, digits(ENLARGED[network]), {**ours, **settings})
+    session = subject.run(model, options, digits(kit.digits_scale), {**ours, **settings})
     take_steps(session)
     return session.predictor.scores(session.data.split("test")).top1

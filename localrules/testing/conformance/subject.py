@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, get_type_hints
 from unittest import SkipTest
 
 from localrules.config.overrides import merge
@@ -14,6 +14,7 @@ from localrules.core.rule import Rule
 from localrules.data.dataset import Dataset
 from localrules.engine.session import Session
 from localrules.errors import UsageError
+from localrules.registry.entries import KitNetwork, ModelEntry
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
 
 RuleClass: TypeAlias = type[Objective] | type[Rule]
 
-NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "perceptron": ("mlp", {"hidden": (12, 10, 8)}),
-    "dense maps": ("dense_fpn", {"blocks": 2, "convolutions": 1, "growth": 4, "stem": 8, "lateral": 8}),
-    "chain of maps": ("lenet", {}),
-}
-"""Our own models, small: fully connected; maps that are concatenated, pooled and normalised; a chain."""
+NETWORKS: tuple[str, ...] = get_args(get_type_hints(KitNetwork)["kind"])
+"""The kinds of networks that the checks use."""
 
 BATCH = 16
 
@@ -108,8 +105,8 @@ class RuleUnderTest:
             data: By default two batches of small images.
             settings: Of the run.
         """
-        model, options = NETWORKS[network or self.networks[0]]
-        return self.run(model, options, toy_images(2 * self.batch_size) if data is None else data, settings)
+        model, kit = kit_network(network or self.networks[0])
+        return self.run(model, kit.options, toy_images(2 * self.batch_size) if data is None else data, settings)
 
     def run(self, model: str, options: Mapping[str, Any], data: Dataset, settings: Mapping[str, Any]) -> Session:
         """A run on a model of ours, with the rule's own defaults for the run and for the model.
@@ -133,6 +130,17 @@ class RuleUnderTest:
 def toy_images(samples: int) -> Dataset:
     """Small images of four classes."""
     return toy_dataset(samples)
+
+
+@cache
+def kit_network(kind: str) -> tuple[str, KitNetwork]:
+    """The name of the first of our own models of a kind, and how the kit uses it."""
+    entries = (item.entry for item in Registry.load(allow=[]).entries("model"))
+    return next(
+        (entry.name, found)
+        for entry in entries
+        if isinstance(entry, ModelEntry) and (found := entry.kit_network) and found.kind == kind
+    )
 
 
 @cache
