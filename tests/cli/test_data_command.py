@@ -58,7 +58,7 @@ def test_show_counts_what_there_is(capsys: pytest.CaptureFixture[str], csv: Path
     code, found = run(capsys, "data", "show", "fer2013", "--data-path", csv)
     assert code == 0
     assert found["name"] == "fer2013"
-    assert found["origin"] == f"{csv}: unrecognised, 7 rows"
+    assert found["origin"] == f"{csv}: unrecognised, 7 samples"
     train, valid, test = (found["splits"][name] for name in ("train", "valid", "test"))
     assert train["by_class"] == {"angry": 2, "disgust": 0, "fear": 0, "happy": 1, "sad": 1, "surprise": 0, "neutral": 1}
     assert [split["rows"] for split in (train, valid, test)] == [5, 1, 1]

@@ -27,11 +27,9 @@ PUBLIC = [
 
 def find(name: str) -> object:
     """The object that a dotted name of an API page stands for."""
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
-        module, _, last = name.rpartition(".")
-        return getattr(import_module(module), last)
+    module, _, last = name.rpartition(".")
+    parent = import_module(module)
+    return getattr(parent, last) if hasattr(parent, last) else import_module(name)
 
 
 @pytest.mark.parametrize("name", PUBLIC)

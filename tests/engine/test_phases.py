@@ -170,7 +170,7 @@ def test_layers_without_auxiliary_modules_have_nothing_to_go_on_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shares", "steps", "stops"),
+    ("fractions", "steps", "stops"),
     [
         ([0.75, 0.25], 100, [75, 100]),
         ([3, 1], 100, [75, 100]),

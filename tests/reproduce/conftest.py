@@ -81,7 +81,7 @@ def show(artifacts):
 
     cases = [[outcome.case.name, outcome.ours] for outcome in artifacts.outcomes]
     artifacts.plot("seen", "What is <seen>", lambda path: save_figure(new_figure(1, 1), path), shows_data=True)
-    artifacts.table("rows", "The cases", ["row", "ours"], cases)
+    artifacts.table("cases", "The cases", ["row", "ours"], cases)
     artifacts.table("hidden", "The numbers", ["n"], [[None], [2]], shown=False)
 
 

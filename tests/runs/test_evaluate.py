@@ -222,14 +222,14 @@ def test_a_result_that_is_too_good_is_doubted_wherever_it_is_found(
     data = ["--data", "fer2013", "--data-path", csv]
     said = localrules("run", "--rule", "backprop", *data, *MLP, *SHORT, "--out", tmp_path / "runs", "--json")
     assert "Warning" in said.err
-    assert "Leak check: 70 rows" in said.err
+    assert "Leak check: 70 samples" in said.err
     assert said.document["leak_check"]["copies"] == 0
     found = scored(said.document["run_dir"])
     assert found["leak_check"] == said.document["leak_check"]
 
     words = [*data, *MLP, "--threads", "1", "--set", "batch_size=32", "--scale", "0.0001", "--out", tmp_path / "paper"]
     said = localrules("reproduce", "figure-10-11", "--rows", "backprop", *words)
-    assert "Leak check: 70 rows" in said.out
+    assert "Leak check: 70 samples" in said.out
     assert "0 of 70 rows are known from training" in (tmp_path / "paper" / "index.html").read_text()
 
 

@@ -286,7 +286,7 @@ class KnowsItsThread(Plain):
 
 BROKEN = {
     "options_are_documented": (Undocumented, "options without a description: strength"),
-    "options_survive_json": (TakesAnyOption, "a misspelt option is taken"),
+    "options_survive_json": (TakesAnyOption, "a misspelt option is accepted"),
     "entry_module_is_light": (OfAHeavyPlugin, "importing heavy_plugin imports numpy: name classes by target"),
     "locality_holds": (SaysLocal, "declares 'local' and is 'backprop'.*layers.0 depends on layers.1"),
     "every_parameter_has_one_owner": (OwnsNothing, r"scale \(no layer\)"),

@@ -163,7 +163,7 @@ def test_bad_archives(tmp_path: Path, arrays: Arrays) -> None:
     [
         ("x_train", np.zeros((20, 27, 28), np.uint8), "(20, 27, 28)"),
         ("x_train", np.zeros((20, 28, 28), np.float32), "float32"),
-        ("x_train", np.zeros((0, 28, 28), np.uint8), "no rows"),
+        ("x_train", np.zeros((0, 28, 28), np.uint8), "no samples"),
         ("y_train", np.zeros(19, np.uint8), "(19,)"),
         ("y_train", np.zeros(20), "float64"),
         ("y_test", np.array([0, 1, 2, 10, 4, 5, 6, 7]), "label 10"),
