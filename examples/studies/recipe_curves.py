@@ -30,7 +30,7 @@ def recipe_of(config: RunConfig) -> str:
     run = config.rule.to_table()
     fitting: dict[str, int] = {}
     for name in RECIPES:
-        recipe = tomllib.loads((Path(__file__).parent / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
+        recipe = tomllib.loads((Path(__file__).parents[1] / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
         if recipe["rule"].items() <= run.items() and recipe.get("granularity", "layer") == config.granularity:
             fitting[name] = len(recipe["rule"])
     if not fitting:

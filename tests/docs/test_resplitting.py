@@ -35,9 +35,11 @@ def test_rows_are_dealt_out_again_and_with_copies_their_twins_too(tmp_path: Path
     assert [row["Usage"] for row in plain] != [row["Usage"] for row in before]
     first = before[0]["pixels"].split()
     right = [column for column in range(48 * 48) if column % 48]
-    twins = [
-        row
-        for row in copied
-        if [row["pixels"].split()[place] for place in right] == [first[place - 1] for place in right]
-    ]
+    shifted = [first[place - 1] for place in right]
+
+    def is_twin(row: dict[str, str]) -> bool:
+        pixels = row["pixels"].split()
+        return [pixels[place] for place in right] == shifted
+
+    twins = [row for row in copied if is_twin(row)]
     assert [row["emotion"] for row in twins] == [before[0]["emotion"]]

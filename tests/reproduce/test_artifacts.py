@@ -37,8 +37,8 @@ def test_an_experiment_without_cases_shows_the_data_and_trains_nothing(reproduce
     out = tmp_path / "out"
     assert sorted(path.name for path in (out / "looks").iterdir()) == [
         "artifacts.json",
-        "hidden.csv",
         "cases.csv",
+        "hidden.csv",
         "seen.png",
     ]
     assert not (out / "runs").exists()
