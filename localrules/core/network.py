@@ -84,6 +84,8 @@ class Network(nn.Module):
         guard(model)
         if example is not None:
             with guarding():
+                if network.body is not model:
+                    _check_same_function(model, network.body, example)
                 network.layers = analyze_layers(network, example)
         return network
 
@@ -183,6 +185,23 @@ class Network(nn.Module):
     def readout(self) -> Layer:
         """The layer on top, trained by cross-entropy on features that come detached."""
         return self.layers[-1]
+
+
+def _check_same_function(model: nn.Module, body: nn.Module, example: Tensor) -> None:
+    """Raises UsageError if the parts that a traced model was cut into compute something else than the model."""
+    with torch.no_grad(), eval_mode(model), eval_mode(body), torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = model(example)
+        torch.manual_seed(0)
+        found = body(example)
+    if not torch.equal(expected, found) and not torch.allclose(expected, found, equal_nan=True):
+        raise UsageError(
+            f"the traced graph of {type(model).__name__} computes something else than the module",
+            where=f"forward of {type(model).__name__}",
+            why="its output on the example differs by up to "
+            f"{float((expected - found).abs().max()):.3g}: forward depends on something that tracing cannot see",
+            fix='mark the layers by hand: Network.wrap(model, layers=["conv1", "blocks.*", "fc"])',
+        )
 
 
 def _units(model: nn.Module, spec: LayerSpec) -> list[Layer]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from inspect import Parameter, signature, unwrap
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -12,6 +14,7 @@ from localrules.errors import UsageError
 from localrules.utils.torch_utils import NORMS, preserve_mode
 
 _SIZE_METHODS = ("size", "dim", "ndimension", "numel")
+_VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _SIZE_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
 
 
@@ -27,14 +30,26 @@ class _Tracer(fx.Tracer):
         indivisible = not any(True for _ in module.children()) and not any(True for _ in module.parameters())
         return indivisible or super().is_leaf_module(module, qualified_name)
 
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """The arguments that ``forward`` is traced with: the images. All other parameters keep their defaults.
+
+        By default fx makes an input of every parameter, also of one with a default.
+        """
+        return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
+
 
 def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """The graph of a model, with the modules named in ``leaves`` as single nodes.
 
+    Parameters of ``forward`` after the first keep their defaults.
+
     Raises:
-        UsageError: The model's forward depends on data in a way that cannot be traced, or on the training flag (a
-            functional dropout), which a trace would freeze.
+        UsageError: The model's forward needs more than one argument, or it depends on data in a way that cannot be
+            traced, or on the training flag (a functional dropout), which a trace would freeze.
     """
+    _check_signature(model)
     with preserve_mode(model):
         graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
     for node, same in zip_longest(graph.nodes, in_training.nodes):
@@ -46,6 +61,25 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
                 fix="use a module (nn.Dropout) instead of the function, or mark the layers by hand",
             )
     return graph
+
+
+def _check_signature(model: nn.Module) -> None:
+    try:
+        signature(model.forward).bind(None)
+    except TypeError as error:
+        first, *others = signature(model.forward).parameters.values()
+        required = [one.name for one in others if one.default is one.empty and one.kind not in _VARIADIC]
+        raise UsageError(
+            f"the forward of {type(model).__name__} is not a function of one batch of images",
+            where=f"{_source(model)}, parameters {', '.join(required) or first.name}",
+            why=f"a network is called with the images alone: {error}",
+            fix="give all parameters after the first a default, or pass the module in another that does",
+        ) from error
+
+
+def _source(model: nn.Module) -> str:
+    code = getattr(unwrap(type(model).forward), "__code__", None)
+    return f"{code.co_filename}, line {code.co_firstlineno}" if code else f"forward of {type(model).__name__}"
 
 
 def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:

@@ -6,6 +6,7 @@ import copy
 import itertools
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -269,3 +270,58 @@ def test_blocks_that_leave_a_layer_out_or_are_interrupted_are_refused(
     model.layer_spec = replace(model.layer_spec, blocks=blocks)
     with pytest.raises(UsageError, match=said):
         Network.wrap(model, granularity="block", example=IMAGES[:2])
+
+
+class _Scaled(nn.Module):
+    """Two convolutions; further parameters of ``forward`` have defaults."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.readout = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+
+    def features(self, images: Tensor, scale: float | None) -> Tensor:
+        hidden = functional.relu(self.first(images if scale is None else scale * images))
+        return hidden + functional.relu(self.second(hidden))
+
+    def forward(self, images: Tensor, alpha: float = 0.5, *, scale: float | None = None, mask: Any = None) -> Tensor:
+        if mask is not None:
+            images = images * mask
+        return self.readout(alpha * self.features(images, scale).mean((2, 3)))
+
+
+class _ScaledFirst(_Scaled):
+    def forward(self, images: Tensor, scale: float = 2.0, *more: Tensor, **options: Tensor) -> Tensor:
+        return super().forward(images, scale=scale)
+
+
+@pytest.mark.parametrize("kind", [_Scaled, _ScaledFirst])
+@pytest.mark.parametrize("granularity", ["layer", 1, 2])
+def test_parameters_of_forward_with_a_default_keep_it(kind: type[nn.Module], granularity: Any) -> None:
+    torch.manual_seed(0)
+    model, images = kind(), torch.randn(2, 1, 8, 8)
+    network = Network.wrap(model, granularity=granularity, example=images)
+    assert torch.equal(network(images), model(images))
+
+
+class _Masked(_Scaled):
+    def forward(self, images: Tensor, lengths: Tensor, alpha: float = 1.0) -> Tensor:
+        return super().forward(images, alpha)
+
+
+def test_a_second_required_input_is_refused_by_name() -> None:
+    with pytest.raises(UsageError) as refused:
+        Network.wrap(_Masked())
+    assert "lengths" in refused.value.where
+    assert "alpha" not in refused.value.where
+
+
+class _Disguised(_Scaled):
+    """A network that computes something else while it is traced."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images, 1.0 if isinstance(images, Tensor) else 0.5)
+
+
+def test_a_traced_graph_that_computes_something_else_is_refused() -> None:
+    with pytest.raises(UsageError, match="computes something else"):
+        Network.wrap(_Disguised(), example=torch.randn(2, 1, 8, 8))
