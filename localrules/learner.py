@@ -19,6 +19,7 @@ from localrules.core.objective import Objective
 from localrules.core.rule import Rule, StepReport
 from localrules.core.view import Batch
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
+from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.patterns import check_patterns_used, first_match
 from localrules.errors import UsageError
@@ -83,7 +84,8 @@ class Learner:
         self.rule.to(example.device)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
-        self._context = _SimpleContext(self.optimizers, precision)
+        self._check = LearningCheck(self.network, self.rule)
+        self._context = _SimpleContext(self.optimizers, self._check, precision)
 
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
         """Train on one batch: compute every layer's gradients and step its optimizer.
@@ -94,7 +96,9 @@ class Learner:
         """
         self.network.train()
         self.rule.train()
-        return self.rule.step(self.network, Batch(images, labels, self._num_classes), self._context)
+        report = self.rule.step(self.network, Batch(images, labels, self._num_classes), self._context)
+        self._check.after_step(self._context.is_trainable)
+        return report
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -121,8 +125,13 @@ class Learner:
 class _SimpleContext:
     """Every layer is trained, and stepped as soon as its gradients are complete."""
 
-    def __init__(self, optimizers: LayerOptimizers, precision: Callable[[], AbstractContextManager[Any]]) -> None:
-        self._optimizers, self._precision = optimizers, precision
+    def __init__(
+        self,
+        optimizers: LayerOptimizers,
+        check: LearningCheck,
+        precision: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._optimizers, self._check, self._precision = optimizers, check, precision
 
     def is_trainable(self, layer: Layer) -> bool:
         return True
@@ -131,6 +140,7 @@ class _SimpleContext:
         return True
 
     def step_layer(self, layer: Layer) -> None:
+        self._check.before_step(layer)
         self._optimizers.step(layer.name)
 
     def submit(self, layer: Layer, work: Callable[[], None]) -> None:

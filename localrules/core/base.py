@@ -32,8 +32,9 @@ class RuleInfo:
             precedence.
         model_defaults: Model options that suit the rule, e.g. ``{"norm": False}``, for models that have them. User
             settings take precedence.
-        trains_readout: Objectives only: whether the readout is trained by cross-entropy beside the layers. If not, the
-            class must derive from :class:`~localrules.CustomPrediction`.
+        trains_layers: Whether hidden layers' parameters learn. If not, only the rule's own parameters do.
+        trains_readout: Whether the readout is trained: for objectives by cross-entropy beside the layers. If not, an
+            objective must derive from :class:`~localrules.CustomPrediction`, and a rule override ``predict``.
         autocast: Objectives only: whether the objective runs under the run's mixed precision and sees tensors in the
             precision in which the layer computed them. Otherwise it runs in float32, outside of autocast.
     """
@@ -44,6 +45,7 @@ class RuleInfo:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_defaults: dict[str, Any] = field(default_factory=dict)
     model_defaults: dict[str, Any] = field(default_factory=dict)
+    trains_layers: bool = True
     trains_readout: bool = True
     autocast: bool = False
 

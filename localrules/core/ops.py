@@ -6,7 +6,7 @@ So the operations are met where they happen, as calls of ``linear`` and ``conv2d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from localrules.core.layer import Layer
+from localrules.errors import UsageError
 
 _NAMES: dict[Any, tuple[Literal["linear", "conv2d"], tuple[str, ...]]] = {
     functional.linear: ("linear", ("input", "weight", "bias")),
@@ -89,6 +90,28 @@ class _OpInterceptor(TorchFunctionMode):
         given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
         call = Operation(kind, given.pop("input"), given.pop("weight"), given.pop("bias", None), given)
         return self._handler(call)  # torch sets the mode aside meanwhile: the handler's own operations are not met
+
+
+def check_operations(operations: Sequence[Operation], layer: Layer, rule: str) -> None:
+    """For rules that change the weights of operations: refuse a layer whose weights no operation uses.
+
+    Args:
+        operations: Those that were met while the layer ran.
+        layer: The layer.
+        rule: The rule's class, for the error.
+
+    Raises:
+        UsageError: The layer has trainable parameters, and no operation was met.
+    """
+    names = [name for name, parameter in layer.module.named_parameters() if parameter.requires_grad]
+    if names and not operations:
+        raise UsageError(
+            f"{rule} cannot train layer {layer.name!r}",
+            where=f"layer {layer.name!r}, {type(layer.module).__name__}",
+            why=f"it changes the weights of linear and conv2d operations, and the layer has none: its parameters "
+            f"({', '.join(names)}) are used by other operations",
+            fix="choose a rule that trains any layer, such as local-ce or backprop, or another network",
+        )
 
 
 @contextmanager

@@ -94,6 +94,14 @@ class Rule(RuleBase, ABC):
         """
         return (buffer for name, buffer in self.named_buffers() if is_state_of(name, layer))
 
+    def trains(self, layer: Layer) -> bool:
+        """Whether the layer's own parameters are trained. The engine checks that such a layer gets gradients."""
+        return self.info.trains_readout if layer.is_readout else self.info.trains_layers
+
+    def describe(self, layer: Layer) -> str:
+        """The class that trains the layer, for error messages."""
+        return type(self).__name__
+
     def plots(self, network: Network) -> dict[str, Figure]:
         """Plots of the rule's own, drawn at the end of a run and kept in the run folder.
 

@@ -24,7 +24,7 @@ from localrules.core.interception import (
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.objective import CustomPrediction, InputTransform, LayerVoting, Objective, OutputTransform
-from localrules.core.ops import Operation, record_ops
+from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
 from localrules.errors import LocalRulesError, UsageError
@@ -88,6 +88,14 @@ class LayerwiseRule(Rule):
         """The parameters of the layer's objectives."""
         for objective in self._objectives_of.get(layer.name, ()):
             yield from objective.parameters()
+
+    def trains(self, layer: Layer) -> bool:
+        """Whether the parameters of the layer itself are trained."""
+        return self.trains_readout if layer.is_readout else self._specs[layer.name].cls.info.trains_layers
+
+    def describe(self, layer: Layer) -> str:
+        """The layer's objective class, for error messages."""
+        return "the readout's cross-entropy" if layer.is_readout else self._specs[layer.name].cls.__name__
 
     def plots(self, network: Network) -> dict[str, Figure]:
         """Those of its objectives."""
@@ -211,7 +219,9 @@ class LayerwiseRule(Rule):
         if layer.is_readout or not self._specs[layer.name].cls.info.requires.operations:
             return forward(*args, **kwargs), []
         with record_ops() as operations:
-            return forward(*args, **kwargs), operations
+            output = forward(*args, **kwargs)
+        check_operations(operations, layer, self.describe(layer))
+        return output, operations
 
     def _transform(self, layer: Layer, output: Any) -> Any:
         """The output that the layer's readers receive."""

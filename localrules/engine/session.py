@@ -16,6 +16,7 @@ from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
 from localrules.engine.inference import Predictor
+from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
@@ -36,6 +37,7 @@ class Session:
         predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
+        learning_check: That every layer which should learn does.
         executor: The threads on which layers learn at the same time, if the run asked for it.
     """
 
@@ -49,6 +51,7 @@ class Session:
     predictor: Predictor
     phases: list[Phase]
     trainable: frozenset[int]
+    learning_check: LearningCheck
     executor: LayerExecutor | None = None
 
     @classmethod
@@ -80,7 +83,8 @@ class Session:
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
         executor = LayerExecutor.from_config(config, rule, ranks.device)
-        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, executor)
+        check = LearningCheck(network, rule)
+        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, check, executor)
 
     @property
     def config(self) -> RunConfig:

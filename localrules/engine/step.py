@@ -42,6 +42,8 @@ class StepContext:
         """The layer's gradients are complete: average them and step, now or at the end of the pass."""
         if not self.is_objective_trainable(layer):
             return
+        if self.is_trainable(layer):
+            self._session.learning_check.before_step(layer)
         self._session.reduce_gradients(layer)
         if self._session.config.optimizer.step_timing == "layer":
             self._session.optimizers.step(layer.name)
@@ -110,6 +112,7 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     try:
         report = session.rule.step(session.network, statistics, context)
         context.finish()
+        session.learning_check.after_step(phase.is_trainable)
     except ValueError as error:
         if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
             raise _single_sample_error() from error

@@ -63,6 +63,8 @@ class CaFo(Rule):
     info = RuleInfo(
         formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
+        trains_layers=False,
+        trains_readout=False,
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
     )
 

@@ -10,8 +10,9 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Network, Operation, Rule, RuleConfig, RuleInfo, StepReport, UsageError
+from localrules import Batch, Context, Network, Operation, Rule, RuleConfig, RuleInfo, StepReport
 from localrules_feedback.backward import apply_with_feedback
+from localrules_feedback.coverage import check_coverage
 
 Init = Literal["xavier", "kaiming"]
 
@@ -58,23 +59,16 @@ class FeedbackRule(Rule):
         """Call :meth:`draw` for each operation through which an error goes back.
 
         Raises:
-            UsageError: A layer with weights that no linear or convolution uses.
+            UsageError: A parameter that would carry errors and can have no feedback weights.
         """
         like = next(network.parameters())
         shape = getattr(network.model, "shape", network.layers[0].in_shape)
-        operations = network.operations(like.new_zeros(2, *shape))
+        images = like.new_zeros(2, *shape)
+        operations = network.operations(images)
         for operation in operations:
             if operation.input.requires_grad:
                 self.draw(operation.key, operation.weight.detach())
-        covered = {operation.layer.name for operation in operations if operation.layer is not None}
-        for layer in network.layers:
-            if layer.name not in covered and any(parameter.dim() > 1 for parameter in layer.parameters()):
-                raise UsageError(
-                    f"layer {layer.name!r} can have no feedback weights",
-                    where=f"layer {layer.name!r}, {type(layer.module).__name__}",
-                    why="its weights are used by another operation than linear or conv2d",
-                    fix="use a rule that needs no feedback weights: backprop, dfa, or a local one",
-                )
+        check_coverage(network, operations, images)
 
     @abstractmethod
     def draw(self, key: str, weight: Tensor) -> None:

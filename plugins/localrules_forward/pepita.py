@@ -25,6 +25,7 @@ from localrules import (
     record_ops,
 )
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.ops import check_operations
 
 
 class Pepita(Rule):
@@ -81,6 +82,8 @@ class Pepita(Rule):
                 return forward(*args, **kwargs)
             with torch.enable_grad(), record_ops() as operations:
                 output = forward(*detach_tree(args), **detach_tree(kwargs))
+            if not layer.is_readout:
+                check_operations(operations, layer, "Pepita")
             with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
                 if layer.is_readout:
                     functional.cross_entropy(output.float(), batch.labels).backward()

@@ -197,7 +197,7 @@ def test_weights_that_no_operation_uses_are_refused() -> None:
 
     example = torch.zeros(2, 256)
     network = Network.wrap(Odd(4), ["first", "second"], readout="last", example=example)
-    with pytest.raises(UsageError, match="'second' can have no feedback weights"):
+    with pytest.raises(UsageError, match="'second' cannot have feedback weights for 'weight'"):
         FeedbackAlignment().prepare(network, 4)
 
 
@@ -257,3 +257,71 @@ def test_its_update_comes_to_align_with_back_propagation_s() -> None:
 
 def test_it_learns_the_digits() -> None:
     assert learn_digits(FeedbackAlignment) > 0.93
+
+
+class _Attends(nn.Module):
+    """A layer with one linear operation, and attention whose projections carry the error too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(16, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.position = nn.Parameter(torch.zeros(1, 16, 8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images.flatten(1, 2)) + self.position
+        found: Tensor = self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return found.mean(1)
+
+
+class _Convolves1d(nn.Module):
+    """A layer with one linear operation, and a convolution over one axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.along = nn.Linear(16, 8), nn.Conv1d(16, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.along(self.embed(images.flatten(1, 2)))
+        return found.flatten(1)
+
+
+class _Multiplies(nn.Module):
+    """A layer with one linear operation, and a product with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Linear(16, 8), nn.Parameter(torch.eye(8))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.einsum("bti,ij->bj", self.embed(images.flatten(1, 2)), self.mix)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter"), [(_Attends, "in_proj_weight"), (_Convolves1d, "along.weight"), (_Multiplies, "mix")]
+)
+def test_a_parameter_that_would_carry_true_errors_is_refused_by_name(kind: type[nn.Module], parameter: str) -> None:
+    width = kind()(torch.zeros(1, 1, 16, 16)).shape[1]
+    network = Network.wrap(
+        nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), kind(), nn.Linear(width, 4)),
+        layers=["0", "1", "2"],
+        example=torch.zeros(2, 1, 16, 16),
+    )
+    with pytest.raises(UsageError) as refused:
+        FeedbackAlignment(FeedbackAlignment.Config()).prepare(network, 4)
+    assert parameter in refused.value.where
+    assert "position" not in refused.value.where
+
+
+def test_a_parameter_that_is_only_added_needs_no_feedback_weights() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.position = nn.Linear(16, 4), nn.Parameter(torch.zeros(1, 16, 4))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return (self.embed(images.flatten(1, 2)) + self.position).flatten(1)
+
+    model = nn.Sequential(Shifted(), nn.Linear(64, 4))
+    network = Network.wrap(model, layers=["0", "1"], example=torch.zeros(2, 1, 16, 16))
+    FeedbackAlignment(FeedbackAlignment.Config()).prepare(network, 4)

@@ -1,0 +1,125 @@
+"""A layer that should learn and does not is an error in the first step, in a run and in a Learner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.plain_networks import sequential
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Batch, Context, LayerView, Learner, Network, Objective, Rule, RuleInfo, StepReport
+from localrules.errors import UsageError
+from localrules.testing import build_session, toy_dataset
+from localrules.testing.auditing.traces import take_steps
+from localrules_classics.mlp import MLP
+
+IMAGES, LABELS = torch.randn(8, 1, 16, 16), torch.arange(8) % 4
+
+
+class Detached(Objective):
+    """A head learns; the layer does not."""
+
+    def __init__(self, config: Any, layer: Any, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head = nn.Linear(layer.pooled_features(4), num_classes)
+
+    def forward(self, view: LayerView) -> Tensor:
+        return functional.cross_entropy(self.head(view.pooled(4).detach()), view.labels)
+
+
+class FromInputs(Detached):
+    """A head on the layer's inputs learns."""
+
+    def __init__(self, config: Any, layer: Any, num_classes: int) -> None:
+        Objective.__init__(self, config, layer, num_classes)
+        self.head = nn.LazyLinear(num_classes)
+        self.head(torch.zeros(1, torch.Size(layer.in_shape).numel()))
+
+    def forward(self, view: LayerView) -> Tensor:
+        return functional.cross_entropy(self.head(view.inputs[0].flatten(1)), view.labels)
+
+
+class Declared(Detached):
+    """Says that layers stay as they are."""
+
+    info = RuleInfo(trains_layers=False)
+
+
+class Forgets(Rule):
+    """Never steps the readout."""
+
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
+        functional.cross_entropy(network(batch.images), batch.labels).backward()
+        for layer in network.hidden:
+            context.step_layer(layer)
+        return StepReport()
+
+
+class TooEarly(Rule):
+    """Steps before it computes gradients."""
+
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
+        for layer in network.layers:
+            context.step_layer(layer)
+        functional.cross_entropy(network(batch.images), batch.labels).backward()
+        return StepReport()
+
+
+WRONG = {
+    Detached: "'layers.0' would not learn",
+    FromInputs: "'layers.0' would not learn",
+    TooEarly: "'layers.0' would not learn",
+    Forgets: "'readout' was not stepped",
+}
+
+
+def session(rule: Any, **settings: Any) -> Any:
+    return build_session(rule, MLP, toy_dataset(), model_options={"hidden": (8, 6)}, steps=2, **settings)
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_a_run_stops_in_its_first_step(rule: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        take_steps(session(rule))
+    assert WRONG[rule] in refused.value.what
+    assert rule.__name__ in refused.value.why
+
+
+@pytest.mark.parametrize("rule", WRONG)
+def test_a_learner_stops_in_its_first_step(rule: Any) -> None:
+    learner = Learner(sequential(), rule, example=IMAGES, num_classes=4)
+    with pytest.raises(UsageError, match=r"would not learn|was not stepped"):
+        learner.step(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_layer_that_learns_beside_the_pass_is_checked_too(parallel: int) -> None:
+    with pytest.raises(UsageError, match="would not learn"):
+        take_steps(session(Detached, parallel_layers=parallel))
+
+
+def test_a_rule_may_declare_that_layers_stay_as_they_are() -> None:
+    run = session(Declared)
+    before = {name: one.clone() for name, one in run.network.model.named_parameters()}
+    take_steps(run)
+    assert {name for name, one in run.network.model.named_parameters() if not torch.equal(one, before[name])} == {
+        "readout.weight",
+        "readout.bias",
+    }
+
+
+def test_layers_are_checked_in_the_phase_in_which_they_learn() -> None:
+    phases = [{"name": "readout", "train_layers": "readout"}, {"name": "hidden", "train_layers": ["layers.*"]}]
+    run = session(Detached, phases=phases)
+    with pytest.raises(UsageError, match="would not learn"):
+        take_steps(run)
+
+
+def test_frozen_layers_need_no_gradient() -> None:
+    module = sequential()
+    for parameter in module[0].parameters():
+        parameter.requires_grad_(False)
+    Learner(module, "backprop", example=IMAGES, num_classes=4).step(IMAGES, LABELS)
