@@ -40,6 +40,9 @@ class Learner:
 
     For a run folder, resume and trackers, put the module into a plugin instead (tutorial, section 7).
 
+    Parameters that are frozen (``requires_grad_(False)``) before the learner is made stay as they are, and modules
+    whose parameters are all frozen run in eval mode: their statistics do not move.
+
     Args:
         model: Any module whose output is the logits, shape (batch, classes). It is trained in place.
         rule: A name, an ``Objective`` or ``Rule`` class, a ``Rule``; or a mixture: a dict from patterns of layer names
@@ -80,10 +83,13 @@ class Learner:
     ) -> None:
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
         self.rule, defaults = _build(rule, config, self.network)
+        for cls in _classes(self.rule):
+            cls.info.requires.check_inputs(cls.__name__, example)
         self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
+        self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
         self._check = LearningCheck(self.network, self.rule)
         self._context = _SimpleContext(self.optimizers, self._check, precision)
 
@@ -95,6 +101,8 @@ class Learner:
             labels: int64, shape (batch,).
         """
         self.network.train()
+        for module in self._frozen:
+            module.eval()
         self.rule.train()
         report = self.rule.step(self.network, Batch(images, labels, self._num_classes), self._context)
         self._check.after_step(self._context.is_trainable)
@@ -122,8 +130,14 @@ class Learner:
         self.optimizers.load_state_dict(state["optimizers"])
 
 
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether a module has parameters, and none of them is trained."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
 class _SimpleContext:
-    """Every layer is trained, and stepped as soon as its gradients are complete."""
+    """Every layer that is not frozen is trained, and stepped as soon as its gradients are complete."""
 
     def __init__(
         self,
@@ -134,20 +148,26 @@ class _SimpleContext:
         self._optimizers, self._check, self._precision = optimizers, check, precision
 
     def is_trainable(self, layer: Layer) -> bool:
-        return True
+        return not _is_frozen(layer.module)
 
     def is_objective_trainable(self, layer: Layer) -> bool:
-        return True
+        return self.is_trainable(layer)
 
     def step_layer(self, layer: Layer) -> None:
-        self._check.before_step(layer)
-        self._optimizers.step(layer.name)
+        if self.is_trainable(layer):
+            self._check.before_step(layer)
+            self._optimizers.step(layer.name)
 
     def submit(self, layer: Layer, work: Callable[[], None]) -> None:
         work()
 
     def autocast(self) -> AbstractContextManager[Any]:
         return self._precision()
+
+
+def _classes(rule: Rule) -> list[type[Objective] | type[Rule]]:
+    """The classes that train the layers: the rule's, or those of its objectives."""
+    return [*rule.objective_classes] if isinstance(rule, LayerwiseRule) else [type(rule)]
 
 
 def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, Any]]:

@@ -9,6 +9,8 @@ from localrules.errors import UsageError
 from localrules.utils.torch_utils import NORMS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from localrules.core.network import Network
 
 
@@ -24,6 +26,7 @@ class Requirements:
         spatial_outputs: Whether hidden layers must have feature maps, (channels, height, width), as outputs.
         allows_norm: Whether hidden layers may contain normalisation layers.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
+        float_inputs: Whether the network's input must be floating-point numbers, not tokens.
     """
 
     min_batch: int = 1
@@ -33,6 +36,7 @@ class Requirements:
     spatial_outputs: bool = False
     allows_norm: bool = True
     one_op_per_layer: bool = False
+    float_inputs: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""
@@ -42,6 +46,17 @@ class Requirements:
                 where="--batch-size",
                 why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
                 fix=f"choose --batch-size {self.min_batch} or more",
+            )
+
+    def check_inputs(self, rule: str, inputs: Tensor) -> None:
+        """Raises UsageError when the rule needs floating-point inputs and these are not."""
+        if self.float_inputs and not inputs.is_floating_point():
+            raise UsageError(
+                f"{rule} needs floating-point inputs",
+                where=f"inputs of type {str(inputs.dtype).removeprefix('torch.')}",
+                why="it compares, changes or reconstructs the values of the input; those of tokens are only names",
+                fix="choose a rule that leaves the inputs alone, such as local-ce or hsic-projected, or pass the "
+                "output of an embedding that is not trained",
             )
 
     @property

@@ -115,7 +115,14 @@ class Predictor:
 
 
 def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:
-    """``count`` samples spread evenly over a split, always the same; all samples (``None``) if it has no more."""
+    """An even subset of a split, always the same: one sample, drawn with a fixed seed, from each of ``count`` parts.
+
+    Even, so that data sorted by class are represented; drawn, so that data in which classes alternate are.
+
+    Returns:
+        int64, shape (count,), ascending; ``None`` (all samples) if the split has no more than ``count``.
+    """
     if len(split) <= count:
         return None
-    return torch.arange(count) * len(split) // count
+    places = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return ((torch.arange(count) + places) * (len(split) / count)).long().clamp_(max=len(split) - 1)

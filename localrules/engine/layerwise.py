@@ -53,6 +53,9 @@ class LayerwiseRule(Rule):
     Args:
         specs: The objective of every hidden layer, by layer name.
 
+    Attributes:
+        objective_classes: The classes among them.
+
     Raises:
         UsageError: The objectives cannot share one forward pass.
     """
@@ -66,6 +69,7 @@ class LayerwiseRule(Rule):
         self.trains_readout = all(cls.info.trains_readout for cls in classes)
         self._transforms_outputs = any(issubclass(cls, OutputTransform) for cls in classes)
         self._votes = any(issubclass(cls, LayerVoting) for cls in classes)
+        self.objective_classes = list(dict.fromkeys(classes))
         self.objectives = nn.ModuleDict()
         if self._only is None:
             _check_mixable(classes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,22 @@ class Trainer:
 
     def _run_phase(self, phase: Phase) -> None:
         apply_phase(phase, self.session.network, self.session.trainable)
-        first = self.step
+        first, profiled = self.step, False
         for step in range(first, phase.stop):
             began = time.perf_counter()
             found: MetricsRow = {}
-            # The profiler slows its step down, so memory is measured in one that no median counts.
-            if step == min(first + 1, phase.stop - 1):
-                taken, peak = peak_memory(partial(train_step, self.session, phase, step), self.session.device.device)
+            watched = self._diagnostics.watches_steps and self._should_log(step + 1)
+            # The profiler slows its step down, so memory is measured in one that no median counts. It is not one with
+            # diagnostics, so that rows are the same after a resume, unless there is no other.
+            if not profiled and (step == phase.stop - 1 or (step > first and not watched)):
+                profiled = True
+                take = partial(train_step, self.session, phase, step)
+                with ExitStack() as stack:
+                    if watched:
+                        found = stack.enter_context(self._diagnostics.of_step(phase, step))
+                    taken, peak = peak_memory(take, self.session.device.device)
                 self.peak_memory_mib = max(self.peak_memory_mib, peak)
-            elif self._diagnostics.watches_steps and self._should_log(step + 1):
+            elif watched:
                 with self._diagnostics.of_step(phase, step) as found:
                     taken = train_step(self.session, phase, step)
             else:

@@ -10,14 +10,21 @@ from torch.nn.functional import one_hot
 
 from localrules.errors import UsageError, suggest_names
 from localrules.kernels.checks import require_batch
-from localrules.kernels.gram import cosine, gaussian
+from localrules.kernels.gram import Width, cosine, gaussian
 
 LabelKernel = Literal["delta", "cosine", "balanced", "gaussian"]
 LABEL_KERNELS: tuple[str, ...] = get_args(LabelKernel)
 
 
 @torch.no_grad()
-def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, width: float = 5.0) -> Tensor:
+def labels_gram(
+    y: Tensor,
+    num_classes: int,
+    kind: LabelKernel = "delta",
+    *,
+    width: Width = 5.0,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
     """The Gram matrix of a batch of class labels.
 
     ========== =====================================================================================================
@@ -35,10 +42,12 @@ def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, wid
         y: (batch,) integer labels in [0, num_classes).
         num_classes: How many classes there are.
         kind: One of the table's.
-        width: Of the Gaussian kernel, scaled by the number of classes.
+        width: Of the Gaussian kernel, scaled by the number of classes, or ``"median"``; see
+            :func:`~localrules.kernels.gram.gaussian`.
+        dtype: float32, or float64.
 
     Returns:
-        (batch, batch) float32, without gradient.
+        (batch, batch), of type ``dtype``, without gradient.
 
     Raises:
         UsageError: An unknown kind, or a batch of one.
@@ -47,10 +56,10 @@ def labels_gram(y: Tensor, num_classes: int, kind: LabelKernel = "delta", *, wid
     if kind not in LABEL_KERNELS:
         raise UsageError(f"unknown label kernel {kind!r}", fix=suggest_names(kind, list(LABEL_KERNELS)))
     if kind == "cosine":
-        return cosine(one_hot(y, num_classes), centered=True)
+        return cosine(one_hot(y, num_classes).to(dtype), centered=True)
     if kind == "gaussian":
-        return gaussian(one_hot(y, num_classes), width)
-    same = (y[:, None] == y).float()
+        return gaussian(one_hot(y, num_classes).to(dtype), width)
+    same = (y[:, None] == y).to(dtype)
     return same / same.sum(0) if kind == "balanced" else same
 
 

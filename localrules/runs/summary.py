@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from localrules.callbacks.base import Plot, RunInfo
@@ -20,6 +19,9 @@ from localrules.tracking.plots.diagnostics import plot_diagnostics
 from localrules.tracking.plots.sheets import plot_feature_maps, plot_filters, plot_samples
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.plotting import save_figure
+
+SCORED_SAMPLES = 2000  # for the confusion matrix
+SHOWN_SAMPLES = 40
 
 
 def summarize(
@@ -71,8 +73,9 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
     if not session.config.plots:
         return []
     split = session.data.splits.get("valid") or session.data.splits["train"]
-    samples = torch.arange(min(len(split), 2000))
-    scores = session.predictor.scores(split, samples)
+    scores = session.predictor.scores(split, subsample(split, SCORED_SAMPLES))
+    shown = split if (few := subsample(split, SHOWN_SAMPLES)) is None else split.subset(few)
+    answers = session.predictor.scores(shown)
     sheet = folder / "samples.png"
     found = [
         Plot("curves", plot_curves(folder / METRICS, folder / "curves.png"), False),
@@ -81,7 +84,7 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
         ),
         Plot(
             "samples",
-            plot_samples(split.images[:40], scores.labels[:40], scores.predictions[:40], session.data.classes, sheet),
+            plot_samples(shown.images, answers.labels, answers.predictions, session.data.classes, sheet),
             True,
         ),
     ]

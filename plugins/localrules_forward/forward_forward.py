@@ -20,8 +20,10 @@ from localrules import (
     LayerView,
     Objective,
     OutputTransform,
+    Requirements,
     RuleConfig,
     RuleInfo,
+    UsageError,
 )
 
 
@@ -88,6 +90,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
             "paper": {"answer": "upper"},
             "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
         },
+        requires=Requirements(float_inputs=True),
         run_defaults={"optimizer": {"lr": 0.01}},
         model_defaults={"norm": False},
         trains_readout=False,
@@ -159,10 +162,20 @@ def embed_in_pixels(images: Tensor, labels: Tensor, num_classes: int, strength: 
     Args:
         images: Shape (batch, ...).
         labels: int64, shape (batch,).
-        num_classes: At most the number of values in an image.
+        num_classes: Fewer than the number of values in an image.
         strength: In the units of the images, which are standardised.
+
+    Raises:
+        UsageError: Nothing would be left of the images.
     """
     flat = images.flatten(1).clone()
+    if flat.shape[1] <= num_classes:
+        raise UsageError(
+            "the labels would replace the inputs",
+            where="rule forward-forward, option label: pixels",
+            why=f"the label takes the first {num_classes} values of an input, which has {flat.shape[1]}",
+            fix="choose another rule; with inputs of (channels, height, width) also --set rule.label=waves",
+        )
     flat[:, :num_classes] = strength * functional.one_hot(labels, num_classes).to(flat)
     return flat.view(images.shape)
 

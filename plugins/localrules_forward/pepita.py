@@ -58,7 +58,7 @@ class Pepita(Rule):
     info = RuleInfo(
         formula="dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output",
         locality="broadcast-error",
-        requires=Requirements(operations=True, forward_passes=2),
+        requires=Requirements(operations=True, forward_passes=2, float_inputs=True),
         run_defaults={"optimizer": {"name": "sgd", "lr": 0.03}},
     )
 

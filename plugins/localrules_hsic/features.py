@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from localrules import LayerView
+from localrules import LayerView, UsageError
 from localrules.core.nn.pooling import pool_flat
 from localrules.kernels.config import KernelConfig, gram
+from localrules.kernels.gram import Width
 from localrules.kernels.labels import LabelKernel, labels_gram
 
 Reading = Literal["readers", "flat"] | int
@@ -35,9 +37,21 @@ def input_gram(view: LayerView, reference: Reference, kernel: KernelConfig) -> T
     """The Gram matrix of what a layer should forget: the network's input, the layer's own inputs, or nothing.
 
     It has no gradient; that of the network's input is computed once per step.
+
+    Raises:
+        UsageError: The inputs are integers, such as tokens.
     """
     if reference == "none":
         return None
+    compared = view.images if reference == "input" else view.inputs[0]
+    if not compared.is_floating_point():
+        raise UsageError(
+            f"the inputs of layer {view.layer.name!r} cannot be compared",
+            where=f"rule.reference={reference}",
+            why=f"they are of type {str(compared.dtype).removeprefix('torch.')}: the distance of two tokens' numbers "
+            "means nothing",
+            fix="--set rule.reference=none, or a rule without a kernel of the input, such as hsic-projected",
+        )
     if reference == "input":
         found: Tensor = view.batch.cached(("input gram", kernel), lambda: gram(view.images, kernel))
         return found
@@ -45,7 +59,18 @@ def input_gram(view: LayerView, reference: Reference, kernel: KernelConfig) -> T
     return sum((gram(tensor, kernel) for tensor in inputs[1:]), gram(inputs[0], kernel)) / len(inputs)
 
 
-def label_gram(view: LayerView, kind: LabelKernel) -> Tensor:
-    """The labels' Gram matrix, computed once per step."""
-    found: Tensor = view.batch.cached(("label gram", kind), lambda: labels_gram(view.labels, view.num_classes, kind))
+def label_gram(view: LayerView, kind: LabelKernel, width: Width) -> Tensor:
+    """The labels' Gram matrix, computed once per step; float64 if the layer's output is.
+
+    Args:
+        view: The view.
+        kind: The kernel.
+        width: Of the Gaussian kernel.
+    """
+    dtype = torch.float64 if view.output.dtype == torch.float64 else torch.float32
+
+    def compute() -> Tensor:
+        return labels_gram(view.labels, view.num_classes, kind, width=width, dtype=dtype)
+
+    found: Tensor = view.batch.cached(("label gram", kind, width, dtype), compute)
     return found

@@ -42,7 +42,9 @@ class HSIC(Objective):
         kernel_y: LabelKernel = Field("delta", description="Kernel of the labels (ours; paper: gaussian).")
         centered: bool = Field(True, description="Cosine kernel: of features less their mean over the batch (ours).")
         width: float | Literal["median"] = Field(
-            "median", description="Gaussian kernel: width, scaled by the dimension, or the median distance (ours)."
+            "median",
+            description="Gaussian kernels, that of the labels too: width, scaled by the dimension, or the median "
+            "distance (ours).",
         )
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
         reading: Reading = Field(
@@ -88,7 +90,7 @@ class HSIC(Objective):
         return found
 
     def _compute_target(self, view: LayerView) -> Tensor:
-        target = self._normalized(label_gram(view, self.config.kernel_y)) * -self.config.beta
+        target = self._normalized(label_gram(view, self.config.kernel_y, self.config.width)) * -self.config.beta
         forget = input_gram(view, self.config.reference, self._kernel(self.config.kernel_x))
         return target if forget is None else target + self._normalized(forget)
 

@@ -49,7 +49,8 @@ class NormalizedHSIC(Objective):
         centered: bool = Field(True, description="Cosine kernel: of features less their mean over the batch (ours).")
         width: float | Literal["median"] = Field(
             "median",
-            description="Gaussian width: scaled by the dimension (the paper: 5), or the median distance (ours).",
+            description="Width of the Gaussian kernels, that of the labels too: scaled by the dimension (the paper: 5) "
+            "or the median distance (ours).",
         )
         reference: Reference = Field("input", description="What to forget: input (the paper), previous, none.")
         reading: Reading = Field(
@@ -89,7 +90,10 @@ class NormalizedHSIC(Objective):
         return found
 
     def _compute_target(self, view: LayerView) -> Tensor:
-        target = ridge_normalize(label_gram(view, self.config.kernel_y), eps=self.config.eps_target) * -self.config.beta
+        target = (
+            ridge_normalize(label_gram(view, self.config.kernel_y, self.config.width), eps=self.config.eps_target)
+            * -self.config.beta
+        )
         forget = input_gram(view, self.config.reference, self._kernel(self.config.kernel_x))
         return target if forget is None else target + ridge_normalize(forget, eps=self.config.eps_target)
 

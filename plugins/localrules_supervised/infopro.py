@@ -54,7 +54,7 @@ class InfoPro(Objective):
 
     info = RuleInfo(
         formula="a BCE(decoder(h), x) + b task(head(h), y), the task supervised contrast or cross-entropy",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, float_inputs=True),
         autocast=True,
     )
 

@@ -18,6 +18,7 @@ from localrules import (
     Layer,
     LayerView,
     Objective,
+    Requirements,
     RuleConfig,
     RuleInfo,
     UsageError,
@@ -60,6 +61,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
 
     info = RuleInfo(
         formula="CE(cos(z, z_c) / t, Y), z_c the layer's output for class c's own target image",
+        requires=Requirements(float_inputs=True),
         presets={"paper": {"similarity": "dot", "temperature": 1.0}},
         trains_readout=False,
         autocast=True,

@@ -123,3 +123,63 @@ def test_frozen_layers_need_no_gradient() -> None:
     for parameter in module[0].parameters():
         parameter.requires_grad_(False)
     Learner(module, "backprop", example=IMAGES, num_classes=4).step(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("rule", ["hsic", "backprop", "fa", "dfa", "predictive-coding", "forward-forward", "cafo"])
+def test_a_frozen_layer_stays_as_it_is_with_its_statistics(rule: str) -> None:
+    module = sequential()
+    if rule == "forward-forward":
+        module = nn.Sequential(*[part for part in module if not isinstance(part, nn.BatchNorm2d)])
+    norms = [part for part in module if isinstance(part, nn.BatchNorm2d)]
+    for part in (module[0], *norms):
+        part.requires_grad_(False)
+    before = {name: one.clone() for name, one in module.state_dict().items()}
+    learner = Learner(module, rule, example=IMAGES, num_classes=4)
+    learner.step(IMAGES, LABELS)
+    changed = {name for name, one in module.state_dict().items() if not torch.equal(one, before[name])}
+    assert not any(name.startswith("0.") for name in changed)
+    assert not any("running" in name for name in changed)
+    if rule != "cafo":
+        assert changed
+
+
+TOKENS = torch.randint(0, 50, (8, 12), generator=torch.Generator().manual_seed(0))
+
+
+def reader() -> nn.Module:
+    return nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(96, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+@pytest.mark.parametrize("rule", ["forward-forward", "pepita", "infopro", "sigprop", "hsic", "hsic-normalized"])
+def test_a_rule_that_computes_with_the_inputs_refuses_tokens(rule: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Learner(reader(), rule, example=TOKENS, num_classes=4).step(TOKENS, LABELS)
+    assert "int64" in refused.value.where + refused.value.why
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize("rule", ["local-ce", "hsic-projected", "phsic", "backprop", "dfa"])
+def test_other_rules_take_tokens(rule: str) -> None:
+    Learner(reader(), rule, example=TOKENS, num_classes=4).step(TOKENS, LABELS)
+
+
+def test_hsic_takes_tokens_without_a_kernel_of_the_input() -> None:
+    learner = Learner(reader(), "hsic", example=TOKENS, num_classes=4, config={"reference": "none"})
+    learner.step(TOKENS, LABELS)
+
+
+@pytest.mark.parametrize("rule", ["softhebb", "oja", "pepita"])
+def test_a_layer_without_operations_is_refused_by_rules_that_change_their_weights(rule: str) -> None:
+    module = nn.Sequential(nn.Unflatten(1, (16, 16)), nn.Conv1d(16, 8, 3), nn.Flatten(), nn.Linear(112, 4))
+    images = IMAGES.flatten(1)
+    with pytest.raises(UsageError) as refused:
+        Learner(module, rule, example=images, num_classes=4).step(images, LABELS)
+    assert "weight" in refused.value.why
+    assert "Conv1d" in refused.value.where or "'1'" in refused.value.where
+
+
+def test_labels_do_not_replace_the_whole_input() -> None:
+    module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4))
+    inputs = torch.randn(8, 4)
+    with pytest.raises(UsageError, match="labels would replace the inputs"):
+        Learner(module, "forward-forward", example=inputs, num_classes=4).step(inputs, LABELS)

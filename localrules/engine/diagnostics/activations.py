@@ -15,6 +15,7 @@ from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
 from localrules.data.batches import iter_batches
 from localrules.data.dataset import Split
+from localrules.engine.inference import subsample
 from localrules.engine.session import Session
 from localrules.kernels.gram import cosine
 from localrules.kernels.hsic import normalized_trace
@@ -81,7 +82,7 @@ class ActivationDiagnostics:
 
         predictor = self._session.predictor
         images, labels = [], []
-        indices = torch.arange(min(count, len(split)))
+        indices = subsample(split, count)
         with predictor.eval_mode():
             for batch in iter_batches(split, predictor.batch_size, predictor.preprocess, indices=indices):
                 with intercept_layers(self._session.network.layers, keep):
