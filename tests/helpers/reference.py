@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -37,13 +39,13 @@ def kernel(x: Tensor, name: str, width: float | str, centered: bool) -> Tensor:
     return torch.stack([torch.stack([(a * b).sum() for b in rows]) for a in rows])
 
 
-def labels_kernel(labels: Tensor, classes: int, name: str) -> Tensor:
+def labels_kernel(labels: Tensor, classes: int, name: str, width: Any = 5.0) -> Tensor:
     """The labels' Gram matrix."""
     m = len(labels)
     if name == "gaussian":
         one_hot = torch.zeros(m, classes, dtype=torch.float64)
         one_hot[torch.arange(m), labels] = 1
-        return kernel(one_hot, "gaussian", 5.0, centered=False)
+        return kernel(one_hot, "gaussian", width, centered=False)
     same = [[float(labels[i] == labels[j]) for j in range(m)] for i in range(m)]
     if name == "balanced":
         same = [[same[i][j] / sum(same[i]) for j in range(m)] for i in range(m)]

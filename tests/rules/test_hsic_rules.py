@@ -11,7 +11,6 @@ from helpers.one_layer import make
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, Objective
-from localrules.kernels.labels import labels_gram
 from localrules_hsic import features
 from localrules_hsic.hsic import HSIC
 from localrules_hsic.hsic_normalized import NormalizedHSIC
@@ -27,12 +26,6 @@ def make_view(pool_size: int | None = None, seed: int = 0) -> LayerView:
     output = torch.randn(SAMPLES, 2, 8, 8, generator=draws, dtype=torch.float64) + labels[:, None, None, None]
     layer = Layer("layer", nn.Identity(), pool_size=pool_size, out_shapes=((2, 8, 8),))
     return LayerView(layer, (inputs,), output.requires_grad_(), Batch(images, labels, CLASSES))
-
-
-@pytest.fixture(autouse=True)
-def label_kernels_in_double(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Label kernels come in float32: widened here, before a small ridge amplifies their rounding."""
-    monkeypatch.setattr(features, "labels_gram", lambda *found: labels_gram(*found).double())
 
 
 def trace_loss(config: HSIC.Config, view: LayerView) -> Tensor:
@@ -62,7 +55,7 @@ def grams(config: Any, view: LayerView) -> tuple[Tensor, Tensor | None, Tensor]:
     z = reference.kernel(reference.pooled(view.output, grid), config.kernel, config.width, config.centered)
     seen = {"input": view.images, "previous": reference.pooled(view.inputs[0], 4), "none": None}[config.reference]
     x = None if seen is None else reference.kernel(seen, config.kernel_x, config.width, config.centered)
-    return z, x, reference.labels_kernel(view.labels, CLASSES, config.kernel_y)
+    return z, x, reference.labels_kernel(view.labels, CLASSES, config.kernel_y, config.width)
 
 
 def objective(rule: type[Objective], view: LayerView, **options: Any) -> Objective:
@@ -195,3 +188,17 @@ def test_a_better_separated_layer_has_a_lower_objective() -> None:
             view.output = mix * one_hot + (1 - mix) * noise
             losses.append(trained(view).item())
         assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize("rule", [HSIC, NormalizedHSIC])
+def test_one_width_is_that_of_all_gaussian_kernels(rule: type[Objective]) -> None:
+    """Also of the labels': at width 1 they are nearly a delta, at width 30 nearly constant."""
+    options = {"kernel": "gaussian", "kernel_x": "gaussian", "kernel_y": "gaussian", "reference": "none"}
+    expected = {HSIC: trace_loss, NormalizedHSIC: normalized_loss}[rule]
+    found = []
+    for width in (1.0, 30.0):
+        view = make_view()
+        made = objective(rule, view, width=width, **options)
+        assert_equal(made, expected, view)
+        found.append(made(view).item())
+    assert found[0] != pytest.approx(found[1], rel=1e-3)

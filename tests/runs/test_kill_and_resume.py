@@ -89,6 +89,8 @@ def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
         ["--precision", "bf16", "--set", "optimizer.name=sgd"],
         ["--granularity", "2", "--set", "optimizer.step_timing=pass", "--set", "optimizer.grad_clip_norm=0.1"],
         ["--set", "channels_last=false", "--set", "optimizer.name=adamw", "--wandb", "offline"],
+        ["--diagnose", "gradient,update,angle,dead"],
+        ["--diagnose", "gradient", "--set", "log_every=1"],
     ],
 )
 def test_every_way_to_train_resumes_to_the_same_bits(
