@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,16 +16,18 @@ from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
-from localrules.utils.atomic_io import write_atomic
+from localrules.utils.atomic_io import keep_copy, write_atomic
 
 WEIGHTS = "last.safetensors"
 STATE = "last.pt"
+PREVIOUS = "previous.pt"
 
 
 def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
     """Write a checkpoint: the whole state in one file first, then the weights alone for readers.
 
-    Each file is replaced atomically, and only the first is needed to resume: a kill between the two is harmless.
+    Each file is replaced atomically, and only the first is needed to resume: a kill between the two is harmless. The
+    checkpoint before stays as ``previous.pt``.
 
     Args:
         folder: The run's ``checkpoints/``.
@@ -38,8 +42,10 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
         "rule": session.rule.state_dict(),
         "optimizers": session.optimizers.state_dict(),
     }
+    if (folder / STATE).exists():
+        keep_copy(folder / STATE, PREVIOUS)
     write_atomic(folder / STATE, lambda path: torch.save(state, path))
-    write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path))
+    _write_weights(folder, weights)
 
 
 def restore(folder: Path, session: Session) -> dict[str, Any] | None:
@@ -53,18 +59,18 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     Raises:
         LocalRulesError: The file is damaged, or of another network or rule.
     """
-    path = folder / STATE
-    if not path.exists():
+    path = next((folder / name for name in (STATE, PREVIOUS) if (folder / name).exists()), None)
+    if path is None:
         return None
+    state = _read_state(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         session.network.model.load_state_dict(state["network"])
         session.rule.load_state_dict(state["rule"])
         session.optimizers.load_state_dict(state["optimizers"])
     except Exception as error:
-        raise _load_error(path, error) from error
-    # The weights may be one checkpoint behind, if the run was killed between the two files.
-    write_atomic(folder / WEIGHTS, lambda file: save_file(_contiguous_cpu(session.network.model.state_dict()), file))
+        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+    # The weights may be of another checkpoint, if the run was killed between the two files.
+    _write_weights(folder, _contiguous_cpu(session.network.model.state_dict()))
     return dict(state["progress"])
 
 
@@ -73,6 +79,7 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
 
     Raises:
         UsageError: The run has no checkpoint yet.
+        LocalRulesError: A file is damaged, or of another network or rule.
     """
     folder = run / "checkpoints"
     if not (folder / WEIGHTS).exists():
@@ -82,30 +89,88 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
             why="it was stopped before its first one",
             fix=f"continue it with: localrules run --resume {run}",
         )
+    weights, digest = _read_weights(folder / WEIGHTS)
     try:
-        network.model.load_state_dict(load_file(folder / WEIGHTS))
         if rule.state_dict():
-            rule.load_state_dict(torch.load(folder / STATE, map_location="cpu", weights_only=True)["rule"])
+            state = _read_state(folder / STATE)
+            if _sha256(state["network"]) != digest:  # of another step: the run was killed between the two files
+                weights = state["network"]
+            rule.load_state_dict(state["rule"])
+        network.model.load_state_dict(weights)
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise _load_error(folder, f"{type(error).__name__}: {_first_line(error)}") from error
+
+
+def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
+    metadata = {"sha256": _sha256(weights)}
+    write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, metadata))
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights, and their hash; without a hash, which other writers leave out, that of what was read."""
+    try:
+        with safe_open(path, "pt") as file:
+            kept = (file.metadata() or {}).get("sha256", "")
+        weights = load_file(path)
+    except PermissionError as error:
+        raise _permission_error(path) from error
     except Exception as error:
-        raise _load_error(folder, error) from error
+        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+    digest = _sha256(weights)
+    if kept and kept != digest:
+        raise _load_error(path, "its checksum does not fit its contents: the file is damaged")
+    return weights, digest
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The whole state, once every part of the file has been held against its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+    except PermissionError as error:
+        raise _permission_error(path) from error
+    except Exception as error:
+        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+    raise _load_error(path, f"the checksum of {damaged} does not fit its contents: the file is damaged")
 
 
 def weights_sha256(network: Network) -> str:
     """A hash over the names, dtypes, shapes and bytes of the network's weights and buffers, in order of name."""
+    return _sha256(_contiguous_cpu(network.model.state_dict()))
+
+
+def _sha256(weights: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(_contiguous_cpu(network.model.state_dict()).items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _load_error(path: Path, error: Exception) -> LocalRulesError:
-    return LocalRulesError(
-        "the checkpoint cannot be loaded",
+def _load_error(path: Path, why: str) -> LocalRulesError:
+    previous = path.with_name(PREVIOUS)
+    fix = "the file was changed after it was written: start a new run"
+    if path.name == STATE and previous.exists():
+        fix = f"continue from the checkpoint before, {PREVIOUS}: remove {path.name}, then run --resume again"
+    elif path.name == WEIGHTS:
+        fix = "remove it, then run --resume again, which writes it anew, or start a new run"
+    return LocalRulesError("the checkpoint cannot be loaded", where=str(path), why=why, fix=fix)
+
+
+def _permission_error(path: Path) -> UsageError:
+    return UsageError(
+        "the checkpoint cannot be read",
         where=str(path),
-        why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        fix="the file was changed after it was written: start a new run",
+        why="permission denied",
+        fix="ask its owner for read permission (chmod a+r), or copy the run",
     )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else ""
 
 
 def _contiguous_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

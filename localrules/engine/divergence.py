@@ -19,23 +19,28 @@ class Diverged(LocalRulesError):
     """Training has left the finite numbers; nothing else is wrong."""
 
 
-def check_finite(session: Session, report: StepReport, step: int) -> Diverged | None:
-    """The error to stop with if an objective, the loss or a weight is infinite or no number, else ``None``.
+def check_finite(session: Session, report: StepReport, step: int, *, thorough: bool = False) -> Diverged | None:
+    """The error to stop with if an objective, the loss, a weight or a buffer is infinite or no number, else ``None``.
 
     Args:
         session: The run.
         report: What the rule reported of the step.
         step: Steps done so far, this one included.
+        thorough: Also look at the optimizers' state, as before a checkpoint.
     """
     finite = {f"objective {name}": _all_finite([value]) for name, value in report.objectives.items()}
     for layer in session.network.layers:
-        finite[f"weights {layer.name}"] = _all_finite([*layer.parameters(), *session.rule.parameters_for(layer)])
+        kept = [*layer.parameters(), *session.rule.parameters_for(layer), *layer.module.buffers()]
+        kept += session.rule.buffers_for(layer)
+        if thorough:
+            kept += session.optimizers.state_tensors(layer.name)
+        finite[f"weights {layer.name}"] = _all_finite(kept)
     if report.loss is not None:
         finite["loss"] = _all_finite([report.loss])
     bad = {name for name, value in read_scalars(finite).items() if not value}
     objectives = [name for name in report.objectives if f"objective {name}" in bad]
     weights = [layer.name for layer in session.network.layers if f"weights {layer.name}" in bad]
-    found = {"objectives": bool(objectives), "the loss": "loss" in bad, "weights": bool(weights)}
+    found = {"objectives": bool(objectives), "the loss": "loss" in bad, "weights or buffers": bool(weights)}
     if not any(found.values()):
         return None
     slower = f"choose a lower --lr (it is {session.config.optimizer.lr:g})"
@@ -51,9 +56,10 @@ def check_finite(session: Session, report: StepReport, step: int) -> Diverged | 
 
 def _all_finite(tensors: Sequence[Tensor]) -> Tensor:
     """A scalar on the tensors' device, so that nothing is read from it one by one."""
-    if not tensors:
+    floats = [tensor for tensor in tensors if tensor.is_floating_point()]
+    if not floats:
         return torch.tensor(True)
-    return torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
+    return torch.stack([tensor.detach().isfinite().all() for tensor in floats]).all()
 
 
 def _format_names(names: list[str]) -> str:

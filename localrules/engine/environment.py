@@ -18,6 +18,8 @@ from localrules.config.schema import RunConfig
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
+# Without running what a foreign repository configures, and without writing to it.
+_SAFELY = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-optional-locks")
 REPRODUCIBILITY_KEYS = ("localrules", "torch", "numpy", "machine", "processor", "instructions", "device", "supplied_by")
 """Two runs have equal bits where these are equal, beside configuration, threads and data."""
 
@@ -85,5 +87,5 @@ def _git() -> dict[str, Any]:
 
 
 def _ask_git(*words: str) -> str:
-    asked = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=True)
+    asked = subprocess.run(["git", *_SAFELY, *words], capture_output=True, text=True, timeout=10, check=True)
     return asked.stdout.strip()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from localrules.config.schema import OptimizerConfig
+from localrules.engine.optimizer_state import check_state
 from localrules.errors import UsageError
 
 MOMENTUM = 0.95
@@ -56,6 +57,11 @@ class MuonWithAdamW(Optimizer):
                 rest, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True
             )
 
+    @property
+    def parts(self) -> list[Optimizer]:
+        """The optimizers of matrices and of all other parameters, where there are any."""
+        return [*self._parts.values()]
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Step every parameter that has a gradient."""
@@ -80,7 +86,9 @@ class MuonWithAdamW(Optimizer):
         """Restore what :meth:`state_dict` gave."""
         for name, part in self._parts.items():
             own = {at: kept for (of, at), kept in state_dict["state"].items() if of == name}
-            part.load_state_dict({"state": own, "param_groups": state_dict["param_groups"][name]})
+            state = {"state": own, "param_groups": state_dict["param_groups"][name]}
+            check_state(part, state)
+            part.load_state_dict(state)
 
 
 def _as_matrix(tensor: Tensor, weight: Tensor) -> Tensor:

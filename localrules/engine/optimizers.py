@@ -15,6 +15,7 @@ from localrules.core.onednn_guard import guard
 from localrules.core.rule import Rule
 from localrules.engine import patterns
 from localrules.engine.muon import MuonWithAdamW
+from localrules.engine.optimizer_state import check_state
 from localrules.errors import LocalRulesError
 
 MATRIX_DIMS = 2  # dimensions
@@ -89,13 +90,26 @@ class LayerOptimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
+    def state_tensors(self, name: str) -> list[torch.Tensor]:
+        """The tensors of a layer's optimizer state, such as its running averages."""
+        optimizer = self.by_layer.get(name)
+        parts = optimizer.parts if isinstance(optimizer, MuonWithAdamW) else [optimizer] if optimizer else []
+        states = [state for part in parts for state in part.state.values()]
+        return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
     def state_dict(self) -> dict[str, Any]:
         """Every layer's optimizer state."""
         return {name: optimizer.state_dict() for name, optimizer in self.by_layer.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave.
+
+        Raises:
+            LocalRulesError: State of another shape or type than its parameter: fused optimizers would not notice.
+        """
         for name, optimizer in self.by_layer.items():
+            if not isinstance(optimizer, MuonWithAdamW):  # that one checks its two parts
+                check_state(optimizer, state[name])
             optimizer.load_state_dict(state[name])
 
 

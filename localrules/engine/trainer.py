@@ -23,6 +23,9 @@ from localrules.engine.step import StepResult, train_step
 from localrules.utils.torch_utils import read_scalars
 
 CHECKPOINT_SECONDS = 60.0
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)  # Windows has no SIGHUP
 
 
 class TrainingInterrupted(Exception):
@@ -77,7 +80,7 @@ class Trainer:
         """Train to the end of the last phase, or until a callback stops the run.
 
         Raises:
-            TrainingInterrupted: SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+            TrainingInterrupted: SIGINT, SIGTERM or SIGHUP came; the step was finished and a checkpoint written.
             LocalRulesError: Training diverged; the last checkpoint was made before that.
         """
         self._resumed_at = self._saved_at = time.monotonic()
@@ -129,7 +132,7 @@ class Trainer:
         last, stopping = self.step == self.session.total_steps, self._stop
         closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
         saves = last or stopping or self._should_checkpoint(closes_epoch)
-        if (logs or saves) and (error := check_finite(self.session, taken.report, self.step)):
+        if (logs or saves) and (error := check_finite(self.session, taken.report, self.step, thorough=saves)):
             self.callbacks.on_log(self._metrics_row(phase, taken))
             raise error
         if logs:
@@ -199,7 +202,7 @@ class Trainer:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
         try:
-            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
         except ValueError:  # not the main thread: whoever owns it handles signals
             yield
             return

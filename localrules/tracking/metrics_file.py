@@ -65,7 +65,16 @@ class MetricsFile:
         self._file.close()
 
     def _append(self, lines: bytes) -> None:
-        self._file.write(lines)
+        """Write all of it, or nothing: a disk that is full takes a part of a line."""
+        length = os.fstat(self._file.fileno()).st_size
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+        except OSError:
+            self._file.truncate(length)
+            self._file.seek(length)
+            raise
 
     def _add_columns(self, new: list[str]) -> None:
         with self._path.open(newline="", encoding="utf-8") as file:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +21,11 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) ->
     # processes apart; the suffix stays last, since some writers choose their format by it.
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
+        temporary.touch()  # with the permissions that the umask gives
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         if callable(content):
             content(temporary)
+            temporary.chmod(mode)  # some writers make files that nobody else can read
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         fsync_path(temporary)
@@ -29,6 +34,18 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) ->
         temporary.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def keep_copy(path: Path, name: str) -> None:
+    """Keep the file under a second name beside it, atomically. Replacing the file later leaves the copy as it is."""
+    temporary = path.with_name(f".{Path(name).stem}-{os.getpid()}{path.suffix}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # some file systems have no links
+        shutil.copyfile(path, temporary)
+        fsync_path(temporary)
+    os.replace(temporary, path.with_name(name))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +139,94 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, perceptron(RULES["hsic"]), {"step": 0})
     with pytest.raises(LocalRulesError, match="checkpoint cannot be loaded"):
         checkpoint.restore(tmp_path, dense(RULES["hsic"]))
+
+
+def kept(session: Session) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in (state(session) | optimizer_state(session)).items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("place", range(60))
+def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path: Path, place: int) -> None:
+    session = perceptron(RULES["local-ce"])
+    train(session, 0, 1)
+    checkpoint.save(tmp_path / "checkpoints", session, {"step": 1})
+    before = kept(session)
+    for name in (checkpoint.STATE, checkpoint.WEIGHTS):
+        path = tmp_path / "checkpoints" / name
+        whole = path.read_bytes()
+        at = len(whole) * place // 60 + place
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << place % 8]) + whole[at + 1 :])
+        loads = {
+            checkpoint.STATE: lambda: checkpoint.restore(tmp_path / "checkpoints", session),
+            checkpoint.WEIGHTS: lambda: checkpoint.load_weights(tmp_path, session.network, session.rule),
+        }
+        try:
+            loads[name]()
+        except LocalRulesError as error:
+            assert name in error.where
+        assert equal(kept(session), before)
+        path.write_bytes(whole)
+
+
+def test_the_checkpoint_before_is_kept_and_offered(tmp_path: Path) -> None:
+    session = perceptron(RULES["hsic"])
+    train(session, 0, 1)
+    checkpoint.save(tmp_path, session, {"step": 1})
+    first = kept(session)
+    train(session, 1, 2)
+    checkpoint.save(tmp_path, session, {"step": 2})
+    path = tmp_path / checkpoint.STATE
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(LocalRulesError) as damaged:
+        checkpoint.restore(tmp_path, session)
+    assert checkpoint.PREVIOUS in damaged.value.fix
+    path.unlink()
+    assert checkpoint.restore(tmp_path, session) == {"step": 1}
+    assert equal(kept(session), first)
+
+
+def test_weights_and_rule_of_two_steps_are_never_mixed(tmp_path: Path) -> None:
+    """A kill between the two files leaves weights of the step before."""
+    folder = tmp_path / "checkpoints"
+    session = perceptron(RULES["local-ce"])
+    train(session, 0, 1)
+    checkpoint.save(folder, session, {"step": 1})
+    old = (folder / checkpoint.WEIGHTS).read_bytes()
+    train(session, 1, 2)
+    checkpoint.save(folder, session, {"step": 2})
+    expected = state(session)
+    (folder / checkpoint.WEIGHTS).write_bytes(old)
+    fresh = perceptron(RULES["local-ce"])
+    checkpoint.load_weights(tmp_path, fresh.network, fresh.rule)
+    assert equal(dict(state(fresh)), dict(expected))
+
+
+def test_files_have_the_permissions_that_the_umask_gives(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        checkpoint.save(tmp_path, perceptron(RULES["hsic"]), {"step": 0})
+    finally:
+        os.umask(mask)
+    for name in (checkpoint.STATE, checkpoint.WEIGHTS):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("optimizer", LAST)
+def test_an_optimizers_state_of_another_shape_is_refused(tmp_path: Path, optimizer: str) -> None:
+    session = perceptron(RULES["local-ce"], optimizer={"name": optimizer})
+    train(session, 0, 1)
+    checkpoint.save(tmp_path, session, {"step": 1})
+    content = torch.load(tmp_path / checkpoint.STATE, weights_only=True)
+    found = next(iter(content["optimizers"].values()))["state"]
+    for values in found.values():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.dim():
+                values[name] = value.flatten()[:1].clone()
+    torch.save(content, tmp_path / checkpoint.STATE)
+    with pytest.raises(LocalRulesError, match="cannot be loaded") as refused:
+        checkpoint.restore(tmp_path, session)
+    assert "does not fit" in refused.value.why

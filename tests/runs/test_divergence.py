@@ -79,3 +79,30 @@ def test_a_learning_rate_that_is_far_too_large_is_found_out(rule: str, tmp_path:
     assert said.code == 1
     assert said.error["what"].startswith("training diverged at step ")
     assert "it is 1e+30" in said.error["fix"]
+
+
+BUFFERS = """
+import torch
+from localrules import Objective
+
+class KeepsInfinity(Objective):
+    \"\"\"A buffer of its second layer becomes infinite; the weights stay finite.\"\"\"
+    def __init__(self, config, layer, num_classes):
+        super().__init__(config, layer, num_classes)
+        self.register_buffer("seen", torch.zeros(()))
+    def forward(self, view):
+        if view.layer.name == "layers.1":
+            self.seen += float("inf")
+        return view.output.square().mean()
+
+RULES = {"keeps-infinity": KeepsInfinity}
+"""
+
+
+def test_a_buffer_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text(BUFFERS)
+    words = ["--rule", "keeps-infinity", "--plugin", tmp_path / "rule.py", *TINY, "--out", tmp_path / "runs", "--json"]
+    said = localrules("run", *words)
+    assert said.code == 1
+    assert said.error["where"] == "layers.1"
+    assert "buffers" in said.error["why"]

@@ -246,3 +246,34 @@ def test_the_callback_keeps_its_place_in_the_state_that_checkpoints_save(tmp_pat
 
 def test_closing_before_the_start_is_harmless() -> None:
     RunFolder().close()
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from localrules.tracking.metrics_file import MetricsFile
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path(sys.argv[1])
+file = MetricsFile(path, ["step", "loss"])
+file.write({"step": 1, "loss": 0.5})
+whole = path.read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 3, resource.RLIM_INFINITY))
+try:
+    file.write({"step": 2, "loss": 0.123456789})
+except OSError as error:
+    print(type(error).__name__)
+assert path.read_bytes() == whole, path.read_bytes()
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+file.write({"step": 3, "loss": 0.25})
+print(path.read_text())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_a_row_that_the_disk_has_no_room_for_leaves_no_part_of_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "metrics.csv")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["OSError", "step,loss", "1,0.5", "3,0.25"]
