@@ -34,8 +34,8 @@ def after(original: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
     die()
 
 
-def half_a_file(original: Callable[..., Any], content: Any, path: Path) -> None:
-    original(content, path)
+def half_a_file(original: Callable[..., Any], content: Any, path: Path, *more: Any) -> None:
+    original(content, path, *more)
     os.truncate(path, path.stat().st_size // 2)
     die()
 

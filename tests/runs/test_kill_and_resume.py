@@ -164,4 +164,5 @@ def test_nothing_but_the_record_of_the_run_is_left_in_the_folder(tmp_path: Path)
         "checkpoints",
         "last.pt",
         "last.safetensors",
+        "previous.pt",
     }
