@@ -29,6 +29,7 @@ COMMANDS = tuple(
         "models",
         "data",
         "plugins",
+        "env",
     )
     if find_spec(f"localrules.cli.{name}")
 )

@@ -27,13 +27,13 @@ REPRODUCIBILITY_KEYS = ("localrules", "torch", "numpy", "machine", "processor", 
 def environment(config: RunConfig, registry: Registry, device: torch.device) -> dict[str, Any]:
     """Versions, machine, plugins and git state, as ``config.toml`` keeps them."""
     return {
-        "localrules": _version("localrules"),
+        "localrules": package_version("localrules"),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": _version("numpy"),
+        "numpy": package_version("numpy"),
         "system": platform.system(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
         "supplied_by": providers(config, registry),
@@ -62,14 +62,16 @@ def _provider(registry: Registry, kind: str, name: str) -> str:
     return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
-def _version(distribution: str) -> str:
+def package_version(distribution: str) -> str:
+    """The version of an installed distribution."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return "not installed"
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """The processor, as the system calls it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -11,7 +11,6 @@ from torch.optim import AdamW, Optimizer
 
 from localrules.config.schema import OptimizerConfig
 from localrules.engine.optimizer_state import check_state
-from localrules.errors import UsageError
 
 MOMENTUM = 0.95
 """Muon's, as its author has it."""
@@ -34,8 +33,6 @@ class MuonWithAdamW(Optimizer):
         matrices: ``id`` of every parameter that is a hidden layer's weight of two or more dimensions.
         config: The settings.
 
-    Raises:
-        UsageError: This version of torch has no Muon.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], matrices: frozenset[int], config: OptimizerConfig) -> None:
@@ -49,7 +46,7 @@ class MuonWithAdamW(Optimizer):
         self._parts: dict[str, Optimizer] = {}
         if self._flat:
             flat = [matrix for _, matrix in self._flat]
-            self._parts["muon"] = _muon()(
+            self._parts["muon"] = torch.optim.Muon(
                 flat, lr=config.lr, momentum=momentum, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
             )
         if rest:
@@ -96,15 +93,3 @@ def _as_matrix(tensor: Tensor, weight: Tensor) -> Tensor:
     if weight.ndim == 4 and not weight.is_contiguous():  # channels last
         tensor = tensor.movedim(1, -1)
     return tensor.flatten(1)
-
-
-def _muon() -> Any:
-    try:
-        return torch.optim.Muon
-    except AttributeError:
-        raise UsageError(
-            f"torch {torch.__version__} has no Muon",
-            where="optimizer.name",
-            why="it came with torch 2.9",
-            fix="install a newer torch, or choose --set optimizer.name=adam",
-        ) from None

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
 from localrules.engine.optimizers import LayerOptimizers, matrix_parameter_ids
-from localrules.errors import UsageError
 from localrules.testing.auditing.ownership import watch_writes
 
 MUON = OptimizerConfig(name="muon", lr=0.1)
@@ -112,10 +111,3 @@ def test_a_learning_rate_of_a_layer_holds_for_its_matrices() -> None:
     train(session)
     assert torch.equal(first, session.network.hidden[0].module[0].weight)
     assert not torch.equal(second, session.network.hidden[1].module[0].weight)
-
-
-def test_a_torch_without_muon_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(UsageError, match="has no Muon") as caught:
-        stepped(torch.randn(3, 3), torch.randn(3, 3))
-    assert "adam" in str(caught.value.fix)
