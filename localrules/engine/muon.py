@@ -32,7 +32,6 @@ class MuonWithAdamW(Optimizer):
         parameters: All of a layer's.
         matrices: ``id`` of every parameter that is a hidden layer's weight of two or more dimensions.
         config: The settings.
-
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], matrices: frozenset[int], config: OptimizerConfig) -> None:
