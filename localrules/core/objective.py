@@ -55,7 +55,9 @@ class Objective(RuleBase, ABC):
     Attributes:
         Config: The options, typed, each with a description.
         info: What the rule claims, needs and recommends.
-        config, layer, num_classes: As passed to the constructor.
+        config: As passed to the constructor.
+        layer: As passed to the constructor.
+        num_classes: As passed to the constructor.
     """
 
     _default_locality: ClassVar[Locality] = "local-labels"
