@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
-from localrules.cli.output import get_console, print_json
+from localrules.cli.output import get_console, print_json, status
+from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +27,13 @@ BATCH = 8
 
 @app.command()
 def audit(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder, to audit the run from its checkpoint.")
+    ] = None,
     rule: Annotated[
-        str,
+        str | None,
         typer.Option("--rule", metavar="NAME", help="The rule, or a mixture: 'blocks.0.*=softhebb,*=hsic'."),
-    ],
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="The network. \\[default: the conformance kit's perceptron]"),
@@ -51,27 +55,53 @@ def audit(
 ) -> None:
     """Measure which layer's update depends on which layer's parameters, and compare it with what the rule declares.
 
-    A few steps on a few small images are repeated with each layer's parameters changed, one layer after the other;
-    updates that differ by one bit depend on that layer.
+    With [bold]--rule[/bold], a few steps on a few small images are repeated with each layer's parameters changed, one
+    layer after the other; updates that differ by one bit depend on that layer.
+
+    With [bold]RUN[/bold], the same is done from the run's checkpoint, with its network, data, batches and precision,
+    each time in a new process. A plugin file is given again with [bold]--plugin[/bold].
 
     Exit code 1 if the rule exceeds its declared class of locality.
     """
+    if (run is None) == (rule is None):
+        raise UsageError(
+            "name a run folder or a rule" if run is None else "a run folder and a rule are both named",
+            where="localrules audit",
+            why="a run is audited as it is; a rule is audited on a small network",
+            fix="localrules audit RUN, or localrules audit --rule hsic",
+        )
     registry = load_registry(plugin, no_plugin)
-    from localrules.testing.auditing.audit import audit as measure
+    if run is not None:
+        flags = {"--model": model, "--granularity": granularity, "--set": settings}
+        if given := [name for name, value in flags.items() if value]:
+            raise UsageError(
+                f"{given[0]} does not apply to a run",
+                where=f"localrules audit {run}",
+                why="a run is audited with its own settings",
+                fix="leave it out, or audit a rule with --rule",
+            )
+        from localrules.testing.auditing.run_audit import audit_run
 
-    if model is None:
-        from localrules.testing.conformance.subject import kit_network
+        of_run = audit_run(run, [str(file) for file in plugin or ()], progress=status)
+        found, rule, model, document = of_run.audit, of_run.rule, of_run.model, of_run.as_dict()
+    else:
+        assert rule is not None
+        from localrules.testing.auditing.audit import audit as measure
 
-        model = kit_network("perceptron")[0]
-    build, declared = _prepared(registry, rule, model, granularity, settings or [])
-    found = measure(build, declared)
+        if model is None:
+            from localrules.testing.conformance.subject import kit_network
+
+            model = kit_network("perceptron")[0]
+        build, declared = _prepared(registry, rule, model, granularity, settings or [])
+        found = measure(build, declared)
+        document = found.as_dict(rule, model)
     if out is not None:
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
         plot_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
     if as_json:
-        print_json(found.as_dict(rule, model))
+        print_json(document)
     else:
         _print(found, rule, model)
     if not found.holds:

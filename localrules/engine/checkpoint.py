@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +36,41 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
         progress: Where the run stands; plain values only.
     """
     folder.mkdir(exist_ok=True)
-    weights = _contiguous_cpu(session.network.model.state_dict())
-    state = {
-        "progress": progress,
-        "network": weights,
-        "rule": session.rule.state_dict(),
-        "optimizers": session.optimizers.state_dict(),
-    }
+    state = session_state(session, progress)
     if (folder / STATE).exists():
         keep_copy(folder / STATE, PREVIOUS)
     write_atomic(folder / STATE, lambda path: torch.save(state, path))
-    _write_weights(folder, weights)
+    _write_weights(folder, state["network"])
+
+
+def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
+    """The whole state of a session, as ``last.pt`` holds it."""
+    return {
+        "progress": progress,
+        "network": _contiguous_cpu(session.network.model.state_dict()),
+        "rule": session.rule.state_dict(),
+        "optimizers": session.optimizers.state_dict(),
+    }
+
+
+def apply_state(session: Session, state: Mapping[str, Any]) -> None:
+    """Put a session into a state that :func:`session_state` gave."""
+    session.network.model.load_state_dict(state["network"])
+    session.rule.load_state_dict(state["rule"])
+    session.optimizers.load_state_dict(state["optimizers"])
+
+
+def last_state(run: Path) -> dict[str, Any]:
+    """The state in a run's last checkpoint.
+
+    Raises:
+        UsageError: The run has no checkpoint yet.
+        LocalRulesError: The file is damaged.
+    """
+    path = run / "checkpoints" / STATE
+    if not path.exists():
+        raise _no_checkpoint(run)
+    return read_state(path)
 
 
 def restore(folder: Path, session: Session) -> dict[str, Any] | None:
@@ -62,11 +87,9 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     path = next((folder / name for name in (STATE, PREVIOUS) if (folder / name).exists()), None)
     if path is None:
         return None
-    state = _read_state(path)
+    state = read_state(path)
     try:
-        session.network.model.load_state_dict(state["network"])
-        session.rule.load_state_dict(state["rule"])
-        session.optimizers.load_state_dict(state["optimizers"])
+        apply_state(session, state)
     except Exception as error:
         raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
     # The weights may be of another checkpoint, if the run was killed between the two files.
@@ -83,16 +106,11 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
     """
     folder = run / "checkpoints"
     if not (folder / WEIGHTS).exists():
-        raise UsageError(
-            "the run has no checkpoint yet",
-            where=str(folder),
-            why="it was stopped before its first one",
-            fix=f"continue it with: localrules run --resume {run}",
-        )
+        raise _no_checkpoint(run)
     weights, digest = _read_weights(folder / WEIGHTS)
     try:
         if rule.state_dict():
-            state = _read_state(folder / STATE)
+            state = read_state(folder / STATE)
             if _sha256(state["network"]) != digest:  # of another step: the run was killed between the two files
                 weights = state["network"]
             rule.load_state_dict(state["rule"])
@@ -122,7 +140,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     return weights, digest
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> dict[str, Any]:
     """The whole state, once every part of the file has been held against its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -158,6 +176,15 @@ def _load_error(path: Path, why: str) -> LocalRulesError:
     elif path.name == WEIGHTS:
         fix = "remove it, then run --resume again, which writes it anew, or start a new run"
     return LocalRulesError("the checkpoint cannot be loaded", where=str(path), why=why, fix=fix)
+
+
+def _no_checkpoint(run: Path) -> UsageError:
+    return UsageError(
+        "the run has no checkpoint yet",
+        where=str(run / "checkpoints"),
+        why="it was stopped before its first one",
+        fix=f"continue it with: localrules run --resume {run}",
+    )
 
 
 def _permission_error(path: Path) -> UsageError:

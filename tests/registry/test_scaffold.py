@@ -43,6 +43,7 @@ def test_its_rule_is_at_most_fifteen_lines_however_they_are_counted() -> None:
 
 @pytest.mark.installs
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_tests(tmp_path: Path) -> None:
     site = tmp_path / "site"
     folders = {kind: tmp_path / f"my-{kind}" for kind in scaffold.KINDS}

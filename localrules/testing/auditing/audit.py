@@ -104,17 +104,22 @@ def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) ->
     return Audit(declared, measured, dependence, tuple(ownership_faults(build())))
 
 
+def unowned_parameters(session: Session) -> list[str]:
+    """Parameters that not exactly one layer owns, in sentences."""
+    return [
+        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
+        for name, layers in owners(session).items()
+        if len(layers) != 1
+    ]
+
+
 def ownership_faults(session: Session) -> list[str]:
     """Parameters that not exactly one layer owns, and writes to tensors of other layers, in sentences.
 
     Args:
         session: A fresh one; two of its steps are taken.
     """
-    found = [
-        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
-        for name, layers in owners(session).items()
-        if len(layers) != 1
-    ]
+    found = unowned_parameters(session)
     with watch_writes(session) as trespasses:
         take_steps(session, 2)
     seen = dict.fromkeys((trespass.stepping, trespass.tensor) for trespass in trespasses)

@@ -87,7 +87,7 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
     """
     session = build()
     layers = session.network.layers
-    upstream = _upstream(layers)
+    upstream = upstream_matrix(layers)
     first = train_from_perturbed(session, steps, seed)
     again, shared = _trained(build, steps, seed)
     depends, buffers, loose = [], [], []
@@ -117,7 +117,8 @@ def _trained(
     return train_from_perturbed(session, steps, seed, change=change), shared_state(session)
 
 
-def _upstream(layers: Sequence[Layer]) -> Matrix:
+def upstream_matrix(layers: Sequence[Layer]) -> Matrix:
+    """Whether layer ``row`` reads layer ``column``, directly or through others."""
     above: dict[str, set[str]] = {}
     for layer in layers:  # in forward order: what a layer reads is known by then
         above[layer.name] = set(layer.input_layers).union(*(above[name] for name in layer.input_layers))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import cast
 
-import torch
-from torch import Tensor
-
 from localrules.core.layer import Locality
-from localrules.data.batches import Batches, DataBatch
+from localrules.data.batches import Batches
 from localrules.engine.session import Session
+from localrules.runs.replay import PermutedLabels
 from localrules.testing.auditing.dependence import Dependence
 from localrules.testing.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
 from localrules.testing.auditing.traces import Trace, differ, train_from_perturbed, update_differs
@@ -53,7 +50,7 @@ def _reads_labels(build: Build, steps: int, seed: int) -> bool:
     for relabelled in (False, True):
         session = build()
         if relabelled:
-            session.batches = cast(Batches, _PermutedLabels(session.batches))
+            session.batches = cast(Batches, PermutedLabels(session.batches))
         *traces, _ = train_from_perturbed(session, steps, seed)
         ends.append((traces, [tensor.detach() for tensor in session.rule.state_dict().values()]))
     (ones, state), (others, other_state) = ends
@@ -106,20 +103,3 @@ def _has_feedback(
 
 def _differ_at(ones: list[Trace], others: list[Trace], rows: Iterable[int]) -> bool:
     return any(update_differs(ones[row], others[row]) for row in rows)
-
-
-class _PermutedLabels:
-    """The same images, their labels dealt out anew among them."""
-
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
-
-    def batch(self, step: int) -> DataBatch:
-        batch = self._batches.batch(step)
-        return replace(batch, labels=_permute(batch.labels))
-
-
-def _permute(labels: Tensor) -> Tensor:
-    # Not renamed: to a kernel on labels that would be the same.
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    return labels[order.to(labels.device)]
