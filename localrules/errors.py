@@ -53,7 +53,8 @@ def suggest_names(name: str, known: list[str]) -> str:
     """A sentence that suggests the known names nearest to a mistyped one, or lists them all."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    by_lower = {item.lower(): item for item in known}
+    close = [by_lower[item] for item in difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)]
     if close:
         return "did you mean " + " or ".join(repr(item) for item in close) + "?"
     return "known names: " + ", ".join(sorted(known)) if known else "none is installed"

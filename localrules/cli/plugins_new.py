@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from localrules.cli.options import JsonOption
+from localrules.cli.options import JsonOption, load_registry
 from localrules.cli.output import get_console, print_json
 
 _TRY = {
@@ -45,6 +45,7 @@ def new(
     from localrules.registry import scaffold
 
     entry = scaffold.parse_name(name)
+    scaffold.check_name_is_free(entry, kind, load_registry(None, None))
     folder, files = scaffold.write_plugin(entry, out, kind=kind, author=author)
     inside = [str(path.relative_to(folder)) for path in files]
     if as_json:

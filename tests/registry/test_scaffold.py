@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers.tiny_runs import localrules
 
 from localrules.cli import main
 from localrules.errors import UsageError
@@ -124,3 +125,15 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty"):
         scaffold.write_plugin("my-rule", tmp_path)
     assert texts(tmp_path) == {"mine.txt": "mine"}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("hsic", "rule"), ("fer", "rule"), ("local_ce", "rule"), ("mlp", "model")])
+def test_a_name_that_is_taken_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    said = localrules("plugins", "new", name, "--kind", kind, "--out", tmp_path / "new", "--json")
+    assert said.code == 2
+    assert "is taken" in said.error["what"]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_name_of_another_kind_is_free(tmp_path: Path) -> None:
+    assert localrules("plugins", "new", "mlp", "--kind", "rule", "--out", tmp_path / "new", "--json").code == 0

@@ -7,11 +7,13 @@ import re
 import time
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
 from localrules.errors import UsageError
+from localrules.registry.registry import Registry
 from localrules.utils.atomic_io import write_atomic
 
 Kind = Literal["rule", "model", "data", "tracker", "experiment"]
@@ -98,6 +100,25 @@ def write_plugin(
 def parse_name(typed: str) -> str:
     """The name with dashes: packages have ``_``, and many people type that."""
     return typed.replace("_", "-")
+
+
+def check_name_is_free(name: str, kind: Kind, registry: Registry) -> None:
+    """Refuse a name whose package or entry is installed: installing the new plugin would replace or hide it.
+
+    Raises:
+        UsageError: A package or an entry has the name already.
+    """
+    package = "localrules_" + name.replace("-", "_")
+    taken = [item for item in registry.entries(kind) if item.entry.name == name]
+    if not taken and find_spec(package) is None:
+        return
+    found = f"{kind} {name!r} of {taken[0].distribution}" if taken else f"package {package}"
+    raise UsageError(
+        f"the name {name!r} is taken",
+        where="localrules plugins new",
+        why=f"{found} is installed; a plugin of the same name would replace or hide it",
+        fix=f"choose another name, e.g. localrules plugins new my-{name}",
+    )
 
 
 def _next_minor(installed: str) -> str:
