@@ -66,9 +66,9 @@ def get_console() -> Console:
 
 def status(line: str) -> None:
     """Print a line about progress on standard error, as it is."""
-    from rich.console import Console
+    from localrules.utils.console import DetachableConsole
 
-    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+    DetachableConsole(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
 
 
 def report_error(error: BaseException, as_json: bool) -> int:
@@ -99,9 +99,10 @@ def _unexpected(error: BaseException) -> LocalRulesError:
 
 
 def _print_error(error: LocalRulesError) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from localrules.utils.console import DetachableConsole
 
     grid = Table.grid(padding=(0, 1))
     grid.add_column(style="bold red", no_wrap=True)
@@ -110,4 +111,4 @@ def _print_error(error: LocalRulesError) -> None:
     for name, text in list(error.as_dict().items())[1:]:
         if text:
             grid.add_row(Text(f"  {name}", style="dim"), Text(text, style="green" if name == "fix" else ""))
-    Console(stderr=True, highlight=False).print(grid)
+    DetachableConsole(stderr=True, highlight=False).print(grid)

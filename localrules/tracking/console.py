@@ -14,6 +14,7 @@ from localrules.tracking import log_lines as plain
 from localrules.tracking.live_display import render
 from localrules.tracking.progress import Progress
 from localrules.tracking.summary_panel import print_summary
+from localrules.utils.console import DetachableConsole
 
 _REDRAW_SECONDS = 0.12
 _LINE_SECONDS = 5.0
@@ -31,7 +32,7 @@ class ConsoleProgress(Callback):
     may_fail = True  # a terminal that has gone ends no training
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or DetachableConsole(stderr=True, highlight=False)
         self._clock = clock
         self._live: Live | None = None
         self._shown = -1e9
