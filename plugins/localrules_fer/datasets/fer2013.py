@@ -18,10 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource, Split
 from localrules.data.cache import Arrays, load_or_build
 from localrules.data.dataset import SPLITS, fingerprint
+from localrules.data.images import fit_to_shape, read_image
 from localrules.data.io import content_hash, read_error
 from localrules.errors import DataError
-from localrules_fer.datasets.fer2013_csv import CLASSES, read_csv
-from localrules_fer.datasets.fer2013_folder import list_images, read_image
+from localrules_fer.datasets.fer2013_csv import CLASSES, SIDE, read_csv
+from localrules_fer.datasets.fer2013_folder import list_images
 
 PATH_VARIABLE = "LOCALRULES_FER2013"
 FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "train.csv")
@@ -31,7 +32,8 @@ KNOWN = {
 }
 USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 IMPLAUSIBLE_ABOVE = 0.76  # ours: two points above the best published single networks
-LAYOUT_VERSION = 1  # of what is cached; raise it when decoding changes
+SHAPE = (1, SIDE, SIDE)
+CSV_VERSION, FOLDER_VERSION = 1, 2  # of what is cached; raise one when that decoding changes
 
 
 class FER2013(DataSource):
@@ -87,7 +89,7 @@ class FER2013(DataSource):
             md5 = np.frombuffer(bytes.fromhex(samples.md5), dtype=np.uint8)
             return {"images": samples.images, "labels": samples.labels, "splits": samples.usages, "md5": md5}
 
-        arrays = load_or_build(f"fer2013-{LAYOUT_VERSION}", content_hash([path]), decode)
+        arrays = load_or_build(f"fer2013-{CSV_VERSION}", content_hash([path]), decode)
         known = KNOWN.get(arrays["md5"].tobytes().hex())
         count = len(arrays["labels"])
         return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} samples", path.name)
@@ -97,14 +99,14 @@ class FER2013(DataSource):
 
         def decode() -> Arrays:
             return {
-                "images": np.stack([read_image(image.path) for image in images]),
+                "images": np.stack([fit_to_shape(read_image(image.path), SHAPE)[0].numpy() for image in images]),
                 "labels": np.array([image.label for image in images]),
                 "splits": np.array([SPLITS.index(image.split) for image in images]),
             }
 
         places = "".join(f"{image.split}/{image.label}/{image.path.name}\n" for image in images)
         key = content_hash([image.path for image in images], also=places)
-        arrays = load_or_build(f"fer2013-folder-{LAYOUT_VERSION}", key, decode)
+        arrays = load_or_build(f"fer2013-folder-{FOLDER_VERSION}", key, decode)
         origin = f"{path}: a folder of {len(images):,} images" + (f"; {note}" if note else "")
         return _data_set(arrays, origin, f"{path.name}/")
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from localrules.errors import DataError
-from localrules_fer.datasets.fer2013_csv import CLASSES, SIDE
+from localrules_fer.datasets.fer2013_csv import CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -62,24 +57,6 @@ def list_images(folder: Path) -> tuple[list[ImageFile], str]:
         for image in images
     ]
     return told_apart, "PublicTest and PrivateTest told apart by the file names in test/"
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image of any size and mode as 48 x 48 grey (ITU-R 601 luma, bilinear).
-
-    Raises:
-        DataError: It cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            grey = image.convert("L")
-            if grey.size != (SIDE, SIDE):
-                grey = grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            return np.asarray(grey)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            "an image cannot be decoded", where=str(path), why=str(error), fix="replace the file or take it out"
-        ) from error
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:

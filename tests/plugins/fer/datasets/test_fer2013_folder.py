@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from localrules.data.dataset import Dataset
+from localrules.data.images import fit_to_shape, read_image
 from localrules.errors import DataError
 from localrules_fer.datasets.fer2013 import FER2013
 
@@ -47,6 +48,27 @@ def test_images_of_any_size_and_mode_become_48_by_48_grey(tmp_path: Path) -> Non
     assert images.shape == (3, 1, 48, 48)
     assert images.dtype == torch.uint8
     assert [int(image.float().mean().round()) for image in images] == [10, 200, 30]
+
+
+@pytest.mark.parametrize("kind", ["wide", "sixteen bits", "turned", "transparent", "colour"])
+def test_a_folder_is_read_as_predict_reads_its_files(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 4), dtype=np.uint8)
+    file = tmp_path / "train" / "happy" / "a.png"
+    file.parent.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    {
+        "wide": lambda: Image.fromarray(pixels[..., 0]).save(file),
+        "sixteen bits": lambda: Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(file),
+        "turned": lambda: Image.fromarray(pixels[..., 0]).save(file, exif=exif),
+        "transparent": lambda: Image.fromarray(pixels).save(file),
+        "colour": lambda: Image.fromarray(pixels[..., :3]).save(file),
+    }[kind]()
+    (trained_on,) = load(tmp_path).splits["train"].images
+    assert torch.equal(trained_on, fit_to_shape(read_image(file), (1, 48, 48)))
+    middle = torch.from_numpy(pixels[:, 15:75, 0])
+    if kind in ("wide", "sixteen bits"):
+        assert abs(float(trained_on.float().mean()) - float(middle.float().mean())) < 1
 
 
 def test_pixels_are_kept_as_they_are_when_the_size_fits(tmp_path: Path) -> None:
@@ -101,7 +123,7 @@ def test_changing_a_image_or_its_place_is_seen(tmp_path: Path) -> None:
 def test_a_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "happy" / "1.png")
     (tmp_path / "train" / "happy" / "2.png").write_bytes(b"this is no picture")
-    with pytest.raises(DataError, match="cannot be decoded") as caught:
+    with pytest.raises(DataError, match="not an image that can be read") as caught:
         load(tmp_path)
     assert caught.value.where.endswith("2.png")
 
@@ -110,7 +132,7 @@ def test_a_truncated_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train" / "happy" / "1.jpg"
     draw(path, size=(300, 300))
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataError, match="cannot be decoded") as caught:
+    with pytest.raises(DataError, match="not an image that can be read") as caught:
         load(tmp_path)
     assert caught.value.where.endswith("1.jpg")
 
