@@ -99,6 +99,177 @@ def test_another_test_folder_stays_whole(tmp_path: Path) -> None:
         data.split("valid")
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("train", "validation"), {"train": 1, "valid": 1}),
+        (("train", "dev", "test"), {"train": 1, "valid": 1, "test": 1}),
+        (("train", "dev", "eval"), {"train": 1, "valid": 1, "test": 1}),
+        (("Train", "Evaluation", "Testing"), {"train": 1, "valid": 1, "test": 1}),
+    ],
+)
+def test_customary_names_of_splits(tmp_path: Path, names: tuple[str, ...], expected: dict[str, int]) -> None:
+    for grey, name in enumerate(names):
+        draw(tmp_path / name / "happy" / "1.png", grey=grey)
+    data = load(tmp_path)
+    assert sizes(data) == expected
+    for name, split in zip(names, ("train", "valid", "test"), strict=False):
+        assert data.splits[split].images[0, 0, 0, 0] == names.index(name)
+
+
+@pytest.mark.parametrize("others", [(), ("valid", "test")])
+def test_an_eval_split_that_may_be_either_is_refused(tmp_path: Path, others: tuple[str, ...]) -> None:
+    for name in ("train", "eval", *others):
+        draw(tmp_path / name / "happy" / "1.png")
+    with pytest.raises(DataError, match="eval/ may be the valid or the test split") as caught:
+        load(tmp_path)
+    assert "rename it" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"),
+        ("Angry", "Disgusted", "Fearful", "Happy", "Sad", "Surprised", "Neutral"),
+        ("0", "1", "2", "3", "4", "5", "6"),
+        ("0_angry", "1-disgust", "2 fear", "3.happy", "4_sadness", "5_surprise", "6_neutral"),
+    ],
+)
+def test_customary_names_of_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for label, name in enumerate(names):
+        draw(tmp_path / "train" / name / "1.png", grey=label)
+    data = load(tmp_path)
+    train = data.splits["train"]
+    assert train.images[:, 0, 0, 0].tolist() == train.labels.tolist()
+    assert sorted(train.labels.tolist()) == list(range(7))
+    assert ("FER2013's numbers" in data.origin) == (names[0] == "0")
+
+
+def test_numbers_that_do_not_begin_with_0_are_refused(tmp_path: Path) -> None:
+    for name in "123456":
+        draw(tmp_path / "train" / name / "1.png")
+    with pytest.raises(DataError, match="do not begin with 0"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["7", "0_neutral", "angryhappy", "happy2"])
+def test_another_name_of_a_class_is_refused(tmp_path: Path, name: str) -> None:
+    draw(tmp_path / "train" / name / "1.png")
+    with pytest.raises(DataError, match="unknown class") as caught:
+        load(tmp_path)
+    assert repr(name) in caught.value.why
+
+
+def test_two_folders_for_one_class_are_never_merged(tmp_path: Path) -> None:
+    draw(tmp_path / "train" / "anger" / "1.png")
+    draw(tmp_path / "train" / "angry" / "1.png")
+    with pytest.raises(DataError, match="two folders for the class angry") as caught:
+        load(tmp_path)
+    assert "anger/ and angry/" in caught.value.why
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp", "gif", "ppm", "pgm", "bmp", "tiff", "jfif", "jp2"])
+def test_every_format_that_predict_reads_is_read(tmp_path: Path, suffix: str) -> None:
+    draw(tmp_path / "train" / "happy" / f"1.{suffix}", 80)
+    draw(tmp_path / "train" / "sad" / "1.png")
+    images = load(tmp_path).splits["train"].images
+    assert len(images) == 2
+    assert abs(int(images[0, 0, 20, 20]) - 80) <= 2
+
+
+def test_folders_inside_a_class_are_read(tmp_path: Path) -> None:
+    draw(tmp_path / "train" / "happy" / "1.png", 1)
+    draw(tmp_path / "train" / "happy" / "person 7" / "1.png", 2)
+    draw(tmp_path / "train" / "happy" / "3" / "deep" / "1.png", 3)
+    split = load(tmp_path).splits["train"]
+    assert sorted(split.images[:, 0, 0, 0].tolist()) == [1, 2, 3]
+    assert split.labels.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("inner", ["sad", "Neutral", "train", "eval"])
+def test_a_class_or_a_split_inside_a_class_is_refused(tmp_path: Path, inner: str) -> None:
+    draw(tmp_path / "train" / "happy" / inner / "1.png")
+    with pytest.raises(DataError, match="another class or a split") as caught:
+        load(tmp_path)
+    assert f"{inner}/ inside happy/" in caught.value.why
+
+
+def test_a_link_to_a_folder_around_it_ends(tmp_path: Path) -> None:
+    draw(tmp_path / "train" / "happy" / "1.png")
+    (tmp_path / "train" / "happy" / "again").symlink_to(tmp_path / "train" / "happy")
+    assert sizes(load(tmp_path)) == {"train": 1}
+
+
+@pytest.mark.parametrize("inside", ["images", "archive/images", "fer2013"])
+def test_a_folder_around_the_splits(tmp_path: Path, inside: str) -> None:
+    draw(tmp_path / inside / "train" / "happy" / "1.png")
+    draw(tmp_path / inside / "validation" / "sad" / "1.png")
+    (tmp_path / "__MACOSX" / "train").mkdir(parents=True)
+    assert sizes(load(tmp_path)) == {"train": 1, "valid": 1}
+
+
+def test_another_data_set_beside_it_is_not_taken_for_it(tmp_path: Path) -> None:
+    draw(tmp_path / "fer2013" / "train" / "happy" / "1.png")
+    draw(tmp_path / "cifar10" / "train" / "airplane" / "1.png")
+    assert sizes(load(tmp_path)) == {"train": 1}
+
+
+def test_two_copies_inside_a_folder_are_refused(tmp_path: Path) -> None:
+    draw(tmp_path / "old" / "train" / "happy" / "1.png")
+    draw(tmp_path / "new" / "train" / "happy" / "1.png")
+    with pytest.raises(DataError, match="more than once") as caught:
+        load(tmp_path)
+    assert "new/, old/" in caught.value.why
+
+
+def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
+    draw(tmp_path / "train" / "happy" / "1.png")
+    draw(tmp_path / "train" / "stray.png")
+    draw(tmp_path / "top.png")
+    draw(tmp_path / "extra" / "happy" / "1.png")
+    draw(tmp_path / "extra" / "happy" / "2.webp")
+    (tmp_path / "train" / "happy" / "2.heic").write_bytes(b"unknown to Pillow")
+    with pytest.warns(UserWarning, match="4 images left out") as warned:
+        data = load(tmp_path)
+    assert sizes(data) == {"train": 1}
+    (note,) = [str(item.message) for item in warned]
+    assert "2 in extra/" in note
+    assert "1 in train/" in note
+    assert "1 in the folder itself" in note
+    assert note.removeprefix(f"{tmp_path}: ") in data.origin
+    assert "1 file left out, no images by their names: 2.heic" in data.origin
+
+
+def test_images_beside_a_file_are_left_out_aloud(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels\n3," + " ".join(["7"] * 2304) + "\n")
+    draw(tmp_path / "sample.png")
+    with pytest.warns(UserWarning, match="1 image left out"):
+        assert "1 image left out" in load(tmp_path).origin
+
+
+def test_a_file_beside_splits_is_ambiguous(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels\n3," + " ".join(["7"] * 2304) + "\n")
+    draw(tmp_path / "train" / "happy" / "1.png")
+    with pytest.raises(DataError, match="both as a file and as images") as caught:
+        load(tmp_path)
+    assert "fer2013.csv" in caught.value.fix
+
+
+def test_classes_without_splits_are_refused_by_name(tmp_path: Path) -> None:
+    draw(tmp_path / "happy" / "1.png")
+    draw(tmp_path / "sad" / "1.png")
+    with pytest.raises(DataError, match="classes but no splits") as caught:
+        load(tmp_path)
+    assert "train/" in caught.value.fix
+
+
+def test_the_layout_of_ferplus_is_refused_by_name(tmp_path: Path) -> None:
+    for name in ("FER2013Train", "FER2013Valid", "FER2013Test"):
+        draw(tmp_path / name / "fer0000000.png")
+    with pytest.raises(DataError, match="layout of FER"):
+        load(tmp_path)
+
+
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     draw(tmp_path / "train" / "happy" / "1.png")
     (tmp_path / "train" / "happy" / "._1.png").write_bytes(b"macOS was here")
