@@ -17,6 +17,7 @@ from localrules import Dataset, DataSource, Split
 from localrules.data.dataset import fingerprint
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist_files import read_splits
+from localrules_classics.mnist_fingerprints import refuse_other_data_set
 
 
 class MNISTLike(DataSource):
@@ -66,6 +67,7 @@ class MNISTLike(DataSource):
                 f"LOCALRULES_{self.name.upper()}",
             )
         splits = read_splits(path.expanduser(), len(self.classes))
+        refuse_other_data_set(self.name, splits, path)
         recognised = fingerprint(splits) == self.original
         counts = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
         origin = f"{path}: {'the original' if recognised else f'unrecognised, {counts} samples'}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import pytest
 import torch
 from helpers.isolated_data import cache  # noqa: F401
 
-from localrules.data.dataset import Dataset
+from localrules.data.dataset import Dataset, Split
+from localrules.data.duplicates import image_keys
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist import MNIST, FashionMNIST
+from localrules_classics.mnist_fingerprints import KNOWN, Known
 
 Arrays = dict[str, np.ndarray]
+PUBLISHED = {name: os.environ.get(f"LOCALRULES_{name.upper()}") for name in ("mnist", "fashion_mnist")}
 
 
 @pytest.fixture
@@ -115,6 +120,49 @@ def test_fashion_has_its_own_names_and_may_be_flipped(tmp_path: Path, arrays: Ar
     assert data.name == "fashion_mnist"
     assert len(data.classes) == 10
     assert data.flip_preserves_label
+
+
+def known(arrays: Arrays) -> Known:
+    """The fingerprints of arrays, as if these had been published."""
+    splits = [Split(torch.from_numpy(arrays[f"x_{name}"])[:8], torch.zeros(8)) for name in ("train", "test")]
+    labels = [hashlib.blake2b(arrays[f"y_{name}"].tobytes(), digest_size=8).hexdigest() for name in ("train", "test")]
+    keys = [key.hex()[:16] for split in splits for key in image_keys(split)]
+    return Known(" ".join(keys), " ".join(labels))
+
+
+@pytest.mark.parametrize("form", ["as published", "shuffled", "test only", "images only", "labels only"])
+def test_another_data_set_is_recognised_and_both_are_named(
+    tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    draw = np.random.default_rng(1)
+    others = {name: draw.permutation(array.ravel()).reshape(array.shape) for name, array in arrays.items()}
+    monkeypatch.setitem(KNOWN, "fashion_mnist", known(others))
+    monkeypatch.setitem(KNOWN, "mnist", known(arrays))
+    order = draw.permutation(20)
+    given = {
+        "as published": others,
+        "shuffled": {**others, "x_train": others["x_train"][order], "y_train": others["y_train"][order]},
+        "test only": {**arrays, "x_test": others["x_test"], "y_test": others["y_test"]},
+        "images only": {**arrays, "x_train": others["x_train"]},
+        "labels only": {**arrays, "y_train": others["y_train"]},
+    }[form]
+    np.savez(tmp_path / "mnist.npz", **given)
+    error = failure(tmp_path / "mnist.npz")
+    assert error.what.endswith("are those of fashion_mnist, not of mnist")
+    assert "--data fashion_mnist" in error.fix
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    assert_whole(load(tmp_path / "mnist.npz"), arrays)
+    with pytest.raises(DataError, match="are those of mnist, not of fashion_mnist"):
+        FashionMNIST(FashionMNIST.Config(path=tmp_path / "mnist.npz")).load()
+
+
+@pytest.mark.skipif(not all(PUBLISHED.values()), reason="LOCALRULES_MNIST and LOCALRULES_FASHION_MNIST are not set")
+def test_the_published_files_are_told_apart() -> None:
+    for source, other in ((MNIST, FashionMNIST), (FashionMNIST, MNIST)):
+        path = Path(str(PUBLISHED[source.name]))
+        assert source(source.Config(path=path)).load().origin.endswith("the original")
+        with pytest.raises(DataError, match=f"are those of {source.name}, not of {other.name}"):
+            other(other.Config(path=path)).load()
 
 
 @pytest.mark.parametrize("place", ["mnist.npz", "data/mnist.npz"])
