@@ -180,6 +180,24 @@ def test_torchvisions_folder_is_found(arrays: Arrays) -> None:
     assert_whole(load(None), arrays)
 
 
+@pytest.mark.parametrize("named", [".", "MNIST"])
+def test_torchvisions_root_may_be_named(tmp_path: Path, arrays: Arrays, named: str) -> None:
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    write_idx(tmp_path / "MNIST" / "raw", arrays)
+    data = load(tmp_path / named)
+    assert_whole(data, arrays)
+    assert data.origin.startswith(str(tmp_path / "MNIST" / "raw"))
+
+
+def test_a_folder_with_both_data_sets(tmp_path: Path, arrays: Arrays) -> None:
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    np.savez(tmp_path / "fashion_mnist.npz", **{**arrays, "y_test": arrays["y_test"][::-1]})
+    assert_whole(load(tmp_path), arrays)
+    fashion = FashionMNIST(FashionMNIST.Config(path=tmp_path)).load()
+    assert fashion.splits["test"].labels.tolist() == arrays["y_test"][::-1].tolist()
+
+
 def test_nothing_given_and_nothing_found_says_how_to_get_it() -> None:
     with pytest.raises(DataError, match="mnist was not found") as caught:
         load(None)
