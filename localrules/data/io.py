@@ -105,7 +105,7 @@ def content_hash(paths: list[Path], also: str = "") -> str:
     Raises:
         DataError: A file cannot be read.
     """
-    total = hashlib.blake2b(also.encode(), digest_size=16)
+    total = hashlib.blake2b(also.encode(errors="surrogateescape"), digest_size=16)
     for path in paths:
         try:
             with path.open("rb") as file:

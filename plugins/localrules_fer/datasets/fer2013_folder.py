@@ -300,5 +300,6 @@ def _count(items: list[Path], noun: str) -> str:
 
 
 def _names(items: Iterator[str] | list[str]) -> str:
-    names = list(items)
+    # A name that is not UTF-8 can be neither printed nor stored as it is.
+    names = [os.fsencode(item).decode(errors="backslashreplace") for item in items]
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +240,19 @@ def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     assert "1 in the folder itself" in note
     assert note.removeprefix(f"{tmp_path}: ") in data.origin
     assert "1 file left out, no images by their names: 2.heic" in data.origin
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file systems refuse such names")
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    latin = os.fsdecode("caf\u00e9".encode("latin-1"))
+    draw(tmp_path / "train" / "happy" / f"{latin}.png", 7)
+    draw(tmp_path / "train" / f"{latin}.png")
+    (tmp_path / f"{latin}.txt").touch()
+    with pytest.warns(UserWarning, match="1 image left out"):
+        data = load(tmp_path)
+    assert data.splits["train"].images[0, 0, 0, 0] == 7
+    assert "caf\\xe9.txt" in data.origin
+    assert data.origin.encode()
 
 
 def test_images_beside_a_file_are_left_out_aloud(tmp_path: Path) -> None:
