@@ -126,7 +126,7 @@ class DataSource(ABC):
 
     @abstractmethod
     def load(self) -> Dataset:
-        """Read the data set into memory.
+        """Read the data set into memory. The result is checked once, by :func:`localrules.data.validate.check_dataset`.
 
         Raises:
             DataError: The source is missing or damaged; the message says where and what to do.

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GZIP_MAGIC = b"\x1f\x8b"
-ZIP_MAGIC = b"PK"
+ARCHIVES = {
+    b"PK": "a zip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+}
+"""What a file is that begins like that; none of them is unpacked here."""
+TAR_MAGIC, TAR_OFFSET = b"ustar", 257
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst")
+UNPACK = "unpack it first, and name the file or folder that comes out of it"
 AGAIN = "download or unpack the file again, and compare its size with the source's"
 
 
@@ -24,22 +35,22 @@ def open_maybe_gzip(path: Path) -> Iterator[BinaryIO]:
     """The content of a file, unpacked when it is gzipped (whatever its name says).
 
     Raises:
-        DataError: The file is missing, empty, unreadable, cut short, a zip archive, or called ``.gz``
-            without being one.
+        DataError: The file is missing, empty, unreadable, cut short, an archive (zip, tar, gzipped tar and others), or
+            called ``.gz`` without being one.
     """
     try:
         with path.open("rb") as raw:
-            magic = raw.read(2)
+            start = raw.read(TAR_OFFSET + len(TAR_MAGIC))
             raw.seek(0)
+            magic = start[:2]
             if not magic:
                 raise DataError("the data file is empty", where=str(path), why="it has 0 bytes", fix=AGAIN)
+            _refuse_archive(path, start)
             if magic == GZIP_MAGIC:
                 with gzip.open(raw) as unpacked:
+                    _refuse_archive(path, unpacked.read(TAR_OFFSET + len(TAR_MAGIC)))
+                    unpacked.seek(0)
                     yield unpacked  # type: ignore[misc]
-            elif magic == ZIP_MAGIC:
-                raise DataError(
-                    "the data file is a zip archive", where=str(path), why="it begins with b'PK'", fix="unpack it first"
-                )
             elif path.suffix == ".gz":
                 raise DataError(
                     "the data file is not a gzip file",
@@ -57,6 +68,17 @@ def open_maybe_gzip(path: Path) -> Iterator[BinaryIO]:
         raise DataError("the gzipped data file is damaged", where=str(path), why=str(error), fix=AGAIN) from error
     except OSError as error:
         raise read_error(path, error) from error
+
+
+def _refuse_archive(path: Path, start: bytes) -> None:
+    """Raise if what begins like that is an archive, or compressed otherwise than by gzip."""
+    kind = next((kind for magic, kind in ARCHIVES.items() if start.startswith(magic)), None)
+    if start[TAR_OFFSET:].startswith(TAR_MAGIC):
+        kind = "a tar archive"
+    if kind is not None:
+        raise DataError(
+            f"the data file is {kind}", where=str(path), why=f"its content begins with {start[:6]!r}", fix=UNPACK
+        )
 
 
 def read_error(path: Path, error: OSError) -> DataError:
@@ -83,7 +105,7 @@ def content_hash(paths: list[Path], also: str = "") -> str:
     Raises:
         DataError: A file cannot be read.
     """
-    total = hashlib.blake2b(also.encode(), digest_size=16)
+    total = hashlib.blake2b(also.encode(errors="surrogateescape"), digest_size=16)
     for path in paths:
         try:
             with path.open("rb") as file:

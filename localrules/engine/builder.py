@@ -11,6 +11,7 @@ from localrules.core.objective import Objective
 from localrules.core.rule import Rule
 from localrules.data.dataset import Dataset
 from localrules.data.splits import split_holdout
+from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
@@ -18,9 +19,12 @@ from localrules.errors import UsageError
 
 
 def load_dataset(data: Component) -> Dataset:
-    """A data set, in memory."""
-    found: Dataset = data.build().load()
-    return found
+    """A data set, in memory.
+
+    Raises:
+        DataError: The source is missing or damaged, or what it gives is not well formed.
+    """
+    return check_dataset(data.build().load(), f"{data.cls.__module__}.{data.cls.__qualname__}")
 
 
 def load_run_dataset(config: RunConfig, data: Component) -> Dataset:

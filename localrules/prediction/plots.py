@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from localrules.data.images import read_image
 from localrules.errors import UsageError
-from localrules.prediction.images import read_image
 from localrules.prediction.predict import Prediction
 from localrules.utils.plotting import INK, MUTED, TRAIN, bare_axes, new_figure, save_figure
 

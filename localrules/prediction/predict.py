@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from localrules.data.images import fit_to_shape, read_image
 from localrules.prediction.face_detection import Detector, largest_face
-from localrules.prediction.images import read_image
-from localrules.prediction.preprocess import fit_to_shape
 
 if TYPE_CHECKING:
     from torch import Tensor

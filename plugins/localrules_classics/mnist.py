@@ -17,6 +17,7 @@ from localrules import Dataset, DataSource, Split
 from localrules.data.dataset import fingerprint
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist_files import read_splits
+from localrules_classics.mnist_fingerprints import refuse_other_data_set
 
 
 class MNISTLike(DataSource):
@@ -26,7 +27,7 @@ class MNISTLike(DataSource):
     classes: ClassVar[tuple[str, ...]]
     flipped: ClassVar[bool]
     original: ClassVar[str]  # the fingerprint of the published images
-    folders: ClassVar[tuple[str, ...]]  # where torchvision and others put the IDX files
+    folders: ClassVar[tuple[str, ...]]  # where the IDX files are put; by torchvision, the last one
 
     class Config(BaseModel):
         """Options, as ``--set data.<option>=...``."""
@@ -65,7 +66,9 @@ class MNISTLike(DataSource):
                 fix=f"get {self.name}.npz or the four IDX files, and name them with --data-path or in "
                 f"LOCALRULES_{self.name.upper()}",
             )
-        splits = read_splits(path.expanduser(), len(self.classes))
+        path = self._inside(path.expanduser())
+        splits = read_splits(path, len(self.classes))
+        refuse_other_data_set(self.name, splits, path)
         recognised = fingerprint(splits) == self.original
         counts = " and ".join(f"{len(split):,} {name}" for name, split in splits.items())
         origin = f"{path}: {'the original' if recognised else f'unrecognised, {counts} samples'}"
@@ -100,6 +103,12 @@ class MNISTLike(DataSource):
             "valid": Split(train.images[kept:], train.labels[kept:]),
             "test": splits["test"],
         }
+
+    @classmethod
+    def _inside(cls, path: Path) -> Path:
+        """The data in a folder that holds several data sets, such as torchvision's root; else the path itself."""
+        torchvision = Path(cls.folders[-1]).relative_to("data")
+        return next((path / name for name in (f"{cls.name}.npz", torchvision, "raw") if (path / name).exists()), path)
 
     @classmethod
     def _usual_places(cls) -> list[Path]:

@@ -131,7 +131,7 @@ def test_export_packs_where_the_name_says_so(
 
 
 def test_export_of_other_images_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    images, labels = np.zeros((2, 28, 28), np.uint8), np.zeros(2, np.uint8)
+    images, labels = np.zeros((2, 28, 28), np.uint8), np.arange(2, dtype=np.uint8)
     np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     out = tmp_path / "out.csv"
     code, document = run(capsys, "data", "export", "mnist", "--data-path", tmp_path / "mnist.npz", "--out", out)

@@ -8,7 +8,9 @@ nor pass them on.
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import platformdirs
@@ -18,10 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource, Split
 from localrules.data.cache import Arrays, load_or_build
 from localrules.data.dataset import SPLITS, fingerprint
+from localrules.data.images import fit_to_shape, read_image
 from localrules.data.io import content_hash, read_error
 from localrules.errors import DataError
-from localrules_fer.datasets.fer2013_csv import CLASSES, read_csv
-from localrules_fer.datasets.fer2013_folder import list_images, read_image
+from localrules_fer.datasets.fer2013_csv import CLASSES, SIDE, read_csv
+from localrules_fer.datasets.fer2013_folder import Contents, find_contents, images_left_out, list_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PATH_VARIABLE = "LOCALRULES_FER2013"
 FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "train.csv")
@@ -31,7 +37,8 @@ KNOWN = {
 }
 USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 IMPLAUSIBLE_ABOVE = 0.76  # ours: two points above the best published single networks
-LAYOUT_VERSION = 1  # of what is cached; raise it when decoding changes
+SHAPE = (1, SIDE, SIDE)
+CSV_VERSION, FOLDER_VERSION = 1, 2  # of what is cached; raise one when that decoding changes
 
 
 class FER2013(DataSource):
@@ -73,40 +80,60 @@ class FER2013(DataSource):
             )
         path = path.expanduser()
         try:
-            if path.is_dir():
-                inside = next((path / name for name in FILES if (path / name).exists()), None)
-                return self._from_folder(path) if inside is None else self._from_file(inside)
-            return self._from_file(path)
+            return self._from_folder(find_contents(path, FILES)) if path.is_dir() else self._from_file(path)
         except OSError as error:
             raise read_error(path, error) from error
 
-    def _from_file(self, path: Path) -> Dataset:
+    def _from_file(self, path: Path, notes: Sequence[str] = ()) -> Dataset:
         def decode() -> Arrays:
             samples = read_csv(path)
             # Text cannot be stored as an array of characters without pickling; 32 hexadecimal digits are 16 bytes.
             md5 = np.frombuffer(bytes.fromhex(samples.md5), dtype=np.uint8)
             return {"images": samples.images, "labels": samples.labels, "splits": samples.usages, "md5": md5}
 
-        arrays = load_or_build(f"fer2013-{LAYOUT_VERSION}", content_hash([path]), decode)
+        arrays = load_or_build(f"fer2013-{CSV_VERSION}", content_hash([path]), decode)
         known = KNOWN.get(arrays["md5"].tobytes().hex())
         count = len(arrays["labels"])
-        return _data_set(arrays, f"{path}: {known}" if known else f"{path}: unrecognised, {count:,} samples", path.name)
+        origin = "; ".join([f"{path}: {known or f'unrecognised, {count:,} samples'}", *notes])
+        return _data_set(arrays, origin, path.name)
 
-    def _from_folder(self, path: Path) -> Dataset:
-        images, note = list_images(path)
+    def _from_file_in(self, contents: Contents) -> Dataset:
+        file, *others = (contents.folder / name for name in contents.files)
+        if contents.has_images:
+            raise DataError(
+                "the folder holds FER2013 both as a file and as images",
+                where=str(contents.folder),
+                why=f"{file.name} lies beside folders of images",
+                fix=f"name {file}, or take it out",
+            )
+        notes = _warned(images_left_out(contents.folder, set()), contents.folder)
+        return self._from_file(file, [*notes, *(f"{other.name} beside it is not read" for other in others)])
+
+    def _from_folder(self, contents: Contents) -> Dataset:
+        path = contents.folder
+        if contents.files:
+            return self._from_file_in(contents)
+        images, notes = list_images(path)
+        notes += _warned(images_left_out(path, {image.path for image in images}), path)
 
         def decode() -> Arrays:
             return {
-                "images": np.stack([read_image(image.path) for image in images]),
+                "images": np.stack([fit_to_shape(read_image(image.path), SHAPE)[0].numpy() for image in images]),
                 "labels": np.array([image.label for image in images]),
                 "splits": np.array([SPLITS.index(image.split) for image in images]),
             }
 
         places = "".join(f"{image.split}/{image.label}/{image.path.name}\n" for image in images)
         key = content_hash([image.path for image in images], also=places)
-        arrays = load_or_build(f"fer2013-folder-{LAYOUT_VERSION}", key, decode)
-        origin = f"{path}: a folder of {len(images):,} images" + (f"; {note}" if note else "")
+        arrays = load_or_build(f"fer2013-folder-{FOLDER_VERSION}", key, decode)
+        origin = "; ".join([f"{path}: a folder of {len(images):,} images", *notes])
         return _data_set(arrays, origin, f"{path.name}/")
+
+
+def _warned(notes: list[str], path: Path) -> list[str]:
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=4)
+    return notes
 
 
 def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:

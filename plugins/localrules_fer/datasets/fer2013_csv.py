@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
+import io
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import closing
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from localrules.data.io import open_maybe_gzip
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -21,8 +25,9 @@ PIXELS = SIDE * SIDE
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")  # train, valid, test
 
+DELIMITERS = (",", ";", "\t")  # the original's, and those that spreadsheets write
+INDEX_COLUMNS = {"", "unnamed: 0", "index", "id"}  # the numbers that pandas and spreadsheets write beside the samples
 EXPECTED = "the columns emotion,pixels,Usage in any order (fer2013.csv), or emotion,pixels (train.csv)"
-UNPACK = "unpack it if it is an archive (.tar.gz, .zip)"
 GET_IT = "take fer2013.csv from Kaggle's 'Challenges in Representation Learning: Facial Expression Recognition'"
 
 
@@ -43,7 +48,10 @@ class Rows(NamedTuple):
 
 
 def read_csv(path: Path) -> Rows:
-    """Read a file strictly: nothing is skipped, guessed or repaired.
+    """Read a file strictly: no sample is skipped, guessed or repaired.
+
+    The header decides whether commas, semicolons or tabs separate the columns. A column of row numbers is passed over.
+    The text is UTF-8 or, with a byte-order mark, UTF-16.
 
     Raises:
         DataError: The first thing that is wrong, with its row (the header is row 1).
@@ -52,19 +60,19 @@ def read_csv(path: Path) -> Rows:
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     usages: list[int] = []
-    with open_maybe_gzip(path) as file:
-        header = file.readline(10_000)
+    with open_maybe_gzip(path) as file, closing(_lines(path, file)) as lines:
+        header = next(lines)
         if not header:
             raise DataError("the data file is empty", where=str(path), why="it unpacks to 0 bytes", fix=GET_IT)
         md5.update(header)
-        columns = _columns(path, header)
-        for number, line in enumerate(file, start=2):
+        columns, delimiter = _columns(path, header)
+        for number, line in enumerate(lines, start=2):
             md5.update(line)
-            fields = line.split(b",")
+            fields = line.split(delimiter.encode())
             if len(fields) != len(columns):
                 if not line.strip():
                     continue
-                raise _wrong(path, number, f"{len(fields)} fields", f"{len(columns)}: {','.join(columns)}")
+                raise _wrong(path, number, f"{len(fields)} fields", f"{len(columns)}: {delimiter.join(columns)}")
             row = dict(zip(columns, fields, strict=True))
             try:
                 labels.append(_label(row["emotion"]))
@@ -114,20 +122,48 @@ def _pixels_carefully(text: bytes) -> NDArray[np.uint8]:
     return np.array([int(word) for word in words], dtype=np.uint8)
 
 
-def _columns(path: Path, header: bytes) -> list[str]:
-    """The column names in lower case; ``pixels`` and ``emotion`` are among them."""
+def _lines(path: Path, file: BinaryIO) -> Generator[bytes, None, None]:
+    """The lines in UTF-8, with their ends; of the first one no more than 10,000 characters."""
+    start = file.read(2)
+    file.seek(0)
+    if start not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        yield file.readline(10_000)
+        yield from file
+        return
+    text = io.TextIOWrapper(file, encoding="utf-16", newline="\n")
+    try:
+        yield text.readline(10_000).encode()
+        for line in text:
+            yield line.encode()
+    except UnicodeError as error:
+        raise DataError("the data file is damaged", where=str(path), why=str(error), fix=GET_IT) from error
+    finally:
+        text.detach()  # the file is closed by whoever opened it
+
+
+def _columns(path: Path, header: bytes) -> tuple[list[str], str]:
+    """The column names in lower case, ``pixels`` and ``emotion`` among them; and what separates them."""
     text = header.decode("utf-8-sig", errors="replace")
-    columns = [name.strip(' "\r\n').lower() for name in text.split(",")]
-    if columns == ["pixels"]:
-        raise DataError(
-            "the data file has images but no labels",
-            where=f"{path}, row 1",
-            why="its only column is pixels (Kaggle's test.csv), so nothing can be trained or scored on it",
-            fix="use fer2013.csv or icml_face_data.csv, which hold the labels of all three splits",
-        )
-    if sorted(columns) not in (["emotion", "pixels"], ["emotion", "pixels", "usage"]):
-        raise _wrong(path, 1, f"the header {_show(header.strip())}", EXPECTED, fix=f"{UNPACK}, else {GET_IT}")
-    return columns
+    for delimiter in DELIMITERS:
+        columns = [name.strip(' "\r\n').lower() for name in text.split(delimiter)]
+        data = sorted(name for name in columns if name not in INDEX_COLUMNS)
+        if data in (["emotion", "pixels"], ["emotion", "pixels", "usage"]) and len(columns) - len(data) <= 1:
+            return columns, delimiter
+        if data == ["pixels"]:
+            raise DataError(
+                "the data file has images but no labels",
+                where=f"{path}, row 1",
+                why="its only column is pixels (Kaggle's test.csv), so nothing can be trained or scored on it",
+                fix="use fer2013.csv or icml_face_data.csv, which hold the labels of all three splits",
+            )
+        if {"image name", "neutral"} <= set(data):
+            raise DataError(
+                "these are FER+'s votes, not images",
+                where=f"{path}, row 1",
+                why=f"found the header {_show(header.strip())}; expected {EXPECTED}",
+                fix="give fer2013.csv to --data-path, and this file to --ferplus of localrules eval",
+            )
+    raise _wrong(path, 1, f"the header {_show(header.strip())}", EXPECTED, fix=GET_IT)
 
 
 def _label(field: bytes) -> int:

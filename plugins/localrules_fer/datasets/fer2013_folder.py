@@ -1,28 +1,36 @@
-"""FER2013 as a folder of images: ``<split>/<class>/<image>``, with the splits' names in any of three customs."""
+"""FER2013 as a folder of images: ``<split>/<class>/<image>``, under the names in use for splits and classes."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
+from localrules.data.images import SUFFIXES
+from localrules.data.io import ARCHIVE_SUFFIXES
 from localrules.errors import DataError
-from localrules_fer.datasets.fer2013_csv import CLASSES, SIDE
+from localrules_fer.datasets.fer2013_csv import CLASSES
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-SPLIT_FOLDERS = {
+SPLIT_NAMES = {
     "train": ("train", "training"),
-    "valid": ("valid", "validation", "val", "publictest"),
-    "test": ("test", "privatetest"),
+    "valid": ("valid", "validation", "val", "dev", "publictest"),
+    "test": ("test", "testing", "privatetest"),
+}
+EVALUATION = ("eval", "evaluation")  # valid in some data sets and test in others
+CLASS_NAMES = {
+    **{"angry": 0, "anger": 0, "disgust": 1, "disgusted": 1, "fear": 2, "fearful": 2, "happy": 3, "happiness": 3},
+    **{"sad": 4, "sadness": 4, "surprise": 5, "surprised": 5, "neutral": 6},
 }
 MERGED = ("PublicTest_", "PrivateTest_")
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".tif", ".tiff"}
 LAYOUT = "expected <split>/<class>/<image>, with train/, valid/ and test/ (or Training/, PublicTest/, PrivateTest/)"
+WRAPPED = 3  # levels of folders around the splits that are looked through, as archives unpack to
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+NAMED = 5  # files or folders that a message names
 
 
 class ImageFile(NamedTuple):
@@ -33,97 +41,265 @@ class ImageFile(NamedTuple):
     label: int
 
 
-def list_images(folder: Path) -> tuple[list[ImageFile], str]:
-    """The images of a folder, by split, class and name; and what has to be said of its splits.
+class Contents(NamedTuple):
+    """The data that a folder holds.
+
+    Attributes:
+        folder: Where the data lie: the folder itself, or one inside it.
+        files: The names of FER2013's own files in it.
+        has_images: Whether it has folders with the names of splits and, in them, of classes.
+    """
+
+    folder: Path
+    files: list[str]
+    has_images: bool
+
+
+def find_contents(folder: Path, names: tuple[str, ...]) -> Contents:
+    """The place of the data in a folder: archives often unpack to a folder in a folder.
+
+    Args:
+        folder: As the user names it.
+        names: The names of FER2013's own files, the most complete first.
+
+    Raises:
+        DataError: Several folders inside it, but not the folder itself, hold the data set.
+    """
+    if (here := _contents(folder, names)).files or _named_splits(folder):
+        return here
+    level = _folders(folder)
+    for _ in range(WRAPPED):
+        found = [inner for inner in (_contents(place, names) for place in level) if inner.files or inner.has_images]
+        if len(found) > 1:
+            raise DataError(
+                "the folder holds the data set more than once",
+                where=str(folder),
+                why=f"it is in {_names(str(inner.folder.relative_to(folder)) + '/' for inner in found)}",
+                fix="name one of them",
+            )
+        if found:
+            return found[0]
+        level = [inner for place in level if _class_of(place.name) is None for inner in _folders(place)]
+    return here
+
+
+def list_images(folder: Path) -> tuple[list[ImageFile], list[str]]:
+    """The images of a folder, by split, class and name; and what has to be said of the folder.
 
     Kaggle's image folder keeps PublicTest and PrivateTest in one ``test/``, but the names of its files still say
     which is which (``PublicTest_1.jpg``). Where every name does, the splits are as in ``fer2013.csv``. Elsewhere
     ``test/`` is the test split as it stands: we never divide a split ourselves.
 
     Raises:
-        DataError: The folder is not laid out like that, or holds no images.
+        DataError: The folder is not laid out like that, is ambiguous, or holds no images.
     """
     places = _split_folders(folder)
     images = [image for split, place in places.items() for image in _of_split(place, split)]
     if not images:
-        raise DataError(
-            "the folder holds neither a FER2013 file nor images",
-            where=str(folder),
-            why=f"{LAYOUT}; found {_listing(folder)}",
-            fix="name the folder that holds fer2013.csv, or one laid out like that",
-        )
+        raise _no_images(folder)
+    notes = _numbers_note(folder, places)
     tested = [image.path.name for image in images if image.split == "test"]
-    if "valid" in places or not tested:
-        return images, ""
-    if not all(name.startswith(MERGED) for name in tested):
-        return images, "test/ taken as it stands (Kaggle's is PublicTest and PrivateTest together)"
-    told_apart = [
-        image._replace(split="valid") if image.split == "test" and image.path.name.startswith(MERGED[0]) else image
-        for image in images
-    ]
-    return told_apart, "PublicTest and PrivateTest told apart by the file names in test/"
+    if "valid" not in places and tested:
+        if all(name.startswith(MERGED) for name in tested):
+            images = [_told_apart(image) for image in images]
+            notes.append("PublicTest and PrivateTest told apart by the file names in test/")
+        else:
+            notes.append("test/ taken as it stands (Kaggle's is PublicTest and PrivateTest together)")
+    return images, notes + _others_left_out(folder)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """An image of any size and mode as 48 x 48 grey (ITU-R 601 luma, bilinear).
-
-    Raises:
-        DataError: It cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            grey = image.convert("L")
-            if grey.size != (SIDE, SIDE):
-                grey = grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            return np.asarray(grey)
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            "an image cannot be decoded", where=str(path), why=str(error), fix="replace the file or take it out"
-        ) from error
+def images_left_out(folder: Path, read: set[Path]) -> list[str]:
+    """A sentence that counts the images of a folder that are not read, and says where they are; none if all are."""
+    rest = [file for file in _files(folder) if file not in read and _is_image(file)]
+    parts = [file.relative_to(folder).parts for file in rest]
+    counts = Counter(part[0] + "/" if len(part) > 1 else "the folder itself" for part in parts)
+    places = _names(f"{count:,} in {place}" for place, count in counts.items())
+    return [f"{_count(rest, 'image')} left out, which no <split>/<class>/ holds: {places}"] if rest else []
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _others_left_out(folder: Path) -> list[str]:
+    others = [file for file in _files(folder) if not _is_image(file) and file.name.lower() not in SYSTEM_FILES]
+    names = _names(file.name for file in others)
+    return [f"{_count(others, 'file')} left out, no images by their names: {names}"] if others else []
+
+
+def _contents(folder: Path, names: tuple[str, ...]) -> Contents:
+    splits = (place for places in _named_splits(folder).values() for place in places)
+    has_images = any(_class_of(inner.name) is not None for split in splits for inner in _folders(split))
+    return Contents(folder, [name for name in names if (folder / name).is_file()], has_images)
+
+
+def _named_splits(folder: Path) -> dict[str, list[Path]]:
+    """The folders that have a split's name, several for one split included."""
+    found: dict[str, list[Path]] = {}
     for place in _folders(folder):
-        for split, names in SPLIT_FOLDERS.items():
-            if place.name.lower() not in names:
-                continue
-            if split in found:
-                raise DataError(
-                    f"the folder has two {split} splits",
-                    where=str(folder),
-                    why=f"found both {found[split].name}/ and {place.name}/",
-                    fix="take one of them out",
-                )
-            found[split] = place
+        for split, names in {**SPLIT_NAMES, "eval": EVALUATION}.items():
+            if place.name.lower() in names:
+                found.setdefault(split, []).append(place)
     return found
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """The folder of each split, in the order of the splits."""
+    found = _named_splits(folder)
+    for split, places in found.items():
+        if len(places) > 1:
+            raise DataError(
+                f"the folder has two {split} splits",
+                where=str(folder),
+                why=f"found {_names(place.name + '/' for place in places)}",
+                fix="take one of them out",
+            )
+    if "eval" in found:
+        # Beside one of valid and test it is the other one; otherwise nobody can know.
+        place = found.pop("eval")[0]
+        absent = {"valid", "test"} - set(found)
+        if len(absent) != 1:
+            raise DataError(
+                f"{place.name}/ may be the valid or the test split",
+                where=str(folder),
+                why=f"beside it are {_names(other[0].name + '/' for other in found.values()) or 'no other splits'}",
+                fix="rename it valid or test, or take it out",
+            )
+        found[absent.pop()] = [place]
+    return {split: found[split][0] for split in SPLIT_NAMES if split in found}
 
 
 def _of_split(place: Path, split: str) -> list[ImageFile]:
     images: list[ImageFile] = []
+    met: dict[int, str] = {}
     for entry in _folders(place):
-        name = entry.name.lower()
-        if name not in CLASSES:
+        files = sorted(file for file in _files(entry) if _is_image(file))
+        label = _class_of(entry.name)
+        if label is None:
+            if not files:
+                continue
             raise DataError(
                 "the folder names an unknown class",
                 where=str(entry),
-                why=f"found {entry.name!r}; expected {', '.join(CLASSES)}",
+                why=f"found {entry.name!r}; expected {', '.join(CLASSES)} or their numbers 0 to 6",
                 fix="rename the folder, or take it out",
             )
-        files = sorted(file for file in entry.iterdir() if _is_image(file))
-        images += [ImageFile(file, split, CLASSES.index(name)) for file in files]
+        if label in met:
+            raise DataError(
+                f"the folder has two folders for the class {CLASSES[label]}",
+                where=str(place),
+                why=f"found {met[label]}/ and {entry.name}/",
+                fix="put their images into one folder, or take one out",
+            )
+        met[label] = entry.name
+        for file in files:
+            _refuse_other_class(entry, file, label)
+        images += [ImageFile(file, split, label) for file in files]
     return images
 
 
+def _refuse_other_class(entry: Path, file: Path, label: int) -> None:
+    splits = {name for names in (*SPLIT_NAMES.values(), EVALUATION) for name in names}
+    for part in file.relative_to(entry).parts[:-1]:
+        # A number inside a class is a part of it, such as a person, rather than a class.
+        other = None if part.isdigit() else _class_of(part)
+        if other not in (None, label) or part.lower() in splits:
+            raise DataError(
+                "a class folder holds another class or a split",
+                where=str(file.parent),
+                why=f"found {part}/ inside {entry.name}/",
+                fix=f"lay the images out as in: {LAYOUT}",
+            )
+
+
+def _class_of(name: str) -> int | None:
+    """The class that a folder's name stands for: ``happy``, ``Happiness``, ``3`` or ``3_happy``."""
+    parts = re.fullmatch(r"([0-6]?)[\s_.-]*([a-z]*)", name.strip().lower())
+    if parts is None:
+        return None
+    number, word = parts.groups()
+    if not word:
+        return int(number) if number else None
+    label = CLASS_NAMES.get(word)
+    return label if number in ("", str(label)) else None
+
+
+def _numbers_note(folder: Path, places: dict[str, Path]) -> list[str]:
+    """A note on classes that are given as numbers alone."""
+    numbers = {
+        entry.name for place in places.values() for entry in _folders(place) if re.fullmatch("[0-6]", entry.name)
+    }
+    if not numbers:
+        return []
+    if "0" not in numbers:
+        raise DataError(
+            "the class folders are numbers that do not begin with 0",
+            where=str(folder),
+            why=f"found {', '.join(sorted(numbers))}; FER2013 counts from 0 (angry) to 6 (neutral), others from 1",
+            fix="rename the folders by their classes: " + ", ".join(CLASSES),
+        )
+    return ["classes by FER2013's numbers, 0 angry to 6 neutral"]
+
+
+def _told_apart(image: ImageFile) -> ImageFile:
+    public = image.split == "test" and image.path.name.startswith(MERGED[0])
+    return image._replace(split="valid") if public else image
+
+
+def _no_images(folder: Path) -> DataError:
+    folders = _folders(folder)
+    entries = [entry.name + "/" * entry.is_dir() for entry in sorted(folder.iterdir())]
+    found = f"found {_names(entries) or 'nothing'}"
+    if any(place.name.lower() == "fer2013train" for place in folders):
+        return DataError(
+            "the folder is in the layout of FER+, whose images lie in no class folders",
+            where=str(folder),
+            why=f"{LAYOUT}; {found}",
+            fix="give fer2013.csv to --data-path, and FER+'s votes (fer2013new.csv) to --ferplus of localrules eval",
+        )
+    if sum(_class_of(place.name) is not None for place in folders) > 1:
+        return DataError(
+            "the folder has classes but no splits",
+            where=str(folder),
+            why=f"{LAYOUT}; {found}",
+            fix="put the class folders into train/, and those of other splits into valid/ and test/",
+        )
+    archives = [name for name in entries if name.lower().endswith(ARCHIVE_SUFFIXES)]
+    return DataError(
+        "the folder holds neither a FER2013 file nor images",
+        where=str(folder),
+        why="; ".join([LAYOUT, found, *images_left_out(folder, set())]),
+        fix=f"unpack {archives[0]}, and name the folder or file that comes out of it"
+        if archives
+        else "name the folder that holds fer2013.csv, or one laid out like that",
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files in a folder and in those inside it, except for hidden ones; a link to a folder is followed once."""
+    met: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        met.add(os.path.realpath(place))
+        folders[:] = sorted(
+            name for name in folders if not _is_hidden(name) and os.path.realpath(Path(place, name)) not in met
+        )
+        yield from (Path(place, name) for name in sorted(names) if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    # macOS leaves "._name.jpg" beside the files that it copies, and __MACOSX/ in its archives.
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def _is_image(file: Path) -> bool:
-    # macOS leaves "._name.jpg" beside the files that it copies.
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in SUFFIXES
 
 
-def _listing(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "nothing"
+def _count(items: list[Path], noun: str) -> str:
+    return f"{len(items):,} {noun}{'s' * (len(items) != 1)}"
+
+
+def _names(items: Iterator[str] | list[str]) -> str:
+    # A name that is not UTF-8 can be neither printed nor stored as it is.
+    names = [os.fsencode(item).decode(errors="backslashreplace") for item in items]
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

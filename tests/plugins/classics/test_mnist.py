@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import pytest
 import torch
 from helpers.isolated_data import cache  # noqa: F401
 
-from localrules.data.dataset import Dataset
+from localrules.data.dataset import Dataset, Split
+from localrules.data.duplicates import image_keys
 from localrules.errors import DataError, UsageError
 from localrules_classics.mnist import MNIST, FashionMNIST
+from localrules_classics.mnist_fingerprints import KNOWN, Known
 
 Arrays = dict[str, np.ndarray]
+PUBLISHED = {name: os.environ.get(f"LOCALRULES_{name.upper()}") for name in ("mnist", "fashion_mnist")}
 
 
 @pytest.fixture
@@ -117,6 +122,49 @@ def test_fashion_has_its_own_names_and_may_be_flipped(tmp_path: Path, arrays: Ar
     assert data.flip_preserves_label
 
 
+def known(arrays: Arrays) -> Known:
+    """The fingerprints of arrays, as if these had been published."""
+    splits = [Split(torch.from_numpy(arrays[f"x_{name}"])[:8], torch.zeros(8)) for name in ("train", "test")]
+    labels = [hashlib.blake2b(arrays[f"y_{name}"].tobytes(), digest_size=8).hexdigest() for name in ("train", "test")]
+    keys = [key.hex()[:16] for split in splits for key in image_keys(split)]
+    return Known(" ".join(keys), " ".join(labels))
+
+
+@pytest.mark.parametrize("form", ["as published", "shuffled", "test only", "images only", "labels only"])
+def test_another_data_set_is_recognised_and_both_are_named(
+    tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    draw = np.random.default_rng(1)
+    others = {name: draw.permutation(array.ravel()).reshape(array.shape) for name, array in arrays.items()}
+    monkeypatch.setitem(KNOWN, "fashion_mnist", known(others))
+    monkeypatch.setitem(KNOWN, "mnist", known(arrays))
+    order = draw.permutation(20)
+    given = {
+        "as published": others,
+        "shuffled": {**others, "x_train": others["x_train"][order], "y_train": others["y_train"][order]},
+        "test only": {**arrays, "x_test": others["x_test"], "y_test": others["y_test"]},
+        "images only": {**arrays, "x_train": others["x_train"]},
+        "labels only": {**arrays, "y_train": others["y_train"]},
+    }[form]
+    np.savez(tmp_path / "mnist.npz", **given)
+    error = failure(tmp_path / "mnist.npz")
+    assert error.what.endswith("are those of fashion_mnist, not of mnist")
+    assert "--data fashion_mnist" in error.fix
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    assert_whole(load(tmp_path / "mnist.npz"), arrays)
+    with pytest.raises(DataError, match="are those of mnist, not of fashion_mnist"):
+        FashionMNIST(FashionMNIST.Config(path=tmp_path / "mnist.npz")).load()
+
+
+@pytest.mark.skipif(not all(PUBLISHED.values()), reason="LOCALRULES_MNIST and LOCALRULES_FASHION_MNIST are not set")
+def test_the_published_files_are_told_apart() -> None:
+    for source, other in ((MNIST, FashionMNIST), (FashionMNIST, MNIST)):
+        path = Path(str(PUBLISHED[source.name]))
+        assert source(source.Config(path=path)).load().origin.endswith("the original")
+        with pytest.raises(DataError, match=f"are those of {source.name}, not of {other.name}"):
+            other(other.Config(path=path)).load()
+
+
 @pytest.mark.parametrize("place", ["mnist.npz", "data/mnist.npz"])
 def test_the_usual_places_are_searched(place: str, arrays: Arrays) -> None:
     assert MNIST.find() is None
@@ -130,6 +178,24 @@ def test_torchvisions_folder_is_found(arrays: Arrays) -> None:
     Path("data/MNIST/raw").mkdir(parents=True)
     write_idx(Path("data/MNIST/raw"), arrays)
     assert_whole(load(None), arrays)
+
+
+@pytest.mark.parametrize("named", [".", "MNIST"])
+def test_torchvisions_root_may_be_named(tmp_path: Path, arrays: Arrays, named: str) -> None:
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    write_idx(tmp_path / "MNIST" / "raw", arrays)
+    data = load(tmp_path / named)
+    assert_whole(data, arrays)
+    assert data.origin.startswith(str(tmp_path / "MNIST" / "raw"))
+
+
+def test_a_folder_with_both_data_sets(tmp_path: Path, arrays: Arrays) -> None:
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    np.savez(tmp_path / "fashion_mnist.npz", **{**arrays, "y_test": arrays["y_test"][::-1]})
+    assert_whole(load(tmp_path), arrays)
+    fashion = FashionMNIST(FashionMNIST.Config(path=tmp_path)).load()
+    assert fashion.splits["test"].labels.tolist() == arrays["y_test"][::-1].tolist()
 
 
 def test_nothing_given_and_nothing_found_says_how_to_get_it() -> None:

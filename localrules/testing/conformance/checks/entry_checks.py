@@ -23,6 +23,7 @@ from localrules.core.network import Network
 from localrules.core.objective import Objective
 from localrules.core.view import LayerView
 from localrules.data.dataset import Dataset, DataSource
+from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.errors import DataError, UsageError
 from localrules.learner import Learner
@@ -102,17 +103,10 @@ def every_layer_can_learn(model: type[Model]) -> None:
 
 def splits_are_well_formed(source: type[DataSource]) -> None:
     """Images are uint8, (samples, channels, height, width); labels int64 within the classes, one for each image."""
-    data = _loaded(source)
-    assert data.splits, "no splits"
-    for name, split in data.splits.items():
-        images, labels = split.images, split.labels
-        assert images.dtype == torch.uint8, f"{name}: images are {images.dtype}, not uint8"
-        assert images.dim() == 4, f"{name}: images have shape {tuple(images.shape)}"
-        assert labels.dtype == torch.int64, f"{name}: labels are {labels.dtype}, not int64"
-        assert len(images) == len(labels) > 0, f"{name}: {len(images)} images and {len(labels)} labels"
-        assert int(labels.min()) >= 0, f"{name}: negative labels"
-        assert int(labels.max()) < len(data.classes), f"{name}: labels beyond the {len(data.classes)} classes"
-        assert images.shape[1:] == data.shape, f"{name}: images of another shape than in the first split"
+    try:
+        check_dataset(_loaded(source), source.__qualname__)
+    except DataError as error:
+        raise AssertionError(f"{error.why}, in {error.where}") from error
 
 
 def loading_twice_gives_the_same_data(source: type[DataSource]) -> None:

@@ -68,6 +68,21 @@ def test_gzipped_with_other_columns_line_ends_and_a_byte_order_mark(tmp_path: Pa
     assert_whole(load(path), faces)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("index", [None, "", "Unnamed: 0", "index", "id"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_what_spreadsheets_and_pandas_write(
+    tmp_path: Path, faces: np.ndarray, delimiter: str, index: str | None, encoding: str
+) -> None:
+    lines = text(faces).splitlines()
+    if index is not None:
+        lines = [f"{index if not number else number - 1},{line}" for number, line in enumerate(lines)]
+    content = "\n".join(lines).replace(",", delimiter)
+    path = tmp_path / "fer2013.csv"
+    path.write_bytes((("\ufeff" if encoding == "utf-16-be" else "") + content).encode(encoding))
+    assert_whole(load(path), faces)
+
+
 def test_the_same_images_have_the_same_fingerprint_in_every_form(tmp_path: Path, faces: np.ndarray) -> None:
     (tmp_path / "a.csv").write_text(text(faces))
     (tmp_path / "b.csv").write_text(text(faces, "emotion, Usage, pixels"))
@@ -110,6 +125,25 @@ def test_a_split_that_the_file_lacks_is_missed_only_when_asked_for(tmp_path: Pat
 def test_a_folder_that_holds_the_file(tmp_path: Path, faces: np.ndarray) -> None:
     (tmp_path / "fer2013.csv").write_text(text(faces))
     assert_whole(load(tmp_path), faces)
+
+
+@pytest.mark.parametrize("inside", ["fer2013", "archive/fer2013", "data/archive/fer2013"])
+def test_a_folder_around_the_folder_that_holds_the_file(tmp_path: Path, faces: np.ndarray, inside: str) -> None:
+    """So archives are unpacked; ``<root>/fer2013/fer2013.csv`` is torchvision's layout too."""
+    (tmp_path / inside).mkdir(parents=True)
+    (tmp_path / inside / "fer2013.csv").write_text(text(faces))
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    data = load(tmp_path)
+    assert_whole(data, faces)
+    assert data.origin.startswith(str(tmp_path / inside / "fer2013.csv"))
+
+
+def test_the_most_complete_file_is_taken_and_the_others_are_named(tmp_path: Path, faces: np.ndarray) -> None:
+    (tmp_path / "fer2013.csv").write_text(text(faces))
+    (tmp_path / "train.csv").write_text(text(faces, "emotion,pixels"))
+    data = load(tmp_path)
+    assert_whole(data, faces)
+    assert data.origin.endswith("train.csv beside it is not read")
 
 
 def test_pixels_with_odd_spacing_are_read_as_numbers() -> None:

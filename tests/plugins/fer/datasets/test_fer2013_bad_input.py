@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,8 @@ def test_a_wrong_row_is_named_by_its_number_in_the_file(tmp_path: Path, row: str
         "emotion,Usage",
         "pixels,Usage",
         "emotion,pixels,Split",
-        "emotion;pixels;Usage",
+        "emotion;pixels;Split",
+        "id,index,emotion,pixels",
         "a,b",
         "3",
     ],
@@ -129,15 +132,51 @@ def test_not_a_gzip(tmp_path: Path) -> None:
     assert "rename" in error.fix
 
 
-def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
-    (tmp_path / "archive.zip").write_bytes(b"PK\3\4 and so on")
-    assert "unpack" in failure(tmp_path / "archive.zip").fix
-    content = f"{HEADER}\n3,{GOOD},Training\n".encode()
-    with tarfile.open(tmp_path / "fer2013.tar.gz", "w:gz") as archive:
+def tar(content: bytes, mode: str) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]
         entry = tarfile.TarInfo("fer2013.csv")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    assert "unpack" in failure(tmp_path / "fer2013.tar.gz").fix
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "csv.xz"])
+def test_archives_are_refused_by_name_and_to_be_unpacked(tmp_path: Path, kind: str) -> None:
+    content = f"{HEADER}\n3,{GOOD},Training\n".encode()
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("fer2013.csv", content)
+    packed, name = {
+        "zip": (zipped.getvalue(), "a zip archive"),
+        "tar": (tar(content, "w"), "a tar archive"),
+        "tar.gz": (tar(content, "w:gz"), "a tar archive"),
+        "tar.bz2": (tar(content, "w:bz2"), "compressed by bzip2"),
+        "csv.xz": (lzma.compress(content), "compressed by xz"),
+    }[kind]
+    for suffix in (kind, "csv"):  # whatever the file is called
+        (tmp_path / f"archive.{suffix}").write_bytes(packed)
+        error = failure(tmp_path / f"archive.{suffix}")
+        assert name in error.what
+        assert "unpack" in error.fix
+
+
+def test_a_folder_with_nothing_but_an_archive_names_it(tmp_path: Path) -> None:
+    (tmp_path / "archive.zip").write_bytes(b"PK\3\4 and so on")
+    assert "unpack archive.zip" in failure(tmp_path).fix
+
+
+def test_the_votes_of_ferplus_are_not_images(tmp_path: Path) -> None:
+    header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    error = failure(write(tmp_path / "fer2013new.csv", "Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0", header=header))
+    assert "FER+'s votes" in error.what
+    assert "--ferplus" in error.fix
+
+
+def test_utf_16_that_is_cut_short(tmp_path: Path) -> None:
+    text = f"{HEADER}\n3,{GOOD},Training\n".encode("utf-16")
+    (tmp_path / "fer2013.csv").write_bytes(text[:-1])
+    assert "damaged" in failure(tmp_path / "fer2013.csv").what
 
 
 def test_binary_garbage(tmp_path: Path) -> None:

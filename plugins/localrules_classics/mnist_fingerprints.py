@@ -1,0 +1,81 @@
+"""Fingerprints of the published MNIST and Fashion-MNIST, to notice one that is given as the other.
+
+Hashes of the eight first images of each split, and of each split's labels: a file that is shuffled, cut or packed
+anew still holds some of these images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from localrules.data.duplicates import image_keys
+from localrules.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from localrules import Split
+
+
+class Known(NamedTuple):
+    """Hashes of a published data set, in hexadecimal digits, separated by spaces.
+
+    Attributes:
+        images: Beginnings of keys of :func:`localrules.data.duplicates.image_keys`.
+        labels: BLAKE2b, 8 bytes long, of the labels of each split as bytes.
+    """
+
+    images: str
+    labels: str
+
+
+DIGITS = 16  # of each hash
+
+KNOWN = {
+    "mnist": Known(
+        images=(
+            "b7c73a6240cf745c b9a330e055b8102a 99293f43666c809b 18cda3c7830c1d2b "
+            "dd046d4c5547de76 b1d014667783796e d752948d5c4a582d 8271205fc0dd4267 "
+            "f251dcdf1180645f 90ceb2e1127210c7 0991e9cb6aef7fd2 cd5c3aadf894aeec "
+            "6dd367eced8e1d27 e147eb30561a823b 64aff96499b6b448 052c40aeaf353ed8 "
+        ),
+        labels="f52eea2c5f99c70c 9b61c31a41795831",
+    ),
+    "fashion_mnist": Known(
+        images=(
+            "62a792805cd7e710 5d280d0688625dc4 92db9c69cbfe0315 19c363c91f879251 "
+            "024fa59430dad317 08461d7590f3b3fc 8c16f16f7978f11c 03f0ba691cb2524b "
+            "ed767240ae68013e d0afb958a2f39c9b 52083a5fe8507074 c03c45aa34877229 "
+            "753e80bccf8a1aa2 56d4a8e32aeb07d1 3ef1f440197a616a 6ba4cefa2e0a4fcf "
+        ),
+        labels="5a94272eea281cb1 91602d8c52e4381e",
+    ),
+}
+
+
+def refuse_other_data_set(name: str, splits: dict[str, Split], path: Path) -> None:
+    """Raise if some of the images, or all labels of a split, are those of another published data set.
+
+    Args:
+        name: The data set that was asked for, a key of ``KNOWN``.
+        splits: The content of the file.
+        path: The file, for the message.
+
+    Raises:
+        DataError: They are another's.
+    """
+    for split_name, split in splits.items():
+        images = {key.hex()[:DIGITS] for key in image_keys(split)}
+        labels = hashlib.blake2b(split.labels.byte().numpy().data, digest_size=DIGITS // 2).hexdigest()
+        for other, known in KNOWN.items():
+            if other == name:
+                continue
+            what = "images" if images & set(known.images.split()) else "labels" if labels in known.labels else None
+            if what is not None:
+                raise DataError(
+                    f"the {what} are those of {other}, not of {name}",
+                    where=f"{path}, {split_name}",
+                    why=f"their hashes are those of the published {other}",
+                    fix=f"choose --data {other}, or name a file of {name} with --data-path",
+                )
