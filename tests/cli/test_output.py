@@ -103,7 +103,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
 
 
 @pytest.mark.parametrize("line", ["rules", "plugins --json", "--help"])
-def test_a_reader_that_leaves_early_is_not_a_error(line: str) -> None:
+def test_a_reader_that_leaves_early_is_not_an_error(line: str) -> None:
     command = f"{sys.executable} -m localrules {line} | true"
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""

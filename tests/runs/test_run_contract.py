@@ -5,15 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_runs import DENSE, FACES, MLP, PER_EPOCH, SHORT, STEPS, TINY, localrules, metrics, tiny_csv, train
+from helpers.tiny_runs import (
+    DENSE,
+    FACES,
+    MLP,
+    PER_EPOCH,
+    SHORT,
+    STEPS,
+    TINY,
+    localrules,
+    metrics,
+    only_run,
+    tiny_csv,
+    train,
+)
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
@@ -223,3 +238,20 @@ def test_the_real_command_prints_one_document_also_with_a_noisy_plugin_and_wandb
         assert line in ended.stderr
     assert "Warning" not in ended.stderr
     assert list(tmp_path.glob("*-hsic-mlp/wandb/offline-run-*"))
+
+
+@pytest.mark.parametrize("pipe", ["2>&1 | head -1", "2>&1 >{json} | head -1", "2>/dev/full"])
+def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tmp_path: Path) -> None:
+    words = shlex.join([sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--out", str(tmp_path)])
+    document, code = tmp_path / "found.json", tmp_path / "code"
+    as_json = "--json" if "{json}" in pipe else ""
+    command = f"({words} {as_json} {pipe.split('|')[0].format(json=document)}; echo $? >{code}) | head -1"
+    subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    deadline = time.monotonic() + 60
+    while not code.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "done"
+    assert int(code.read_text()) == 0
+    if as_json:
+        assert json.loads(document.read_text())["status"] == "done"
