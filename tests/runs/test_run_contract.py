@@ -242,7 +242,9 @@ def test_the_real_command_prints_one_document_also_with_a_noisy_plugin_and_wandb
 
 @pytest.mark.parametrize("pipe", ["2>&1 | head -1", "2>&1 >{json} | head -1", "2>/dev/full"])
 def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tmp_path: Path) -> None:
-    words = shlex.join([sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--out", str(tmp_path)])
+    words = shlex.join(
+        [sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--out", str(tmp_path / "runs")]
+    )
     document, code = tmp_path / "found.json", tmp_path / "code"
     as_json = "--json" if "{json}" in pipe else ""
     command = f"({words} {as_json} {pipe.split('|')[0].format(json=document)}; echo $? >{code}) | head -1"
@@ -250,7 +252,7 @@ def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tm
     deadline = time.monotonic() + 60
     while not code.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    folder = only_run(tmp_path)
+    folder = only_run(tmp_path / "runs")
     assert json.loads((folder / "summary.json").read_text())["status"] == "done"
     assert int(code.read_text()) == 0
     if as_json:
