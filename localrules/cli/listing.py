@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperGroup
@@ -27,6 +28,12 @@ class ListCommand(TyperGroup):
             if "process_value" not in vars(param):
                 param.process_value = _unless_absent(param.process_value)  # type: ignore[method-assign]
         return params
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """``localrules rules hsic`` means ``localrules rules show hsic``; what is like a command is a mistyped one."""
+        if "show" in self.commands and not args[0].startswith("-") and not get_close_matches(args[0], self.commands):
+            args = ["show", *args]
+        return super().resolve_command(ctx, args)
 
 
 def _unless_absent(process: Any) -> Any:

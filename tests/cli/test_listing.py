@@ -82,3 +82,12 @@ def test_show_suggests_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> N
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["what"] == "there is no model 'dense_fnp'"
     assert "'dense_fpn'" in error["fix"]
+
+
+@pytest.mark.parametrize("line", ["rules hsic", "models mlp", "data faces"])
+def test_a_name_alone_shows_the_entry(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    kind, name = line.split()
+    assert main([kind, "show", name, "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert main([kind, name, "--json"]) == 0
+    assert capsys.readouterr().out == shown
