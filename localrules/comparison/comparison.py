@@ -34,11 +34,11 @@ class Comparison:
     """All results of a comparison.
 
     Attributes:
-        rules: The rows, in order.
-        control: The one that the others are held against.
+        results: One for each rule, in order.
+        control: The one that the others are compared with.
         differences: To the control, by label; a rule without one has no interval.
-        others: By label, in what a rule's task differs from the control's: ``model`` or ``data``. Its accuracy
-            cannot be held against the others'.
+        mismatches: By label, in what a rule's task differs from the control's: ``model`` or ``data``. Its accuracy
+            cannot be compared with the others'.
         notes: Sentences.
         scores: By label, what ``eval`` has of each run on the valid split; of a rule that could be scored.
         clean: By label, what is left without the images that are known from training, where those were looked for.

@@ -86,8 +86,8 @@ def run_all(
         planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are and go.
         registry: Where names are looked up.
-        watchers: Makes those who watch a run.
-        say: Told in a line what happens next.
+        callbacks: Makes the callbacks of a run.
+        log: Called with a line on what happens next.
 
     Returns:
         The finished runs; and a line for each run that diverged, which does not prevent comparing the others.

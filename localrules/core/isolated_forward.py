@@ -23,9 +23,9 @@ class LayerTrace:
     Attributes:
         layer: Which.
         inputs: What it read.
-        outputs: Every tensor that it gave, with this layer's graph alone (and, if the pass is ``joined``, that
+        outputs: Every tensor that it gave, with this layer's graph alone (and, if the pass is ``connected``, that
             of what stands between its sources and itself).
-        ends: Those of its outputs that nothing else inside it reads; for most layers its one output.
+        final_outputs: Those of its outputs that nothing else inside it reads; for most layers its one output.
         values: What its readers were given in their place: leaves of the graph.
     """
 
@@ -37,7 +37,7 @@ class LayerTrace:
 
     @property
     def output(self) -> Tensor:
-        """Its last end."""
+        """The last of its final outputs."""
         return self.final_outputs[-1]
 
 
@@ -54,9 +54,9 @@ def isolated_forward(
     Args:
         network: Any network.
         images: Its input, shape (batch, ...).
-        joined: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that it
-            reads: those then require gradients. Otherwise what a layer reads comes detached.
-        given: Values that readers are given in place of what a layer computed, by layer name, one for each output.
+        connected: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that
+            it reads: those then require gradients. Otherwise what a layer reads comes detached.
+        overrides: Values that readers are given in place of what a layer computed, by layer name, one for each output.
         precision: Mixed precision, as ``context.autocast()`` gives it.
 
     Returns:

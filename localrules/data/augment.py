@@ -43,9 +43,9 @@ class Augment:
             decides an unset ``flip``.
     """
 
-    def __init__(self, config: AugmentConfig, *, flipped: bool = True) -> None:
+    def __init__(self, config: AugmentConfig, *, flip_preserves_label: bool = True) -> None:
         self.config = config
-        self.flip = flipped if config.flip is None else config.flip
+        self.flip = flip_preserves_label if config.flip is None else config.flip
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch.

@@ -24,7 +24,7 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
 
     Args:
         data: Any.
-        share: Of the training samples, above 0 and below 1: so many, rounded, or a few more where a group ends.
+        fraction: Of the training samples, above 0 and below 1: so many, rounded, or a few more where a group ends.
 
     Raises:
         DataError: It has no training split.

@@ -33,7 +33,7 @@ class Session:
         network, rule: On their device.
         batches: The training batches.
         optimizers: One a layer.
-        ranks: Device and precision.
+        device: Device and precision.
         predictor: The network as it labels images.
         phases: Which layers learn when.
         trainable: ``id`` of every parameter that may learn.
@@ -74,7 +74,7 @@ class Session:
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
         network, rule = build_network_and_rule(run, data.shape, classes, ranks.device)
-        augment = Augment(config.augment, flipped=data.flip_preserves_label)
+        augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
         batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment)

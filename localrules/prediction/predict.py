@@ -24,7 +24,7 @@ class Prediction:
 
     Attributes:
         image: The file.
-        seen: What the network was shown: uint8, shape (channels, height, width).
+        network_input: What the network was shown: uint8, shape (channels, height, width).
         face: Whether a face was cut out; ``None`` if none was looked for.
         ranked: Class names with their probabilities, the likeliest first; equals in the order of the classes.
     """

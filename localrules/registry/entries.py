@@ -133,7 +133,7 @@ class ExperimentEntry(Entry):
 
     Attributes:
         suite: The word that runs it together with others, e.g. ``published``; empty for one that stands alone.
-        also: Other words that mean it, e.g. the plot that shows a table's numbers.
+        aliases: Other words that mean it, e.g. the plot that shows a table's numbers.
     """
 
     suite: str = ""
@@ -145,7 +145,7 @@ class EntryKind:
     """One kind of thing that plugins supply.
 
     Attributes:
-        word: What messages call one of them.
+        name: What messages call one of them.
         plural: What lists call them; in capitals, the name of a plugin file's table of them.
         hook: The registration hook.
         entry: The class of its entries.

@@ -20,9 +20,10 @@ class ReproductionRequest:
         seeds: How many runs of each case, with seeds from 0; ``None``: the case's own.
         cases: Only cases whose name matches this pattern, ignoring case; with a pattern other than ``*``
             an experiment without cases is left out.
-        below: Settings for what cases leave open: ``model`` and ``data``.
-        over: Settings that replace the cases' own.
-        typed: ``below`` and ``over`` as a user typed them, but for names; where there are any, no run is as published.
+        defaults: Settings for what cases leave open: ``model`` and ``data``.
+        overrides: Settings that replace the cases' own.
+        raw_overrides: ``defaults`` and ``overrides`` as a user typed them, but for names; with any, no
+            run is as published.
         incidental: Settings that change no result, such as threads and trackers.
         data_path: The file of a case's data set, or a folder in which it lies under the data set's name.
         metrics: The files of plugins' metrics to compute, by name.

@@ -41,8 +41,8 @@ def run_cases(
         tasks: From :func:`~localrules.reproduce.plan.plan`.
         folder: Run folders go into its ``runs/``. A finished run is not repeated, an interrupted one goes on.
         registry: Where names are looked up.
-        watchers: Makes those who watch a run.
-        say: Told in a line what happens next.
+        callbacks: Makes the callbacks of a run.
+        say: Called with a line on what happens next.
     """
     for number, task in enumerate(tasks, 1):
         which = f"case {number} of {len(tasks)}: {task.experiment}, {task.case.name}, {task.budget}"
@@ -122,13 +122,13 @@ def run_experiments(
 
     Args:
         experiments: By name.
-        asked: What of them; ``below`` has all that they leave open.
+        asked: What of them; its ``defaults`` have all that they leave open.
         out: Where everything goes.
         registry: Where names are looked up.
         command: The line that was typed, for the page.
-        watchers: Makes those who watch a run.
-        say: Told in a line what happens next.
-        done: Told of each case when its runs are done.
+        callbacks: Makes the callbacks of a run.
+        say: Called with a line on what happens next.
+        done: Called with each case when its runs are done.
 
     Returns:
         What the cases came to; and what ``--json`` prints, which has a line for an experiment without cases, too.

@@ -32,7 +32,7 @@ class Case:
         published_on: For what the settings leave open, on what the value was published, e.g. ``{"data": "fer2013"}``.
         metric: What was published: an accuracy, of the last weights.
         seeds: Of the runs, where nobody asks for others. The mean over them is compared with the published value.
-        differs: In what our run is not the published one, in a line; empty where it is.
+        deviations: In what our run is not the published one, in a line; empty where it is.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Experiment:
         cases: In the order of the table. None: an experiment that looks at data, and trains nothing.
         claim: What the source says that it shows, in words; empty if its values say it all.
         notes: What holds for all of them, and which published values have no case and why; a sentence or two each.
-        show: Draws and tabulates what the cases' own table cannot tell, once they are done.
+        report: Draws and tabulates what the cases' own table cannot tell, once they are done.
     """
 
     cases: tuple[Case, ...]

@@ -142,7 +142,7 @@ class Evaluation(NamedTuple):
         metrics: What :func:`~localrules.evaluation.metrics.compute_metrics` lists, with ``flip``, and with
             each metric of a plugin and ``leak_check``, ``None`` where there is none.
         scores: Of which they were found.
-        known: The samples that are known from training, if they were looked for and could be.
+        leak_mask: The samples that are known from training, if they were looked for and could be.
     """
 
     metrics: dict[str, Any]

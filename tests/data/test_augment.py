@@ -39,9 +39,9 @@ def test_flip_mirrors_about_half_of_the_images_and_copies_the_rest(images: torch
 
 
 def test_an_unset_flip_is_what_the_data_set_allows() -> None:
-    assert Augment(AugmentConfig(), flipped=True).flip
-    assert not Augment(AugmentConfig(), flipped=False).flip
-    assert Augment(AugmentConfig(flip=True), flipped=False).flip
+    assert Augment(AugmentConfig(), flip_preserves_label=True).flip
+    assert not Augment(AugmentConfig(), flip_preserves_label=False).flip
+    assert Augment(AugmentConfig(flip=True), flip_preserves_label=False).flip
 
 
 def test_each_image_shifts_by_its_own_whole_pixels_in_both_directions(images: torch.Tensor) -> None:

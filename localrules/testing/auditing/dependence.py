@@ -31,11 +31,11 @@ class Dependence:
         buffers: The same for layer ``row``'s buffers (the statistics of batch norms).
         upstream: ``upstream[row][column]``: whether layer ``row`` reads layer ``column``, directly or through others;
             then its update may depend on it.
-        steady: Whether training twice from one state gave the same bits. Where it did not, something is kept outside of
-            the session (a global), and the matrices say more than there is.
+        deterministic: Whether training twice from one state gave the same bits. Where it did not, something is
+            kept outside of the session (a global), and the matrices say more than there is.
         learned: Whether each layer was seen to learn: a gradient, or parameters or the rule's state of it that moved.
-        loose: Pairs (name, other): state of the rule that is said to be of no layer, so that all may read it, depends
-            on a layer that not all of them read.
+        unowned_state: Pairs (name, other): state of the rule that is said to be of no layer, so that all may read it,
+            depends on a layer that not all of them read.
     """
 
     layers: tuple[str, ...]

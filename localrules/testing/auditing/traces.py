@@ -55,7 +55,7 @@ def train_from_perturbed(
         steps: How many to take, at most all of the run's.
         seed: Of the noise.
         change: Index of a layer whose parameters, those of its auxiliary modules included, are noised once more.
-        during: Entered around the steps.
+        context: Entered around the steps.
 
     Returns:
         A trace for each layer in forward order.
