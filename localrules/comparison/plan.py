@@ -83,7 +83,7 @@ def plan(rules: Sequence[str], settings: Settings | Tree, seeds: int, registry: 
     Each rule's network is built once, so that what cannot run is known before anything has run.
 
     Args:
-        rules: From :func:`named`.
+        rules: From :func:`parse_rules`.
         settings: Of all runs. A table called like a rule has options of that rule alone; ``seed`` is the first seed.
         seeds: How many.
         registry: Where names are looked up.

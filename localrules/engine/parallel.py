@@ -90,7 +90,7 @@ class LayerExecutor:
         """Wait until all work is done, and do some of it.
 
         Raises:
-            Exception: What one of them raised; :meth:`abandon` then clears up.
+            Exception: What one of them raised; :meth:`cancel` then clears up.
         """
         while self._deferred:
             self._deferred.pop(0)()

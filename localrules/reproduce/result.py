@@ -202,7 +202,7 @@ def metric_value(run: RunRecord, case: Case, scores: Mapping[str, Any]) -> float
     Args:
         run: The run.
         case: Its case.
-        scores: From :func:`scored`.
+        scores: From :func:`load_or_evaluate`.
     """
     return 100 * float(scores["top1"] if case.metric == "test_accuracy" else run.summary[case.metric])
 

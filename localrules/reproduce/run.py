@@ -38,7 +38,7 @@ def run_cases(
     """Run the cases one after the other; yields each as soon as its runs are done.
 
     Args:
-        tasks: From :func:`~localrules.reproduce.plan.plan`.
+        tasks: From :func:`~localrules.reproduce.plan.plan_cases`.
         folder: Run folders go into its ``runs/``. A finished run is not repeated, an interrupted one goes on.
         registry: Where names are looked up.
         callbacks: Makes the callbacks of a run.
@@ -134,7 +134,7 @@ def run_experiments(
         What the cases came to; and what ``--json`` prints, which has a line for an experiment without cases, too.
 
     Raises:
-        LocalRulesError: Something cannot be run, before anything has run; see :func:`plan`.
+        LocalRulesError: Something cannot be run, before anything has run; see :func:`~localrules.reproduce.plan.plan_cases`.
     """
     tasks = plan_cases(experiments, asked, registry)
     outcomes: list[CaseResult] = []
