@@ -15,6 +15,7 @@ from localrules.registry.entries import KINDS, PluginError
 from localrules.registry.errors import ambiguous_error, fix_hint, unknown_error, unusable_error
 from localrules.registry.listing import ListedEntry, mark_conflicts, mark_duplicates, to_listed_entry
 from localrules.registry.loading import Plugin, format_exception, load_plugin
+from localrules.utils.global_state import GlobalState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,13 @@ class Registry:
         where = f"{item.entry.target}, of {item.distribution} {item.version}".rstrip()
         module, _, path = item.entry.target.partition(":")
         try:
-            target = reduce(getattr, path.split("."), import_module(module))
+            state = GlobalState()
+            try:
+                target = reduce(getattr, path.split("."), import_module(module))
+            finally:
+                changed = state.restore()
+            if changed:
+                raise PluginError(f"its import {' and '.join(changed)}, which was put back")
             _check_target(kind, target)
         except KeyboardInterrupt:
             raise
