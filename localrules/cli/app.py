@@ -14,6 +14,7 @@ from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
 from localrules.errors import LocalRulesError, UsageError, suggest_names
+from localrules.utils.global_state import keep_streams
 
 COMMANDS = tuple(
     name
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
-    with only_json_on_stdout(as_json), plain_warnings():
+    with keep_streams(), only_json_on_stdout(as_json), plain_warnings():
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
@@ -126,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         except _UsageErrorOfTyper as error:
             return report_error(_as_usage_error(error), as_json)
-        except Exception as error:
+        except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
             return report_error(error, as_json)
     return 0
 

@@ -14,12 +14,18 @@ from localrules.data.splits import split_holdout
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
+from localrules.engine.rule_border import rule_border
 from localrules.errors import UsageError
+from localrules.utils.plugin_border import plugin_border, wrong_result
 
 
 def load_dataset(data: Component) -> Dataset:
     """A data set, in memory."""
-    found: Dataset = data.build().load()
+    source = data.build()
+    with plugin_border(data.cls, "load"):
+        found: Dataset = source.load()
+        if not isinstance(found, Dataset):
+            raise wrong_result(data.cls, "load", "a localrules.Dataset", f"an object of type {type(found).__name__}")
     return found
 
 
@@ -42,7 +48,8 @@ def build_network_and_rule(
 def _build_network(run: ResolvedRun, shape: tuple[int, ...], num_classes: int) -> Network:
     torch.manual_seed(run.config.seed)
     model: Model = run.model.build(shape, num_classes)
-    return Network.wrap(model, granularity=run.config.granularity, example=torch.zeros(2, *shape))
+    with plugin_border(type(model), "forward"):
+        return Network.wrap(model, granularity=run.config.granularity, example=torch.zeros(2, *shape))
 
 
 def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
@@ -54,7 +61,8 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
             raise incompatible_error(part.name, run.model.name, reason, fix)
     rule = parts[0].build() if len(parts) == 1 and issubclass(parts[0].cls, Rule) else _layerwise_rule(parts, network)
     assert isinstance(rule, Rule)
-    rule.prepare(network, num_classes)
+    with rule_border(rule, network, "prepare"):
+        rule.prepare(network, num_classes)
     return rule
 
 
