@@ -53,6 +53,11 @@ class MissingDependencyError(UsageError):
     """
 
 
+def shorten(text: str, most: int = 100) -> str:
+    """A text as it is, or its start and its length if it is long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 def error_text(error: BaseException) -> str:
     """The text of an exception in one line, also where its ``str`` fails."""
     try:
