@@ -122,14 +122,20 @@ def main(arguments: list[str] | None = None) -> int:
         except (KeyboardInterrupt, typer.Abort):
             return report_error(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
-            # The reader has gone (localrules rules | head). Python would complain again when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 1
+            return _reader_gone()
         except _UsageErrorOfTyper as error:
             return report_error(_as_usage_error(error), as_json)
         except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
+            if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of rich
+                return _reader_gone()
             return report_error(error, as_json)
     return 0
+
+
+def _reader_gone() -> int:
+    """The exit code where the reader has gone (localrules rules | head)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would complain again when it flushes at exit
+    return 1
 
 
 def _as_usage_error(error: Any) -> UsageError:
