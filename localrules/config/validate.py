@@ -12,7 +12,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from localrules.config.settings import Settings
-from localrules.errors import PluginCodeError, UsageError, error_text, suggest_names
+from localrules.errors import PluginCodeError, UsageError, error_text, shorten, suggest_names
 from localrules.utils.plugin_border import definition, name_of, plugin_border
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -90,9 +90,16 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
     return UsageError(
         f"option {option!r} has a value that does not fit",
         where=where,
-        why=f"{first['msg']}; found {first.get('input')!r}",
+        why=f"{first['msg']}; found {_shown(first.get('input'))}",
         fix=_description(config, location),
     )
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shorten(repr(value))
+    except ValueError:  # a number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _section(config: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
@@ -105,5 +112,9 @@ def _section(config: type[BaseModel], location: tuple[str | int, ...]) -> type[B
 
 
 def _description(config: type[BaseModel], location: tuple[str | int, ...]) -> str:
-    known = config.model_fields.get(str(location[0]))
-    return (known.description or "") if known else ""
+    """The description of the innermost option on the way to a location."""
+    found = ""
+    for depth in range(len(location)):
+        known = _section(config, location[:depth]).model_fields.get(str(location[depth]))
+        found = (known.description if known else None) or found
+    return found

@@ -16,6 +16,7 @@ from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
 from localrules.engine.rule_border import rule_border
 from localrules.errors import UsageError
+from localrules.utils.allocation_limit import AllocationLimit
 from localrules.utils.plugin_border import plugin_border, wrong_result
 
 
@@ -47,7 +48,8 @@ def build_network_and_rule(
 
 def _build_network(run: ResolvedRun, shape: tuple[int, ...], num_classes: int) -> Network:
     torch.manual_seed(run.config.seed)
-    model: Model = run.model.build(shape, num_classes)
+    with AllocationLimit():
+        model: Model = run.model.build(shape, num_classes)
     with plugin_border(type(model), "forward"):
         return Network.wrap(model, granularity=run.config.granularity, example=torch.zeros(2, *shape))
 
@@ -61,7 +63,7 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
             raise incompatible_error(part.name, run.model.name, reason, fix)
     rule = parts[0].build() if len(parts) == 1 and issubclass(parts[0].cls, Rule) else _layerwise_rule(parts, network)
     assert isinstance(rule, Rule)
-    with rule_border(rule, network, "prepare"):
+    with rule_border(rule, network, "prepare"), AllocationLimit():
         rule.prepare(network, num_classes)
     return rule
 

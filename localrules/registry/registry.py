@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.registry.discovery import file_sources as file_sources
 from localrules.registry.discovery import filter_allowed, filter_blocked, installed_sources, normalize_name
 from localrules.registry.entries import KINDS, PluginError
@@ -121,6 +121,13 @@ class Registry:
             UsageError: There is no such name, or several distributions supply it.
             LocalRulesError: The plugin that supplies it is broken; the cause is chained.
         """
+        if not isinstance(name, str):
+            raise UsageError(
+                f"the name of a {KINDS[kind].name} is text, not {name!r}",
+                where=f"{kind}.name",
+                why=f"it is of type {type(name).__name__}",
+                fix=f'put it in quotes: {kind}.name="{name}"',
+            )
         distribution, _, bare = name.rpartition("/")
         listed = self.entries(kind)
         same = [

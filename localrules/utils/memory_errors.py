@@ -12,7 +12,8 @@ _OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of mem
 _NO_SIZE = re.compile(
     r"Storage size calculation overflowed|integer multiplication overflow|Overflow when unpacking long"
     r"|negative dimension|Dimension size must be non-negative|too large to convert|too many bytes"
-    r"|array is too big|Maximum allowed (?:dimension|size) exceeded|invalid shape dimension|cannot fit 'int'"
+    r"|array is too big|Maximum allowed (?:dimension|size) exceeded|invalid shape dimension"
+    r"|cannot fit 'int'|int too big to convert"
 )
 _FIX = "choose smaller sizes: of the network, of the rule's own modules, or of the batch"
 
@@ -24,7 +25,7 @@ def size_error(error: BaseException, where: str = "") -> LocalRulesError | None:
         error: Raised by Python, torch or numpy.
         where: What asked for the size.
     """
-    text = error_text(error)
+    text = error_text(error).partition(" Exception raised from")[0]
     if _NO_SIZE.search(text):
         return UsageError("a size is too large for any tensor", where=where, why=text[:300], fix=_FIX)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(text)):
