@@ -38,6 +38,10 @@ class UsageError(LocalRulesError):
     exit_code = 2
 
 
+class PluginCodeError(LocalRulesError):
+    """Code of a plugin raised an exception, returned what cannot be used, or changed the state of the process."""
+
+
 class DataError(UsageError):
     """A data file that is missing, damaged, or lacks what was asked for."""
 
@@ -47,6 +51,37 @@ class MissingDependencyError(UsageError):
 
     A model, rule or data set that raises it is left out where others are reproduced beside it.
     """
+
+
+def shorten(text: str, most: int = 100) -> str:
+    """A text as it is, or its start and its length if it is long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def error_text(error: BaseException) -> str:
+    """The text of an exception in one line, also where its ``str`` fails."""
+    try:
+        return " ".join(str(error).split())
+    except Exception as failure:
+        return f"(its text cannot be shown: {type(failure).__name__})"
+
+
+def describe_exception(error: BaseException) -> str:
+    """An exception in one line, with its type."""
+    text = error_text(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def warn(message: str) -> None:
+    """Warn of something that does not stop what is going on, also where warnings are errors."""
+    import warnings
+
+    try:
+        warnings.warn(message, stacklevel=3)
+    except Warning:
+        import sys
+
+        print(f"Warning: {message}", file=sys.stderr)
 
 
 def suggest_names(name: str, known: list[str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from localrules.config.overrides import merge
 from localrules.config.schema import OptimizerConfig
-from localrules.config.validate import validate_config
+from localrules.config.validate import check_config_class, validate_config
 from localrules.core.layer import Layer
 from localrules.core.network import Granularity, Network
 from localrules.core.objective import Objective
@@ -22,7 +22,9 @@ from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.patterns import check_patterns_used, first_match
+from localrules.engine.rule_border import rule_border, run_step, training_classes
 from localrules.errors import UsageError
+from localrules.utils.plugin_border import plugin_border
 
 RuleLike = str | type[Objective] | type[Rule] | Rule
 """A rule by its registered name, an ``Objective`` or ``Rule`` class, or a ``Rule``."""
@@ -83,9 +85,10 @@ class Learner:
     ) -> None:
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
         self.rule, defaults = _build(rule, config, self.network)
-        for cls in _classes(self.rule):
+        for cls in training_classes(self.rule):
             cls.info.requires.check_inputs(cls.__name__, example)
-        self.rule.prepare(self.network, num_classes)
+        with rule_border(self.rule, self.network, "prepare"):
+            self.rule.prepare(self.network, num_classes)
         self.rule.to(example.device)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
@@ -104,7 +107,8 @@ class Learner:
         for module in self._frozen:
             module.eval()
         self.rule.train()
-        report = self.rule.step(self.network, Batch(images, labels, self._num_classes), self._context)
+        with rule_border(self.rule, self.network, "step"):
+            report = run_step(self.rule, self.network, Batch(images, labels, self._num_classes), self._context)
         self._check.after_step(self._context.is_trainable)
         return report
 
@@ -113,7 +117,8 @@ class Learner:
         """Logits, shape (batch, classes), in eval mode, as the rule predicts."""
         self.network.eval()
         self.rule.eval()
-        return self.rule.predict(self.network, images)
+        with rule_border(self.rule, self.network, "predict"):
+            return self.rule.predict(self.network, images)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of module, rule and optimizers, for ``torch.save``."""
@@ -165,11 +170,6 @@ class _SimpleContext:
         return self._precision()
 
 
-def _classes(rule: Rule) -> list[type[Objective] | type[Rule]]:
-    """The classes that train the layers: the rule's, or those of its objectives."""
-    return [*rule.objective_classes] if isinstance(rule, LayerwiseRule) else [type(rule)]
-
-
 def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, Any]]:
     """The rule, and its defaults for a run."""
     if isinstance(rule, Rule):
@@ -179,7 +179,9 @@ def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, An
         cls = _class_of(rule)
         _check_trainable(cls, network)
         if issubclass(cls, Rule):
-            return cls(_options(cls, config)), cls.info.run_defaults
+            own = _options(cls, config)
+            with plugin_border(cls, "__init__"):
+                return cls(own), cls.info.run_defaults
         spec = ObjectiveSpec(cls, _options(cls, config))
         return LayerwiseRule({layer.name: spec for layer in network.hidden}), cls.info.run_defaults
     options = config or {}
@@ -221,6 +223,7 @@ def _class_of(rule: str | type[Objective] | type[Rule]) -> type[Any]:
 
 
 def _options(cls: type[Any], config: Any) -> BaseModel:
+    check_config_class(cls)
     if isinstance(config, BaseModel):
         return config
     options = dict(config or {})

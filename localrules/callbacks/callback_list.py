@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo, Stop
+from localrules.errors import describe_exception, warn
 
 if TYPE_CHECKING:
     from localrules.core.network import Network
@@ -64,15 +64,16 @@ class CallbackList(Callback):
         except Stop as stop:
             if self.stop_reason is None:
                 self.stop_reason = stop.reason
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too: a run ends by Stop alone
             if not callback.may_fail:
                 raise
             self._callbacks.remove(callback)
             if event != "close":
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception, SystemExit):
                     callback.close()
-            warnings.warn(
+            warn(
                 f"{type(callback).__name__} failed in {event} and is left out of the rest of this run: "
-                f"{type(error).__name__}: {error}",
-                stacklevel=2,
+                f"{describe_exception(error)}"
             )

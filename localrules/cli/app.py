@@ -14,6 +14,7 @@ from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
 from localrules.errors import LocalRulesError, UsageError, suggest_names
+from localrules.utils.global_state import keep_streams
 
 COMMANDS = tuple(
     name
@@ -112,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
-    with only_json_on_stdout(as_json), plain_warnings():
+    with keep_streams(), only_json_on_stdout(as_json), plain_warnings():
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
@@ -122,14 +123,20 @@ def main(arguments: list[str] | None = None) -> int:
         except (KeyboardInterrupt, typer.Abort):
             return report_error(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
-            # The reader has gone (localrules rules | head). Python would complain again when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return 1
+            return _reader_gone()
         except _UsageErrorOfTyper as error:
             return report_error(_as_usage_error(error), as_json)
-        except Exception as error:
+        except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
+            if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of rich
+                return _reader_gone()
             return report_error(error, as_json)
     return 0
+
+
+def _reader_gone() -> int:
+    """The exit code where the reader has gone (localrules rules | head)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would complain again when it flushes at exit
+    return 1
 
 
 def _as_usage_error(error: Any) -> UsageError:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any, TextIO
 
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, describe_exception
+from localrules.utils.memory_errors import size_error
 from localrules.utils.serialization import without_nonfinite
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def report_error(error: BaseException, as_json: bool) -> int:
     """
     if os.environ.get("LOCALRULES_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
-    shown = error if isinstance(error, LocalRulesError) else _unexpected(error)
+    shown = error if isinstance(error, LocalRulesError) else size_error(error) or _unexpected(error)
     if as_json:
         print_json({"error": shown.as_dict()})
     else:
@@ -89,11 +90,10 @@ def report_error(error: BaseException, as_json: bool) -> int:
 
 def _unexpected(error: BaseException) -> LocalRulesError:
     frames = traceback.extract_tb(error.__traceback__)
-    text = " ".join(str(error).split())
     return LocalRulesError(
         "something went wrong that localrules did not foresee",
         where=f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "",
-        why=f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        why=describe_exception(error),
         fix="set LOCALRULES_DEBUG=1 for the traceback, and report it",
     )
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]
 
+MOST_DIGITS = 19  # of a number of parts
+
 FLAGS = {
     "rule.name": "--rule",
     "model.name": "--model",
@@ -47,7 +49,8 @@ def collect_settings(
     if flags.get("steps") is not None and flags.get("epochs") is not None:
         raise UsageError("--steps and --epochs are both given", where="localrules run", fix="leave out one of them")
     granularity, path = flags.get("granularity"), flags.get("data.path")
-    number = int(granularity) if granularity is not None and granularity.isdigit() else granularity
+    is_number = granularity is not None and granularity.isascii() and granularity.isdigit()
+    number = int(granularity) if granularity and is_number and len(granularity) < MOST_DIGITS else granularity
     values = {**flags, "granularity": number, "data.path": None if path is None else str(path)}
     layers = [
         Settings.from_file(file) if file else Settings(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from localrules.comparison.results import RuleResult
+from localrules.errors import UsageError, error_text, shorten
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.plotting import COLOURS, INK, MARKERS, MUTED, new_figure, plain_axes
 
@@ -49,7 +51,7 @@ def learning_curves(results: Sequence[RuleResult]) -> Figure:
 
 
 def _curve(one: RuleResult) -> _Curve | None:
-    tables = [pd.read_csv(run.folder / METRICS, usecols=["step", "valid_accuracy"]) for run in one.runs]
+    tables = [_read_metrics(run.folder / METRICS) for run in one.runs]
     if not tables:
         return None
     # What is not a number is what a kill left of a line.
@@ -59,6 +61,18 @@ def _curve(one: RuleResult) -> _Curve | None:
         return None
     found = seeds.agg(["mean", "min", "max"])
     return _Curve(found.index.to_numpy(), found["mean"].to_numpy(), found["min"].to_numpy(), found["max"].to_numpy())
+
+
+def _read_metrics(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, usecols=["step", "valid_accuracy"])
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise UsageError(
+            "the run's metrics cannot be read",
+            where=str(path),
+            why=shorten(error_text(error)),
+            fix="put the file back as the run left it, or leave this run out",
+        ) from error
 
 
 def _plot_curve(axes: Axes, curve: _Curve, pace: float, index: int) -> None:

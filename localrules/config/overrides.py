@@ -89,11 +89,53 @@ def format_overrides(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     return words
 
 
+MOST_NESTED = 100
+"""Tables within tables of a file."""
+
+
+def parse_toml(text: str, what: str, where: str) -> Tree:
+    """The tree of a TOML text.
+
+    Args:
+        text: The content of a file; a byte order mark is left out.
+        what: A name for it in messages.
+        where: The file.
+
+    Raises:
+        UsageError: It is not TOML, or nests too deeply.
+    """
+    try:
+        tree = tomllib.loads(text.removeprefix("\ufeff"))
+        _check_depth(tree, MOST_NESTED)
+    except RecursionError:
+        why, fix = f"its tables nest deeper than {MOST_NESTED}", "write it as `localrules run` writes config.toml"
+    except ValueError as error:  # of tomllib, or a number of thousands of digits
+        why, fix = str(error), "mend the file"
+    else:
+        return tree
+    raise UsageError(f"{what} cannot be read as TOML", where=where, why=why, fix=fix)
+
+
+def _check_depth(tree: Any, left: int) -> None:
+    if not left:
+        raise RecursionError
+    for item in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(item, dict | list):
+            _check_depth(item, left - 1)
+
+
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists in lists
+        raise UsageError(
+            "a setting has a value that cannot be read",
+            where=f"--set, at {text[:20]}... of {len(text):,} characters",
+            why=str(error).partition(";")[0] if isinstance(error, ValueError) else "it nests too deeply",
+            fix="give a value of a sensible size",
+        ) from error
 
 
 RUN_METADATA = ("environment", "trained_on")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
 
 from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
 from localrules.data.augment import AugmentConfig
+
+LARGEST = 2**63
+"""Whole numbers are smaller than this."""
+
+MOST_THREADS = 1024
+"""Far more make OpenMP end the process."""
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -90,7 +98,7 @@ class OptimizerConfig(Section):
         "the rest.",
     )
     lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
     momentum: float | None = Field(
         None, ge=0, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
@@ -133,7 +141,7 @@ class EarlyStoppingConfig(Section):
         "valid_accuracy", description="The metric, a column of metrics.csv, read at the end of each epoch (ours)."
     )
     patience: int = Field(
-        3, gt=0, description="Evaluations in a row without an improvement after which the run stops (ours)."
+        3, gt=0, lt=LARGEST, description="Evaluations in a row without an improvement after which the run stops (ours)."
     )
     mode: Literal["auto", "max", "min"] = Field(
         "auto",
@@ -184,15 +192,19 @@ class RunConfig(Section):
     )
     granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
     epochs: float | None = Field(
-        None, gt=0, description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours)."
+        None,
+        gt=0,
+        le=1e9,
+        description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours).",
     )
-    steps: int | None = Field(None, gt=0, description="Steps, instead of epochs.")
-    batch_size: int = Field(128, gt=0, description="Samples a step (the paper's).")
+    steps: int | None = Field(None, gt=0, lt=LARGEST, description="Steps, instead of epochs.")
+    batch_size: int = Field(128, gt=0, lt=LARGEST, description="Samples a step (the paper's).")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
-    threads: int = Field(1, gt=0, description="CPU threads; equal bits need equal threads.")
+    threads: int = Field(1, gt=0, le=MOST_THREADS, description="CPU threads; equal bits need equal threads.")
     parallel_layers: int = Field(
         1,
         gt=0,
+        le=MOST_THREADS,
         description="How many layers may learn at the same time, each on `threads` CPU threads: the same bits, in more "
         "memory (ours: 1, one after the other).",
     )
@@ -207,17 +219,17 @@ class RunConfig(Section):
     )
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    phases: tuple[PhaseConfig, ...] = Field(JOINT, description="joint, two-phase, or a list of phases.")
+    phases: tuple[PhaseConfig, ...] = Field(JOINT, min_length=1, description="joint, two-phase, or a list of phases.")
     early_stopping: EarlyStoppingConfig | None = Field(
         None, description="Stop when a metric no longer improves; any of its options turns it on (ours: no)."
     )
     diagnostics: tuple[Diagnostic, ...] = Field(
         (), description="What to measure of each layer beside its objective (ours: nothing)."
     )
-    log_every: int = Field(10, gt=0, description="Steps between rows of metrics.csv.")
-    eval_batch_size: int = Field(500, gt=0, description="Samples a batch in evaluation.")
+    log_every: int = Field(10, gt=0, lt=LARGEST, description="Steps between rows of metrics.csv.")
+    eval_batch_size: int = Field(500, gt=0, lt=LARGEST, description="Samples a batch in evaluation.")
     checkpoint_every: int | None = Field(
-        None, gt=0, description="Steps between checkpoints; every epoch and every minute if unset."
+        None, gt=0, lt=LARGEST, description="Steps between checkpoints; every epoch and every minute if unset."
     )
     plots: bool = Field(True, description="Save plots of what was learned when the run is done.")
     trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")

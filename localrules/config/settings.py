@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from localrules.config.mixture import MIXED, expand_mixture
-from localrules.config.overrides import RUN_METADATA, Tree, merge, nest, parse_override
-from localrules.errors import UsageError
+from localrules.config.overrides import RUN_METADATA, Tree, merge, nest, parse_override, parse_toml
+from localrules.errors import UsageError, shorten
 
 Location = tuple[str | int, ...]
 """The keys that lead to a value, and the indices of lists among them."""
@@ -61,15 +61,18 @@ class Settings:
         """
         try:
             text = path.read_text(encoding="utf-8")
-            tree = tomllib.loads(text)
         except OSError as error:
             raise UsageError(
-                "the settings cannot be read", where=str(path), why=error.strerror or str(error)
+                "the settings cannot be read",
+                where=str(path),
+                why=error.strerror or str(error),
+                fix="name a TOML file that can be read",
             ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise UsageError(
-                "the settings are not TOML", where=str(path), why=str(error), fix="mend the file"
+                "the settings are not UTF-8", where=str(path), why=str(error), fix="save the file as UTF-8"
             ) from error
+        tree = parse_toml(text, "the settings", str(path))
         lines = toml_lines(text)
 
         def source_of(location: Location) -> str:
@@ -89,7 +92,7 @@ class Settings:
         for word in words:
             dotted, value = parse_override(word)
             name = f"{dotted}.name" if dotted in COMPONENTS and isinstance(value, str) else dotted
-            values[name] = (value, f"--set {word}")
+            values[name] = (value, f"--set {shorten(word)}")
         return cls._from_dotted(values)
 
     @classmethod
@@ -103,7 +106,7 @@ class Settings:
         given = {dotted: value for dotted, value in flags.items() if value is not None}
         return cls._from_dotted(
             {
-                dotted: (value, f"{names.get(dotted, '--' + dotted.replace('_', '-'))} {value}")
+                dotted: (value, f"{names.get(dotted, '--' + dotted.replace('_', '-'))} {shorten(str(value))}")
                 for dotted, value in given.items()
             }
         )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from localrules.config.settings import Settings
-from localrules.errors import UsageError, suggest_names
+from localrules.errors import PluginCodeError, UsageError, error_text, shorten, suggest_names
+from localrules.utils.plugin_border import definition, name_of, plugin_border
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -26,10 +30,45 @@ def validate_config(config: type[ConfigT], settings: Settings | Mapping[str, Any
         UsageError: An unknown option or a bad value, with its source.
     """
     settings = settings if isinstance(settings, Settings) else Settings(dict(settings))
+    with plugin_border(config, "__init__"):
+        try:
+            return config(**settings.tree)
+        except ValidationError as error:
+            raise _error(config, settings, name, error) from None
+
+
+def check_config_class(cls: type) -> None:
+    """See that a plugin's class has options that can be filled and stored.
+
+    Raises:
+        PluginCodeError: Its ``Config`` is not a pydantic model, or has a field that ``config.toml`` cannot hold.
+    """
+    config = getattr(cls, "Config", None)
+    if not (isinstance(config, type) and issubclass(config, BaseModel)):
+        raise PluginCodeError(
+            f"the Config of {name_of(cls)} is not a class of options",
+            where=definition(cls),
+            why=f"it is {_shown_class(config)}",
+            fix="class Config(RuleConfig): with a typed field for each option (of a model or data set: pydantic's "
+            "BaseModel)",
+        )
     try:
-        return config(**settings.tree)
-    except ValidationError as error:
-        raise _error(config, settings, name, error) from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # a default that has no JSON is met when stored
+            config.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise PluginCodeError(
+            f"the Config of {name_of(cls)} has an option that config.toml cannot hold",
+            where=definition(cls),
+            why=error_text(error).partition(" For further information")[0],
+            fix="make it a number, a text, a list or a path, and compute the tensor in the constructor",
+        ) from error
+
+
+def _shown_class(config: object) -> str:
+    if isinstance(config, type):
+        return f"the class {config.__name__}, which is not derived from localrules.RuleConfig"
+    return f"an object of type {type(config).__name__}"
 
 
 def _error(config: type[BaseModel], settings: Settings, name: str, error: ValidationError) -> UsageError:
@@ -51,9 +90,16 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
     return UsageError(
         f"option {option!r} has a value that does not fit",
         where=where,
-        why=f"{first['msg']}; found {first.get('input')!r}",
+        why=f"{first['msg']}; found {_shown(first.get('input'))}",
         fix=_description(config, location),
     )
+
+
+def _shown(value: Any) -> str:
+    try:
+        return shorten(repr(value))
+    except ValueError:  # a number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _section(config: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
@@ -66,5 +112,9 @@ def _section(config: type[BaseModel], location: tuple[str | int, ...]) -> type[B
 
 
 def _description(config: type[BaseModel], location: tuple[str | int, ...]) -> str:
-    known = config.model_fields.get(str(location[0]))
-    return (known.description or "") if known else ""
+    """The description of the innermost option on the way to a location."""
+    found = ""
+    for depth in range(len(location)):
+        known = _section(config, location[:depth]).model_fields.get(str(location[depth]))
+        found = (known.description if known else None) or found
+    return found

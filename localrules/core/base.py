@@ -13,9 +13,9 @@ from localrules.core.requirements import Requirements
 
 
 class RuleConfig(BaseModel):
-    """Base of every ``Config``: unknown names are rejected and values are immutable."""
+    """Base of every ``Config``: unknown names and infinite values are rejected, and values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)

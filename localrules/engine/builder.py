@@ -15,7 +15,10 @@ from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
+from localrules.engine.rule_border import rule_border
 from localrules.errors import UsageError
+from localrules.utils.allocation_limit import AllocationLimit
+from localrules.utils.plugin_border import plugin_border, wrong_result
 
 
 def load_dataset(data: Component) -> Dataset:
@@ -24,7 +27,12 @@ def load_dataset(data: Component) -> Dataset:
     Raises:
         DataError: The source is missing or damaged, or what it gives is not well formed.
     """
-    return check_dataset(data.build().load(), f"{data.cls.__module__}.{data.cls.__qualname__}")
+    source = data.build()
+    with plugin_border(data.cls, "load"):
+        found: Dataset = source.load()
+        if not isinstance(found, Dataset):
+            raise wrong_result(data.cls, "load", "a localrules.Dataset", f"an object of type {type(found).__name__}")
+    return check_dataset(found, f"{data.cls.__module__}.{data.cls.__qualname__}")
 
 
 def load_run_dataset(config: RunConfig, data: Component) -> Dataset:
@@ -45,8 +53,10 @@ def build_network_and_rule(
 
 def _build_network(run: ResolvedRun, shape: tuple[int, ...], num_classes: int) -> Network:
     torch.manual_seed(run.config.seed)
-    model: Model = run.model.build(shape, num_classes)
-    return Network.wrap(model, granularity=run.config.granularity, example=torch.zeros(2, *shape))
+    with AllocationLimit():
+        model: Model = run.model.build(shape, num_classes)
+    with plugin_border(type(model), "forward"):
+        return Network.wrap(model, granularity=run.config.granularity, example=torch.zeros(2, *shape))
 
 
 def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
@@ -58,7 +68,8 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
             raise incompatible_error(part.name, run.model.name, reason, fix)
     rule = parts[0].build() if len(parts) == 1 and issubclass(parts[0].cls, Rule) else _layerwise_rule(parts, network)
     assert isinstance(rule, Rule)
-    rule.prepare(network, num_classes)
+    with rule_border(rule, network, "prepare"), AllocationLimit():
+        rule.prepare(network, num_classes)
     return rule
 
 

@@ -10,7 +10,7 @@ from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
 from localrules.engine.builder import incompatible_error
 from localrules.engine.resolved_run import Component, ResolvedRun
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, PluginCodeError
 
 if TYPE_CHECKING:
     from localrules.core.base import RuleBase
@@ -85,5 +85,9 @@ def _build(model: Component, granularity: Granularity = "layer") -> Network:
 
     try:
         return built("meta")
-    except (RuntimeError, NotImplementedError):  # it asks for values, which tensors without memory do not have
+    except (
+        RuntimeError,
+        NotImplementedError,
+        PluginCodeError,
+    ):  # it asks for values, which tensors without memory do not have
         return built("cpu")

@@ -20,9 +20,12 @@ from localrules.data.batches import iter_batches
 from localrules.data.dataset import Split
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.device import Device
+from localrules.engine.rule_border import rule_border, training_classes
 from localrules.engine.scores import Scores
+from localrules.utils.plugin_border import wrong_result
 from localrules.utils.torch_utils import eval_mode
 
+LOGITS_DIMS = 2
 TRAIN_SAMPLES = 5000  # of the training split are scored at the end of a run
 
 
@@ -86,7 +89,13 @@ class Predictor:
         return self.scores(unlabelled).logits.softmax(1)
 
     def _logits(self, images: Tensor) -> Tensor:
-        return self.rule.predict(self.network, images).float()
+        with rule_border(self.rule, self.network, "predict"):
+            logits = self.rule.predict(self.network, images)
+            if not isinstance(logits, Tensor) or logits.dim() != LOGITS_DIMS or len(logits) != len(images):
+                found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else repr(type(logits))
+                owner = training_classes(self.rule)[0]
+                raise wrong_result(owner, "predict", f"logits of shape ({len(images)}, classes)", found)
+        return logits.float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
         """The hidden layers' feature maps of one image: (channels, height, width) by the layer's name.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +27,9 @@ from localrules.core.objective import CustomPrediction, InputTransform, LayerVot
 from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
-from localrules.errors import LocalRulesError, UsageError
+from localrules.engine.rule_values import inplace_error, scalar_problem, versions
+from localrules.errors import LocalRulesError, PluginCodeError, UsageError, error_text
+from localrules.utils.plugin_border import code_error, definition, name_of, state_error, wrong_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,6 +73,8 @@ class LayerwiseRule(Rule):
         self._votes = any(issubclass(cls, LayerVoting) for cls in classes)
         self.objective_classes = list(dict.fromkeys(classes))
         self.objectives = nn.ModuleDict()
+        self._checked: set[str] = set()
+        self._seen_finite: set[str] = set()
         if self._only is None:
             _check_mixable(classes)
 
@@ -125,10 +129,10 @@ class LayerwiseRule(Rule):
             report.objectives[layer.name] = PENDING  # keeps forward order, whichever layer is done first
 
             def train_layer() -> None:
-                with torch.enable_grad():
+                with torch.enable_grad(), self._checking_first_loss(layer):
                     loss = self._loss(layer, output, read, operations, batch, context.autocast, report)
                 with torch.autocast(inputs.device.type, enabled=False):
-                    loss.backward()
+                    self._backward(layer, loss)
                 report.objectives[layer.name] = loss.detach()
                 context.step_layer(layer)
 
@@ -145,6 +149,30 @@ class LayerwiseRule(Rule):
             report.logits = logits
             report.labels = batch.labels
         return report
+
+    @contextmanager
+    def _checking_first_loss(self, layer: Layer) -> Iterator[None]:
+        """See in the layer's first step that its objective leaves the backward pass to the engine."""
+        if layer.name in self._checked or layer.is_readout:
+            yield
+            return
+        self._checked.add(layer.name)
+        learned = [*layer.parameters(), *self.parameters_for(layer)]
+        left = any(parameter.grad is not None for parameter in learned)  # by the user's own loop
+        yield
+        if not left and any(parameter.grad is not None for parameter in learned):
+            raise _backward_called(self._specs[layer.name].cls)
+
+    def _backward(self, layer: Layer, loss: Tensor) -> None:
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            if layer.is_readout:
+                raise
+            cls = self._specs[layer.name].cls
+            if "backward through the graph a second time" in error_text(error):
+                raise _backward_called(cls) from error
+            raise code_error(error, [cls], "forward") from error
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """The input of the network, and the batch that the views show."""
@@ -273,14 +301,23 @@ class LayerwiseRule(Rule):
         ):
             loss = self._objective_loss(objective, view, autocast, report)
             total = loss if total is None else total + loss
+        if total is not None and layer.name not in self._seen_finite:
+            self._check_finite(layer, output, total)
         if total is None or not total.requires_grad:
             raise LocalRulesError(
                 f"the objective of layer {layer.name!r} does not depend on the layer",
-                where=f"{self._specs[layer.name].cls.__name__}.forward",
+                where=definition(self._specs[layer.name].cls, "forward"),
                 why="it returned a scalar without gradient",
                 fix="compute it from view.output, without detaching or no_grad",
             )
         return total
+
+    def _check_finite(self, layer: Layer, output: Any, loss: Tensor) -> None:
+        """See in the layer's first step that the objective of a finite output is finite."""
+        self._seen_finite.add(layer.name)
+        if not loss.isfinite().all() and all(bool(each.isfinite().all()) for each in tensor_leaves(output)):
+            cls = self._specs[layer.name].cls
+            raise wrong_result(cls, "forward", "a finite number where the layer's output is finite", f"{loss.item()}")
 
     def _objective_loss(
         self,
@@ -297,8 +334,21 @@ class LayerwiseRule(Rule):
             view = replace(
                 view, inputs=tuple(map(_at_least_float32, view.inputs)), output=_at_least_float32(view.output)
             )
+        cls = type(objective)
+        tensors = [*view.inputs, view.output, view.labels]
+        before = versions(tensors)
         with context:
-            found = objective(view)
+            try:
+                found = objective(view)
+            except (KeyboardInterrupt, LocalRulesError):
+                raise
+            except BaseException as error:
+                raise code_error(error, [cls], "forward") from error
+        if not torch.is_grad_enabled():
+            raise state_error(cls, "forward", ["turned gradients off"])
+        if versions(tensors) != before:
+            raise inplace_error(cls, "forward", "its layer's inputs, output or labels")
+        _check_losses(cls, found)
         name = objective.layer.name
         for key, value in objective.pop_logged().items():
             report.metrics[f"{key}/{name}"] = value
@@ -308,6 +358,24 @@ class LayerwiseRule(Rule):
             column = f"loss/{key}/{name}"  # summed over the layer's outputs
             report.metrics[column] = report.metrics.get(column, 0) + value.detach()
         return sum(found.values(), torch.zeros(()))
+
+
+def _check_losses(cls: type[Objective], found: Any) -> None:
+    """Raises PluginCodeError if an objective returned something else than a scalar, or scalars by name."""
+    named = found if isinstance(found, dict) and found else {"": found}
+    for key, value in named.items():
+        if problem := scalar_problem(value):
+            problem += f" as {key!r}" if key else ""
+            raise wrong_result(cls, "forward", "a scalar tensor, or a dict of scalar tensors", problem)
+
+
+def _backward_called(cls: type[Objective]) -> PluginCodeError:
+    return PluginCodeError(
+        f"{name_of(cls)} called backward itself",
+        where=definition(cls, "forward"),
+        why="the engine runs the backward pass of what forward returns, and would do so a second time",
+        fix="return the loss without calling backward; to write gradients yourself, derive from localrules.Rule",
+    )
 
 
 def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:

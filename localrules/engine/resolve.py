@@ -13,11 +13,12 @@ from localrules.config.mixture import MIXED, MixturePart, mixture_parts
 from localrules.config.overrides import Tree
 from localrules.config.schema import ComponentConfig, RuleAssignment, RunConfig
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
-from localrules.config.validate import validate_config
+from localrules.config.validate import check_config_class, validate_config
 from localrules.core.base import RuleBase
 from localrules.engine.compatibility import check_compatibility
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart, tracker_options
 from localrules.errors import UsageError, suggest_names
+from localrules.utils.plugin_border import plugin_border
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -113,10 +114,12 @@ _LISTS = {"rule": "rules", "model": "models", "data": "data"}
 
 def _look_up(kind: str, name: str, registry: Registry, settings: Settings) -> Any:
     try:
-        return registry.resolve(kind, name)
+        found = registry.resolve(kind, name)
     except UsageError as error:
         error.where = settings.source_of("name") or error.where
         raise
+    check_config_class(found)
+    return found
 
 
 def _preset(settings: Settings, kinds: list[type[RuleBase]], registry: Registry) -> Settings:
@@ -237,4 +240,5 @@ def _with_absolute_paths(config: BaseModel) -> BaseModel:
 
 def _spelt_out(component: Component) -> ComponentConfig:
     """A component's options in full, as they are stored."""
-    return ComponentConfig(name=component.name, **component.config.model_dump(mode="json"))
+    with plugin_border(component.cls, "Config"):
+        return ComponentConfig(name=component.name, **component.config.model_dump(mode="json"))

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
+from localrules.utils.plugin_border import plugin_border
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,13 @@ class Component:
     config: BaseModel
 
     def build(self, *args: Any) -> Any:
-        """An instance with these options."""
-        return self.cls(self.config, *args)
+        """An instance with these options.
+
+        Raises:
+            PluginCodeError: The constructor failed.
+        """
+        with plugin_border(self.cls, "__init__"):
+            return self.cls(self.config, *args)
 
 
 @dataclass(frozen=True)

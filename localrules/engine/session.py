@@ -9,7 +9,7 @@ from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.phase import Phase
 from localrules.core.rule import Rule
-from localrules.data.augment import Augment
+from localrules.data.augment import Augment, AugmentConfig
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
 from localrules.data.preprocess import Preprocessor
@@ -21,6 +21,7 @@ from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
 from localrules.engine.resolved_run import ResolvedRun
+from localrules.errors import UsageError
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Session:
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
         network, rule = build_network_and_rule(run, data.shape, classes, ranks.device)
+        check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
@@ -104,3 +106,22 @@ class Session:
     def reduce_gradients(self, layer: Layer) -> None:
         """Average a layer's gradients over ranks."""
         self.device.all_reduce_gradients([*layer.parameters(), *self.rule.parameters_for(layer)])
+
+
+def check_shift(shift: int, shape: tuple[int, ...]) -> None:
+    """Refuse an augmentation that moves images out of themselves.
+
+    Args:
+        shift: Pixels, as in ``augment.shift``.
+        shape: One image's channels, height, width.
+
+    Raises:
+        UsageError: It is not smaller than the image.
+    """
+    if shift > AugmentConfig().shift and shift >= min(shape[-2:]):  # the default does no harm to tiny images
+        raise UsageError(
+            "images would be shifted out of sight",
+            where=f"augment.shift={shift}",
+            why=f"the images are {shape[-2]} x {shape[-1]} pixels",
+            fix=f"choose less than {min(shape[-2:])}; a few pixels are usual",
+        )

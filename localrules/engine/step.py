@@ -16,6 +16,7 @@ from localrules.core.phase import Phase
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.data.batches import generator
+from localrules.engine.rule_border import rule_border, run_step
 from localrules.engine.schedules import learning_rate
 from localrules.engine.session import Session
 from localrules.errors import UsageError
@@ -110,13 +111,15 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     statistics = Batch(batch.images, batch.labels, len(session.data.classes))
     context = StepContext(session, phase)
     try:
-        report = session.rule.step(session.network, statistics, context)
-        context.finish()
+        with rule_border(session.rule, session.network, "step"):
+            try:
+                report = run_step(session.rule, session.network, statistics, context)
+                context.finish()
+            except ValueError as error:
+                if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
+                    raise _single_sample_error() from error
+                raise
         session.learning_check.after_step(phase.is_trainable)
-    except ValueError as error:
-        if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words
-            raise _single_sample_error() from error
-        raise
     finally:
         if session.executor is not None:
             session.executor.cancel()

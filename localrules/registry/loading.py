@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import pluggy
 
-from localrules.errors import LocalRulesError, UsageError, suggest_names
+from localrules.errors import LocalRulesError, UsageError, describe_exception, error_text, suggest_names
 from localrules.registry import hookspecs
 from localrules.registry.discovery import PluginSource, entries_from_tables, error_location
 from localrules.registry.entries import KINDS, RUN_HOOKS, Entry, EntryKind, PluginError, check_entry
+from localrules.utils.global_state import GlobalState
 
 Status = Literal["ok", "broken", "conflict", "incompatible"]
 
@@ -64,10 +65,7 @@ class WrongApiVersion(PluginError):
 
 def format_exception(error: BaseException) -> str:
     """An exception in one line; the type is left out where the text was written by us."""
-    text = " ".join(str(error).split())
-    if isinstance(error, PluginError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return error_text(error) if isinstance(error, PluginError) else describe_exception(error)
 
 
 def load_plugin(source: PluginSource) -> Plugin:
@@ -83,8 +81,9 @@ def load_plugin(source: PluginSource) -> Plugin:
         UsageError: A file named by ``--plugin`` cannot be used.
     """
     plugin = Plugin(source)
+    state = GlobalState()
     try:
-        module = source.load()
+        module = _import(source, state)
         _check_module(module)
         plugin = replace(plugin, hooks=_register(source, module))
         for word, kind in KINDS.items():
@@ -99,6 +98,17 @@ def load_plugin(source: PluginSource) -> Plugin:
             raise _file_error(source, error) from error
         return replace(plugin, status="incompatible" if isinstance(error, WrongApiVersion) else "broken", cause=error)
     return plugin
+
+
+def _import(source: PluginSource, state: GlobalState) -> Any:
+    """The plugin's module; global state that its import changed is put back, and is a fault."""
+    try:
+        module = source.load()
+    finally:
+        changed = state.restore()
+    if changed:
+        raise PluginError(f"its import {' and '.join(changed)}, which was put back")
+    return module
 
 
 def _check_module(module: object) -> None:

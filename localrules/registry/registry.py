@@ -8,13 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.registry.discovery import file_sources as file_sources
 from localrules.registry.discovery import filter_allowed, filter_blocked, installed_sources, normalize_name
 from localrules.registry.entries import KINDS, PluginError
 from localrules.registry.errors import ambiguous_error, fix_hint, unknown_error, unusable_error
 from localrules.registry.listing import ListedEntry, mark_conflicts, mark_duplicates, to_listed_entry
 from localrules.registry.loading import Plugin, format_exception, load_plugin
+from localrules.utils.global_state import GlobalState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +121,13 @@ class Registry:
             UsageError: There is no such name, or several distributions supply it.
             LocalRulesError: The plugin that supplies it is broken; the cause is chained.
         """
+        if not isinstance(name, str):
+            raise UsageError(
+                f"the name of a {KINDS[kind].name} is text, not {name!r}",
+                where=f"{kind}.name",
+                why=f"it is of type {type(name).__name__}",
+                fix=f'put it in quotes: {kind}.name="{name}"',
+            )
         distribution, _, bare = name.rpartition("/")
         listed = self.entries(kind)
         same = [
@@ -148,7 +156,13 @@ class Registry:
         where = f"{item.entry.target}, of {item.distribution} {item.version}".rstrip()
         module, _, path = item.entry.target.partition(":")
         try:
-            target = reduce(getattr, path.split("."), import_module(module))
+            state = GlobalState()
+            try:
+                target = reduce(getattr, path.split("."), import_module(module))
+            finally:
+                changed = state.restore()
+            if changed:
+                raise PluginError(f"its import {' and '.join(changed)}, which was put back")
             _check_target(kind, target)
         except KeyboardInterrupt:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,10 @@ from localrules.engine.device import warn_if_bf16_emulated
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
 from localrules.engine.resolved_run import ResolvedRun
+from localrules.engine.rule_border import rule_border
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
-from localrules.errors import LocalRulesError, UsageError
+from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import RunFolder
@@ -67,9 +67,7 @@ def build_trackers(run: ResolvedRun) -> list[Callback]:
         try:
             made.append(tracker.build())
         except Exception as error:  # a tracker must never stop training
-            warnings.warn(
-                f"tracker {tracker.name!r} is left out of this run: {type(error).__name__}: {error}", stacklevel=2
-            )
+            warn(f"tracker {tracker.name!r} is left out of this run: {_reason(error)}")
     return made
 
 
@@ -146,7 +144,15 @@ def execute_run(
 def _save_plots(session: Session, folder: Path) -> list[Plot]:
     """Draw what was learned; a run that is done stays done where that cannot be drawn."""
     try:
-        return closing.save_plots(session, folder)
+        with rule_border(session.rule, session.network, "plots"):
+            return closing.save_plots(session, folder)
     except Exception as error:
-        warnings.warn(f"the plots could not be drawn: {type(error).__name__}: {error}", stacklevel=2)
+        warn(f"the plots could not be drawn: {_reason(error)}")
         return []
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, LocalRulesError):
+        return f"{error.what}: {error.why} ({error.where})" if error.where else f"{error.what}: {error.why}"
+    return describe_exception(error)

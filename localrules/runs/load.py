@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, Field, PositiveInt
+
 from localrules.config.overrides import RUN_METADATA, Tree
 from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings
@@ -23,7 +25,8 @@ from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
-from localrules.tracking.records import CONFIG, read_config
+from localrules.tracking.records import CONFIG, SUMMARY, read_config
+from localrules.tracking.run_folder import METRICS
 from localrules.utils.torch_utils import preserve_torch_state
 
 if TYPE_CHECKING:
@@ -57,14 +60,46 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
         UsageError: The folder is not a run folder.
     """
     record = read_config(folder)
-    if missing := [table for table in RUN_METADATA if table not in record]:
-        raise UsageError(
-            "this is not a run folder",
-            where=str(folder),
-            why=f"its config.toml has no table {missing[0]!r}, which every run writes",
-            fix="name a folder that 'localrules run' made; settings of your own are given with --config FILE",
-        )
+    for table in RUN_METADATA:
+        if not isinstance(record.get(table), dict):
+            has = f"gives {table!r} a value that is not a table" if table in record else f"has no table {table!r}"
+            raise UsageError(
+                "this is not a run folder",
+                where=str(folder),
+                why=f"its config.toml {has}, and every run writes one",
+                fix="name a folder that 'localrules run' made; settings of your own are given with --config FILE",
+            )
+    _check_contents(folder)
+    validate_config(_TrainedOn, record["trained_on"], "trained_on")
     return validate_config(RunConfig, Settings.from_file(folder / CONFIG)), record
+
+
+class _TrainedOn(BaseModel):
+    """The table of ``config.toml`` that describes the data."""
+
+    fingerprint: str
+    shape: tuple[PositiveInt, ...] = Field(min_length=1, description="As the run wrote it.")
+    classes: tuple[str, ...] = Field(min_length=1, description="As the run wrote it.")
+    mean: tuple[float, ...] = Field(min_length=1, description="As the run wrote it.")
+    std: tuple[float, ...] = Field(min_length=1, description="As the run wrote it.")
+
+
+def _check_contents(folder: Path) -> None:
+    """Refuse a run folder in which a folder stands in the place of a file, or a file in that of a folder.
+
+    Raises:
+        UsageError: It names the place.
+    """
+    for name, is_folder in ((METRICS, False), (SUMMARY, False), ("checkpoints", True)):
+        path = folder / name
+        if path.exists() and path.is_dir() != is_folder:
+            found, expected = ("a file", "a folder") if is_folder else ("a folder", "a file")
+            raise UsageError(
+                f"the run's {name} cannot be used",
+                where=str(path),
+                why=f"{found} stands where a run has {expected}",
+                fix="put it back as the run left it, or name another run",
+            )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from localrules.engine.parallel import LayerExecutor
 from localrules.engine.profiling import peak_memory
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy
 
@@ -96,7 +96,7 @@ def test_what_goes_wrong_on_a_thread_is_raised_and_nothing_goes_on_behind() -> N
         seen.append(layer)
 
     session = listening(fail, steps=3, parallel_layers=2)
-    with pytest.raises(FloatingPointError, match="as asked"):
+    with pytest.raises(LocalRulesError, match="FloatingPointError: as asked"):
         train(session)
     heard = list(seen)
     assert session.executor is not None

@@ -53,7 +53,8 @@ def test_a_tracker_that_fails_is_reported_in_one_line_and_training_goes_on(plugi
     assert "this tracker prints" in errors
     warned = [line for line in errors.splitlines() if "Warning" in line]
     assert warned == [
-        "Warning: tracker 'unborn' is left out of this run: ValueError: no server",
+        "Warning: tracker 'unborn' is left out of this run: Unborn failed: ValueError: no server "
+        f"({plugin}, line 11 (in Unborn.__init__))",
         "Warning: Broken failed in on_log and is left out of the rest of this run: "
         "RuntimeError: its disk is full and it says so in two lines",
     ]

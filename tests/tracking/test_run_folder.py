@@ -238,10 +238,10 @@ def test_the_callback_keeps_its_place_in_the_state_that_checkpoints_save(tmp_pat
     second.on_run_start(run_info(tmp_path, state=saved, resumed_from_step=1))
     second.on_log({"step": 2, "loss": 0.5})
     second.on_log({"step": 3, "loss": 0.25})
-    second.on_run_end({"status": "done"}, [])
+    second.on_run_end({"status": "interrupted"}, [])
     second.close()
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
-    assert read_summary(tmp_path) == {"status": "done"}
+    assert read_summary(tmp_path) == {"status": "interrupted"}
 
 
 def test_closing_before_the_start_is_harmless() -> None:

@@ -10,7 +10,7 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, error_text
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.subject import Bounds, NotApplicable, RuleClass, RuleUnderTest
@@ -97,11 +97,15 @@ def run_check(check: Check) -> dict[str, str]:
         check()
     except NotApplicable as reason:
         return {"status": "skipped", "reason": str(reason)}
-    except Exception as error:  # a rule may break in any way
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a rule may break in any way
         if check.xfail_reason:
             return {"status": "expected-failure", "reason": check.xfail_reason}
-        message = " ".join(str(error).split())
-        if not isinstance(error, AssertionError):
+        message = error_text(error)
+        if isinstance(error, LocalRulesError):
+            message = f"{error.what}: {error.why} ({error.where})"
+        elif not isinstance(error, AssertionError):
             message = f"{type(error).__name__}: {message} ({_location(error)})"
         return {"status": "failed", "reason": message or type(error).__name__}
     if check.xfail_reason:
