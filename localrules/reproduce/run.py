@@ -134,7 +134,8 @@ def run_experiments(
         What the cases came to; and what ``--json`` prints, which has a line for an experiment without cases, too.
 
     Raises:
-        LocalRulesError: Something cannot be run, before anything has run; see :func:`~localrules.reproduce.plan.plan_cases`.
+        LocalRulesError: Something cannot be run, before anything has run; see
+            :func:`~localrules.reproduce.plan.plan_cases`.
     """
     tasks = plan_cases(experiments, asked, registry)
     outcomes: list[CaseResult] = []

@@ -42,7 +42,7 @@ def members(cls: ast.ClassDef) -> tuple[set[str], set[str]]:
 
 
 def wrong_names(source: str) -> Iterator[str]:
-    """What docstrings describe and is not there."""
+    """Names that docstrings describe and that do not exist."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             text = ast.get_docstring(node) or ""
