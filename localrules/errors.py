@@ -42,6 +42,10 @@ class PluginCodeError(LocalRulesError):
     """Code of a plugin raised an exception, returned what cannot be used, or changed the state of the process."""
 
 
+class NotFiniteError(PluginCodeError):
+    """An objective of finite outputs is infinite, or not a number, in the first step."""
+
+
 class DataError(UsageError):
     """A data file that is missing, damaged, or lacks what was asked for."""
 

@@ -28,7 +28,7 @@ from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
 from localrules.engine.rule_values import inplace_error, scalar_problem, versions
-from localrules.errors import LocalRulesError, PluginCodeError, UsageError, error_text
+from localrules.errors import LocalRulesError, NotFiniteError, PluginCodeError, UsageError, error_text
 from localrules.utils.plugin_border import code_error, definition, name_of, state_error, wrong_result
 
 if TYPE_CHECKING:
@@ -317,7 +317,12 @@ class LayerwiseRule(Rule):
         self._seen_finite.add(layer.name)
         if not loss.isfinite().all() and all(bool(each.isfinite().all()) for each in tensor_leaves(output)):
             cls = self._specs[layer.name].cls
-            raise wrong_result(cls, "forward", "a finite number where the layer's output is finite", f"{loss.item()}")
+            raise NotFiniteError(
+                f"{name_of(cls)}.forward returned {loss.item()} for layer {layer.name!r}",
+                where=definition(cls, "forward"),
+                why="it must return a finite number where the layer's output is finite",
+                fix="guard divisions, roots and logarithms (clamp, add a small number), or set a min_batch",
+            )
 
     def _objective_loss(
         self,
@@ -371,10 +376,12 @@ def _check_losses(cls: type[Objective], found: Any) -> None:
 
 def _backward_called(cls: type[Objective]) -> PluginCodeError:
     return PluginCodeError(
-        f"{name_of(cls)} called backward itself",
+        f"{name_of(cls)} has a loss whose graph was used before",
         where=definition(cls, "forward"),
-        why="the engine runs the backward pass of what forward returns, and would do so a second time",
-        fix="return the loss without calling backward; to write gradients yourself, derive from localrules.Rule",
+        why="it called backward itself, or kept a tensor of another layer or step; the engine runs the backward pass "
+        "of what forward returns, and would do so a second time",
+        fix="return the loss without calling backward, and detach what is kept; to write gradients yourself, derive "
+        "from localrules.Rule",
     )
 
 

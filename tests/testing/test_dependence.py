@@ -12,6 +12,7 @@ from torch import Tensor
 
 from localrules import LayerView, Objective
 from localrules.engine.session import Session
+from localrules.errors import LocalRulesError
 from localrules.testing.auditing.dependence import Dependence, measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_hsic.hsic_projected import ProjectedHSIC
@@ -197,7 +198,7 @@ class KeepsTheGraph(Quiet):
 
 
 def test_another_layers_graph_is_gone_when_an_objective_reaches_for_it() -> None:
-    with pytest.raises(RuntimeError, match="second time"):
+    with pytest.raises(LocalRulesError, match="second time"):
         train(perceptron(KeepsTheGraph), 0, 1)
 
 

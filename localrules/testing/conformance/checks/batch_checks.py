@@ -11,7 +11,7 @@ from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.errors import UsageError
+from localrules.errors import NotFiniteError, UsageError
 from localrules.testing.conformance.checks.reproducibility_checks import state
 from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
 
@@ -63,7 +63,12 @@ def _stays_finite(session: Session, case: str) -> None:
     for phase in session.phases:
         apply_phase(phase, session.network, session.trainable)
         for step in range(phase.start, min(phase.stop, phase.start + STEPS)):
-            report = train_step(session, phase, step).report
+            try:
+                report = train_step(session, phase, step).report
+            except NotFiniteError as error:
+                raise AssertionError(
+                    f"{case}: the objective of a layer is not finite: {error.what} ({error.where})"
+                ) from error
             wrong = [layer for layer, value in report.objectives.items() if not math.isfinite(float(value))]
             assert not wrong, f"{case}: the objective of {abbreviate(wrong)} is not finite"
     wrong = [name for name, tensor in state(session).items() if not bool(tensor.isfinite().all())]
