@@ -17,7 +17,7 @@ FEATURES = 4
 class ClosedForm(Rule):
     """Sums of features times labels; those of layer l are of layer l + 1."""
 
-    info = RuleInfo(locality="local-labels")
+    info = RuleInfo(locality="local-labels", trains_layers=False, trains_readout=False)
 
     def key(self, layer: Layer) -> str:
         return state_key(layer)
