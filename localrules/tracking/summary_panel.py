@@ -67,7 +67,7 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list
         lines.append(("stopped early", Text(f"after step {number('steps', 0):,} of {run.total_steps:,}: {reason}")))
     lines.append(("folder", Text(_short(run.directory))))
     if images:
-        lines.append(("images in it", Text(", ".join(image.path.name for image in images))))
+        lines.append(("plots", Text(", ".join(image.path.name for image in images))))
     return lines
 
 
