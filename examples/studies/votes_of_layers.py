@@ -61,7 +61,7 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
         for layer in run.predictor.network.hidden
     }
     classifiers = nn.ModuleDict(made)
-    augment = Augment(run.config.augment, flipped=data.flip_preserves_label)
+    augment = Augment(run.config.augment, flip_preserves_label=data.flip_preserves_label)
     batches = Batches(data.split("train"), BATCH, run.config.seed, run.predictor.preprocess, augment=augment)
     steps = epochs * batches.steps_per_epoch
     optimizer = optim.Adam(classifiers.parameters())

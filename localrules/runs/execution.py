@@ -14,7 +14,6 @@ from localrules.engine.device import warn_if_bf16_emulated
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
 from localrules.engine.resolved_run import ResolvedRun
-from localrules.engine.rule_border import rule_border
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
@@ -144,8 +143,7 @@ def execute_run(
 def _save_plots(session: Session, folder: Path) -> list[Plot]:
     """Draw what was learned; a run that is done stays done where that cannot be drawn."""
     try:
-        with rule_border(session.rule, session.network, "plots"):
-            return closing.save_plots(session, folder)
+        return closing.save_plots(session, folder)
     except Exception as error:
         warn(f"the plots could not be drawn: {_reason(error)}")
         return []

@@ -11,6 +11,7 @@ from localrules.callbacks.base import Plot, RunInfo
 from localrules.engine.checkpoint import weights_sha256
 from localrules.engine.inference import subsample
 from localrules.engine.profiling import process_peak_mib
+from localrules.engine.rule_border import rule_border
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
 from localrules.runs.evaluate import find_leaks, is_implausible
@@ -96,7 +97,9 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
         found.append(Plot("feature_maps", plot_feature_maps(maps, folder / "feature_maps.png"), True))
     if session.config.diagnostics:
         found.append(Plot("diagnostics", plot_diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
-    for name, figure in session.rule.plots(session.network).items():
+    with rule_border(session.rule, session.network, "plots"):
+        of_rule = session.rule.plots(session.network)
+    for name, figure in of_rule.items():
         # Nobody knows what a rule draws: data may be seen in it.
         found.append(Plot(name, save_figure(figure, folder / f"{name}.png"), True))
     return found
