@@ -94,7 +94,8 @@ class Learner:
         self._num_classes = num_classes
         self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
         self._check = LearningCheck(self.network, self.rule)
-        self._context = _SimpleContext(self.optimizers, self._check, precision)
+        frozen = frozenset(layer.name for layer in self.network.layers if _is_frozen(layer.module))
+        self._context = _SimpleContext(self.optimizers, self._check, frozen, precision)
 
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
         """Train on one batch: compute every layer's gradients and step its optimizer.
@@ -148,12 +149,13 @@ class _SimpleContext:
         self,
         optimizers: LayerOptimizers,
         check: LearningCheck,
+        frozen: frozenset[str],
         precision: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self._optimizers, self._check, self._precision = optimizers, check, precision
+        self._optimizers, self._check, self._frozen, self._precision = optimizers, check, frozen, precision
 
     def is_trainable(self, layer: Layer) -> bool:
-        return not _is_frozen(layer.module)
+        return layer.name not in self._frozen
 
     def is_objective_trainable(self, layer: Layer) -> bool:
         return self.is_trainable(layer)

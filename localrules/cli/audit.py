@@ -115,7 +115,6 @@ def _prepared(
     from localrules.cli.run_options import collect_settings
     from localrules.config.mixture import mixture_parts
     from localrules.config.settings import Settings, merge_settings
-    from localrules.core.layer import LOCALITY_LEVELS
     from localrules.engine.resolve import resolve_run
     from localrules.engine.session import Session
     from localrules.errors import LocalRulesError
@@ -135,7 +134,6 @@ def _prepared(
     settings = merge_settings(Settings.from_tree(small, "default of the audit"), given)
     enough = {"batch_size": max(settings.get("batch_size"), least)}
     run = resolve_run(merge_settings(settings, Settings.from_tree(enough)), registry, network_only=True)
-    declared = max((part.cls.info.locality for part in run.rule_parts), key=LOCALITY_LEVELS.index)
 
     for side in SIDES:
         data = toy_dataset(2 * run.config.batch_size, shape=(1, side, side))
@@ -145,7 +143,7 @@ def _prepared(
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
-    return lambda: Session.build(run, data), declared
+    return lambda: Session.build(run, data), run.locality
 
 
 def _print(found: Audit, rule: str, model: str) -> None:

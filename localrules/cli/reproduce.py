@@ -43,7 +43,7 @@ def reproduce(
     cases: Annotated[
         str,
         typer.Option(
-            "--cases", "--rows", metavar="PATTERN", help="Only these cases, e.g. 'mnist*'; case does not matter."
+            "--cases", "--rows", metavar="PATTERN", help="Only these cases, e.g. 'mnist*'; upper or lower case."
         ),
     ] = "*",
     data: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from inspect import Parameter, signature, unwrap
+from inspect import Parameter, signature
 from itertools import zip_longest
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from localrules.errors import UsageError
+from localrules.utils.plugin_border import definition
 from localrules.utils.torch_utils import NORMS, preserve_mode
 
 _SIZE_METHODS = ("size", "dim", "ndimension", "numel")
@@ -71,15 +72,10 @@ def _check_signature(model: nn.Module) -> None:
         required = [one.name for one in others if one.default is one.empty and one.kind not in _VARIADIC]
         raise UsageError(
             f"the forward of {type(model).__name__} is not a function of one batch of images",
-            where=f"{_source(model)}, parameters {', '.join(required) or first.name}",
+            where=f"{definition(type(model), 'forward')}, parameters {', '.join(required) or first.name}",
             why=f"a network is called with the images alone: {error}",
             fix="give all parameters after the first a default, or pass the module in another that does",
         ) from error
-
-
-def _source(model: nn.Module) -> str:
-    code = getattr(unwrap(type(model).forward), "__code__", None)
-    return f"{code.co_filename}, line {code.co_firstlineno}" if code else f"forward of {type(model).__name__}"
 
 
 def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:

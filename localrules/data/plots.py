@@ -37,10 +37,10 @@ def plot_label_counts(data: Dataset, path: Path) -> None:
     for place, name in enumerate(present):
         labels = data.splits[name].labels
         counts = torch.bincount(labels, minlength=len(data.classes))
-        fractions = (100 * counts / len(labels)).tolist()
+        percentages = (100 * counts / len(labels)).tolist()
         middle = [row + (place - (len(present) - 1) / 2) * height for row in range(len(data.classes))]
         bars = axes.barh(
-            middle, fractions, height * 0.9, color=_SPLIT_COLOURS[name], label=f"{name}, {len(labels):,} samples"
+            middle, percentages, height * 0.9, color=_SPLIT_COLOURS[name], label=f"{name}, {len(labels):,} samples"
         )
         axes.bar_label(bars, [f"{count:,}" for count in counts.tolist()], padding=4, fontsize=8, color=INK)
     axes.set_yticks(range(len(data.classes)), data.classes)

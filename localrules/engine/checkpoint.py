@@ -91,9 +91,9 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     try:
         apply_state(session, state)
     except Exception as error:
-        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _load_error(path, _describe(error)) from error
     # The weights may be of another checkpoint, if the run was killed between the two files.
-    _write_weights(folder, _contiguous_cpu(session.network.model.state_dict()))
+    _write_weights(folder, state["network"])
     return dict(state["progress"])
 
 
@@ -116,7 +116,7 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
             rule.load_state_dict(state["rule"])
         network.model.load_state_dict(weights)
     except (KeyError, RuntimeError, TypeError) as error:
-        raise _load_error(folder, f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _load_error(folder, _describe(error)) from error
 
 
 def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
@@ -133,7 +133,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     except PermissionError as error:
         raise _permission_error(path) from error
     except Exception as error:
-        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _load_error(path, _describe(error)) from error
     digest = _sha256(weights)
     if kept and kept != digest:
         raise _load_error(path, "its checksum does not fit its contents: the file is damaged")
@@ -151,7 +151,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except PermissionError as error:
         raise _permission_error(path) from error
     except Exception as error:
-        raise _load_error(path, f"{type(error).__name__}: {_first_line(error)}") from error
+        raise _load_error(path, _describe(error)) from error
     raise _load_error(path, f"the checksum of {damaged} does not fit its contents: the file is damaged")
 
 
@@ -196,8 +196,9 @@ def _permission_error(path: Path) -> UsageError:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else ""
+def _describe(error: Exception) -> str:
+    """The type and the first line: torch lists every tensor that does not fit."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _contiguous_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

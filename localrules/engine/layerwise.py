@@ -27,9 +27,9 @@ from localrules.core.objective import CustomPrediction, InputTransform, LayerVot
 from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
-from localrules.engine.rule_values import inplace_error, scalar_problem, versions
-from localrules.errors import LocalRulesError, NotFiniteError, PluginCodeError, UsageError, error_text
-from localrules.utils.plugin_border import code_error, definition, name_of, state_error, wrong_result
+from localrules.engine.rule_values import backward_called, check_losses, inplace_error, versions
+from localrules.errors import LocalRulesError, NotFiniteError, UsageError, error_text
+from localrules.utils.plugin_border import code_error, definition, name_of, state_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ class LayerwiseRule(Rule):
         left = any(parameter.grad is not None for parameter in learned)  # by the user's own loop
         yield
         if not left and any(parameter.grad is not None for parameter in learned):
-            raise _backward_called(self._specs[layer.name].cls)
+            raise backward_called(self._specs[layer.name].cls)
 
     def _backward(self, layer: Layer, loss: Tensor) -> None:
         try:
@@ -171,7 +171,7 @@ class LayerwiseRule(Rule):
                 raise
             cls = self._specs[layer.name].cls
             if "backward through the graph a second time" in error_text(error):
-                raise _backward_called(cls) from error
+                raise backward_called(cls) from error
             raise code_error(error, [cls], "forward") from error
 
     def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
@@ -353,7 +353,7 @@ class LayerwiseRule(Rule):
             raise state_error(cls, "forward", ["turned gradients off"])
         if versions(tensors) != before:
             raise inplace_error(cls, "forward", "its layer's inputs, output or labels")
-        _check_losses(cls, found)
+        check_losses(cls, found)
         name = objective.layer.name
         for key, value in objective.pop_logged().items():
             report.metrics[f"{key}/{name}"] = value
@@ -363,26 +363,6 @@ class LayerwiseRule(Rule):
             column = f"loss/{key}/{name}"  # summed over the layer's outputs
             report.metrics[column] = report.metrics.get(column, 0) + value.detach()
         return sum(found.values(), torch.zeros(()))
-
-
-def _check_losses(cls: type[Objective], found: Any) -> None:
-    """Raises PluginCodeError if an objective returned something else than a scalar, or scalars by name."""
-    named = found if isinstance(found, dict) and found else {"": found}
-    for key, value in named.items():
-        if problem := scalar_problem(value):
-            problem += f" as {key!r}" if key else ""
-            raise wrong_result(cls, "forward", "a scalar tensor, or a dict of scalar tensors", problem)
-
-
-def _backward_called(cls: type[Objective]) -> PluginCodeError:
-    return PluginCodeError(
-        f"{name_of(cls)} has a loss whose graph was used before",
-        where=definition(cls, "forward"),
-        why="it called backward itself, or kept a tensor of another layer or step; the engine runs the backward pass "
-        "of what forward returns, and would do so a second time",
-        fix="return the loss without calling backward, and detach what is kept; to write gradients yourself, derive "
-        "from localrules.Rule",
-    )
 
 
 def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:

@@ -40,11 +40,11 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
         )
     whole = sum(config.fraction for config in configs)
     phases: list[Phase] = []
-    start, fraction = 0, 0.0
+    start, until = 0, 0.0
     for index, config in enumerate(configs):
-        fraction += config.fraction
+        until += config.fraction
         left = len(configs) - index - 1
-        stop = min(max(round(total_steps * fraction / whole), start + 1), total_steps - left)
+        stop = min(max(round(total_steps * until / whole), start + 1), total_steps - left)
         learning = _trainable_layers(config, network)
         phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary))
         start = stop

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
+from localrules.core.layer import LOCALITY_LEVELS, Locality
 from localrules.utils.plugin_border import plugin_border
 
 
@@ -64,6 +65,11 @@ class ResolvedRun:
     model: Component
     data: Component | None = None
     trackers: tuple[Component, ...] = ()
+
+    @property
+    def locality(self) -> Locality:
+        """The declared class of locality; of a mixture, the furthest."""
+        return max((part.cls.info.locality for part in self.rule_parts), key=LOCALITY_LEVELS.index)
 
     def with_settings(self, **settings: Any) -> ResolvedRun:
         """The same run with other settings of its own, e.g. ``seed=1``; the values are taken as they are."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from localrules.errors import PluginCodeError
-from localrules.utils.plugin_border import definition, name_of
+from localrules.utils.plugin_border import definition, name_of, wrong_result
 
 
 def inplace_error(owner: Any, method: str, what: str) -> PluginCodeError:
@@ -38,3 +38,24 @@ def scalar_problem(value: Any) -> str:
     if value.numel() != 1:
         return f"a tensor of shape {tuple(value.shape)}"
     return "a complex number" if value.is_complex() else ""
+
+
+def check_losses(cls: type, found: Any) -> None:
+    """Raises PluginCodeError if an objective returned something else than a scalar, or scalars by name."""
+    named = found if isinstance(found, dict) and found else {"": found}
+    for key, value in named.items():
+        if problem := scalar_problem(value):
+            problem += f" as {key!r}" if key else ""
+            raise wrong_result(cls, "forward", "a scalar tensor, or a dict of scalar tensors", problem)
+
+
+def backward_called(cls: type) -> PluginCodeError:
+    """The error for an objective whose loss has no graph left for the engine's backward pass."""
+    return PluginCodeError(
+        f"{name_of(cls)} has a loss whose graph was used before",
+        where=definition(cls, "forward"),
+        why="it called backward itself, or kept a tensor of another layer or step; the engine runs the backward pass "
+        "of what forward returns, and would do so a second time",
+        fix="return the loss without calling backward, and detach what is kept; to write gradients yourself, derive "
+        "from localrules.Rule",
+    )

@@ -13,6 +13,7 @@ import torch
 from localrules.engine.device import available_threads
 from localrules.engine.environment import package_version, processor_name
 from localrules.registry.registry import Registry
+from localrules.utils.allocation_limit import machine_memory
 
 PACKAGES = (
     *("localrules", "torch", "torchvision", "numpy", "pandas", "pydantic", "safetensors", "lightning-fabric", "pluggy"),
@@ -39,7 +40,7 @@ def system_info(registry: Registry) -> dict[str, Any]:
         "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": available_threads(),
-        "memory_gib": _memory_gib(),
+        "memory_gib": round(machine_memory() / 2**30, 1),
         "devices": _devices(),
         "encoding": sys.stdout.encoding,
         "variables": {name: os.environ[name] for name in VARIABLES if name in os.environ},
@@ -53,13 +54,6 @@ def system_info(registry: Registry) -> dict[str, Any]:
             for item in registry.plugins()
         ],
     }
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None
 
 
 def _devices() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,23 +99,21 @@ class Trainer:
         first, profiled = self.step, False
         for step in range(first, phase.stop):
             began = time.perf_counter()
-            found: MetricsRow = {}
             watched = self._diagnostics.watches_steps and self._should_log(step + 1)
             # The profiler slows its step down, so memory is measured in one that no median counts. It is not one with
             # diagnostics, so that rows are the same after a resume, unless there is no other.
-            if not profiled and (step == phase.stop - 1 or (step > first and not watched)):
-                profiled = True
-                take = partial(train_step, self.session, phase, step)
-                with ExitStack() as stack:
-                    if watched:
-                        found = stack.enter_context(self._diagnostics.of_step(phase, step))
+            profiles = not profiled and (step == phase.stop - 1 or (step > first and not watched))
+            take = partial(train_step, self.session, phase, step)
+            watching: AbstractContextManager[MetricsRow] = nullcontext({})
+            if watched:
+                watching = self._diagnostics.of_step(phase, step)
+            with watching as found:
+                if profiles:
                     taken, peak = peak_memory(take, self.session.device.device)
-                self.peak_memory_mib = max(self.peak_memory_mib, peak)
-            elif watched:
-                with self._diagnostics.of_step(phase, step) as found:
-                    taken = train_step(self.session, phase, step)
-            else:
-                taken = train_step(self.session, phase, step)
+                    self.peak_memory_mib, profiled = max(self.peak_memory_mib, peak), True
+                else:
+                    taken = take()
+            if not profiles and not watched:
                 self.timer.add(time.perf_counter() - began)
             self.step = step + 1
             self._after_step(phase, taken, found)

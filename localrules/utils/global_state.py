@@ -30,7 +30,7 @@ def keep_streams() -> Iterator[None]:
 class GlobalState:
     """The global state at the time when the object is made.
 
-    Torch's part is left out before torch is imported. The whole costs some five microseconds.
+    It is made in every step, so it asks for nothing slow. Torch's part is left out before torch is imported.
     """
 
     __slots__ = ("_closed", "_open", "_streams", "_torch")
@@ -98,7 +98,7 @@ def _torch_state() -> tuple[Any, ...] | None:
         return None
     return (
         torch.get_default_dtype(),
-        torch.empty(0).device,  # a tenth of the time of get_default_device
+        torch.empty(0).device,  # get_default_device is slower
         torch.is_grad_enabled(),
         torch.are_deterministic_algorithms_enabled(),
     )

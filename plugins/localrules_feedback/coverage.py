@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from localrules import Layer, Network, Operation, UsageError
-from localrules.core.interception import Forward, intercept_layers
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
 from localrules.utils.torch_utils import eval_mode
 
 # The error that passes an addition does not depend on what is added, and none goes back into an embedding's indices.
@@ -80,7 +79,7 @@ class _UseRecorder(TorchFunctionMode):
         output = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", str(func))
         if isinstance(output, Tensor | tuple | list) and name not in _WITHOUT_TRANSPORT and name != "__get__":
-            for tensor in _tensors((args, kwargs or {})):
+            for tensor in tensor_leaves((args, kwargs)):
                 if id(tensor) in self._parameters:
                     self.uses.setdefault(id(tensor), {})[name] = None
         return output
@@ -96,14 +95,3 @@ def _uses(network: Network, images: Tensor) -> dict[int, dict[str, None]]:
     with torch.no_grad(), eval_mode(network), intercept_layers(network.layers, visit):
         network(images)
     return recorder.uses
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)

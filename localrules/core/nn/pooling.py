@@ -69,8 +69,8 @@ class _CellMeans(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        fraction = grad / (ctx.cell[0] * ctx.cell[1])
-        if fraction.shape[2:].numel() == 1:  # one cell has no layout to go by
-            return fraction.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
-        fraction = fraction.contiguous(memory_format=ctx.layout)
-        return functional.interpolate(fraction, size=ctx.shape[2:], mode="nearest"), None
+        spread = grad / (ctx.cell[0] * ctx.cell[1])
+        if spread.shape[2:].numel() == 1:  # one cell has no layout to go by
+            return spread.expand(ctx.shape).contiguous(memory_format=ctx.layout), None
+        spread = spread.contiguous(memory_format=ctx.layout)
+        return functional.interpolate(spread, size=ctx.shape[2:], mode="nearest"), None

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from localrules.core.layer import LOCALITY_LEVELS, Layer
+from localrules.core.layer import Layer
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.runs.replay import Replay, build_session, replay_in_new_process
@@ -117,7 +117,6 @@ def audit_run(
             learned=tuple(_moved(kept, first, own) for own in keys),
             unowned_state=tuple(loose),
         )
-        declared = max((part.cls.info.locality for part in session.run.rule_parts), key=LOCALITY_LEVELS.index)
         if dependence.leaks:
             measured = measure_class(lambda: _restored(run, plugins, kept), dependence, steps=LAB_STEPS, seed=seed)
         else:
@@ -127,7 +126,7 @@ def audit_run(
                 for own in keys[:-1]
             )
             measured = "local-labels" if reads_labels else "local"
-    audit = Audit(declared, measured, dependence, tuple(unowned_parameters(session)))
+    audit = Audit(session.run.locality, measured, dependence, tuple(unowned_parameters(session)))
     config = session.config
     return RunAudit(audit, config.rule.label, config.model.name, run, step, config.batch_size, config.precision)
 
