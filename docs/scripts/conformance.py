@@ -7,9 +7,9 @@ from functools import cache
 from inspect import getdoc
 from typing import Any
 
+from localrules.auditing.audit import Audit, audit
 from localrules.core.layer import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
-from localrules.testing.auditing.audit import Audit, audit
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.checks.entry_checks import CHECKS as ENTRY_CHECKS
 from localrules.testing.conformance.subject import RuleUnderTest

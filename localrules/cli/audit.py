@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +16,15 @@ from localrules.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from localrules.auditing.audit import Audit
+    from localrules.config.settings import Settings
     from localrules.core.layer import Locality
     from localrules.engine.session import Session
     from localrules.registry.registry import Registry
-    from localrules.testing.auditing.audit import Audit
 
 app = typer.Typer()
 
 SIDES = (16, 24, 32, 48)  # of the images, in pixels: the smallest that the network takes
-BATCH = 8
 
 
 @app.command()
@@ -46,6 +48,14 @@ def audit(
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="Any other setting, e.g. rule.beta=100. May be repeated."),
     ] = None,
+    at_steps: Annotated[
+        str | None,
+        typer.Option(
+            "--at-steps",
+            metavar="N,N",
+            help="With RUN: train anew from step 0, and audit at these steps. \\[default: from the last checkpoint]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Draw the matrix into this PNG file.")
     ] = None,
@@ -58,8 +68,8 @@ def audit(
     With [bold]--rule[/bold], a few steps on a few small images are repeated with each layer's parameters changed, one
     layer after the other; updates that differ by one bit depend on that layer.
 
-    With [bold]RUN[/bold], the same is done from the run's checkpoint, with its network, data, batches and precision,
-    each time in a new process. A plugin file is given again with [bold]--plugin[/bold].
+    With [bold]RUN[/bold], the run is continued from its checkpoint, with its network, data, batches and precision, in
+    a process that trains as a run does. A plugin file is given again with [bold]--plugin[/bold].
 
     Exit code 1 if the rule exceeds its declared class of locality.
     """
@@ -70,7 +80,6 @@ def audit(
             why="a run is audited as it is; a rule is audited on a small network",
             fix="localrules audit RUN, or localrules audit --rule hsic",
         )
-    registry = load_registry(plugin, no_plugin)
     if run is not None:
         flags = {"--model": model, "--granularity": granularity, "--set": settings}
         if given := [name for name, value in flags.items() if value]:
@@ -80,20 +89,28 @@ def audit(
                 why="a run is audited with its own settings",
                 fix="leave it out, or audit a rule with --rule",
             )
-        from localrules.testing.auditing.run_audit import audit_run
+        from localrules.runs.audit import audit_run
 
-        of_run = audit_run(run, [str(file) for file in plugin or ()], progress=status)
+        files = [str(file.expanduser().resolve()) for file in plugin or ()]
+        of_run = audit_run(run, files, at_steps=_steps(at_steps), progress=status)
         found, rule, model, document = of_run.audit, of_run.rule, of_run.model, of_run.as_dict()
     else:
         assert rule is not None
-        from localrules.testing.auditing.audit import audit as measure
+        from localrules.auditing.audit import audit as measure
 
         if model is None:
             from localrules.testing.conformance.subject import kit_network
 
             model = kit_network("perceptron")[0]
-        build, declared = _prepared(registry, rule, model, granularity, settings or [])
-        found = measure(build, declared)
+        if at_steps is not None:
+            raise UsageError(
+                "--at-steps is for the audit of a run",
+                where="localrules audit",
+                fix="name a run folder, or leave it out",
+            )
+        registry = load_registry(plugin, no_plugin)
+        build, elsewhere, declared = _prepared(registry, rule, model, granularity, settings or [])
+        found = measure(build, declared, elsewhere=elsewhere)
         document = found.as_dict(rule, model)
     if out is not None:
         from localrules.tracking.plots.dependence_matrix import plot_dependence
@@ -108,41 +125,89 @@ def audit(
         raise typer.Exit(1)
 
 
+def _steps(words: str | None) -> list[int] | None:
+    if words is None:
+        return None
+    try:
+        return [int(word) for word in words.split(",")]
+    except ValueError:
+        raise UsageError(
+            "the steps are not whole numbers", where=f"--at-steps {words}", fix="separate them by commas: 0,100,1000"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Circumstances:
+    """What the audit of a rule varies."""
+
+    batch: int = 8
+    classes: int = 4
+    side: int | None = None  # of the images, in pixels; None for the smallest that the network takes
+    precision: str = "fp32"
+    steps: int = 3
+
+
+_ELSEWHERE = (
+    _Circumstances(batch=40, classes=11, side=48, precision="bf16", steps=6),
+    _Circumstances(batch=1, classes=11),
+)
+
+
 def _prepared(
     registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
-) -> tuple[Callable[[], Session], Locality]:
-    """A function that builds a fresh small session, and the declared class of locality, of a mixture the furthest."""
+) -> tuple[Callable[[], Session], list[Callable[[], Session]], Locality]:
+    """A function that builds a fresh small session, others for other circumstances that rule and network admit, and the
+    declared class of locality, of a mixture the furthest."""
     from localrules.cli.run_options import collect_settings
     from localrules.config.mixture import mixture_parts
-    from localrules.config.settings import Settings, merge_settings
-    from localrules.engine.resolve import resolve_run
-    from localrules.engine.session import Session
+    from localrules.engine.step import train_steps
     from localrules.errors import LocalRulesError
-    from localrules.testing.auditing.audit import STEPS
-    from localrules.testing.conformance.sessions import toy_dataset
 
-    flags = {"rule.name": rule, "model.name": model, "granularity": granularity, "steps": STEPS}
+    flags = {"rule.name": rule, "model.name": model, "granularity": granularity}
     given = collect_settings(flags, words, None, [], registry).without("data")
     rules = [registry.resolve("rule", part.name) for part in mixture_parts(given.tree["rule"])]
     least = max(kind.info.requires.min_batch for kind in rules)  # on which every rule among them is defined
-    small = {
-        "batch_size": BATCH,
-        "device": "cpu",
-        "schedule": {"name": "constant"},
-        "data": {"name": "small images"},
-    }
-    settings = merge_settings(Settings.from_tree(small, "default of the audit"), given)
-    enough = {"batch_size": max(settings.get("batch_size"), least)}
-    run = resolve_run(merge_settings(settings, Settings.from_tree(enough)), registry, network_only=True)
 
     for side in SIDES:
-        data = toy_dataset(2 * run.config.batch_size, shape=(1, side, side))
         try:
-            Session.build(run, data)
+            build, declared = _session(registry, given, _Circumstances(side=side), least)
+            build()
             break
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
+    elsewhere = []
+    for each in _ELSEWHERE:
+        with contextlib.suppress(LocalRulesError, RuntimeError):  # such as one sample in a batch norm
+            other, _ = _session(registry, given, replace(each, side=each.side or side), least)
+            train_steps(other(), 1)
+            elsewhere.append(other)
+    return build, elsewhere, declared
+
+
+def _session(
+    registry: Registry, given: Settings, around: _Circumstances, least: int
+) -> tuple[Callable[[], Session], Locality]:
+    """A function that builds a session, and the declared class."""
+    from localrules.config.settings import merge_settings
+    from localrules.engine.resolve import resolve_run
+    from localrules.engine.session import Session
+    from localrules.testing.conformance.sessions import toy_dataset
+
+    around_it = {
+        "batch_size": around.batch,
+        "steps": around.steps,
+        "precision": around.precision,
+        "device": "cpu",
+        "schedule": {"name": "constant"},
+        "data": {"name": "small images"},
+    }
+    settings = merge_settings(type(given).from_tree(around_it, "default of the audit"), given)
+    enough = {"batch_size": max(settings.get("batch_size"), least)}
+    run = resolve_run(merge_settings(settings, type(given).from_tree(enough)), registry, network_only=True)
+    assert around.side is not None
+    shape = (1, around.side, around.side)
+    data = toy_dataset(2 * run.config.batch_size, around.classes, shape)
     return lambda: Session.build(run, data), run.locality
 
 

@@ -211,7 +211,7 @@ def _print(found: Comparison, out: Path) -> None:
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
             memory(one.peak_memory_mib) if one.peak_memory_mib is not None else "-",
-            one.locality or "-",
+            f"{one.locality}\n[dim]{one.proof}[/]" if one.locality else "-",
         )
     console = get_console()
     console.print(table)

@@ -93,6 +93,15 @@ def run(
             "hsic-labels, cka, probe (accuracy); or all.",
         ),
     ] = None,
+    audit: Annotated[
+        bool,
+        _option(
+            "--audit",
+            panel=_WHERE,
+            help="Measure the class of locality at the start, in the middle and at the end of the run, for 2 % of its "
+            "steps.",
+        ),
+    ] = False,
     checkpoint_every: Annotated[
         int | None,
         _option("--checkpoint-every", metavar="STEPS", panel=_WHERE, help="\\[default: every epoch and every minute]"),
@@ -126,6 +135,8 @@ def run(
     The run leaves a folder with its configuration, metrics, summary, weights and images.
 
     Ctrl-C stops it with a checkpoint, and [bold]--resume[/bold] continues it bit for bit.
+
+    Exit code 1 if [bold]--audit[/bold] finds that the rule exceeds its declared class of locality.
     """
     registry = load_registry(plugin, no_plugin)
     given = {
@@ -143,6 +154,7 @@ def run(
         "device": device,
         "precision": precision,
         "threads": threads,
+        "audit": audit or None,
         "checkpoint_every": checkpoint_every,
         "diagnostics": diagnose,
         "trackers.wandb.mode": None if wandb == "off" else wandb,
@@ -203,6 +215,8 @@ def _finish(summary: dict[str, Any], as_json: bool) -> None:
         from localrules.cli.scores import print_leak_warnings
 
         print_leak_warnings({**summary, "top1": summary["valid_accuracy"]})
+    if not summary.get("locality", {"holds": True})["holds"]:
+        raise typer.Exit(1)
 
 
 def _dry_run(run: ResolvedRun, as_json: bool) -> None:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.comparison.execute import RunRecord
 from localrules.comparison.results import (
+    Proof,
     RuleResult,
     declared_locality,
     find_control,
     group_by_config,
+    locality_in_runs,
     measured_locality,
 )
 from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
@@ -68,6 +70,7 @@ class Comparison:
                 "difference_to": self.control.label,
                 "difference": asdict(self.differences[one.label]) if one.label in self.differences else None,
                 "clean": asdict(self.clean[one.label]) if one.label in self.clean else None,
+                "proof": one.proof,
                 "another": self.mismatches.get(one.label, []),
                 "runs": [str(run.folder) for run in one.runs],
             }
@@ -118,15 +121,21 @@ def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> t
     for label, runs in members.items():
         claim: Locality | None = None
         seen: Locality | None = None
+        proof: Proof | None = None
         if runs:
             claim = declared_locality(runs[0].config, registry)
-            try:
-                seen = measured_locality(runs[0], registry)
-            except Exception as error:  # a comparison that is done is not lost for what could not be measured
-                doubts.append(f"The locality of {label} is what it declares; it could not be measured: {error}.")
+            proof = "declared" if claim else None
+            if seen := locality_in_runs(runs):
+                proof = "measured in the run"
+            else:
+                try:
+                    seen = measured_locality(runs[0], registry)
+                    proof = "measured in the lab"
+                except Exception as error:  # a comparison that is done is not lost for what could not be measured
+                    doubts.append(f"The locality of {label} is what it declares; it could not be measured: {error}.")
         if seen and claim and not is_within(seen, claim):
             doubts.append(f"{label} declares {claim!r} and is {seen!r}: see localrules audit.")
-        found.append(RuleResult(label, runs, seen or claim))
+        found.append(RuleResult(label, runs, seen or claim, proof))
     return tuple(found), doubts
 
 

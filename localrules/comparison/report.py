@@ -83,7 +83,8 @@ def _table(page: Page, comparison: Comparison) -> None:
         f"The difference to {against} is in points, with a 95 % interval from a paired bootstrap over the images of "
         f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). Step: the median; memory: "
         "the allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
-        "take turns. Locality is measured, on small images: see localrules audit.",
+        "take turns. Locality is what the rule declares, or measured in the lab (a few steps on small images), "
+        "or measured in the run (run --audit): see localrules audit.",
     )
     for label, found in comparison.mismatches.items():
         page.paragraph(
@@ -112,7 +113,7 @@ def _row(one: RuleResult, comparison: Comparison) -> list[Cell]:
         duration(seconds.mean) if seconds else _NONE,
         memory(one.peak_memory_mib) if one.peak_memory_mib is not None else _NONE,
         f"{parameters:,}" if parameters is not None else _NONE,
-        one.locality or _NONE,
+        (one.locality, muted(f" {one.proof}")) if one.locality and one.proof else _NONE,
     ]
 
 

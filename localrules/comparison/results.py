@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from localrules.auditing.dependence import measure_dependence
+from localrules.auditing.locality_class import measure_class
 from localrules.comparison.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
@@ -15,8 +17,6 @@ from localrules.core.layer import LOCALITY_LEVELS, Locality
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
-from localrules.testing.auditing.dependence import measure_dependence
-from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import toy_dataset
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 CONTROL = "backprop"
+
+Proof = Literal["declared", "measured in the lab", "measured in the run"]
+"""How a class of locality is known: from the rule alone; from a few steps on small generated images; from every run."""
 _SHOWN = 3  # settings in a label
 _LENGTH = 20  # of a setting's value in a label
 
@@ -52,11 +55,13 @@ class RuleResult:
         label: What it is called: the rule, with settings where that would not tell it from another.
         runs: Its finished runs by seed; none where all diverged.
         locality: The class of its rule, measured where that could be; ``None`` without a rule or a run to measure.
+        proof: How the class is known.
     """
 
     label: str
     runs: tuple[RunRecord, ...]
     locality: Locality | None
+    proof: Proof | None = None
 
     def stats(self, metric: str) -> SeedStats | None:
         """A metric of the summaries over seeds; ``None`` where no run has it."""
@@ -146,6 +151,13 @@ def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
         return max((kind.info.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
     except LocalRulesError:
         return None
+
+
+def locality_in_runs(runs: Sequence[RunRecord]) -> Locality | None:
+    """The furthest class that the runs measured of themselves (``run --audit``); ``None`` if one of them did not."""
+    found = [run.summary.get("locality", {}).get("measured") for run in runs]
+    known: list[Locality] = [one for one in found if one in LOCALITY_LEVELS]
+    return max(known, key=LOCALITY_LEVELS.index) if known and len(known) == len(runs) else None
 
 
 def measured_locality(run: RunRecord, registry: Registry) -> Locality:

@@ -231,6 +231,9 @@ class RunConfig(Section):
     checkpoint_every: int | None = Field(
         None, gt=0, lt=LARGEST, description="Steps between checkpoints; every epoch and every minute if unset."
     )
+    audit: bool = Field(
+        False, description="Measure the class of locality at the start, in the middle and at the end (ours: no)."
+    )
     plots: bool = Field(True, description="Save plots of what was learned when the run is done.")
     trackers: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Trackers and their options.")
 

@@ -16,6 +16,7 @@ from localrules.core.phase import Phase
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.data.batches import generator
+from localrules.engine.phases import apply_phase
 from localrules.engine.rule_border import rule_border, run_step
 from localrules.engine.schedules import learning_rate
 from localrules.engine.session import Session
@@ -125,6 +126,24 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
             session.executor.cancel()
     report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
     return StepResult(report, batch.labels if report.labels is None else report.labels)
+
+
+def train_steps(
+    session: Session, stop: int | None = None, start: int = 0, between: Callable[[], object] | None = None
+) -> None:
+    """Take steps ``start`` to ``stop`` (not included; by default all that are left), through whatever phases.
+
+    ``between`` is called after each step.
+    """
+    stop = session.total_steps if stop is None else stop
+    for phase in session.phases:
+        first, end = max(start, phase.start), min(phase.stop, stop)
+        if first < end:
+            apply_phase(phase, session.network, session.trainable)
+        for step in range(first, end):
+            train_step(session, phase, step)
+            if between is not None:
+                between()
 
 
 def _single_sample_error() -> UsageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ class Trainer:
         callbacks: The callbacks of the run.
         folder: Where checkpoints go.
         info: What the callbacks know of the run; its ``state`` is saved with every checkpoint.
+        before_step: Called with each step before it is taken.
 
     Attributes:
         step: Steps done so far.
@@ -50,9 +51,16 @@ class Trainer:
     All are the run's: a resumed run counts on from its checkpoint.
     """
 
-    def __init__(self, session: Session, callbacks: CallbackList, folder: Path, info: RunInfo) -> None:
+    def __init__(
+        self,
+        session: Session,
+        callbacks: CallbackList,
+        folder: Path,
+        info: RunInfo,
+        before_step: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.session, self.callbacks = session, callbacks
-        self._folder, self._info = folder, info
+        self._folder, self._info, self._before_step = folder, info, before_step
         self._diagnostics = Diagnostics(session)
         self.step = 0
         self.timer = StepTimer()
@@ -98,6 +106,7 @@ class Trainer:
         apply_phase(phase, self.session.network, self.session.trainable)
         first, profiled = self.step, False
         for step in range(first, phase.stop):
+            self._before_step(step)
             began = time.perf_counter()
             watched = self._diagnostics.watches_steps and self._should_log(step + 1)
             # The profiler slows its step down, so memory is measured in one that no median counts. It is not one with

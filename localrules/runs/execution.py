@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localrules.auditing.in_run import InRunAudit
 from localrules.callbacks.base import Callback, Plot, RunInfo
 from localrules.callbacks.callback_list import CallbackList
 from localrules.callbacks.early_stopping import EarlyStopping
@@ -111,13 +112,16 @@ def execute_run(
     )
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
     events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])
-    trainer = Trainer(session, events, folder / "checkpoints", info)
+    audit = InRunAudit(session, folder) if config.audit else None
+    trainer = Trainer(session, events, folder / "checkpoints", info, *([audit.before_step] if audit else []))
     if progress:
         trainer.resume(progress)
     try:
         events.on_run_start(info)
         trainer.run()
         summary = closing.summarize(session, trainer, folder, info)
+        if audit is not None and audit.points:
+            summary["locality"] = audit.locality()
         events.on_run_end(summary, _save_plots(session, folder))
     except TrainingInterrupted:
         summary = closing.summarize(session, trainer, folder, info, stopped=True)

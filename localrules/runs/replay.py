@@ -1,89 +1,88 @@
-"""Steps of a run, taken once more from a given state, in a process that does nothing else."""
+"""The branches of a run that ``localrules audit RUN`` compares, taken in a process that trains as the run does."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any
 
 import torch
 
+from localrules.auditing.branches import LARGE, Variation, can_fork, fork_branch, predict_some, take_branch
+from localrules.auditing.dependence import upstream_matrix
+from localrules.auditing.ownership import unowned_parameters
+from localrules.auditing.relabelling import RELABELLINGS
+from localrules.auditing.traces import on_own_stack
 from localrules.engine import checkpoint
-from localrules.engine.phases import apply_phase
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
-from localrules.engine.step import train_step
-from localrules.errors import LocalRulesError
+from localrules.engine.step import train_steps
+from localrules.errors import LocalRulesError, UsageError, describe_exception
 from localrules.registry.registry import Registry
 from localrules.runs.load import read_run
-from localrules.utils.atomic_io import write_atomic
 
-if TYPE_CHECKING:
-    from localrules.data.batches import Batches, DataBatch
+STEPS = 4  # of a branch: what a rule keeps from one step shows in the next ones
+APPROACH = 24  # steps of the process before it branches: a rule may behave for some steps
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Which steps to take, from which state.
+    """Where a run is to branch.
 
     Attributes:
         run: The run folder.
-        state: A file like ``last.pt``; its progress says nothing here.
-        start: The first step, counted from 0 over the whole run.
-        steps: Number of steps.
-        out: Where the state after them goes.
         plugins: Plugin files, as the run was given them.
-        permute_labels: Deal the labels of each batch out anew among its images.
+        at_steps: Steps to branch at, of a training that begins anew; ``None`` to begin at the last checkpoint.
+        seed: Of the noise that changes a layer's parameters.
+        only: Where the process cannot be forked, the one branch to take: which of ``at_steps``, and which variation.
     """
 
     run: Path
-    state: Path
-    start: int
-    steps: int
-    out: Path
     plugins: tuple[str, ...] = ()
-    permute_labels: bool = False
+    at_steps: tuple[int, ...] | None = None
+    seed: int = 0
+    only: tuple[int, int] | None = None
 
 
-def replay_in_new_process(replay: Replay) -> None:
-    """Take the steps in a fresh process, which loads the plugins itself.
+def variations(layers: int) -> list[Variation]:
+    """Nothing changed, twice; each layer changed a little; each layer changed much; other labels."""
+    each = range(layers)
+    return [
+        *(Variation(), Variation()),
+        *(Variation((index,)) for index in each),
+        *(Variation((index,), relative=LARGE) for index in each),
+        *(Variation(labels=how) for how in RELABELLINGS),
+    ]
+
+
+def replay(request: Replay) -> Iterator[dict[str, Any]]:
+    """Train as the run does, in a new process, and branch.
+
+    Yields:
+        First ``{"names", "upstream", "declared", ...}``, what is to be known of the run; then, for each step and each
+        of its :func:`variations` in order, ``{"step", "variation", "branch"}``; ``branch`` is ``None`` where a large
+        change made the rule fail.
 
     Raises:
-        LocalRulesError: The process failed.
+        UsageError: The run cannot be continued.
+        LocalRulesError: A branch failed.
     """
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload([__name__])  # only torch and localrules: plugins are loaded in each process
-        process: BaseProcess = server.Process(target=take_replay, args=(replay,))
-    else:
-        process = multiprocessing.get_context("spawn").Process(target=take_replay, args=(replay,))
-    process.start()
-    process.join()
-    if process.exitcode != 0 or not replay.out.exists():
-        raise LocalRulesError(
-            "the run's steps could not be taken once more",
-            where=str(replay.run),
-            why=f"the process that took them ended with exit code {process.exitcode}",
-            fix=f"see its message above; localrules run --resume {replay.run} says more",
-        )
-
-
-def take_replay(replay: Replay) -> None:
-    """Take the steps in this process."""
-    session = build_session(replay.run, replay.plugins)
-    checkpoint.apply_state(session, checkpoint.read_state(replay.state))
-    if replay.permute_labels:
-        session.batches = cast("Batches", PermutedLabels(session.batches))
-    stop = replay.start + replay.steps
-    for phase in session.phases:
-        if max(phase.start, replay.start) < min(phase.stop, stop):
-            apply_phase(phase, session.network, session.trainable)
-            for step in range(max(phase.start, replay.start), min(phase.stop, stop)):
-                train_step(session, phase, step)
-    write_atomic(replay.out, lambda path: torch.save(checkpoint.session_state(session, {}), path))
+    if can_fork():
+        yield from _run_process(request)
+        return
+    facts, *_ = _run_process(Replay(**{**vars(request), "only": (0, -1)}))
+    yield facts
+    for place in range(len(request.at_steps or (0,))):
+        for index in range(len(variations(len(facts["names"])))):
+            _, found = _run_process(Replay(**{**vars(request), "only": (place, index)}))
+            yield found
 
 
 def build_session(run: Path, plugins: Sequence[str] = ()) -> Session:
@@ -92,14 +91,97 @@ def build_session(run: Path, plugins: Sequence[str] = ()) -> Session:
     return Session.build(resolve_config(config, Registry.from_plugins(plugins)))
 
 
-class PermutedLabels:
-    """The same images, their labels dealt out anew among them."""
+def last_steps(session: Session, step: int) -> tuple[int, int]:
+    """Where to continue from a checkpoint that was made at ``step``, and where to branch: within the run's steps."""
+    branch = max(0, min(step + APPROACH, session.total_steps - STEPS))
+    return max(0, min(step, branch - APPROACH)), branch
 
-    def __init__(self, batches: Batches) -> None:
-        self._batches = batches
 
-    def batch(self, step: int) -> DataBatch:
-        batch = self._batches.batch(step)
-        # Not renamed: to a kernel on labels that would be the same.
-        order = torch.randperm(len(batch.labels), generator=torch.Generator().manual_seed(1))
-        return replace(batch, labels=batch.labels[order.to(batch.labels.device)])
+def _run_process(request: Replay) -> Iterator[dict[str, Any]]:
+    """What the process sends. It loads the plugins itself; this one does not, so they cannot change how it compares."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        server = multiprocessing.get_context("forkserver")
+        server.set_forkserver_preload([__name__])  # only torch and localrules: plugins are loaded in each process
+        process: BaseProcess = server.Process(target=_serve, args=(request, sender))
+    else:
+        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(request, sender))
+    process.start()
+    sender.close()
+    try:
+        while True:
+            try:
+                found: dict[str, Any] = json.loads(receiver.recv_bytes())
+            except EOFError:
+                break
+            if "error" in found:
+                raise (UsageError if found["usage"] else LocalRulesError)(**found["error"])
+            yield found
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+
+
+def _serve(request: Replay, sender: Connection) -> None:
+    """In the process: train, and send what was found."""
+    sys.argv = ["localrules", "run", "--resume", str(request.run)]
+    try:
+        for found in _take(request):
+            sender.send_bytes(json.dumps(found).encode())
+    except BrokenPipeError:
+        return  # nobody listens any more
+    except BaseException as error:
+        known = isinstance(error, LocalRulesError)
+        parts = {name: getattr(error, name, None) for name in ("what", "where", "why", "fix")} if known else {}
+        other = {"what": "the run could not be continued", "where": str(request.run), "why": describe_exception(error)}
+        message = {"error": parts or other, "usage": isinstance(error, UsageError)}
+        sender.send_bytes(json.dumps(message).encode())
+
+
+def _take(request: Replay) -> Iterator[dict[str, Any]]:
+    session = build_session(request.run, request.plugins)
+    torch.set_num_threads(1)  # a process with more threads cannot be forked
+    config, layers = session.config, session.network.layers
+    yield {
+        "names": [layer.name for layer in layers],
+        "upstream": upstream_matrix(layers),
+        "declared": session.run.locality,
+        "unowned": unowned_parameters(session),
+        "rule": config.rule.label,
+        "model": config.model.name,
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+    }
+    if request.only is not None and request.only[1] < 0:
+        return
+    here = 0
+    if request.at_steps is None:
+        kept = checkpoint.last_state(request.run)
+        checkpoint.apply_state(session, kept)
+        here, branch = last_steps(session, int(kept["progress"]["step"]))
+        places = [branch]
+    else:
+        places = [max(0, min(step, session.total_steps - STEPS)) for step in request.at_steps]
+    for place, step in enumerate(places):
+        on_own_stack(partial(train_steps, session, step, here, predict_some(session)))
+        here = step
+        for index, variation in enumerate(variations(len(layers))):
+            if request.only is None or request.only == (place, index):
+                yield {
+                    "step": step,
+                    "variation": asdict(variation),
+                    "branch": _branch(session, step, variation, request),
+                }
+                if request.only is not None:
+                    return
+
+
+def _branch(session: Session, step: int, variation: Variation, request: Replay) -> dict[str, Any] | None:
+    take = fork_branch if request.only is None else take_branch
+    try:
+        return take(session, step, min(step + STEPS, session.total_steps), variation, seed=request.seed).as_dict()
+    except LocalRulesError:
+        if variation.relative:  # a change this large may leave nothing to compute with
+            return None
+        raise

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
 from localrules.config.overrides import nest
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
@@ -97,6 +98,8 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
         trackers = build_trackers(run)
         session = Session.build(run)
         check_early_stopping(session)
+        if run.config.audit:
+            check_can_audit()
         record = run_record(registry, session)
         folder = create_run_folder(out, run.config.rule.name, run.model.name, record)
         with lock_run(folder):

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localrules.testing.auditing.audit import Audit, audit
-    from localrules.testing.auditing.dependence import Dependence, measure_dependence
-    from localrules.testing.auditing.locality_class import measure_class
+    from localrules.auditing.audit import Audit, audit
+    from localrules.auditing.dependence import Dependence, measure_dependence
+    from localrules.auditing.locality_class import measure_class
     from localrules.testing.conformance.digits import learn_digits
     from localrules.testing.conformance.kit import Check, checks, parametrize_with_checks, run_checks
     from localrules.testing.conformance.sessions import build_session, toy_dataset

@@ -63,6 +63,8 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list
         whole = number("process_peak_mib")
         more = f", {memory(whole)} the whole process" if whole is not None else ""
         lines.append(("memory", Text(f"{memory(peak)} for a training step{more}")))
+    if locality := number("locality"):
+        lines.append(("locality", _locality(locality)))
     if reason := number("stop_reason"):
         lines.append(("stopped early", Text(f"after step {number('steps', 0):,} of {run.total_steps:,}: {reason}")))
     lines.append(("folder", Text(_short(run.directory))))
@@ -80,6 +82,12 @@ def _accuracy(valid: float, run: RunInfo, majority: float | None) -> Text:
     if valid <= max(chance, majority or 0) * 1.05:
         text.append("\nNo better than guessing: it has not learned.", "yellow")
     return text
+
+
+def _locality(found: Mapping[str, Any]) -> Text:
+    if found["holds"]:
+        return Text.assemble((found["measured"], "bold"), f"  measured in this run, declared {found['declared']}")
+    return Text(f"{found['measured']}, measured in this run: it exceeds {found['declared']}, as declared", "bold red")
 
 
 def _pace(summary: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Context, LayerView, Learner, Network, Objective, Rule, RuleInfo, StepReport
+from localrules.engine.step import train_steps
 from localrules.errors import UsageError
 from localrules.testing import build_session, toy_dataset
-from localrules.testing.auditing.traces import take_steps
 from localrules_classics.mlp import MLP
 
 IMAGES, LABELS = torch.randn(8, 1, 16, 16), torch.arange(8) % 4
@@ -83,7 +83,7 @@ def session(rule: Any, **settings: Any) -> Any:
 @pytest.mark.parametrize("rule", WRONG)
 def test_a_run_stops_in_its_first_step(rule: Any) -> None:
     with pytest.raises(UsageError) as refused:
-        take_steps(session(rule))
+        train_steps(session(rule))
     assert WRONG[rule] in refused.value.what
     assert rule.__name__ in refused.value.why
 
@@ -98,13 +98,13 @@ def test_a_learner_stops_in_its_first_step(rule: Any) -> None:
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_a_layer_that_learns_beside_the_pass_is_checked_too(parallel: int) -> None:
     with pytest.raises(UsageError, match="would not learn"):
-        take_steps(session(Detached, parallel_layers=parallel))
+        train_steps(session(Detached, parallel_layers=parallel))
 
 
 def test_a_rule_may_declare_that_layers_stay_as_they_are() -> None:
     run = session(Declared)
     before = {name: one.clone() for name, one in run.network.model.named_parameters()}
-    take_steps(run)
+    train_steps(run)
     assert {name for name, one in run.network.model.named_parameters() if not torch.equal(one, before[name])} == {
         "readout.weight",
         "readout.bias",
@@ -115,7 +115,7 @@ def test_layers_are_checked_in_the_phase_in_which_they_learn() -> None:
     phases = [{"name": "readout", "train_layers": "readout"}, {"name": "hidden", "train_layers": ["layers.*"]}]
     run = session(Detached, phases=phases)
     with pytest.raises(UsageError, match="would not learn"):
-        take_steps(run)
+        train_steps(run)
 
 
 def test_frozen_layers_need_no_gradient() -> None:

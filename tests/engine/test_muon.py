@@ -7,10 +7,10 @@ import torch
 from helpers.tiny_sessions import RULES, dense, perceptron, train
 from torch import Tensor, nn
 
+from localrules.auditing.ownership import watch_writes
 from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
 from localrules.engine.optimizers import LayerOptimizers, matrix_parameter_ids
-from localrules.testing.auditing.ownership import watch_writes
 
 MUON = OptimizerConfig(name="muon", lr=0.1)
 ROUGH = 0.35

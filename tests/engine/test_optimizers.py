@@ -7,11 +7,11 @@ import torch
 from helpers.tiny_sessions import RULES, dense, perceptron, train
 from torch import nn
 
+from localrules.auditing.ownership import owners, watch_writes
 from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.errors import LocalRulesError
-from localrules.testing.auditing.ownership import owners, watch_writes
 
 
 @pytest.mark.parametrize("rule", RULES)

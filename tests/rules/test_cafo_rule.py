@@ -11,11 +11,11 @@ import torch
 from helpers.digits import digits_session, learn_digits
 from helpers.tiny_sessions import dense, perceptron, state, train
 
+from localrules.auditing.dependence import measure_dependence
 from localrules.core.interception import intercept_layers
 from localrules.core.nn.pooling import pool_flat
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.session import Session
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
 from localrules_closed_form.cafo import CaFo
 from localrules_closed_form.least_squares import LeastSquares

@@ -14,11 +14,11 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import nn
 
 from localrules import state_key
+from localrules.auditing.dependence import measure_dependence
+from localrules.auditing.locality_class import measure_class
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
-from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet

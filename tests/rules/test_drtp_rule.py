@@ -10,7 +10,7 @@ from helpers.digits import learn_digits
 from helpers.tiny_sessions import dense, perceptron, train
 from test_fa_rule import gradients
 
-from localrules.testing.auditing.dependence import measure_dependence
+from localrules.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_feedback.drtp import DirectRandomTargetProjection

@@ -14,10 +14,10 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 from torch.nn import functional
 
+from localrules.auditing.dependence import measure_dependence
+from localrules.auditing.locality_class import measure_class
 from localrules.engine.session import Session
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
-from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.lenet import LeNet
 from localrules_classics.mlp import MLP

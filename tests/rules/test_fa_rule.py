@@ -12,11 +12,11 @@ from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport
+from localrules.auditing.dependence import measure_dependence
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext, train_step
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.lenet import LeNet

@@ -13,7 +13,7 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.testing.auditing.dependence import measure_dependence
+from localrules.auditing.dependence import measure_dependence
 from localrules_forward.forward_forward import ForwardForward, embed_as_waves, embed_in_pixels
 
 CLASSES = 4

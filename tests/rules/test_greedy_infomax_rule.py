@@ -12,9 +12,9 @@ from helpers.tiny_sessions import as_model, dense, perceptron, train
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView
+from localrules.auditing.dependence import measure_dependence
 from localrules.core.layer_spec import LayerSpec
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.digits import digits
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_unsupervised.greedy_infomax import GreedyInfoMax

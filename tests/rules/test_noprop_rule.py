@@ -15,7 +15,7 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.testing.auditing.dependence import measure_dependence
+from localrules.auditing.dependence import measure_dependence
 from localrules_diffusion.noprop import CosineSchedule, NoProp
 
 CLASSES = 4

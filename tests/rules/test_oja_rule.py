@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
+from localrules.auditing.dependence import measure_dependence
 from localrules.core.ops import record_ops
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules_unsupervised.oja import Oja
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
 from localrules import Batch, Network, StepReport
+from localrules.auditing.dependence import measure_dependence
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import StepContext
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_classics.mlp import MLP
 from localrules_classics.vgg import VGG8b

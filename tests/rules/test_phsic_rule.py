@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView, UsageError
+from localrules.auditing.dependence import measure_dependence
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.kernels.labels import simplex
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import toy_dataset
 from localrules_hsic.phsic import PHSIC, Grouping
 

@@ -12,10 +12,10 @@ from helpers.plain_networks import PLAIN
 from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
 
+from localrules.auditing.dependence import measure_dependence
+from localrules.auditing.locality_class import measure_class
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.testing.auditing.dependence import measure_dependence
-from localrules.testing.auditing.locality_class import measure_class
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP
@@ -163,15 +163,18 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
         torch.testing.assert_close(ends[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", MODES)
+@pytest.mark.parametrize(("options", "measured"), zip(MODES, ("backprop", "feedback"), strict=True))
 @pytest.mark.parametrize("network", [perceptron, dense])
-def test_signals_come_down_from_layer_to_layer(network: Any, options: dict[str, Any]) -> None:
+def test_with_fixed_predictions_it_is_back_propagation_and_else_signals_come_down(
+    network: Any, options: dict[str, Any], measured: str
+) -> None:
     def build() -> Session:
         return network(PredictiveCoding, rule_options=options)
 
     dependence = measure_dependence(build)
     assert dependence.deterministic
-    assert measure_class(build, dependence) == PredictiveCoding.info.locality == "feedback"
+    assert measure_class(build, dependence) == measured
+    assert PredictiveCoding.info.locality == "backprop"
 
 
 @pytest.mark.parametrize("options", MODES)

@@ -11,8 +11,8 @@ from helpers.tiny_sessions import dense, perceptron, state, train
 from test_fa_rule import gradients, lenet
 from torch import Tensor, nn
 
+from localrules.auditing.dependence import measure_dependence
 from localrules.engine.session import Session
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules_backprop.backprop import Backprop
 from localrules_feedback.feedback_weights import Init, init_std
 from localrules_feedback.sign_symmetry import SignSymmetry

@@ -14,8 +14,8 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, UsageError
+from localrules.auditing.dependence import measure_dependence
 from localrules.engine.session import Session
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.sigprop import SigProp
 
 CLASSES = 4

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
+from localrules.auditing.dependence import measure_dependence
 from localrules.core.ops import record_ops
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules_unsupervised.softhebb import SoftHebb
 
 DRAWS = torch.Generator().manual_seed(0)

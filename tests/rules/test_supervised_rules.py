@@ -13,12 +13,12 @@ from helpers.one_layer import LABELS, SAMPLES, drawn, draws, layer_of, make, see
 from helpers.tiny_sessions import DATASET, dense, perceptron, train
 
 from localrules import Batch, Objective
+from localrules.auditing.dependence import measure_dependence
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
-from localrules.testing.auditing.dependence import measure_dependence
 from localrules_supervised.auglocal import AugLocal
 from localrules_supervised.dgl import DGL
 from localrules_supervised.infopro import InfoPro

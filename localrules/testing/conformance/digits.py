@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from localrules.data.dataset import Dataset, Split, fingerprint
-from localrules.testing.auditing.traces import take_steps
+from localrules.engine.step import train_steps
 from localrules.testing.conformance.subject import RuleClass, RuleUnderTest, kit_network
 
 TEST_SAMPLES = 500  # of 1,797
@@ -61,5 +61,5 @@ def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -
         epochs = SETTLING_EPOCHS if rule.info.requires.forward_passes is None else EPOCHS
     ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
     session = subject.run(model, options, digits(kit.digits_scale), {**ours, **settings})
-    take_steps(session)
+    train_steps(session)
     return session.predictor.scores(session.data.split("test")).top1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models import DenseNet, resnet18
 
 from localrules import Network
-from localrules.testing.auditing.dependence import measure_dependence
+from localrules.auditing.dependence import measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.densenet import DenseNetBC

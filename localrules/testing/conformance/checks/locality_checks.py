@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from localrules.testing.auditing.audit import audit
-from localrules.testing.auditing.ownership import owners, watch_writes
-from localrules.testing.auditing.traces import take_steps
+from localrules.auditing.audit import audit
+from localrules.auditing.ownership import owners, watch_writes
+from localrules.engine.step import train_steps
 from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
 
 
@@ -27,6 +27,6 @@ def a_layer_step_writes_only_to_its_layer(subject: RuleUnderTest) -> None:
     """While one layer's optimizer steps, no other tensor of network and rule is written to."""
     session = subject.session(subject.networks[-1])
     with watch_writes(session) as trespasses:
-        take_steps(session, 2)
+        train_steps(session, 2)
     seen = {f"{trespass.tensor} while {trespass.stepping} stepped" for trespass in trespasses}
     assert not seen, f"written to: {abbreviate(sorted(seen))}"

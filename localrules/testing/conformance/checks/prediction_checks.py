@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from localrules.auditing.traces import differ
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.testing.auditing.traces import differ, take_steps
+from localrules.engine.step import train_steps
 from localrules.testing.conformance.checks.reproducibility_checks import state
 from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
 
@@ -54,7 +55,7 @@ def prediction_changes_nothing(subject: RuleUnderTest) -> None:
 
 def _trained(subject: RuleUnderTest, network: str) -> Session:
     session = subject.session(network)
-    take_steps(session, STEPS)
+    train_steps(session, STEPS)
     return session
 
 

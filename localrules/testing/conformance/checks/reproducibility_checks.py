@@ -11,12 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from localrules.auditing.traces import differ, train_from_perturbed
 from localrules.core.objective import Objective
 from localrules.core.view import Batch
 from localrules.data.batches import Batches, DataBatch
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.testing.auditing.traces import differ, take_steps, train_from_perturbed
+from localrules.engine.step import train_steps
 from localrules.testing.conformance.permuted_rng import PermuteRng
 from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
 
@@ -31,7 +32,7 @@ def the_same_seed_gives_the_same_bits(subject: RuleUnderTest) -> None:
     ends = []
     for _ in range(2):
         session = subject.session(subject.networks[-1])
-        take_steps(session)
+        train_steps(session)
         ends.append(state(session))
     wrong = _differing(*ends)
     assert not wrong, f"two runs of one seed differ: {abbreviate(wrong)}"
@@ -40,12 +41,12 @@ def the_same_seed_gives_the_same_bits(subject: RuleUnderTest) -> None:
 def resuming_equals_no_interruption(subject: RuleUnderTest) -> None:
     """A run that is interrupted, saved and resumed ends with the same bits as an uninterrupted one."""
     unbroken, first, second = (subject.session(subject.networks[-1]) for _ in range(3))
-    take_steps(unbroken)
-    take_steps(first, BREAK)
+    train_steps(unbroken)
+    train_steps(first, BREAK)
     with TemporaryDirectory() as folder:
         checkpoint.save(Path(folder), first, {"step": BREAK})
         checkpoint.restore(Path(folder), second)
-    take_steps(second, start=BREAK)
+    train_steps(second, start=BREAK)
     wrong = _differing(state(unbroken), state(second))
     assert not wrong, f"after a resume these differ: {abbreviate(wrong)}"
 
@@ -56,8 +57,8 @@ def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
         raise NotApplicable("it is not a layer's objective")
     for network in subject.networks:
         one_by_one, together = subject.session(network), subject.session(network, parallel_layers=AT_ONCE)
-        take_steps(one_by_one)
-        take_steps(together)
+        train_steps(one_by_one)
+        train_steps(together)
         wrong = _differing(state(one_by_one), state(together))
         assert not wrong, f"on a {network}, {AT_ONCE} layers at once, these differ: {abbreviate(wrong)}"
 

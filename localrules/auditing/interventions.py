@@ -67,8 +67,8 @@ def record_layers(layers: Sequence[Layer]) -> Iterator[Recorder]:
 
 
 @contextmanager
-def replay_outputs(layer: Layer, outputs: Mapping[str, list[list[Tensor]]]) -> Iterator[None]:
-    """Let a layer give what was recorded, call by call, and send back twice the error that comes to it.
+def replay_outputs(layer: Layer, outputs: Mapping[str, list[list[Tensor]]], *, scale: float = 2.0) -> Iterator[None]:
+    """Let a layer give what was recorded, call by call, and send back ``scale`` times the error that comes to it.
 
     Whatever it has become, its readers see the same values: who still learns otherwise, below it, has felt the layer
     by a signal that came down through it.
@@ -81,7 +81,7 @@ def replay_outputs(layer: Layer, outputs: Mapping[str, list[list[Tensor]]]) -> I
         if values is None:
             return output
         known = iter(values)
-        return pytree.tree_map_only(Tensor, lambda tensor: _Shown.apply(tensor, next(known), 2.0), output)
+        return pytree.tree_map_only(Tensor, lambda tensor: _Shown.apply(tensor, next(known), scale), output)
 
     with patch_forwards([layer], visit):
         yield

@@ -7,14 +7,13 @@ training is repeated with the same draws; whatever else then moves by one bit de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from localrules.auditing.branches import Branch, predict_some
+from localrules.auditing.traces import add_noise, change_layer, digest, shared_state, trace_steps
 from localrules.core.layer import Layer
 from localrules.engine.session import Session
-from localrules.testing.auditing.traces import Trace, differ, shared_state, train_from_perturbed, update_differs
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -74,7 +73,9 @@ class Dependence:
         return any(self.learned[:-1] or self.learned)
 
 
-def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: int = 0) -> Dependence:
+def measure_dependence(
+    build: Callable[[], Session], *, steps: int = 3, seed: int = 0, relative: float = 0.0, predict: bool = False
+) -> Dependence:
     """Train a few steps from a generic state, then again for each layer with that layer's parameters changed.
 
     The state is generic: noise is added to every parameter, auxiliary modules included, because a head that starts at
@@ -84,37 +85,83 @@ def measure_dependence(build: Callable[[], Session], *, steps: int = 3, seed: in
         build: Makes a fresh session, each time the same. Small networks and batches do.
         steps: Steps to take; what a rule keeps from one step shows in the next ones.
         seed: Of the noise.
+        relative: Change a layer more, by noise in units of each parameter's root mean square.
+        predict: Predict a few samples after each step, as a run does at the end of an epoch.
     """
-    session = build()
-    layers = session.network.layers
-    upstream = upstream_matrix(layers)
-    first = train_from_perturbed(session, steps, seed)
-    again, shared = _trained(build, steps, seed)
-    depends, buffers, loose = [], [], []
-    for column, layer in enumerate(layers):  # a trace holds some copies of all parameters: one is compared at a time
-        changed, other_shared = _trained(build, steps, seed, change=column)
-        pairs = list(enumerate(zip(again, changed, strict=True)))
-        depends.append([update_differs(*pair, own=row == column) for row, pair in pairs])
-        buffers.append([differ(one.buffers, other.buffers) for _, (one, other) in pairs])
-        if not all(upstream[row][column] for row in range(len(layers)) if row != column):
-            loose += [(name, layer.name) for name in shared if differ([shared[name]], [other_shared.get(name)])]
+
+    def trained(change: int | None = None) -> Branch:
+        session = build()
+        add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
+        if change is not None:
+            change_layer(session, change, seed, relative=relative)
+        between = predict_some(session) if predict else None
+        traces = trace_steps(session, 0, steps, between=between)
+        shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
+        return Branch(tuple(trace.digest() for trace in traces), shared)
+
+    layers = build().network.layers
+    names = tuple(layer.name for layer in layers)
+    first, again = trained(), trained()
+    changes = [((column,), trained(column)) for column in range(len(layers))]
+    return dependence(names, upstream_matrix(layers), first, again, changes)
+
+
+def dependence(
+    names: tuple[str, ...],
+    upstream: Matrix,
+    first: Branch,
+    again: Branch,
+    changes: Iterable[tuple[tuple[int, ...], Branch]],
+) -> Dependence:
+    """Compare branches of one training.
+
+    Args:
+        names: Of the layers, in forward order.
+        upstream: As of :class:`Dependence`.
+        first, again: Two branches in which nothing was changed.
+        changes: Indices of the layers that were changed together, and the branch. A row that reads one of them is
+            compared only where one layer was changed alone.
+    """
+    size = len(names)
+    depends, buffers = [[[False] * size for _ in names] for _ in range(2)]
+    loose = []
+    for columns, changed in changes:
+        reading = {row for row in range(size) if any(upstream[row][column] for column in columns)}
+        alone = len(columns) == 1
+        for row in range(size):
+            if not alone and (row in reading or row in columns):
+                continue
+            one, other = first.layers[row], changed.layers[row]
+            for column in columns:
+                depends[row][column] |= one.update_differs(other, own=row == column)
+                buffers[row][column] |= one.buffers != other.buffers
+        if len(reading | {*columns}) < size:
+            loose += [
+                (name, names[columns[0]]) for name, value in first.shared.items() if changed.shared.get(name) != value
+            ]
     return Dependence(
-        layers=tuple(layer.name for layer in layers),
-        depends=tuple(zip(*depends, strict=True)),
-        buffers=tuple(zip(*buffers, strict=True)),
+        layers=names,
+        depends=tuple(map(tuple, depends)),
+        buffers=tuple(map(tuple, buffers)),
         upstream=upstream,
-        deterministic=not any(update_differs(*pair) for pair in zip(first, again, strict=True)),
-        learned=tuple(trace.learned for trace in again),
-        unowned_state=tuple(loose),
+        deterministic=not any(one.update_differs(other) for one, other in zip(first.layers, again.layers, strict=True)),
+        learned=tuple(layer.learned for layer in first.layers),
+        unowned_state=tuple(dict.fromkeys(loose)),
     )
 
 
-def _trained(
-    build: Callable[[], Session], steps: int, seed: int, change: int | None = None
-) -> tuple[list[Trace], dict[str, Tensor]]:
-    """Traces of all layers in a fresh session, and the state of the rule that belongs to no layer."""
-    session = build()
-    return train_from_perturbed(session, steps, seed, change=change), shared_state(session)
+def merge(parts: Sequence[Dependence]) -> Dependence:
+    """What was found in any of several measurements of the same layers; a layer learned if it did in one of them."""
+    first, size = parts[0], range(len(parts[0].layers))
+    return Dependence(
+        layers=first.layers,
+        depends=tuple(tuple(any(part.depends[row][column] for part in parts) for column in size) for row in size),
+        buffers=tuple(tuple(any(part.buffers[row][column] for part in parts) for column in size) for row in size),
+        upstream=first.upstream,
+        deterministic=all(part.deterministic for part in parts),
+        learned=tuple(any(part.learned[row] for part in parts) for row in size),
+        unowned_state=tuple(dict.fromkeys(pair for part in parts for pair in part.unowned_state)),
+    )
 
 
 def upstream_matrix(layers: Sequence[Layer]) -> Matrix:

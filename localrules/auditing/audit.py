@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from localrules.auditing.branches import LARGE
+from localrules.auditing.dependence import Dependence, measure_dependence, merge
+from localrules.auditing.locality_class import measure_class
+from localrules.auditing.ownership import unowned_parameters, watch_writes
 from localrules.core.layer import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
 from localrules.engine.session import Session
-from localrules.testing.auditing.dependence import Dependence, measure_dependence
-from localrules.testing.auditing.locality_class import measure_class
-from localrules.testing.auditing.ownership import owners, watch_writes
-from localrules.testing.auditing.traces import take_steps
+from localrules.engine.step import train_steps
 
 STEPS = 3  # what a rule keeps from one step shows in the next ones
 
@@ -91,26 +92,32 @@ def _limit(pairs: list[str]) -> list[str]:
     return pairs if more <= 0 else [*pairs[:MAX_LEAKS_LISTED], f"and {more} more such pairs"]
 
 
-def audit(build: Callable[[], Session], declared: Locality, *, seed: int = 0) -> Audit:
+def audit(
+    build: Callable[[], Session],
+    declared: Locality,
+    *,
+    elsewhere: Sequence[Callable[[], Session]] = (),
+    seed: int = 0,
+) -> Audit:
     """Measure a rule on a network, with one training for each layer and a few more.
 
     Args:
         build: Makes a fresh session, each time the same, of 3 steps or more. Small images and batches do.
         declared: What the rule claims.
+        elsewhere: The same network and rule under other circumstances: other batches, images, classes, precision. There
+            layers are changed more, and the network predicts between steps. What is found under any of them counts.
         seed: Of the noise that makes the state generic.
     """
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
     measured = measure_class(build, dependence, steps=STEPS, seed=seed)
-    return Audit(declared, measured, dependence, tuple(ownership_faults(build())))
-
-
-def unowned_parameters(session: Session) -> list[str]:
-    """Parameters that not exactly one layer owns, in sentences."""
-    return [
-        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
-        for name, layers in owners(session).items()
-        if len(layers) != 1
-    ]
+    parts, classes = [dependence], [measured]
+    for other in elsewhere:
+        steps = other().total_steps
+        parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True))
+        if parts[-1].leaks or not dependence.leaks:
+            classes.append(measure_class(other, parts[-1], steps=STEPS, seed=seed))
+    measured = max(classes, key=LOCALITY_LEVELS.index)
+    return Audit(declared, measured, merge(parts), tuple(ownership_faults(build())))
 
 
 def ownership_faults(session: Session) -> list[str]:
@@ -121,6 +128,6 @@ def ownership_faults(session: Session) -> list[str]:
     """
     found = unowned_parameters(session)
     with watch_writes(session) as trespasses:
-        take_steps(session, 2)
+        train_steps(session, 2)
     seen = dict.fromkeys((trespass.stepping, trespass.tensor) for trespass in trespasses)
     return [*found, *(f"while {stepping} steps, {tensor} is written to" for stepping, tensor in seen)]

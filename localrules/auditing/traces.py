@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from localrules.core.layer import Layer
-from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
-from localrules.engine.step import train_step
+from localrules.engine.step import train_steps
 
 NOISE = 0.1  # standard deviation: no parameter stays at the value it was initialised to, none leaves its scale
 
@@ -36,12 +38,36 @@ class Trace:
     state: list[Tensor | None] = field(default_factory=list)
     learned: bool = False
 
+    def digest(self) -> TraceDigest:
+        """Hashes of what it holds: equal exactly where all bits are."""
+        parts = (self.gradients, self.parameters, self.buffers, self.state)
+        gradients, parameters, buffers, state = map(digest, parts)
+        return TraceDigest(gradients, parameters, buffers, state, self.learned)
+
+
+@dataclass(frozen=True)
+class TraceDigest:
+    """Hashes of a layer's trace, which travel between processes and take no memory; attributes as of :class:`Trace`."""
+
+    gradients: str
+    parameters: str
+    buffers: str
+    state: str
+    learned: bool
+
+    def update_differs(self, other: TraceDigest, *, own: bool = False) -> bool:
+        """As the function :func:`update_differs`."""
+        if (self.gradients, self.state) != (other.gradients, other.state):
+            return True
+        return not own and self.parameters != other.parameters
+
 
 def train_from_perturbed(
     session: Session,
     steps: int,
     seed: int,
     *,
+    start: int = 0,
     change: int | None = None,
     context: AbstractContextManager[Any] | None = None,
 ) -> list[Trace]:
@@ -54,25 +80,70 @@ def train_from_perturbed(
         session: A fresh one.
         steps: How many to take, at most all of the run's.
         seed: Of the noise.
+        start: The first step.
         change: Index of a layer whose parameters, those of its auxiliary modules included, are noised once more.
         context: Entered around the steps.
 
     Returns:
         A trace for each layer in forward order.
     """
+    add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
+    if change is not None:
+        change_layer(session, change, seed)
+    return trace_steps(session, start, start + steps, context=context)
+
+
+def on_own_stack(work: Callable[[], object]) -> None:
+    """Do some work in a thread, and wait for it; what it raises is raised here."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(work).result()
+
+
+def change_layer(session: Session, index: int, seed: int, *, absolute: float = NOISE, relative: float = 0.0) -> None:
+    """Add noise to a layer's parameters, those of its auxiliary modules included.
+
+    Args:
+        session: Changed in place.
+        index: Of the layer, in forward order.
+        seed: Of the noise; each layer has a noise of its own.
+        absolute: Standard deviation.
+        relative: More standard deviation, in units of each parameter's root mean square.
+    """
+    layer = session.network.layers[index]
+    add_noise(_parameters(session, layer), seed + 1 + index, absolute=absolute, relative=relative)
+
+
+def trace_steps(
+    session: Session,
+    start: int,
+    stop: int,
+    *,
+    context: AbstractContextManager[Any] | None = None,
+    between: Callable[[], object] | None = None,
+    alone: bool = False,
+) -> list[Trace]:
+    """Take steps ``start`` to ``stop`` (not included), and trace all layers.
+
+    Args:
+        session: As it stands.
+        start, stop: Within the run's steps.
+        context: Entered around the steps.
+        between: Called after each step.
+        alone: Take the steps on a stack of their own, where a rule finds nothing of who measures.
+    """
     layers = session.network.layers
-    with torch.no_grad():
-        _add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
-        if change is not None:
-            _add_noise(_parameters(session, layers[change]), seed + 1 + change)
     before = [[tensor.detach().clone() for tensor in _kept(session, layer)] for layer in layers]
     traces = [Trace() for _ in layers]
+    hooks = []
     for layer, trace in zip(layers, traces, strict=True):
         optimizer = session.optimizers.by_layer.get(layer.name)
         if optimizer is not None:
-            optimizer.register_step_pre_hook(_recorder(_parameters(session, layer), trace))
+            hooks.append(optimizer.register_step_pre_hook(_recorder(_parameters(session, layer), trace)))
+    take = partial(train_steps, session, stop, start, between)
     with context or nullcontext():
-        take_steps(session, steps)
+        on_own_stack(take) if alone else take()
+    for hook in hooks:
+        hook.remove()
     for layer, trace, was in zip(layers, traces, before, strict=True):
         trace.parameters.extend(parameter.detach() for parameter in _parameters(session, layer))
         trace.buffers.extend(layer.module.buffers())
@@ -80,15 +151,6 @@ def train_from_perturbed(
         had_gradients = any(gradient is not None for gradient in trace.gradients)
         trace.learned = had_gradients or differ(was, [*trace.parameters, *trace.state])
     return traces
-
-
-def take_steps(session: Session, stop: int | None = None, start: int = 0) -> None:
-    """Take steps ``start`` to ``stop`` (not included; by default all that are left), through whatever phases."""
-    stop = session.total_steps if stop is None else stop
-    for phase in session.phases:
-        apply_phase(phase, session.network, session.trainable)
-        for step in range(max(start, phase.start), min(phase.stop, stop)):
-            train_step(session, phase, step)
 
 
 def update_differs(one: Trace, other: Trace, *, own: bool = False) -> bool:
@@ -124,10 +186,15 @@ def _parameters(session: Session, layer: Layer) -> list[torch.nn.Parameter]:
     return [*layer.parameters(), *session.rule.parameters_for(layer)]
 
 
-def _add_noise(parameters: Iterable[torch.nn.Parameter], seed: int) -> None:
+@torch.no_grad()
+def add_noise(
+    parameters: Iterable[torch.nn.Parameter], seed: int, *, absolute: float = NOISE, relative: float = 0.0
+) -> None:
+    """Add normal noise of standard deviation ``absolute + relative * (root mean square)`` to each parameter."""
     draws = torch.Generator().manual_seed(seed)
     for parameter in parameters:
-        parameter.add_(NOISE * torch.randn(parameter.shape, generator=draws).to(parameter))
+        size = absolute + relative * parameter.square().mean().sqrt() if relative else absolute
+        parameter.add_(size * torch.randn(parameter.shape, generator=draws).to(parameter))
 
 
 def _recorder(parameters: list[torch.nn.Parameter], trace: Trace) -> Callable[..., None]:
@@ -137,8 +204,22 @@ def _recorder(parameters: list[torch.nn.Parameter], trace: Trace) -> Callable[..
     return record
 
 
+def digest(tensors: Iterable[Tensor | None]) -> str:
+    """A hash of tensors' values to the bit, their shapes and types."""
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(b"none" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor is not None:
+            found.update(_bytes(tensor).numpy().data)
+    return found.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+
+
 def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
     """Equal as bytes: unlike ``torch.equal``, a NaN equals itself, and -0 is not 0."""
     if one is None or other is None:
         return one is other
-    return torch.equal(*(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8) for tensor in (one, other)))
+    return torch.equal(_bytes(one), _bytes(other))

@@ -25,6 +25,15 @@ def owners(session: Session) -> dict[str, list[str]]:
     }
 
 
+def unowned_parameters(session: Session) -> list[str]:
+    """Parameters that not exactly one layer owns, in sentences."""
+    return [
+        f"parameter {name} is owned by {', '.join(layers) or 'no layer'}"
+        for name, layers in owners(session).items()
+        if len(layers) != 1
+    ]
+
+
 @dataclass(frozen=True)
 class ForeignWrite:
     """A tensor that was written to while the optimizer of a layer that does not own it stepped."""

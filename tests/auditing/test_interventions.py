@@ -6,10 +6,10 @@ import torch
 from helpers.tiny_sessions import dense, perceptron
 from torch import nn
 
+from localrules.auditing.interventions import perturb_weights, record_layers, replay_outputs
 from localrules.core.interception import intercept_layers
 from localrules.core.layer import Layer
-from localrules.testing.auditing.interventions import perturb_weights, record_layers, replay_outputs
-from localrules.testing.auditing.traces import take_steps
+from localrules.engine.step import train_steps
 from localrules_backprop.backprop import Backprop
 from localrules_backprop.checkpointed import BackpropCheckpointed
 from localrules_forward.pepita import Pepita
@@ -34,7 +34,7 @@ def test_an_objective_rule_lets_no_graph_cross_and_back_propagation_does() -> No
     for rule in (LocalCrossEntropy, Backprop, BackpropCheckpointed):
         session = dense(rule)
         with record_layers(session.network.layers) as found:
-            take_steps(session, 1)
+            train_steps(session, 1)
         seen[rule] = bool(found.crossings)
     assert seen == {LocalCrossEntropy: False, Backprop: True, BackpropCheckpointed: True}
 
@@ -42,7 +42,7 @@ def test_an_objective_rule_lets_no_graph_cross_and_back_propagation_does() -> No
 def test_every_call_is_recorded_also_of_a_rule_that_steps_in_between_itself() -> None:
     session = perceptron(Pepita)
     with record_layers(session.network.layers) as found:
-        take_steps(session, 1)
+        train_steps(session, 1)
     assert {name: len(calls) for name, calls in found.outputs.items()} == dict.fromkeys(found.outputs, 2)
     for first, second in found.outputs.values():
         assert not torch.equal(first[0], second[0])  # it is shown other images then

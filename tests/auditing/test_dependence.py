@@ -11,9 +11,9 @@ from helpers.tiny_sessions import LOCAL_RULES, RULES, as_model, dense, perceptro
 from torch import Tensor
 
 from localrules import LayerView, Objective
+from localrules.auditing.dependence import Dependence, measure_dependence
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
-from localrules.testing.auditing.dependence import Dependence, measure_dependence
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy

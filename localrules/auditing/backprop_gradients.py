@@ -1,0 +1,95 @@
+"""How near a rule's gradients come to those of back-propagation, by whatever way they were computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from localrules.auditing.traces import add_noise
+from localrules.core.layer import Layer
+from localrules.engine.phases import apply_phase
+from localrules.engine.session import Session
+from localrules.engine.step import seed_step, train_step
+
+
+def cosines_with_backprop(session: Session, steps: int, seed: int, *, start: int = 0) -> dict[str, float]:
+    """The cosine between each hidden layer's gradients and those of back-propagation.
+
+    The state is made generic by noise first, so that weights that happen to agree at the start tell nothing.
+
+    Args:
+        session: A fresh one; it moves on.
+        steps: Over which the cosine is taken.
+        seed: Of the noise.
+        start: The first step.
+
+    Returns:
+        By the names of the layers that had gradients. Where some do not feed the readout directly, of these alone:
+        the layer that the readout reads has the gradient of back-propagation wherever the error at the readout is
+        sent back through the readout's own weights.
+    """
+    network, hidden = session.network, session.network.hidden
+    add_noise([*network.parameters(), *session.rule.parameters()], seed)
+    direct = {name for layer in network.layers if layer.is_readout for name in layer.input_layers}
+    chosen = [layer for layer in hidden if layer.name not in direct] or list(hidden)
+    learned: dict[str, list[Tensor]] = {}
+    hooks = [
+        optimizer.register_step_pre_hook(_keep_gradients(layer, learned))
+        for layer in chosen
+        if (optimizer := session.optimizers.by_layer.get(layer.name)) is not None
+    ]
+    sums: dict[str, Tensor] = {}
+    for phase in session.phases:
+        apply_phase(phase, network, session.trainable)
+        for step in range(max(start, phase.start), min(phase.stop, start + steps)):
+            learned.clear()
+            expected = _backprop_gradients(session, chosen, step)
+            train_step(session, phase, step)
+            for name, gradients in learned.items():
+                pairs = list(zip(gradients, expected[name], strict=True))
+                found = [sum(((a * b).sum() for a, b in pairs), torch.zeros(())) for pairs in _products(pairs)]
+                sums[name] = sums.get(name, torch.zeros(3)) + torch.stack(found)
+    for hook in hooks:
+        hook.remove()
+    return {
+        name: float(dot / (own * theirs).sqrt()) for name, (dot, own, theirs) in sums.items() if own > 0 and theirs > 0
+    }
+
+
+def _products(pairs: list[tuple[Tensor, Tensor]]) -> list[list[tuple[Tensor, Tensor]]]:
+    """The pairs whose products make the inner product of two gradients, and the square of each one's length."""
+    return [pairs, [(own, own) for own, _ in pairs], [(theirs, theirs) for _, theirs in pairs]]
+
+
+def _backprop_gradients(session: Session, layers: list[Layer], step: int) -> dict[str, list[Tensor]]:
+    """The gradients of the readout's cross-entropy at the weights as they are, of the batch of that step."""
+    model = session.network.model
+    batch = session.batches.batch(step)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # a batch norm writes to them
+    wanted = {
+        name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters(remove_duplicate=False)
+    }
+    seed_step(session.config, step, session.device.device)
+    with torch.enable_grad(), session.device.autocast():
+        logits = functional_call(model, {**wanted, **buffers}, (batch.images,))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = {layer.name: [names[id(parameter)] for parameter in layer.parameters()] for layer in layers}
+    flat = [wanted[name] for group in own.values() for name in group]
+    gradients = torch.autograd.grad(cross_entropy(logits.float(), batch.labels), flat, materialize_grads=True)
+    given = iter(gradients)
+    return {layer: [next(given).cpu().float() for _ in group] for layer, group in own.items()}
+
+
+def _keep_gradients(layer: Layer, into: dict[str, list[Tensor]]) -> Callable[..., Any]:
+    def keep(*_: object) -> None:
+        into[layer.name] = [
+            torch.zeros(parameter.shape) if parameter.grad is None else parameter.grad.detach().cpu().float().clone()
+            for parameter in layer.parameters()
+        ]
+
+    return keep

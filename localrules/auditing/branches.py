@@ -1,0 +1,155 @@
+"""Branches of a training: a few steps from where a session stands, with something changed.
+
+A branch is taken in a forked process, which ends with it. The session stays as it is, with all that a rule keeps
+outside of its buffers, and the branch begins with exactly that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from localrules.auditing.relabelling import Relabelling, relabel
+from localrules.auditing.traces import NOISE, TraceDigest, change_layer, digest, shared_state, trace_steps
+from localrules.data.dataset import Split
+from localrules.engine.inference import subsample
+from localrules.engine.session import Session
+from localrules.errors import LocalRulesError, describe_exception
+
+LARGE = 2.0  # noise that changes what a network answers, in units of a parameter's root mean square
+PREDICTED_SAMPLES = 32
+PATIENCE = 600.0  # seconds until a forked process counts as stuck
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is changed in a branch.
+
+    Attributes:
+        layers: Indices of layers whose parameters, those of auxiliary modules included, get noise.
+        relative: More noise, in units of each parameter's root mean square; by default the noise is small.
+        labels: Other labels.
+    """
+
+    layers: tuple[int, ...] = ()
+    relative: float = 0.0
+    labels: Relabelling | None = None
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What was learned in a branch.
+
+    Attributes:
+        layers: A digest of each layer's trace, in forward order.
+        shared: Digests of the rule's state that belongs to no layer, by name.
+    """
+
+    layers: tuple[TraceDigest, ...]
+    shared: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values; :meth:`from_dict` makes it again."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Branch:
+        """From what :meth:`as_dict` gave."""
+        return cls(tuple(TraceDigest(**layer) for layer in found["layers"]), dict(found["shared"]))
+
+
+def take_branch(session: Session, start: int, stop: int, variation: Variation, *, seed: int = 0) -> Branch:
+    """Change what is to be changed, and take steps ``start`` to ``stop`` in this process. The session moves on.
+
+    The network predicts a few samples after each step, as a run does at the end of an epoch.
+    """
+    session = replace(session, executor=None)  # the threads of a process that was forked are not in this one
+    for index in variation.layers:
+        change_layer(session, index, seed, absolute=NOISE, relative=variation.relative)
+    if variation.labels is not None:
+        relabel(session, variation.labels)
+    traces = trace_steps(session, start, stop, between=predict_some(session), alone=True)
+    shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
+    return Branch(tuple(trace.digest() for trace in traces), shared)
+
+
+def fork_branch(session: Session, start: int, stop: int, variation: Variation, *, seed: int = 0) -> Branch:
+    """As :func:`take_branch`, in a forked process: the session stays as it is."""
+    return Branch.from_dict(in_fork(lambda: take_branch(session, start, stop, variation, seed=seed).as_dict()))
+
+
+def predict_some(session: Session) -> Callable[[], object]:
+    """A function that predicts a few samples, of the valid split where there is one."""
+    split: Split = session.data.splits.get("valid") or session.data.split("train")
+    # Not a function of this file: a rule that looks at the stack finds what it finds in a run.
+    return partial(session.predictor.scores, split, subsample(split, PREDICTED_SAMPLES))
+
+
+def can_fork() -> bool:
+    """Whether a process that has trained can be forked, and its copy can train: not where torch found a GPU."""
+    return hasattr(os, "fork") and sys.platform != "darwin" and not torch.accelerator.is_available()
+
+
+def in_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Do some work in a forked process of one thread, and return its result: plain values.
+
+    Raises:
+        LocalRulesError: It failed, or did not end.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        _work_and_exit(work, writer)
+    os.close(writer)
+    try:
+        answer = _read_all(reader)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
+        os.waitpid(child, 0)
+    result: dict[str, Any] = json.loads(answer) if answer else {"error": "its process ended without an answer"}
+    if "error" in result:
+        raise LocalRulesError("a branch of the training failed", why=str(result["error"]))
+    found: dict[str, Any] = result["value"]
+    return found
+
+
+def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int) -> None:
+    code = 1
+    answer: dict[str, Any] = {}
+    try:
+        torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
+        try:
+            answer["value"] = work()
+        except LocalRulesError as error:
+            answer["error"] = f"{error.what}: {error.why}" if error.why else error.what
+        except Exception as error:
+            answer["error"] = describe_exception(error)
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(answer).encode())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _read_all(reader: int) -> bytes:
+    parts, until = [], time.monotonic() + PATIENCE
+    while (left := until - time.monotonic()) > 0:
+        if not select.select([reader], [], [], left)[0]:
+            break
+        part = os.read(reader, 1 << 16)
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)

@@ -1,0 +1,185 @@
+"""The audit that a run makes of itself: at its start, in its middle and at its end.
+
+At each of these points the run branches in forked processes, and stays as it is. The cost is bounded: two percent of
+the run's steps, or a little more where a run is short. So not one layer after the other is changed, but all layers
+behind a place at once, and nothing before that place may feel it; each point tries other places.
+"""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from localrules.auditing.branches import Branch, Variation, can_fork, fork_branch, in_fork
+from localrules.auditing.dependence import Dependence, dependence, upstream_matrix
+from localrules.auditing.locality_class import measure_class
+from localrules.core.layer import LOCALITY_LEVELS, Locality, is_within
+from localrules.engine import checkpoint
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+from localrules.utils.atomic_io import write_atomic
+
+FILE = "audit.json"
+COST = 0.02  # of a run's steps, for all points together
+POINTS = 3
+STEPS = 2  # of a branch: what a rule keeps from one step shows in the next
+_LOCAL = LOCALITY_LEVELS.index("local-labels")
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured at one step.
+
+    Attributes:
+        step: The step before which the run branched.
+        measured: The class.
+        leaks: Pairs (layer, other): the layer's update depends on another that it does not read.
+        tried: Pairs (layer, other) of this kind that were looked at.
+        learned: Whether a hidden layer was seen to learn.
+        branch_steps: Steps that were taken for it.
+    """
+
+    step: int
+    measured: Locality
+    leaks: tuple[tuple[str, str], ...]
+    tried: int
+    learned: bool
+    branch_steps: int
+
+
+class InRunAudit:
+    """Audits a session while it is trained; call :meth:`before_step` before each step.
+
+    Args:
+        session: The run.
+        folder: The run folder; what was measured is kept in its ``audit.json``, and a resumed run goes on with it.
+
+    Raises:
+        UsageError: The process cannot be forked on this machine.
+    """
+
+    def __init__(self, session: Session, folder: Path) -> None:
+        check_can_audit()
+        self._session, self._file = session, folder / FILE
+        last = max(0, session.total_steps - STEPS)
+        self.steps = sorted({0, last // 2, last})
+        self.declared: Locality = session.run.locality
+        self.points: dict[int, Point] = {}
+        if self._file.exists():
+            for found in json.loads(self._file.read_text(encoding="utf-8"))["points"]:
+                leaks = tuple((layer, other) for layer, other in found.pop("leaks"))
+                self.points[found["step"]] = Point(**found, leaks=leaks)
+
+    def before_step(self, step: int) -> None:
+        """Branch, if the step is one of the points."""
+        if step in self.steps:
+            self.points[step] = self._measure(step)
+            text = json.dumps(self.as_dict(), indent=1)
+            write_atomic(self._file, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+    @property
+    def measured(self) -> Locality:
+        """The furthest class that was measured at any point."""
+        return max((point.measured for point in self.points.values()), key=LOCALITY_LEVELS.index)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the run kept to the declared class wherever it was looked at, and was seen to learn."""
+        return is_within(self.measured, self.declared) and any(point.learned for point in self.points.values())
+
+    def locality(self) -> dict[str, Any]:
+        """``{"declared", "measured", "holds"}``, as ``run --json`` has it."""
+        return {"declared": self.declared, "measured": self.measured, "holds": self.holds}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``audit.json``."""
+        points = [asdict(self.points[step]) for step in sorted(self.points)]
+        return {**self.locality(), "layers": [layer.name for layer in self._session.network.layers], "points": points}
+
+    def _measure(self, step: int) -> Point:
+        session, seed = self._session, self._session.config.seed
+        names = tuple(layer.name for layer in session.network.layers)
+        upstream = upstream_matrix(session.network.layers)
+        taken = 0
+
+        def branch(variation: Variation) -> Branch:
+            nonlocal taken
+            taken += STEPS
+            return fork_branch(session, step, min(step + STEPS, session.total_steps), variation, seed=seed)
+
+        places = self._places(step)
+        first = branch(Variation())
+        changes = [(behind, branch(Variation(behind))) for place in places for behind in [_behind(place, len(names))]]
+        found = dependence(names, upstream, first, first, changes)
+        tried = sum((place + 1) * (len(names) - 1 - place) for place in places)
+        local = LOCALITY_LEVELS.index(self.declared) <= _LOCAL
+        if found.leaks and local:  # worth more steps: which layers, and what comes down
+            changes = [((index,), branch(Variation((index,)))) for index in range(len(names))]
+            found = dependence(names, upstream, first, branch(Variation()), changes)
+            tried = sum(not reads for row in upstream for reads in row) - len(names)
+        if not found.leaks:
+            measured: Locality = "local"
+            if _hidden_differ(first, branch(Variation(labels="redrawn"))):
+                measured = "local-labels"
+        elif local or step == self.steps[len(self.steps) // 2]:
+            measured, more = _class_in_fork(session, found, step, seed)
+            taken += more
+        else:
+            measured = "broadcast-error"  # or further: the middle of the run is where that is told
+        return Point(step, measured, tuple(found.leaks), tried, found.observed, taken)
+
+    def _places(self, step: int) -> list[int]:
+        """Indices of layers behind which all are changed: other ones at each point, as many as the cost allows."""
+        hidden = len(self._session.network.layers) - 1
+        branches = int(COST * self._session.total_steps / POINTS / STEPS)
+        count = min(hidden, max(1, branches - 2))
+        order = torch.randperm(hidden, generator=torch.Generator().manual_seed(self._session.config.seed)).tolist()
+        first = self.steps.index(step) * count
+        return [order[(first + index) % hidden] for index in range(count)]
+
+
+def check_can_audit() -> None:
+    """Raises UsageError where a process that trains cannot be forked."""
+    if not can_fork():
+        raise UsageError(
+            "a run cannot audit itself on this machine",
+            where="--audit",
+            why="it branches by forking its process, which neither a GPU nor this system allows",
+            fix="leave --audit out, and run localrules audit RUN afterwards",
+        )
+
+
+def _behind(place: int, layers: int) -> tuple[int, ...]:
+    return tuple(range(place + 1, layers))
+
+
+def _hidden_differ(one: Branch, other: Branch) -> bool:
+    pairs = list(zip(one.layers, other.layers, strict=True))[:-1]
+    return any(first.update_differs(second) or first.buffers != second.buffers for first, second in pairs)
+
+
+def _class_in_fork(session: Session, found: Dependence, step: int, seed: int) -> tuple[Locality, int]:
+    """The class of a rule to whose layers a signal comes down, by the tests nearest to the readout; and its steps."""
+    sessions = 0
+
+    def measure() -> dict[str, Any]:
+        # The forked session is a copy that nobody needs, so it may be put back again and again.
+        state = deepcopy(checkpoint.session_state(session, {}))
+        batches = session.batches
+
+        def build() -> Session:
+            nonlocal sessions
+            sessions += 1
+            checkpoint.apply_state(session, deepcopy(state))
+            return replace(session, batches=batches, executor=None)
+
+        measured = measure_class(build, found, steps=1, seed=seed, start=step, most=1)
+        return {"measured": measured, "steps": sessions}
+
+    answer = in_fork(measure)
+    return answer["measured"], answer["steps"]

@@ -1,0 +1,140 @@
+"""Of which class of locality a rule is: measured, by what its layers' updates depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from localrules.auditing.backprop_gradients import cosines_with_backprop
+from localrules.auditing.dependence import Dependence
+from localrules.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
+from localrules.auditing.relabelling import RELABELLINGS, relabel
+from localrules.auditing.traces import Trace, differ, train_from_perturbed, update_differs
+from localrules.core.layer import Locality
+from localrules.engine.session import Session
+
+Build = Callable[[], Session]
+
+BACKPROP_COSINE = 0.999  # with back-propagation's gradient, in every layer: the rest is rounding
+
+
+def measure_class(
+    build: Build,
+    dependence: Dependence,
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    start: int = 0,
+    most: int | None = None,
+) -> Locality:
+    """The class of a rule on a network.
+
+    Where no layer's update depends on layers that it does not read, the labels decide: other labels for the same
+    images, and either the hidden layers learn the same or not. Otherwise a signal came down. It is back-propagation if
+    layers were given each other's graphs, and errors that went back by other weights of the same signs would have
+    taught them something else; or if the gradients point where those of back-propagation do, by whatever way they were
+    computed. If not, each layer is changed while its readers see the values that it gave before, and again while the
+    network gives the values that it gave before: whoever below learns otherwise was fed by a signal through that layer
+    or by its activity (``feedback``); if nobody does, what reaches them is the error at the output alone
+    (``broadcast-error``).
+
+    Args:
+        build: Makes a session, each time in the same state, whose run has ``start + steps`` steps at least.
+        dependence: As :func:`~localrules.auditing.dependence.measure_dependence` found for the same.
+        steps: Steps to take.
+        seed: Of the noise on all parameters.
+        start: The first step.
+        most: Layers to try in each kind of test, the ones nearest to the readout; all by default.
+    """
+    trial = _Trial(build, steps, seed, start, most)
+    if not dependence.leaks:
+        return "local-labels" if trial.reads_labels() else "local"
+    plain, recorder = trial.recorded()
+    if recorder.crossings and trial.depends_on_weights(plain):
+        return "backprop"
+    if trial.equals_backprop():
+        return "backprop"
+    return "feedback" if trial.has_feedback(plain, recorder, dependence) else "broadcast-error"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Trainings from one state, each with one thing changed; attributes as the arguments of :func:`measure_class`."""
+
+    build: Build
+    steps: int
+    seed: int
+    start: int
+    most: int | None
+
+    def reads_labels(self) -> bool:
+        """Whether hidden layers learn otherwise when the labels are others.
+
+        Where none of them was seen to learn, all of the rule's state is asked.
+        """
+        ends = []
+        for how in (None, *RELABELLINGS):
+            session = self.build()
+            if how is not None:
+                relabel(session, how)
+            *traces, _ = train_from_perturbed(session, self.steps, self.seed, start=self.start)
+            ends.append((traces, [tensor.detach() for tensor in session.rule.state_dict().values()]))
+        (ones, state), *changed = ends
+        if not any(trace.learned for trace in ones):
+            return any(differ(state, other) for _, other in changed)
+        return any(_updates_differ(pair) for others, _ in changed for pair in zip(ones, others, strict=True))
+
+    def recorded(self) -> tuple[list[Trace], Recorder]:
+        """The training as it is, and what every layer gave in it."""
+        session = self.build()
+        watch = record_layers(session.network.layers)
+        with watch as recorder:
+            return train_from_perturbed(session, self.steps, self.seed, start=self.start), recorder
+
+    def depends_on_weights(self, plain: list[Trace]) -> bool:
+        """Whether some layer's weights decide what those before it learn, though its values stay.
+
+        True, too, for networks without a weight-bearing operation that could be met: nothing speaks against it there.
+        """
+        met_any = False
+        for index in range(len(plain) - 1, 0, -1)[: self.most]:
+            session = self.build()
+            during = perturb_weights(session.network.layers[index], self.seed)
+            with during as met:
+                found = train_from_perturbed(session, self.steps, self.seed, start=self.start)
+            met_any = met_any or bool(met)
+            if _differ_at(plain, found, range(index)):
+                return True
+        return not met_any
+
+    def equals_backprop(self) -> bool:
+        """Whether all gradients point where those of back-propagation do."""
+        try:
+            cosines = cosines_with_backprop(self.build(), self.steps, self.seed, start=self.start)
+        except (RuntimeError, TypeError, ValueError):  # the network answers with the rule's help alone
+            return False
+        return bool(cosines) and min(cosines.values()) > BACKPROP_COSINE
+
+    def has_feedback(self, plain: list[Trace], recorder: Recorder, dependence: Dependence) -> bool:
+        """Whether some hidden layer's parameters decide what layers learn that do not read it, though its values, or
+        those of the network, stay."""
+        last = len(plain) - 1
+        for index in range(last - 1, 0, -1)[: self.most]:
+            for shown, scale in ((index, 2.0), (last, 1.0)):
+                session = self.build()
+                during = replay_outputs(session.network.layers[shown], recorder.outputs, scale=scale)
+                found = train_from_perturbed(
+                    session, self.steps, self.seed, start=self.start, change=index, context=during
+                )
+                if _differ_at(plain, found, (row for row in range(index) if not dependence.upstream[row][index])):
+                    return True
+        return False
+
+
+def _updates_differ(pair: tuple[Trace, Trace]) -> bool:
+    one, other = pair
+    return update_differs(one, other) or differ(one.buffers, other.buffers)
+
+
+def _differ_at(ones: list[Trace], others: list[Trace], rows: Iterable[int]) -> bool:
+    return any(update_differs(ones[row], others[row]) for row in rows)

@@ -1,0 +1,39 @@
+"""Other labels for the same images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+import torch
+
+if TYPE_CHECKING:
+    from localrules.data.batches import Batches, DataBatch
+    from localrules.engine.session import Session
+
+Relabelling = Literal["permuted", "redrawn"]
+"""``permuted``: the labels of a batch dealt out anew among its images. ``redrawn``: each label replaced by another one,
+so that a batch has other counts, too. Neither renames classes: to a kernel on labels that would be the same."""
+
+RELABELLINGS: tuple[Relabelling, ...] = get_args(Relabelling)
+
+
+def relabel(session: Session, how: Relabelling) -> None:
+    """Let a session train on other labels from now on."""
+    session.batches = cast("Batches", _Relabelled(session.batches, how, len(session.data.classes)))
+
+
+class _Relabelled:
+    """The batches of a run with other labels."""
+
+    def __init__(self, batches: Batches, how: Relabelling, classes: int) -> None:
+        self._batches, self._how, self._classes = batches, how, classes
+
+    def batch(self, step: int) -> DataBatch:
+        batch = self._batches.batch(step)
+        labels, draws = batch.labels, torch.Generator().manual_seed(1)
+        if self._how == "permuted":
+            order = torch.randperm(len(labels), generator=draws)
+            return replace(batch, labels=labels[order.to(labels.device)])
+        moves = torch.randint(1, self._classes, labels.shape, generator=draws)
+        return replace(batch, labels=(labels + moves.to(labels.device)) % self._classes)

@@ -1,0 +1,144 @@
+"""The audit of a run: its locality where it stands, with its network, data, batches and precision.
+
+The audit of a rule sees a small network, small images and a few steps, and a rule may behave otherwise elsewhere. Here
+the run itself is continued, in a process that trains as a run does and knows nothing of an audit. This process loads no
+plugin until it has compared what was learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localrules.auditing.audit import STEPS as LAB_STEPS
+from localrules.auditing.audit import Audit
+from localrules.auditing.branches import Branch, Variation
+from localrules.auditing.dependence import dependence, merge
+from localrules.auditing.locality_class import measure_class
+from localrules.core.layer import LOCALITY_LEVELS, Locality
+from localrules.engine import checkpoint
+from localrules.engine.session import Session
+from localrules.errors import UsageError
+from localrules.runs.load import read_run
+from localrules.runs.replay import Replay, build_session, replay
+
+
+@dataclass(frozen=True)
+class RunAudit:
+    """An audit of a run.
+
+    Attributes:
+        audit: What was declared and measured; of several steps, the matrices hold what was found at any of them.
+        rule, model: Of the run, as a user names them.
+        run_dir: The run folder.
+        steps: The steps at which a layer's parameters were changed.
+        batch_size, precision: Of the run.
+    """
+
+    audit: Audit
+    rule: str
+    model: str
+    run_dir: Path
+    steps: tuple[int, ...]
+    batch_size: int
+    precision: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document that ``localrules audit RUN --json`` prints."""
+        return {
+            **self.audit.as_dict(self.rule, self.model),
+            "run_dir": str(self.run_dir),
+            "step": self.steps[-1],
+            **({"steps": list(self.steps)} if len(self.steps) > 1 else {}),
+            "batch_size": self.batch_size,
+            "precision": self.precision,
+            "measured": "run",
+        }
+
+
+def audit_run(
+    run: Path,
+    plugins: Sequence[str] = (),
+    *,
+    at_steps: Sequence[int] | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> RunAudit:
+    """Continue a run for some steps, again with each layer's parameters changed, and compare.
+
+    Where a layer depends on others that it does not read, the class is measured in this process, as for
+    :func:`~localrules.testing.audit`.
+
+    Args:
+        run: The run folder, with a checkpoint.
+        plugins: Plugin files, as the run was given them.
+        at_steps: Train anew from the first step, and change parameters at these steps; by default the run is continued
+            from its checkpoint.
+        seed: Of the noise that changes a layer's parameters.
+        progress: Called with a line before each continuation.
+
+    Raises:
+        UsageError: The folder is not a run folder, or has no checkpoint yet; or a step that the run does not have.
+        LocalRulesError: A continuation failed.
+    """
+    run = run.expanduser().resolve()
+    read_run(run)  # before anything is built
+    if at_steps is None:
+        checkpoint.last_state(run)
+    elif not at_steps or min(at_steps) < 0:
+        raise UsageError("--at-steps names no step of the run", where="--at-steps", fix="give steps like 0,100,1000")
+    places = None if at_steps is None else tuple(sorted({*at_steps}))
+    answers = replay(Replay(run, tuple(plugins), places, seed))
+    facts = next(answers)
+    names = tuple(facts["names"])
+    upstream = tuple(tuple(row) for row in facts["upstream"])
+    found: dict[int, list[tuple[Variation, Branch | None]]] = {}
+    for answer in answers:
+        variation = Variation(**{**answer["variation"], "layers": tuple(answer["variation"]["layers"])})
+        branch = None if answer["branch"] is None else Branch.from_dict(answer["branch"])
+        found.setdefault(answer["step"], []).append((variation, branch))
+        progress(f"step {answer['step']}: {_describe(variation, names)}")
+    parts, reads_labels = [], False
+    for branches in found.values():
+        (_, first), (_, again), *changed = branches
+        assert first is not None
+        assert again is not None
+        layers = [(each.layers, branch) for each, branch in changed if each.layers and branch is not None]
+        parts.append(dependence(names, upstream, first, again, layers))
+        others = [branch for each, branch in changed if each.labels is not None and branch is not None]
+        reads_labels |= any(_hidden_differ(first, other) for other in others)
+    whole = merge(parts)
+    if whole.leaks:
+        measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=LAB_STEPS, seed=seed)
+        # Plugins are loaded by now: whatever they make of the measurement, a signal came down.
+        measured = max(measured, "broadcast-error", key=LOCALITY_LEVELS.index)
+    else:
+        measured = "local-labels" if reads_labels else "local"
+    declared: Locality = facts["declared"]
+    audit = Audit(declared, measured, whole, tuple(facts["unowned"]))
+    return RunAudit(audit, facts["rule"], facts["model"], run, tuple(found), facts["batch_size"], facts["precision"])
+
+
+def _describe(variation: Variation, names: Sequence[str]) -> str:
+    if variation.labels is not None:
+        return f"{variation.labels} labels"
+    if not variation.layers:
+        return "as it is"
+    changed = ", ".join(names[index] for index in variation.layers)
+    return f"{changed} changed{' much' if variation.relative else ''}"
+
+
+def _hidden_differ(one: Branch, other: Branch) -> bool:
+    pairs = list(zip(one.layers, other.layers, strict=True))[:-1]
+    return any(first.update_differs(second) or first.buffers != second.buffers for first, second in pairs)
+
+
+def _restored(run: Path, plugins: Sequence[str], from_checkpoint: bool) -> Session:
+    session = build_session(run, plugins)
+    if from_checkpoint:
+        state: Mapping[str, Any] = checkpoint.last_state(run)
+        checkpoint.apply_state(session, deepcopy(state))  # optimizers keep the tensors that they load
+    return session

@@ -1,0 +1,130 @@
+"""``localrules run --audit`` measures the class of locality while the run goes on, and leaves the run as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import FACES, MLP, localrules, train
+
+from localrules import Callback, MetricsRow
+from localrules import train as train_in_python
+from localrules.auditing import in_run
+from localrules.errors import LocalRulesError, UsageError
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = [*FACES, *MLP, "--batch-size", "32", "--threads", "1", "--steps", "24", "--set", "plots=false"]
+LEAK = """
+from torch import Tensor
+from localrules import LayerView, Objective
+
+CALLS = {}
+
+class Peeks(Objective):
+    \"\"\"Scales its objective by the weights of the next layer, from step 12 on.\"\"\"
+
+    def forward(self, view: LayerView) -> Tensor:
+        CALLS[self.layer.name] = CALLS.get(self.layer.name, 0) + 1
+        loss = (view.output.mean(0) - 1).square().mean()
+        later = self.layer.peers[self.layer.index + 1 :]
+        if CALLS[self.layer.name] > 12 and later:
+            loss = loss * next(later[0].parameters()).detach().norm()
+        return loss
+
+RULES = {"peeks": Peeks}
+"""
+
+
+class Interrupts(Callback):
+    """Ends a run at once after step 16."""
+
+    def on_log(self, row: MetricsRow) -> None:
+        if row["step"] == 16:
+            raise KeyboardInterrupt
+
+
+def run(tmp_path: Path, *words: str | Path) -> tuple[int, dict[str, Any]]:
+    said = localrules("run", *SETTINGS, "--out", tmp_path, "--audit", "--json", *words)
+    return said.code, said.document
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured"),
+    [
+        ("oja", "local"),
+        ("hsic", "local-labels"),
+        ("dfa", "broadcast-error"),
+        ("fa", "feedback"),
+        ("backprop", "backprop"),
+    ],
+)
+def test_the_summary_has_the_declared_and_the_measured_class(rule: str, measured: str, tmp_path: Path) -> None:
+    code, summary = run(tmp_path, "--rule", rule)
+    assert code == 0
+    assert summary["locality"] == {"declared": measured, "measured": measured, "holds": True}
+
+
+def test_the_run_has_the_bits_of_one_without_an_audit(tmp_path: Path) -> None:
+    plain = train(tmp_path, "--rule", "hsic", setting=SETTINGS)
+    _, audited = run(tmp_path, "--rule", "hsic")
+    assert audited["weights_sha256"] == plain["weights_sha256"]
+    assert "locality" not in plain
+
+
+def test_the_folder_keeps_what_was_measured_at_the_start_the_middle_and_the_end(tmp_path: Path) -> None:
+    _, summary = run(tmp_path, "--rule", "hsic")
+    found = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())
+    assert [point["step"] for point in found["points"]] == [0, 11, 22]
+    assert [point["measured"] for point in found["points"]] == ["local-labels"] * 3
+    assert all(point["tried"] > 0 for point in found["points"])
+    assert {name: found[name] for name in ("declared", "measured", "holds")} == summary["locality"]
+
+
+def test_a_leak_that_begins_in_the_run_is_found_and_the_layers_are_named(tmp_path: Path) -> None:
+    plugin = tmp_path / "peeks.py"
+    plugin.write_text(LEAK)
+    code, summary = run(tmp_path, "--rule", "peeks", "--plugin", plugin)
+    assert code == 1
+    assert not summary["locality"]["holds"]
+    start, _, end = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())["points"]
+    assert start["leaks"] == []
+    assert end["leaks"] == [["layers.0", "layers.1"]]
+
+
+def test_the_cost_is_two_percent_of_a_thousand_steps(tmp_path: Path) -> None:
+    _, summary = run(tmp_path, "--rule", "hsic", "--steps", "1000")
+    points = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())["points"]
+    assert sum(point["branch_steps"] for point in points) <= 20
+
+
+def test_a_resumed_run_keeps_what_was_measured_before(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", "--rule", "hsic")[1]
+    with pytest.raises(LocalRulesError, match="interrupted"):
+        train_in_python(
+            "hsic",
+            {"name": "mlp", "hidden": [12, 8]},
+            {"name": "faces", "train": 140, "valid": 70, "test": 70},
+            out=tmp_path / "cut",
+            callbacks=[Interrupts()],
+            batch_size=32,
+            threads=1,
+            steps=24,
+            plots=False,
+            audit=True,
+            checkpoint_every=4,
+            log_every=4,
+        )
+    (folder,) = (tmp_path / "cut").iterdir()
+    assert len(json.loads((folder / "audit.json").read_text())["points"]) == 2
+    resumed = localrules("run", "--resume", folder, "--json").document
+    assert resumed["locality"] == whole["locality"]
+    assert len(json.loads((folder / "audit.json").read_text())["points"]) == 3
+
+
+def test_a_machine_that_cannot_fork_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_run, "can_fork", lambda: False)
+    with pytest.raises(UsageError, match="cannot audit itself"):
+        in_run.check_can_audit()
