@@ -52,6 +52,9 @@ class PluginSource:
         return normalize_name(word) in [normalize_name(name) for name in names]
 
 
+_HEADERS = {field: re.compile(rf"^{field}: *(\S+)", re.MULTILINE | re.IGNORECASE) for field in ("Name", "Version")}
+
+
 def normalize_name(name: str) -> str:
     """The form in which distribution names are compared: ``My_Rules`` is ``my-rules``."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -67,11 +70,16 @@ def installed_sources(group: str) -> list[PluginSource]:
     found: dict[str, list[PluginSource]] = {}
     for distribution in metadata.distributions():
         try:
-            name = distribution.metadata["Name"]
-            version = distribution.version
-            points = [point for point in distribution.entry_points if point.group == group]
+            # A whole METADATA takes milliseconds to parse, and most distributions are of no interest.
+            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+            name, version = (_HEADERS[field].search(text) for field in ("Name", "Version"))
+            assert name is not None
+            assert version is not None
+            points = []
+            if f"[{group}]" in (distribution.read_text("entry_points.txt") or ""):
+                points = [point for point in distribution.entry_points if point.group == group]
             found.setdefault(
-                normalize_name(name), [PluginSource(point.name, name, version, point.load) for point in points]
+                normalize_name(name[1]), [PluginSource(point.name, name[1], version[1], point.load) for point in points]
             )
         except Exception:  # a damaged installation, most likely of something that is not a plugin at all
             continue

@@ -6,6 +6,7 @@ import csv
 from typing import Any
 
 import pytest
+from helpers.blank_plots import blank_plots
 from helpers.tiny_baselines import narrow_inception, small_torchvision
 from helpers.tiny_runs import Said, localrules
 
@@ -28,7 +29,7 @@ WORDS = [
     "--model",
     "dense_fpn_small",
     "--scale",
-    "0.01",
+    "0.004",
     "--threads",
     "1",
     "--set",
@@ -49,6 +50,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         narrow_inception(patch)
         small_torchvision(patch)
+        blank_plots(patch)
 
         def again() -> Said:
             return localrules("reproduce", *WORDS, "--out", out)
