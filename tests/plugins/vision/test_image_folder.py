@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.image_trees import images, png, write_folder, write_tar, write_zip
-from helpers.isolated_data import cache  # noqa: F401
 from helpers.tiny_runs import localrules
 
 from localrules.data.dataset import Dataset
@@ -144,7 +143,7 @@ def test_skipped_images_are_said_each_time(tmp_path: Path) -> None:
         (images("train/cat", "train/dog", "test/cow"), "test split has classes that train has not"),
     ],
 )
-def test_layouts_that_cannot_be_read(tmp_path: Path, cache: Path, files: dict[str, bytes], what: str) -> None:  # noqa: F811
+def test_layouts_that_cannot_be_read(tmp_path: Path, cache: Path, files: dict[str, bytes], what: str) -> None:
     assert (
         what
         in failure(write_folder(tmp_path, {name.removeprefix("/"): content for name, content in files.items()})).what
