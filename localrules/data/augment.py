@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +27,31 @@ class AugmentConfig(BaseModel):
         None, description="Mirror half of the images left to right; unset: where the data set says it is harmless."
     )
     shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
+    padding: Literal["repeat", "black"] = Field(
+        "repeat",
+        description="What shifted images show from beyond their border: its pixels again, or black. With black, "
+        "shift=4 is padding by 4 and cropping, as usual on CIFAR.",
+    )
     rotation: float = Field(0.0, ge=0, le=180, description="Turn by up to so many degrees, either way.")
     scale: float = Field(0.0, ge=0, lt=1, description="Enlarge or shrink by up to this fraction (0.1: 0.9 to 1.1).")
     erase_size: float = Field(
         0.0, ge=0, le=1, description="Blank a rectangle in half of the images; its sides go up to this fraction."
     )
+    cutout: int = Field(
+        0,
+        ge=0,
+        description="Blank a square of so many pixels a side, centred anywhere in the image (16 is usual on CIFAR-10).",
+    )
+
+    @model_validator(mode="after")
+    def _padding_fits(self) -> Self:
+        if self.padding == "black" and (self.rotation or self.scale):
+            raise ValueError("padding=black goes with shifts alone, not with rotation or scale")
+        return self
 
 
 class Augment:
-    """Applies an :class:`AugmentConfig`. Pixels from beyond the border repeat the border.
+    """Applies an :class:`AugmentConfig`. Pixels from beyond the border repeat the border, unless it says otherwise.
 
     Args:
         config: What to do.
@@ -47,12 +63,13 @@ class Augment:
         self.config = config
         self.flip = flip_preserves_label if config.flip is None else config.flip
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, *, black: tuple[float, ...] | None = None) -> Tensor:
         """Augment a batch.
 
         Args:
             images: Standardised images, float, shape (batch, channels, height, width).
             generator: A CPU generator; the draws are the same on every device.
+            black: The value of a black pixel in each channel, for ``padding=black``; 0 if it is not given.
 
         Returns:
             New images of the same shape; the input may be overwritten.
@@ -61,9 +78,12 @@ class Augment:
         if self.config.rotation or self.config.scale:
             images = self._resample(images, draws)
         elif self.flip or self.config.shift:
-            images = self._move(images, draws)
+            images = self._move(images, draws, black)
         if self.config.erase_size:
             images = self._erase(images, draws)
+        if self.config.cutout:
+            # Drawn after all others, which are thereby as without cutout.
+            images = self._cut_out(images, torch.rand(images.shape[0], 2, generator=generator).to(images.device))
         return images
 
     def _flip(self, draws: Tensor) -> Tensor:
@@ -74,16 +94,20 @@ class Augment:
         steps = 2 * self.config.shift + 1
         return (draws[:, column] * steps).long().clamp_(max=steps - 1) - self.config.shift
 
-    def _move(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _move(self, images: Tensor, draws: Tensor, black: tuple[float, ...] | None) -> Tensor:
         """Flip and whole-pixel shift: every output pixel is a copy of one input pixel, so nothing is interpolated."""
         batch, channels, height, width = images.shape
         rows = torch.arange(height, device=images.device) - self._offset(draws, DOWN)[:, None]
         columns = torch.arange(width, device=images.device) - self._offset(draws, RIGHT)[:, None]
+        outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
         rows.clamp_(0, height - 1)
         columns.clamp_(0, width - 1)
         columns = torch.where(self._flip(draws)[:, None], width - 1 - columns, columns)
         source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
-        return images.flatten(2).gather(2, source).view_as(images)
+        moved = images.flatten(2).gather(2, source).view_as(images)
+        if self.config.padding == "repeat" or not self.config.shift:
+            return moved
+        return torch.where(outside[:, None], moved.new_tensor(black or [0.0])[:, None, None], moved)
 
     def _resample(self, images: Tensor, draws: Tensor) -> Tensor:
         """Flip, then turn and scale about the centre, then shift, in one bilinear resampling."""
@@ -117,6 +141,22 @@ class Augment:
         )
         inside &= (draws[:, ERASE] < 0.5)[:, None, None]
         return images.masked_fill(inside[:, None], 0.0)
+
+    def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Set a square to 0, the mean of standardised pixels; at the border a part of it.
+
+        Source: DeVries & Taylor 2017, Improved Regularization of Convolutional Neural Networks with Cutout,
+        https://arxiv.org/abs/1708.04552.
+        """
+        inside = [_around(size, self.config.cutout, draws[:, at]) for at, size in enumerate(images.shape[2:])]
+        return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+
+def _around(size: int, length: int, place: Tensor) -> Tensor:
+    """A mask (batch, size) of one run of pixels around a centre inside, cut off at the border."""
+    start = (place * size).long().clamp_(max=size - 1) - length // 2
+    index = torch.arange(size, device=place.device)
+    return (index >= start[:, None]) & (index < start[:, None] + length)
 
 
 def _span(size: int, fraction: Tensor, place: Tensor) -> Tensor:

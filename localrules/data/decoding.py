@@ -7,6 +7,7 @@ from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from localrules.data.folders import count_of, some_names
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 DECODER_VERSION = 1
 """Raise it when decoding changes: it belongs to the kind of each cached set of image files."""
-WAITING = 8  # images for each thread that are read and not yet decoded
+GROUP = 32  # images that a thread decodes at a time
+WAITING = 2  # groups for each thread that are read and not yet decoded
 
 
 class Sample(NamedTuple):
@@ -107,17 +109,20 @@ class _Attempt:
         places = _places(self.samples)
         text = f"decoding {count_of(self.samples, 'image')} of {self.tree.path}"
         with refuse_huge_images(), progress(text, len(self.samples)) as advance, _threads() as (pool, limit):
-            waiting: deque[tuple[str, Future[None]]] = deque()
-            for name, source in self.tree.contents(places):
-                if self._targets is None:
-                    self._decode_first(name, source, places)
-                else:
-                    waiting.append((name, pool.submit(self._decode, name, source, places[name])))
-                if len(waiting) > limit:
-                    self._finish(*waiting.popleft())
+            waiting: deque[Future[int]] = deque()
+            contents = self.tree.contents(places)
+            for name, source in contents:
+                self._decode_first(name, source, places)
                 advance(1)
+                if self._targets is not None:
+                    break
+            while group := list(islice(contents, GROUP)):
+                waiting.append(pool.submit(self._decode, group, places))
+                if len(waiting) > limit:
+                    advance(self._finish(waiting.popleft()))
             while waiting:
-                self._finish(*waiting.popleft())
+                advance(self._finish(waiting.popleft()))
+        self.unreadable = dict(sorted(self.unreadable.items()))  # threads have met them in any order
 
     def _decode_first(self, name: str, source: Path | bytes, places: dict[str, tuple[str, int]]) -> None:
         """Find the shape of the images, and reserve their place."""
@@ -135,8 +140,14 @@ class _Attempt:
             labels[:] = [sample.label for sample in self.samples if sample.split == split]
         self._put(name, image, places[name])
 
-    def _decode(self, name: str, source: Path | bytes, place: tuple[str, int]) -> None:
-        self._put(name, decode_image(source, self.tree.where(name)), place)
+    def _decode(self, group: list[tuple[str, Path | bytes]], places: dict[str, tuple[str, int]]) -> int:
+        """Decode some files on a thread, and return how many."""
+        for name, source in group:
+            try:
+                self._put(name, decode_image(source, self.tree.where(name)), places[name])
+            except DataError as error:
+                self.unreadable[name] = error.why
+        return len(group)
 
     def _put(self, name: str, image: Image.Image, place: tuple[str, int]) -> None:
         assert self._targets is not None
@@ -148,13 +159,11 @@ class _Attempt:
         split, index = place
         self._targets[split][index] = fit_to_shape(image, self._shape).numpy()
 
-    def _finish(self, name: str, decoded: Future[None]) -> None:
+    def _finish(self, decoded: Future[int]) -> int:
         try:
-            decoded.result()
+            return decoded.result()
         except _OtherSizeError as error:
             raise self._other_size(error) from None
-        except DataError as error:
-            self.unreadable[name] = error.why
 
     def _other_size(self, error: _OtherSizeError) -> DataError:
         (width, height), (_, other_height, other_width) = error.size, self._shape

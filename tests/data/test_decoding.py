@@ -108,4 +108,4 @@ def test_progress_counts_all_images(tmp_path: Path, files: Files) -> None:
 
     with show_progress(display):
         decode(write_folder(tmp_path, files))
-    assert done == [(f"decoding 4 images of {tmp_path}", 4), 1, 1, 1, 1]
+    assert done == [(f"decoding 4 images of {tmp_path}", 4), 1, 3]
