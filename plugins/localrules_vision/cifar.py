@@ -154,6 +154,7 @@ class CIFAR10(CIFAR):
     """Ten classes with 6,000 images each, 50,000 train and 10,000 test."""
 
     name = "cifar10"
+    torchvision = "CIFAR10"
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     places = (
         "cifar-10-batches-py",
@@ -188,6 +189,7 @@ class CIFAR100(CIFAR):
     """A hundred classes with 600 images each, or their 20 superclasses."""
 
     name = "cifar100"
+    torchvision = "CIFAR100"
     classes = FINE
     places = ("cifar-100-python", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-binary.tar.gz", "cifar100")
     get_it = "download cifar-100-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html"
