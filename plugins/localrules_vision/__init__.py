@@ -65,6 +65,12 @@ def localrules_data() -> list[DataEntry]:
             reference="Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575",
         ),
         DataEntry(
+            name="torchvision",
+            target="localrules_vision.torchvision_sets:TorchvisionSet",
+            summary="Any classification data set of torchvision on your disk, as torchvision:NAME.",
+            argument="dataset",
+        ),
+        DataEntry(
             name="image_folder",
             target="localrules_vision.image_folder:ImageFolder",
             summary="Your own images in folders named after their classes, or in a tar or zip archive of such folders.",
