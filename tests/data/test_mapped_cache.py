@@ -13,7 +13,7 @@ import torch
 
 from localrules.data import mapped_cache
 from localrules.data.dataset import Split, fingerprint
-from localrules.data.mapped_cache import ArrayStore, CachedSplits, Notes, load_or_map, load_splits
+from localrules.data.mapped_cache import ArrayStore, CachedSplits, Notes, load_splits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
 LABELS = np.array([0, 1, 0, 1, 1, 0])
@@ -51,23 +51,15 @@ def test_splits_are_decoded_once(cache: Path) -> None:
     assert [entry.name for entry in cache.iterdir()] == ["kind-key"]  # and no temporary folder
 
 
-def test_arrays_are_mapped_not_read() -> None:
-    def build(store: ArrayStore) -> Notes:
-        store.allocate("large", (1 << 28,), np.uint8)  # 256 MiB
-        return {}
-
-    load_or_map("kind", "key", build)
-    before = _anonymous_memory()
-    arrays, _ = load_or_map("kind", "key", build)
-    assert isinstance(arrays["large"], np.memmap)
-    assert torch.from_numpy(arrays["large"]).sum() == 0  # every page is met
-    assert _anonymous_memory() - before < 1 << 27
-
-
-def _anonymous_memory() -> int:
-    """Bytes of this process that no file holds."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
+def test_images_are_mapped_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_splits("kind", "key", Decoder())
+    mapped: list[np.ndarray] = []
+    real = mapped_cache._map
+    monkeypatch.setattr(mapped_cache, "_map", lambda path: (mapped.append(real(path)), mapped[-1])[1])
+    splits = load_splits("kind", "key", Decoder()).splits
+    assert all(isinstance(array, np.memmap) for array in mapped)
+    places = {array.ctypes.data for array in mapped}
+    assert {split.images.data_ptr() for split in splits.values()} <= places  # the tensors are these maps
 
 
 def test_writing_to_a_tensor_leaves_the_entry_as_it_is() -> None:
