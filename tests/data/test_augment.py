@@ -156,3 +156,31 @@ def test_cutout_blanks_one_square_whose_centre_is_inside(images: torch.Tensor) -
     plain = Augment(others)(images.clone(), draw())
     both = Augment(others.model_copy(update={"cutout": 8}))(images.clone(), draw())
     assert torch.equal(both[both != 0], plain[both != 0])
+
+
+def test_a_crop_is_a_part_of_the_image_enlarged() -> None:
+    # The value of each pixel is its place, so an enlarged part is a ramp with a smaller step.
+    ramp = torch.arange(32.0).expand(512, 1, 32, 32)
+    cropped = Augment(AugmentConfig(**NOTHING, crop_area=0.25))(ramp, draw())[:, 0]
+    along = cropped[:, 16, 20] - cropped[:, 16, 12]  # 8 pixels apart: 8 times the part's width
+    upright = Augment(AugmentConfig(**NOTHING, crop_area=0.25))(ramp.transpose(2, 3), draw())[:, 0]
+    down = upright[:, 20, 16] - upright[:, 12, 16]
+    width, height = along / 8, down / 8
+    assert cropped.min() >= 0
+    assert cropped.max() <= 31
+    assert width.max() <= 1.001
+    assert 0.24 < (width * height).min() < 0.35
+    assert (width * height).max() > 0.9
+    inside = (width < 0.99) & (height < 0.99)
+    assert ((width / height)[inside] > 0.74).all()
+    assert ((width / height)[inside] < 1.34).all()
+    starts = cropped[:, 16, 0]
+    assert starts.min() < 1
+    assert starts.max() > 12
+
+
+def test_crops_leave_the_other_draws_as_they_were(images: torch.Tensor) -> None:
+    constant = torch.randn(64, 1, 1, 1, generator=draw(3)).expand(64, 1, 20, 16).clone()
+    others = AugmentConfig(flip=True, shift=2, erase_size=0.5)
+    plain = Augment(others)(constant.clone(), draw())
+    assert torch.allclose(Augment(others.model_copy(update={"crop_area": 0.3}))(constant, draw()), plain)
