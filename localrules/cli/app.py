@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from localrules.cli.data_progress import show_decoding
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
+from localrules.data.progress import show_progress
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
 
@@ -113,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
-    with keep_streams(), only_json_on_stdout(as_json), plain_warnings():
+    with keep_streams(), only_json_on_stdout(as_json), plain_warnings(), show_progress(show_decoding):
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
