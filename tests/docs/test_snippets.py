@@ -11,13 +11,23 @@ from helpers.blank_plots import blank_plots
 from helpers.snippets import LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
+from localrules_fer.faces import dataset
+from localrules_fer.faces.draw import draw
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where faces are kept that are fewer than their name in the cache says."""
+    return tmp_path_factory.mktemp("few-faces")
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to stand in, where no data set of the user's is found."""
+def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, where no data set of the user's is found, and 140 faces are all that is drawn."""
+    monkeypatch.setenv("LOCALRULES_CACHE", str(cache))
+    monkeypatch.setattr(dataset, "draw", lambda seed, split, samples: draw(seed, split, min(samples, 140)))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LOCALRULES_FER2013", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
