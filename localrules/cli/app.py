@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ import typer
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
+from localrules.cli.streams import discard_output, usable_streams
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
 
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
     as_json = wants_json(words)
-    with keep_streams(), only_json_on_stdout(as_json), plain_warnings():
+    with usable_streams(), keep_streams(), only_json_on_stdout(as_json), plain_warnings():
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
@@ -123,20 +123,16 @@ def main(arguments: list[str] | None = None) -> int:
         except (KeyboardInterrupt, typer.Abort):
             return report_error(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
-            return _reader_gone()
+            discard_output()
+            return 1
         except _UsageErrorOfTyper as error:
             return report_error(_as_usage_error(error), as_json)
         except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
             if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of rich
-                return _reader_gone()
+                discard_output()
+                return 1
             return report_error(error, as_json)
     return 0
-
-
-def _reader_gone() -> int:
-    """The exit code where the reader has gone (localrules rules | head)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would complain again when it flushes at exit
-    return 1
 
 
 def _as_usage_error(error: Any) -> UsageError:

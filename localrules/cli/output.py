@@ -8,12 +8,15 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from localrules.cli.streams import discard_output
 from localrules.errors import LocalRulesError, describe_exception
+from localrules.utils.disk_errors import disk_error
 from localrules.utils.memory_errors import size_error
 from localrules.utils.serialization import without_nonfinite
+from localrules.utils.text import without_escape_codes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,28 +51,34 @@ def plain_warnings() -> Iterator[None]:
 
 
 def _plain_warning(message: Warning | str, *where: Any, **more: Any) -> str:
-    return f"Warning: {' '.join(str(message).split())}\n"
+    return f"Warning: {' '.join(without_escape_codes(str(message)).split())}\n"
 
 
 def print_json(document: Any) -> None:
     """Print the command's JSON document. Numbers that JSON does not have (NaN, infinities) become null."""
     stream = _document_stream or sys.stdout
-    stream.write(json.dumps(without_nonfinite(document), indent=2, ensure_ascii=False, default=str) + "\n")
+    plain = without_nonfinite(document)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain, indent=2, default=str)
+    stream.write(text + "\n")
     stream.flush()
 
 
 def get_console() -> Console:
     """The console for people; under ``--json`` it writes to standard error like all else."""
-    from rich.console import Console
+    from localrules.utils.console import PlainConsole
 
-    return Console(highlight=False)
+    return PlainConsole()
 
 
 def status(line: str) -> None:
     """Print a line about progress on standard error, as it is."""
     from localrules.utils.console import DetachableConsole
 
-    DetachableConsole(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+    DetachableConsole(stderr=True).print(line, markup=False, soft_wrap=True)
 
 
 def report_error(error: BaseException, as_json: bool) -> int:
@@ -80,10 +89,16 @@ def report_error(error: BaseException, as_json: bool) -> int:
     """
     if os.environ.get("LOCALRULES_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error, file=sys.stderr)
-    shown = error if isinstance(error, LocalRulesError) else size_error(error) or _unexpected(error)
-    if as_json:
-        print_json({"error": shown.as_dict()})
-    else:
+    shown = (
+        error if isinstance(error, LocalRulesError) else size_error(error) or disk_error(error) or _unexpected(error)
+    )
+    try:
+        if as_json:
+            print_json({"error": shown.as_dict()})
+            return shown.exit_code
+    except OSError:  # standard output is full or closed
+        discard_output()
+    with suppress(OSError):
         _print_error(shown)
     return shown.exit_code
 
@@ -111,4 +126,4 @@ def _print_error(error: LocalRulesError) -> None:
     for name, text in list(error.as_dict().items())[1:]:
         if text:
             grid.add_row(Text(f"  {name}", style="dim"), Text(text, style="green" if name == "fix" else ""))
-    DetachableConsole(stderr=True, highlight=False).print(grid)
+    DetachableConsole(stderr=True).print(grid)

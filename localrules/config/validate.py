@@ -14,6 +14,7 @@ from pydantic.json_schema import PydanticJsonSchemaWarning
 from localrules.config.settings import Settings
 from localrules.errors import PluginCodeError, UsageError, error_text, shorten, suggest_names
 from localrules.utils.plugin_border import definition, name_of, plugin_border
+from localrules.utils.text import has_surrogates
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -30,11 +31,29 @@ def validate_config(config: type[ConfigT], settings: Settings | Mapping[str, Any
         UsageError: An unknown option or a bad value, with its source.
     """
     settings = settings if isinstance(settings, Settings) else Settings(dict(settings))
+    _check_text(settings, name)
     with plugin_border(config, "__init__"):
         try:
             return config(**settings.tree)
         except ValidationError as error:
             raise _error(config, settings, name, error) from None
+
+
+def _check_text(settings: Settings, name: str) -> None:
+    """Refuse text that config.toml, which is UTF-8, cannot hold.
+
+    Raises:
+        UsageError: A name or a value with bytes that are not UTF-8, as names of files may have.
+    """
+    for location, text in settings.texts():
+        if has_surrogates(text):
+            option = ".".join(str(part) for part in ((name, *location) if name else location))
+            raise UsageError(
+                f"option {option!r} is not UTF-8",
+                where=settings.source_of(*location),
+                why="a run writes its settings into config.toml, which is UTF-8",
+                fix="rename the file, or link to it under another name: ln -s",
+            )
 
 
 def check_config_class(cls: type) -> None:

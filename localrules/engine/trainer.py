@@ -196,6 +196,7 @@ class Trainer:
             "peak_memory_mib": self.peak_memory_mib,
             "callbacks": dict(self._info.state),
             "stop_reason": self.stop_reason,
+            "config": self.session.config.to_dict(),
         }
         checkpoint.save(self._folder, self.session, progress)
         self._saved_at = time.monotonic()

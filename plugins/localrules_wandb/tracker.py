@@ -59,8 +59,8 @@ class WandbTracker(Tracker):
         _define_axes(self._run)
 
     def on_log(self, row: MetricsRow) -> None:
-        # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops one whose
-        # step is lower. The charts' axes are columns.
+        # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops each
+        # whose step is lower. The axes of the charts are columns.
         self._with_run(lambda run: run.log(named(row), commit=True))
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:

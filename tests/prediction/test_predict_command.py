@@ -123,6 +123,20 @@ def test_mistakes_are_errors_for_people(run: Path, images: Path, tmp_path: Path)
         assert said.error["why"]
 
 
+def test_a_damaged_image_does_not_lose_the_answers_to_the_others(run: Path, images: Path, tmp_path: Path) -> None:
+    (images / "1.png").write_bytes((images / "1.png").read_bytes()[:200])
+    said = localrules("predict", run, images, "--json")
+    assert said.code == 2
+    assert said.error["where"] == str(images / "1.png")
+    assert "--skip-unreadable" in said.error["fix"]
+    said = localrules("predict", run, images, "--json", "--skip-unreadable")
+    assert said.code == 0
+    assert [Path(item["image"]).name for item in said.document] == ["0.png", "2.png"]
+    assert "left out, cannot be read: 1.png" in said.err
+    said = localrules("predict", run, images / "1.png", "--json", "--skip-unreadable")
+    assert said.code == 2, "none is left"
+
+
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, images: Path, tmp_path: Path) -> None:
     started = tmp_path / "started"
     started.mkdir()
