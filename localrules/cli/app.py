@@ -12,6 +12,7 @@ import typer
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
+from localrules.cli.process_end import end_process
 from localrules.cli.streams import discard_output, usable_streams
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
@@ -111,9 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
-    words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
+    code = _run(normalize_argv(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        end_process(code)
+    return code
+
+
+def _run(words: list[str]) -> int:
     as_json = wants_json(words)
-    with usable_streams(), keep_streams(), only_json_on_stdout(as_json), plain_warnings():
+    with usable_streams(), only_json_on_stdout(as_json), keep_streams(), plain_warnings():
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)

@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localrules.cli.streams import discard_output
@@ -26,17 +26,52 @@ _document_stream: TextIO | None = None
 
 @contextmanager
 def only_json_on_stdout(wanted: bool) -> Iterator[None]:
-    """Keep standard output for :func:`print_json` alone: whatever else prints, a plugin included, goes to stderr."""
+    """Keep standard output for :func:`print_json` alone: whatever else prints, a plugin included, goes to stderr.
+
+    So does what libraries and child processes write to file descriptor 1.
+    """
     global _document_stream
     if not wanted:
         yield
         return
-    _document_stream = sys.stdout
+    with ExitStack() as undo:
+        _document_stream = sys.stdout
+        undo.callback(_forget_document_stream)
+        if _is_descriptor_1(sys.stdout):
+            sys.stdout.flush()
+            kept = os.dup(1)
+            undo.callback(os.close, kept)
+            undo.callback(os.dup2, kept, 1)
+            _document_stream = open(  # noqa: SIM115
+                kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, closefd=False
+            )
+            os.dup2(2, 1)
+            undo.callback(_close, _document_stream)
+            undo.callback(_flush, sys.stdout)  # what somebody wrote to sys.__stdout__
+        undo.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+def _forget_document_stream() -> None:
+    global _document_stream
+    _document_stream = None
+
+
+def _close(stream: TextIO) -> None:
+    with suppress(OSError):  # its reader may have gone
+        stream.close()
+
+
+def _flush(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        stream.flush()
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
     try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _document_stream = None
+        return stream.fileno() == 1
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 @contextmanager

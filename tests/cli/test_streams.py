@@ -90,3 +90,55 @@ def test_streams_of_a_kind_that_has_no_encoding_are_left_alone(monkeypatch: pyte
     with usable_streams():
         print(NOT_ASCII)
     assert stream.getvalue() == NOT_ASCII + "\n"
+
+
+SPOILS = """
+import os, subprocess, sys
+os.write(1, b"by number\\n")
+sys.__stdout__.write("by another name\\n")
+subprocess.run([sys.executable, "-c", "print('by a child')"])
+"""
+
+
+def test_json_is_alone_on_the_descriptor_of_standard_output(tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(SPOILS)
+    done = subprocess.run(
+        [sys.executable, "-m", "localrules", "env", "--json", "--plugin", str(tmp_path / "plugin.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "python" in done.stdout
+    assert isinstance(json.loads(done.stdout), dict)
+    assert set(done.stderr.splitlines()) >= {"by number", "by another name", "by a child"}
+
+
+STAYS = """
+import sys
+from localrules.cli import main, process_end
+process_end.THREAD_SECONDS, process_end.EXIT_SECONDS = 0.2, 0.4
+sys.argv = ["localrules", "plugins", "--plugin", sys.argv[1]]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("threading.Thread(target=time.sleep, args=(100,), name='mine').start()", "the thread mine"),
+        ("atexit.register(time.sleep, 100)", "an exit function"),
+    ],
+)
+def test_what_a_plugin_leaves_running_does_not_keep_the_process(line: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "plugin.py").write_text(f"import atexit, threading, time\n{line}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", STAYS, str(tmp_path / "plugin.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0
+    assert f"Warning: {named} of a plugin does not end" in done.stderr
+    assert "plugin.py" in done.stdout

@@ -76,6 +76,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "deterministic algorithms": lambda: torch.use_deterministic_algorithms(
         not torch.are_deterministic_algorithms_enabled()
     ),
+    "working directory": lambda: os.chdir("/"),
     "replaced sys.stdout": lambda: setattr(sys, "stdout", io.StringIO()),
     "replaced sys.stderr": lambda: setattr(sys, "stderr", io.StringIO()),
 }
