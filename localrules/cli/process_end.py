@@ -12,7 +12,7 @@ EXIT_SECONDS = 60.0  # exit functions may have something to send
 def end_process(code: int) -> None:
     """See that the process, whose work is done, ends with this exit code.
 
-    Python waits for threads that are no daemons, and for exit functions. It may do so for ``THREAD_SECONDS`` while such
+    Python waits for non-daemon threads and for exit functions. It may do so for ``THREAD_SECONDS`` while such
     a thread runs, and for ``EXIT_SECONDS`` in all.
     """
     for seconds, work in ((THREAD_SECONDS, _end_if_threads_run), (EXIT_SECONDS, _end)):

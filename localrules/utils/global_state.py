@@ -1,4 +1,4 @@
-"""Global state of the process that code of a plugin may change, and that is put back: torch's, the streams, the folder."""
+"""Global state of the process that code of a plugin may change, and that is put back: of torch, streams, folder."""
 
 from __future__ import annotations
 
