@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
@@ -112,6 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
+    # Of torch's own warnings, such as the profiler's: they would stand amid the progress of a run.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     code = _run(normalize_argv(sys.argv[1:] if arguments is None else arguments))
     if arguments is None:
         end_process(code)

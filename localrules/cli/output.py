@@ -104,9 +104,9 @@ def print_json(document: Any) -> None:
 
 def get_console() -> Console:
     """The console for people; under ``--json`` it writes to standard error like all else."""
-    from localrules.utils.console import PlainConsole
+    from localrules.utils.console import TableConsole
 
-    return PlainConsole()
+    return TableConsole()
 
 
 def status(line: str) -> None:

@@ -258,7 +258,7 @@ def _expand_shorthands(tree: Mapping[str, Any], source_of: Callable[[Location], 
             raise UsageError(
                 f"{key!r} is a table, not {expanded[key]!r}",
                 where=source_of((key,)) or key,
-                fix=f"e.g. --set {key}.NAME=...",
+                fix=f"give the options one by one: {key}.OPTION",
             )
     rule = expanded.get("rule", {})
     if "=" in str(rule.get("name", "")):

@@ -24,7 +24,10 @@ def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) ->
     # processes apart; the suffix stays last, since some writers choose their format by it.
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        temporary.touch()  # with the permissions that the umask gives
+        # A new file, with the permissions that the umask gives: in a folder of several users, somebody may have put a
+        # link of that name.
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if callable(content):
             _call_writer(content, temporary)

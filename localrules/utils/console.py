@@ -9,6 +9,8 @@ from rich.segment import Segment
 
 from localrules.utils.text import without_escape_codes
 
+NARROWEST = 72  # columns
+
 
 class PlainConsole(Console):
     """Takes escape codes out of what is printed: names and messages of plugins, file names."""
@@ -16,6 +18,14 @@ class PlainConsole(Console):
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False)
         self.push_render_hook(_StripEscapeCodes())
+
+
+class TableConsole(PlainConsole):
+    """Prints tables whole: a terminal that is narrower than ``NARROWEST`` wraps their lines, and nothing is cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = max(self.width, NARROWEST)
 
 
 class DetachableConsole(PlainConsole):

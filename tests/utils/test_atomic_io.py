@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_a_writer_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_p
         write_atomic(target, fail)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "entry.npz"
+    victim.write_text("theirs")
+    (tmp_path / f".entry-{os.getpid()}.npz").symlink_to(victim)
+    write_atomic(target, lambda path: path.write_text("ours"))
+    assert victim.read_text() == "theirs"
+    assert target.read_text() == "ours"
+    assert not target.is_symlink()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")

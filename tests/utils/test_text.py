@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.table import Table
 
-from localrules.utils.console import PlainConsole
+from localrules.utils.console import PlainConsole, TableConsole
 from localrules.utils.text import has_surrogates, printable, without_escape_codes
 
 
@@ -42,3 +42,16 @@ def test_a_console_prints_no_escape_code_of_others(capsys: pytest.CaptureFixture
     assert "mine" in shown
     assert "red" in shown
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "200"])
+def test_a_table_is_whole_on_a_narrow_terminal(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    table = Table("name", "what it is", "from")
+    table.add_row("difference-target-propagation", "A rule of targets", "localrules 0.1.0")
+    console = TableConsole()
+    console.file = io.StringIO()
+    console.print(table)
+    shown = console.file.getvalue()
+    assert "\u2026" not in shown
+    assert "difference-target-propagation" in shown
