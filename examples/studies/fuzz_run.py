@@ -117,7 +117,7 @@ def _words(annotation: Any) -> Iterator[str]:
 
 
 def lines(known: list[Target]) -> st.SearchStrategy[list[str]]:
-    """Command lines: a short run of any rule on a small network, with one to three flags or settings given some value."""
+    """Command lines: a short run of any rule on a small network, with values for one to three flags or settings."""
     rules = st.sampled_from(sorted({target.rule for target in known} - {""}))
     models = st.sampled_from(sorted({target.model for target in known} - {"", *LARGE_MODELS}))
 
@@ -187,8 +187,13 @@ def _fault(code: int, out: str, err: str) -> str:
     return f"an error of {len(out):,} characters" if len(out) > 5000 and error else ""
 
 
-def fuzz(count: int, number: int) -> tuple[Counter[int], list[tuple[str, str]], float]:
+def fuzz(count: int, number: int, known: list[Target]) -> tuple[Counter[int], list[tuple[str, str]], float]:
     """Try lines.
+
+    Args:
+        count: How many.
+        number: The seed.
+        known: What to give values to.
 
     Returns:
         How many ended with each exit code; the lines with a fault, with it; and the seconds of the slowest line.
@@ -205,7 +210,7 @@ def fuzz(count: int, number: int) -> tuple[Counter[int], list[tuple[str, str]], 
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(lines(targets()))
+    @given(lines(known))
     def one(words: list[str]) -> None:
         outcome = attempt(words)
         codes[outcome.code] += 1
@@ -227,7 +232,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the lines")
     asked = parser.parse_args()
     began = time.perf_counter()
-    codes, faults, slowest = fuzz(asked.lines, asked.seed)
+    codes, faults, slowest = fuzz(asked.lines, asked.seed, targets())
     shown = ", ".join(f"{count:,} with exit code {code}" for code, count in sorted(codes.items()))
     print(f"{sum(codes.values()):,} lines in {time.perf_counter() - began:.0f} s: {shown}; slowest {slowest:.1f} s")
     print(f"{len(faults)} with a fault")
