@@ -21,6 +21,7 @@ RULES = ("", "backprop", "hsic", "hsic-normalized", "local-ce", "dfa", "noprop",
 
 def test_lines_of_any_values_are_answered() -> None:
     known = [target for target in FUZZER["targets"]() if target.model in ("", "mlp") and target.rule in RULES]
+    known = [target for target in known if target.name != "--model"]
     assert len(known) > 120
     codes, faults, _ = FUZZER["fuzz"](60, 0, known)
     assert faults == []
