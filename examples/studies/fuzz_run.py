@@ -226,7 +226,7 @@ def fuzz(count: int, number: int, known: list[Target]) -> tuple[Counter[int], li
 
 
 def main() -> None:
-    """Fuzz, and print the figures."""
+    """Fuzz, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=2000, metavar="N", help="how many lines to try")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the lines")

@@ -142,7 +142,7 @@ def kill_chain(words: list[str], place: Path, draw: random.Random) -> tuple[int,
 
 
 def main() -> None:
-    """Kill runs, and print the figures."""
+    """Kill runs, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="how many kills")
     parser.add_argument("--minutes", type=float, default=60, metavar="N", help="after which no further run is begun")
