@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from localrules.config.settings import Settings
@@ -75,6 +75,8 @@ def check_config_class(cls: type) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # a default that has no JSON is met when stored
             config.model_json_schema()
+    except PydanticUndefinedAnnotation as error:
+        raise _undefined_error(cls, error) from error
     except PydanticInvalidForJsonSchema as error:
         raise PluginCodeError(
             f"the Config of {name_of(cls)} has an option that config.toml cannot hold",
@@ -82,6 +84,17 @@ def check_config_class(cls: type) -> None:
             why=error_text(error).partition(" For further information")[0],
             fix="make it a number, a text, a list or a path, and compute the tensor in the constructor",
         ) from error
+    except PydanticUserError as error:  # one that pydantic could not define
+        raise _undefined_error(cls, error) from error
+
+
+def _undefined_error(cls: type, error: Exception) -> PluginCodeError:
+    return PluginCodeError(
+        f"the Config of {name_of(cls)} is not whole",
+        where=definition(cls),
+        why=error_text(error).partition(" For further information")[0],
+        fix="import the type that an option names in the module of the class, not under TYPE_CHECKING alone",
+    )
 
 
 def _shown_class(config: object) -> str:
