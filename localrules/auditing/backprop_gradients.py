@@ -1,4 +1,4 @@
-"""How near a rule's gradients come to those of back-propagation, by whatever way they were computed."""
+"""The angle between a rule's gradients and those of back-propagation, by whatever way they were computed."""
 
 from __future__ import annotations
 

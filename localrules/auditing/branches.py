@@ -33,7 +33,7 @@ PATIENCE = 600.0  # seconds until a forked process counts as stuck
 
 @dataclass(frozen=True)
 class Variation:
-    """What is changed in a branch.
+    """The changes of a branch.
 
     Attributes:
         layers: Indices of layers whose parameters, those of auxiliary modules included, get noise.
@@ -48,7 +48,7 @@ class Variation:
 
 @dataclass(frozen=True)
 class Branch:
-    """What was learned in a branch.
+    """The result of a branch.
 
     Attributes:
         layers: A digest of each layer's trace, in forward order.

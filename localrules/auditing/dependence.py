@@ -151,7 +151,7 @@ def dependence(
 
 
 def merge(parts: Sequence[Dependence]) -> Dependence:
-    """What was found in any of several measurements of the same layers; a layer learned if it did in one of them."""
+    """Several measurements of the same layers as one: what any of them found; a layer learned if it did in one."""
     first, size = parts[0], range(len(parts[0].layers))
     return Dependence(
         layers=first.layers,

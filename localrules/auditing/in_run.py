@@ -33,7 +33,7 @@ _LOCAL = LOCALITY_LEVELS.index("local-labels")
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one step.
+    """The measurements at one step.
 
     Attributes:
         step: The step before which the run branched.

@@ -10,11 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from localrules.cli.data_progress import show_decoding
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
 from localrules.cli.process_end import end_process
 from localrules.cli.streams import discard_output, usable_streams
+from localrules.data.progress import show_progress
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
 
@@ -123,7 +125,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     as_json = wants_json(words)
-    with usable_streams(), only_json_on_stdout(as_json), keep_streams(), plain_warnings():
+    with (
+        usable_streams(),
+        only_json_on_stdout(as_json),
+        keep_streams(),
+        plain_warnings(),
+        show_progress(show_decoding),
+    ):
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)

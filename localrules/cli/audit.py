@@ -138,7 +138,7 @@ def _steps(words: str | None) -> list[int] | None:
 
 @dataclass(frozen=True)
 class _Circumstances:
-    """What the audit of a rule varies."""
+    """The circumstances that the audit of a rule varies."""
 
     batch: int = 8
     classes: int = 4
@@ -148,7 +148,7 @@ class _Circumstances:
 
 
 _ELSEWHERE = (
-    _Circumstances(batch=40, classes=11, side=48, precision="bf16", steps=6),
+    _Circumstances(batch=24, classes=11, side=48, precision="bf16", steps=4),
     _Circumstances(batch=1, classes=11),
 )
 

@@ -25,6 +25,10 @@ DataPathOption = Annotated[
         "--data-path", metavar="PATH", help="The data set's file or folder; looked for in the usual places if unset."
     ),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="data.OPTION=VALUE", help="An option of the data set. May be repeated."),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -47,6 +51,7 @@ def data(
 def show(
     name: NameArgument,
     data_path: DataPathOption = None,
+    set_: SetOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where the two plots go (default: localrules-data/NAME)."),
@@ -64,9 +69,9 @@ def show(
         print_entry(registry, "data", name, as_json=False)
     from localrules.data.stats import dataset_stats
 
-    loaded = _load(registry, name, data_path)
+    loaded = _load(registry, name, data_path, set_ or [])
     found = dataset_stats(loaded)
-    plots = _draw(loaded, out or Path("localrules-data") / loaded.name)
+    plots = _draw(loaded, out or Path("localrules-data") / loaded.name.replace(":", "-"))
     if as_json:
         entry = registry.find("data", name).as_dict()
         print_json({**entry, **found.as_dict(), "plots": {plot.stem: str(plot) for plot in plots}})
@@ -79,6 +84,7 @@ def export(
     name: NameArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file; gzipped if its name ends in .gz.")],
     data_path: DataPathOption = None,
+    set_: SetOption = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", metavar="NAME", help="The format; may be left out where only one is installed."),
@@ -90,7 +96,7 @@ def export(
     """Write a data set to a file, in a format that a plugin supplies."""
     registry = load_registry(plugin, no_plugin)
     write = registry.resolve("exporter", format_ or _only_format(registry))
-    loaded = _load(registry, name, data_path)
+    loaded = _load(registry, name, data_path, set_ or [])
     from localrules.utils.plugin_border import plugin_border, wrong_result
 
     with plugin_border(write, ""):
@@ -117,15 +123,25 @@ def _only_format(registry: Registry) -> str:
     return names[0]
 
 
-def _load(registry: Registry, name: str, path: Path | None) -> Dataset:
+def _load(registry: Registry, name: str, path: Path | None, options: list[str]) -> Dataset:
+    from localrules.config.settings import Settings, merge_settings
     from localrules.engine.builder import load_dataset
     from localrules.engine.resolve import resolve_component
     from localrules.errors import UsageError
 
     if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
         raise UsageError(f"{name} is not read from a file", where=f"--data-path {path}", fix="leave out --data-path")
-    options = {} if path is None else {"path": path}
-    return load_dataset(resolve_component("data", {"name": name, **options}, registry))
+    given = Settings.from_overrides(options)
+    if others := sorted(set(given.tree) - {"data"}):
+        raise UsageError(
+            f"there is no option {others[0]} of a data set",
+            where=given.source_of(others[0]),
+            why="its options begin with data.",
+            fix=f"see localrules data show {name}",
+        )
+    named: dict[str, object] = {"name": name} if path is None else {"name": name, "path": str(path)}
+    settings = merge_settings(given, Settings.from_tree({"data": named}))
+    return load_dataset(resolve_component("data", settings.sub("data"), registry))
 
 
 def _draw(loaded: Dataset, folder: Path) -> list[Path]:

@@ -35,6 +35,10 @@ def run(
     model: Annotated[str | None, setting("--model", _WHAT)] = None,
     data: Annotated[str | None, setting("--data", _WHAT)] = None,
     data_path: Annotated[Path | None, setting("--data-path", _WHAT)] = None,
+    download: Annotated[
+        bool | None,
+        _option("--download", panel=_WHAT, help="Download the data set by torchvision if it is not on this machine."),
+    ] = None,
     epochs: Annotated[
         float | None,
         _option("--epochs", panel=_HOW, help="Passes over the training split; a fraction is allowed. \\[default: 3]"),
@@ -144,6 +148,7 @@ def run(
         "model.name": model,
         "data.name": data,
         "data.path": data_path,
+        "data.download": download,
         "epochs": epochs,
         "steps": steps,
         "batch_size": batch_size,

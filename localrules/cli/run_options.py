@@ -21,6 +21,7 @@ FLAGS = {
     "model.name": "--model",
     "data.name": "--data",
     "data.path": "--data-path",
+    "data.download": "--download",
     "optimizer.lr": "--lr",
     "diagnostics": "--diagnose",
     "trackers.wandb.mode": "--wandb",
@@ -104,6 +105,13 @@ def fill_defaults(settings: Settings, registry: Registry) -> tuple[Settings, lis
     if path is not None and "path" not in registry.resolve("data", name).Config.model_fields:
         raise UsageError(
             f"{name} is not read from a file", where=settings.source_of("data", "path"), fix="leave out --data-path"
+        )
+    if settings.get("data", "download") and "download" not in registry.resolve("data", name).Config.model_fields:
+        raise UsageError(
+            f"{name} cannot be downloaded",
+            where=settings.source_of("data", "download"),
+            why="it comes from files of yours, or is made on the spot",
+            fix="leave it out",
         )
     return filled, lines
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +27,38 @@ class AugmentConfig(BaseModel):
         None, description="Mirror half of the images left to right; unset: where the data set says it is harmless."
     )
     shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
+    padding: Literal["repeat", "black"] = Field(
+        "repeat",
+        description="What shifted images show from beyond their border: its pixels again, or black. With black, "
+        "shift=4 is padding by 4 and cropping, as usual on CIFAR.",
+    )
+    crop_area: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Crop a random part and resize it back: its area is this fraction or more, its aspect 3:4 to 4:3. "
+        "0.08 is usual on ImageNet; 1 crops nothing.",
+    )
     rotation: float = Field(0.0, ge=0, le=180, description="Turn by up to so many degrees, either way.")
     scale: float = Field(0.0, ge=0, lt=1, description="Enlarge or shrink by up to this fraction (0.1: 0.9 to 1.1).")
     erase_size: float = Field(
         0.0, ge=0, le=1, description="Blank a rectangle in half of the images; its sides go up to this fraction."
     )
+    cutout: int = Field(
+        0,
+        ge=0,
+        description="Blank a square of so many pixels a side, centred anywhere in the image (16 is usual on CIFAR-10).",
+    )
+
+    @model_validator(mode="after")
+    def _padding_fits(self) -> Self:
+        if self.padding == "black" and (self.rotation or self.scale):
+            raise ValueError("padding=black goes with shifts alone, not with rotation or scale")
+        return self
 
 
 class Augment:
-    """Applies an :class:`AugmentConfig`. Pixels from beyond the border repeat the border.
+    """Applies an :class:`AugmentConfig`. Pixels from beyond the border repeat the border, unless it says otherwise.
 
     Args:
         config: What to do.
@@ -47,24 +70,35 @@ class Augment:
         self.config = config
         self.flip = flip_preserves_label if config.flip is None else config.flip
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: torch.Generator, *, black: tuple[float, ...] | None = None) -> Tensor:
         """Augment a batch.
 
         Args:
             images: Standardised images, float, shape (batch, channels, height, width).
             generator: A CPU generator; the draws are the same on every device.
+            black: The value of a black pixel in each channel, for ``padding=black``; 0 if it is not given.
 
         Returns:
             New images of the same shape; the input may be overwritten.
         """
         draws = torch.rand(images.shape[0], COLUMNS, generator=generator).to(images.device)
+        # What is drawn for crops and cutout comes from generators of their own, so that other draws stay as they were.
+        seeds = torch.randint(2**62, (2,), generator=generator).tolist() if self._draws_more else [0, 0]
+        if self.config.crop_area < 1:
+            images = self._crop(images, _draw(images, 4, seeds[0]))
         if self.config.rotation or self.config.scale:
             images = self._resample(images, draws)
         elif self.flip or self.config.shift:
-            images = self._move(images, draws)
+            images = self._move(images, draws, black)
         if self.config.erase_size:
             images = self._erase(images, draws)
+        if self.config.cutout:
+            images = self._cut_out(images, _draw(images, 2, seeds[1]))
         return images
+
+    @property
+    def _draws_more(self) -> bool:
+        return bool(self.config.cutout) or self.config.crop_area < 1
 
     def _flip(self, draws: Tensor) -> Tensor:
         return (draws[:, FLIP] < 0.5) if self.flip else torch.zeros_like(draws[:, FLIP], dtype=torch.bool)
@@ -74,16 +108,36 @@ class Augment:
         steps = 2 * self.config.shift + 1
         return (draws[:, column] * steps).long().clamp_(max=steps - 1) - self.config.shift
 
-    def _move(self, images: Tensor, draws: Tensor) -> Tensor:
+    def _crop(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Resize a random part of each image to the whole, bilinearly.
+
+        Source: Szegedy et al. 2015, Going deeper with convolutions, https://arxiv.org/abs/1409.4842. Where the part
+        would be wider or higher than the image, that side is cut to the image's (torchvision draws anew).
+        """
+        area = self.config.crop_area + draws[:, 0] * (1 - self.config.crop_area)
+        aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3))
+        width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        # The grid runs from -1 to 1: the centre of the part, from where it may stand without leaving the image.
+        right, down = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
+        nothing = torch.zeros_like(width)
+        rows = [torch.stack([width, nothing, right], dim=1), torch.stack([nothing, height, down], dim=1)]
+        grid = F.affine_grid(torch.stack(rows, dim=1).to(images.dtype), list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def _move(self, images: Tensor, draws: Tensor, black: tuple[float, ...] | None) -> Tensor:
         """Flip and whole-pixel shift: every output pixel is a copy of one input pixel, so nothing is interpolated."""
         batch, channels, height, width = images.shape
         rows = torch.arange(height, device=images.device) - self._offset(draws, DOWN)[:, None]
         columns = torch.arange(width, device=images.device) - self._offset(draws, RIGHT)[:, None]
+        outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
         rows.clamp_(0, height - 1)
         columns.clamp_(0, width - 1)
         columns = torch.where(self._flip(draws)[:, None], width - 1 - columns, columns)
         source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
-        return images.flatten(2).gather(2, source).view_as(images)
+        moved = images.flatten(2).gather(2, source).view_as(images)
+        if self.config.padding == "repeat" or not self.config.shift:
+            return moved
+        return torch.where(outside[:, None], moved.new_tensor(black or [0.0])[:, None, None], moved)
 
     def _resample(self, images: Tensor, draws: Tensor) -> Tensor:
         """Flip, then turn and scale about the centre, then shift, in one bilinear resampling."""
@@ -117,6 +171,28 @@ class Augment:
         )
         inside &= (draws[:, ERASE] < 0.5)[:, None, None]
         return images.masked_fill(inside[:, None], 0.0)
+
+    def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Set a square to 0, the mean of standardised pixels; at the border a part of it.
+
+        Source: DeVries & Taylor 2017, Improved Regularization of Convolutional Neural Networks with Cutout,
+        https://arxiv.org/abs/1708.04552.
+        """
+        inside = [_around(size, self.config.cutout, draws[:, at]) for at, size in enumerate(images.shape[2:])]
+        return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
+
+
+def _draw(images: Tensor, columns: int, seed: int) -> Tensor:
+    """Uniform draws, (batch, columns)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(images.shape[0], columns, generator=generator).to(images.device)
+
+
+def _around(size: int, length: int, place: Tensor) -> Tensor:
+    """A mask (batch, size) of one run of pixels around a centre inside, cut off at the border."""
+    start = (place * size).long().clamp_(max=size - 1) - length // 2
+    index = torch.arange(size, device=place.device)
+    return (index >= start[:, None]) & (index < start[:, None] + length)
 
 
 def _span(size: int, fraction: Tensor, place: Tensor) -> Tensor:

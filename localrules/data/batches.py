@@ -1,4 +1,4 @@
-"""Batches for training and for evaluation, from images held as uint8 on the device."""
+"""Batches for training and for evaluation, from images held as uint8 on the device or mapped from the disk."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Batches:
         split: The training images.
         batch_size: Samples in each batch.
         seed: The run's seed.
-        preprocess: Normalisation, memory format, and the device on which images are held; ``None`` normalises by the
-            constants of ``split``, on the CPU.
+        preprocess: Normalisation, memory format, and the device on which images are held, unless they take more than
+            half of its free memory; ``None`` normalises by the constants of ``split``, on the CPU.
         augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
 
     Raises:
@@ -78,8 +78,9 @@ class Batches:
         self.seed = seed
         self.augment = augment
         self.preprocess = preprocess or Preprocessor.from_split(split)
-        self._images = split.images.to(self.preprocess.device)
-        self._labels = split.labels.to(self.preprocess.device)
+        device = torch.device(self.preprocess.device)
+        self._images = split.images.to(device) if fits_on(split.images.nbytes, device) else split.images
+        self._labels = split.labels.to(device)
         self._drawn: tuple[int, Tensor] | None = None  # the current epoch and its order, to draw it once
 
     @property
@@ -92,9 +93,11 @@ class Batches:
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
         indices = self._epoch_order(epoch)[start : start + self.batch_size]
-        images = self.preprocess.normalize(self._images.index_select(0, indices))
+        images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
+        images = self.preprocess.normalize(images)
         if self.augment is not None:
-            images = self.augment(images, generator(self.seed, AUGMENT, step))
+            black = self.preprocess.normalize.black
+            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black)
         images = self.preprocess.to_memory_format(images)
         return DataBatch(images, self._labels.index_select(0, indices), indices)
 
@@ -103,6 +106,19 @@ class Batches:
             order = torch.randperm(len(self._labels), generator=generator(self.seed, ORDER, epoch))
             self._drawn = (epoch, order.to(self._labels.device))
         return self._drawn[1]
+
+
+def fits_on(size: int, device: torch.device) -> bool:
+    """Whether all images of a split may be held on a device: they leave a GPU half of its free memory.
+
+    Args:
+        size: Of the images, in bytes.
+        device: A GPU or the CPU, for which images never move: they are in memory, or mapped into it.
+    """
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return 2 * size <= free
 
 
 def iter_batches(

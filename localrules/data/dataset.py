@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("train", "valid", "test")
+CHUNK_SAMPLES, CHUNK_VALUES = 1024, 1 << 22
 
 
 def fingerprint(splits: dict[str, Split]) -> str:
@@ -29,6 +30,16 @@ def fingerprint(splits: dict[str, Split]) -> str:
             digest.update(split.images.cpu().contiguous().numpy().data)
             digest.update(split.labels.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def image_chunks(images: Tensor) -> tuple[Tensor, ...]:
+    """Images in parts of a few million values, of 1024 images at most: converted one by one, they fit into memory.
+
+    Args:
+        images: uint8, shape (samples, channels, height, width), maybe mapped from the disk.
+    """
+    values = images[:1].numel() or 1
+    return images.split(max(1, min(CHUNK_SAMPLES, CHUNK_VALUES // values)))
 
 
 @dataclass(frozen=True)

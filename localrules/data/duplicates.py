@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from localrules.data.cache import load_or_build
-from localrules.data.dataset import SPLITS
+from localrules.data.dataset import SPLITS, image_chunks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,17 +49,19 @@ CHUNK_SIZE = 1024
 LAYOUT_VERSION = 1
 
 
-def thumbnails(images: Tensor) -> Tensor:
+def thumbnails(images: Tensor, *, flip: bool = False) -> Tensor:
     """Small, centred, of length one, so that their inner products are correlations; 0 for a constant image.
 
     Args:
         images: uint8, shape (samples, channels, height, width).
+        flip: Whether of the flipped images.
 
     Returns:
         float32, shape (samples, values).
     """
     small = [
-        functional.adaptive_avg_pool2d(chunk.float(), THUMBNAIL).flatten(1) for chunk in images.cpu().split(CHUNK_SIZE)
+        functional.adaptive_avg_pool2d((chunk.flip(-1) if flip else chunk).float(), THUMBNAIL).flatten(1)
+        for chunk in image_chunks(images.cpu())
     ]
     flat = torch.cat(small)
     return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)
@@ -85,7 +87,7 @@ def near_duplicate_groups(images: Tensor) -> Tensor:
 
 
 def _groups(images: Tensor) -> Tensor:
-    straight, flipped = thumbnails(images), thumbnails(images.flip(-1))
+    straight, flipped = thumbnails(images), thumbnails(images, flip=True)
     constant = straight.square().sum(1) == 0
     straight[constant, 0] = 1  # images of one grey are copies of each other
     pairs = [

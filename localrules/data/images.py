@@ -6,8 +6,10 @@ and ``localrules predict``, go through :func:`read_image` and :func:`fit_to_shap
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image, ImageOps
 from localrules.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -40,10 +43,28 @@ _UNDECODABLE = (
 
 
 def read_image(path: Path) -> Image.Image:
+    """The image in a file, see :func:`decode_image`."""
+    with refuse_huge_images():
+        return decode_image(path, str(path))
+
+
+@contextmanager
+def refuse_huge_images() -> Iterator[None]:
+    """Let :func:`decode_image` refuse images that are too large for Pillow, for all threads meanwhile."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def decode_image(source: Path | bytes, where: str) -> Image.Image:
     """An image as a viewer shows it: turned as its EXIF data say, on white where it is transparent.
 
     Of 16 bits the upper 8 are kept, as Pillow does for colour. Pixels of 32 bits are refused: the file does not say
     which value is white. Of an animation or a file with several pages, the first image is taken.
+
+    Args:
+        source: The file, or its content.
+        where: Its name, for the message.
 
     Returns:
         8 bits a channel: mode ``L`` if the file is grey, else ``RGB``.
@@ -53,14 +74,14 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         # Through an open file, not by its name: Pillow then maps no file, which scrambles turned TIFFs (seen in 13.0).
-        with warnings.catch_warnings(), path.open("rb") as raw, Image.open(raw) as file:
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with opened as raw, Image.open(raw) as file:
             image = ImageOps.exif_transpose(file)
             return _to_rgb8(image, file)
     except _UNDECODABLE as error:
         raise DataError(
             "this is not an image that can be read",
-            where=str(path),
+            where=where,
             why=f"it cannot be decoded: {error}",
             fix="replace the file, or take it out; convert it to PNG with 8 bits a channel if it opens elsewhere",
         ) from error

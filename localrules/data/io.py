@@ -27,6 +27,7 @@ ARCHIVES = {
 TAR_MAGIC, TAR_OFFSET = b"ustar", 257
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 UNPACK = "unpack it first, and name the file or folder that comes out of it"
+FEW_FILES, SMALL_SIZE = 1000, 1 << 30
 AGAIN = "download or unpack the file again, and compare its size with the source's"
 
 
@@ -113,3 +114,28 @@ def content_hash(paths: list[Path], also: str = "") -> str:
         except OSError as error:
             raise read_error(path, error) from error
     return total.hexdigest()
+
+
+def source_key(paths: list[Path], also: str = "") -> str:
+    """A key of what some files hold: of their content, or of their state where reading them all would take long.
+
+    Above a thousand files or a GiB in all, it is made of sizes, and of the times of the last change of the content and
+    of the file's entry; the second of these cannot be set by anybody.
+
+    Args:
+        paths: The files, in order.
+        also: Anything else that the result should depend on, such as names and options.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    total = hashlib.blake2b(also.encode(errors="surrogateescape"), digest_size=16)
+    size = 0
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise read_error(path, error) from error
+        size += state.st_size
+        total.update(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
+    return content_hash(paths, also) if len(paths) <= FEW_FILES and size <= SMALL_SIZE else total.hexdigest()

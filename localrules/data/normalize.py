@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from localrules.data.dataset import image_chunks
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from localrules.data.dataset import Split
-
-CHUNK_SIZE = 1024
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Normalize:
         channels = split.images.shape[1]
         total = torch.zeros(channels, dtype=torch.int64)
         squares = torch.zeros(channels, dtype=torch.int64)
-        for chunk in split.images.split(CHUNK_SIZE):
+        for chunk in image_chunks(split.images):
             pixels = chunk.to(torch.int32)
             total += pixels.sum(dim=(0, 2, 3)).cpu()
             squares += pixels.square_().sum(dim=(0, 2, 3)).cpu()
@@ -47,6 +47,11 @@ class Normalize:
             mean=tuple(mean / 255 for mean in means),
             std=tuple(max(variance, 1.0) ** 0.5 / 255 for variance in variances),
         )
+
+    @property
+    def black(self) -> tuple[float, ...]:
+        """The value of a black pixel after standardisation, for each channel."""
+        return tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
 
     def __call__(self, images: Tensor) -> Tensor:
         """Standardise.

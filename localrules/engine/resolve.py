@@ -84,6 +84,9 @@ def resolve_component(kind: str, settings: Settings | Mapping[str, Any], registr
     settings = settings if isinstance(settings, Settings) else Settings(dict(settings))
     name = settings.tree["name"]
     found = _look_up(kind, name, registry, settings)
+    value = name.partition(":")[2]
+    if value and (argument := registry.find(kind, name).entry.argument):
+        settings = merge_settings(settings, Settings.from_tree({argument: value}, settings.source_of("name")))
     return Component(name, found, _with_absolute_paths(validate_config(found.Config, settings.without("name"), kind)))
 
 

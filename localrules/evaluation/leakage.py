@@ -114,7 +114,7 @@ def max_similarity(images: Tensor, others: Tensor) -> Tensor:
         The correlation of the images' thumbnails, at most 1, shape (samples,); 0 for a constant image.
     """
     references = thumbnails(others).T
-    either_way = [thumbnails(images), thumbnails(images.flip(-1))]
+    either_way = [thumbnails(images), thumbnails(images, flip=True)]
     found = [torch.cat([(chunk @ references).amax(1) for chunk in way.split(CHUNK_SIZE)]) for way in either_way]
     return torch.maximum(*found)
 

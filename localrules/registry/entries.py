@@ -17,12 +17,14 @@ class Entry:
         target: ``"package.module:Name"``, imported only when the entry is used.
         summary: One line.
         reference: Paper with link, or empty.
+        argument: The option that ``NAME:VALUE`` sets, such as ``dataset`` for ``torchvision:Flowers102``; empty: none.
     """
 
     name: str
     target: str
     summary: str
     reference: str = ""
+    argument: str = ""
 
 
 class RuleEntry(Entry):

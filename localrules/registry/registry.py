@@ -115,7 +115,7 @@ class Registry:
         return [HookCallback(plugin) for plugin in self._plugins if plugin.status == "ok" and plugin.watches_runs]
 
     def find(self, kind: str, name: str) -> ListedEntry:
-        """The entry that a user means by ``NAME`` or ``DISTRIBUTION/NAME``.
+        """The entry that a user means by ``NAME`` or ``DISTRIBUTION/NAME``, or by ``NAME:VALUE`` if it has an argument.
 
         Raises:
             UsageError: There is no such name, or several distributions supply it.
@@ -133,7 +133,7 @@ class Registry:
         same = [
             item
             for item in listed
-            if item.entry.name == bare
+            if (item.entry.name == bare or (item.entry.argument and item.entry.name == bare.partition(":")[0]))
             and (not distribution or normalize_name(item.distribution) == normalize_name(distribution))
         ]
         usable = [item for item in same if item.status in ("ok", "conflict")]

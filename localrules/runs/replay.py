@@ -34,7 +34,7 @@ APPROACH = 24  # steps of the process before it branches: a rule may behave for 
 
 @dataclass(frozen=True)
 class Replay:
-    """Where a run is to branch.
+    """A request to branch a run.
 
     Attributes:
         run: The run folder.
@@ -98,7 +98,7 @@ def last_steps(session: Session, step: int) -> tuple[int, int]:
 
 
 def _run_process(request: Replay) -> Iterator[dict[str, Any]]:
-    """What the process sends. It loads the plugins itself; this one does not, so they cannot change how it compares."""
+    """The messages of the process, which loads the plugins. This one does not: they cannot change how it compares."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     if "forkserver" in multiprocessing.get_all_start_methods():
         server = multiprocessing.get_context("forkserver")

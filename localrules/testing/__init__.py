@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.views import make_view
 
 _HOMES = {
-    "make_view": "conformance.views",
-    "Audit": "auditing.audit",
-    "Bounds": "conformance.subject",
-    "Check": "conformance.kit",
-    "Dependence": "auditing.dependence",
-    "NotApplicable": "conformance.subject",
-    "audit": "auditing.audit",
-    "build_session": "conformance.sessions",
-    "checks": "conformance.kit",
-    "learn_digits": "conformance.digits",
-    "measure_class": "auditing.locality_class",
-    "measure_dependence": "auditing.dependence",
-    "parametrize_with_checks": "conformance.kit",
-    "run_checks": "conformance.kit",
-    "toy_dataset": "conformance.sessions",
+    "make_view": "localrules.testing.conformance.views",
+    "Audit": "localrules.auditing.audit",
+    "Bounds": "localrules.testing.conformance.subject",
+    "Check": "localrules.testing.conformance.kit",
+    "Dependence": "localrules.auditing.dependence",
+    "NotApplicable": "localrules.testing.conformance.subject",
+    "audit": "localrules.auditing.audit",
+    "build_session": "localrules.testing.conformance.sessions",
+    "checks": "localrules.testing.conformance.kit",
+    "learn_digits": "localrules.testing.conformance.digits",
+    "measure_class": "localrules.auditing.locality_class",
+    "measure_dependence": "localrules.auditing.dependence",
+    "parametrize_with_checks": "localrules.testing.conformance.kit",
+    "run_checks": "localrules.testing.conformance.kit",
+    "toy_dataset": "localrules.testing.conformance.sessions",
 }
 
 __all__ = [
@@ -58,7 +58,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value  # the next look-up does not come through here
     return value
 

@@ -1,8 +1,4 @@
-"""The two forms in which MNIST and its kin are kept: one ``.npz`` file, or four IDX files.
-
-IDX is described at https://yann.lecun.org/exdb/mnist: two zero bytes, a code for the type (8: unsigned byte), the
-number of dimensions, each dimension as four bytes with the highest first, then the values.
-"""
+"""The two forms in which MNIST and its kin are kept: one ``.npz`` file, or four IDX files."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import numpy as np
 import torch
 
 from localrules import Split
+from localrules.data.idx import parse_idx
 from localrules.data.io import AGAIN, open_maybe_gzip, read_error
 from localrules.errors import DataError
 
@@ -108,15 +105,7 @@ def _find_idx(folder: Path, name: str) -> Path:
 def _read_idx_file(path: Path, dimensions: int) -> Source:
     with open_maybe_gzip(path) as file:
         content = file.read()
-    start = 4 + 4 * dimensions
-    magic = bytes((0, 0, 8, dimensions))
-    if content[:4] != magic or len(content) < start:
-        raise _wrong(str(path), f"a file that begins with {content[:4]!r}", f"an IDX file, which begins with {magic!r}")
-    shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
-    expected = start + int(np.prod(shape, dtype=np.int64))
-    if len(content) != expected:
-        raise _wrong(str(path), f"{len(content):,} bytes", f"{expected:,} for the shape {shape} in its head")
-    return Source(np.frombuffer(content[start:], dtype=np.uint8).reshape(shape), str(path))
+    return Source(parse_idx(content, dimensions, str(path)), str(path))
 
 
 def _checked(images: Source, labels: Source, classes: int) -> Split:

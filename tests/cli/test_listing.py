@@ -18,7 +18,7 @@ KEYS = {"name", "summary", "reference", "distribution", "version", "status", "ca
 OURS = {
     "rules": {"backprop", "backprop-checkpointed", "hsic", "hsic-normalized", "local-ce"},
     "models": {"dense_fpn", "dense_fpn_small", "mlp"},
-    "data": {"fer2013", "faces", "mnist", "fashion_mnist"},
+    "data": {"fer2013", "faces", "mnist", "fashion_mnist", "image_folder", "cifar10", "cifar100", "imagenet"},
     "plugins": {"backprop", "classics", "fer", "hsic", "supervised", "tensorboard", "wandb"},
 }
 

@@ -123,3 +123,64 @@ def test_switching_one_augmentation_on_leaves_the_draws_of_the_others() -> None:
 def test_strengths_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         AugmentConfig(**wrong)
+
+
+def test_black_padding_is_padding_and_cropping(images: torch.Tensor) -> None:
+    two = torch.cat([images, 2 * images], dim=1)
+    black = (-1.5, -2.5)
+    moved = Augment(AugmentConfig(flip=False, shift=4, padding="black"))(two.clone(), draw(), black=black)
+    padded = torch.tensor(black)[None, :, None, None].expand(64, 2, 28, 24).clone()
+    padded[:, :, 4:24, 4:20] = two
+    for before, after in zip(padded, moved, strict=True):
+        crops = [before[:, down : down + 20, right : right + 16] for down in range(9) for right in range(9)]
+        assert sum(torch.equal(crop, after) for crop in crops) == 1
+    repeated = Augment(AugmentConfig(flip=False, shift=4))(two.clone(), draw())
+    inside = (moved != torch.tensor(black)[None, :, None, None]).all(1, keepdim=True).expand_as(moved)
+    assert torch.equal(moved[inside], repeated[inside])  # the same draws
+
+
+def test_black_padding_does_not_go_with_resampling() -> None:
+    with pytest.raises(ValidationError, match="shifts alone"):
+        AugmentConfig(padding="black", rotation=10)
+
+
+def test_cutout_blanks_one_square_whose_centre_is_inside(images: torch.Tensor) -> None:
+    ones = torch.ones(256, 3, 20, 16)
+    cut = Augment(AugmentConfig(**NOTHING, cutout=8))(ones, draw()) == 0
+    assert torch.equal(cut[:, 0], cut[:, 2])
+    rows, columns = cut[:, 0].any(2).sum(1), cut[:, 0].any(1).sum(1)
+    assert torch.equal(rows * columns, cut[:, 0].sum((1, 2)))  # a rectangle
+    assert rows.max() == columns.max() == 8
+    assert rows.min() == columns.min() == 4  # half of it at the border
+    others = AugmentConfig(flip=True, shift=2, erase_size=0.3)
+    plain = Augment(others)(images.clone(), draw())
+    both = Augment(others.model_copy(update={"cutout": 8}))(images.clone(), draw())
+    assert torch.equal(both[both != 0], plain[both != 0])
+
+
+def test_a_crop_is_a_part_of_the_image_enlarged() -> None:
+    # The value of each pixel is its place, so an enlarged part is a ramp with a smaller step.
+    ramp = torch.arange(32.0).expand(512, 1, 32, 32)
+    cropped = Augment(AugmentConfig(**NOTHING, crop_area=0.25))(ramp, draw())[:, 0]
+    along = cropped[:, 16, 20] - cropped[:, 16, 12]  # 8 pixels apart: 8 times the part's width
+    upright = Augment(AugmentConfig(**NOTHING, crop_area=0.25))(ramp.transpose(2, 3), draw())[:, 0]
+    down = upright[:, 20, 16] - upright[:, 12, 16]
+    width, height = along / 8, down / 8
+    assert cropped.min() >= 0
+    assert cropped.max() <= 31
+    assert width.max() <= 1.001
+    assert 0.24 < (width * height).min() < 0.35
+    assert (width * height).max() > 0.9
+    inside = (width < 0.99) & (height < 0.99)
+    assert ((width / height)[inside] > 0.74).all()
+    assert ((width / height)[inside] < 1.34).all()
+    starts = cropped[:, 16, 0]
+    assert starts.min() < 1
+    assert starts.max() > 12
+
+
+def test_crops_leave_the_other_draws_as_they_were(images: torch.Tensor) -> None:
+    constant = torch.randn(64, 1, 1, 1, generator=draw(3)).expand(64, 1, 20, 16).clone()
+    others = AugmentConfig(flip=True, shift=2, erase_size=0.5)
+    plain = Augment(others)(constant.clone(), draw())
+    assert torch.allclose(Augment(others.model_copy(update={"crop_area": 0.3}))(constant, draw()), plain)

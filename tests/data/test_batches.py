@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from localrules.data.augment import Augment, AugmentConfig
-from localrules.data.batches import Batches, iter_batches
-from localrules.data.dataset import Split
+from localrules.data.batches import Batches, fits_on, iter_batches
+from localrules.data.dataset import Split, image_chunks
 from localrules.data.normalize import Normalize
 from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
@@ -116,3 +116,17 @@ def test_the_memory_format_changes_strides_and_no_value(split: Split) -> None:
         assert torch.equal(found, plain)
         assert found.is_contiguous(memory_format=torch.channels_last)
         assert last.to_memory_format(found) is found  # no second copy
+
+
+def test_large_images_are_converted_a_few_at_a_time() -> None:
+    small, large = torch.zeros(2000, 1, 2, 2, dtype=torch.uint8), torch.zeros(10, 3, 1024, 1024, dtype=torch.uint8)
+    assert [len(chunk) for chunk in image_chunks(small)] == [1024, 976]
+    assert {len(chunk) for chunk in image_chunks(large)} == {1}
+
+
+def test_images_stay_off_a_gpu_that_they_would_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 4000))
+    gpu = torch.device("cuda")
+    assert fits_on(500, gpu)
+    assert not fits_on(501, gpu)
+    assert fits_on(10**15, torch.device("cpu"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def blank_plots(patch: pytest.MonkeyPatch) -> None:
-    """Let every Matplotlib figure be saved as one white pixel."""
+    """Let Matplotlib save one white pixel, whatever was drawn."""
 
-    def savefig(figure: Any, path: Path, **_: object) -> None:
+    def savefig(self: Any, path: Path, **_: object) -> None:
         Image.new("RGB", (1, 1), "white").save(path, format="png")
 
-    patch.setattr("matplotlib.figure.Figure.savefig", savefig)
+    patch.setattr(Figure, "savefig", savefig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("LOCALRULES_CACHE", str(folder))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("LOCALRULES_FER2013", "LOCALRULES_MNIST", "LOCALRULES_FASHION_MNIST"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("LOCALRULES_") and name != "LOCALRULES_CACHE"]:
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
     return folder

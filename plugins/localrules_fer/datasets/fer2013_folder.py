@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from localrules.data.images import SUFFIXES
+from localrules.data import folders
+from localrules.data.folders import EVALUATION, count_of, is_image, some_names, subfolders, visible_files
 from localrules.data.io import ARCHIVE_SUFFIXES
 from localrules.errors import DataError
 from localrules_fer.datasets.fer2013_csv import CLASSES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "valid": ("valid", "validation", "val", "dev", "publictest"),
-    "test": ("test", "testing", "privatetest"),
+    **folders.SPLIT_NAMES,
+    "valid": (*folders.SPLIT_NAMES["valid"], "publictest"),
+    "test": (*folders.SPLIT_NAMES["test"], "privatetest"),
 }
-EVALUATION = ("eval", "evaluation")  # valid in some data sets and test in others
 CLASS_NAMES = {
     **{"angry": 0, "anger": 0, "disgust": 1, "disgusted": 1, "fear": 2, "fearful": 2, "happy": 3, "happiness": 3},
     **{"sad": 4, "sadness": 4, "surprise": 5, "surprised": 5, "neutral": 6},
@@ -29,8 +25,6 @@ CLASS_NAMES = {
 MERGED = ("PublicTest_", "PrivateTest_")
 LAYOUT = "expected <split>/<class>/<image>, with train/, valid/ and test/ (or Training/, PublicTest/, PrivateTest/)"
 WRAPPED = 3  # levels of folders around the splits that are looked through, as archives unpack to
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-NAMED = 5  # files or folders that a message names
 
 
 class ImageFile(NamedTuple):
@@ -67,19 +61,19 @@ def find_contents(folder: Path, names: tuple[str, ...]) -> Contents:
     """
     if (here := _contents(folder, names)).files or _named_splits(folder):
         return here
-    level = _folders(folder)
+    level = subfolders(folder)
     for _ in range(WRAPPED):
         found = [inner for inner in (_contents(place, names) for place in level) if inner.files or inner.has_images]
         if len(found) > 1:
             raise DataError(
                 "the folder holds the data set more than once",
                 where=str(folder),
-                why=f"it is in {_names(str(inner.folder.relative_to(folder)) + '/' for inner in found)}",
+                why=f"it is in {some_names(str(inner.folder.relative_to(folder)) + '/' for inner in found)}",
                 fix="name one of them",
             )
         if found:
             return found[0]
-        level = [inner for place in level if _class_of(place.name) is None for inner in _folders(place)]
+        level = [inner for place in level if _class_of(place.name) is None for inner in subfolders(place)]
     return here
 
 
@@ -119,66 +113,40 @@ def list_images(folder: Path) -> tuple[list[ImageFile], list[str]]:
 
 def images_left_out(folder: Path, read: set[Path]) -> list[str]:
     """A sentence that counts the images of a folder that are not read, and says where they are; none if all are."""
-    rest = [file for file in _files(folder) if file not in read and _is_image(file)]
+    rest = [file for file in visible_files(folder) if file not in read and is_image(file.name)]
     parts = [file.relative_to(folder).parts for file in rest]
     counts = Counter(part[0] + "/" if len(part) > 1 else "the folder itself" for part in parts)
-    places = _names(f"{count:,} in {place}" for place, count in counts.items())
-    return [f"{_count(rest, 'image')} left out, which no <split>/<class>/ holds: {places}"] if rest else []
+    places = some_names(f"{count:,} in {place}" for place, count in counts.items())
+    return [f"{count_of(rest, 'image')} left out, which no <split>/<class>/ holds: {places}"] if rest else []
 
 
 def _others_left_out(folder: Path) -> list[str]:
-    others = [file for file in _files(folder) if not _is_image(file) and file.name.lower() not in SYSTEM_FILES]
-    names = _names(file.name for file in others)
-    return [f"{_count(others, 'file')} left out, no images by their names: {names}"] if others else []
+    others = [file for file in visible_files(folder) if not is_image(file.name)]
+    names = some_names(file.name for file in others)
+    return [f"{count_of(others, 'file')} left out, no images by their names: {names}"] if others else []
 
 
 def _contents(folder: Path, names: tuple[str, ...]) -> Contents:
-    splits = (place for places in _named_splits(folder).values() for place in places)
-    has_images = any(_class_of(inner.name) is not None for split in splits for inner in _folders(split))
+    splits = (folder / place for places in _named_splits(folder).values() for place in places)
+    has_images = any(_class_of(inner.name) is not None for split in splits for inner in subfolders(split))
     return Contents(folder, [name for name in names if (folder / name).is_file()], has_images)
 
 
-def _named_splits(folder: Path) -> dict[str, list[Path]]:
-    """The folders that have a split's name, several for one split included."""
-    found: dict[str, list[Path]] = {}
-    for place in _folders(folder):
-        for split, names in {**SPLIT_NAMES, "eval": EVALUATION}.items():
-            if place.name.lower() in names:
-                found.setdefault(split, []).append(place)
-    return found
+def _named_splits(folder: Path) -> dict[str, list[str]]:
+    return folders.named_splits((place.name for place in subfolders(folder)), SPLIT_NAMES)
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
     """The folder of each split, in the order of the splits."""
-    found = _named_splits(folder)
-    for split, places in found.items():
-        if len(places) > 1:
-            raise DataError(
-                f"the folder has two {split} splits",
-                where=str(folder),
-                why=f"found {_names(place.name + '/' for place in places)}",
-                fix="take one of them out",
-            )
-    if "eval" in found:
-        # Beside one of valid and test it is the other one; otherwise nobody can know.
-        place = found.pop("eval")[0]
-        absent = {"valid", "test"} - set(found)
-        if len(absent) != 1:
-            raise DataError(
-                f"{place.name}/ may be the valid or the test split",
-                where=str(folder),
-                why=f"beside it are {_names(other[0].name + '/' for other in found.values()) or 'no other splits'}",
-                fix="rename it valid or test, or take it out",
-            )
-        found[absent.pop()] = [place]
-    return {split: found[split][0] for split in SPLIT_NAMES if split in found}
+    found = folders.split_folders(_named_splits(folder), str(folder))
+    return {split: folder / name for split, name in found.items()}
 
 
 def _of_split(place: Path, split: str) -> list[ImageFile]:
     images: list[ImageFile] = []
     met: dict[int, str] = {}
-    for entry in _folders(place):
-        files = sorted(file for file in _files(entry) if _is_image(file))
+    for entry in subfolders(place):
+        files = sorted(file for file in visible_files(entry) if is_image(file.name))
         label = _class_of(entry.name)
         if label is None:
             if not files:
@@ -232,7 +200,7 @@ def _class_of(name: str) -> int | None:
 def _numbers_note(folder: Path, places: dict[str, Path]) -> list[str]:
     """A note on classes that are given as numbers alone."""
     numbers = {
-        entry.name for place in places.values() for entry in _folders(place) if re.fullmatch("[0-6]", entry.name)
+        entry.name for place in places.values() for entry in subfolders(place) if re.fullmatch("[0-6]", entry.name)
     }
     if not numbers:
         return []
@@ -252,17 +220,17 @@ def _told_apart(image: ImageFile) -> ImageFile:
 
 
 def _no_images(folder: Path) -> DataError:
-    folders = _folders(folder)
+    inner = subfolders(folder)
     entries = [entry.name + "/" * entry.is_dir() for entry in sorted(folder.iterdir())]
-    found = f"found {_names(entries) or 'nothing'}"
-    if any(place.name.lower() == "fer2013train" for place in folders):
+    found = f"found {some_names(entries) or 'nothing'}"
+    if any(place.name.lower() == "fer2013train" for place in inner):
         return DataError(
             "the folder is in the layout of FER+, whose images lie in no class folders",
             where=str(folder),
             why=f"{LAYOUT}; {found}",
             fix="give fer2013.csv to --data-path, and FER+'s votes (fer2013new.csv) to --ferplus of localrules eval",
         )
-    if sum(_class_of(place.name) is not None for place in folders) > 1:
+    if sum(_class_of(place.name) is not None for place in inner) > 1:
         return DataError(
             "the folder has classes but no splits",
             where=str(folder),
@@ -278,37 +246,3 @@ def _no_images(folder: Path) -> DataError:
         if archives
         else "name the folder that holds fer2013.csv, or one laid out like that",
     )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """All files in a folder and in those inside it, except for hidden ones; a link to a folder is followed once."""
-    met: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        met.add(os.path.realpath(place))
-        folders[:] = sorted(
-            name for name in folders if not _is_hidden(name) and os.path.realpath(Path(place, name)) not in met
-        )
-        yield from (Path(place, name) for name in sorted(names) if not _is_hidden(name))
-
-
-def _is_hidden(name: str) -> bool:
-    # macOS leaves "._name.jpg" beside the files that it copies, and __MACOSX/ in its archives.
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES
-
-
-def _count(items: list[Path], noun: str) -> str:
-    return f"{len(items):,} {noun}{'s' * (len(items) != 1)}"
-
-
-def _names(items: Iterator[str] | list[str]) -> str:
-    # A name that is not UTF-8 can be neither printed nor stored as it is.
-    names = [os.fsencode(item).decode(errors="backslashreplace") for item in items]
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")

@@ -1,0 +1,201 @@
+"""The files of a folder, a tar archive or a zip archive, read in the same way. Nothing is unpacked to the disk."""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+import zipfile
+import zlib
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
+
+from localrules.data.folders import is_hidden, visible_files
+from localrules.data.io import AGAIN, read_error, source_key
+from localrules.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+LARGEST_FILE = 1 << 30  # of an archive; whatever unpacks to more is neither an image nor a list
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+
+
+class FileTree(ABC):
+    """Files by their names, which are relative and have ``/`` between their parts. Hidden files are left out.
+
+    Attributes:
+        path: The folder or archive.
+        names: All files, in the order in which they are read fastest.
+    """
+
+    form: ClassVar[str]
+    """What it is, as a message says it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
+
+    @abstractmethod
+    def contents(self, names: Collection[str]) -> Iterator[tuple[str, Path | bytes]]:
+        """The named files, in the order of :attr:`names`, as a file on the disk or as the content itself.
+
+        Raises:
+            DataError: The archive is damaged or encrypted.
+        """
+
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        ((_, content),) = self.contents([name])
+        try:
+            return content if isinstance(content, bytes) else content.read_bytes()
+        except OSError as error:
+            assert isinstance(content, Path)
+            raise read_error(content, error) from error
+
+    def where(self, name: str) -> str:
+        """A file's name, for messages."""
+        return f"{self.path}: {name}"
+
+
+class _Folder(FileTree):
+    form = "folder"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.names = [file.relative_to(path).as_posix() for file in visible_files(path)]
+
+    def contents(self, names: Collection[str]) -> Iterator[tuple[str, Path | bytes]]:
+        wanted = set(names)
+        yield from ((name, self.path / name) for name in self.names if name in wanted)
+
+    def where(self, name: str) -> str:
+        return str(self.path / name)
+
+
+class _Tar(FileTree):
+    form = "tar archive"
+
+    def __init__(self, path: Path, archive: tarfile.TarFile) -> None:
+        super().__init__(path)
+        self._archive = archive
+        # Links are left out: what they name may lie anywhere. Of two files of one name the later one counts, as always.
+        self._members = {name: file for file in archive if file.isreg() and (name := _inner_name(file.name))}
+        self.names = list(self._members)
+
+    def contents(self, names: Collection[str]) -> Iterator[tuple[str, Path | bytes]]:
+        wanted = set(names)
+        with _damage_told(self.path):
+            for name, member in sorted(self._members.items(), key=lambda item: item[1].offset):
+                if name in wanted:
+                    _refuse_large(self.where(name), member.size)
+                    file = self._archive.extractfile(member)
+                    assert file is not None  # it is a regular file
+                    yield name, file.read()
+
+
+class _Zip(FileTree):
+    form = "zip archive"
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
+        super().__init__(path)
+        self._archive = archive
+        self._members = {
+            name: file
+            for file in archive.infolist()
+            if not file.is_dir()
+            and not stat.S_ISLNK(file.external_attr >> 16)
+            and (name := _inner_name(file.filename.replace("\\", "/")))
+        }
+        self.names = list(self._members)
+
+    def contents(self, names: Collection[str]) -> Iterator[tuple[str, Path | bytes]]:
+        wanted = set(names)
+        with _damage_told(self.path):
+            for name, member in self._members.items():
+                if name in wanted:
+                    _refuse_large(self.where(name), member.file_size)
+                    yield name, self._archive.read(member)
+
+
+def tree_key(path: Path, also: str = "") -> str:
+    """A key of what a folder or an archive holds, see :func:`localrules.data.io.source_key`. Archives are not opened.
+
+    Raises:
+        DataError: The path is missing, or something in it cannot be read.
+    """
+    if not path.is_dir():
+        return source_key([path], also)
+    with open_tree(path) as tree:
+        return source_key([path / name for name in tree.names], "\n".join([also, *tree.names]))
+
+
+@contextmanager
+def open_tree(path: Path) -> Iterator[FileTree]:
+    """The files of a folder, of a tar archive (plain, or compressed by gzip, bzip2 or xz) or of a zip archive.
+
+    Raises:
+        DataError: The path is missing, is none of them, or is damaged.
+    """
+    if path.is_dir():
+        try:
+            tree: FileTree = _Folder(path)
+        except OSError as error:
+            raise read_error(path, error) from error
+        yield tree
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise read_error(path, error) from error
+    with file:
+        if not path.stat().st_size:
+            raise DataError("the data file is empty", where=str(path), why="it has 0 bytes", fix=AGAIN)
+        if zipfile.is_zipfile(file):
+            with _damage_told(path):
+                archive = zipfile.ZipFile(file)
+            with archive:
+                yield _Zip(path, archive)
+            return
+        file.seek(0)
+        with _damage_told(path, f"neither a folder nor a tar or zip archive that can be read: {path.name}"):
+            opened = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115 (closed below)
+        with opened:
+            with _damage_told(path):
+                tree = _Tar(path, opened)
+            yield tree
+
+
+@contextmanager
+def _damage_told(path: Path, what: str = "the archive is damaged, encrypted or cut short") -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise read_error(path, error) from error
+        raise DataError(what, where=str(path), why=str(error), fix=AGAIN) from error
+    except _DAMAGED as error:
+        raise DataError(what, where=str(path), why=str(error) or type(error).__name__, fix=AGAIN) from error
+
+
+def _inner_name(name: str) -> str:
+    """A member's name, tidied; empty for one that is hidden or leads out of the archive, which is left out."""
+    parts = PurePosixPath(name).parts
+    return "" if not parts or parts[0] == "/" or ".." in parts or any(map(is_hidden, parts)) else "/".join(parts)
+
+
+def _refuse_large(where: str, size: int) -> None:
+    if size > LARGEST_FILE:
+        raise DataError(
+            "a file in the archive is too large",
+            where=where,
+            why=f"it unpacks to {size:,} bytes; at most {LARGEST_FILE:,} are read",
+            fix="take it out of the archive, or unpack the archive and name the folder",
+        )

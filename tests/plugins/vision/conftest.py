@@ -1,0 +1,1 @@
+from helpers.isolated_data import cache  # noqa: F401
