@@ -14,6 +14,8 @@ from localrules.cli.data_progress import show_decoding
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
+from localrules.cli.process_end import end_process
+from localrules.cli.streams import discard_output, usable_streams
 from localrules.data.progress import show_progress
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
@@ -113,9 +115,23 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 wrong use.
     """
-    words = normalize_argv(sys.argv[1:] if arguments is None else arguments)
+    # Of torch's own warnings, such as the profiler's: they would stand amid the progress of a run.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    code = _run(normalize_argv(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        end_process(code)
+    return code
+
+
+def _run(words: list[str]) -> int:
     as_json = wants_json(words)
-    with keep_streams(), only_json_on_stdout(as_json), plain_warnings(), show_progress(show_decoding):
+    with (
+        usable_streams(),
+        only_json_on_stdout(as_json),
+        keep_streams(),
+        plain_warnings(),
+        show_progress(show_decoding),
+    ):
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
@@ -125,20 +141,16 @@ def main(arguments: list[str] | None = None) -> int:
         except (KeyboardInterrupt, typer.Abort):
             return report_error(LocalRulesError("interrupted"), as_json)
         except BrokenPipeError:
-            return _reader_gone()
+            discard_output()
+            return 1
         except _UsageErrorOfTyper as error:
             return report_error(_as_usage_error(error), as_json)
         except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
             if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of rich
-                return _reader_gone()
+                discard_output()
+                return 1
             return report_error(error, as_json)
     return 0
-
-
-def _reader_gone() -> int:
-    """The exit code where the reader has gone (localrules rules | head)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python would complain again when it flushes at exit
-    return 1
 
 
 def _as_usage_error(error: Any) -> UsageError:

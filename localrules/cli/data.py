@@ -96,7 +96,13 @@ def export(
     """Write a data set to a file, in a format that a plugin supplies."""
     registry = load_registry(plugin, no_plugin)
     write = registry.resolve("exporter", format_ or _only_format(registry))
-    rows = write(_load(registry, name, data_path, set_ or []), out)
+    loaded = _load(registry, name, data_path, set_ or [])
+    from localrules.utils.plugin_border import plugin_border, wrong_result
+
+    with plugin_border(write, ""):
+        rows = write(loaded, out)
+    if not isinstance(rows, int):
+        raise wrong_result(write, "", "the number of rows that it wrote", f"an object of type {type(rows).__name__}")
     if as_json:
         print_json({"name": name, "file": str(out.resolve()), "rows": rows})
     else:

@@ -17,7 +17,7 @@ def show_decoding(text: str, total: int) -> Iterator[Callable[[int], None]]:
     from localrules.cli.output import status
     from localrules.utils.console import DetachableConsole
 
-    console = DetachableConsole(stderr=True, highlight=False)
+    console = DetachableConsole(stderr=True)
     if total < LEAST_ITEMS:
         yield lambda done: None
     elif not console.is_terminal:

@@ -121,6 +121,9 @@ def print_entry(
 def _options(target: Any) -> list[dict[str, Any]]:
     from pydantic_core import to_jsonable_python
 
+    from localrules.config.validate import check_config_class
+
+    check_config_class(target)
     return [
         {
             "name": name,

@@ -10,6 +10,7 @@ import typer
 
 from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import get_console, print_json
+from localrules.errors import DataError
 
 if TYPE_CHECKING:
     from localrules.prediction.predict import Prediction
@@ -27,6 +28,9 @@ def predict(
     crop: Annotated[
         bool,
         typer.Option("--crop", help="Cut out the largest face. Needs OpenCV: pip install 'localrules\\[faces]'."),
+    ] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of an error.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -47,22 +51,28 @@ def predict(
     """
     registry = load_registry(plugin, no_plugin)
     from localrules.prediction.face_detection import opencv_detector
-    from localrules.prediction.images import list_images
+    from localrules.prediction.images import list_images, without_unreadable
     from localrules.prediction.plots import FOLDER, plot_predictions
     from localrules.prediction.predict import predict_images
     from localrules.runs.load import TrainedRun
 
     image_batch, others = list_images(image)
+    image_batch, unreadable = without_unreadable(image_batch) if skip_unreadable else (image_batch, [])
     detector = opencv_detector() if crop else None
     finished = TrainedRun.load(run, registry, device=device)
-    found = predict_images(finished, image_batch, detector)
+    try:
+        found = predict_images(finished, image_batch, detector)
+    except DataError as error:
+        if len(image_batch) > 1:
+            error.fix += "; --skip-unreadable labels the others"
+        raise
     folder = finished.folder / FOLDER if out is None else out.expanduser().resolve()
     plot_predictions(found, folder)
     if as_json:
         print_json([item.as_dict() for item in found])
     else:
         _print(found, folder)
-    _print_notes(found, others)
+    _print_notes(found, others, unreadable)
 
 
 def _print(found: Sequence[Prediction], folder: Path) -> None:
@@ -89,7 +99,7 @@ def _print(found: Sequence[Prediction], folder: Path) -> None:
     console.print(f"\n{names} in {folder}", markup=False, soft_wrap=True)
 
 
-def _print_notes(found: Sequence[Prediction], others: Sequence[Path]) -> None:
+def _print_notes(found: Sequence[Prediction], others: Sequence[Path], unreadable: Sequence[Path]) -> None:
     """Warnings about what was done differently than a user may expect."""
     console = get_console()
     faceless = [str(item.image) for item in found if item.face is False]
@@ -97,6 +107,7 @@ def _print_notes(found: Sequence[Prediction], others: Sequence[Path]) -> None:
         console.print(
             f"no face was found, so the middle was taken: {', '.join(faceless)}", markup=False, soft_wrap=True
         )
-    if others:
-        names = ", ".join(path.name for path in others[:5]) + ", ..." * (len(others) > 5)
-        console.print(f"left out, no images by their names: {names}", markup=False, soft_wrap=True)
+    for reason, paths in (("no images by their names", others), ("cannot be read", unreadable)):
+        if paths:
+            names = ", ".join(path.name for path in paths[:5]) + ", ..." * (len(paths) > 5)
+            console.print(f"left out, {reason}: {names}", markup=False, soft_wrap=True)

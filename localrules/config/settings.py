@@ -127,6 +127,14 @@ class Settings:
                 return default
         return here
 
+    def texts(self) -> Iterator[tuple[Location, str]]:
+        """Every text among the keys and values, with its location."""
+        for location in _leaves(self.tree):
+            value = self.get(*location)
+            for text in (*location, *(value if isinstance(value, list | tuple) else [value])):
+                if isinstance(text, str):
+                    yield location, text
+
     def source_of(self, *location: str | int) -> str:
         """The source of a value: its own, else that of the innermost table around it; empty if unknown."""
         for length in range(len(location), -1, -1):
@@ -250,7 +258,7 @@ def _expand_shorthands(tree: Mapping[str, Any], source_of: Callable[[Location], 
             raise UsageError(
                 f"{key!r} is a table, not {expanded[key]!r}",
                 where=source_of((key,)) or key,
-                fix=f"e.g. --set {key}.NAME=...",
+                fix=f"give the options one by one: {key}.OPTION",
             )
     rule = expanded.get("rule", {})
     if "=" in str(rule.get("name", "")):

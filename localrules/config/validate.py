@@ -8,12 +8,13 @@ from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
 from localrules.config.settings import Settings
 from localrules.errors import PluginCodeError, UsageError, error_text, shorten, suggest_names
 from localrules.utils.plugin_border import definition, name_of, plugin_border
+from localrules.utils.text import has_surrogates
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -30,11 +31,29 @@ def validate_config(config: type[ConfigT], settings: Settings | Mapping[str, Any
         UsageError: An unknown option or a bad value, with its source.
     """
     settings = settings if isinstance(settings, Settings) else Settings(dict(settings))
+    _check_text(settings, name)
     with plugin_border(config, "__init__"):
         try:
             return config(**settings.tree)
         except ValidationError as error:
             raise _error(config, settings, name, error) from None
+
+
+def _check_text(settings: Settings, name: str) -> None:
+    """Refuse text that config.toml, which is UTF-8, cannot hold.
+
+    Raises:
+        UsageError: A name or a value with bytes that are not UTF-8, as names of files may have.
+    """
+    for location, text in settings.texts():
+        if has_surrogates(text):
+            option = ".".join(str(part) for part in ((name, *location) if name else location))
+            raise UsageError(
+                f"option {option!r} is not UTF-8",
+                where=settings.source_of(*location),
+                why="a run writes its settings into config.toml, which is UTF-8",
+                fix="rename the file, or link to it under another name: ln -s",
+            )
 
 
 def check_config_class(cls: type) -> None:
@@ -56,6 +75,8 @@ def check_config_class(cls: type) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # a default that has no JSON is met when stored
             config.model_json_schema()
+    except PydanticUndefinedAnnotation as error:
+        raise _undefined_error(cls, error) from error
     except PydanticInvalidForJsonSchema as error:
         raise PluginCodeError(
             f"the Config of {name_of(cls)} has an option that config.toml cannot hold",
@@ -63,6 +84,17 @@ def check_config_class(cls: type) -> None:
             why=error_text(error).partition(" For further information")[0],
             fix="make it a number, a text, a list or a path, and compute the tensor in the constructor",
         ) from error
+    except PydanticUserError as error:  # one that pydantic could not define
+        raise _undefined_error(cls, error) from error
+
+
+def _undefined_error(cls: type, error: Exception) -> PluginCodeError:
+    return PluginCodeError(
+        f"the Config of {name_of(cls)} is not whole",
+        where=definition(cls),
+        why=error_text(error).partition(" For further information")[0],
+        fix="import the type that an option names in the module of the class, not under TYPE_CHECKING alone",
+    )
 
 
 def _shown_class(config: object) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from localrules.core.network import Network
@@ -127,9 +127,9 @@ def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     """The weights, and their hash; without a hash, which other writers leave out, that of what was read."""
     try:
-        with safe_open(path, "pt") as file:
-            kept = (file.metadata() or {}).get("sha256", "")
-        weights = load_file(path)
+        content = path.read_bytes()  # safetensors itself opens no file whose name is not UTF-8
+        weights = load(content)
+        kept = _metadata(content).get("sha256", "")
     except PermissionError as error:
         raise _permission_error(path) from error
     except Exception as error:
@@ -138,6 +138,13 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     if kept and kept != digest:
         raise _load_error(path, "its checksum does not fit its contents: the file is damaged")
     return weights, digest
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: its header is JSON behind a length of eight bytes."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return found
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
 from localrules.engine.builder import incompatible_error
 from localrules.engine.resolved_run import Component, ResolvedRun
-from localrules.errors import LocalRulesError, PluginCodeError
+from localrules.errors import LocalRulesError, PluginCodeError, describe_exception
 
 if TYPE_CHECKING:
     from localrules.core.base import RuleBase
@@ -37,6 +37,8 @@ def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str
             why = _incompatibility(rule, item.entry.name, registry)
         except LocalRulesError as error:
             why = error.what
+        except Exception as error:  # of a plugin's network: it stands against that network alone
+            why = f"it cannot be tried: {describe_exception(error)}"
         found.append({"name": item.entry.name, "fits": not why, "why": why})
     return found
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from localrules.config.schema import RunConfig
+from localrules.utils.text import printable
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -37,8 +38,10 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "device": device.type,
         "supplied_by": providers(config, registry),
-        "command": shlex.join(sys.argv),
-        "plugins": [f"{plugin.distribution} {plugin.version}: {plugin.entry.name}" for plugin in registry.plugins()],
+        "command": printable(shlex.join(sys.argv)),
+        "plugins": [
+            printable(f"{plugin.distribution} {plugin.version}: {plugin.entry.name}") for plugin in registry.plugins()
+        ],
         "git": _git(),
     }
 
@@ -59,7 +62,7 @@ def _provider(registry: Registry, kind: str, name: str) -> str:
     if item.version:
         return f"{item.distribution} {item.version}"
     file = Path(item.distribution)
-    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    return f"{printable(file.name)} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 
 def package_version(distribution: str) -> str:

@@ -196,17 +196,19 @@ class Trainer:
             "peak_memory_mib": self.peak_memory_mib,
             "callbacks": dict(self._info.state),
             "stop_reason": self.stop_reason,
+            "config": self.session.config.to_dict(),
         }
         checkpoint.save(self._folder, self.session, progress)
         self._saved_at = time.monotonic()
 
     @contextmanager
     def _graceful_shutdown(self) -> Iterator[None]:
-        """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C ends at once."""
+        """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C or signal ends at once."""
 
         def stop(number: int, frame: object) -> None:
             self._stop = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for again in STOP_SIGNALS:
+                signal.signal(again, signal.default_int_handler)
 
         try:
             before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}

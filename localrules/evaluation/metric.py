@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from localrules.utils.plugin_border import plugin_border, wrong_result
+
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
     from localrules.engine.scores import Scores
@@ -51,7 +53,27 @@ def build_metrics(files: MetricFiles, data: Dataset, split: str, registry: Regis
         UsageError: There is no such metric, or it does not apply to the data set.
         DataError: A file is missing or damaged, or does not belong to the split.
     """
-    return {name: registry.resolve("metric", name)(path, data, split) for name, path in files.items()}
+    return {name: _build(registry.resolve("metric", name), path, data, split) for name, path in files.items()}
+
+
+def compute_metric(metric: Metric, scores: Scores) -> dict[str, Any]:
+    """The values of a metric by name.
+
+    Raises:
+        PluginCodeError: Its code fails, or returns something else.
+    """
+    with plugin_border(type(metric), "compute"):
+        found = metric.compute(scores)
+    if not isinstance(found, dict):
+        raise wrong_result(
+            type(metric), "compute", "a dict of values by name", f"an object of type {type(found).__name__}"
+        )
+    return found
+
+
+def _build(cls: type[Metric], path: Path, data: Dataset, split: str) -> Metric:
+    with plugin_border(cls, "__init__"):
+        return cls(path, data, split)
 
 
 def metric_entries(registry: Registry) -> dict[str, MetricEntry]:

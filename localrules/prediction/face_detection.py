@@ -53,14 +53,17 @@ def opencv_detector() -> Detector:
 
 
 def _detector(cv2: Any) -> Detector:
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _CASCADE))
+    version = getattr(cv2, "__version__", "")
+    # OpenCV 5 has moved the classifier to a module of its contributed ones, which the usual wheels lack.
+    classifier = getattr(cv2, "CascadeClassifier", None) or getattr(
+        getattr(cv2, "xobjdetect", None), "CascadeClassifier", None
+    )
+    file = Path(str(getattr(getattr(cv2, "data", None), "haarcascades", ""))) / _CASCADE
+    if classifier is None:
+        raise _no_cascade(version, str(getattr(cv2, "__file__", "cv2")), "has no cascade classifier")
+    cascade = classifier(str(file))
     if cascade.empty():
-        raise UsageError(
-            "faces cannot be cut out: the face detector has no cascade",
-            where=str(cv2.data.haarcascades),
-            why=f"this OpenCV comes without {_CASCADE}",
-            fix="pip install --force-reinstall opencv-python-headless",
-        )
+        raise _no_cascade(version, str(file.parent), f"comes without {_CASCADE}")
 
     def detect(image: Image.Image) -> list[Box]:
         grey = np.array(image.convert("L"))
@@ -68,3 +71,12 @@ def _detector(cv2: Any) -> Detector:
         return [(int(x), int(y), int(x + width), int(y + height)) for x, y, width, height in found]
 
     return detect
+
+
+def _no_cascade(version: str, where: str, why: str) -> UsageError:
+    return UsageError(
+        "faces cannot be cut out: the face detector has no cascade",
+        where=where,
+        why=f"OpenCV {version} {why}",
+        fix="pip install --force-reinstall 'opencv-python-headless>=4.8,<5'",
+    )

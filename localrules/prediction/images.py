@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from localrules.data.images import SUFFIXES
+from localrules.data.images import SUFFIXES, read_image
 from localrules.errors import DataError
 
 
@@ -36,6 +36,28 @@ def list_images(names: Sequence[Path]) -> tuple[list[Path], list[Path]]:
                 fix="name an image, or a folder of images",
             )
     return images, others
+
+
+def without_unreadable(images: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The images that can be read, and the others.
+
+    Raises:
+        DataError: None can be read: the error of the first.
+    """
+    readable: list[Path] = []
+    unreadable: list[Path] = []
+    errors: list[DataError] = []
+    for path in images:
+        try:
+            read_image(path)
+        except DataError as error:
+            unreadable.append(path)
+            errors.append(error)
+        else:
+            readable.append(path)
+    if errors and not readable:
+        raise errors[0]
+    return readable, unreadable
 
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:

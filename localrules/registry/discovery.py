@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import traceback
@@ -157,7 +158,7 @@ def _import(path: Path) -> ModuleType:
         raise UsageError("a folder was given as plugin file", where=where, why="one file is expected", fix=_FIX)
     if not path.is_file():
         raise UsageError("the plugin file does not exist", where=where, why=f"there is no {path.resolve()}", fix=_FIX)
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:8]
     name = f"localrules_file_{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{digest}"
     if name in sys.modules:
         return sys.modules[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localrules.errors import LocalRulesError, UsageError, suggest_names
+from localrules.errors import LocalRulesError, UsageError, shorten, suggest_names
 from localrules.registry.discovery import OWN_DISTRIBUTION
 from localrules.registry.entries import KINDS
 from localrules.registry.listing import ListedEntry
@@ -38,8 +38,8 @@ def unknown_error(kind: str, name: str, listed: list[ListedEntry]) -> UsageError
         said = "; ".join(f"{item.distribution} {item.version} is {item.status}: {item.cause}" for item in unusable)
         why = f"no usable plugin supplies it, and some plugins cannot be used: {said}"
     error = UsageError(
-        f"there is no {KINDS[kind].name} {name!r}",
-        where=f"{KINDS[kind].name} {name!r}",
+        f"there is no {KINDS[kind].name} {shorten(name)!r}",
+        where=f"{KINDS[kind].name} {shorten(name)!r}",
         why=why,
         fix=f"{suggest_names(name, known)} (more come as packages, localrules-..., or as a file, --plugin rule.py)",
     )

@@ -69,13 +69,12 @@ def mark_duplicates(plugins: list[Plugin]) -> list[Plugin]:
 
 def mark_conflicts(listed: list[ListedEntry]) -> list[ListedEntry]:
     """Mark usable entries of one kind that share a name. Those of broken plugins take part in no conflict."""
+    by_name: dict[str, list[ListedEntry]] = {}
+    for item in listed:
+        by_name.setdefault(item.entry.name, []).append(item)
 
     def mark(item: ListedEntry) -> ListedEntry:
-        rivals = [
-            other
-            for other in listed
-            if other.entry.name == item.entry.name and other.status == "ok" and other is not item
-        ]
+        rivals = [other for other in by_name[item.entry.name] if other.status == "ok" and other is not item]
         if item.status != "ok" or not rivals:
             return item
         names = " and ".join(rival.distribution for rival in rivals)

@@ -47,17 +47,6 @@ class Plugin:
         """Whether it implements one of the run's hooks."""
         return self.hooks is not None and any(getattr(self.hooks, hook).get_hookimpls() for hook in RUN_HOOKS)
 
-    def with_entry(self, word: str, entry: Entry) -> Plugin:
-        """The same plugin with one more entry.
-
-        Raises:
-            PluginError: The entry is malformed, or the plugin supplies one of that name already.
-        """
-        check_entry(KINDS[word], entry)
-        if any(other == word and mine.name == entry.name for other, mine in self.entries):
-            raise PluginError(f"it supplies the {KINDS[word].name} {entry.name!r} twice")
-        return replace(self, entries=(*self.entries, (word, entry)))
-
 
 class WrongApiVersion(PluginError):
     """A plugin was written for hooks that this version does not have."""
@@ -81,6 +70,7 @@ def load_plugin(source: PluginSource) -> Plugin:
         UsageError: A file named by ``--plugin`` cannot be used.
     """
     plugin = Plugin(source)
+    entries: dict[tuple[str, str], Entry] = {}
     state = GlobalState()
     try:
         module = _import(source, state)
@@ -88,16 +78,28 @@ def load_plugin(source: PluginSource) -> Plugin:
         plugin = replace(plugin, hooks=_register(source, module))
         for word, kind in KINDS.items():
             for entry in _collect_entries(kind, plugin.hooks):
-                plugin = plugin.with_entry(word, entry)
+                _add_entry(entries, word, entry)
         for word, entry in entries_from_tables(module) if source.is_file else []:
-            plugin = plugin.with_entry(word, entry)
+            _add_entry(entries, word, entry)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, too: a plugin that exits at import must not end the command
         if source.is_file:
             raise _file_error(source, error) from error
-        return replace(plugin, status="incompatible" if isinstance(error, WrongApiVersion) else "broken", cause=error)
-    return plugin
+        plugin = replace(plugin, status="incompatible" if isinstance(error, WrongApiVersion) else "broken", cause=error)
+    return replace(plugin, entries=tuple((word, entry) for (word, _), entry in entries.items()))
+
+
+def _add_entry(entries: dict[tuple[str, str], Entry], word: str, entry: Entry) -> None:
+    """Add an entry to those of a plugin, by kind and name.
+
+    Raises:
+        PluginError: The entry is malformed, or the plugin supplies one of that name already.
+    """
+    check_entry(KINDS[word], entry)
+    if (word, entry.name) in entries:
+        raise PluginError(f"it supplies the {KINDS[word].name} {entry.name!r} twice")
+    entries[word, entry.name] = entry
 
 
 def _import(source: PluginSource, state: GlobalState) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.errors import LocalRulesError
 from localrules.registry.entries import ExperimentEntry
 from localrules.reproduce.spec import ALL, REBUILT, Experiment
+from localrules.utils.plugin_border import plugin_border, wrong_result
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -30,13 +30,12 @@ def select_experiments(name: str, registry: Registry) -> dict[str, Experiment]:
 
 
 def _build(name: str, registry: Registry) -> Experiment:
-    made = registry.resolve("experiment", name)()
+    function = registry.resolve("experiment", name)
+    with plugin_border(function, ""):
+        made = function()
     if not isinstance(made, Experiment):
-        raise LocalRulesError(
-            f"experiment {name!r} cannot be used",
-            where=registry.find("experiment", name).entry.target,
-            why=f"it returned an object of type {type(made).__name__}",
-            fix="its author returns a localrules.reproduce.spec.Experiment",
+        raise wrong_result(
+            function, "", "a localrules.reproduce.spec.Experiment", f"an object of type {type(made).__name__}"
         )
     return made
 

@@ -19,6 +19,7 @@ from localrules.reproduce.report import write_evaluation
 from localrules.reproduce.result import CaseResult, as_document, load_or_evaluate, metric_value, upsert
 from localrules.reproduce.spec import Experiment
 from localrules.runs.load import TrainedRun
+from localrules.utils.plugin_border import plugin_border
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
@@ -102,7 +103,8 @@ def write_report(
     """
     artifacts = ArtifactWriter(folder / name, outcomes, data, registry)
     if experiment.report is not None:
-        experiment.report(artifacts)
+        with plugin_border(experiment.report, ""):
+            experiment.report(artifacts)
     write_evaluation(artifacts)
     artifacts.close()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from localrules.engine.device import set_deterministic
 from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.leakage import LeakMask, check_leakage
-from localrules.evaluation.metric import MetricFiles, build_metrics, metric_entries
+from localrules.evaluation.metric import MetricFiles, build_metrics, compute_metric, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
@@ -170,7 +170,7 @@ def evaluate_split(
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = compute_metrics(data, split, scores)
     found |= {"flip": flip, **dict.fromkeys(metric_entries(registry))}
-    found |= {name: metric.compute(scores) for name, metric in built.items()}
+    found |= {name: compute_metric(metric, scores) for name, metric in built.items()}
     known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
         known, found["leak_check"] = _leak_check(run, data, split, registry, scores)

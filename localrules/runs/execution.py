@@ -20,7 +20,8 @@ from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
 from localrules.runs.result import RunResult
-from localrules.tracking.run_folder import RunFolder
+from localrules.tracking.run_folder import RunFolder, record_error
+from localrules.utils.text import printable
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -33,7 +34,7 @@ def run_record(registry: Registry, session: Session) -> Tree:
         **config.to_dict(),
         "environment": environment(config, registry, session.device.device),
         "trained_on": {
-            "origin": data.origin,
+            "origin": printable(data.origin),
             "fingerprint": data.fingerprint,
             "shape": list(data.shape),
             "classes": list(data.classes),
@@ -139,6 +140,11 @@ def execute_run(
             why="it was ended at once; what came after its last checkpoint is done again when it goes on",
             fix=info.command("run --resume"),
         ) from None
+    except OSError as error:
+        found = record_error(info, error)
+        if found is None:
+            raise
+        raise found from error
     finally:
         events.close()
     return RunResult(folder, summary, record, registry)

@@ -69,6 +69,9 @@ def resume(
             for place in (folder, folder / "checkpoints"):
                 remove_unfinished(place)
             progress = checkpoint.restore(folder / "checkpoints", session)
+            if progress is not None:
+                changed = diff(progress["config"], resolved.config.to_dict())
+                _check_unchanged(folder, f"the settings in {CONFIG}", changed)
             return execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
 
 

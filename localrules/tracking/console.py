@@ -32,7 +32,7 @@ class ConsoleProgress(Callback):
     may_fail = True  # a terminal that has gone ends no training
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or DetachableConsole(stderr=True, highlight=False)
+        self._console = console or DetachableConsole(stderr=True)
         self._clock = clock
         self._live: Live | None = None
         self._shown = -1e9

@@ -39,7 +39,7 @@ class MetricsFile:
             self._columns, length = _kept(path, self._columns, rows)
             os.truncate(path, length)
         # Unbuffered and a row a write: what a kill leaves is whole rows and at most one torn line.
-        self._file = path.open("ab" if rows else "wb", buffering=0)
+        self._file = path.open("a+b" if rows else "w+b", buffering=0)
         if not rows:
             self._append(_encode([self._columns]))
             fsync_path(path.parent)
@@ -57,12 +57,23 @@ class MetricsFile:
         self._rows += 1
 
     def sync(self) -> None:
-        """Wait until every row is on the disk."""
+        """Wait until every row is on the disk. A file that was replaced or removed meanwhile is written anew."""
+        if not self._is_in_place():
+            self._file.seek(0)
+            write_atomic(self._path, self._file.readall())
+            self._file.close()
+            self._file = self._path.open("a+b", buffering=0)
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; nothing is lost if it is never called."""
         self._file.close()
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def _append(self, lines: bytes) -> None:
         """Write all of it, or nothing: a disk that is full takes a part of a line."""
@@ -82,7 +93,7 @@ class MetricsFile:
         self._columns = header + new
         self._file.close()
         write_atomic(self._path, _encode([self._columns, *([*row, *[""] * len(new)] for row in rows)]))
-        self._file = self._path.open("ab", buffering=0)
+        self._file = self._path.open("a+b", buffering=0)
 
 
 def _encode(rows: Iterable[Sequence[Value]]) -> bytes:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import CONFIG, write_config, write_summary
 from localrules.utils.atomic_io import fsync_path
+from localrules.utils.disk_errors import has_no_room
 
 try:
     import fcntl
@@ -74,9 +75,11 @@ def lock_run(folder: Path) -> Iterator[None]:
     if fcntl is None:  # Windows has no such locks
         yield
         return
-    with (folder / CONFIG).open("rb") as file:
+    # On the folder: an editor that saves a file replaces it, and the lock would be on the old one.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
                 "the run is still going on",
@@ -87,6 +90,8 @@ def lock_run(folder: Path) -> Iterator[None]:
         except OSError:  # some network file systems have no locks
             pass
         yield
+    finally:
+        os.close(descriptor)
 
 
 class RunFolder(Callback):
@@ -109,18 +114,54 @@ class RunFolder(Callback):
 
     def on_checkpoint(self) -> None:
         assert self._metrics is not None
+        self._check_folder()
         # On disk before the checkpoint that counts on it.
         self._metrics.sync()
         self._run.state[_ROWS] = self._metrics.rows
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         assert self._metrics is not None
+        self._check_folder()
         self._metrics.sync()
         write_summary(self._run.directory, summary)
 
     def close(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
+
+    def _check_folder(self) -> None:
+        """See that the folder is where it was: rows go into an open file, wherever somebody has moved it.
+
+        Raises:
+            LocalRulesError: It is not.
+        """
+        if not (self._run.directory / CONFIG).is_file():
+            raise _folder_gone(self._run)
+
+
+def record_error(run: RunInfo, error: OSError) -> LocalRulesError | None:
+    """The error for people, if one says that a run could not keep its record."""
+    if not (run.directory / CONFIG).is_file():
+        return _folder_gone(run)
+    if not has_no_room(error) and run.directory not in Path(error.filename or "").parents:
+        return None
+    return LocalRulesError(
+        "the run cannot keep its record",
+        where=str(error.filename or run.directory),
+        why=error.strerror or str(error),
+        fix="make room on the disk, or raise the quota or the limit on file sizes, then continue with: "
+        + run.command("run --resume"),
+    )
+
+
+def _folder_gone(run: RunInfo) -> LocalRulesError:
+    return LocalRulesError(
+        "the run folder is gone",
+        where=str(run.directory),
+        why="it was moved, replaced or removed while the run was going on",
+        fix="put it back, or name its new place, and continue after its last checkpoint with: "
+        + run.command("run --resume"),
+    )
 
 
 def _rename_into_place(prepared: Path, place: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localrules.callbacks.base import Plot, RunInfo
+from localrules.tracking.records import CONFIG
 from localrules.utils.formatting import duration, memory, percent, step_time
 
 
@@ -51,6 +51,9 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list
     lines = []
     if (valid := number("valid_accuracy")) is not None:
         lines.append(("valid accuracy", _accuracy(valid, run, number("majority_share"))))
+    elif number("status", "done") == "done":
+        none = f"none: {run.data} has no valid split (--set holdout_fraction=0.1 holds a part of train out)"
+        lines.append(("valid accuracy", Text(none)))
     if (train := number("train_accuracy")) is not None:
         lines.append(("train accuracy", Text.assemble((percent(train), "bold"), "  on images it has seen")))
     if (seconds := number("seconds")) is not None:
@@ -105,10 +108,12 @@ def _next(run: RunInfo, summary: Mapping[str, Any], done: bool) -> list[tuple[st
         return [("go on", run.command("run --resume", folder))]
     split = "train" if summary.get("valid_accuracy") is None else "valid"
     control = "hsic" if run.rule.startswith("backprop") else "backprop"
-    same = f"--model {shlex.quote(run.model)} --data {shlex.quote(run.data)}"
     return [
         ("look at it class by class", f"{run.command('eval', folder)} --split {split}"),
-        ("compare with another rule", f"localrules run --rule {control} {same}"),
+        (
+            "train another rule with the same settings",
+            f"{run.command('run --config', folder / CONFIG)} --rule {control}",
+        ),
     ]
 
 

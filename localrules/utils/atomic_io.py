@@ -9,31 +9,49 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+_PROBE = 2**20  # bytes that a disk with room takes
+
 
 def write_atomic(path: Path, content: bytes | str | Callable[[Path], object]) -> None:
     """Write a file so that a reader, or a kill, sees either the old content or the new, never a part.
 
     Args:
         path: The file; its folder must exist.
-        content: The bytes or text (UTF-8), or a function that writes a file at the path it is given.
+        content: The bytes or text (UTF-8; what UTF-8 lacks becomes an escape), or a function that writes a file at the
+            path it is given.
     """
     # In the same folder, because only a rename within one file system is atomic. The process in the name keeps two
     # processes apart; the suffix stays last, since some writers choose their format by it.
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
-        temporary.touch()  # with the permissions that the umask gives
+        # A new file, with the permissions that the umask gives: in a folder of several users, somebody may have put a
+        # link of that name.
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         mode = stat.S_IMODE(temporary.stat().st_mode)
         if callable(content):
-            content(temporary)
+            _call_writer(content, temporary)
             temporary.chmod(mode)  # some writers make files that nobody else can read
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         fsync_path(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def _call_writer(writer: Callable[[Path], object], path: Path) -> None:
+    """Let a function write a file; if the disk stopped it, raise the system's error, which torch and others hide."""
+    try:
+        writer(path)
+    except Exception:
+        with path.open("ab", buffering=0) as file:
+            rest = memoryview(bytes(_PROBE))
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+        raise
 
 
 def keep_copy(path: Path, name: str) -> None:

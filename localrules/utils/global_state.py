@@ -1,4 +1,4 @@
-"""Global state of the process that code of a plugin may change, and that is put back: torch's and the streams."""
+"""Global state of the process that code of a plugin may change, and that is put back: of torch, streams, folder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,13 @@ class GlobalState:
     It is made in every step, so it asks for nothing slow. Torch's part is left out before torch is imported.
     """
 
-    __slots__ = ("_closed", "_open", "_streams", "_torch")
+    __slots__ = ("_closed", "_folder", "_open", "_streams", "_torch")
 
     def __init__(self) -> None:
         self._streams = (sys.stdout, sys.stderr)
         self._closed = (_is_closed(sys.stdout), _is_closed(sys.stderr))
         self._open = (_is_open(1), _is_open(2))
+        self._folder = _working_folder()
         self._torch = _torch_state()
 
     def restore(self) -> list[str]:
@@ -50,6 +51,9 @@ class GlobalState:
         done: list[str] = []
         for at, name in enumerate(_STREAMS):
             self._restore_stream(at, name, done)
+        if self._folder is not None and _working_folder() != self._folder:
+            done.append("changed the working directory")
+            os.chdir(self._folder)
         if self._torch is not None:
             _restore_torch(self._torch, done)
         return done
@@ -67,6 +71,14 @@ class GlobalState:
         elif getattr(sys, name) is not stream:
             done.append(f"replaced sys.{name}")
         setattr(sys, name, stream)
+
+
+def _working_folder() -> str | None:
+    """The working directory, if it has not been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _is_open(descriptor: int) -> bool:

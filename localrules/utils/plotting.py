@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.text import printable
 
 INK = "#1f2a36"
 MUTED = "#8a94a0"
@@ -39,7 +40,7 @@ def save_figure(figure: Figure, out: Path) -> Path:
 
 def plain_axes(axes: Axes, title: str, *, x: str = "", y: str = "") -> None:
     """Axes with two sides, a faint grid and a heading at the left."""
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_title(printable(title), loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.set_xlabel(x, color=INK, fontsize=9)
     axes.set_ylabel(y, color=INK, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -56,7 +57,7 @@ def bare_axes(axes: Axes, title: str = "", colour: str = INK) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     if title:
-        axes.set_title(title, fontsize=7.5, color=colour, pad=3)
+        axes.set_title(printable(title), fontsize=7.5, color=colour, pad=3)
 
 
 def depth_colours(count: int) -> list[tuple[float, float, float, float]]:

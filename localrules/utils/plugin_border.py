@@ -30,7 +30,7 @@ class plugin_border:  # a context manager, named as those of contextlib
     Args:
         owners: The classes or functions of plugins that run; the one from whose file the exception came is named,
             else the first.
-        method: The method of the first owner that is called.
+        method: The method of the first owner that is called; empty if that is a function.
         passing: Other exceptions to let pass, such as :class:`~localrules.Stop`.
     """
 
@@ -86,12 +86,12 @@ def wrong_result(owner: Any, method: str, expected: str, found: str) -> PluginCo
 
     Args:
         owner: The class.
-        method: Its method.
+        method: Its method; empty if the owner is a function.
         expected: What it must return.
         found: What it returned.
     """
     return PluginCodeError(
-        f"{name_of(owner)}.{method} returned {found}",
+        f"{name_of(owner)}{'.' * bool(method)}{method} returned {found}",
         where=definition(owner, method),
         why=f"it must return {expected}",
         fix="correct what it returns",
@@ -111,7 +111,8 @@ def _name(owner: Any) -> str:
 
 def definition(owner: Any, method: str = "") -> str:
     """File and line at which a method, else its class, is defined: ``"rule.py, line 12 (Mine.forward)"``."""
-    code = getattr(inspect.unwrap(getattr(owner, method, None) or owner), "__code__", None)
+    defined = getattr(owner, method, None) if method else None
+    code = getattr(inspect.unwrap(defined or owner), "__code__", None)
     if code is not None and not _is_foreign(code.co_filename, owner):
         return f"{code.co_filename}, line {code.co_firstlineno} ({'.'.join(filter(None, (_name(owner), method)))})"
     try:

@@ -45,7 +45,9 @@ class DenseNetBC(Model):
         """Options of densenet_bc."""
 
         depth: int = Field(
-            100, description="Layers with weights, 6 n + 4: n steps in each of three blocks (the paper's: 100)."
+            100,
+            le=1000,
+            description="Layers with weights, 6 n + 4: n steps in each of three blocks (the paper's: 100).",
         )
         growth: int = Field(12, ge=1, description="Maps that each step adds (the paper's: 12).")
         compression: float = Field(

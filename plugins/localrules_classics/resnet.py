@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -94,7 +94,7 @@ class ResNet(Model):
     class Config(LayerOptions):
         """Options of residual networks."""
 
-        blocks: tuple[PositiveInt, ...] = _blocks()
+        blocks: tuple[Annotated[int, Field(gt=0, le=500)], ...] = _blocks()
         width: int = _width()
         shortcut: Shortcut = Field(
             description="How a block's input is brought to its output's shape: padded with zeros, or by a 1 x 1 "
@@ -155,7 +155,7 @@ class ResNet20(ResNet):
     class Config(ResNet.Config):
         """Options of resnet20."""
 
-        blocks: tuple[PositiveInt, ...] = _blocks(3, 3, 3)
+        blocks: tuple[Annotated[int, Field(gt=0, le=500)], ...] = _blocks(3, 3, 3)
         width: int = _width(16)
         shortcut: Shortcut = Field(
             "pad",
@@ -179,7 +179,7 @@ class ResNet18(ResNet):
     class Config(ResNet.Config):
         """Options of resnet18."""
 
-        blocks: tuple[PositiveInt, ...] = _blocks(2, 2, 2, 2)
+        blocks: tuple[Annotated[int, Field(gt=0, le=500)], ...] = _blocks(2, 2, 2, 2)
         width: int = _width(64)
         shortcut: Shortcut = Field(
             "project",

@@ -50,7 +50,7 @@ class NoProp(CustomPrediction, Objective):
             ge=1,
             description="Positions per side to which feature maps are averaged, unless the model sets it (ours).",
         )
-        draws: int = Field(8, ge=1, description="Draws of noise over which a prediction is averaged (ours).")
+        draws: int = Field(8, ge=1, le=10_000, description="Draws of noise over which a prediction is averaged (ours).")
 
     info = RuleInfo(
         formula="(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer",

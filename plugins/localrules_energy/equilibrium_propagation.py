@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -45,11 +45,14 @@ class EquilibriumPropagation(Rule):
         nudges: Nudges = Field(
             "symmetric", description="Which settled states are contrasted (Laborieux's paper: symmetric)."
         )
-        free_steps: PositiveInt = Field(
-            20, description="Steps of free settling (ours, for few layers; the paper's, for four convolutions: 250)."
+        free_steps: int = Field(
+            20,
+            gt=0,
+            le=100_000,
+            description="Steps of free settling (ours, for few layers; the paper's, for four convolutions: 250).",
         )
-        nudged_steps: PositiveInt = Field(
-            10, description="Steps of nudged settling (ours, for few layers; the paper's: 25 to 30)."
+        nudged_steps: int = Field(
+            10, gt=0, le=100_000, description="Steps of nudged settling (ours, for few layers; the paper's: 25 to 30)."
         )
 
     info = RuleInfo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -50,8 +50,10 @@ class PredictiveCoding(Rule):
             description="Whether predictions stay those of the forward pass or follow values (both the paper's; "
             "default ours).",
         )
-        iterations: PositiveInt | None = Field(
+        iterations: int | None = Field(
             None,
+            gt=0,
+            le=100_000,
             description="Number of moves of the values. By default one per hidden layer on the longest path "
             f"(ours), and {STRICT_ITERATIONS} times in strict mode (the paper's).",
         )

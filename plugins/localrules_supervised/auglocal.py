@@ -36,7 +36,7 @@ class AugLocal(Objective):
     class Config(RuleConfig):
         """Options of rule auglocal."""
 
-        depth: int = Field(2, ge=1, description="Units of the first layer's head (ours; the paper: up to 9).")
+        depth: int = Field(2, ge=1, le=100, description="Units of the first layer's head (ours; the paper: up to 9).")
         pyramid: float = Field(0.5, ge=0, le=1, description="How much shorter heads get towards the top (the paper's).")
 
     info = RuleInfo(

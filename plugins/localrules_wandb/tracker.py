@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,15 +56,12 @@ class WandbTracker(Tracker):
             _forget_attempt()
             self._run = self._init("offline")
         run.state[_ID] = self._run.id
-        self._run.define_metric("step", hidden=True)
-        self._run.define_metric("epoch", hidden=True)
-        for metrics, axis in AXES.items():
-            self._run.define_metric(metrics, step_metric=axis)
+        _define_axes(self._run)
 
     def on_log(self, row: MetricsRow) -> None:
-        assert self._run is not None
-        # With our own step: what a resumed run repeats since its checkpoint is then known to W&B already.
-        self._run.log(named(row), step=int(row["step"] or 0), commit=True)
+        # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops each
+        # whose step is lower. The axes of the charts are columns.
+        self._with_run(lambda run: run.log(named(row), commit=True))
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         import wandb
@@ -73,8 +70,9 @@ class WandbTracker(Tracker):
         withheld = [plot for plot in plots if not self._may_show(plot)]
         shown = {f"plots/{plot.name}": wandb.Image(str(plot.path)) for plot in plots if plot not in withheld}
         if shown:
-            self._run.log(shown)
-        self._run.summary.update({key: value for key, value in summary.items() if value is not None})
+            self._with_run(lambda run: run.log(shown))
+        known = {key: value for key, value in summary.items() if value is not None}
+        self._with_run(lambda run: run.summary.update(known))
         if summary.get("status", "done") == "done":
             self._log_weights(summary)
         self._finish(exit_code=0)
@@ -86,11 +84,24 @@ class WandbTracker(Tracker):
         if self._run is not None:
             self._finish(exit_code=1)
 
+    def _with_run(self, send: Callable[[Run], object]) -> None:
+        """Send something to the run; one that code of a plugin has finished meanwhile goes on under its id."""
+        import wandb
+
+        assert self._run is not None
+        try:
+            send(self._run)
+        except wandb.errors.UsageError:  # of wandb.finish(), or of an init that finishes others
+            self._run = self._init(self._mode)
+            _define_axes(self._run)
+            send(self._run)
+
     def _init(self, mode: Decided) -> Run:
         import wandb
 
         info, config = self._info, self.config
         known = info.state.get(_ID)
+        self._mode = mode
         _leave_service_of_others()
         return wandb.init(
             mode=mode,
@@ -106,8 +117,15 @@ class WandbTracker(Tracker):
             # "allow", since a run that was offline until now is not known to the server. Offline, the same id is what
             # joins the parts when they are sent.
             resume="allow" if known and mode == "online" else None,
+            # A run that code of a plugin has started stays as it is, beside ours.
+            reinit=None if wandb.run is None else "create_new",
             settings=wandb.Settings(
-                silent=True, console="off", init_timeout=self.config.timeout, disable_job_creation=True
+                silent=True,
+                console="off",
+                init_timeout=self.config.timeout,
+                disable_job_creation=True,
+                save_code=False,
+                disable_git=True,  # the commit is in the configuration; W&B's address of the remote may hold a token
             ),
         )
 
@@ -142,6 +160,13 @@ class WandbTracker(Tracker):
         elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
             _say(f"look at it: wandb leet {shlex.quote(str(folder))}")
             _say("send it:    wandb sync " + " ".join(shlex.quote(str(part)) for part in parts))
+
+
+def _define_axes(run: Run) -> None:
+    run.define_metric("step", hidden=True)
+    run.define_metric("epoch", hidden=True)
+    for metrics, axis in AXES.items():
+        run.define_metric(metrics, step_metric=axis)
 
 
 def _leave_service_of_others() -> None:

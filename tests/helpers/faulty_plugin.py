@@ -194,6 +194,13 @@ class HiddenTensorConfig(DictConfig):
         weights: Any = torch.ones(3)
 
 
+class UndefinedConfig(DictConfig):
+    """Has an option of a type that is not imported."""
+
+    class Config(RuleConfig):
+        beta: Undefined = 1.0  # type: ignore[name-defined]  # noqa: F821
+
+
 class RaisingConfig(DictConfig):
     """Has options that fail when they are filled."""
 
@@ -275,6 +282,7 @@ _CLASSES: dict[str, type] = {
     "plain-config": PlainConfig,
     "tensor-config": TensorConfig,
     "hidden-tensor-config": HiddenTensorConfig,
+    "undefined-config": UndefinedConfig,
     "raising-config": RaisingConfig,
     "reports-nothing": ReportsNothing,
     "reports-float": ReportsFloat,

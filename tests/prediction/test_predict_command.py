@@ -123,6 +123,20 @@ def test_mistakes_are_errors_for_people(run: Path, images: Path, tmp_path: Path)
         assert said.error["why"]
 
 
+def test_a_damaged_image_does_not_lose_the_answers_to_the_others(run: Path, images: Path, tmp_path: Path) -> None:
+    (images / "1.png").write_bytes((images / "1.png").read_bytes()[:200])
+    said = localrules("predict", run, images, "--json")
+    assert said.code == 2
+    assert said.error["where"] == str(images / "1.png")
+    assert "--skip-unreadable" in said.error["fix"]
+    said = localrules("predict", run, images, "--json", "--skip-unreadable")
+    assert said.code == 0
+    assert [Path(item["image"]).name for item in said.document] == ["0.png", "2.png"]
+    assert "left out, cannot be read: 1.png" in said.err
+    said = localrules("predict", run, images / "1.png", "--json", "--skip-unreadable")
+    assert said.code == 2, "none is left"
+
+
 def test_a_run_without_a_checkpoint_says_how_to_go_on(run: Path, images: Path, tmp_path: Path) -> None:
     started = tmp_path / "started"
     started.mkdir()
@@ -176,7 +190,20 @@ def test_where_no_face_is_found_the_middle_is_taken_and_it_says_so(
     assert f"no face was found, so the middle was taken: {scene}" in said.err
 
 
-@pytest.mark.parametrize("opencv", [None, fake_opencv([], empty=True)], ids=["not installed", "no cascade"])
+def opencv5(**parts: Any) -> Any:
+    return SimpleNamespace(__version__="5.0.0", data=SimpleNamespace(haarcascades="cascades"), **parts)
+
+
+def test_the_classifier_is_found_where_opencv_5_has_it(
+    run: Path, images: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", opencv5(xobjdetect=fake_opencv([(300, 100, 48, 48)])))
+    assert predicted(run, scene, "--crop")[0]["ranked"] == predicted(run, images / "0.png")[0]["ranked"]
+
+
+@pytest.mark.parametrize(
+    "opencv", [None, fake_opencv([], empty=True), opencv5()], ids=["not installed", "no cascade", "OpenCV 5"]
+)
 def test_without_a_detector_crop_is_refused(
     run: Path, scene: Path, monkeypatch: pytest.MonkeyPatch, opencv: Any
 ) -> None:
@@ -184,4 +211,5 @@ def test_without_a_detector_crop_is_refused(
     said = localrules("predict", run, scene, "--crop", "--json")
     assert said.code == 2
     assert "faces cannot be cut out" in said.error["what"]
+    assert "pip install" in said.error["fix"]
     assert "pip install" in said.error["fix"]

@@ -62,6 +62,24 @@ def test_a_value_is_refused(case: str, tmp_path: Path) -> None:
     check(run(tmp_path, *REFUSED[case], rule="hsic"), tmp_path)
 
 
+COUNTS = {
+    "convolutions": ("dense_fpn_small", "hsic", "model.convolutions=9223372036854775808"),
+    "blocks": ("resnet18", "hsic", "model.blocks=[1, 1, 1000000]"),
+    "depth": ("densenet_bc", "hsic", "model.depth=6000004"),
+    "units of a head": ("mlp", "auglocal", "rule.depth=1000000"),
+    "free steps": ("mlp", "equilibrium-propagation", "rule.free_steps=2147483648"),
+    "iterations": ("mlp", "predictive-coding", "rule.iterations=2147483648"),
+    "draws": ("mlp", "noprop", "rule.draws=2147483648"),
+}
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_a_count_of_modules_or_repetitions_has_an_end(case: str, tmp_path: Path) -> None:
+    model, rule, setting = COUNTS[case]
+    error = check(run(tmp_path, "--set", setting, rule=rule, model=["--model", model]), tmp_path)
+    assert "less than or equal to" in error["why"]
+
+
 @pytest.mark.parametrize("epochs", ["1e300", "inf", "nan"])
 def test_epochs(epochs: str, tmp_path: Path) -> None:
     said = localrules("run", "--rule", "local-ce", *FACES, *MLP, "--epochs", epochs, "--out", tmp_path, "--json")

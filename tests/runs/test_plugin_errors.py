@@ -37,6 +37,18 @@ def test_a_rule(rule: str, tmp_path: Path) -> None:
     assert faulty_plugin.RULES[rule].__name__ in said.error["what"] + said.error["where"]
 
 
+@pytest.mark.parametrize("rule", ["dict-config", "undefined-config"])
+def test_a_rule_whose_options_cannot_be_shown(rule: str) -> None:
+    said = localrules("rules", "show", rule, "--plugin", FILE, "--json")
+    check(said.error, said.code)
+
+
+def test_a_network_that_fails_does_not_keep_rules_from_being_shown() -> None:
+    said = localrules("rules", "show", "fa", "--plugin", FILE)
+    assert said.code == 0
+    assert "it cannot be tried" in said.out
+
+
 @pytest.mark.parametrize("data", faulty_plugin.DATA)
 def test_a_data_set(data: str, tmp_path: Path) -> None:
     said = run(tmp_path, "--json", data=["--data", data])

@@ -51,6 +51,13 @@ def edited(folder: Path, pattern: str, replacement: str) -> None:
     file.write_text(text)
 
 
+def test_a_setting_that_was_edited_in_a_stopped_run_is_refused_by_name(folder: Path) -> None:
+    edited(folder, r"^lr = 0\.003$", "lr = 0.004")
+    error = refused(folder)
+    assert error["what"] == "the settings in config.toml differ from those of the run"
+    assert error["why"] == "optimizer.lr: 0.003 in the run, 0.004 now"
+
+
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
     done = train(tmp_path, "--rule", "hsic")
     before = content(tmp_path)

@@ -168,7 +168,7 @@ def test_the_closing_summary_puts_the_accuracy_beside_guessing_and_says_what_to_
     assert "100 steps in 3 min 05 s" in text
     assert "curves.png" in text
     assert "localrules eval runs/20260101-120000-hsic-mlp --split valid\n" in text
-    assert "localrules run --rule backprop --model mlp --data faces\n" in text
+    assert "localrules run --config runs/20260101-120000-hsic-mlp/config.toml --rule backprop\n" in text
 
 
 def test_an_accuracy_no_better_than_the_majority_class_is_called_by_its_name() -> None:
@@ -182,7 +182,10 @@ def test_a_stopped_run_says_how_to_go_on() -> None:
 
 
 def test_a_summary_without_a_valid_split_or_metrics_still_closes() -> None:
-    assert "train accuracy" in end({"valid_accuracy": None, "train_accuracy": 0.5})
+    text = end({"valid_accuracy": None, "train_accuracy": 0.5}, plugin_files=("my data.py",))
+    assert "none: faces has no valid split" in text
+    assert "train accuracy" in text
+    assert "config.toml --plugin 'my data.py' --rule backprop" in " ".join(text.split())
     assert "hsic trained mlp on faces" in end({"seconds": None})
 
 

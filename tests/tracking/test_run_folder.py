@@ -16,10 +16,10 @@ import pytest
 
 from localrules.callbacks.base import RunInfo
 from localrules.core.phase import Phase
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.tracking.metrics_file import MetricsFile
 from localrules.tracking.records import read_config, read_summary, write_config, write_summary
-from localrules.tracking.run_folder import RunFolder, create_run_folder
+from localrules.tracking.run_folder import RunFolder, create_run_folder, lock_run
 
 pytestmark = pytest.mark.slow
 
@@ -225,6 +225,7 @@ def test_continuing_a_file_that_somebody_changed_is_refused(tmp_path: Path, cont
 
 
 def test_the_callback_keeps_its_place_in_the_state_that_checkpoints_save(tmp_path: Path) -> None:
+    write_config(tmp_path, {})
     first = RunFolder()
     run = run_info(tmp_path)
     first.on_run_start(run)
@@ -242,6 +243,51 @@ def test_the_callback_keeps_its_place_in_the_state_that_checkpoints_save(tmp_pat
     second.close()
     assert (tmp_path / "metrics.csv").read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
     assert read_summary(tmp_path) == {"status": "interrupted"}
+
+
+@pytest.mark.parametrize("damage", ["moved", "removed", "replaced", "replaced by a file"])
+def test_a_folder_that_is_gone_ends_the_run_at_its_next_checkpoint(tmp_path: Path, damage: str) -> None:
+    folder = create_run_folder(tmp_path / "runs", "hsic", "mlp", {})
+    callback = RunFolder()
+    callback.on_run_start(run_info(folder))
+    callback.on_log({"step": 1, "loss": 1.0})
+    callback.on_checkpoint()
+    folder.rename(tmp_path / "elsewhere")
+    if damage == "removed":
+        (tmp_path / "runs").rmdir()
+    elif damage == "replaced":
+        folder.mkdir()
+    elif damage == "replaced by a file":
+        folder.touch()
+    callback.on_log({"step": 2, "loss": 1.0})
+    with pytest.raises(LocalRulesError, match="the run folder is gone") as failed:
+        callback.on_checkpoint()
+    callback.close()
+    assert failed.value.exit_code == 1
+    assert f"run --resume {folder}" in failed.value.fix
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced by an editor"])
+def test_metrics_that_somebody_removed_or_replaced_are_written_anew(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsFile(path, COLUMNS)
+    file.write({"step": 1, "loss": 1.0})
+    path.unlink()
+    if replaced:
+        path.write_text("something else")
+    file.write({"step": 2, "loss": 0.5})
+    file.sync()
+    file.write({"step": 3, "loss": 0.25})
+    file.close()
+    assert path.read_text() == "step,loss,note\n1,1.0,\n2,0.5,\n3,0.25,\n"
+
+
+def test_a_lock_holds_while_an_editor_replaces_files(tmp_path: Path) -> None:
+    folder = create_run_folder(tmp_path, "hsic", "mlp", {})
+    with lock_run(folder):
+        write_config(folder, {"seed": 1})  # replaces the file, as editors do
+        with pytest.raises(UsageError, match="still going on"), lock_run(folder):
+            pass
 
 
 def test_closing_before_the_start_is_harmless() -> None:

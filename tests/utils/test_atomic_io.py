@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from localrules.utils.atomic_io import write_atomic
 
@@ -30,3 +36,30 @@ def test_a_writer_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_p
         write_atomic(target, fail)
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    victim, target = tmp_path / "victim", tmp_path / "entry.npz"
+    victim.write_text("theirs")
+    (tmp_path / f".entry-{os.getpid()}.npz").symlink_to(victim)
+    write_atomic(target, lambda path: path.write_text("ours"))
+    assert victim.read_text() == "theirs"
+    assert target.read_text() == "ours"
+    assert not target.is_symlink()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+@pytest.mark.parametrize("write", [torch.save, save_file], ids=["torch", "safetensors"])
+def test_a_writer_that_the_disk_stops_raises_the_error_of_the_system(tmp_path: Path, write: Callable[..., Any]) -> None:
+    import resource
+
+    target, before = tmp_path / "last.pt", resource.getrlimit(resource.RLIMIT_FSIZE)
+    state = {"weights": torch.zeros(100_000)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_atomic(target, lambda path: write(state, path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

@@ -76,6 +76,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "deterministic algorithms": lambda: torch.use_deterministic_algorithms(
         not torch.are_deterministic_algorithms_enabled()
     ),
+    "working directory": lambda: os.chdir("/"),
     "replaced sys.stdout": lambda: setattr(sys, "stdout", io.StringIO()),
     "replaced sys.stderr": lambda: setattr(sys, "stderr", io.StringIO()),
 }
@@ -86,7 +87,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def test_global_state_is_put_back(change: str, fails: bool) -> None:
     def state() -> tuple[object, ...]:
         torch_state = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
-        return (*torch_state, torch.are_deterministic_algorithms_enabled(), sys.stdout, sys.stderr)
+        return (*torch_state, torch.are_deterministic_algorithms_enabled(), sys.stdout, sys.stderr, os.getcwd())
 
     before = state()
 

@@ -24,7 +24,7 @@ from localrules.data.images import fit_to_shape, read_image
 from localrules.data.io import content_hash, read_error
 from localrules.errors import DataError
 from localrules_fer.datasets.fer2013_csv import CLASSES, SIDE, read_csv
-from localrules_fer.datasets.fer2013_folder import Contents, find_contents, images_left_out, list_images
+from localrules_fer.datasets.fer2013_folder import Contents, find_contents, holds_data, images_left_out, list_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ class FER2013(DataSource):
         chosen = os.environ.get(PATH_VARIABLE)
         if chosen:
             return Path(chosen)  # even if it is not there: then loading says so
-        return next((path for path in _usual_places() if path.exists()), None)
+        return next((path for path in _usual_places() if _is_there(path)), None)
 
     def load(self) -> Dataset:
         path = self.config.path or self.find()
@@ -159,6 +159,13 @@ def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:
         flip_preserves_label=True,
         max_plausible_accuracy=IMPLAUSIBLE_ABOVE,
     )
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return holds_data(place, FILES) if place.is_dir() else place.exists()
+    except OSError:
+        return False
 
 
 def _usual_places() -> list[Path]:

@@ -77,6 +77,15 @@ def find_contents(folder: Path, names: tuple[str, ...]) -> Contents:
     return here
 
 
+def holds_data(folder: Path, names: tuple[str, ...]) -> bool:
+    """Whether a folder holds the data set, in however many places; one that is merely called like it does not."""
+    try:
+        found = find_contents(folder, names)
+    except DataError:
+        return True
+    return bool(found.files or found.has_images or _named_splits(found.folder))
+
+
 def list_images(folder: Path) -> tuple[list[ImageFile], list[str]]:
     """The images of a folder, by split, class and name; and what has to be said of the folder.
 

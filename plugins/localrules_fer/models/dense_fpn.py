@@ -28,7 +28,7 @@ class DenseFPN(Model):
         blocks: int = Field(
             3, ge=1, le=8, description="Dense blocks, each at half the size of the one before (paper: 3)."
         )
-        convolutions: int = Field(5, ge=1, description="Convolutions in a dense block (paper: 5).")
+        convolutions: int = Field(5, ge=1, le=100, description="Convolutions in a dense block (paper: 5).")
         growth: int = Field(40, ge=1, description="Channels that each convolution of the first block adds (ours).")
         stem: int = Field(64, ge=1, description="Channels of the stem (ours).")
         lateral: int = Field(128, ge=4, description="Channels of each pyramid level (ours).")

@@ -105,7 +105,7 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
 
     history = [item["item"] for item in records(part, "history")]
     assert [item["layer/stem/objective"] for item in history[:4]] == [-0.125, -0.25, -0.375, -0.5]
-    assert [item["_step"] for item in history[:4]] == [1, 2, 3, 4]
+    assert [item["step"] for item in history[:4]] == [1, 2, 3, 4]
     assert [item.get("valid/accuracy") for item in history[:4]] == [None, 0.5, None, 0.5]
     axes = {metric["glob_name"]: metric["step_metric"] for metric in records(part, "metric") if "glob_name" in metric}
     assert axes["layer/*"] == "step"
@@ -119,6 +119,60 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
     assert screen.out == ""
     assert f"wandb leet {part}" in screen.err
     assert f"wandb sync {part}" in screen.err
+
+
+def test_rows_that_code_of_a_plugin_logs_stand_beside_ours(tmp_path: Path) -> None:
+    import wandb
+
+    info = run_info(tmp_path / "run")
+    tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+    tracker.on_run_start(info)
+    for step in range(1, 5):
+        for _ in range(3):
+            wandb.log({"mine": step})
+        tracker.on_log(row(step))
+    tracker.on_run_end({"status": "done", "steps": 4}, [])
+    (part,) = parts(info.directory)
+    history = [item["item"] for item in records(part, "history")]
+    assert [item["step"] for item in history if "step" in item] == [1, 2, 3, 4]
+    assert [item["mine"] for item in history if "mine" in item] == [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+
+
+def test_a_run_that_code_of_a_plugin_has_started_stays_apart(tmp_path: Path) -> None:
+    import wandb
+
+    theirs = wandb.init(project="mine", mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
+    info = run_info(tmp_path / "run")
+    track(info, range(1, 5), mode="offline")
+    wandb.log({"mine": 1})
+    theirs.finish()
+    (ours,), (other,) = parts(info.directory), parts(tmp_path)
+    assert [item["item"]["step"] for item in records(ours, "history") if "step" in item["item"]] == [1, 2, 3, 4]
+    assert [item["item"]["mine"] for item in records(other, "history")] == [1]
+
+
+def test_a_run_that_code_of_a_plugin_finishes_goes_on_in_a_second_part(tmp_path: Path) -> None:
+    import wandb
+
+    info = run_info(tmp_path / "run")
+    tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+    tracker.on_run_start(info)
+    tracker.on_log(row(1))
+    wandb.finish()
+    tracker.on_log(row(2))
+    tracker.on_run_end({"status": "done", "steps": 2}, [])
+    both = parts(info.directory)
+    assert [[item["item"]["step"] for item in records(part, "history")] for part in both] == [[1], [2]]
+    assert {run["run_id"] for part in both for run in records(part, "run")} == {info.state["wandb_id"]}
+
+
+def test_nothing_of_the_git_repository_is_sent_but_the_commit_in_the_configuration(tmp_path: Path) -> None:
+    info = run_info(tmp_path / "run")
+    track(info, range(1, 2), mode="offline")  # this repository is one
+    (part,) = parts(info.directory)
+    sent = records(part, "environment") + records(part, "run")
+    assert any("host" in item for item in sent)
+    assert not any("git" in item for item in sent)
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,17 @@ def test_the_usual_places_are_searched(place: str, faces: np.ndarray) -> None:
     assert_whole(load(), faces)
 
 
+def test_a_folder_that_is_merely_called_like_it_is_passed_over(faces: np.ndarray) -> None:
+    Path("fer2013").mkdir()
+    (Path("fer2013") / "notes.txt").touch()
+    assert FER2013.find() is None
+    path = Path("data") / "fer2013" / "fer2013.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text(faces))
+    assert FER2013.find() == path.parent
+    assert_whole(load(), faces)
+
+
 def test_the_environment_variable_comes_first(
     tmp_path: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,28 @@
+"""Text for terminals, plots and files, of names and messages that come from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+
+_ESCAPE_CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]?)")
+_KEPT = "\n\t"
+
+
+def printable(text: str) -> str:
+    """A text that can be encoded: bytes of a file name that are not UTF-8 become escapes, such as ``\\xfc``."""
+    return os.fsencode(text).decode(errors="backslashreplace") if has_surrogates(text) else text
+
+
+def has_surrogates(text: str) -> bool:
+    """Whether a text has bytes that are not UTF-8, which Python keeps as lone surrogates."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def without_escape_codes(text: str) -> str:
+    """A text without the codes that move a terminal's cursor or change its colours, and other control characters."""
+    if text.isprintable():
+        return text
+    plain = _ESCAPE_CODE.sub("", text)
+    return "".join(letter for letter in plain if letter in _KEPT or unicodedata.category(letter) != "Cc")
