@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where faces are kept that are fewer than their name in the cache says."""
+    """A cache of its own for the few faces, which the cache of other tests has whole."""
     return tmp_path_factory.mktemp("few-faces")
 
 
