@@ -16,6 +16,8 @@ from localrules.engine.step import train_steps
 
 STEPS = 3  # what a rule keeps from one step shows in the next ones
 
+PLACES = 4  # behind which all layers are changed at once, where the circumstances are others
+
 MAX_LEAKS_LISTED = 10  # pairs in sentences; the matrix shows all
 
 
@@ -105,7 +107,8 @@ def audit(
         build: Makes a fresh session, each time the same, of 3 steps or more. Small images and batches do.
         declared: What the rule claims.
         elsewhere: The same network and rule under other circumstances: other batches, images, classes, precision. There
-            layers are changed more, and the network predicts between steps. What is found under any of them counts.
+            layers are changed more, all behind a place at once, and the network predicts between steps. A dependence that
+            is found under any of them counts; the class is measured there if there was no leak before.
         seed: Of the noise that makes the state generic.
     """
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
@@ -113,8 +116,8 @@ def audit(
     parts, classes = [dependence], [measured]
     for other in elsewhere:
         steps = other().total_steps
-        parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True))
-        if parts[-1].leaks or not dependence.leaks:
+        parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True, places=PLACES))
+        if not dependence.leaks:
             classes.append(measure_class(other, parts[-1], steps=STEPS, seed=seed))
     measured = max(classes, key=LOCALITY_LEVELS.index)
     return Audit(declared, measured, merge(parts), tuple(ownership_faults(build())))

@@ -74,7 +74,13 @@ class Dependence:
 
 
 def measure_dependence(
-    build: Callable[[], Session], *, steps: int = 3, seed: int = 0, relative: float = 0.0, predict: bool = False
+    build: Callable[[], Session],
+    *,
+    steps: int = 3,
+    seed: int = 0,
+    relative: float = 0.0,
+    predict: bool = False,
+    places: int | None = None,
 ) -> Dependence:
     """Train a few steps from a generic state, then again for each layer with that layer's parameters changed.
 
@@ -87,13 +93,15 @@ def measure_dependence(
         seed: Of the noise.
         relative: Change a layer more, by noise in units of each parameter's root mean square.
         predict: Predict a few samples after each step, as a run does at the end of an epoch.
+        places: Instead of one layer after the other, change all layers behind so many places at once. Then the matrices
+            hold only that some layer behind a place is felt before it.
     """
 
-    def trained(change: int | None = None) -> Branch:
+    def trained(*changed: int) -> Branch:
         session = build()
         add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
-        if change is not None:
-            change_layer(session, change, seed, relative=relative)
+        for index in changed:
+            change_layer(session, index, seed, relative=relative)
         between = predict_some(session) if predict else None
         traces = trace_steps(session, 0, steps, between=between)
         shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
@@ -102,7 +110,12 @@ def measure_dependence(
     layers = build().network.layers
     names = tuple(layer.name for layer in layers)
     first, again = trained(), trained()
-    changes = [((column,), trained(column)) for column in range(len(layers))]
+    size = len(layers)
+    groups: list[tuple[int, ...]] = [(column,) for column in range(size)]
+    if places is not None and places < size - 1:
+        borders = {round((number + 1) * size / (places + 1)) for number in range(places)}
+        groups = [tuple(range(border, size)) for border in sorted(borders)]
+    changes = [(group, trained(*group)) for group in groups]
     return dependence(names, upstream_matrix(layers), first, again, changes)
 
 

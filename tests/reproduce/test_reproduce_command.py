@@ -353,4 +353,4 @@ def test_data_without_a_test_split_are_scored_on_valid_and_it_says_so(reproduce:
 def test_a_function_that_returns_no_experiment_is_its_authors_fault(reproduce: Any) -> None:
     answer = reproduce("wrong", "--json")
     assert answer.code == 1
-    assert answer.error["why"] == "it returned an object of type int"
+    assert answer.error["why"] == "it must return a localrules.reproduce.spec.Experiment"

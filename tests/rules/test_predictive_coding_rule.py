@@ -163,7 +163,7 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
         torch.testing.assert_close(ends[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "measured"), zip(MODES, ("backprop", "feedback"), strict=True))
+@pytest.mark.parametrize(("options", "measured"), list(zip(MODES, ("backprop", "feedback"), strict=True)))
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_with_fixed_predictions_it_is_back_propagation_and_else_signals_come_down(
     network: Any, options: dict[str, Any], measured: str

@@ -43,7 +43,7 @@ DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
         (["--data-path", "faces.csv"], "faces is not read from a file", "leave out --data-path"),
         (["--set", "wandb.media=true"], "tracker 'wandb' is given options and is not on", "add --wandb auto"),
         (["--wandb", "offline", "--set", "wandb.medai=true"], "there is no option 'wandb.medai'", "'media'"),
-        (["--set", "trackers=3"], "'trackers' is a table, not 3", "--set trackers.NAME"),
+        (["--set", "trackers=3"], "'trackers' is a table, not 3", "trackers.OPTION"),
         (["--config", "nowhere.toml"], "the settings cannot be read", ""),
         (["--plugin", "nowhere.py"], "the plugin file does not exist", "the path of one .py file"),
     ],
