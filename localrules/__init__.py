@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from localrules.comparison.run import compare
     from localrules.core.base import RuleConfig, RuleInfo
     from localrules.core.isolated_forward import isolated_forward
-    from localrules.core.layer import Layer, Locality
+    from localrules.core.layer import Layer
     from localrules.core.layer_spec import LayerSpec
+    from localrules.core.locality import Locality
     from localrules.core.model import Model
     from localrules.core.network import Network
     from localrules.core.nn.heads import FeatureReader, zero_init_classifier
@@ -82,7 +83,7 @@ _HOMES = {
     "LayerVoting": "localrules.core.objective",
     "Learner": "localrules.learner",
     "load_run": "localrules.runs.load",
-    "Locality": "localrules.core.layer",
+    "Locality": "localrules.core.locality",
     "MetricsRow": "localrules.callbacks.base",
     "Model": "localrules.core.model",
     "MetricColumn": "localrules.registry.entries",

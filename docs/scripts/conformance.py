@@ -8,7 +8,7 @@ from inspect import getdoc
 from typing import Any
 
 from localrules.auditing.audit import Audit, audit
-from localrules.core.layer import LOCALITY_LEVELS
+from localrules.core.locality import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.checks.entry_checks import CHECKS as ENTRY_CHECKS

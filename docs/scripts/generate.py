@@ -31,7 +31,7 @@ from localrules.cli.options import JsonOption, NoPluginOption, PluginOption
 from localrules.config.overrides import format_overrides
 from localrules.config.schema import RunConfig
 from localrules.core.base import RuleBase
-from localrules.core.layer import LOCALITY_LEVELS
+from localrules.core.locality import LOCALITY_LEVELS
 from localrules.engine.compatibility import compatible_models
 from localrules.registry.registry import Registry
 

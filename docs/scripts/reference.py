@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.core.locality import LOCALITY_DESCRIPTIONS
 from localrules.runs import summary
 
 

@@ -10,7 +10,7 @@ from localrules.auditing.branches import LARGE
 from localrules.auditing.dependence import Dependence, measure_dependence, merge
 from localrules.auditing.locality_class import measure_class
 from localrules.auditing.ownership import unowned_parameters, watch_writes
-from localrules.core.layer import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
+from localrules.core.locality import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 

@@ -18,7 +18,7 @@ import torch
 from localrules.auditing.branches import Branch, Variation, can_fork, fork_branch, in_fork
 from localrules.auditing.dependence import Dependence, dependence, upstream_matrix
 from localrules.auditing.locality_class import measure_class
-from localrules.core.layer import LOCALITY_LEVELS, Locality, is_within
+from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.errors import UsageError

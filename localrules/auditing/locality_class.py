@@ -10,7 +10,7 @@ from localrules.auditing.dependence import Dependence
 from localrules.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
 from localrules.auditing.relabelling import RELABELLINGS, relabel
 from localrules.auditing.traces import Trace, differ, train_from_perturbed, update_differs
-from localrules.core.layer import Locality
+from localrules.core.locality import Locality
 from localrules.engine.session import Session
 
 Build = Callable[[], Session]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from localrules.auditing.audit import Audit
     from localrules.config.settings import Settings
-    from localrules.core.layer import Locality
+    from localrules.core.locality import Locality
     from localrules.engine.session import Session
     from localrules.registry.registry import Registry
 

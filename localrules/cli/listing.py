@@ -10,6 +10,8 @@ from typer.core import TyperGroup
 from localrules.cli.output import get_console, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from localrules.registry.registry import ListedEntry, Registry
 
 _STYLES = {"ok": "green", "conflict": "yellow", "incompatible": "red", "broken": "red"}
@@ -40,24 +42,44 @@ def _unless_absent(process: Any) -> Any:
     return lambda ctx, value: None if value is None else process(ctx, value)
 
 
-def print_list(items: list[ListedEntry], *, title: str, as_json: bool) -> None:
-    """Print entries or plugins: a table, or the list of objects that scripts read."""
+def print_list(
+    items: list[ListedEntry], *, title: str, as_json: bool, heading_of: Callable[[ListedEntry], str] | None = None
+) -> None:
+    """Print entries or plugins: a table, or the list of objects that scripts read.
+
+    Args:
+        items: In the order of the table.
+        title: Of the table.
+        as_json: Whether to print the list of objects.
+        heading_of: The heading under which an item stands; items of one heading follow each other.
+    """
     if as_json:
         print_json([item.as_dict() for item in items])
         return
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("name", style="bold cyan", no_wrap=True)
-    table.add_column("what it is", ratio=1)
-    table.add_column("from", style="dim")
-    table.add_column("status")
-    for item in items:
-        origin = f"{item.distribution} {item.version}".rstrip()
-        status = f"[{_STYLES[item.status]}]{item.status}[/]"
-        table.add_row(escape(item.entry.name), escape(item.entry.summary), escape(origin), status)
     console = get_console()
+    origins = {f"{item.distribution} {item.version}".rstrip() for item in items}
+    alike = len(origins) == 1 and all(item.status == "ok" for item in items)
+    title = f"{title}, all of {escape(next(iter(origins)))}" if alike else title
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(
+        "name", style="bold cyan", no_wrap=True, min_width=max((len(item.entry.name) for item in items), default=0)
+    )
+    # On a screen, a line each: the page of an entry has its summary whole.
+    table.add_column("what it is", ratio=1, no_wrap=console.is_terminal, overflow="ellipsis")
+    if not alike:
+        table.add_column("from", style="dim")
+        table.add_column("status")
+    shown: str | None = None
+    for item in items:
+        if heading_of is not None and (heading := heading_of(item)) != shown:
+            shown = heading
+            table.add_row(f"[default not bold italic]{escape(heading)}[/]")
+        origin = f"{item.distribution} {item.version}".rstrip()
+        more = () if alike else (escape(origin), f"[{_STYLES[item.status]}]{item.status}[/]")
+        table.add_row(escape(item.entry.name), escape(item.entry.summary), *more)
     console.print(table)
     for item in items:
         if item.cause:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+
+if TYPE_CHECKING:
+    from localrules.registry.listing import ListedEntry
 
 app = typer.Typer(cls=ListCommand)
 
@@ -24,7 +27,17 @@ def rules(
     Use one with [bold]localrules run --rule NAME[/bold]; set its options with [bold]--set rule.OPTION=VALUE[/bold].
     """
     if ctx.invoked_subcommand is None:
-        print_list(load_registry(plugin, no_plugin).entries("rule"), title="Learning rules", as_json=as_json)
+        from localrules.core.locality import LOCALITY_LEVELS
+
+        order: dict[str, int] = {level: place for place, level in enumerate(LOCALITY_LEVELS)}
+        items = load_registry(plugin, no_plugin).entries("rule")
+        if not as_json:
+            items = sorted(items, key=lambda item: order.get(_class_of(item), len(order)))
+        print_list(items, title="Learning rules, by class of locality", as_json=as_json, heading_of=_class_of)
+
+
+def _class_of(item: ListedEntry) -> str:
+    return getattr(item.entry, "locality", "") or "not declared"
 
 
 @app.command()
@@ -38,7 +51,7 @@ def show(
     registry = load_registry(plugin, no_plugin)
     kind = registry.resolve("rule", name)
     from localrules.config.overrides import format_overrides, merge
-    from localrules.core.layer import LOCALITY_DESCRIPTIONS
+    from localrules.core.locality import LOCALITY_DESCRIPTIONS
     from localrules.engine.compatibility import compatible_models
 
     models = compatible_models(kind, registry)

@@ -17,7 +17,7 @@ from localrules.comparison.results import (
     measured_locality,
 )
 from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
-from localrules.core.layer import Locality, is_within
+from localrules.core.locality import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.errors import LocalRulesError
 from localrules.evaluation.metric import metric_entries

@@ -13,7 +13,7 @@ from localrules.comparison.plots import learning_curves
 from localrules.comparison.results import RuleResult, SeedStats
 from localrules.comparison.scorer import SPLIT
 from localrules.config.diff import differing_settings, without_incidental
-from localrules.core.layer import LOCALITY_DESCRIPTIONS
+from localrules.core.locality import LOCALITY_DESCRIPTIONS
 from localrules.evaluation import comparison_plots as together
 from localrules.reports.html import Cell, Page, code, link, muted, strong
 from localrules.utils.bootstrap import MEAN_RESAMPLES, Difference

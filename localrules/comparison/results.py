@@ -13,7 +13,7 @@ from localrules.auditing.locality_class import measure_class
 from localrules.comparison.execute import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
-from localrules.core.layer import LOCALITY_LEVELS, Locality
+from localrules.core.locality import LOCALITY_LEVELS, Locality
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from localrules.core.layer import Locality
+from localrules.core.locality import Locality
 from localrules.core.requirements import Requirements
 
 

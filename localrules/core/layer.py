@@ -1,10 +1,10 @@
-"""Locality: how far what a layer learns from may come, in five classes, from local to global."""
+"""Layers: the parts of a network that learn on their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -13,25 +13,6 @@ from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Locality = Literal["local", "local-labels", "broadcast-error", "feedback", "backprop"]
-
-LOCALITY_LEVELS: tuple[Locality, ...] = get_args(Locality)
-"""In order: each may use what those before it may."""
-
-LOCALITY_DESCRIPTIONS: dict[Locality, str] = {
-    "local": "a layer learns from what it reads and gives; no labels",
-    "local-labels": "a layer learns from what it reads and gives, and from the labels",
-    "broadcast-error": "the network's error at the output is told to every layer directly",
-    "feedback": "signals come down from layer to layer, by ways of their own or by settling states",
-    "backprop": "one error goes back through the transposed weights of the layers above",
-}
-
-
-def is_within(found: Locality, declared: Locality) -> bool:
-    """Whether what was measured keeps to what was declared."""
-    return LOCALITY_LEVELS.index(found) <= LOCALITY_LEVELS.index(declared)
-
 
 Shape = tuple[int, ...]
 

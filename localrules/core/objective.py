@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from localrules.core.base import RuleBase, RuleConfig, RuleInfo
-from localrules.core.layer import Layer, Locality
+from localrules.core.layer import Layer
+from localrules.core.locality import Locality
 from localrules.core.requirements import Requirements
 from localrules.core.view import Batch, LayerView
 from localrules.errors import UsageError

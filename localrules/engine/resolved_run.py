@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
-from localrules.core.layer import LOCALITY_LEVELS, Locality
+from localrules.core.locality import LOCALITY_LEVELS, Locality
 from localrules.utils.plugin_border import plugin_border
 
 

@@ -27,8 +27,16 @@ class Entry:
     argument: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RuleEntry(Entry):
-    """A learning rule: an :class:`~localrules.Objective` or :class:`~localrules.Rule` class."""
+    """A learning rule: an :class:`~localrules.Objective` or :class:`~localrules.Rule` class.
+
+    Attributes:
+        locality: The class of locality that its ``RuleInfo`` declares, for lists, which import no rule; empty: lists
+            say nothing of it.
+    """
+
+    locality: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from localrules.registry.discovery import normalize_name
-from localrules.registry.entries import KINDS, Entry, PluginError
+from localrules.registry.entries import KINDS, Entry, PluginError, RuleEntry
 from localrules.registry.loading import Plugin, Status
 
 
@@ -38,10 +38,12 @@ class ListedEntry:
 
     def as_dict(self) -> dict[str, str | None]:
         """The document that lists print under ``--json``."""
+        of_rule = {"class": self.entry.locality or None} if isinstance(self.entry, RuleEntry) else {}
         return {
             "name": self.entry.name,
             "summary": self.entry.summary,
             "reference": self.entry.reference,
+            **of_rule,
             "distribution": self.distribution,
             "version": self.version,
             "status": self.status,

@@ -18,7 +18,7 @@ from localrules.auditing.audit import Audit
 from localrules.auditing.branches import Branch, Variation
 from localrules.auditing.dependence import dependence, merge
 from localrules.auditing.locality_class import measure_class
-from localrules.core.layer import LOCALITY_LEVELS, Locality
+from localrules.core.locality import LOCALITY_LEVELS, Locality
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.errors import UsageError

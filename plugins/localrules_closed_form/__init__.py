@@ -13,6 +13,7 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_closed_form.cafo:CaFo",
             summary="Layers stay random; a predictor on each is solved in closed form, and they vote.",
             reference="Zhao, Wang, Li, Jin, Lang & Ling 2023, https://arxiv.org/abs/2303.09728",
+            locality="local-labels",
         ),
     ]
 

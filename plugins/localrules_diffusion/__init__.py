@@ -13,5 +13,6 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_diffusion.noprop:NoProp",
             summary="Each layer learns one step of denoising the label.",
             reference="Li, Teh & Pascanu 2025, https://arxiv.org/abs/2503.24322",
+            locality="local-labels",
         ),
     ]

@@ -13,18 +13,21 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_energy.predictive_coding:PredictiveCoding",
             summary="Predictive coding: layers predict their own values, and errors settle before weights change.",
             reference="Rosenbaum 2022, https://arxiv.org/abs/2106.13082",
+            locality="backprop",
         ),
         RuleEntry(
             name="difference-target-propagation",
             target="localrules_energy.difference_target_propagation:DifferenceTargetPropagation",
             summary="Every layer has a target, propagated down from the loss by learned inverses of the layers.",
             reference="Lee, Zhang, Fischer & Bengio 2015, https://arxiv.org/abs/1412.7525",
+            locality="feedback",
         ),
         RuleEntry(
             name="equilibrium-propagation",
             target="localrules_energy.equilibrium_propagation:EquilibriumPropagation",
             summary="States settle freely, then nudged towards the label; weights learn from the difference.",
             reference="Scellier & Bengio 2017, https://arxiv.org/abs/1602.05179",
+            locality="feedback",
         ),
     ]
 

@@ -13,24 +13,28 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_feedback.fa:FeedbackAlignment",
             summary="Feedback alignment: the error goes back through fixed random weights.",
             reference="Lillicrap, Cownden, Tweed & Akerman 2016, https://doi.org/10.1038/ncomms13276",
+            locality="feedback",
         ),
         RuleEntry(
             name="sign-symmetry",
             target="localrules_feedback.sign_symmetry:SignSymmetry",
             summary="The error goes back through weights that share only their signs with the forward ones.",
             reference="Liao, Leibo & Poggio 2016, https://arxiv.org/abs/1510.05067",
+            locality="feedback",
         ),
         RuleEntry(
             name="dfa",
             target="localrules_feedback.dfa:DirectFeedbackAlignment",
             summary="Direct feedback alignment: every layer gets the output's error through a random matrix.",
             reference="Nøkland 2016, https://arxiv.org/abs/1609.01596",
+            locality="broadcast-error",
         ),
         RuleEntry(
             name="drtp",
             target="localrules_feedback.drtp:DirectRandomTargetProjection",
             summary="Direct random target projection: every layer gets the label through a random matrix.",
             reference="Frenkel, Lefebvre & Bol 2021, https://arxiv.org/abs/1909.01311",
+            locality="local-labels",
         ),
     ]
 

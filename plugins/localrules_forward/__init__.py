@@ -13,12 +13,14 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_forward.forward_forward:ForwardForward",
             summary="Each layer is active for an image with its own label, inactive for one with a wrong label.",
             reference="Hinton 2022, https://arxiv.org/abs/2212.13345",
+            locality="local-labels",
         ),
         RuleEntry(
             name="pepita",
             target="localrules_forward.pepita:Pepita",
             summary="The error is added to the image; each layer learns from a second pass.",
             reference="Dellaferrera & Kreiman 2022, https://arxiv.org/abs/2201.11665",
+            locality="broadcast-error",
         ),
     ]
 

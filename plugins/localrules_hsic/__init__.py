@@ -16,24 +16,28 @@ def localrules_rules() -> list[RuleEntry]:
                 "Han et al. 2023, https://doi.org/10.12677/sea.2023.122019, "
                 "after Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580"
             ),
+            locality="local-labels",
         ),
         RuleEntry(
             name="hsic-normalized",
             target="localrules_hsic.hsic_normalized:NormalizedHSIC",
             summary="HSIC bottleneck on the normalised measure tr(R_Z R_Y), R = K (K + eps m I)^-1.",
             reference="Ma, Lewis & Kleijn 2020, https://arxiv.org/abs/1908.01580",
+            locality="local-labels",
         ),
         RuleEntry(
             name="hsic-projected",
             target="localrules_hsic.hsic_projected:ProjectedHSIC",
             summary="HSIC bottleneck on a learned projection of each layer's output.",
             reference="after Li et al. 2021, https://arxiv.org/abs/2106.08320, and Ma, Lewis & Kleijn 2020",
+            locality="local-labels",
         ),
         RuleEntry(
             name="phsic",
             target="localrules_hsic.phsic:PHSIC",
             summary="Plausible HSIC: pHSIC(Z, Z) - gamma pHSIC(Z, Y), whose update needs only pairs of samples.",
             reference="Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123",
+            locality="local-labels",
         ),
     ]
 

@@ -13,18 +13,21 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_unsupervised.softhebb:SoftHebb",
             summary="Units compete for every input by softmax; the winner moves towards it.",
             reference="Journé, Garcia Rodriguez, Guo & Moraitis 2023, https://arxiv.org/abs/2209.11883",
+            locality="local",
         ),
         RuleEntry(
             name="oja",
             target="localrules_unsupervised.oja:Oja",
             summary="Linear units learn the principal subspace of their input.",
             reference="Oja 1989, https://doi.org/10.1142/S0129065789000475",
+            locality="local",
         ),
         RuleEntry(
             name="greedy-infomax",
             target="localrules_unsupervised.greedy_infomax:GreedyInfoMax",
             summary="A part of a feature map predicts which image the part below it is from.",
             reference="Löwe, O'Connor & Veeling 2019, https://arxiv.org/abs/1905.11786",
+            locality="local",
         ),
     ]
 

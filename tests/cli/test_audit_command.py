@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localrules.cli import main
-from localrules.core.layer import LOCALITY_LEVELS
+from localrules.core.locality import LOCALITY_LEVELS
 
 pytestmark = pytest.mark.slow
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 @pytest.mark.parametrize("command", OURS)
 def test_json_is_a_list_of_objects_with_the_documented_keys(capsys: pytest.CaptureFixture[str], command: str) -> None:
     lines = answer(capsys, command)
-    assert all(set(line) == KEYS for line in lines)
+    assert all(set(line) == KEYS | ({"class"} if command == "rules" else set()) for line in lines)
     assert {line["name"] for line in lines} >= OURS[command]
     for line in lines:
         assert (line["distribution"], line["version"]) == ("localrules", localrules.__version__)
@@ -49,7 +50,35 @@ def test_the_table_names_each_with_its_summary(capsys: pytest.CaptureFixture[str
     assert main([command]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in OURS[command])
-    assert "ok" in shown
+    assert f"all of localrules {localrules.__version__}" in " ".join(shown.split())
+
+
+def test_the_class_of_locality_in_the_list_is_that_of_the_rule() -> None:
+    registry = Registry.load()
+    listed = {item.entry.name: item.as_dict()["class"] for item in registry.entries("rule")}
+    assert listed == {name: registry.resolve("rule", name).info.locality for name in listed}
+
+
+def test_rules_are_listed_by_class_of_locality(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules"]) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    places = [lines.index(name) for name in ("local", "softhebb", "local-labels", "hsic", "feedback", "fa")]
+    assert places == sorted(places)
+
+
+def test_the_class_of_a_rule_in_a_plugin_file_is_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from localrules import Objective, RuleInfo\n"
+        "class Mine(Objective):\n"
+        "    'Mean output.'\n"
+        "    info = RuleInfo(locality='local')\n"
+        "    def forward(self, view):\n"
+        "        return view.output.mean()\n"
+        "RULES = {'mine': Mine}\n"
+    )
+    (mine,) = [line for line in answer(capsys, "rules", "--plugin", str(file)) if line["name"] == "mine"]
+    assert mine["class"] == "local"
 
 
 def test_every_rule_of_ours_says_where_it_was_published() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localrules.core.layer import LOCALITY_LEVELS
+from localrules.core.locality import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
 
 REGISTRY = Registry.load()

@@ -13,5 +13,6 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_neighbours.rule:Neighbours",
             summary="Each image finds its own class among its neighbours in the batch.",
             reference="Goldberger, Roweis, Hinton & Salakhutdinov 2004, Neighbourhood Components Analysis",
+            locality="local-labels",
         )
     ]

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from localrules.core.layer import LOCALITY_LEVELS
+from localrules.core.locality import LOCALITY_LEVELS
 from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest
 
 _HEAVY = ("torch", "numpy", "pandas", "pydantic", "matplotlib", "wandb")
