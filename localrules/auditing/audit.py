@@ -106,9 +106,9 @@ def audit(
     Args:
         build: Makes a fresh session, each time the same, of 3 steps or more. Small images and batches do.
         declared: What the rule claims.
-        elsewhere: The same network and rule under other circumstances: other batches, images, classes, precision. There
-            layers are changed more, all behind a place at once, and the network predicts between steps. A dependence that
-            is found under any of them counts; the class is measured there if there was no leak before.
+        elsewhere: The same network and rule under other circumstances: other batches, images, classes, precision.
+            There layers are changed more, all behind a place at once, and the network predicts between steps. What is
+            found under any of them counts; the class is measured there if there was no leak before.
         seed: Of the noise that makes the state generic.
     """
     dependence = measure_dependence(build, steps=STEPS, seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,7 @@ def test_what_a_plugin_leaves_running_does_not_keep_the_process(line: str, named
         text=True,
         check=False,
         timeout=50,
+        env={**os.environ, "COLUMNS": "300"},
     )
     assert done.returncode == 0
     assert f"Warning: {named} of a plugin does not end" in done.stderr
