@@ -146,7 +146,8 @@ def entries_from_tables(module: ModuleType) -> list[tuple[str, Entry]]:
             raise PluginError(f'{name} must be a dict from names to classes, like {name} = {{"mine": Mine}}')
         for key, target in classes.items():
             summary = (target.__doc__ or "").strip().partition("\n")[0] or f"{target.__name__}, without a docstring"
-            known = {"locality": target.info.locality} if kind.entry is RuleEntry else {}
+            info = getattr(target, "info", None)
+            known = {"locality": info.locality} if kind.entry is RuleEntry and info is not None else {}
             entry = kind.entry(name=key, target=f"{target.__module__}:{target.__qualname__}", summary=summary, **known)
             entries.append((word, entry))
     return entries
