@@ -48,7 +48,8 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", WHY)
 def test_an_exporter(name: str, plugin: Path, tmp_path: Path) -> None:
     said = localrules(
-        *("data", "export", "faces", "--format", name, "--out", tmp_path / "f", "--plugin", plugin, "--json")
+        *("data", "export", "faces", "--format", name, "--out", tmp_path / "f", "--plugin", plugin, "--json"),
+        *("--set", "data.train=14", "--set", "data.valid=7", "--set", "data.test=7"),
     )
     assert said.code == 1
     assert WHY[name] in said.error["why"]

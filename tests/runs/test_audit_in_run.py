@@ -95,7 +95,7 @@ def test_a_leak_that_begins_in_the_run_is_found_and_the_layers_are_named(tmp_pat
 
 
 def test_the_cost_is_two_percent_of_a_thousand_steps(tmp_path: Path) -> None:
-    _, summary = run(tmp_path, "--rule", "hsic", "--steps", "1000")
+    _, summary = run(tmp_path, "--rule", "hsic", "--steps", "1000", "--batch-size", "4")
     points = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())["points"]
     assert sum(point["branch_steps"] for point in points) <= 20
 
