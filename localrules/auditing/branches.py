@@ -58,6 +58,11 @@ class Branch:
     layers: tuple[TraceDigest, ...]
     shared: dict[str, str]
 
+    def hidden_layers_differ(self, other: Branch) -> bool:
+        """Whether any layer but the readout learned something else in another branch, or has other buffers."""
+        pairs = list(zip(self.layers, other.layers, strict=True))[:-1]
+        return any(one.update_differs(two) or one.buffers != two.buffers for one, two in pairs)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_dict` makes it again."""
         return asdict(self)
@@ -78,7 +83,7 @@ def take_branch(session: Session, start: int, stop: int, variation: Variation, *
         change_layer(session, index, seed, absolute=NOISE, relative=variation.relative)
     if variation.labels is not None:
         relabel(session, variation.labels)
-    traces = trace_steps(session, start, stop, between=predict_some(session), alone=True)
+    traces = trace_steps(session, start, stop, between=sample_prediction(session), alone=True)
     shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
     return Branch(tuple(trace.digest() for trace in traces), shared)
 
@@ -88,7 +93,7 @@ def fork_branch(session: Session, start: int, stop: int, variation: Variation, *
     return Branch.from_dict(in_fork(lambda: take_branch(session, start, stop, variation, seed=seed).as_dict()))
 
 
-def predict_some(session: Session) -> Callable[[], object]:
+def sample_prediction(session: Session) -> Callable[[], object]:
     """A function that predicts a few samples, of the valid split where there is one."""
     split: Split = session.data.splits.get("valid") or session.data.split("train")
     # Not a function of this file: a rule that looks at the stack finds what it finds in a run.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from localrules.auditing.branches import Branch, predict_some
+from localrules.auditing.branches import Branch, sample_prediction
 from localrules.auditing.traces import add_noise, change_layer, digest, shared_state, trace_steps
 from localrules.core.layer import Layer
 from localrules.engine.session import Session
@@ -102,7 +102,7 @@ def measure_dependence(
         add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
         for index in changed:
             change_layer(session, index, seed, relative=relative)
-        between = predict_some(session) if predict else None
+        between = sample_prediction(session) if predict else None
         traces = trace_steps(session, 0, steps, between=between)
         shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
         return Branch(tuple(trace.digest() for trace in traces), shared)

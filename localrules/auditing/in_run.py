@@ -114,7 +114,8 @@ class InRunAudit:
 
         places = self._places(step)
         first = branch(Variation())
-        changes = [(behind, branch(Variation(behind))) for place in places for behind in [_behind(place, len(names))]]
+        groups = [tuple(range(place + 1, len(names))) for place in places]
+        changes = [(group, branch(Variation(group))) for group in groups]
         found = dependence(names, upstream, first, first, changes)
         tried = sum((place + 1) * (len(names) - 1 - place) for place in places)
         local = LOCALITY_LEVELS.index(self.declared) <= _LOCAL
@@ -124,7 +125,7 @@ class InRunAudit:
             tried = sum(not reads for row in upstream for reads in row) - len(names)
         if not found.leaks:
             measured: Locality = "local"
-            if _hidden_differ(first, branch(Variation(labels="redrawn"))):
+            if first.hidden_layers_differ(branch(Variation(labels="redrawn"))):
                 measured = "local-labels"
         elif local or step == self.steps[len(self.steps) // 2]:
             measured, more = _class_in_fork(session, found, step, seed)
@@ -152,15 +153,6 @@ def check_can_audit() -> None:
             why="it branches by forking its process, which neither a GPU nor this system allows",
             fix="leave --audit out, and run localrules audit RUN afterwards",
         )
-
-
-def _behind(place: int, layers: int) -> tuple[int, ...]:
-    return tuple(range(place + 1, layers))
-
-
-def _hidden_differ(one: Branch, other: Branch) -> bool:
-    pairs = list(zip(one.layers, other.layers, strict=True))[:-1]
-    return any(first.update_differs(second) or first.buffers != second.buffers for first, second in pairs)
 
 
 def _class_in_fork(session: Session, found: Dependence, step: int, seed: int) -> tuple[Locality, int]:

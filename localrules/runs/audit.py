@@ -109,7 +109,7 @@ def audit_run(
         layers = [(each.layers, branch) for each, branch in changed if each.layers and branch is not None]
         parts.append(dependence(names, upstream, first, again, layers))
         others = [branch for each, branch in changed if each.labels is not None and branch is not None]
-        reads_labels |= any(_hidden_differ(first, other) for other in others)
+        reads_labels |= any(first.hidden_layers_differ(other) for other in others)
     whole = merge(parts)
     if whole.leaks:
         measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=LAB_STEPS, seed=seed)
@@ -129,11 +129,6 @@ def _describe(variation: Variation, names: Sequence[str]) -> str:
         return "as it is"
     changed = ", ".join(names[index] for index in variation.layers)
     return f"{changed} changed{' much' if variation.relative else ''}"
-
-
-def _hidden_differ(one: Branch, other: Branch) -> bool:
-    pairs = list(zip(one.layers, other.layers, strict=True))[:-1]
-    return any(first.update_differs(second) or first.buffers != second.buffers for first, second in pairs)
 
 
 def _restored(run: Path, plugins: Sequence[str], from_checkpoint: bool) -> Session:

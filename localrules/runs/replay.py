@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from localrules.auditing.branches import LARGE, Variation, can_fork, fork_branch, predict_some, take_branch
+from localrules.auditing.branches import LARGE, Variation, can_fork, fork_branch, sample_prediction, take_branch
 from localrules.auditing.dependence import upstream_matrix
 from localrules.auditing.ownership import unowned_parameters
 from localrules.auditing.relabelling import RELABELLINGS
@@ -77,11 +77,11 @@ def replay(request: Replay) -> Iterator[dict[str, Any]]:
     if can_fork():
         yield from _run_process(request)
         return
-    facts, *_ = _run_process(Replay(**{**vars(request), "only": (0, -1)}))
+    facts, *_ = _run_process(replace(request, only=(0, -1)))
     yield facts
     for place in range(len(request.at_steps or (0,))):
         for index in range(len(variations(len(facts["names"])))):
-            _, found = _run_process(Replay(**{**vars(request), "only": (place, index)}))
+            _, found = _run_process(replace(request, only=(place, index)))
             yield found
 
 
@@ -164,7 +164,7 @@ def _take(request: Replay) -> Iterator[dict[str, Any]]:
     else:
         places = [max(0, min(step, session.total_steps - STEPS)) for step in request.at_steps]
     for place, step in enumerate(places):
-        on_own_stack(partial(train_steps, session, step, here, predict_some(session)))
+        on_own_stack(partial(train_steps, session, step, here, sample_prediction(session)))
         here = step
         for index, variation in enumerate(variations(len(layers))):
             if request.only is None or request.only == (place, index):
