@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from localrules.core.phase import Phase
+from localrules.utils.plugin_border import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,9 +111,17 @@ class Callback:
     Attributes:
         may_fail: Whether the run continues without this callback after it raised an exception, with a warning.
             ``False``: the exception ends the run, as in any other Python code.
+        of_plugin: Whether its code is a plugin's: global state of the process that it changes is put back, with a
+            warning.
     """
 
     may_fail: ClassVar[bool] = False
+    of_plugin: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """The callback in messages."""
+        return type(self).__name__
 
     def on_run_start(self, run: RunInfo) -> None:
         """The run folder exists, and everything is built or restored from the checkpoint."""
@@ -153,13 +162,19 @@ class Tracker(Callback):
     """A callback that a plugin supplies; its ``TrackerEntry`` names a subclass.
 
     ``Config`` is a pydantic model of the options, filled from ``--set <tracker>.<option>=...``. A tracker that fails
-    is reported once and left out of the rest of the run. It imports what it needs inside its methods.
+    is reported once and left out of the rest of the run; what it changes in the process is put back. It imports what
+    it needs inside its methods.
     """
 
     may_fail = True
+    of_plugin = True
 
     class Config(BaseModel):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
     def __init__(self, config: BaseModel) -> None:
         self.config = config
+
+    @property
+    def label(self) -> str:
+        return name_of(type(self))

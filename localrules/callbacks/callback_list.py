@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo, Stop
 from localrules.errors import describe_exception, warn
+from localrules.utils.global_state import GlobalState
 
 if TYPE_CHECKING:
     from localrules.core.network import Network
@@ -18,7 +19,8 @@ class CallbackList(Callback):
     """Passes every event to each callback in turn.
 
     One that fails and ``may_fail`` is reported once, closed, and left out of later events. An exception of any other
-    callback is passed on.
+    callback is passed on. Global state of the process that a plugin's callback changes (signal handlers, streams,
+    torch's settings) is put back after the event, and reported once.
 
     Args:
         callbacks: In the order in which they receive events.
@@ -29,6 +31,7 @@ class CallbackList(Callback):
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self._callbacks = list(callbacks)
+        self._said: set[tuple[int, str]] = set()
         self.stop_reason: str | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
@@ -59,6 +62,7 @@ class CallbackList(Callback):
             self._call(callback, event, deliver)
 
     def _call(self, callback: Callback, event: str, deliver: Callable[[Callback], None]) -> None:
+        state = GlobalState() if callback.of_plugin else None
         try:
             deliver(callback)
         except Stop as stop:
@@ -74,6 +78,16 @@ class CallbackList(Callback):
                 with contextlib.suppress(Exception, SystemExit):
                     callback.close()
             warn(
-                f"{type(callback).__name__} failed in {event} and is left out of the rest of this run: "
+                f"{callback.label} failed in {event} and is left out of the rest of this run: "
                 f"{describe_exception(error)}"
             )
+        finally:
+            if state is not None:
+                self._restore(state, callback, event)
+
+    def _restore(self, state: GlobalState, callback: Callback, event: str) -> None:
+        """Put back what a plugin's callback changed; each change is reported once."""
+        for change in state.restore():
+            if (id(callback), change) not in self._said:
+                self._said.add((id(callback), change))
+                warn(f"{callback.label} {change} for the whole process in {event}; this was put back")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from localrules.cli.data_progress import show_decoding
+from localrules.cli.early_exit import refuse_early_exit
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
@@ -130,6 +131,7 @@ def _run(words: list[str]) -> int:
         only_json_on_stdout(as_json),
         keep_streams(),
         plain_warnings(),
+        refuse_early_exit(),
         show_progress(show_decoding),
     ):
         try:

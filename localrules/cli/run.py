@@ -196,9 +196,17 @@ def run(
 
 def _resume(registry: Registry, folder: Path, settings: Settings) -> dict[str, Any]:
     from localrules import resume
+    from localrules.runs.load import read_run
     from localrules.runs.result import completed_summary
+    from localrules.tracking.records import read_summary
 
+    read_run(folder.expanduser())
     done = completed_summary(folder)
+    if read_summary(folder.expanduser()) is None:
+        status(
+            "This run has no summary: it failed, it was killed, or code of a plugin ended its process. "
+            "It goes on from its last checkpoint."
+        )
     summary = resume(folder, settings=settings, callbacks=_callbacks(), plugins=registry).summary
     if done is not None and (reason := done.get("stop_reason")):
         status(f"This run was stopped after step {done['steps']} and is finished: {reason}.")

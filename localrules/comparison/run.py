@@ -18,7 +18,7 @@ from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
 from localrules.runs.train import nest_settings
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 
 def compare(
@@ -79,7 +79,7 @@ def compare(
     named = {key: value for key, value in {"model": model, "data": data}.items() if value is not None}
     given = merge_settings(nest_settings(settings or {}), nest_settings({**named, **more}))
     scorer = Scorer(registry, metrics or {}, leak_check=leak_check)
-    with preserve_torch_state():
+    with preserve_global_state():
         if runs:
             if given.tree:
                 raise UsageError(

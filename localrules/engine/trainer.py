@@ -206,9 +206,9 @@ class Trainer:
         """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C or signal ends at once."""
 
         def stop(number: int, frame: object) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
             self._stop = True
-            for again in STOP_SIGNALS:
-                signal.signal(again, signal.default_int_handler)
 
         try:
             before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}

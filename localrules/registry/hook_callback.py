@@ -14,9 +14,14 @@ class HookCallback(Callback):
     """Passes a run's events to one plugin's hooks, and names the plugin and the hook when one fails."""
 
     may_fail = True
+    of_plugin = True
 
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin
+
+    @property
+    def label(self) -> str:
+        return f"a hook of {self._plugin.source.label}"
 
     def on_run_start(self, run: RunInfo) -> None:
         self._call(self._plugin.hooks.localrules_run_start, run=run)
@@ -36,4 +41,4 @@ class HookCallback(Callback):
         except (KeyboardInterrupt, Stop):
             raise
         except BaseException as error:  # SystemExit, too: a plugin ends a run by Stop alone
-            raise PluginError(f"{hook.name} of {self._plugin.source.label}: {format_exception(error)}") from error
+            raise PluginError(f"{hook.name}: {format_exception(error)}") from error

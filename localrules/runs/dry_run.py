@@ -12,7 +12,7 @@ from localrules.engine.profiling import peak_memory
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 STEPS = 3  # timed, behind one that warms up and one that measures memory
 
@@ -24,7 +24,7 @@ def dry_run(run: ResolvedRun) -> dict[str, Any]:
         ``rule, model, data, parameters, steps, steps_per_epoch, step_seconds, seconds`` (for the whole run),
         ``peak_memory_mib`` and ``layers``, the layer table.
     """
-    with preserve_torch_state():
+    with preserve_global_state():
         session, config = Session.build(run), run.config
         phase = session.phases[0]
         apply_phase(phase, session.network, session.trainable)

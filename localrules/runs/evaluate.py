@@ -19,7 +19,7 @@ from localrules.evaluation.predictions import write_predictions
 from localrules.runs.load import TrainedRun, load_run
 from localrules.tracking.plots.curves import plot_confusion
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, Split
@@ -66,7 +66,7 @@ def evaluate(
         DataError: There is no such split.
     """
     loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
-    with preserve_torch_state():
+    with preserve_global_state():
         set_deterministic(loaded.config.threads, loaded.predictor.device.device)
         choice = None
         if data is not None:

@@ -27,7 +27,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
 from localrules.tracking.records import CONFIG, SUMMARY, read_config
 from localrules.tracking.run_folder import METRICS
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,7 @@ def load_run(
     directory, registry = (
         (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
     )
-    with preserve_torch_state():
+    with preserve_global_state():
         return TrainedRun.load(Path(directory), registry, device=device)
 
 

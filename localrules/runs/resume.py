@@ -23,7 +23,7 @@ from localrules.runs.train import nest_settings
 from localrules.tracking.records import CONFIG
 from localrules.tracking.run_folder import lock_run
 from localrules.utils.atomic_io import remove_unfinished
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 
 def resume(
@@ -57,7 +57,7 @@ def resume(
     summary = completed_summary(folder)
     if summary is not None:
         return RunResult(folder, summary, record, registry)
-    with preserve_torch_state():
+    with preserve_global_state():
         trackers = build_trackers(resolved)
         session = Session.build(resolved)
         now = run_record(registry, session)

@@ -19,7 +19,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import create_run_folder, lock_run
-from localrules.utils.torch_utils import preserve_torch_state
+from localrules.utils.torch_utils import preserve_global_state
 
 
 def train(
@@ -94,7 +94,7 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
     Raises:
         LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
     """
-    with preserve_torch_state():
+    with preserve_global_state():
         trackers = build_trackers(run)
         session = Session.build(run)
         check_early_stopping(session)

@@ -1,4 +1,4 @@
-"""Global state of the process that code of a plugin may change, and that is put back: of torch, streams, folder."""
+"""Global state of the process that code of a plugin may change, and that is put back: streams and settings."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
+
+from localrules.utils.process_settings import SETTINGS
 
 _STREAMS = ("stdout", "stderr")
 _kept_descriptors: dict[str, int] = {}
+_imported: set[str] = set()
 
 
 @contextmanager
@@ -30,17 +33,17 @@ def keep_streams() -> Iterator[None]:
 class GlobalState:
     """The global state at the time when the object is made.
 
-    It is made in every step, so it asks for nothing slow. Torch's part is left out before torch is imported.
+    It is made in every step, so it asks for nothing slow. The settings of a module are left out before that is
+    imported.
     """
 
-    __slots__ = ("_closed", "_folder", "_open", "_streams", "_torch")
+    __slots__ = ("_closed", "_open", "_settings", "_streams")
 
     def __init__(self) -> None:
         self._streams = (sys.stdout, sys.stderr)
         self._closed = (_is_closed(sys.stdout), _is_closed(sys.stderr))
         self._open = (_is_open(1), _is_open(2))
-        self._folder = _working_folder()
-        self._torch = _torch_state()
+        self._settings = [(setting, setting.read()) for setting in SETTINGS if _is_imported(setting.module)]
 
     def restore(self) -> list[str]:
         """Put everything back.
@@ -51,11 +54,11 @@ class GlobalState:
         done: list[str] = []
         for at, name in enumerate(_STREAMS):
             self._restore_stream(at, name, done)
-        if self._folder is not None and _working_folder() != self._folder:
-            done.append("changed the working directory")
-            os.chdir(self._folder)
-        if self._torch is not None:
-            _restore_torch(self._torch, done)
+        for setting, before in self._settings:
+            now = setting.read()
+            if now != before and (change := setting.change(before, now)):
+                done.append(change)
+                setting.write(before)
         return done
 
     def _restore_stream(self, at: int, name: str, done: list[str]) -> None:
@@ -71,14 +74,6 @@ class GlobalState:
         elif getattr(sys, name) is not stream:
             done.append(f"replaced sys.{name}")
         setattr(sys, name, stream)
-
-
-def _working_folder() -> str | None:
-    """The working directory, if it has not been removed."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return None
 
 
 def _is_open(descriptor: int) -> bool:
@@ -104,34 +99,12 @@ def _reopened(at: int, name: str) -> TextIO:
     return reopened
 
 
-def _torch_state() -> tuple[Any, ...] | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not hasattr(torch, "get_default_device"):  # absent, or being imported
-        return None
-    return (
-        torch.get_default_dtype(),
-        torch.empty(0).device,  # get_default_device is slower
-        torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
-    )
-
-
-def _restore_torch(before: tuple[Any, ...], done: list[str]) -> None:
-    import torch
-
-    now = _torch_state()
-    if now == before or now is None:
-        return
-    dtype, device, gradients, deterministic = before
-    if now[0] != dtype:
-        done.append(f"set torch's default dtype to {now[0]}")
-        torch.set_default_dtype(dtype)
-    if now[1] != device:
-        done.append(f"set torch's default device to {now[1]}")
-        torch.set_default_device(None if device.type == "cpu" else device)
-    if now[2] != gradients:
-        done.append(f"turned gradients {'on' if now[2] else 'off'}")
-        torch.set_grad_enabled(gradients)
-    if now[3] != deterministic:
-        done.append(f"turned torch's deterministic algorithms {'on' if now[3] else 'off'}")
-        torch.use_deterministic_algorithms(deterministic)
+def _is_imported(module: str) -> bool:
+    """Whether a module is imported, and not just being imported."""
+    if module in _imported:
+        return True
+    found = sys.modules.get(module)
+    if found is None or getattr(found.__spec__, "_initializing", False):
+        return False
+    _imported.add(module)
+    return True

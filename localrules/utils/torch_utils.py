@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
@@ -107,18 +109,18 @@ _ENVIRONMENT = ("KINETO_LOG_LEVEL", "PYTORCH_NVML_BASED_CUDA_CHECK")
 
 
 @contextmanager
-def preserve_torch_state() -> Iterator[None]:
-    """Put the global state of torch back when the context ends.
+def preserve_global_state() -> Iterator[None]:
+    """Put the global state of torch, and the random generators of Python and NumPy, back when the context ends.
 
-    Threads, deterministic algorithms, the random generators of the CPU and of GPUs, autocast's cache, and the
-    environment variables that torch and Fabric read.
+    Of torch: threads, deterministic algorithms, the random generators of the CPU and of GPUs, autocast's cache, and
+    the environment variables that torch and Fabric read.
     """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cache = torch.is_autocast_cache_enabled()
-    generator = torch.get_rng_state()
+    generators = torch.get_rng_state(), random.getstate(), np.random.get_state()
     cuda_generators = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     try:
@@ -128,7 +130,9 @@ def preserve_torch_state() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.set_autocast_cache_enabled(cache)
-        torch.set_rng_state(generator)
+        torch.set_rng_state(generators[0])
+        random.setstate(generators[1])
+        np.random.set_state(generators[2])
         if cuda_generators:
             torch.cuda.set_rng_state_all(cuda_generators)
         for name, value in environment.items():

@@ -13,7 +13,7 @@ from test_stopping import TINY_RUN, StopIn
 
 import localrules as api
 from localrules.errors import UsageError
-from localrules.utils.torch_utils import preserve_torch_state, read_scalars
+from localrules.utils.torch_utils import preserve_global_state, read_scalars
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,7 @@ def torch_state() -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_run_leaves_no_global_state_of_torch_changed(deterministic: bool, tmp_path: Path) -> None:
-    with preserve_torch_state():
+    with preserve_global_state():
         torch.set_num_threads(2)
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
         torch.manual_seed(5)
