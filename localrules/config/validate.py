@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from itertools import takewhile
 from typing import Any, TypeVar
 
@@ -72,9 +73,7 @@ def check_config_class(cls: type) -> None:
             "BaseModel)",
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # a default that has no JSON is met when stored
-            config.model_json_schema()
+        _check_schema(config)
     except PydanticUndefinedAnnotation as error:
         raise _undefined_error(cls, error) from error
     except PydanticInvalidForJsonSchema as error:
@@ -86,6 +85,14 @@ def check_config_class(cls: type) -> None:
         ) from error
     except PydanticUserError as error:  # one that pydantic could not define
         raise _undefined_error(cls, error) from error
+
+
+@cache
+def _check_schema(config: type[BaseModel]) -> None:
+    """Make the JSON schema of options, which takes 5 ms, and fails for what cannot be stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)  # a default that has no JSON is met when stored
+        config.model_json_schema()
 
 
 def _undefined_error(cls: type, error: Exception) -> PluginCodeError:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Device:
         precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
         try:
-            self._fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+            self._fabric = _fabric(accelerator, precision)
         except Exception as error:
             raise UsageError(
                 f"device {config.device!r} cannot be used here",
@@ -69,6 +70,12 @@ class Device:
         assert isinstance(flat, Tensor)  # a tensor goes in; Fabric also takes trees of them
         for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
+
+
+@cache
+def _fabric(accelerator: str, precision: Any) -> Fabric:
+    """One for all runs of the process: each that is made reads the entry points of all installed distributions."""
+    return Fabric(accelerator=accelerator, devices=1, precision=precision)
 
 
 def available_threads() -> int:

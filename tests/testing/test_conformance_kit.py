@@ -34,7 +34,7 @@ from localrules.errors import LocalRulesError
 from localrules.testing import Bounds, NotApplicable, checks, parametrize_with_checks, run_checks
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.kit import run_check
-from localrules.testing.conformance.subject import RuleClass
+from localrules.testing.conformance.subject import RuleClass, RuleUnderTest
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy
 
@@ -261,6 +261,15 @@ class OneOperationAlone(Plain):
         return super().forward(view)
 
 
+class OneOutputAlone(Backprop):
+    """Breaks on a layer of several outputs, which only some cuts have."""
+
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
+        for layer in network.layers:
+            (_,) = layer.out_shapes
+        return super().step(network, batch, context)
+
+
 class OfAHeavyPlugin(Plain):
     """Its plugin's entry-point module imports numpy."""
 
@@ -291,20 +300,23 @@ BROKEN = {
     "locality_holds": (SaysLocal, "declares 'local' and is 'backprop'.*layers.0 depends on layers.1"),
     "every_parameter_has_one_owner": (OwnsNothing, r"scale \(no layer\)"),
     "a_layer_step_writes_only_to_its_layer": (SharesMemory, r"written to: network\.\S+ while \S+ stepped"),
-    "parameters_move_by_optimizers_alone": (Writes, "written to without an optimizer: model.stem.weight"),
+    "parameters_move_by_optimizers_alone": (Writes, "written to without an optimizer: model.layers.0"),
     "forward_passes_match_declaration": (RunsTwice, "a layer ran 2 times"),
     "cached_values_are_detached": (ReportsTheGraph, "loss: not detached"),
-    "no_graph_outlives_a_step": (KeepsTheView, "alive after the step: the graph of stem"),
+    "no_graph_outlives_a_step": (KeepsTheView, "alive after the step: the graph of layers.0"),
     "the_same_seed_gives_the_same_bits": (CountsForever, "two runs of one seed differ"),
-    "resuming_equals_no_interruption": (ForgetsOnResume, "after a resume these differ"),
+    "resuming_equals_no_interruption": (ForgetsOnResume, "these differ after a resume"),
     "layers_can_train_in_parallel": (KnowsItsThread, "3 layers at once, these differ"),
     "batch_order_does_not_matter": (MindsTheOrder, "the gradient of layers.0"),
     "predictions_have_their_shape": (PredictsBadly, r"shape \(1, 4\), not \(5, 4\)"),
     "predictions_depend_on_image_and_state": (KnowsTheLabels, "a run that was loaded answers otherwise"),
-    "prediction_changes_nothing": (LearnsFromPredicting, "changed by prediction: rule objectives.stem#0.predicted"),
-    "hard_batches_stay_finite": (DividesByTheSpread, "one class: the objective of .* is not finite"),
-    "the_smallest_batch_stays_finite": (NeedsFour, "batches of 2 on a perceptron"),
-    "half_precision_stays_finite": (NeedsFullPrecision, "bf16 on a "),
+    "prediction_changes_nothing": (LearnsFromPredicting, "changed by prediction: rule objectives.layers.0#0.predicted"),
+    "hard_batches_stay_finite": (
+        DividesByTheSpread,
+        "one class, dense maps cut by layer: the objective of .* is not finite",
+    ),
+    "the_smallest_batch_stays_finite": (NeedsFour, "batches of 2, perceptron cut by layer"),
+    "half_precision_stays_finite": (NeedsFullPrecision, "bf16, "),
     "multi_operation_layers_stay_finite": (OneOperationAlone, "too many values"),
     "learns_digits": (Plain, r"on the digits' test split by a perceptron, below 0\.9"),
 }
@@ -322,6 +334,27 @@ def test_a_broken_promise_is_found_and_told(name: str) -> None:
         run(rule, name)
 
 
+@pytest.mark.parametrize("name", ["cached_values_are_detached", "predictions_have_their_shape"])
+def test_checks_run_on_a_layer_with_several_outputs(name: str) -> None:
+    with pytest.raises(LocalRulesError, match="OneOutputAlone") as failed:
+        run(OneOutputAlone, name)
+    assert "too many values to unpack" in failed.value.why
+
+
+def test_the_networks_and_their_cuts() -> None:
+    places = RuleUnderTest(Plain).places
+    assert [str(place) for place in places] == [
+        "perceptron cut by layer",
+        "perceptron cut into one layer",
+        "dense maps cut by layer",
+        "dense maps cut by block",
+        "dense maps cut into one layer",
+    ]
+    networks = [RuleUnderTest(Plain).session(place).network for place in places]
+    outputs = [max(len(layer.out_shapes) for layer in network.layers) for network in networks]
+    assert outputs == [1, 1, 1, 1, 2]
+
+
 def test_another_bound_may_be_set_for_the_accuracy_on_the_digits() -> None:
     run(Plain, "learns_digits", Bounds(digits=0.05))
     with pytest.raises(AssertionError, match=r"by a chain of maps, below 0\.8"):
@@ -329,7 +362,9 @@ def test_another_bound_may_be_set_for_the_accuracy_on_the_digits() -> None:
 
 
 def test_a_rule_that_does_not_take_one_image_has_to_say_so() -> None:
-    with pytest.raises(AssertionError, match=r"batches of 1 on a dense maps: the objective of .* is not finite"):
+    with pytest.raises(
+        AssertionError, match=r"batches of 1, dense maps cut by layer: the objective of .* is not finite"
+    ):
         run(NeedsCompany, "the_smallest_batch_stays_finite")
 
 
@@ -346,7 +381,7 @@ def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_t
 
 def test_what_is_drawn_for_an_image_goes_with_it_when_the_batch_is_shuffled() -> None:
     run(DrawsForEachImage, "batch_order_does_not_matter")
-    with pytest.raises(AssertionError, match=r"on a perceptron: the gradient of layers\.0"):
+    with pytest.raises(AssertionError, match=r"on perceptron cut by layer: the gradient of layers\.0"):
         run(DrawsWhoIsMet, "batch_order_does_not_matter")
 
 

@@ -28,6 +28,9 @@ NETWORKS: tuple[str, ...] = get_args(get_type_hints(KitNetwork)["kind"])
 
 BATCH = 16
 
+CUTS: dict[str | int, str] = {"layer": "by layer", "block": "by block", 1: "into one layer"}
+"""The granularities at which the networks are tried, in words. Of the dense maps as one, that layer has two outputs."""
+
 
 def abbreviate(names: Iterable[str], most: int = 6) -> str:
     """The first of some names, and how many more there are."""
@@ -54,6 +57,22 @@ class Bounds:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A network of the kit, cut into layers.
+
+    Attributes:
+        network: One of :data:`NETWORKS`.
+        granularity: One of :data:`CUTS`.
+    """
+
+    network: str
+    granularity: str | int = "layer"
+
+    def __str__(self) -> str:
+        return f"{self.network} cut {CUTS[self.granularity]}"
+
+
+@dataclass(frozen=True)
 class RuleUnderTest:
     """One rule.
 
@@ -77,17 +96,35 @@ class RuleUnderTest:
         for name in NETWORKS:
             if name == "chain of maps" and found:
                 break
-            reason = self.incompatibility(name)
+            reason = self.incompatibility(Place(name))
             if not reason:
                 found.append(name)
             why = reason or why
         assert found, f"it can train none of the kit's networks ({', '.join(NETWORKS)}); the last said: {why}"
         return tuple(found)
 
-    def incompatibility(self, network: str) -> str:
-        """The reason why it cannot train one of :data:`NETWORKS`; empty if it can."""
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Its networks at each granularity at which it can train them, as long as the layers are others."""
+        found: dict[tuple[str, ...], Place] = {}
+        for network in self.networks:
+            for granularity in CUTS:
+                place = Place(network, granularity)
+                if not self.incompatibility(place):
+                    layers = tuple(layer.name for layer in self.session(place).network.layers)
+                    found.setdefault((network, *layers), place)
+        return tuple(found.values())
+
+    @property
+    def distinct_places(self) -> tuple[Place, ...]:
+        """For checks that take long: each network by its layers, and all layers of the last one as one."""
+        last = self.places[-1]
+        return tuple(place for place in self.places if place.granularity == "layer" or place == last)
+
+    def incompatibility(self, place: Place) -> str:
+        """The reason why it cannot train a network; empty if it can."""
         try:
-            self.session(network)
+            self.session(place)
         except UsageError as error:
             return f"{error.what}: {error.why}"
         return ""
@@ -97,15 +134,17 @@ class RuleUnderTest:
         """Of the checks' runs."""
         return max(BATCH, self.rule.info.requires.min_batch)
 
-    def session(self, network: str | None = None, *, data: Dataset | None = None, **settings: Any) -> Session:
+    def session(self, place: Place | None = None, *, data: Dataset | None = None, **settings: Any) -> Session:
         """A fresh run of 6 steps, with the rule's own defaults and nothing done to the images; always the same.
 
         Args:
-            network: One of :data:`NETWORKS`; by default the first that the rule can train.
+            place: By default the first network that the rule can train, by its layers.
             data: By default two batches of small images.
             settings: Of the run.
         """
-        model, kit = kit_network(network or self.networks[0])
+        place = place or Place(self.networks[0])
+        model, kit = kit_network(place.network)
+        settings = {"granularity": place.granularity, **settings}
         return self.run(model, kit.options, toy_images(2 * self.batch_size) if data is None else data, settings)
 
     def run(self, model: str, options: Mapping[str, Any], data: Dataset, settings: Mapping[str, Any]) -> Session:

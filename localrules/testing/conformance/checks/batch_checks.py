@@ -13,7 +13,7 @@ from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import NotFiniteError, UsageError
 from localrules.testing.conformance.checks.reproducibility_checks import state
-from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
+from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest, abbreviate, toy_images
 
 STEPS = 3
 
@@ -28,35 +28,37 @@ def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
         "the same image each time": Split(images[:1].expand_as(images).clone(), labels),
         "black images of one class": Split(torch.zeros_like(images), torch.zeros_like(labels)),
     }
-    for case, split in cases.items():
-        _stays_finite(subject.session(subject.networks[-1], data=_with(data, split)), case)
+    *others, hardest = cases
+    layers = Place(subject.networks[-1])
+    tried = [(layers, case) for case in others] + [(place, hardest) for place in subject.distinct_places]
+    for place, case in tried:
+        _stays_finite(subject.session(place, data=_with(data, cases[case])), f"{case}, {place}")
 
 
 def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
     """Batches of ``Requirements.min_batch`` images, and of two: objectives and weights stay finite."""
     for size in dict.fromkeys((subject.rule.info.requires.min_batch, max(2, subject.rule.info.requires.min_batch))):
-        for network in subject.networks:
+        for place in subject.distinct_places:
             try:
-                _stays_finite(subject.session(network, batch_size=size), f"batches of {size} on a {network}")
+                _stays_finite(subject.session(place, batch_size=size), f"batches of {size}, {place}")
             except UsageError:
                 if size > 1:  # of one image, the network's norms make nothing
                     raise
 
 
 def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
-    """All hidden layers as one layer, with several operations and outputs: it trains and stays finite."""
-    network = subject.networks[-1]
-    try:
-        session = subject.session(network, granularity=1)
-    except UsageError as error:
-        raise NotApplicable(error.why or error.what) from None
-    _stays_finite(session, f"all hidden layers of a {network} as one")
+    """Layers with several operations and outputs: it trains them and stays finite."""
+    merged = [place for place in subject.places if place.granularity != "layer"]
+    if not merged:
+        raise NotApplicable(subject.incompatibility(Place(subject.networks[-1], 1)))
+    for place in merged:
+        _stays_finite(subject.session(place), str(place))
 
 
 def half_precision_stays_finite(subject: RuleUnderTest) -> None:
     """Under bf16 autocast, objectives and weights stay finite."""
-    for network in subject.networks:
-        _stays_finite(subject.session(network, precision="bf16"), f"bf16 on a {network}")
+    for place in subject.distinct_places:
+        _stays_finite(subject.session(place, precision="bf16"), f"bf16, {place}")
 
 
 def _stays_finite(session: Session, case: str) -> None:

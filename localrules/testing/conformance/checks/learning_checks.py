@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localrules.testing.conformance.digits import digits, learn_digits
-from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest
+from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest
 
 MAPS = "chain of maps"
 
@@ -17,7 +17,7 @@ def learns_digits(subject: RuleUnderTest) -> None:
     bounds = subject.bounds
     _reaches(bounds.digits, learn_digits(subject.rule), subject.networks[0])
     # A rule that cannot train the fully connected network has learned through feature maps already.
-    if subject.networks[0] == "perceptron" and not subject.incompatibility(MAPS):
+    if subject.networks[0] == "perceptron" and not subject.incompatibility(Place(MAPS)):
         _reaches(bounds.digits if bounds.maps is None else bounds.maps, learn_digits(subject.rule, MAPS), MAPS)
 
 

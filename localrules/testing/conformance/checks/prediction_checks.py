@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +15,7 @@ from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.testing.conformance.checks.reproducibility_checks import state
-from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
+from localrules.testing.conformance.subject import Place, RuleUnderTest, abbreviate
 
 STEPS = 2
 CLOSE = 1e-3
@@ -21,42 +23,51 @@ CLOSE = 1e-3
 
 def predictions_have_their_shape(subject: RuleUnderTest) -> None:
     """Predictions are finite logits, (batch, classes), also for a single image."""
-    for network in subject.networks:
-        session = _trained(subject, network)
+    for place in subject.places:
+        session = _trained(subject, place).session
         for samples in (1, 5):
             logits, wanted = _answers(session, samples), (samples, len(session.data.classes))
-            assert tuple(logits.shape) == wanted, f"on a {network}: shape {tuple(logits.shape)}, not {wanted}"
-            assert bool(logits.isfinite().all()), f"on a {network}: logits that are not finite"
+            assert tuple(logits.shape) == wanted, f"on {place}: shape {tuple(logits.shape)}, not {wanted}"
+            assert bool(logits.isfinite().all()), f"on {place}: logits that are not finite"
 
 
 def predictions_depend_on_image_and_state(subject: RuleUnderTest) -> None:
     """Predictions depend only on the image and the saved state, not on labels, other images or earlier calls."""
-    for network in subject.networks:
-        session, fresh = _trained(subject, network), subject.session(network)
+    for place in subject.distinct_places:
+        session, fresh = _trained(subject, place).session, subject.session(place)
         with TemporaryDirectory() as folder:
             checkpoint.save(Path(folder), session, {"step": STEPS})
             checkpoint.restore(Path(folder), fresh)
         mine, theirs = _answers(session), _answers(fresh)
-        assert not differ([mine], [theirs]), f"on a {network}: a run that was loaded answers otherwise"
+        assert not differ([mine], [theirs]), f"on {place}: a run that was loaded answers otherwise"
         gap = float((_answers(session, backwards=True).flip(0) - mine).abs().max())
-        assert gap <= CLOSE * (1 + float(mine.abs().max())), (
-            f"on a {network}: predictions depend on the order of the batch"
-        )
+        close = CLOSE * (1 + float(mine.abs().max()))
+        assert gap <= close, f"on {place}: predictions depend on the order of the batch"
 
 
 def prediction_changes_nothing(subject: RuleUnderTest) -> None:
     """Prediction leaves the state of network and rule as it was."""
-    session = _trained(subject, subject.networks[-1])
+    for place in subject.places:
+        changed = _trained(subject, place).changed
+        assert not changed, f"on {place}, changed by prediction: {abbreviate(changed)}"
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A session after some steps, and the names of what its first prediction changed."""
+
+    session: Session
+    changed: tuple[str, ...]
+
+
+@lru_cache(maxsize=8)
+def _trained(subject: RuleUnderTest, place: Place) -> _Trained:
+    """The session that all checks ask for predictions."""
+    session = subject.session(place)
+    train_steps(session, STEPS)
     before = {name: tensor.detach().clone() for name, tensor in state(session).items()}
     _answers(session)
-    wrong = [name for name, tensor in state(session).items() if differ([before[name]], [tensor])]
-    assert not wrong, f"changed by prediction: {abbreviate(wrong)}"
-
-
-def _trained(subject: RuleUnderTest, network: str) -> Session:
-    session = subject.session(network)
-    train_steps(session, STEPS)
-    return session
+    return _Trained(session, tuple(name for name, now in state(session).items() if differ([before[name]], [now])))
 
 
 def _answers(session: Session, samples: int = 8, *, backwards: bool = False) -> Tensor:

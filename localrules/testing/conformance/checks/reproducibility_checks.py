@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -19,7 +20,7 @@ from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.testing.conformance.permuted_rng import PermuteRng
-from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate, toy_images
+from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest, abbreviate, toy_images
 
 AT_ONCE = 3  # layers
 BREAK = 3  # steps before the interruption, of 6
@@ -29,61 +30,77 @@ CLOSE = 5e-3  # relative: sums over a batch in another order differ by rounding,
 
 def the_same_seed_gives_the_same_bits(subject: RuleUnderTest) -> None:
     """Two runs of one seed end with the same bits."""
-    ends = []
-    for _ in range(2):
-        session = subject.session(subject.networks[-1])
+    for place in subject.distinct_places:
+        session = subject.session(place)
         train_steps(session)
-        ends.append(state(session))
-    wrong = _differing(*ends)
-    assert not wrong, f"two runs of one seed differ: {abbreviate(wrong)}"
+        wrong = _differing(_unbroken(subject, place).end, state(session))
+        assert not wrong, f"on {place}, two runs of one seed differ: {abbreviate(wrong)}"
 
 
 def resuming_equals_no_interruption(subject: RuleUnderTest) -> None:
     """A run that is interrupted, saved and resumed ends with the same bits as an uninterrupted one."""
-    unbroken, first, second = (subject.session(subject.networks[-1]) for _ in range(3))
-    train_steps(unbroken)
-    train_steps(first, BREAK)
-    with TemporaryDirectory() as folder:
-        checkpoint.save(Path(folder), first, {"step": BREAK})
-        checkpoint.restore(Path(folder), second)
-    train_steps(second, start=BREAK)
-    wrong = _differing(state(unbroken), state(second))
-    assert not wrong, f"after a resume these differ: {abbreviate(wrong)}"
+    for place in subject.distinct_places:
+        unbroken, resumed = _unbroken(subject, place), subject.session(place)
+        with TemporaryDirectory() as folder:
+            (Path(folder) / checkpoint.STATE).write_bytes(unbroken.checkpoint)
+            checkpoint.restore(Path(folder), resumed)
+        train_steps(resumed, start=BREAK)
+        wrong = _differing(unbroken.end, state(resumed))
+        assert not wrong, f"on {place}, these differ after a resume: {abbreviate(wrong)}"
 
 
 def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
     """Objectives write to nothing that they share: ``parallel_layers`` changes no bit."""
     if not issubclass(subject.rule, Objective):
         raise NotApplicable("it is not a layer's objective")
-    for network in subject.networks:
-        one_by_one, together = subject.session(network), subject.session(network, parallel_layers=AT_ONCE)
-        train_steps(one_by_one)
+    for place in subject.distinct_places:
+        together = subject.session(place, parallel_layers=AT_ONCE)
         train_steps(together)
-        wrong = _differing(state(one_by_one), state(together))
-        assert not wrong, f"on a {network}, {AT_ONCE} layers at once, these differ: {abbreviate(wrong)}"
+        wrong = _differing(_unbroken(subject, place).end, state(together))
+        assert not wrong, f"on {place}, {AT_ONCE} layers at once, these differ: {abbreviate(wrong)}"
 
 
 def batch_order_does_not_matter(subject: RuleUnderTest) -> None:
     """Shuffling a batch and the random draws for its images changes objectives and updates by rounding only."""
-    for network in subject.networks:
-        _order_does_not_matter(subject, network)
+    for place in subject.distinct_places:
+        _order_does_not_matter(subject, place)
 
 
-def _order_does_not_matter(subject: RuleUnderTest, network: str) -> None:
+@dataclass(frozen=True)
+class _Unbroken:
+    """A run of 6 steps: its state at the end, and the checkpoint that it wrote on its way."""
+
+    end: dict[str, Tensor]
+    checkpoint: bytes
+
+
+@lru_cache(maxsize=8)
+def _unbroken(subject: RuleUnderTest, place: Place) -> _Unbroken:
+    """The run that several checks compare theirs with."""
+    session = subject.session(place)
+    train_steps(session, BREAK)
+    with TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder), session, {"step": BREAK})
+        saved = (Path(folder) / checkpoint.STATE).read_bytes()
+    train_steps(session, start=BREAK)
+    return _Unbroken(state(session), saved)
+
+
+def _order_does_not_matter(subject: RuleUnderTest, place: Place) -> None:
     size = _next_prime(max(ODD, subject.batch_size))
     order = torch.randperm(size, generator=torch.Generator().manual_seed(1))
-    plain, shuffled = (subject.session(network, data=toy_images(2 * size), batch_size=size) for _ in range(2))
+    plain, shuffled = (subject.session(place, data=toy_images(2 * size), batch_size=size) for _ in range(2))
     shuffled.batches = cast(Batches, _Shuffled(shuffled.batches, order))
     one, other = _watch(plain, nullcontext()), _watch(shuffled, PermuteRng(order))
     traces, others = (train_from_perturbed(session, 1, seed=0) for session in (plain, shuffled))
     for layer, trace, mixed in zip(plain.network.layers, traces, others, strict=True):
         for what, found, again in (("gradient", trace.gradients, mixed.gradients), ("state", trace.state, mixed.state)):
             gap, norm = _gap(found, again)
-            told = f"on a {network}: the {what} of {layer.name}, of norm {norm:.3g}, moves by {gap:.3g}"
+            told = f"on {place}: the {what} of {layer.name}, of norm {norm:.3g}, moves by {gap:.3g}"
             assert gap <= CLOSE * norm + 1e-6, told
     for name, value in one[0].items():
         gap, norm = _gap([value], [other[0][name]])
-        told = f"on a {network}: the objective of {name}, {float(value):.5g}, moves by {gap:.3g}"
+        told = f"on {place}: the objective of {name}, {float(value):.5g}, moves by {gap:.3g}"
         assert gap <= CLOSE * norm + 1e-5, told
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,20 +19,15 @@ from localrules.core.layer import Layer
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.engine.phases import apply_phase
-from localrules.engine.session import Session
-from localrules.engine.step import StepResult, train_step
-from localrules.testing.conformance.subject import NotApplicable, RuleUnderTest, abbreviate
+from localrules.engine.step import train_step
+from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest, abbreviate
 
 
 def parameters_move_by_optimizers_alone(subject: RuleUnderTest) -> None:
     """A step fills gradients and writes to no parameter itself."""
-    session = subject.session(subject.networks[-1])
-    session.optimizers.step = lambda name: None  # type: ignore[method-assign]
-    parameters = [*session.network.named_parameters(), *session.rule.named_parameters()]
-    before = [parameter.detach().clone() for _, parameter in parameters]
-    _one_step(session)
-    moved = [name for (name, parameter), was in zip(parameters, before, strict=True) if not torch.equal(parameter, was)]
-    assert not moved, f"written to without an optimizer: {abbreviate(moved)}"
+    for place in subject.places:
+        moved = _observe(subject, place).moved
+        assert not moved, f"on {place}, written to without an optimizer: {abbreviate(moved)}"
 
 
 def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
@@ -37,61 +35,85 @@ def forward_passes_match_declaration(subject: RuleUnderTest) -> None:
     declared = subject.rule.info.requires.forward_passes
     if declared is None:
         raise NotApplicable("it declares that its forward passes depend on options")
-    calls: Counter[str] = Counter()
-
-    def count(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        calls[layer.name] += 1
-        return forward(*args, **kwargs)
-
-    session = subject.session(subject.networks[-1])
-    with patch_forwards(session.network.layers, count):
-        _one_step(session)
-    most = max(calls.values(), default=0)
-    assert most <= declared, f"a layer ran {most} times in a step; it declares Requirements(forward_passes={declared})"
+    for place in subject.places:
+        most, declares = _observe(subject, place).passes, f"Requirements(forward_passes={declared})"
+        assert most <= declared, f"on {place}, a layer ran {most} times in a step; it declares {declares}"
 
 
 def cached_values_are_detached(subject: RuleUnderTest) -> None:
     """Values cached for all layers of a step, and the step's report, have no graph."""
-    session = subject.session(subject.networks[-1])
-    seen: list[Batch] = []
-    step = session.rule.step
-
-    def watch(network: Any, batch: Batch, context: Any) -> StepReport:
-        seen.append(batch)
-        return step(network, batch, context)
-
-    session.rule.step = watch  # type: ignore[method-assign]
-    report = _one_step(session).report
-    kept = {"a statistic of the batch": seen[0]._cache, "objectives": report.objectives, "metrics": report.metrics}
-    kept |= {"logits": report.logits, "loss": report.loss}
-    for what, tree in kept.items():
-        tensors = [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-        assert not any(tensor.requires_grad for tensor in tensors), f"{what}: not detached"
+    for place in subject.places:
+        attached = _observe(subject, place).attached
+        assert not attached, f"on {place}, {abbreviate(attached)}: not detached"
 
 
 def no_graph_outlives_a_step(subject: RuleUnderTest) -> None:
     """After a step no layer's graph is alive: memory is freed, and nothing can flow into the next step."""
-    session = subject.session(subject.networks[-1])
-    alive: list[tuple[str, weakref.ref[_Token]]] = []
+    for place in subject.places:
+        alive = _observe(subject, place).alive
+        assert not alive, f"on {place}, alive after the step: the graph of {abbreviate(alive)}"
 
-    def mark(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+
+@dataclass(frozen=True)
+class _Observed:
+    """One step in which no optimizer moves a parameter.
+
+    Attributes:
+        moved: Parameters that were written to.
+        passes: Forward passes of the layer that had most.
+        attached: Values with a graph, of what layers share and of the report.
+        alive: Layers whose graphs are alive after the step.
+    """
+
+    moved: tuple[str, ...]
+    passes: int
+    attached: tuple[str, ...]
+    alive: tuple[str, ...]
+
+
+@lru_cache(maxsize=8)
+def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
+    """The first step, observed for all checks at once."""
+    session = subject.session(place)
+    session.optimizers.step = lambda name: None  # type: ignore[method-assign]
+    parameters = [*session.network.named_parameters(), *session.rule.named_parameters()]
+    before = [parameter.detach().clone() for _, parameter in parameters]
+    passes: Counter[str] = Counter()
+    tokens: list[tuple[str, weakref.ref[_Token]]] = []
+    batches: list[Batch] = []
+    step = session.rule.step
+
+    def observe(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        passes[layer.name] += 1
         token = _Token()
-        alive.append((layer.name, weakref.ref(token)))
+        tokens.append((layer.name, weakref.ref(token)))
         return pytree.tree_map_only(Tensor, lambda tensor: _Marked.apply(tensor, token), forward(*args, **kwargs))
 
-    with patch_forwards(session.network.layers, mark):
-        taken = _one_step(session)
-    if any(token() is not None for _, token in alive):
-        gc.collect()  # a graph that only a cycle holds is free
-    left = list(dict.fromkeys(layer for layer, token in alive if token() is not None))
-    del taken  # what it reports may not hold a graph either
-    assert not left, f"alive after the step: the graph of {abbreviate(left)}"
+    def watch(network: Any, batch: Batch, context: Any) -> StepReport:
+        batches.append(batch)
+        return step(network, batch, context)
 
-
-def _one_step(session: Session) -> StepResult:
+    session.rule.step = watch  # type: ignore[method-assign]
     phase = session.phases[0]
     apply_phase(phase, session.network, session.trainable)
-    return train_step(session, phase, phase.start)
+    with patch_forwards(session.network.layers, observe):
+        report = train_step(session, phase, phase.start).report
+    attached = tuple(_attached(batches.pop(), report))
+    if any(token() is not None for _, token in tokens):
+        gc.collect()  # a graph that only a cycle holds is free
+    alive = tuple(dict.fromkeys(layer for layer, token in tokens if token() is not None))
+    del report  # what it holds may not have a graph either
+    pairs = zip(parameters, before, strict=True)
+    moved = tuple(name for (name, parameter), was in pairs if not torch.equal(parameter, was))
+    return _Observed(moved, max(passes.values(), default=0), attached, alive)
+
+
+def _attached(batch: Batch, report: StepReport) -> Iterator[str]:
+    """Names of values with a graph, of those that layers share and of the report."""
+    kept = {"a statistic of the batch": batch._cache, "objectives": report.objectives, "metrics": report.metrics}
+    for what, tree in {**kept, "logits": report.logits, "loss": report.loss}.items():
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(tree)):
+            yield what
 
 
 class _Token:
