@@ -1,4 +1,4 @@
-"""The files of a folder, a tar archive or a zip archive, read in the same way. Nothing is unpacked to the disk."""
+"""The files of a folder, a tar archive or a zip archive, read in the same way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import zlib
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 
 from localrules.data.folders import is_hidden, visible_files
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 LARGEST_FILE = 1 << 30  # of an archive; whatever unpacks to more is neither an image nor a list
+LARGEST_WHOLE = 1 << 32  # of an archive that is unpacked to the disk
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -169,6 +171,58 @@ def open_tree(path: Path) -> Iterator[FileTree]:
             with _damage_told(path):
                 tree = _Tar(path, opened)
             yield tree
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a tar archive (plain, or compressed by gzip, bzip2 or xz) or a zip archive, by its content."""
+    try:
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except (OSError, *_DAMAGED):
+        return False
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The files of an archive in a temporary folder, for data sets that are small and read as a folder otherwise.
+
+    Errors that name a file there name it in the archive.
+
+    Raises:
+        DataError: The archive is damaged, or larger than ``LARGEST_WHOLE``.
+    """
+    with open_tree(path) as tree, TemporaryDirectory(prefix="localrules-") as place:
+        folder = Path(place) / path.name
+        size = 0
+        for name, content in tree.contents(tree.names):
+            assert isinstance(content, bytes)  # of an archive
+            size += len(content)
+            if size > LARGEST_WHOLE:
+                raise DataError(
+                    "the archive is too large",
+                    where=str(path),
+                    why=f"it unpacks to more than {LARGEST_WHOLE:,} bytes",
+                    fix="unpack it, and name the folder",
+                )
+            _write_inside(folder / name, content, path)
+        try:
+            yield folder
+        except DataError as error:
+            for part in ("what", "where", "why", "fix"):
+                setattr(error, part, getattr(error, part).replace(str(folder), str(path)))
+            raise
+
+
+def _write_inside(file: Path, content: bytes, archive: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise DataError(
+            "the archive cannot be unpacked",
+            where=f"{archive}, to {file}",
+            why=error.strerror or str(error),
+            fix="make room there, set TMPDIR to another place, or unpack it yourself and name the folder",
+        ) from error
 
 
 @contextmanager

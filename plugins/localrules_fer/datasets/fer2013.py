@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource, Split
 from localrules.data.cache import Arrays, load_or_build
 from localrules.data.dataset import SPLITS, fingerprint
+from localrules.data.file_tree import is_archive, unpacked
 from localrules.data.images import fit_to_shape, read_image
 from localrules.data.io import content_hash, read_error
 from localrules.errors import DataError
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 PATH_VARIABLE = "LOCALRULES_FER2013"
 FILES = ("fer2013.csv", "fer2013.csv.gz", "icml_face_data.csv", "icml_face_data.csv.gz", "train.csv")
+ARCHIVES = ("fer2013.tar.gz", "fer2013.zip")  # Kaggle's, and those that people make
 KNOWN = {
     "f8428a1edbd21e88f42c73edd2a14f95": "the original: all 35,887 samples",
     "23d0b16a00872ce2c91bf023f8129ad2": "the original without its PrivateTest samples",
@@ -54,8 +57,9 @@ class FER2013(DataSource):
 
         path: Path | None = Field(
             None,
-            description="fer2013.csv, icml_face_data.csv or train.csv, plain or gzipped; or a folder that holds one of "
-            f"them, or images as <split>/<class>/<image>. Unset: {PATH_VARIABLE}, then the usual places.",
+            description="fer2013.csv, icml_face_data.csv or train.csv, plain or gzipped; or a folder, or a tar or zip "
+            "archive, that holds one of them, or images as <split>/<class>/<image>. "
+            f"Unset: {PATH_VARIABLE}, then the usual places.",
         )
 
     config: Config
@@ -80,9 +84,16 @@ class FER2013(DataSource):
             )
         path = path.expanduser()
         try:
-            return self._from_folder(find_contents(path, FILES)) if path.is_dir() else self._from_file(path)
+            if path.is_dir():
+                return self._from_folder(find_contents(path, FILES))
+            return self._from_archive(path) if is_archive(path) else self._from_file(path)
         except OSError as error:
             raise read_error(path, error) from error
+
+    def _from_archive(self, path: Path) -> Dataset:
+        with unpacked(path) as folder:
+            data = self._from_folder(find_contents(folder, FILES))
+        return replace(data, origin=data.origin.replace(str(folder), str(path)))
 
     def _from_file(self, path: Path, notes: Sequence[str] = ()) -> Dataset:
         def decode() -> Arrays:
@@ -170,5 +181,6 @@ def _is_there(place: Path) -> bool:
 
 def _usual_places() -> list[Path]:
     home = platformdirs.user_data_path("localrules")
-    files = [folder / name for folder in (Path(), Path("data"), home) for name in FILES if name != "train.csv"]
+    names = [name for name in (*FILES, *ARCHIVES) if name != "train.csv"]
+    files = [folder / name for folder in (Path(), Path("data"), home) for name in names]
     return [*files, Path("fer2013"), Path("data/fer2013"), home / "fer2013"]

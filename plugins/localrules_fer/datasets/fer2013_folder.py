@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from localrules.data import folders
+from localrules.data.file_tree import is_archive
 from localrules.data.folders import EVALUATION, count_of, is_image, some_names, subfolders, visible_files
 from localrules.data.io import ARCHIVE_SUFFIXES
 from localrules.errors import DataError
@@ -242,7 +243,9 @@ def _no_images(folder: Path) -> DataError:
         "the folder holds neither a FER2013 file nor images",
         where=str(folder),
         why="; ".join([LAYOUT, found, *images_left_out(folder, set())]),
-        fix=f"unpack {archives[0]}, and name the folder or file that comes out of it"
+        fix=f"name {folder / archives[0]}"
+        if archives and is_archive(folder / archives[0])
+        else f"unpack {archives[0]}, and name the folder or file that comes out of it"
         if archives
         else "name the folder that holds fer2013.csv, or one laid out like that",
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.image_trees import write_tar, write_zip
+from helpers.tiny_runs import tiny_csv
 from PIL import Image
 
 from localrules.data.dataset import Dataset
@@ -336,3 +338,29 @@ def test_two_folders_for_one_split_are_never_merged(tmp_path: Path) -> None:
     draw(tmp_path / "training" / "happy" / "1.png")
     with pytest.raises(DataError, match="two train splits"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+@pytest.mark.parametrize("inside", ["", "fer2013/images/"])
+def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path: Path, form: str, inside: str) -> None:
+    for name in ("train/happy/1.png", "train/sad/2.png", "test/PublicTest_3.png", "test/fear/PublicTest_4.png"):
+        draw(tmp_path / "folder" / name, grey=len(name))
+    folder = tmp_path / "folder"
+    files = {inside + name.relative_to(folder).as_posix(): name.read_bytes() for name in sorted(folder.rglob("*.png"))}
+    archive = (write_zip if form == "zip" else write_tar)(tmp_path / f"faces.{form}", files)
+    with pytest.warns(UserWarning, match="1 image left out"):
+        data, plain = load(archive), load(folder)
+    assert sizes(data) == {"train": 2, "valid": 1}
+    assert data.fingerprint == plain.fingerprint
+    assert data.origin.startswith(f"{archive}{'/fer2013/images' if inside else ''}: a folder of 3 images")
+    assert "/tmp" not in data.origin.replace(str(tmp_path), "")
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz"])
+def test_an_archive_of_the_original_file(tmp_path: Path, form: str) -> None:
+    file = tiny_csv(tmp_path / "fer2013.csv")
+    files = {"fer2013/fer2013.csv": file.read_bytes(), "fer2013/README": b"of Kaggle's archive"}
+    archive = (write_zip if form == "zip" else write_tar)(tmp_path / f"fer2013.{form}", files)
+    data = load(archive)
+    assert data.fingerprint == load(file).fingerprint
+    assert data.origin.startswith(f"{archive}/fer2013/fer2013.csv: unrecognised, 280 samples")
