@@ -21,7 +21,7 @@ from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
-from localrules.errors import UsageError
+from localrules.errors import UsageError, describe_exception
 from localrules.utils.atomic_io import write_atomic
 
 FILE = "audit.json"
@@ -71,9 +71,7 @@ class InRunAudit:
         self.declared: Locality = session.run.locality
         self.points: dict[int, Point] = {}
         if self._file.exists():
-            for found in json.loads(self._file.read_text(encoding="utf-8"))["points"]:
-                leaks = tuple((layer, other) for layer, other in found.pop("leaks"))
-                self.points[found["step"]] = Point(**found, leaks=leaks)
+            self.points = _read_points(self._file)
 
     def before_step(self, step: int) -> None:
         """Branch, if the step is one of the points."""
@@ -142,6 +140,30 @@ class InRunAudit:
         order = torch.randperm(hidden, generator=torch.Generator().manual_seed(self._session.config.seed)).tolist()
         first = self.steps.index(step) * count
         return [order[(first + index) % hidden] for index in range(count)]
+
+
+def _read_points(file: Path) -> dict[int, Point]:
+    """The measurements that a run made before it was resumed.
+
+    Raises:
+        UsageError: The file is damaged.
+    """
+    points: dict[int, Point] = {}
+    try:
+        for found in json.loads(file.read_text(encoding="utf-8"))["points"]:
+            leaks = tuple((str(layer), str(other)) for layer, other in found.pop("leaks"))
+            point = Point(**found, leaks=leaks)
+            if point.measured not in LOCALITY_LEVELS or not isinstance(point.step, int):
+                raise ValueError(f"{point.measured!r} at step {point.step!r} is not a measurement")
+            points[point.step] = point
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            "the run's audit cannot be read",
+            where=str(file),
+            why=describe_exception(error),
+            fix="put the file back, or remove it: then the class is that of the measurements that are still to come",
+        ) from error
+    return points
 
 
 def check_can_audit() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from localrules.core.phase import Phase
 from localrules.utils.plugin_border import name_of
+from localrules.utils.text import shell_join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ class RunInfo:
     def command(self, subcommand: str, directory: Path | None = None) -> str:
         """The command line ``localrules <subcommand> <run folder>``, with the plugin files that the run needs."""
         files = [word for file in self.plugin_files for word in ("--plugin", file)]
-        return f"localrules {subcommand} {shlex.join([str(directory or self.directory), *files])}"
+        return f"localrules {subcommand} {shell_join([directory or self.directory, *files])}"
 
 
 class Callback:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
+from localrules.utils.text import shell_join
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,7 +108,7 @@ def compare(
     words += ["--leak-check"] if leak_check else []
     words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
     words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
-    command = shlex.join(["localrules", "compare", *words])
+    command = shell_join(["localrules", "compare", *words])
     if (rules is None) == (not runs):
         raise UsageError(
             "no argument says what to compare" if not runs else "rules and runs are both given",

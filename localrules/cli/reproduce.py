@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import FLAGS, default_dataset, default_model
 from localrules.cli.scores import print_leak_warnings
 from localrules.errors import UsageError
+from localrules.utils.text import shell_join
 
 if TYPE_CHECKING:
     from localrules.config.settings import Settings
@@ -136,7 +136,7 @@ def reproduce(
         data_path=data_path,
         metrics=metrics,
     )
-    command = shlex.join(["localrules", *sys.argv[1:]])
+    command = shell_join(["localrules", *sys.argv[1:]])
     outcomes, documents = run_experiments(
         experiments,
         asked,

@@ -19,6 +19,7 @@ from localrules.runs.result import Summary, completed_summary
 from localrules.runs.resume import resume
 from localrules.runs.train import start
 from localrules.tracking.records import CONFIG, read_config
+from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
@@ -66,7 +67,7 @@ def read_run_record(folder: Path, rule: str = "") -> RunRecord:
             "the run is not finished",
             where=str(folder),
             why="accuracies are those of the last weights, which it does not have yet",
-            fix=f"localrules run --resume {folder}",
+            fix=f"localrules run --resume {shell_quote(folder)}",
         )
     return RunRecord(rule or config.rule.label, folder, config, record, summary)
 

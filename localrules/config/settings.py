@@ -193,10 +193,12 @@ def _nearest(known: Mapping[Location, Any], location: Location, default: Any) ->
 def _merge_two(below: Settings, above: Settings) -> Settings:
     merged = Settings(merge(below.tree, above.tree), {})
     missing = object()
+    # An empty table takes the place of nothing.
+    values = {location for location in above.sources if not isinstance(above.get(*location), Mapping)}
     kept = {
         location: source
         for location, source in below.sources.items()
-        if not any(location[:length] in above.sources for length in range(1, len(location) + 1))
+        if not any(location[:length] in values for length in range(1, len(location) + 1))
         and merged.get(*location, default=missing) is not missing
     }
     return Settings(merged.tree, {**kept, **above.sources})
@@ -268,10 +270,10 @@ def _expand_shorthands(tree: Mapping[str, Any], source_of: Callable[[Location], 
 
 
 def _leaves(tree: Mapping[str, Any], prefix: Location = ()) -> Iterator[Location]:
-    """The locations of all values; of a list of tables its own and those inside."""
+    """The locations of all values, and of empty tables; of a list of tables its own and those inside."""
     for key, value in tree.items():
         location = (*prefix, key)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _leaves(value, location)
             continue
         yield location

@@ -18,10 +18,13 @@ from localrules.core.rule import Rule
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError, UsageError
 from localrules.utils.atomic_io import keep_copy, write_atomic
+from localrules.utils.text import shell_quote
 
 WEIGHTS = "last.safetensors"
 STATE = "last.pt"
 PREVIOUS = "previous.pt"
+_SETTINGS = "settings_sha256"  # in the metadata of the weights
+_LARGEST_HEADER = 1 << 26  # of a safetensors file; theirs is 100 MB
 
 
 def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
@@ -40,7 +43,7 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
     if (folder / STATE).exists():
         keep_copy(folder / STATE, PREVIOUS)
     write_atomic(folder / STATE, lambda path: torch.save(state, path))
-    _write_weights(folder, state["network"])
+    _write_weights(folder, state["network"], session)
 
 
 def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     except Exception as error:
         raise _load_error(path, _describe(error)) from error
     # The weights may be of another checkpoint, if the run was killed between the two files.
-    _write_weights(folder, state["network"])
+    _write_weights(folder, state["network"], session)
     return dict(state["progress"])
 
 
@@ -119,8 +122,39 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
         raise _load_error(folder, _describe(error)) from error
 
 
-def _write_weights(folder: Path, weights: dict[str, Tensor]) -> None:
-    metadata = {"sha256": _sha256(weights)}
+def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) -> str:
+    """A hash of what a run's weights were trained with, and of what it takes to use them.
+
+    Args:
+        config: The settings, as a tree.
+        trained_on: At least ``fingerprint, shape, classes, mean, std`` of the data.
+    """
+    used = {name: trained_on[name] for name in ("fingerprint", "shape", "classes", "mean", "std")}
+    return hashlib.sha256(json.dumps([config, used], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def recorded_settings(run: Path) -> str:
+    """The :func:`settings_sha256` of the run when its last weights were written; empty if that is not known."""
+    try:
+        with (run / "checkpoints" / WEIGHTS).open("rb") as file:
+            length = file.read(8)
+            header = file.read(min(int.from_bytes(length, "little"), _LARGEST_HEADER))
+            return _metadata(length + header).get(_SETTINGS, "")
+    except (OSError, ValueError, AttributeError):  # it is absent, or damaged, which is an error where it is read
+        return ""
+
+
+def _write_weights(folder: Path, weights: dict[str, Tensor], session: Session) -> None:
+    data, normalize = session.data, session.batches.preprocess.normalize
+    trained_on = {
+        "fingerprint": data.fingerprint,
+        "shape": list(data.shape),
+        "classes": list(data.classes),
+        "mean": list(normalize.mean),
+        "std": list(normalize.std),
+    }
+    settings = settings_sha256(session.config.to_dict(), trained_on)
+    metadata = {"sha256": _sha256(weights), _SETTINGS: settings}
     write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, metadata))
 
 
@@ -186,11 +220,18 @@ def _load_error(path: Path, why: str) -> LocalRulesError:
 
 
 def _no_checkpoint(run: Path) -> UsageError:
+    if (run / "summary.json").exists():  # which is written after a checkpoint
+        return UsageError(
+            "the run's checkpoint is gone",
+            where=str(run / "checkpoints"),
+            why="the run has ended, so it had one; it was removed since, or not copied",
+            fix=f"put it back, or train anew with: localrules run --config {shell_quote(run / 'config.toml')}",
+        )
     return UsageError(
         "the run has no checkpoint yet",
         where=str(run / "checkpoints"),
         why="it was stopped before its first one",
-        fix=f"continue it with: localrules run --resume {run}",
+        fix=f"continue it with: localrules run --resume {shell_quote(run)}",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, PositiveInt
 
-from localrules.config.overrides import RUN_METADATA, Tree
+from localrules.config.overrides import RUN_METADATA, Tree, diff
 from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings
 from localrules.config.validate import validate_config
@@ -17,7 +17,7 @@ from localrules.data.dataset import Dataset, Split
 from localrules.data.normalize import Normalize
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
-from localrules.engine.checkpoint import load_weights
+from localrules.engine.checkpoint import last_state, load_weights, recorded_settings, settings_sha256
 from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.engine.resolve import resolve_component, resolve_config
@@ -27,6 +27,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
 from localrules.tracking.records import CONFIG, SUMMARY, read_config
 from localrules.tracking.run_folder import METRICS
+from localrules.utils.text import shell_quote
 from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
@@ -71,7 +72,28 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
             )
     _check_contents(folder)
     validate_config(_TrainedOn, record["trained_on"], "trained_on")
-    return validate_config(RunConfig, Settings.from_file(folder / CONFIG)), record
+    config = validate_config(RunConfig, Settings.from_file(folder / CONFIG))
+    _check_unedited(folder, config, record)
+    return config, record
+
+
+def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
+    """Refuse a ``config.toml`` that is not the one that the run's weights were trained with.
+
+    Raises:
+        UsageError: It names the differences.
+    """
+    recorded = recorded_settings(folder)
+    if not recorded or recorded == settings_sha256(config.to_dict(), record["trained_on"]):
+        return
+    changed = diff(last_state(folder)["progress"]["config"], config.to_dict())
+    raise UsageError(
+        f"the settings in {CONFIG} differ from those of the run",
+        where=str(folder),
+        why="; ".join(changed) or "its table [trained_on] was edited",
+        fix="undo the edit; for other settings start a new run "
+        f"(localrules run --config {shell_quote(folder / CONFIG)}), for other data name them to the command",
+    )
 
 
 class _TrainedOn(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from localrules.runs.execution import build_trackers, execute_run, run_record
 from localrules.runs.load import read_run
 from localrules.runs.result import RunResult, completed_summary
 from localrules.runs.train import nest_settings
-from localrules.tracking.records import CONFIG
+from localrules.tracking.records import CONFIG, read_summary
 from localrules.tracking.run_folder import lock_run
 from localrules.utils.atomic_io import remove_unfinished
+from localrules.utils.text import shell_quote
 from localrules.utils.torch_utils import preserve_global_state
 
 
@@ -69,6 +69,13 @@ def resume(
             for place in (folder, folder / "checkpoints"):
                 remove_unfinished(place)
             progress = checkpoint.restore(folder / "checkpoints", session)
+            if progress is None and read_summary(folder):
+                raise UsageError(
+                    "the run's checkpoint is gone",
+                    where=str(folder / "checkpoints"),
+                    why="the run was stopped with one; it was removed since, or not copied",
+                    fix=f"put it back, or start a new run (localrules run --config {shell_quote(folder / CONFIG)})",
+                )
             if progress is not None:
                 changed = diff(progress["config"], resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)
@@ -82,5 +89,5 @@ def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:
             where=str(folder),
             why="; ".join(lines),
             fix="resume with what the run was started with, or start a new run "
-            f"(localrules run --config {shlex.quote(str(folder / 'config.toml'))})",
+            f"(localrules run --config {shell_quote(folder / CONFIG)})",
         )

@@ -13,6 +13,7 @@ from localrules.config.overrides import parse_toml
 from localrules.errors import UsageError, describe_exception
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_none, without_nonfinite
+from localrules.utils.text import shell_quote
 
 CONFIG = "config.toml"
 SUMMARY = "summary.json"
@@ -73,7 +74,7 @@ def read_summary(directory: Path) -> dict[str, Any] | None:
         "the run's summary cannot be read",
         where=str(directory / SUMMARY),
         why=why,
-        fix=f"remove it and continue with: localrules run --resume {directory}",
+        fix=f"remove it and continue with: localrules run --resume {shell_quote(directory)}",
     )
 
 

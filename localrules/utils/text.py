@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
+from collections.abc import Iterable
 
 _ESCAPE_CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_]?)")
 _KEPT = "\n\t"
@@ -13,6 +15,23 @@ _KEPT = "\n\t"
 def printable(text: str) -> str:
     """A text that can be encoded: bytes of a file name that are not UTF-8 become escapes, such as ``\\xfc``."""
     return os.fsencode(text).decode(errors="backslashreplace") if has_surrogates(text) else text
+
+
+def shell_quote(word: object) -> str:
+    """A word as it can be pasted into a shell, also one with bytes that are not UTF-8: ``$'caf\\351'``."""
+    text = str(word)
+    if not has_surrogates(text) and text.isprintable():
+        return shlex.quote(text)
+    # bash, zsh and ksh read bytes by their numbers; no byte of an escape is followed by a digit that would be its own.
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in "\\'" else f"\\{byte:03o}" for byte in os.fsencode(text)
+    )
+    return f"$'{escaped}'"
+
+
+def shell_join(words: Iterable[object]) -> str:
+    """A command line of these words, each quoted where it has to be."""
+    return " ".join(map(shell_quote, words))
 
 
 def has_surrogates(text: str) -> bool:

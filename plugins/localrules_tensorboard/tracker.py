@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shlex
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
 from localrules.errors import UsageError
+from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -80,7 +80,7 @@ class TensorBoardTracker(Tracker):
                     pixels = np.asarray(image.convert("RGB"))
                 self._writer.add_image(shown_image.name, pixels, int(summary.get("steps") or 0), dataformats="HWC")
         self._writer.flush()
-        folder = shlex.quote(str(self._info.directory / "tensorboard"))
+        folder = shell_quote(self._info.directory / "tensorboard")
         print(f"TensorBoard: look at it: tensorboard --logdir {folder}", file=sys.stderr)
 
     def close(self) -> None:

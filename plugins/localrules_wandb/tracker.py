@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
+from localrules.utils.text import shell_join, shell_quote
 from localrules_wandb.login import Decided, Mode, decide_mode
 from localrules_wandb.metric_names import AXES, named
 
@@ -158,8 +158,8 @@ class WandbTracker(Tracker):
             _say(f"look at it: {url}")
         # A resumed run is in parts, which W&B joins by their id.
         elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
-            _say(f"look at it: wandb leet {shlex.quote(str(folder))}")
-            _say("send it:    wandb sync " + " ".join(shlex.quote(str(part)) for part in parts))
+            _say(f"look at it: wandb leet {shell_quote(folder)}")
+            _say("send it:    wandb sync " + shell_join(parts))
 
 
 def _define_axes(run: Run) -> None:

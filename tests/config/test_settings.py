@@ -129,3 +129,14 @@ def test_a_name_cannot_hold_a_value_and_a_table() -> None:
         nest({"a": 1, "a.b": 2})
     with pytest.raises(UsageError, match="a value and a table"):
         nest({"a.b": 2, "a": 1})
+
+
+def test_an_empty_table_has_its_line_and_leaves_those_below_theirs(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[trackers.one]\n\n[trackers.two]\nmedia = true\n")
+    below = Settings.from_file(file)
+    assert below.source_of("trackers", "one") == f"{file}, line 1"
+    merged = merge_settings(below, Settings.from_tree({"trackers": {"two": {}}}, "--track two"))
+    assert merged.tree == {"trackers": {"one": {}, "two": {"media": True}}}
+    assert merged.source_of("trackers", "two", "media") == f"{file}, line 4"
+    assert merged.source_of("trackers", "two") == "--track two"

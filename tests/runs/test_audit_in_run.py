@@ -13,6 +13,9 @@ from localrules import Callback, MetricsRow
 from localrules import train as train_in_python
 from localrules.auditing import in_run
 from localrules.errors import LocalRulesError, UsageError
+from localrules.testing import build_session, toy_dataset
+from localrules_classics.mlp import MLP as Perceptron
+from localrules_supervised.local_ce import LocalCrossEntropy
 
 pytestmark = pytest.mark.slow
 
@@ -128,3 +131,12 @@ def test_a_machine_that_cannot_fork_is_a_clear_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(in_run, "can_fork", lambda: False)
     with pytest.raises(UsageError, match="cannot audit itself"):
         in_run.check_can_audit()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"points": 3}', '{"points": [{"step": 1}]}', "[" * 100_000])
+def test_a_damaged_record_of_a_resumed_run_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / in_run.FILE).write_text(content)
+    session = build_session(LocalCrossEntropy, Perceptron, toy_dataset(), model_options={"hidden": (8,)})
+    with pytest.raises(UsageError, match=r"the run's audit cannot be read") as refused:
+        in_run.InRunAudit(session, tmp_path)
+    assert refused.value.where == str(tmp_path / in_run.FILE)

@@ -121,6 +121,45 @@ def test_a_byte_order_mark_does_no_harm(command: str, run: Path, image: Path) ->
     assert said.code == 0, said.out
 
 
+@pytest.mark.parametrize("command", ["resume", "eval", "predict"])
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (edited(r"^seed = 0", "seed = 3"), "seed: 0 in the run, 3 now"),
+        (edited(r"^mean = \[.*?\]", "mean = [0.1]"), "its table [trained_on] was edited"),
+        (edited(r'"angry"', '"cross"'), "its table [trained_on] was edited"),
+    ],
+)
+def test_a_configuration_that_was_edited(
+    edit: Callable[[Path], object], why: str, command: str, run: Path, image: Path
+) -> None:
+    edit(run / "config.toml")
+    error = check(COMMANDS[command](run, image))
+    assert (error["what"], error["why"]) == ("the settings in config.toml differ from those of the run", why)
+
+
+def test_a_configuration_that_was_laid_out_anew_is_as_good(run: Path, image: Path) -> None:
+    path = run / "config.toml"
+    path.write_text("# A comment.\n" + path.read_text().replace("\n", "\n\n"))
+    assert localrules("eval", run, "--json").code == 0
+
+
+@pytest.mark.parametrize("command", ["eval", "predict"])
+def test_a_finished_run_without_its_checkpoints(command: str, run: Path, image: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    error = check(COMMANDS[command](run, image))
+    assert error["what"] == "the run's checkpoint is gone"
+    assert f"localrules run --config {run}/config.toml" in error["fix"]
+    assert localrules("run", "--resume", run, "--json").document["status"] == "done"
+
+
+def test_a_stopped_run_without_its_checkpoints_does_not_begin_anew(run: Path, image: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    summary = run / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "stopped"}))
+    assert check(COMMANDS["resume"](run, image))["what"] == "the run's checkpoint is gone"
+
+
 SUMMARY: dict[str, Callable[[Path], object]] = {
     "list": lambda path: path.write_text("[]"),
     "number": lambda path: path.write_text("5"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 
 import pytest
 from rich.table import Table
 
 from localrules.utils.console import PlainConsole, TableConsole
-from localrules.utils.text import has_surrogates, printable, without_escape_codes
+from localrules.utils.text import has_surrogates, printable, shell_quote, without_escape_codes
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,14 @@ def test_a_table_is_whole_on_a_narrow_terminal(columns: str, monkeypatch: pytest
     shown = console.file.getvalue()
     assert "\u2026" not in shown
     assert "difference-target-propagation" in shown
+
+
+@pytest.mark.parametrize(
+    "name", [b"plain", b"two words", b"it's", b"caf\xe9", b"\xff1", b"a\nb", b"\xfc'\\ $x", "ü".encode()]
+)
+def test_a_quoted_word_can_be_pasted(name: bytes) -> None:
+    quoted = shell_quote(os.fsdecode(name))
+    assert quoted.isprintable()
+    quoted.encode()
+    done = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True)
+    assert done.stdout == name
