@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from localrules.auditing.branches import Branch, Variation, can_fork, fork_branch, in_fork
-from localrules.auditing.dependence import Dependence, dependence, upstream_matrix
+from localrules.auditing.dependence import Dependence, Matrix, dependence, upstream_matrix
 from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
@@ -94,6 +94,21 @@ class InRunAudit:
         """``{"declared", "measured", "holds"}``, as ``run --json`` has it."""
         return {"declared": self.declared, "measured": self.measured, "holds": self.holds}
 
+    @property
+    def upstream(self) -> Matrix:
+        """``upstream[row][column]``: whether layer ``row`` reads layer ``column``, directly or through others."""
+        return upstream_matrix(self._session.network.layers)
+
+    @property
+    def depends(self) -> Matrix:
+        """``depends[row][column]``: whether ``row`` depends on ``column`` at any point, or is or reads that layer."""
+        names = [layer.name for layer in self._session.network.layers]
+        leaks = {pair for point in self.points.values() for pair in point.leaks}
+        return tuple(
+            tuple(row == column or reads or (row, column) in leaks for column, reads in zip(names, line, strict=True))
+            for row, line in zip(names, self.upstream, strict=True)
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
         points = [asdict(self.points[step]) for step in sorted(self.points)]
@@ -102,7 +117,7 @@ class InRunAudit:
     def _measure(self, step: int) -> Point:
         session, seed = self._session, self._session.config.seed
         names = tuple(layer.name for layer in session.network.layers)
-        upstream = upstream_matrix(session.network.layers)
+        upstream = self.upstream
         taken = 0
 
         def branch(variation: Variation) -> Branch:

@@ -123,7 +123,7 @@ def execute_run(
         summary = closing.summarize(session, trainer, folder, info)
         if audit is not None and audit.points:
             summary["locality"] = audit.locality()
-        events.on_run_end(summary, _save_plots(session, folder))
+        events.on_run_end(summary, _save_plots(session, folder, audit))
     except TrainingInterrupted:
         summary = closing.summarize(session, trainer, folder, info, stopped=True)
         events.on_run_end(summary, [])
@@ -150,10 +150,10 @@ def execute_run(
     return RunResult(folder, summary, record, registry)
 
 
-def _save_plots(session: Session, folder: Path) -> list[Plot]:
+def _save_plots(session: Session, folder: Path, audit: InRunAudit | None) -> list[Plot]:
     """Draw what was learned; a run that is done stays done where that cannot be drawn."""
     try:
-        return closing.save_plots(session, folder)
+        return closing.save_plots(session, folder, audit)
     except Exception as error:
         warn(f"the plots could not be drawn: {_reason(error)}")
         return []

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from localrules.auditing.in_run import InRunAudit
 from localrules.callbacks.base import Plot, RunInfo
 from localrules.engine.checkpoint import weights_sha256
 from localrules.engine.inference import subsample
@@ -16,6 +17,7 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
 from localrules.runs.evaluate import find_leaks, is_implausible
 from localrules.tracking.plots.curves import plot_confusion, plot_curves
+from localrules.tracking.plots.dependence_matrix import plot_dependence
 from localrules.tracking.plots.diagnostics import plot_diagnostics
 from localrules.tracking.plots.sheets import plot_feature_maps, plot_filters, plot_samples
 from localrules.tracking.run_folder import METRICS
@@ -66,8 +68,10 @@ def summarize(
     return summary
 
 
-def save_plots(session: Session, folder: Path) -> list[Plot]:
+def save_plots(session: Session, folder: Path, audit: InRunAudit | None = None) -> list[Plot]:
     """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions.
+
+    And, of a run that audits itself, the layers that depend on others.
 
     Nothing is drawn where the configuration has ``plots = false``.
     """
@@ -95,6 +99,11 @@ def save_plots(session: Session, folder: Path) -> list[Plot]:
     maps = _pick_layers(session.predictor.feature_maps(split.images[:1]))
     if maps:
         found.append(Plot("feature_maps", plot_feature_maps(maps, folder / "feature_maps.png"), True))
+    if audit is not None and audit.points:
+        layers, at = [layer.name for layer in session.network.layers], ", ".join(map(str, sorted(audit.points)))
+        title = f"{session.config.rule.label}: {audit.measured} (steps {at})"
+        matrix = plot_dependence(layers, audit.depends, audit.upstream, title, folder / "audit.png")
+        found.append(Plot("audit", matrix, False))
     if session.config.diagnostics:
         found.append(Plot("diagnostics", plot_diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
     with rule_border(session.rule, session.network, "plots"):

@@ -10,6 +10,7 @@ import pytest
 from helpers.tiny_runs import FACES, MLP, localrules, train
 
 from localrules.auditing import branches, dependence, locality_class, traces
+from localrules.runs import replay
 
 pytestmark = pytest.mark.slow
 
@@ -195,6 +196,16 @@ def test_the_class_of_a_run_is_that_of_its_rule(rule: str, measured: str, tmp_pa
     code, found = audited(tmp_path, "--rule", rule)
     assert code == 0
     assert (found["class"], found["holds"], found["reasons"]) == (measured, True, [])
+
+
+def test_without_fork_each_branch_is_a_process_and_finds_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, forked = audited(tmp_path, "--rule", "dfa", "--set", "model.hidden=[6]")
+    monkeypatch.setattr(replay, "can_fork", lambda: False)
+    said = localrules("audit", forked["run_dir"], "--json")
+    assert said.document == forked
+    assert forked["class"] == "broadcast-error"
 
 
 def test_the_document_has_the_keys_of_a_rules_audit_and_says_where_the_run_stood(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ def test_the_run_has_the_bits_of_one_without_an_audit(tmp_path: Path) -> None:
 
 
 def test_the_folder_keeps_what_was_measured_at_the_start_the_middle_and_the_end(tmp_path: Path) -> None:
-    _, summary = run(tmp_path, "--rule", "hsic")
+    _, summary = run(tmp_path, "--rule", "hsic", "--set", "plots=true")
+    assert (Path(summary["run_dir"]) / "audit.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())
     assert [point["step"] for point in found["points"]] == [0, 11, 22]
     assert [point["measured"] for point in found["points"]] == ["local-labels"] * 3
