@@ -56,7 +56,12 @@ class TraceDigest:
     learned: bool
 
     def update_differs(self, other: TraceDigest, *, own: bool = False) -> bool:
-        """As the function :func:`update_differs`."""
+        """Whether a layer's update differs by any bit: that of its parameters, or of what the rule keeps of it.
+
+        Args:
+            other: Of the same layer. Its parameters started equal, unless ``own``.
+            own: Whether they are the ones that were changed: then only gradients and the rule's state are compared.
+        """
         if (self.gradients, self.state) != (other.gradients, other.state):
             return True
         return not own and self.parameters != other.parameters
@@ -139,7 +144,7 @@ def trace_steps(
         optimizer = session.optimizers.by_layer.get(layer.name)
         if optimizer is not None:
             hooks.append(optimizer.register_step_pre_hook(_recorder(_parameters(session, layer), trace)))
-    take = partial(train_steps, session, stop, start, between)
+    take = partial(train_steps, session, stop - start, start=start, between=between)
     with context or nullcontext():
         on_own_stack(take) if alone else take()
     for hook in hooks:
@@ -153,16 +158,9 @@ def trace_steps(
     return traces
 
 
-def update_differs(one: Trace, other: Trace, *, own: bool = False) -> bool:
-    """Whether a layer's update differs by any bit: that of its parameters, or of what the rule keeps of it.
-
-    Args:
-        one, other: Of the same layer. Its parameters started equal, unless ``own``.
-        own: Whether they are the ones that were changed: then only gradients and the rule's state are compared.
-    """
-    if differ(one.gradients, other.gradients) or differ(one.state, other.state):
-        return True
-    return not own and differ(one.parameters, other.parameters)
+def update_differs(one: Trace, other: Trace) -> bool:
+    """:meth:`TraceDigest.update_differs` of two traces."""
+    return one.digest().update_differs(other.digest())
 
 
 def differ(ones: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bool:

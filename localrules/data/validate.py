@@ -22,7 +22,7 @@ def check_dataset(data: object, source: str) -> Dataset:
 
     Args:
         data: What :meth:`~localrules.DataSource.load` returned.
-        source: The class that returned it, for the message.
+        source: The method that returned it, for the message.
 
     Returns:
         The same data set.

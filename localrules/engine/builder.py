@@ -18,7 +18,7 @@ from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
 from localrules.engine.rule_border import rule_border
 from localrules.errors import UsageError
 from localrules.utils.allocation_limit import AllocationLimit
-from localrules.utils.plugin_border import plugin_border, wrong_result
+from localrules.utils.plugin_border import definition, plugin_border
 
 
 def load_dataset(data: Component) -> Dataset:
@@ -29,10 +29,8 @@ def load_dataset(data: Component) -> Dataset:
     """
     source = data.build()
     with plugin_border(data.cls, "load"):
-        found: Dataset = source.load()
-        if not isinstance(found, Dataset):
-            raise wrong_result(data.cls, "load", "a localrules.Dataset", f"an object of type {type(found).__name__}")
-    return check_dataset(found, f"{data.cls.__module__}.{data.cls.__qualname__}")
+        found = source.load()
+    return check_dataset(found, f"{data.cls.__module__}.{data.cls.__qualname__}, {definition(data.cls, 'load')}")
 
 
 def load_run_dataset(config: RunConfig, data: Component) -> Dataset:

@@ -129,13 +129,17 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
 
 
 def train_steps(
-    session: Session, stop: int | None = None, start: int = 0, between: Callable[[], object] | None = None
+    session: Session, steps: int | None = None, *, start: int = 0, between: Callable[[], object] | None = None
 ) -> None:
-    """Take steps ``start`` to ``stop`` (not included; by default all that are left), through whatever phases.
+    """Take some steps, through whatever phases.
 
-    ``between`` is called after each step.
+    Args:
+        session: As it stands before step ``start``.
+        steps: How many; by default all that are left.
+        start: The first, counted from 0 over the whole run.
+        between: Called after each step.
     """
-    stop = session.total_steps if stop is None else stop
+    stop = session.total_steps if steps is None else start + steps
     for phase in session.phases:
         first, end = max(start, phase.start), min(phase.stop, stop)
         if first < end:

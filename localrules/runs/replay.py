@@ -164,7 +164,7 @@ def _take(request: Replay) -> Iterator[dict[str, Any]]:
     else:
         places = [max(0, min(step, session.total_steps - STEPS)) for step in request.at_steps]
     for place, step in enumerate(places):
-        on_own_stack(partial(train_steps, session, step, here, sample_prediction(session)))
+        on_own_stack(partial(train_steps, session, step - here, start=here, between=sample_prediction(session)))
         here = step
         for index, variation in enumerate(variations(len(layers))):
             if request.only is None or request.only == (place, index):
