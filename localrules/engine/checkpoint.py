@@ -23,7 +23,6 @@ from localrules.utils.text import shell_quote
 WEIGHTS = "last.safetensors"
 STATE = "last.pt"
 PREVIOUS = "previous.pt"
-_SETTINGS = "settings_sha256"  # in the metadata of the weights
 _LARGEST_HEADER = 1 << 26  # of a safetensors file; theirs is 100 MB
 
 
@@ -139,7 +138,7 @@ def recorded_settings(run: Path) -> str:
         with (run / "checkpoints" / WEIGHTS).open("rb") as file:
             length = file.read(8)
             header = file.read(min(int.from_bytes(length, "little"), _LARGEST_HEADER))
-            return _metadata(length + header).get(_SETTINGS, "")
+            return _hashes(length + header)[1]
     except (OSError, ValueError, AttributeError):  # it is absent, or damaged, which is an error where it is read
         return ""
 
@@ -154,7 +153,8 @@ def _write_weights(folder: Path, weights: dict[str, Tensor], session: Session) -
         "std": list(normalize.std),
     }
     settings = settings_sha256(session.config.to_dict(), trained_on)
-    metadata = {"sha256": _sha256(weights), _SETTINGS: settings}
+    # Under one name: the library writes several in any order, and the same weights are to be the same bytes.
+    metadata = {"sha256": f"{_sha256(weights)} {settings}"}
     write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, metadata))
 
 
@@ -163,7 +163,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
         content = path.read_bytes()  # safetensors itself opens no file whose name is not UTF-8
         weights = load(content)
-        kept = _metadata(content).get("sha256", "")
+        kept, _ = _hashes(content)
     except PermissionError as error:
         raise _permission_error(path) from error
     except Exception as error:
@@ -174,11 +174,15 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     return weights, digest
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file: its header is JSON behind a length of eight bytes."""
+def _hashes(content: bytes) -> tuple[str, str]:
+    """The hashes of weights and settings in a safetensors file, whose header is JSON behind a length of eight bytes.
+
+    They are empty in a file that another program wrote.
+    """
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
-    return found
+    kept = json.loads(content[8 : 8 + length]).get("__metadata__", {}).get("sha256", "")
+    weights, _, settings = str(kept).partition(" ")
+    return weights, settings
 
 
 def read_state(path: Path) -> dict[str, Any]:
