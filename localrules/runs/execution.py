@@ -153,7 +153,10 @@ def execute_run(
 def _save_plots(session: Session, folder: Path, audit: InRunAudit | None) -> list[Plot]:
     """Draw what was learned; a run that is done stays done where that cannot be drawn."""
     try:
-        return closing.save_plots(session, folder, audit)
+        plots = closing.save_plots(session, folder)
+        if session.config.plots and audit is not None and audit.points:
+            plots.append(closing.save_audit_plot(session, folder, audit))
+        return plots
     except Exception as error:
         warn(f"the plots could not be drawn: {_reason(error)}")
         return []

@@ -68,10 +68,8 @@ def summarize(
     return summary
 
 
-def save_plots(session: Session, folder: Path, audit: InRunAudit | None = None) -> list[Plot]:
+def save_plots(session: Session, folder: Path) -> list[Plot]:
     """Draw what was learned: curves, confusion, first filters, feature maps, a sheet of samples with predictions.
-
-    And, of a run that audits itself, the layers that depend on others.
 
     Nothing is drawn where the configuration has ``plots = false``.
     """
@@ -99,11 +97,6 @@ def save_plots(session: Session, folder: Path, audit: InRunAudit | None = None) 
     maps = _pick_layers(session.predictor.feature_maps(split.images[:1]))
     if maps:
         found.append(Plot("feature_maps", plot_feature_maps(maps, folder / "feature_maps.png"), True))
-    if audit is not None and audit.points:
-        layers, at = [layer.name for layer in session.network.layers], ", ".join(map(str, sorted(audit.points)))
-        title = f"{session.config.rule.label}: {audit.measured} (steps {at})"
-        matrix = plot_dependence(layers, audit.depends, audit.upstream, title, folder / "audit.png")
-        found.append(Plot("audit", matrix, False))
     if session.config.diagnostics:
         found.append(Plot("diagnostics", plot_diagnostics(folder / METRICS, folder / "diagnostics.png"), False))
     with rule_border(session.rule, session.network, "plots"):
@@ -112,6 +105,13 @@ def save_plots(session: Session, folder: Path, audit: InRunAudit | None = None) 
         # Nobody knows what a rule draws: data may be seen in it.
         found.append(Plot(name, save_figure(figure, folder / f"{name}.png"), True))
     return found
+
+
+def save_audit_plot(session: Session, folder: Path, audit: InRunAudit) -> Plot:
+    """Draw which layers were found to depend on others."""
+    layers, at = [layer.name for layer in session.network.layers], ", ".join(map(str, sorted(audit.points)))
+    title = f"{session.config.rule.label}: {audit.measured} (steps {at})"
+    return Plot("audit", plot_dependence(layers, audit.depends, audit.upstream, title, folder / "audit.png"), False)
 
 
 def _first_filters(session: Session) -> Tensor | None:
