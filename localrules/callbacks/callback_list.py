@@ -78,7 +78,7 @@ class CallbackList(Callback):
                 with contextlib.suppress(Exception, SystemExit):
                     callback.close()
             warn(
-                f"{callback.label} failed in {event} and is left out of the rest of this run: "
+                f"{type(callback).__name__} failed in {event} and is left out of the rest of this run: "
                 f"{describe_exception(error)}"
             )
         finally:

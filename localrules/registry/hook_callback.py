@@ -41,4 +41,4 @@ class HookCallback(Callback):
         except (KeyboardInterrupt, Stop):
             raise
         except BaseException as error:  # SystemExit, too: a plugin ends a run by Stop alone
-            raise PluginError(f"{hook.name}: {format_exception(error)}") from error
+            raise PluginError(f"{hook.name} of {self._plugin.source.label}: {format_exception(error)}") from error
