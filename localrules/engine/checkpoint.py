@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
+from localrules.config.diff import identity_settings
 from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.engine.session import Session
@@ -125,11 +126,12 @@ def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) ->
     """A hash of what a run's weights were trained with, and of what it takes to use them.
 
     Args:
-        config: The settings, as a tree.
+        config: The settings, as a tree; those that change no result, and the place of the data, are left out.
         trained_on: At least ``fingerprint, shape, classes, mean, std`` of the data.
     """
     used = {name: trained_on[name] for name in ("fingerprint", "shape", "classes", "mean", "std")}
-    return hashlib.sha256(json.dumps([config, used], sort_keys=True, default=str).encode()).hexdigest()
+    settings = {**identity_settings(config), "seed": config["seed"]}
+    return hashlib.sha256(json.dumps([settings, used], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def recorded_settings(run: Path) -> str:
