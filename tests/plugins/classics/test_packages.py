@@ -54,7 +54,6 @@ def test_a_network_of_torchvision_is_traced_and_cut_into_its_blocks(name: str, b
 
 
 def test_a_network_of_timm_is_traced_and_cut_into_its_blocks() -> None:
-    pytest.importorskip("timm")
     model = build("timm:vit_tiny_patch16_224", size="as-is", arguments={"patch_size": 8, "depth": 2})
     network = cut(model, "block")
     assert [layer.name.removeprefix("net.") for layer in network.hidden[1:3]] == [
