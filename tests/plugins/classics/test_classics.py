@@ -11,6 +11,7 @@ from helpers.tiny_sessions import train
 from torch import nn
 
 from localrules import Model, Network
+from localrules.auditing.dependence import measure_dependence
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import build_session, toy_dataset
@@ -200,6 +201,20 @@ def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: t
         now = list(layer.parameters())
         assert any(not torch.equal(one, other) for one, other in zip(was, now, strict=True)), layer.name
         assert all(bool(parameter.isfinite().all()) for parameter in now)
+
+
+@pytest.mark.parametrize("granularity", ["layer", 2])
+@pytest.mark.parametrize("name", TOKENS)
+def test_local_rules_are_local_on_networks_of_tokens(name: str, granularity: str | int) -> None:
+    data = toy_dataset(shape=(1, 8, 8))
+    found = measure_dependence(
+        lambda: build_session(
+            LocalCrossEntropy, TOKENS[name], data, model_options=SMALL[name], granularity=granularity, steps=2
+        ),
+        steps=2,
+    )
+    assert found.leaks == []
+    assert found.is_local
 
 
 @every_model
