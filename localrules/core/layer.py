@@ -91,6 +91,10 @@ class Layer:
         last = self.features_last[index : index + 1]
         return replace(self, out_shapes=(self.out_shapes[index],), features_last=last, pool_size=pool_size)
 
+    def has_features_last(self, output: int) -> bool:
+        """Whether the features of one of its outputs are its last dimension."""
+        return bool(self.features_last) and self.features_last[output]
+
     def as_feature_maps(self) -> Layer:
         """This layer with the shapes of its outputs as objectives see them: tokens as maps, (features, height, width).
 

@@ -267,7 +267,7 @@ class LayerwiseRule(Rule):
             at = position.get(id(tensor), 0)
             objective = objectives[at]
             assert isinstance(objective, OutputTransform)
-            if not _has_features_last(layer, at) or tensor.dim() != 1 + len(layer.out_shapes[at]):
+            if not layer.has_features_last(at) or tensor.dim() != 1 + len(layer.out_shapes[at]):
                 return objective.transform_output(tensor)
             transformed = objective.transform_output(to_feature_map(tensor))
             return from_feature_map(transformed, tuple(tensor.shape[1:]))
@@ -283,7 +283,7 @@ class LayerwiseRule(Rule):
             LayerView(
                 objective.layer,
                 tuple(inputs),
-                to_feature_map(output) if _has_features_last(layer, at) else output,
+                to_feature_map(output) if layer.has_features_last(at) else output,
                 batch,
                 operations if at == 0 else [],
             )
@@ -382,10 +382,6 @@ def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:
         if spec not in found:  # options need not be hashable
             found.append(spec)
     return found
-
-
-def _has_features_last(layer: Layer, output: int) -> bool:
-    return bool(layer.features_last) and layer.features_last[output]
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
