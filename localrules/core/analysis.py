@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from localrules.core.feature_maps import LastOperation
 from localrules.core.interception import (
     Forward,
     InplaceGuard,
@@ -46,10 +47,11 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inputs = tensor_leaves((args, kwargs))
         reads = tuple(dict.fromkeys(name for tensor in inputs for name in _sources(tensor, producers)))
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter, LastOperation() as last:
             output = forward(*detach_tree(args), **detach_tree(kwargs))
         handed.check()
         samples = example.shape[0]
+        shapes = tuple(tuple(end.shape[1:]) for end in layer_outputs(layer, output))
         found[layer.name] = replace(
             layer,
             index=len(found),
@@ -58,7 +60,8 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             inputs_visible_downstream=len({tensor.shape[2:] for tensor in inputs})
             == 1,  # whether it could be; see _in_order
             in_shape=_combined_shape(inputs),
-            out_shapes=tuple(tuple(end.shape[1:]) for end in layer_outputs(layer, output)),
+            out_shapes=shapes,
+            features_last=tuple(last.applies_to(shape) for shape in shapes),
             macs=counter.get_total_flops() // 2 // samples,
         )
         return torch.utils._pytree.tree_map_only(Tensor, lambda tensor: as_source(layer, tensor), output)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from localrules.core.feature_maps import Shape as Shape
+from localrules.core.feature_maps import feature_map_shape
 from localrules.core.nn.pooling import pooled_features
 from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-Shape = tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -38,6 +38,8 @@ class Layer:
         in_shape: Shape of its input without the batch; several feature maps of one size count as concatenated by
             channel.
         out_shapes: Shape of each of its outputs without the batch.
+        features_last: Whether the features of each output are its last dimension, as those of tokens, (positions,
+            features), are. Objectives see such outputs as feature maps, see :meth:`as_feature_maps`.
         output_indices: Which of the module's outputs count: those that nothing else inside the layer reads; usually
             one.
         output_pool_sizes: For a layer of several modules, the ``pool_size`` of each output.
@@ -55,6 +57,7 @@ class Layer:
     inputs_visible_downstream: bool = False
     in_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
+    features_last: tuple[bool, ...] = ()
     output_indices: tuple[int, ...] | None = None
     output_pool_sizes: tuple[int | None, ...] = ()
     macs: int = 0
@@ -85,7 +88,25 @@ class Layer:
         if len(self.out_shapes) == 1:
             return self
         pool_size = self.output_pool_sizes[index] if self.output_pool_sizes else self.pool_size
-        return replace(self, out_shapes=(self.out_shapes[index],), pool_size=pool_size)
+        last = self.features_last[index : index + 1]
+        return replace(self, out_shapes=(self.out_shapes[index],), features_last=last, pool_size=pool_size)
+
+    def has_features_last(self, output: int) -> bool:
+        """Whether the features of one of its outputs are its last dimension."""
+        return bool(self.features_last) and self.features_last[output]
+
+    def as_feature_maps(self) -> Layer:
+        """This layer with the shapes of its outputs as objectives see them: tokens as maps, (features, height, width).
+
+        The positions form a square where their number is one, else a column, (features, positions, 1).
+        """
+        if not any(self.features_last):
+            return self
+        shapes = [
+            feature_map_shape(shape) if last else shape
+            for shape, last in zip(self.out_shapes, self.features_last, strict=True)
+        ]
+        return replace(self, out_shapes=tuple(shapes), features_last=())
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The layer's own parameters."""

@@ -23,7 +23,7 @@ class Requirements:
         operations: Whether it reads the weight-bearing operations inside a layer (``view.operations``).
         forward_passes: How often each layer runs in a step; ``None`` if that depends on options.
         sequential: Whether each layer must read exactly the one before it.
-        spatial_outputs: Whether hidden layers must have feature maps, (channels, height, width), as outputs.
+        spatial_outputs: Whether hidden layers must have feature maps, (channels, height, width), or tokens as outputs.
         allows_norm: Whether hidden layers may contain normalisation layers.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
@@ -74,7 +74,7 @@ class Requirements:
                     return f"it needs sequential layers, each reading the one before; {layer.name!r} reads {reads}"
         if self.spatial_outputs:
             for layer in hidden:
-                if any(len(shape) != 3 for shape in layer.out_shapes):
+                if any(len(shape) != 3 for shape in layer.as_feature_maps().out_shapes):
                     found = list(layer.out_shape)
                     return f"it needs layers with feature maps as outputs; the output of {layer.name!r} is {found}"
         if not self.allows_norm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from inspect import Parameter, signature
 from itertools import zip_longest
@@ -17,19 +18,32 @@ from localrules.utils.torch_utils import NORMS, preserve_mode
 _SIZE_METHODS = ("size", "dim", "ndimension", "numel")
 _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _SIZE_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
+# Functions that put parameters beside the data or scale the data by them, as positions, scales and biases do.
+_ELEMENTWISE = {"add", "radd", "iadd", "sub", "rsub", "mul", "rmul", "imul", "div", "truediv", "cat", "concat", "stack"}
+_CONSTANT = re.compile(r"_tensor_constant\d+")
 
 
 class _Tracer(fx.Tracer):
     def __init__(self, leaves: Collection[str]) -> None:
         super().__init__()
         self._leaves = frozenset(leaves)
+        self.failed: str | None = None  # the innermost module in which tracing failed
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
         if qualified_name in self._leaves or isinstance(module, NORMS):
             return True
-        # What holds nothing to learn is one operation, whatever it does inside (stochastic depth asks for its mode).
-        indivisible = not any(True for _ in module.children()) and not any(True for _ in module.parameters())
-        return indivisible or super().is_leaf_module(module, qualified_name)
+        # A module of no modules is one operation, whatever it does inside (stochastic depth asks for its mode).
+        return not any(True for _ in module.children()) or super().is_leaf_module(module, qualified_name)
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """As in fx; the innermost module in which it fails is remembered."""
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or self.path_of_module(m)
+            raise
 
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
@@ -44,23 +58,52 @@ class _Tracer(fx.Tracer):
 def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """The graph of a model, with the modules named in ``leaves`` as single nodes.
 
-    Parameters of ``forward`` after the first keep their defaults.
+    Parameters of ``forward`` after the first keep their defaults. A module inside the model whose forward cannot be
+    traced, or reads the training flag, becomes a single node too.
 
     Raises:
         UsageError: The model's forward needs more than one argument, or it depends on data in a way that cannot be
             traced, or on the training flag (a functional dropout), which a trace would freeze.
     """
     _check_signature(model)
+    whole = set(leaves)
     with preserve_mode(model):
-        graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
+        while True:
+            try:
+                return _trace_in_both_modes(model, whole)
+            except _Untraceable as error:
+                if not _is_inner_part(model, error.module):
+                    raise error.error from error.error.__cause__
+                whole.add(error.module)
+
+
+class _Untraceable(Exception):
+    """A module whose forward cannot be traced; the empty name means the model itself."""
+
+    def __init__(self, module: str, error: UsageError) -> None:
+        super().__init__(module)
+        self.module = module
+        self.error = error
+
+
+def _is_inner_part(model: nn.Module, name: str) -> bool:
+    """Whether a module is a part of the model, so that something to learn is left beside it."""
+    inside = {id(parameter) for parameter in model.get_submodule(name).parameters()}
+    return bool(name) and any(id(parameter) not in inside for parameter in model.parameters())
+
+
+def _trace_in_both_modes(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
+    graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
     for node, same in zip_longest(graph.nodes, in_training.nodes):
         if node is None or same is None or _node_signature(node) != _node_signature(same):
-            raise UsageError(
+            around = [name for name in (same or node).meta.get("nn_module_stack") or {} if name not in leaves]
+            refusal = UsageError(
                 f"{(same or node).name!r} reads the training flag inside forward",
                 where=f"forward of {type(model).__name__}",
                 why="a traced graph would keep the flag's present value for ever",
                 fix="use a module (nn.Dropout) instead of the function, or mark the layers by hand",
             )
+            raise _Untraceable(around[-1] if around else "", refusal)
     return graph
 
 
@@ -79,19 +122,24 @@ def _check_signature(model: nn.Module) -> None:
 
 
 def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
+    tracer = _Tracer(leaves)
     try:
-        return _Tracer(leaves).trace(model)
+        return tracer.trace(model)
     except Exception as error:  # fx raises many kinds
-        raise UsageError(
+        refusal = UsageError(
             f"the graph of {type(model).__name__} cannot be traced",
             where=_error_location(error),
             why=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             fix='mark the layers by hand: Network.wrap(model, layers=["conv1", "blocks.*", "fc"])',
-        ) from error
+        )
+        refusal.__cause__ = error
+        raise _Untraceable(tracer.failed or "", refusal) from error
 
 
 def _node_signature(node: fx.Node) -> tuple[object, ...]:
-    return node.name, node.op, node.target, str(node.args), str(node.kwargs)
+    """The parts of a node in which two traces must agree, without the numbers of constants, which go on."""
+    words = (node.name, node.target, node.args, node.kwargs)
+    return node.op, *(_CONSTANT.sub("constant", str(word)) for word in words)
 
 
 def _error_location(error: Exception) -> str:
@@ -106,15 +154,59 @@ def _error_location(error: Exception) -> str:
     return place
 
 
-def weight_bearing(model: nn.Module, node: fx.Node) -> bool:
-    """Whether a node applies weights of its own: a convolution or linear operation, not the norm that follows one."""
+def weight_bearing(model: nn.Module, node: fx.Node, derived: Collection[fx.Node] = ()) -> bool:
+    """Whether a node applies weights of its own: a convolution or linear operation, not the norm that follows one.
+
+    Vectors (scales, biases) and parameters that are added to the data or concatenated with it (positions, class
+    tokens) do not count.
+
+    Args:
+        model: Where the graph is from.
+        node: One of its operations.
+        derived: Operations before it that depend on parameters alone, see :func:`is_derived`.
+    """
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
-        return not isinstance(module, NORMS) and any(True for _ in module.parameters())
-    return any(
-        source.op == "get_attr" and isinstance(_attribute(model, str(source.target)), nn.Parameter)
-        for source in node.all_input_nodes
-    )
+        return not isinstance(module, NORMS) and any(_is_matrix(parameter) for parameter in module.parameters())
+    if node.op not in ("call_function", "call_method") or _reads_size(node) or _function_name(node) in _ELEMENTWISE:
+        return False
+    return any(source in derived or _is_matrix(_parameter(model, source)) for source in node.all_input_nodes)
+
+
+def is_derived(model: nn.Module, node: fx.Node, derived: Collection[fx.Node], sizes: Collection[fx.Node]) -> bool:
+    """Whether a function's value depends on parameters (and sizes) alone: a kernel that is reshaped or normalised.
+
+    Args:
+        model: Where the graph is from.
+        node: One of its operations.
+        derived: Operations before it of which this is known.
+        sizes: Operations before it that give sizes, or depend on the network's input alone.
+    """
+    if node.op not in ("call_function", "call_method") or _reads_size(node):
+        return False
+    sources = node.all_input_nodes
+    known = [source for source in sources if source in derived or _parameter(model, source) is not None]
+    return bool(known) and all(source.op == "get_attr" or source in derived or source in sizes for source in sources)
+
+
+def _parameter(model: nn.Module, node: fx.Node) -> nn.Parameter | None:
+    found = _attribute(model, str(node.target)) if node.op == "get_attr" else None
+    return found if isinstance(found, nn.Parameter) else None
+
+
+def _is_matrix(parameter: torch.Tensor | None) -> bool:
+    return parameter is not None and parameter.numel() > max(parameter.shape, default=1)
+
+
+def _function_name(node: fx.Node) -> str:
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return name.strip("_")
+
+
+def _reads_size(node: fx.Node) -> bool:
+    if node.op == "call_method":
+        return node.target in _SIZE_METHODS
+    return node.op == "call_function" and node.target is getattr and node.args[1] in _SIZE_ATTRIBUTES
 
 
 def is_input_only(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) -> bool:
@@ -127,12 +219,11 @@ def is_input_only(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) 
     """
     if node.op == "call_module" and any(True for _ in model.get_submodule(str(node.target)).parameters()):
         return False
-    if node.op == "call_method" and node.target in _SIZE_METHODS:
-        return True
-    if node.op == "call_function" and node.target is getattr and node.args[1] in _SIZE_ATTRIBUTES:
-        return True
-    return not weight_bearing(model, node) and all(
-        source in others or source.op in ("placeholder", "get_attr") for source in node.all_input_nodes
+    return _reads_size(node) or all(
+        source in others
+        or source.op == "placeholder"
+        or (source.op == "get_attr" and _parameter(model, source) is None)
+        for source in node.all_input_nodes
     )
 
 

@@ -47,7 +47,9 @@ class LayerView:
     Attributes:
         layer: Name, position and shapes of the layer.
         inputs: What the layer read, detached. Shapes (batch, ...).
-        output: What the layer computed, with the graph of this layer alone. Shape (batch, ...).
+        output: What the layer computed, with the graph of this layer alone. Shape (batch, ...); tokens, (batch,
+            positions, features), come as feature maps, (batch, features, height, width), see
+            :meth:`localrules.Layer.as_feature_maps`.
         batch: The network's input, the labels, and a cache shared by all layers of the step.
         operations: The weight-bearing operations that ran inside the layer, in order, if the rule requires them. For a
             layer with several outputs, only the view of the first has them.

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import torch
 
-from localrules.data.dataset import fingerprint
+from localrules.data.dataset import CHUNK_VALUES, fingerprint
 from localrules.data.duplicates import near_duplicate_groups
+from localrules.data.mapped_cache import load_splits
 
 if TYPE_CHECKING:
-    from localrules.data.dataset import Dataset
+    from torch import Tensor
 
+    from localrules.data.dataset import Dataset, Split
+    from localrules.data.mapped_cache import ArrayStore, Notes
+
+IN_MEMORY = 1 << 30
+"""Bytes of a training split up to which its parts are copied in memory; parts of a larger one are files of the cache,
+mapped as the whole is."""
 DIVISION_SEED = 0
 """The division is the same for all runs, whatever their seed: their choices are compared on the same images."""
 
@@ -36,10 +44,29 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
     before = sizes[order].cumsum(0) - sizes[order]
     chosen = names[order[before < round(fraction * len(train))]]
     held = torch.isin(groups, chosen)
-    splits = {**data.splits, "train": train.subset(~held), "valid": train.subset(held)}
+    if train.images.numel() <= IN_MEMORY:
+        splits = {**data.splits, "train": train.subset(~held), "valid": train.subset(held)}
+        identity = fingerprint(splits)
+    else:
+        key = sha256(f"{data.fingerprint} {fraction}".encode()).hexdigest()
+        found = load_splits("holdout-1", key, lambda store: _store(store, train, held))
+        splits = {**data.splits, **found.splits}
+        identity = sha256(f"{data.fingerprint} {found.fingerprint}".encode()).hexdigest()
     return replace(
         data,
         splits=splits,
-        fingerprint=fingerprint(splits),
+        fingerprint=identity,
         origin=f"{data.origin}; valid is {int(held.sum()):,} samples of train, held out",
     )
+
+
+def _store(store: ArrayStore, train: Split, held: Tensor) -> Notes:
+    """Write the two parts of a training split, a few million values at a time."""
+    for name, chosen in (("train", ~held), ("valid", held)):
+        places = chosen.nonzero()[:, 0]
+        images, labels = store.allocate_split(name, len(places), tuple(train.images.shape[1:]))
+        labels[...] = train.labels[places].numpy()
+        size = max(1, CHUNK_VALUES // (train.images[:1].numel() or 1))
+        for start in range(0, len(places), size):
+            images[start : start + size] = train.images[places[start : start + size]].numpy()
+    return {}

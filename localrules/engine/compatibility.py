@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +16,7 @@ from localrules.errors import LocalRulesError, PluginCodeError, describe_excepti
 
 if TYPE_CHECKING:
     from localrules.core.base import RuleBase
+    from localrules.core.model import Model
     from localrules.registry.registry import Registry
 
 SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
@@ -21,6 +24,8 @@ SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
 
 def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str, Any]]:
     """Try a rule's requirements on every installed network, with the options of the network that suit the rule.
+
+    Entries that stand for many networks, as ``timm:NAME`` does, are left out.
 
     Networks are built for grey images of 48 x 48, without memory for their weights where they allow it.
 
@@ -33,6 +38,8 @@ def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str
     """
     found = []
     for item in registry.entries("model"):
+        if item.entry.argument:  # a whole package of networks
+            continue
         try:
             why = _incompatibility(rule, item.entry.name, registry)
         except LocalRulesError as error:
@@ -74,7 +81,13 @@ def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:
 def _incompatibility(rule: type[RuleBase], name: str, registry: Registry) -> str:
     kind, info = registry.resolve("model", name), rule.info
     suits = {key: value for key, value in info.model_defaults.items() if key in kind.Config.model_fields}
-    return info.requires.incompatibility(_build(Component(name, kind, validate_config(kind.Config, suits, "model"))))
+    return info.requires.incompatibility(_built_with(kind, name, json.dumps(suits, sort_keys=True)))
+
+
+@lru_cache(maxsize=64)  # rule after rule asks for the same networks
+def _built_with(kind: type[Model], name: str, options: str) -> Network:
+    """A network with these options, as JSON."""
+    return _build(Component(name, kind, validate_config(kind.Config, json.loads(options), "model")))
 
 
 def _build(model: Component, granularity: Granularity = "layer") -> Network:

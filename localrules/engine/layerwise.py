@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from localrules.core.feature_maps import from_feature_map, to_feature_map
 from localrules.core.interception import (
     Forward,
     InplaceGuard,
@@ -84,8 +85,8 @@ class LayerwiseRule(Rule):
         self._objectives_of: dict[str, list[Objective]] = {}
         for layer in network.hidden:
             spec = self._specs[layer.name]
-            peers = tuple(other for other in network.hidden if self._specs[other.name] == spec)
-            seen = replace(layer, peers=peers)
+            peers = tuple(other.as_feature_maps() for other in network.hidden if self._specs[other.name] == spec)
+            seen = replace(layer.as_feature_maps(), peers=peers)
             own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
@@ -260,12 +261,16 @@ class LayerwiseRule(Rule):
         if layer.is_readout or not issubclass(self._specs[layer.name].cls, OutputTransform):
             return output
         objectives = self._objectives_of[layer.name]
-        of_output = {id(each): own for each, own in zip(layer_outputs(layer, output), objectives, strict=True)}
+        position = {id(each): at for at, each in enumerate(layer_outputs(layer, output))}
 
         def transform(tensor: Tensor) -> Tensor:
-            objective = of_output.get(id(tensor), objectives[0])
+            at = position.get(id(tensor), 0)
+            objective = objectives[at]
             assert isinstance(objective, OutputTransform)
-            return objective.transform_output(tensor)
+            if not layer.has_features_last(at) or tensor.dim() != 1 + len(layer.out_shapes[at]):
+                return objective.transform_output(tensor)
+            transformed = objective.transform_output(to_feature_map(tensor))
+            return from_feature_map(transformed, tuple(tensor.shape[1:]))
 
         return pytree.tree_map_only(Tensor, transform, output)
 
@@ -275,7 +280,13 @@ class LayerwiseRule(Rule):
         """A view for each of the layer's objectives."""
         return [
             # Operations belong to the layer, not to one output: one objective handles them.
-            LayerView(objective.layer, tuple(inputs), output, batch, operations if at == 0 else [])
+            LayerView(
+                objective.layer,
+                tuple(inputs),
+                to_feature_map(output) if layer.has_features_last(at) else output,
+                batch,
+                operations if at == 0 else [],
+            )
             for at, (objective, output) in enumerate(
                 zip(self._objectives_of[layer.name], layer_outputs(layer, output), strict=True)
             )

@@ -80,6 +80,8 @@ def _cost(learning: frozenset[str], network: Network) -> float:
 def apply_phase(phase: Phase, network: Network, trainable: frozenset[int]) -> None:
     """Put learning layers into training mode, and freeze the others: eval mode, no gradient, buffers still.
 
+    Inside a layer that learns, modules whose parameters are all frozen by their author run in eval mode, too.
+
     Args:
         phase: The phase that begins.
         network: The network.
@@ -89,5 +91,8 @@ def apply_phase(phase: Phase, network: Network, trainable: frozenset[int]) -> No
     for layer in network.layers:
         learns = phase.is_trainable(layer)
         layer.module.train(learns)
+        for module in layer.module.modules() if learns else ():
+            if (own := list(module.parameters())) and not any(id(parameter) in trainable for parameter in own):
+                module.eval()
         for parameter in layer.parameters():
             parameter.requires_grad_(learns and id(parameter) in trainable)

@@ -44,6 +44,60 @@ def localrules_models() -> list[ModelEntry]:
             reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
         ),
         ModelEntry(
+            name="resnet32",
+            target="localrules_classics.resnet:ResNet32",
+            summary="Fifteen narrow residual blocks for small images, 0.46 M parameters.",
+            reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
+        ),
+        ModelEntry(
+            name="resnet110",
+            target="localrules_classics.resnet:ResNet110",
+            summary="54 narrow residual blocks for small images, 1.7 M parameters.",
+            reference="He, Zhang, Ren & Sun 2016, https://arxiv.org/abs/1512.03385",
+        ),
+        ModelEntry(
+            name="wide_resnet",
+            target="localrules_classics.resnet:WideResNet",
+            summary="Twelve wide residual blocks for small images, WRN-28-10, 36.5 M parameters.",
+            reference="Zagoruyko & Komodakis 2016, https://arxiv.org/abs/1605.07146",
+        ),
+        ModelEntry(
+            name="vgg13",
+            target="localrules_classics.vgg:VGG13",
+            summary="Ten convolutions and a linear readout, 9.4 M parameters on CIFAR-10.",
+            reference="Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556",
+        ),
+        ModelEntry(
+            name="vgg16",
+            target="localrules_classics.vgg:VGG16",
+            summary="Thirteen convolutions and a linear readout, 14.7 M parameters on CIFAR-10.",
+            reference="Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556",
+        ),
+        ModelEntry(
+            name="vgg19",
+            target="localrules_classics.vgg:VGG19",
+            summary="Sixteen convolutions and a linear readout, 20.0 M parameters on CIFAR-10.",
+            reference="Simonyan & Zisserman 2015, https://arxiv.org/abs/1409.1556",
+        ),
+        ModelEntry(
+            name="vit_tiny",
+            target="localrules_classics.vit:ViTTiny",
+            summary="A vision transformer of twelve blocks, 5.7 M parameters.",
+            reference="Touvron et al. 2021, https://arxiv.org/abs/2012.12877",
+        ),
+        ModelEntry(
+            name="vit_small",
+            target="localrules_classics.vit:ViTSmall",
+            summary="A vision transformer of twelve blocks, 22.1 M parameters.",
+            reference="Touvron et al. 2021, https://arxiv.org/abs/2012.12877",
+        ),
+        ModelEntry(
+            name="mlp_mixer",
+            target="localrules_classics.mixer:MLPMixer",
+            summary="Mixer-S: eight blocks of linear operations over patches, 18.5 M parameters.",
+            reference="Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601",
+        ),
+        ModelEntry(
             name="resnet18",
             target="localrules_classics.resnet:ResNet18",
             summary="Eight wide residual blocks, torchvision's network on large images, 11.2 M parameters.",
@@ -72,6 +126,20 @@ def localrules_models() -> list[ModelEntry]:
             target="localrules_classics.inception:InceptionV2",
             summary="BN-Inception: ten modules of four branches, 10.3 M parameters.",
             reference="Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167",
+        ),
+        ModelEntry(
+            name="torchvision",
+            target="localrules_classics.packages:TorchvisionModel",
+            summary="Any network for classification of torchvision, as torchvision:NAME.",
+            reference="https://docs.pytorch.org/vision/stable/models.html",
+            argument="network",
+        ),
+        ModelEntry(
+            name="timm",
+            target="localrules_classics.packages:TimmModel",
+            summary="Any network of timm, as timm:NAME.",
+            reference="https://github.com/huggingface/pytorch-image-models",
+            argument="network",
         ),
     ]
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from localrules import Model
 from localrules.core.layer_spec import LayerSpec
 from localrules.core.objective import RuleConfig
-from localrules.errors import MissingDependencyError
 from localrules_classics.input_size import Size, described, side_of, sized, to_rgb_channels
+from localrules_classics.optional import optional_module
 
 
 class BaselineOptions(RuleConfig):
@@ -35,7 +35,9 @@ class LargeImages(Model):
         super().__init__(config, shape, num_classes)
         self._side = side_of(config.size, shape, self.native, self.least)
         to_rgb_channels(type(self).__name__.lower(), shape)
-        stages, readout = self.parts(_torchvision(type(self).__name__.lower()), num_classes)
+        stages, readout = self.parts(
+            optional_module("torchvision", f"--model {type(self).__name__.lower()}").models, num_classes
+        )
         self.stages, self.readout = nn.Sequential(*stages), readout
         self.layer_spec = LayerSpec(layers=["stages.*"], blocks=["stages.*"], readout="readout")
 
@@ -107,16 +109,3 @@ def _begun_by(kind: type[nn.Module], modules: list[nn.Module]) -> list[nn.Sequen
             groups.append(nn.Sequential())
         groups[-1].append(module)
     return groups
-
-
-def _torchvision(model: str) -> ModuleType:
-    try:
-        import torchvision.models
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{model} needs torchvision",
-            where=f"--model {model}",
-            why=f"it cannot be imported: {error}",
-            fix='pip install "localrules[baselines]"',
-        ) from error
-    return torchvision.models

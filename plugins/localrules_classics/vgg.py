@@ -1,4 +1,4 @@
-"""The VGG-like networks of Nøkland & Eidnes: vgg8b and vgg11b."""
+"""Chains of 3 x 3 convolutions: vgg13, vgg16 and vgg19, and vgg8b and vgg11b of Nøkland & Eidnes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class VGG(Model):
     """
 
     channels: ClassVar[tuple[tuple[int, ...], ...]]
+    halves_large: ClassVar[bool] = True
 
     class Config(LayerOptions):
         """Options of vgg8b and vgg11b."""
@@ -34,14 +35,16 @@ class VGG(Model):
             1, gt=0, description="All numbers of channels are multiplied by this (the paper's: 1; also 2 and 3)."
         )
         hidden: tuple[PositiveInt, ...] = Field(
-            (1024,), min_length=1, description="Units of each fully connected layer (the paper's)."
+            (1024,), description="Units of each fully connected layer (the paper's)."
         )
         dropout: float = Field(0, ge=0, lt=1, description=DROPOUT)
 
     def __init__(self, config: VGG.Config, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         inputs, *sides = shape
-        kernel, stride, dropped = (7, 2, 0.0) if max(sides) > LARGE else (3, 1, 0.0)  # of the very first convolution
+        kernel, stride, dropped = (
+            (7, 2, 0.0) if self.halves_large and max(sides) > LARGE else (3, 1, 0.0)
+        )  # of the very first convolution
         require_side(type(self).__name__.lower(), shape, stride * 2 ** len(self.channels))
         self.stages = nn.ModuleList()
         for channels in self.channels:
@@ -71,7 +74,8 @@ class VGG(Model):
             )
             features = units
         self.readout = dense_readout(features, num_classes, config.dropout)
-        self.layer_spec = LayerSpec(layers=["stages.*.*", "dense.*"], blocks=["stages.*", "dense.*"], readout="readout")
+        dense = ["dense.*"] if config.hidden else []
+        self.layer_spec = LayerSpec(layers=["stages.*.*", *dense], blocks=["stages.*", *dense], readout="readout")
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to logits, (batch, classes)."""
@@ -102,3 +106,52 @@ class VGG11b(VGG):
     """
 
     channels = ((128, 128, 128, 256), (256, 512), (512, 512), (512,))
+
+
+class PlainVGG(VGG):
+    """Five stages of convolutions and a linear readout, as they are used on CIFAR-10.
+
+    The published networks, for images of 224 pixels, have two fully connected layers of 4096 units and no norm.
+    """
+
+    halves_large = False
+
+    class Config(VGG.Config):
+        """Options of vgg13, vgg16 and vgg19."""
+
+        width: float = Field(1, gt=0, description="All numbers of channels are multiplied by this (the paper's: 1).")
+        hidden: tuple[PositiveInt, ...] = Field(
+            (),
+            description="Units of each fully connected layer (ours: none, as on CIFAR-10; the paper's: 4096 twice).",
+        )
+        norm: bool = Field(True, description="Batch norm between convolution and activation (ours; the paper's: none).")
+
+
+class VGG13(PlainVGG):
+    """Ten convolutions of 64 to 512 channels: 9.4 M parameters on CIFAR-10.
+
+    References:
+        Simonyan & Zisserman 2015, Very deep convolutional networks, configuration B, https://arxiv.org/abs/1409.1556.
+    """
+
+    channels = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
+
+
+class VGG16(PlainVGG):
+    """Thirteen convolutions of 64 to 512 channels: 14.7 M parameters on CIFAR-10.
+
+    References:
+        Simonyan & Zisserman 2015, Very deep convolutional networks, configuration D, https://arxiv.org/abs/1409.1556.
+    """
+
+    channels = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class VGG19(PlainVGG):
+    """Sixteen convolutions of 64 to 512 channels: 20.0 M parameters on CIFAR-10.
+
+    References:
+        Simonyan & Zisserman 2015, Very deep convolutional networks, configuration E, https://arxiv.org/abs/1409.1556.
+    """
+
+    channels = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)

@@ -157,11 +157,6 @@ def test_readers_and_depth_are_found_through_whatever_stands_between_layers() ->
     assert [layer.depth for layer in network.layers] == [1, 2, 3, 2, 4, 5]
 
 
-def test_a_model_without_marks_has_no_blocks() -> None:
-    with pytest.raises(UsageError, match="Sequential declares no blocks"):
-        Network.wrap(sequential(), granularity="block")
-
-
 @pytest.mark.parametrize("granularity", [0, -1, "blocks"])
 def test_an_unknown_granularity_is_refused(granularity: str | int) -> None:
     with pytest.raises(UsageError, match="is not known"):

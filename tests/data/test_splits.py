@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from localrules.data import duplicates
 from localrules.data.dataset import Dataset, Split, fingerprint
 from localrules.data.duplicates import near_duplicate_groups
 from localrules.data.splits import split_holdout
@@ -42,6 +45,34 @@ def test_near_duplicates_of_near_duplicates_share_a_group() -> None:
 def test_images_of_one_grey_are_copies_of_each_other() -> None:
     plain = torch.stack([torch.full((1, 24, 24), grey, dtype=torch.uint8) for grey in (0, 90, 255)])
     assert near_duplicate_groups(torch.cat([draw_images(1), plain])).tolist() == [0, 1, 1, 1]
+
+
+def test_many_images_are_not_compared_each_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = draw_images(1500)
+    images = torch.cat([images, images[:300], images[300:600].flip(-1)])
+    every = near_duplicate_groups(images)
+    monkeypatch.setenv("LOCALRULES_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr("localrules.data.duplicates.ALL_PAIRS", 1000)
+    compared: list[int] = []
+    near = duplicates._near
+    monkeypatch.setattr(
+        "localrules.data.duplicates._near", lambda *a: (compared.append(len(a[2]) * len(a[3])), near(*a))[1]
+    )
+    assert torch.equal(near_duplicate_groups(images), every)
+    assert sum(compared) < len(images) ** 2 / 2
+
+
+def test_the_parts_of_a_large_split_are_mapped_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_set(draw_images(50))
+    copied = split_holdout(data, 0.2)
+    monkeypatch.setattr("localrules.data.splits.IN_MEMORY", 1000)
+    monkeypatch.setattr("localrules.data.splits.CHUNK_VALUES", 24 * 24 * 3)
+    mapped = split_holdout(data, 0.2)
+    for name in ("train", "valid"):
+        assert torch.equal(mapped.split(name).images, copied.split(name).images)
+        assert torch.equal(mapped.split(name).labels, copied.split(name).labels)
+    assert mapped.fingerprint == split_holdout(data, 0.2).fingerprint
+    assert mapped.fingerprint not in (data.fingerprint, split_holdout(data, 0.3).fingerprint)
 
 
 def test_a_fraction_of_train_takes_the_place_of_valid_and_no_group_is_on_both_sides() -> None:

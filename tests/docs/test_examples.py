@@ -47,6 +47,17 @@ def test_an_example_that_needs_more_than_a_test_has_says_what_it_wants(
     assert "--threads" in capsys.readouterr().out
 
 
+def test_the_cost_of_the_pipeline_is_measured_beside_a_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = runpy.run_path(str(ROOT / "examples" / "studies" / "pipeline_cost.py"))
+    words = ["--model", "lenet", "--rounds", "1", "--samples", "64", "--batch-size", "32"]
+    monkeypatch.setattr("sys.argv", ["pipeline_cost.py", *words])
+    study["main"].__globals__["AT_MOST"] = 0.0  # whatever it costs is too much
+    assert study["main"]() == 1
+    assert "lenet by backprop" in capsys.readouterr().out
+
+
 def test_cases_of_the_gap_are_those_of_the_suite() -> None:
     """Same widths, batches, epochs and published values."""
     from localrules_hsic.published import hsic

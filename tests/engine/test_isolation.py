@@ -196,8 +196,8 @@ class TwoHeads(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk, self.left, self.right = nn.Linear(144, 6), nn.Linear(6, 3), nn.Linear(6, 2)
-        self.join, self.other, self.fc = nn.Linear(3, 200), nn.Linear(2, 200), nn.Linear(200, 4)
+        self.trunk, self.left, self.right = nn.Linear(144, 6), nn.Linear(6, 300), nn.Linear(6, 200)
+        self.join, self.other, self.fc = nn.Linear(300, 8), nn.Linear(200, 8), nn.Linear(8, 4)
 
     def forward(self, x: Tensor) -> Tensor:
         trunk = torch.tanh(self.trunk(x.flatten(1)))
@@ -216,7 +216,7 @@ def test_a_part_with_two_ends_learns_at_both() -> None:
     hand.part("fc", net.fc, logits, cross_entropy(logits))
 
     network = Network.wrap(net, granularity=2, example=IMAGES[:2])
-    assert network.layers[0].out_shapes == ((3,), (2,))
+    assert network.layers[0].out_shapes == ((300,), (200,))
     assert_equal(local_step(network).gradients, hand.gradients)
 
 

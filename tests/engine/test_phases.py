@@ -228,6 +228,15 @@ def test_a_layer_frozen_whole_stands_still_and_the_others_learn(rule: str, monke
     assert not torch.equal(before["network.downs.0.weight"], after["network.downs.0.weight"])
 
 
+def test_a_frozen_norm_in_a_layer_that_learns_keeps_its_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = frozen("local-ce", ["stem.norm.weight", "stem.norm.bias"], monkeypatch)
+    before = state(session)
+    train(session, 0, 3)
+    after = state(session)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("network.stem.norm."))
+    assert not torch.equal(before["network.stem.weight"], after["network.stem.weight"])
+
+
 def frozen(rule: str, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session of a model whose author froze some parameters."""
     from localrules_fer.models.dense_fpn import DenseFPN

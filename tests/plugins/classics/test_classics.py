@@ -11,6 +11,7 @@ from helpers.tiny_sessions import train
 from torch import nn
 
 from localrules import Model, Network
+from localrules.auditing.dependence import measure_dependence
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import build_session, toy_dataset
@@ -18,9 +19,11 @@ from localrules_backprop.backprop import Backprop
 from localrules_classics.activations import ACTIVATIONS
 from localrules_classics.densenet import DenseNetBC
 from localrules_classics.lenet import LeNet
+from localrules_classics.mixer import MLPMixer
 from localrules_classics.mlp import MLP
-from localrules_classics.resnet import ResNet18, ResNet20
-from localrules_classics.vgg import VGG8b, VGG11b
+from localrules_classics.resnet import ResNet18, ResNet20, ResNet32, ResNet110, WideResNet
+from localrules_classics.vgg import VGG13, VGG16, VGG19, VGG8b, VGG11b
+from localrules_classics.vit import ViTSmall, ViTTiny
 from localrules_supervised.local_ce import LocalCrossEntropy
 
 pytestmark = pytest.mark.slow
@@ -32,7 +35,9 @@ MODELS: dict[str, type[Model]] = {
     "resnet20": ResNet20,
     "resnet18": ResNet18,
     "densenet_bc": DenseNetBC,
+    "wide_resnet": WideResNet,
 }
+TOKENS: dict[str, type[Model]] = {"vit_tiny": ViTTiny, "mlp_mixer": MLPMixer}
 SMALL: dict[str, dict[str, Any]] = {
     "lenet": {},
     "vgg8b": {"width": 1 / 32, "hidden": [8]},
@@ -40,12 +45,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet20": {"blocks": [1, 1], "width": 4},
     "resnet18": {"blocks": [1, 1], "width": 4},
     "densenet_bc": {"depth": 10, "growth": 3},
+    "wide_resnet": {"depth": 10, "widen": 1 / 4},
+    "vit_tiny": {"width": 8, "heads": 2, "depth": 3},
+    "mlp_mixer": {"width": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 3},
 }
-every_model = pytest.mark.parametrize("name", MODELS)
+every_model = pytest.mark.parametrize("name", [*MODELS, *TOKENS])
+every_convolutional_model = pytest.mark.parametrize("name", MODELS)
 
 
 def small(name: str, shape: tuple[int, ...] = (1, 16, 16), classes: int = 4, **options: Any) -> Model:
-    kind = MODELS[name]
+    kind = (MODELS | TOKENS)[name]
     return kind(kind.Config(**(SMALL[name] | options)), shape, classes)
 
 
@@ -63,6 +72,12 @@ def parameters(kind: type[Model], shape: tuple[int, ...], classes: int = 10, **o
         (VGG8b, (3, 96, 96), "11.5"),
         (VGG11b, (3, 32, 32), "11.6"),
         (ResNet20, (3, 32, 32), "0.27"),
+        (ResNet32, (3, 32, 32), "0.46"),
+        (ResNet110, (3, 32, 32), "1.7"),
+        (WideResNet, (3, 32, 32), "36.5"),
+        (VGG13, (3, 32, 32), "9.4"),
+        (VGG16, (3, 32, 32), "14.7"),
+        (VGG19, (3, 32, 32), "20.0"),
         (DenseNetBC, (3, 32, 32), "0.8"),
     ],
 )
@@ -77,8 +92,49 @@ def test_wider_and_deeper_ones_have_as_many_as_published() -> None:
     assert f"{parameters(VGG8b, (1, 28, 28), width=2) / 1e6:.1f}" == "28.2"
     assert f"{parameters(VGG11b, (3, 32, 32), width=3) / 1e6:.1f}" == "91.3"
     assert f"{parameters(ResNet20, (3, 32, 32), blocks=[9, 9, 9]) / 1e6:.2f}" == "0.85"
+    assert f"{parameters(WideResNet, (3, 32, 32), depth=16, widen=8) / 1e6:.1f}" == "11.0"
+    assert parameters(VGG16, (3, 224, 224), 1000, hidden=[4096, 4096], norm=False) == 138_357_544
     assert parameters(LeNet, (1, 28, 28)) == 61_706
     assert parameters(DenseNetBC, (3, 32, 32), order="norm-first") == 769_162
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "published"),
+    [(ViTTiny, {"pool": "class"}, 5_717_416), (ViTSmall, {"pool": "class"}, 22_050_664), (MLPMixer, {}, 18_528_264)],
+)
+def test_networks_of_tokens_have_as_many_parameters_as_timms(
+    kind: type[Model], options: dict[str, Any], published: int
+) -> None:
+    assert parameters(kind, (3, 224, 224), 1000, **options) == published
+
+
+INFOPRO = {
+    2: ["blocks.6"],
+    3: ["blocks.4", "blocks.9"],
+    4: ["blocks.2", "blocks.6", "blocks.10"],
+    8: ["blocks.0", "blocks.2", "blocks.4", "blocks.6", "blocks.8", "blocks.10", "blocks.12"],
+    16: ["stem", *(f"blocks.{place}" for place in range(14))],
+}
+"""Where ResNet-32 is cut in https://github.com/blackfeather-wang/InfoPro-Pytorch: the last block of each part."""
+
+
+@pytest.mark.parametrize(("parts", "last"), INFOPRO.items())
+def test_resnet32_is_cut_where_the_papers_cut_it(parts: int, last: list[str]) -> None:
+    with torch.device("meta"):
+        model = ResNet32(ResNet32.Config(), (3, 32, 32), 10)
+        network = Network.wrap(model, granularity=parts, example=torch.zeros(2, 3, 32, 32))
+    assert [layer.name.split("..")[-1].removesuffix(".second") for layer in network.hidden[:-1]] == last
+
+
+@pytest.mark.parametrize("granularity", [55, "block"])
+def test_resnet110_has_55_blocks(granularity: str | int) -> None:
+    with torch.device("meta"):
+        model = ResNet110(ResNet110.Config(), (3, 32, 32), 10)
+        network = Network.wrap(model, granularity=granularity, example=torch.zeros(2, 3, 32, 32))
+    assert [layer.name.split("..")[-1].removesuffix(".second") for layer in network.hidden] == [
+        "stem",
+        *(f"blocks.{place}" for place in range(54)),
+    ]
 
 
 @every_model
@@ -87,7 +143,7 @@ def test_any_image_and_any_number_of_classes_fit(name: str, shape: tuple[int, ..
     assert small(name, shape, classes=7)(torch.randn(2, *shape)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", ["lenet", "resnet20", "resnet18", "densenet_bc"])
+@pytest.mark.parametrize("name", ["lenet", "resnet20", "resnet18", "densenet_bc", "wide_resnet", *TOKENS])
 def test_some_take_the_smallest_images(name: str) -> None:
     assert small(name, (1, 8, 8))(torch.randn(2, 1, 8, 8)).shape == (2, 4)
 
@@ -106,7 +162,7 @@ def test_the_stem_of_vgg_halves_large_images() -> None:
         small("vgg8b", (1, 31, 65))
 
 
-@every_model
+@every_convolutional_model
 def test_each_layer_has_one_weight_bearing_operation_but_for_a_projection_that_it_adds(name: str) -> None:
     network = Network.wrap(small(name), example=torch.zeros(2, 1, 16, 16))
     counts = {
@@ -114,7 +170,9 @@ def test_each_layer_has_one_weight_bearing_operation_but_for_a_projection_that_i
         for layer in network.layers
     }
     assert {layer for layer, count in counts.items() if count != 1} == (
-        {"blocks.1.second"} if name == "resnet18" else set()
+        {"resnet18": {"blocks.1.second"}, "wide_resnet": {f"blocks.{place}.second" for place in range(3)}}.get(
+            name, set()
+        )
     )
 
 
@@ -134,7 +192,7 @@ def test_every_granularity_computes_the_same(name: str, granularity: str | int) 
 @pytest.mark.parametrize("rule", [LocalCrossEntropy, Backprop])
 def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: type) -> None:
     session = build_session(
-        rule, MODELS[name], toy_dataset(), model_options=SMALL[name], granularity=granularity, steps=2
+        rule, (MODELS | TOKENS)[name], toy_dataset(), model_options=SMALL[name], granularity=granularity, steps=2
     )
     # The first step of local-ce moves its heads alone: they start at zero.
     before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
@@ -145,6 +203,20 @@ def test_two_steps_change_every_layer(name: str, granularity: str | int, rule: t
         assert all(bool(parameter.isfinite().all()) for parameter in now)
 
 
+@pytest.mark.parametrize("granularity", ["layer", 2])
+@pytest.mark.parametrize("name", TOKENS)
+def test_local_rules_are_local_on_networks_of_tokens(name: str, granularity: str | int) -> None:
+    data = toy_dataset(shape=(1, 8, 8))
+    found = measure_dependence(
+        lambda: build_session(
+            LocalCrossEntropy, TOKENS[name], data, model_options=SMALL[name], granularity=granularity, steps=2
+        ),
+        steps=2,
+    )
+    assert found.leaks == []
+    assert found.is_local
+
+
 @every_model
 def test_the_last_layer_is_seen_as_its_readout_sees_it(name: str) -> None:
     for granularity in ("layer", "block"):
@@ -153,7 +225,7 @@ def test_the_last_layer_is_seen_as_its_readout_sees_it(name: str) -> None:
         assert pooled == ([] if name in ("lenet", "vgg8b", "vgg11b") else [network.hidden[-1].name])
 
 
-@every_model
+@every_convolutional_model
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("norm", [True, False])
 def test_activation_and_norm_are_options_of_all(name: str, activation: str, norm: bool) -> None:
@@ -196,7 +268,10 @@ def test_a_depth_that_does_not_fit_is_refused(depth: int) -> None:
         DenseNetBC.Config(depth=depth)
 
 
-@pytest.mark.parametrize("name", ["mlp", *MODELS])
+@pytest.mark.parametrize(
+    "name",
+    ["mlp", *MODELS, *TOKENS, "resnet32", "resnet110", "vgg13", "vgg16", "vgg19", "vit_small", "timm", "torchvision"],
+)
 def test_models_are_registered_and_say_where_each_default_is_from(name: str) -> None:
     registry = Registry.load(allow=[])
     kind = registry.resolve("model", name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from typing import Any
 
 import pytest
@@ -88,14 +88,7 @@ def test_images_in_other_than_three_colours_are_refused(kind: type[Model]) -> No
 
 @pytest.mark.parametrize("kind", [AlexNet, ResNet50])
 def test_without_torchvision_it_is_said_how_to_get_it(kind: type[Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *args: Any, **more: Any) -> Any:
-        if name.startswith("torchvision"):
-            raise ImportError("No module named 'torchvision'")
-        return real(name, *args, **more)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(UsageError, match="needs torchvision") as refused:
         kind(kind.Config(), GREY, 7)
     assert "baselines" in refused.value.fix

@@ -1,0 +1,67 @@
+"""Every rule trains every network that its requirements admit, and says why not where they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.tiny_sessions import train
+
+from localrules.engine.resolve import _accepts
+from localrules.errors import UsageError
+from localrules.registry.registry import Registry
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+
+pytestmark = pytest.mark.slow
+
+REGISTRY = Registry.load(allow=[])
+RULES = [item.entry.name for item in REGISTRY.entries("rule")]
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": (6, 5)},
+    "lenet": {},
+    "vgg8b": {"width": 1 / 32, "hidden": [6]},
+    "resnet20": {"blocks": [1, 1], "width": 4},
+    "resnet18": {"blocks": [1, 1], "width": 4},
+    "wide_resnet": {"depth": 10, "widen": 1 / 4},
+    "densenet_bc": {"depth": 10, "growth": 4},
+    "dense_fpn": {"blocks": 2, "convolutions": 2, "growth": 4, "stem": 4, "lateral": 4},
+    "vit_tiny": {"width": 8, "heads": 2, "depth": 2},
+    "mlp_mixer": {"width": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 2},
+}
+"""One of each kind: the others are deeper or wider ones of these classes, and torchvision's."""
+DATA = toy_dataset(samples=16)
+SEQUENTIAL = {"mlp", "lenet", "vgg8b", "vit_tiny", "mlp_mixer"}
+REFUSED = {
+    "difference-target-propagation": set(NETWORKS) - SEQUENTIAL,
+    "equilibrium-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
+    "greedy-infomax": {"mlp", "lenet", "vgg8b"},
+}
+"""The networks with which a rule does not go together, for some of those that need something of a network."""
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_trains_every_network_that_it_admits(name: str) -> None:
+    rule = REGISTRY.resolve("rule", name)
+    refused: dict[str, UsageError] = {}
+    for network, options in NETWORKS.items():
+        model = REGISTRY.resolve("model", network)
+        suits = {key: value for key, value in rule.info.model_defaults.items() if _accepts(model.Config, key, value)}
+        try:
+            session = build_session(rule, model, DATA, model_options=suits | options, steps=2, batch_size=8)
+        except UsageError as error:
+            refused[network] = error
+            continue
+        before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
+        train(session)
+        for layer, was in zip(session.network.layers, before, strict=True):
+            now = list(layer.parameters())
+            assert all(bool(parameter.isfinite().all()) for parameter in now), f"{network}, {layer.name}"
+            if session.rule.trains(layer):
+                assert not all(map(torch.equal, was, now)), f"{network}, {layer.name} did not change"
+    assert set(refused) == REFUSED.get(name, set(refused) if rule.info.requires.constrains_network else set())
+    assert len(refused) < len(NETWORKS)
+    for error in refused.values():
+        assert "cannot train" in error.what
+        assert error.why.startswith("it needs ")
+        assert "lists the models that fit" in error.fix
