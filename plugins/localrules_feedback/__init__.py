@@ -23,6 +23,20 @@ def localrules_rules() -> list[RuleEntry]:
             locality="feedback",
         ),
         RuleEntry(
+            name="kolen-pollack",
+            target="localrules_feedback.kolen_pollack:KolenPollack",
+            summary="Feedback weights change as the forward ones do, and both decay, so that they become equal.",
+            reference="Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, https://arxiv.org/abs/1904.05391",
+            locality="feedback",
+        ),
+        RuleEntry(
+            name="weight-mirror",
+            target="localrules_feedback.weight_mirror:WeightMirror",
+            summary="Feedback weights learn the forward ones from noise that passes through these.",
+            reference="Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, https://arxiv.org/abs/1904.05391",
+            locality="backprop",
+        ),
+        RuleEntry(
             name="dfa",
             target="localrules_feedback.dfa:DirectFeedbackAlignment",
             summary="Direct feedback alignment: every layer gets the output's error through a random matrix.",

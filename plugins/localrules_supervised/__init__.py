@@ -71,6 +71,21 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Kohan, Rietman & Siegelmann 2022, https://arxiv.org/abs/2204.01723",
             locality="local-labels",
         ),
+        RuleEntry(
+            name="lls",
+            target="localrules_supervised.lls:LLS",
+            summary="Cross-entropy of the layer's agreement with one fixed wave per class; no head to learn.",
+            reference="Apolinario, Roy & Roy 2025, https://arxiv.org/abs/2405.15868",
+            locality="local-labels",
+        ),
+        RuleEntry(
+            name="channel-goodness",
+            target="localrules_supervised.channel_goodness:ChannelGoodness",
+            summary="Each class owns a group of channels; cross-entropy of the groups' activity.",
+            reference="Papachristodoulou, Kyrkou, Timotheou & Theocharides 2024, https://arxiv.org/abs/2312.12668, "
+            "Sun et al. 2025, https://openreview.net/forum?id=kOYnXVQCtA",
+            locality="local-labels",
+        ),
     ]
 
 
