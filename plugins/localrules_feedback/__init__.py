@@ -44,6 +44,27 @@ def localrules_rules() -> list[RuleEntry]:
             locality="broadcast-error",
         ),
         RuleEntry(
+            name="error-broadcast",
+            target="localrules_feedback.error_broadcast:ErrorBroadcast",
+            summary="Every layer gets the output's error through its running correlation with the layer's output.",
+            reference="Erdogan, Pehlevan & Erdogan 2025, https://arxiv.org/abs/2504.11558",
+            locality="broadcast-error",
+        ),
+        RuleEntry(
+            name="node-perturbation",
+            target="localrules_feedback.node_perturbation:NodePerturbation",
+            summary="Noise at every layer's output, correlated with the change of the loss that it made.",
+            reference="Dalm, van Gerven & Ahmad 2023, https://arxiv.org/abs/2310.00965",
+            locality="broadcast-error",
+        ),
+        RuleEntry(
+            name="synthetic-gradients",
+            target="localrules_feedback.synthetic_gradients:SyntheticGradients",
+            summary="Each layer learns from a prediction of its gradient: decoupled neural interfaces.",
+            reference="Jaderberg et al. 2017, https://arxiv.org/abs/1608.05343",
+            locality="backprop",
+        ),
+        RuleEntry(
             name="drtp",
             target="localrules_feedback.drtp:DirectRandomTargetProjection",
             summary="Direct random target projection: every layer gets the label through a random matrix.",

@@ -86,6 +86,20 @@ def localrules_rules() -> list[RuleEntry]:
             "Sun et al. 2025, https://openreview.net/forum?id=kOYnXVQCtA",
             locality="local-labels",
         ),
+        RuleEntry(
+            name="forward-gradient",
+            target="localrules_supervised.forward_gradient:ForwardGradient",
+            summary="Many small losses, each learned from its derivative along one random direction of activity.",
+            reference="Ren, Kornblith, Liao & Hinton 2023, https://arxiv.org/abs/2210.03310",
+            locality="local-labels",
+        ),
+        RuleEntry(
+            name="sgr",
+            target="localrules_supervised.sgr:SGR",
+            summary="Cross-entropy of a head, whose gradient at the input is to agree with that of the layer below.",
+            reference="Yang et al. 2024, https://arxiv.org/abs/2406.05222",
+            locality="local-labels",
+        ),
     ]
 
 
