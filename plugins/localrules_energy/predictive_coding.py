@@ -21,6 +21,7 @@ from localrules_energy.signals import (
 )
 
 STRICT_ITERATIONS, STRICT_RATE = 20, 0.1
+ERROR_ITERATIONS, ERROR_RATE = 5, 0.1
 
 
 class PredictiveCoding(Rule):
@@ -33,35 +34,42 @@ class PredictiveCoding(Rule):
     iteration, so with ``rate`` 1 and as many iterations as there are hidden layers on the longest path the errors
     are back-propagation's, exactly; more change nothing. ``strict``: predictions follow the values.
 
+    ``error``: the same energy, in other variables. Each layer's readers receive ``v_l = f_l + e_l``, and the errors
+    ``e_l`` move down the energy, ``e_l -= rate (e_l + dCE/de_l)``; the derivative goes back through the whole network,
+    so that a signal reaches the first layer in one move. For small ``rate`` times ``iterations`` the errors are
+    back-propagation's, rescaled.
+
     It works for networks of any shape: a layer gets signals from all its readers. The last prediction is scored by
     cross-entropy, for which Rosenbaum's paper has a squared error or any other loss.
 
     References:
         Rao & Ballard 1999, https://doi.org/10.1038/4580; Whittington & Bogacz 2017,
         https://doi.org/10.1162/NECO_a_00949; fixed prediction: Millidge, Tschantz & Buckley 2020,
-        https://arxiv.org/abs/2006.04182; both modes as in Rosenbaum 2022, https://arxiv.org/abs/2106.13082.
+        https://arxiv.org/abs/2006.04182; both modes as in Rosenbaum 2022, https://arxiv.org/abs/2106.13082; errors as
+        variables: ePC, https://arxiv.org/abs/2505.20137.
     """
 
     class Config(RuleConfig):
         """Options of rule predictive-coding."""
 
-        mode: Literal["fixed-prediction", "strict"] = Field(
+        mode: Literal["fixed-prediction", "strict", "error"] = Field(
             "fixed-prediction",
-            description="Whether predictions stay those of the forward pass or follow values (both the paper's; "
-            "default ours).",
+            description="Whether predictions stay those of the forward pass, follow values (both the paper's), or the "
+            "errors themselves settle (ePC's paper); default ours.",
         )
         iterations: int | None = Field(
             None,
             gt=0,
             le=100_000,
             description="Number of moves of the values. By default one per hidden layer on the longest path "
-            f"(ours), and {STRICT_ITERATIONS} times in strict mode (the paper's).",
+            f"(ours), {STRICT_ITERATIONS} in strict mode (the paper's), {ERROR_ITERATIONS} in error mode (ePC's).",
         )
         rate: float | None = Field(
             None,
             gt=0,
             le=1,
-            description=f"Step size of the values: by default 1, {STRICT_RATE} in strict mode (the paper's).",
+            description=f"Step size of the values: by default 1, {STRICT_RATE} in strict mode (the paper's), "
+            f"{ERROR_RATE} in error mode (ours).",
         )
 
     info = RuleInfo(
@@ -78,8 +86,9 @@ class PredictiveCoding(Rule):
         traces = forward()
         logits = traces[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
-        if self.config.mode == "strict":
-            traces = self._settle_values(forward, traces, batch.labels)
+        if self.config.mode != "fixed-prediction":
+            settle = self._settle_values if self.config.mode == "strict" else self._settle_free_errors
+            traces = settle(forward, traces, batch.labels)
             errors = _errors(traces, batch.labels)
         else:
             errors = self._settle_errors(traces, batch.labels)
@@ -124,6 +133,27 @@ class PredictiveCoding(Rule):
                 ]
             traces = forward(values)
         return traces
+
+    def _settle_free_errors(
+        self, forward: RepeatedForward, traces: list[LayerTrace], labels: Tensor
+    ) -> list[LayerTrace]:
+        """Traces of the network at values whose errors have moved down the energy, all at once."""
+        rate = self.config.rate or ERROR_RATE
+        errors = {
+            trace.layer.name: [torch.zeros_like(at_least_float32(value)).requires_grad_() for value in trace.values]
+            for trace in traces[:-1]
+        }
+        every = [error for each in errors.values() for error in each]
+        for _ in range(self.config.iterations or ERROR_ITERATIONS):
+            _, logits = forward.with_errors(errors)
+            loss = functional.cross_entropy(at_least_float32(logits), labels, reduction="sum")
+            slopes = torch.autograd.grad(loss, every, allow_unused=True) if every else ()
+            with torch.no_grad():
+                for error, slope in zip(every, slopes, strict=True):
+                    error -= rate * (error if slope is None else error + slope)
+        with torch.no_grad():
+            values, _ = forward.with_errors(errors)
+        return forward({name: [value.detach() for value in each] for name, each in values.items()})
 
 
 def _errors(traces: list[LayerTrace], labels: Tensor) -> Signals:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils import _pytree as pytree
 
-from localrules import Context, Network, isolated_forward
+from localrules import Context, Layer, Network, isolated_forward
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
 from localrules.core.isolated_forward import LayerTrace
 from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
@@ -44,6 +46,38 @@ class RepeatedForward:
             return self._run(overrides)
         with self._draws.replay(), freeze_batchnorm_stats(self._network):
             return self._run(overrides)
+
+    def with_errors(self, errors: Signals) -> tuple[dict[str, list[Tensor]], Tensor]:
+        """The values that readers get, by layer, and the logits, of a pass with errors added to the outputs of layers.
+
+        The pass is not isolated: the graph of the logits leads back to all errors. It must not be the first one.
+
+        Args:
+            errors: Shaped like the hidden layers' outputs.
+        """
+        assert self._draws is not None
+        values: dict[str, list[Tensor]] = {}
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            if layer.is_readout:
+                return output
+            leaves = tensor_leaves(output)
+            moved = {
+                id(leaf): leaf + error.to(leaf.dtype) for leaf, error in zip(leaves, errors[layer.name], strict=True)
+            }
+            values[layer.name] = list(moved.values())
+            return pytree.tree_map_only(Tensor, lambda leaf: moved[id(leaf)], output)
+
+        with (
+            self._draws.replay(),
+            freeze_batchnorm_stats(self._network),
+            torch.enable_grad(),
+            self._precision(),
+            intercept_layers(self._network.layers, visit),
+        ):
+            logits = self._network(self._images)
+        return values, logits
 
     def _run(self, overrides: Signals | None) -> list[LayerTrace]:
         return isolated_forward(

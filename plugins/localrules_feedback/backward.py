@@ -3,6 +3,7 @@
 The gradient of an operation with respect to its input depends on its weights and not on its input; that with respect to
 its weights depends on its input and not on its weights. So one backward pass of the same operation, with the feedback
 weights in place of its own, computes both: the error by the feedback weights, and the true gradient of the weights.
+Feedback weights that require gradients get that of the forward weights.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:
     Args:
         operation: The operation.
         feedback: Shaped like ``operation.weight``, which gets its own true gradient, also where it is derived from
-            other parameters.
+            other parameters. If ``feedback`` requires gradients, it gets the same one.
 
     Returns:
         The operation's output.
@@ -63,13 +64,14 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         inputs, feedback = ctx.saved_tensors
-        to_input, to_weight, to_bias, _ = ctx.needs_input_grad
+        to_input, to_weight, to_bias, to_feedback = ctx.needs_input_grad
         errors = error.flatten(0, -2)
+        of_weight = errors.T @ inputs.flatten(0, -2) if to_weight or to_feedback else None
         return (
             error @ feedback if to_input else None,
-            errors.T @ inputs.flatten(0, -2) if to_weight else None,
+            of_weight if to_weight else None,
             errors.sum(0) if to_bias else None,
-            None,
+            of_weight if to_feedback else None,
         )
 
 
@@ -87,7 +89,8 @@ class _Conv2d(torch.autograd.Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         inputs, feedback = ctx.saved_tensors
         stride, padding, dilation, groups = ctx.options
-        found = torch.ops.aten.convolution_backward(
+        to_input, to_weight, to_bias, to_feedback = ctx.needs_input_grad[:4]
+        of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
             error,
             inputs,
             feedback,
@@ -98,6 +101,7 @@ class _Conv2d(torch.autograd.Function):
             False,  # not transposed
             [0, 0],
             groups,
-            ctx.needs_input_grad[:3],
+            (to_input, to_weight or to_feedback, to_bias),
         )
-        return (*found, None, None, None, None, None)
+        at_feedback = of_weight if to_feedback else None
+        return (of_input, of_weight if to_weight else None, of_bias, at_feedback, None, None, None, None)

@@ -88,13 +88,15 @@ class FeedbackRule(Rule):
             weight: The operation's weight, detached.
         """
 
+    def replace(self, operation: Operation) -> Tensor:
+        """Run an operation through which an error goes back, with feedback weights; returns its output."""
+        return apply_with_feedback(operation, self.feedback(operation.key, operation.weight.detach()))
+
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, backward through the feedback weights, and a step of every trained layer."""
 
         def run(operation: Operation) -> Tensor:
-            if not operation.input.requires_grad:
-                return operation.run()
-            return apply_with_feedback(operation, self.feedback(operation.key, operation.weight.detach()))
+            return self.replace(operation) if operation.input.requires_grad else operation.run()
 
         with context.autocast():
             with network.intercept_operations(run):

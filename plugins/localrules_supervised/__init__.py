@@ -71,6 +71,35 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Kohan, Rietman & Siegelmann 2022, https://arxiv.org/abs/2204.01723",
             locality="local-labels",
         ),
+        RuleEntry(
+            name="lls",
+            target="localrules_supervised.lls:LLS",
+            summary="Cross-entropy of the layer's agreement with one fixed wave per class; no head to learn.",
+            reference="Apolinario, Roy & Roy 2025, https://arxiv.org/abs/2405.15868",
+            locality="local-labels",
+        ),
+        RuleEntry(
+            name="channel-goodness",
+            target="localrules_supervised.channel_goodness:ChannelGoodness",
+            summary="Each class owns a group of channels; cross-entropy of the groups' activity.",
+            reference="Papachristodoulou, Kyrkou, Timotheou & Theocharides 2024, https://arxiv.org/abs/2312.12668, "
+            "Sun et al. 2025, https://openreview.net/forum?id=kOYnXVQCtA",
+            locality="local-labels",
+        ),
+        RuleEntry(
+            name="forward-gradient",
+            target="localrules_supervised.forward_gradient:ForwardGradient",
+            summary="Many small losses, each learned from its derivative along one random direction of activity.",
+            reference="Ren, Kornblith, Liao & Hinton 2023, https://arxiv.org/abs/2210.03310",
+            locality="local-labels",
+        ),
+        RuleEntry(
+            name="sgr",
+            target="localrules_supervised.sgr:SGR",
+            summary="Cross-entropy of a head, whose gradient at the input is to agree with that of the layer below.",
+            reference="Yang et al. 2024, https://arxiv.org/abs/2406.05222",
+            locality="local-labels",
+        ),
     ]
 
 

@@ -24,7 +24,7 @@ from localrules_energy.predictive_coding import PredictiveCoding
 
 pytestmark = pytest.mark.slow
 
-MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}]
+MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}, {"mode": "error", "iterations": 2}]
 
 
 def plain(kind: str) -> Any:
@@ -114,6 +114,48 @@ def test_against_the_formula_written_out(mode: str, rate: float) -> None:
         torch.testing.assert_close(found[f"{name}.weight"], matrix)
 
 
+def test_free_errors_against_the_formula_written_out() -> None:
+    """v_l = f_l(v_{l-1}) + e_l, e_l -= rate (e_l + dCE/de_l), dW_l = e_l df_l/dW_l, image by image."""
+    rate = 0.3
+    session = tiny("error", 3, rate)
+    found, _ = gradients_in_double(session)
+    weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
+    names = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
+    matrices, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
+    batch = first_batch(session)
+    expected = [torch.zeros_like(matrix) for matrix in matrices]
+    for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
+        errors = [torch.zeros(len(matrix), dtype=torch.float64) for matrix in matrices[:-1]]
+        for moves in range(4):
+            values, predicted = [image], []
+            for matrix, bias, error in zip(matrices[:-1], biases[:-1], errors, strict=True):
+                predicted.append(torch.tanh(matrix @ values[-1] + bias))
+                values.append(predicted[-1] + error)
+            top = torch.softmax(matrices[3] @ values[3] + biases[3], 0)
+            top[label] -= 1
+            slope, slopes = matrices[3].T @ top, []
+            for index in (2, 1, 0):
+                slopes.insert(0, slope)
+                slope = matrices[index].T @ (slope * (1 - predicted[index] ** 2))
+            if moves < 3:
+                errors = [error - rate * (error + slope) for error, slope in zip(errors, slopes, strict=True)]
+        inside = [-error * (1 - guess**2) for error, guess in zip(errors, predicted, strict=True)] + [top]
+        for total, error, before in zip(expected, inside, values, strict=True):
+            total += torch.outer(error, before) / len(batch.labels)
+    for name, matrix in zip(names, expected, strict=True):
+        torch.testing.assert_close(found[f"{name}.weight"], matrix)
+
+
+@pytest.mark.parametrize("kind", ["perceptron", "dense", "residual"])
+def test_one_small_move_of_free_errors_is_back_propagation_rescaled(kind: str) -> None:
+    options = {"mode": "error", "iterations": 1, "rate": 1e-5}
+    found, _ = gradients_in_double(NETWORKS[kind](PredictiveCoding, rule_options=options))
+    session = NETWORKS[kind](Backprop)
+    for name, gradient in by_autograd(session).items():
+        if not name.startswith(session.network.readout.name):
+            torch.testing.assert_close(found[name] / 1e-5, gradient, rtol=1e-3, atol=1e-6)
+
+
 def test_small_steps_approach_back_propagation() -> None:
     expected = by_autograd(perceptron(Backprop))
     angles = []
@@ -163,7 +205,7 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
         torch.testing.assert_close(ends[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "measured"), list(zip(MODES, ("backprop", "feedback"), strict=True)))
+@pytest.mark.parametrize(("options", "measured"), list(zip(MODES, ("backprop", "feedback", "backprop"), strict=True)))
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_with_fixed_predictions_it_is_back_propagation_and_else_signals_come_down(
     network: Any, options: dict[str, Any], measured: str

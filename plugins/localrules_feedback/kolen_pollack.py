@@ -1,0 +1,51 @@
+"""Feedback weights that change as the forward weights do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from localrules import Layer
+from localrules.core.rule import is_state_of
+from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like
+
+
+class KolenPollack(FeedbackRule):
+    """Back-propagation through feedback weights ``B`` that start at random and learn: ``dB = dW``, and both decay.
+
+    The change ``dW = -delta h^T`` of a forward weight is the product of what stands at its two ends, and these stand at
+    the ends of the feedback weight too; so both can change alike, and neither is transported. Under weight decay the
+    difference ``W - B`` shrinks by the same factor in each step, whatever is learned.
+
+    ``B`` gets the gradient of ``W`` and is stepped by the optimizer of the layer whose operation it belongs to. Under
+    SGD, AdamW and Muon both therefore make the same steps; under Adam with weight decay they do not quite, because the
+    decay is part of the gradient there. Where ``W`` is derived from other parameters, ``B`` follows its gradient, not
+    its changes.
+
+    What differs: optimizer and decay (the rule's defaults are AdamW and 0.1, both ours).
+
+    References:
+        Akrout, Wilson, Humphreys, Lillicrap & Tweed 2019, Deep learning without weight transport,
+        https://arxiv.org/abs/1904.05391; https://github.com/makrout/Deep-Learning-without-Weight-Transport; after
+        Kolen & Pollack 1994, https://doi.org/10.1109/ICNN.1994.374486.
+    """
+
+    info = FeedbackRule.info.replace(
+        formula="backprop with B in place of W on the way back; dB = dW, and both decay",
+        run_defaults={"optimizer": {"name": "adamw", "weight_decay": 0.1}},
+    )
+
+    config: FeedbackOptions
+
+    def draw(self, key: str, weight: Tensor) -> None:
+        """A feedback weight per forward weight, which is learned."""
+        self.register_parameter(key, nn.Parameter(draw_like(weight, self.config.init)))
+
+    def feedback(self, key: str, weight: Tensor) -> Tensor:
+        """The feedback weights as learned so far."""
+        return self.get_parameter(key)
+
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """The feedback weights of the layer's operations."""
+        return [parameter for name, parameter in self.named_parameters() if is_state_of(name, layer)]

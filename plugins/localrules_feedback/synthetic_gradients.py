@@ -1,0 +1,206 @@
+"""Decoupled layers that learn from predicted gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Requirements,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    isolated_forward,
+    state_key,
+)
+from localrules.core.isolated_forward import LayerTrace
+
+
+class SyntheticGradients(Rule):
+    """Each hidden layer learns from a prediction ``M_l(h_l, y)`` of the gradient at its output: decoupled interfaces.
+
+    A layer is updated as soon as its output is known, by the predicted gradient, which then follows the chain rule
+    inside it. The prediction is trained towards what the layer above sends down: ``J^T M_{l+1}(h_{l+1}, y)``, the
+    gradient at ``h_l`` if the prediction above were right; the topmost hidden layer's is the gradient of the readout's
+    cross-entropy. So the true error comes down one layer per step, through predictions of it.
+
+    Predictions start at zero, and are a linear map of the output and the label (``hidden=0``), or have a hidden layer.
+    Feature maps get a linear map by channel, the same at all positions (a 1 x 1 convolution).
+
+    What differs: all layers are updated in one step; gradients are those of a sample's own loss; the loss of a
+    prediction is its squared error over the target's mean square; outputs enter divided by their number of channels.
+
+    References:
+        Jaderberg et al. 2017, Decoupled neural interfaces using synthetic gradients, https://arxiv.org/abs/1608.05343.
+    """
+
+    class Config(RuleConfig):
+        """Options of rule synthetic-gradients."""
+
+        hidden: int = Field(
+            0,
+            ge=0,
+            description="Units of a hidden layer, with batch norm and ReLU, in the predictions; 0: linear (both are "
+            "the paper's; default ours).",
+        )
+        labels: bool = Field(
+            True, description="Whether predictions also read the label (the paper's cDNI; default ours)."
+        )
+
+    info = RuleInfo(
+        formula="delta_l = M_l(h_l, y) phi'; M_l learns J' M_(l+1)(h_(l+1), y), at the top the gradient of the loss",
+        locality="backprop",
+        requires=Requirements(min_batch=2),
+    )
+
+    config: SyntheticGradients.Config
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """A prediction for each output of each hidden layer."""
+        self.predictions = nn.ModuleDict()
+        for layer in network.hidden:
+            for index, shape in enumerate(layer.out_shapes):
+                classes = num_classes if self.config.labels else 0
+                self.predictions[state_key(layer, index)] = GradientPrediction(shape, classes, self.config.hidden)
+
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """Those of the layer's predictions."""
+        return [parameter for own in self._own(layer) for parameter in own.parameters()]
+
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
+        """One forward pass, predictions everywhere, and a backward pass through one layer for each."""
+        traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
+        *hidden, readout = traces
+        loss = functional.cross_entropy(readout.output.float(), batch.labels)
+        report = StepReport(logits=readout.output.detach(), loss=loss.detach())
+        predicted = {trace.layer.name: self._predict(trace, batch) for trace in hidden}
+        targets = self._targets(traces, predicted, loss * len(batch.labels))
+        for trace in traces:
+            if trace.layer.is_readout:
+                if context.is_trainable(trace.layer):
+                    loss.backward(inputs=[p for p in trace.layer.parameters() if p.requires_grad])
+                    context.step_layer(trace.layer)
+            elif context.is_objective_trainable(trace.layer):
+                self._train(trace, predicted[trace.layer.name], targets[trace.layer.name], report, context)
+        return report
+
+    def _train(
+        self, trace: LayerTrace, predicted: list[Tensor], targets: list[Tensor], report: StepReport, context: Context
+    ) -> None:
+        """Gradients of a layer by its predictions, and of the predictions by their targets."""
+        layer = trace.layer
+        weights = [p for p in layer.parameters() if p.requires_grad]
+        if weights:
+            samples = len(trace.output)
+            signals = [
+                (each.detach() / samples).to(output.dtype)
+                for each, output in zip(predicted, trace.final_outputs, strict=True)
+            ]
+            torch.autograd.backward(trace.final_outputs, signals, inputs=weights)
+        errors = [
+            (each - target).square().mean() / target.square().mean().clamp(min=1e-30)
+            for each, target in zip(predicted, targets, strict=True)
+        ]
+        error = torch.stack(errors).sum()
+        error.backward()
+        report.objectives[layer.name] = error.detach()
+        context.step_layer(layer)
+
+    def _predict(self, trace: LayerTrace, batch: Batch) -> list[Tensor]:
+        """The predicted gradient at each of a layer's outputs, with the prediction's graph."""
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return [
+                own(output.detach(), batch.labels)
+                for own, output in zip(self._own(trace.layer), trace.final_outputs, strict=True)
+            ]
+
+    def _targets(
+        self, traces: list[LayerTrace], predicted: dict[str, list[Tensor]], loss: Tensor
+    ) -> dict[str, list[Tensor]]:
+        """The gradients that come down to hidden layers' outputs from their readers; zeros where nothing reads them."""
+        *hidden, _ = traces
+        outputs = [output for trace in hidden for output in trace.final_outputs if output.requires_grad]
+        signals = [
+            signal.detach().to(output.dtype)
+            for trace in hidden
+            for output, signal in zip(trace.final_outputs, predicted[trace.layer.name], strict=True)
+            if output.requires_grad
+        ]
+        places = {trace.layer.name: [_value(trace, output) for output in trace.final_outputs] for trace in hidden}
+        values = [value for each in places.values() for value in each]
+        if not values:
+            return {}
+        found = iter(
+            torch.autograd.grad(
+                [*outputs, loss], values, [*signals, torch.ones_like(loss)], retain_graph=True, allow_unused=True
+            )
+        )
+        return {
+            name: [torch.zeros_like(value) if one is None else one for value in each for one in (next(found),)]
+            for name, each in places.items()
+        }
+
+    def _own(self, layer: Layer) -> list[GradientPrediction]:
+        keys = [state_key(layer, index) for index in range(len(layer.out_shapes))]
+        return [self.predictions[key] for key in keys if key in self.predictions]  # type: ignore[misc]
+
+
+def _value(trace: LayerTrace, output: Tensor) -> Tensor:
+    """The value that the readers of an output were given."""
+    return next(value for each, value in zip(trace.outputs, trace.values, strict=True) if each is output)
+
+
+class GradientPrediction(nn.Module):
+    """Predicts the gradient at an output from the output and, if ``num_classes``, the label.
+
+    The output enters divided by its number of channels: gradients are tiny numbers, and if a step of the optimizer
+    changed a prediction by a sum over thousands of channels, it would overshoot, and the label would count for nothing.
+
+    Args:
+        shape: Of the output, without the batch.
+        num_classes: Of the labels; 0: they are not read.
+        hidden: Units of a hidden layer; 0: none.
+    """
+
+    def __init__(self, shape: tuple[int, ...], num_classes: int, hidden: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        channels, maps = shape[0], len(shape) == 3
+        self.flat = len(shape) not in (1, 3)
+        if self.flat:
+            channels = torch.Size(shape).numel()
+        parts: list[nn.Module] = []
+        inputs = channels + num_classes
+        if hidden:
+            norm = nn.BatchNorm2d(hidden) if maps else nn.BatchNorm1d(hidden)
+            parts = [_linear(inputs, hidden, maps, bias=False), norm, nn.ReLU()]
+            inputs = hidden
+        last = _linear(inputs, channels, maps)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.map = nn.Sequential(*parts, last)
+
+    def forward(self, output: Tensor, labels: Tensor) -> Tensor:
+        """The predicted gradient, shaped like the output."""
+        wide = output.to(next(self.parameters()).dtype)
+        features = wide.flatten(1) if self.flat else wide
+        features = features / features.shape[1]
+        if self.num_classes:
+            known = functional.one_hot(labels, self.num_classes).to(features)
+            known = known.view(*known.shape, *[1] * (features.dim() - 2)).expand(-1, -1, *features.shape[2:])
+            features = torch.cat([features, known], 1)
+        found: Tensor = self.map(features)
+        return found.view(output.shape)
+
+
+def _linear(inputs: int, outputs: int, maps: bool, *, bias: bool = True) -> nn.Module:
+    return nn.Conv2d(inputs, outputs, 1, bias=bias) if maps else nn.Linear(inputs, outputs, bias=bias)

@@ -1,0 +1,151 @@
+"""Local losses whose gradients agree at the borders between layers: successive gradient reconciliation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils import _pytree as pytree
+
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    state_key,
+    zero_init_classifier,
+)
+from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs
+from localrules.core.nn.pooling import pool_flat
+
+
+class SGR(Rule):
+    """``CE(head_l(h_l), y) + weight |dL_l / dh_{l-1} - g_{l-1}|^2``: successive gradient reconciliation.
+
+    A layer's loss has a gradient ``dL_l / dh_{l-1}`` at what the layer reads, which it does not send down; the layer
+    below has a gradient ``g_{l-1} = dL_{l-1} / dh_{l-1}`` at the same place, by its own head alone, which it passes up
+    with its output, detached. The layer learns a small loss, and to want of its input what the layer below learns to
+    give. Gradients are those of each sample's loss, and the squared distance is a mean over samples. The first layer
+    has no such term; the readout learns by cross-entropy alone (ours).
+
+    A layer that reads several others has a term for each of them. The term's gradient goes twice through the layer.
+
+    What differs: a linear head on averages over a grid, where the paper's has a hidden layer; ``weight`` is ours.
+
+    References:
+        Yang, Li, Alfarra, Hammoud, Bibi, Torr & Ghanem 2024, Towards interpretable deep local learning with successive
+        gradient reconciliation, https://arxiv.org/abs/2406.05222.
+    """
+
+    class Config(RuleConfig):
+        """Options of rule sgr."""
+
+        weight: float = Field(1.0, ge=0, description="Weight of the reconciliation (ours).")
+        grid: int = Field(
+            4,
+            ge=1,
+            description="Positions per side to which feature maps are averaged, unless the model sets it (ours).",
+        )
+        hidden: int = Field(0, ge=0, description="Units of a hidden layer in the heads; 0: none (ours).")
+
+    info = RuleInfo(
+        formula="L_l + weight |dL_l/dh_(l-1) - g_(l-1)|^2, L_l = CE(head(h_l), y), g_(l-1) = dL_(l-1)/dh_(l-1) fixed",
+        locality="local-labels",
+    )
+
+    config: SGR.Config
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """A head for each output of each hidden layer."""
+        self.heads = nn.ModuleDict()
+        self._grids: dict[str, int] = {}
+        for layer in network.hidden:
+            for index in range(len(layer.out_shapes)):
+                own = layer.select_output(index)
+                key = state_key(layer, index)
+                self._grids[key] = own.pool_size or self.config.grid
+                features = own.pooled_features(self._grids[key])
+                self.heads[key] = zero_init_classifier(features, self.config.hidden, num_classes)
+
+    def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """Those of the layer's heads."""
+        return [
+            parameter
+            for index in range(len(layer.out_shapes))
+            if (key := state_key(layer, index)) in self.heads
+            for parameter in self.heads[key].parameters()
+        ]
+
+    def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
+        """One forward pass; each layer is trained as soon as its output is known, and its graph is freed."""
+        report = StepReport()
+        below: list[tuple[Tensor, Tensor]] = []  # what readers were given, and the gradient of its layer's own loss
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if layer.is_readout:
+                args, kwargs = detach_tree(args), detach_tree(kwargs)
+            with torch.enable_grad():
+                output = forward(*args, **kwargs)
+            if layer.is_readout:
+                report.logits, report.loss = self._train_readout(layer, output, batch, context)
+                return output.detach()
+            given = {}
+            outputs = layer_outputs(layer, output)
+            with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
+                losses = [self._loss(layer, index, each, batch) for index, each in enumerate(outputs)]
+                total = torch.stack([each.mean() for each in losses]).sum()
+                for loss, each in zip(losses, outputs, strict=True):
+                    (gradient,) = torch.autograd.grad(loss.sum(), each, retain_graph=True)
+                    value = each.detach().requires_grad_()
+                    given[id(each)] = value
+                    below.append((value, gradient))
+                if context.is_objective_trainable(layer):
+                    known = below[: -len(outputs)]
+                    if self.config.weight and known:
+                        distance = self._distance(torch.stack([each.sum() for each in losses]).sum(), known)
+                        if distance is not None:
+                            report.metrics[f"reconciliation/{layer.name}"] = distance.detach()
+                            total = total + self.config.weight * distance
+                    report.objectives[layer.name] = total.detach()
+                    learned = [p for p in (*layer.parameters(), *self.parameters_for(layer)) if p.requires_grad]
+                    total.backward(inputs=learned)
+                    context.step_layer(layer)
+            return pytree.tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor.detach()), output)
+
+        with torch.enable_grad(), context.autocast(), intercept_layers(network.layers, visit):
+            network(batch.images)
+        return report
+
+    def _train_readout(self, layer: Layer, output: Tensor, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad(), torch.autocast(output.device.type, enabled=False):
+            loss = functional.cross_entropy(output.float(), batch.labels)
+            if context.is_trainable(layer):
+                loss.backward()
+                context.step_layer(layer)
+        return output.detach(), loss.detach()
+
+    def _loss(self, layer: Layer, index: int, output: Tensor, batch: Batch) -> Tensor:
+        """Each sample's cross-entropy by the head of one output, shape (batch,)."""
+        key = state_key(layer, index)
+        exact = output.to(torch.promote_types(output.dtype, torch.float32))
+        return functional.cross_entropy(
+            self.heads[key](pool_flat(exact, self._grids[key])), batch.labels, reduction="none"
+        )
+
+    def _distance(self, loss: Tensor, below: list[tuple[Tensor, Tensor]]) -> Tensor | None:
+        """The squared distance between the gradients of this loss and the stored ones, a mean over samples."""
+        values = [value for value, _ in below]
+        found = torch.autograd.grad(loss, values, create_graph=True, allow_unused=True)
+        pairs = [(wanted, known) for wanted, (_, known) in zip(found, below, strict=True) if wanted is not None]
+        if not pairs:
+            return None
+        squares = [(wanted - known).square().flatten(1).sum(1) for wanted, known in pairs]
+        return torch.stack(squares).sum(0).mean()
