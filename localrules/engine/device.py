@@ -94,7 +94,8 @@ def set_deterministic(threads: int, device: torch.device) -> None:
     """Make torch give the same bits each time, for this number of threads."""
     torch.set_num_threads(threads)
     # On a GPU some pooling has no deterministic backward pass; there, bits may differ from run to run.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    # torch.use_deterministic_algorithms would import torch's compiler, which takes as long as all the rest of torch.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
     # Filling fresh memory guards against reading it unset, and costs a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

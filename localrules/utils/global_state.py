@@ -112,7 +112,7 @@ def _torch_state() -> tuple[Any, ...] | None:
         torch.get_default_dtype(),
         torch.empty(0).device,  # get_default_device is slower
         torch.is_grad_enabled(),
-        torch.are_deterministic_algorithms_enabled(),
+        torch.get_deterministic_debug_mode(),
     )
 
 
@@ -134,4 +134,4 @@ def _restore_torch(before: tuple[Any, ...], done: list[str]) -> None:
         torch.set_grad_enabled(gradients)
     if now[3] != deterministic:
         done.append(f"turned torch's deterministic algorithms {'on' if now[3] else 'off'}")
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode(deterministic)

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers.fake_distributions import Site
 from helpers.tiny_runs import localrules
 
 from localrules.cli import main
@@ -45,17 +46,14 @@ def test_its_rule_is_at_most_fifteen_lines_however_they_are_counted() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_tests(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, site: Site
 ) -> None:
-    site = tmp_path / "site"
     folders = {kind: tmp_path / f"my-{kind}" for kind in scaffold.KINDS}
     for kind, folder in folders.items():
         assert main(["plugins", "new", f"my-{kind}", "--kind", kind, "--out", str(folder), "--json"]) in (None, 0)
-    command = [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site)]
+    command = [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site.folder)]
     subprocess.run([*command, *map(str, folders.values()), str(EXAMPLE)], check=True)
 
-    # The command finds what is installed on the path of this process, too.
-    monkeypatch.syspath_prepend(site)
     listed = {row["name"]: row for row in localrules("rules", "--json").document}
     for rule in ("my-rule", "neighbours"):
         assert (listed[rule]["status"], listed[rule]["distribution"]) == ("ok", f"localrules-{rule}")
@@ -67,7 +65,7 @@ def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_
         assert {row["status"] for row in checked.document} <= {"passed", "skipped"}
         assert any(row["status"] == "passed" for row in checked.document)
 
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(site.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", "not learns_digits"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, *(str(folder / "tests") for folder in folders.values())],
