@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from helpers.blank_plots import blank_plots
 
 # Before torch is first imported, here and in every process that a test starts: several threads would only fight.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -17,4 +18,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Decoded data sets go to a folder of the tests', and come from there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCALRULES_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _blank_plots(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Plots are drawn in modules marked ``draws`` alone: elsewhere they would take most of the time of a tiny run."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("draws") is None:
+            blank_plots(patch)
         yield

@@ -25,9 +25,9 @@ SHAPE, CLASSES = (1, 48, 48), 7  # the size of the project's faces
 def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str, Any]]:
     """Try a rule's requirements on every installed network, with the options of the network that suit the rule.
 
-    Entries that stand for many networks, as ``timm:NAME`` does, are left out.
-
-    Networks are built for grey images of 48 x 48, without memory for their weights where they allow it.
+    A rule that requires nothing of a network trains all of them. For the others networks are built for grey images
+    of 48 x 48, without memory for their weights where they allow it. Entries that stand for many networks, as
+    ``timm:NAME`` does, are left out.
 
     Args:
         rule: The rule's class.
@@ -41,7 +41,7 @@ def compatible_models(rule: type[RuleBase], registry: Registry) -> list[dict[str
         if item.entry.argument:  # a whole package of networks
             continue
         try:
-            why = _incompatibility(rule, item.entry.name, registry)
+            why = _incompatibility(rule, item.entry.name, registry) if rule.info.requires.constrains_network else ""
         except LocalRulesError as error:
             why = error.what
         except Exception as error:  # of a plugin's network: it stands against that network alone

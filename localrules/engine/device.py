@@ -9,50 +9,35 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from localrules.config.schema import RunConfig
 from localrules.errors import UsageError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class Device:
     """The device of a run, and its other processes.
 
     Args:
-        config: ``device``, ``precision`` and ``threads`` of the run.
+        config: ``device`` and ``precision`` of the run.
+
+    Attributes:
+        device: The torch device.
 
     Raises:
         UsageError: The device is not there.
     """
 
     def __init__(self, config: RunConfig) -> None:
-        accelerator = "cpu" if config.device == "auto" and not torch.cuda.is_available() else config.device
-        precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
-        try:
-            self._fabric = _fabric(accelerator, precision)
-        except Exception as error:
-            raise UsageError(
-                f"device {config.device!r} cannot be used here",
-                where="--device",
-                why=str(error).splitlines()[0],
-                fix="choose --device cpu, or leave it out",
-            ) from error
-        if self.device.type == "cpu":
-            # Fabric sets this when imported, and then every layer's optimizer, which asks at each of its steps
-            # whether there is a GPU, tries to load a GPU's library to find out: some 40 microseconds a layer and step.
-            os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+        self._fabric = None if _is_cpu(config.device) else _fabric(config)
+        self.device = torch.device("cpu") if self._fabric is None else self._fabric.device
         self._bf16 = config.precision == "bf16"
-
-    @property
-    def device(self) -> torch.device:
-        """The torch device."""
-        return self._fabric.device
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Autocast around a forward pass, if the run asked for it.
@@ -63,7 +48,7 @@ class Device:
 
     def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average gradients over ranks, in place: one flat reduction a layer. Nothing to do for a single rank."""
-        if self._fabric.world_size == 1:
+        if self._fabric is None or self._fabric.world_size == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = self._fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
@@ -72,10 +57,25 @@ class Device:
             gradient.copy_(mean.view_as(gradient))
 
 
-@cache
-def _fabric(accelerator: str, precision: Any) -> Fabric:
-    """One for all runs of the process: each that is made reads the entry points of all installed distributions."""
-    return Fabric(accelerator=accelerator, devices=1, precision=precision)
+def _is_cpu(name: str) -> bool:
+    return name == "cpu" or (name == "auto" and not torch.cuda.is_available())
+
+
+def _fabric(config: RunConfig) -> Fabric:
+    """Fabric on the device of a run. A CPU alone needs none, and its import takes as long as torch's."""
+    from lightning_fabric import Fabric
+
+    precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
+    try:
+        return Fabric(accelerator=config.device, devices=1, precision=precision)
+    except Exception as error:
+        raise UsageError(
+            f"device {config.device!r} cannot be used here",
+            where="--device",
+            why=str(error).splitlines()[0],
+            fix="choose --device cpu, or leave it out",
+        ) from error
 
 
 def available_threads() -> int:
@@ -94,7 +94,8 @@ def set_deterministic(threads: int, device: torch.device) -> None:
     """Make torch give the same bits each time, for this number of threads."""
     torch.set_num_threads(threads)
     # On a GPU some pooling has no deterministic backward pass; there, bits may differ from run to run.
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    # torch.use_deterministic_algorithms would import torch's compiler, which takes as long as all the rest of torch.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
     # Filling fresh memory guards against reading it unset, and costs a tenth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

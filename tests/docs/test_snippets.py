@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from helpers.blank_plots import blank_plots
 from helpers.snippets import LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
@@ -31,7 +30,6 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LOCALRULES_FER2013", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
-    blank_plots(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
-import pytest
 import torch
-from helpers.tiny_sessions import RULES, perceptron, train
+from helpers.tiny_sessions import RULES, perceptron
 
 from localrules.config.schema import RunConfig
 from localrules.data.batches import generator
@@ -30,9 +27,3 @@ def test_draws_are_those_of_torch_seeded_with_seed_and_step() -> None:
 def test_draws_differ_from_step_to_step_and_from_seed_to_seed() -> None:
     first, other = perceptron(RULES["backprop"], seed=3).config, perceptron(RULES["backprop"], seed=4).config
     assert len({tuple(draws(config, step)) for config in (first, other) for step in (0, 1)}) == 4
-
-
-def test_no_optimizer_looks_for_a_gpu_by_loading_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Fabric does when it is imported
-    train(perceptron(RULES["backprop"]), 0, 1)
-    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ

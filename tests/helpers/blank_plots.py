@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-from PIL import Image
-
 if TYPE_CHECKING:
     import pytest
 
 
 def blank_plots(patch: pytest.MonkeyPatch) -> None:
     """Let Matplotlib save one white pixel, whatever was drawn."""
+    from matplotlib.figure import Figure
+    from PIL import Image
 
     def savefig(self: Any, path: Path, **_: object) -> None:
         Image.new("RGB", (1, 1), "white").save(path, format="png")

@@ -19,7 +19,7 @@ FACES = ["--data", "faces", "--set", "data.train=140", "--set", "data.valid=70",
 MLP = ["--model", "mlp", "--set", "model.hidden=[12, 8]"]
 DENSE = ["--model", "dense_fpn_small"] + [
     word for option in ("blocks", "convolutions") for word in ("--set", f"model.{option}=1")
-] + ["--set", "model.growth=4", "--set", "model.stem=4"]  # fmt: skip
+] + ["--set", "model.growth=4", "--set", "model.stem=4", "--set", "model.lateral=8"]  # fmt: skip
 STEPS, PER_EPOCH = 12, 4
 SHORT = ["--batch-size", "32", "--threads", "1", "--steps", str(STEPS), "--set", "log_every=2", "--set", "plots=false"]
 TINY = [*FACES, *MLP, *SHORT]

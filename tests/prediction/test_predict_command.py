@@ -16,7 +16,7 @@ from PIL import Image
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers.fake_distributions import Site
 from helpers.tiny_runs import localrules
 
 from localrules.cli import main
@@ -45,34 +45,37 @@ def test_its_rule_is_at_most_fifteen_lines_however_they_are_counted() -> None:
 @pytest.mark.installs
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_tests(tmp_path: Path) -> None:
-    site = tmp_path / "site"
+def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_tests(
+    tmp_path: Path, site: Site
+) -> None:
     folders = {kind: tmp_path / f"my-{kind}" for kind in scaffold.KINDS}
     for kind, folder in folders.items():
         assert main(["plugins", "new", f"my-{kind}", "--kind", kind, "--out", str(folder), "--json"]) in (None, 0)
-    command = [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site)]
+    command = [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site.folder)]
     subprocess.run([*command, *map(str, folders.values()), str(EXAMPLE)], check=True)
-    path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    listed = {row["name"]: row for row in json.loads(run("localrules", "rules", "--json"))}
+    listed = {row["name"]: row for row in localrules("rules", "--json").document}
     for rule in ("my-rule", "neighbours"):
         assert (listed[rule]["status"], listed[rule]["distribution"]) == ("ok", f"localrules-{rule}")
-    for kind, folder in folders.items():
+    for kind in scaffold.KINDS:
         # The rule's own tests run the rest of the kit.
         only = ["--only", "learns_digits"] if kind == "rule" else []
-        checked = json.loads(run("localrules", "plugins", "check", f"localrules_my_{kind}", *only, "--json"))
-        assert {row["status"] for row in checked} <= {"passed", "skipped"}
-        assert any(row["status"] == "passed" for row in checked)
-        words = ["-q", "-p", "no:cacheprovider", "-k", "not learns_digits", "--rootdir", str(folder)]
-        run("pytest", *words, str(folder / "tests"))
+        checked = localrules("plugins", "check", f"localrules_my_{kind}", *only, "--json")
+        assert checked.code == 0, checked.out
+        assert {row["status"] for row in checked.document} <= {"passed", "skipped"}
+        assert any(row["status"] == "passed" for row in checked.document)
+
+    path = os.pathsep.join([str(site.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", "not learns_digits"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, *(str(folder / "tests") for folder in folders.values())],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_on_publishing_shows_what_the_command_writes(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from jinja2 import UndefinedError
 from localrules.reports.html import Page, code, link, muted, strong
 from localrules.utils.plotting import new_figure, save_figure
 
+pytestmark = pytest.mark.draws
+
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 

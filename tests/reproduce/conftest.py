@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.blank_plots import blank_plots
 
 PLUGIN = '''
 """A plugin with experiments."""
@@ -98,10 +96,3 @@ def plugin(tmp_path: Path) -> Path:
     path = tmp_path / "experiments.py"
     path.write_text(PLUGIN)
     return path
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _blank_plots() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        blank_plots(patch)
-        yield

@@ -12,7 +12,7 @@ from PIL import Image
 from localrules.tracking.plots.curves import plot_confusion, plot_curves
 from localrules.tracking.plots.sheets import plot_feature_maps, plot_filters, plot_samples
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 HEADER = "step,phase,objective/a,objective/b,loss,accuracy,valid_loss,valid_accuracy\n"
 

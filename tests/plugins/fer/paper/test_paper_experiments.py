@@ -6,7 +6,6 @@ import csv
 from typing import Any
 
 import pytest
-from helpers.blank_plots import blank_plots
 from helpers.tiny_baselines import narrow_inception, small_torchvision
 from helpers.tiny_runs import Said, localrules
 
@@ -50,7 +49,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         narrow_inception(patch)
         small_torchvision(patch)
-        blank_plots(patch)
 
         def again() -> Said:
             return localrules("reproduce", *WORDS, "--out", out)
