@@ -55,10 +55,23 @@ def _changed_signals(before: tuple[Any, ...], now: tuple[Any, ...]) -> str:
     return f"replaced the signal handler of {', '.join(names)}"
 
 
-def _umask() -> int:
-    mask = os.umask(0o077)  # there is no other way to read it
-    os.umask(mask)
-    return mask
+class _Umask:
+    """The umask of the process, which can only be read by setting it.
+
+    It is set to what it was last, so that no other thread creates a file with other permissions meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0o077
+        self._lock = threading.Lock()
+
+    def read(self) -> int:
+        with self._lock:
+            mask = os.umask(self._last)
+            if mask != self._last:
+                os.umask(mask)
+                self._last = mask
+            return mask
 
 
 def _working_folder() -> str | None:
@@ -156,7 +169,7 @@ SETTINGS = (
         lambda before, now: "" if before is None else "changed the working directory",
     ),
     ProcessSetting(_signal_handlers, _set_signal_handlers, _changed_signals),
-    ProcessSetting(_umask, os.umask, _set_to("the umask", "{:03o}".format)),
+    ProcessSetting(_Umask().read, os.umask, _set_to("the umask", "{:03o}".format)),
     ProcessSetting(
         lambda: locale.setlocale(locale.LC_ALL),
         lambda name: locale.setlocale(locale.LC_ALL, name),

@@ -142,6 +142,19 @@ def test_a_closed_stream_is_opened_again(change: str) -> None:
     assert done.returncode == 0
 
 
+def test_threads_that_read_the_umask_at_once_leave_it_alone() -> None:
+    (read,) = [setting.read for setting in SETTINGS if setting.write is os.umask]
+    before, interval = read(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: {read() for _ in range(50_000)}, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [{before}] * 4
+    assert read() == before
+
+
 def test_nothing_changed_is_nothing_undone() -> None:
     assert GlobalState().restore() == []
 
