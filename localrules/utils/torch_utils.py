@@ -116,7 +116,8 @@ def preserve_global_state() -> Iterator[None]:
     the environment variables that torch and Fabric read.
     """
     threads = torch.get_num_threads()
-    deterministic = torch.get_deterministic_debug_mode()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cache = torch.is_autocast_cache_enabled()
     generators = torch.get_rng_state(), random.getstate(), np.random.get_state()
@@ -126,7 +127,9 @@ def preserve_global_state() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.set_deterministic_debug_mode(deterministic)
+        torch.set_deterministic_debug_mode(("warn" if warn_only else "error") if deterministic else "default")
+        if warn_only != torch.is_deterministic_algorithms_warn_only_enabled():  # it may be set while the rest is off
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.set_autocast_cache_enabled(cache)
         torch.set_rng_state(generators[0])

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from localrules import (
@@ -120,7 +121,9 @@ class SGR(Rule):
                     context.step_layer(layer)
             return pytree.tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor.detach()), output)
 
-        with torch.enable_grad(), context.autocast(), intercept_layers(network.layers, visit):
+        # Of torch's kernels for attention this one alone can be differentiated twice.
+        exact = sdpa_kernel(SDPBackend.MATH)
+        with torch.enable_grad(), context.autocast(), exact, intercept_layers(network.layers, visit):
             network(batch.images)
         return report
 

@@ -11,6 +11,8 @@ from PIL import Image
 from localrules.data.dataset import Dataset, Split
 from localrules.data.plots import plot_label_counts, plot_samples
 
+pytestmark = pytest.mark.draws
+
 
 def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "test")) -> Dataset:
     draw = torch.Generator().manual_seed(0)

@@ -38,6 +38,8 @@ REFUSED = {
     "greedy-infomax": {"mlp", "lenet", "vgg8b"},
 }
 """The networks with which a rule does not go together, for some of those that need something of a network."""
+FROM_THE_TOP = {"synthetic-gradients"}
+"""Rules whose errors come down by one layer a step: two steps change the readout and the layer below it."""
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -54,10 +56,11 @@ def test_a_rule_trains_every_network_that_it_admits(name: str) -> None:
             continue
         before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
         train(session)
+        learned = session.network.layers[-2:] if name in FROM_THE_TOP else session.network.layers
         for layer, was in zip(session.network.layers, before, strict=True):
             now = list(layer.parameters())
             assert all(bool(parameter.isfinite().all()) for parameter in now), f"{network}, {layer.name}"
-            if session.rule.trains(layer):
+            if session.rule.trains(layer) and layer in learned:
                 assert not all(map(torch.equal, was, now)), f"{network}, {layer.name} did not change"
     assert set(refused) == REFUSED.get(name, set(refused) if rule.info.requires.constrains_network else set())
     assert len(refused) < len(NETWORKS)
