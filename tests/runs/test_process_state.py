@@ -93,7 +93,8 @@ def test_a_tracker_and_a_hook(plugin: Path, tmp_path: Path) -> None:
 
 def test_a_data_set_is_refused(plugin: Path, tmp_path: Path) -> None:
     before = state()
-    said = localrules("run", *WORDS, "--data", "loads", "--plugin", plugin, "--out", tmp_path / "runs")
+    few = [word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=7")]
+    said = localrules("run", *WORDS, "--data", "loads", *few, "--plugin", plugin, "--out", tmp_path / "runs")
     assert state()[:-3] == before[:-3]
     assert said.code == 1
     assert said.error["what"] == "Loads changed the state of the whole process"
