@@ -33,9 +33,9 @@ class SGR(Rule):
 
     A layer's loss has a gradient ``dL_l / dh_{l-1}`` at what the layer reads, which it does not send down; the layer
     below has a gradient ``g_{l-1} = dL_{l-1} / dh_{l-1}`` at the same place, by its own head alone, which it passes up
-    with its output, detached. The layer learns a small loss, and to want of its input what the layer below learns to
-    give. Gradients are those of each sample's loss, and the squared distance is a mean over samples. The first layer
-    has no such term; the readout learns by cross-entropy alone (ours).
+    with its output, detached. The layer minimises its loss and the distance between the two gradients. Gradients are
+    those of each sample's loss, and the squared distance is a mean over samples. The first layer has no such term; the
+    readout learns by cross-entropy alone (ours).
 
     A layer that reads several others has a term for each of them. The term's gradient goes twice through the layer.
 
