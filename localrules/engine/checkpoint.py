@@ -225,14 +225,19 @@ def _load_error(path: Path, why: str) -> LocalRulesError:
     return LocalRulesError("the checkpoint cannot be loaded", where=str(path), why=why, fix=fix)
 
 
+def lost_checkpoint_error(run: Path) -> UsageError:
+    """The error for a run that ended or was stopped, and so wrote a checkpoint, which is not there."""
+    return UsageError(
+        "the run's checkpoint is gone",
+        where=str(run / "checkpoints"),
+        why="the run has ended or was stopped, so it had one; it was removed since, or not copied",
+        fix=f"put it back, or start a new run: localrules run --config {shell_quote(run / 'config.toml')}",
+    )
+
+
 def _no_checkpoint(run: Path) -> UsageError:
     if (run / "summary.json").exists():  # which is written after a checkpoint
-        return UsageError(
-            "the run's checkpoint is gone",
-            where=str(run / "checkpoints"),
-            why="the run has ended, so it had one; it was removed since, or not copied",
-            fix=f"put it back, or train anew with: localrules run --config {shell_quote(run / 'config.toml')}",
-        )
+        return lost_checkpoint_error(run)
     return UsageError(
         "the run has no checkpoint yet",
         where=str(run / "checkpoints"),

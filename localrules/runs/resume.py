@@ -70,12 +70,7 @@ def resume(
                 remove_unfinished(place)
             progress = checkpoint.restore(folder / "checkpoints", session)
             if progress is None and read_summary(folder):
-                raise UsageError(
-                    "the run's checkpoint is gone",
-                    where=str(folder / "checkpoints"),
-                    why="the run was stopped with one; it was removed since, or not copied",
-                    fix=f"put it back, or start a new run (localrules run --config {shell_quote(folder / CONFIG)})",
-                )
+                raise checkpoint.lost_checkpoint_error(folder)
             if progress is not None:
                 changed = diff(progress["config"], resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)

@@ -27,7 +27,7 @@ RIDGE = 1e-3  # of the entropy's covariance, in units of its mean variance
 
 
 class ErrorBroadcast(Rule):
-    """Every hidden layer makes its output uncorrelated with the network's error: the error of a best estimator is.
+    """Every hidden layer makes its output uncorrelated with the network's error, as that of an optimal estimator is.
 
     With a layer's output ``h`` and the error ``e``, the layer keeps the running cross-correlation
     ``R = memory R + (1 - memory) mean(h e^T)`` and minimises ``|R|^2 / 2`` in ``h``, at a fixed error: the signal at

@@ -14,9 +14,9 @@ from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, 
 class KolenPollack(FeedbackRule):
     """Back-propagation through feedback weights ``B`` that start at random and learn: ``dB = dW``, and both decay.
 
-    The change ``dW = -delta h^T`` of a forward weight is the product of what stands at its two ends, and these stand at
-    the ends of the feedback weight too; so both can change alike, and neither is transported. Under weight decay the
-    difference ``W - B`` shrinks by the same factor in each step, whatever is learned.
+    The change ``dW = -delta h^T`` of a forward weight is the product of its input and the error at its output. The
+    feedback weight has the same two values at its ends, so both can change alike without either being copied. Under
+    weight decay the difference ``W - B`` shrinks by the same factor in each step, whatever is learned.
 
     ``B`` gets the gradient of ``W`` and is stepped by the optimizer of the layer whose operation it belongs to. Under
     SGD, AdamW and Muon both therefore make the same steps; under Adam with weight decay they do not quite, because the

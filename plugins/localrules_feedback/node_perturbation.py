@@ -30,11 +30,12 @@ class NodePerturbation(Rule):
     """A gradient estimate from the loss alone: ``delta_l = (L(h + s) - L(h)) s_l / std^2`` for each sample.
 
     The network runs once as it is, and ``perturbations`` times with independent normal noise ``s_l`` of a small std at
-    the output of every hidden layer. A sample's change of loss is told to all layers, and each correlates it with its
-    own noise; on average that is the gradient at its output, for small noise. Inside the layer the signal follows the
+    the output of every hidden layer. All layers receive a sample's change of loss, and each correlates it with its own
+    noise; on average that is the gradient at its output, for small noise. Inside the layer the signal follows the
     chain rule. The readout has its own gradient.
 
-    All units together are blamed for one number, so the variance of the estimate grows with their number.
+    The noise of all units contributes to the one change of loss, so the variance of the estimate grows with their
+    number.
 
     What differs: noise is added to the layer's output, where the paper adds it to the pre-activations; the paper's
     variants, which perturb layer by layer, measure the change of activity, or decorrelate inputs, are not included.

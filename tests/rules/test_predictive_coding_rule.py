@@ -79,15 +79,22 @@ def tiny(mode: str, iterations: int, rate: float) -> Session:
     return build_session(PredictiveCoding, MLP, data, model_options=options, rule_options=rule)
 
 
+NAMES = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
+
+
+def weights_and_biases(session: Session) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Those of the network's operations, in order."""
+    weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
+    return [weights[f"{name}.weight"] for name in NAMES], [weights[f"{name}.bias"] for name in NAMES]
+
+
 @pytest.mark.parametrize("rate", [0.3, 1.0])
 @pytest.mark.parametrize("mode", ["fixed-prediction", "strict"])
 def test_against_the_formula_written_out(mode: str, rate: float) -> None:
     """v_l += rate (-e_l + J_{l+1}^T e_{l+1}), dW_l = e_l df_l/dW_l, image by image."""
     session = tiny(mode, 5, rate)
     found, _ = gradients_in_double(session)
-    weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
-    names = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
-    matrices, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
+    matrices, biases = weights_and_biases(session)
     batch = first_batch(session)
     expected = [torch.zeros_like(matrix) for matrix in matrices]
     for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
@@ -110,7 +117,7 @@ def test_against_the_formula_written_out(mode: str, rate: float) -> None:
                 ]
         for total, error, before in zip(expected, inside, seen, strict=True):
             total -= torch.outer(error, before) / len(batch.labels)
-    for name, matrix in zip(names, expected, strict=True):
+    for name, matrix in zip(NAMES, expected, strict=True):
         torch.testing.assert_close(found[f"{name}.weight"], matrix)
 
 
@@ -119,9 +126,7 @@ def test_free_errors_against_the_formula_written_out() -> None:
     rate = 0.3
     session = tiny("error", 3, rate)
     found, _ = gradients_in_double(session)
-    weights = {name: weight.detach() for name, weight in session.network.model.named_parameters()}
-    names = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
-    matrices, biases = ([weights[f"{name}.{kind}"] for name in names] for kind in ("weight", "bias"))
+    matrices, biases = weights_and_biases(session)
     batch = first_batch(session)
     expected = [torch.zeros_like(matrix) for matrix in matrices]
     for image, label in zip(batch.images.flatten(1), batch.labels, strict=True):
@@ -142,7 +147,7 @@ def test_free_errors_against_the_formula_written_out() -> None:
         inside = [-error * (1 - guess**2) for error, guess in zip(errors, predicted, strict=True)] + [top]
         for total, error, before in zip(expected, inside, values, strict=True):
             total += torch.outer(error, before) / len(batch.labels)
-    for name, matrix in zip(names, expected, strict=True):
+    for name, matrix in zip(NAMES, expected, strict=True):
         torch.testing.assert_close(found[f"{name}.weight"], matrix)
 
 
