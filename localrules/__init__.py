@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from localrules.comparison.run import compare
     from localrules.core.base import RuleConfig, RuleInfo
     from localrules.core.isolated_forward import isolated_forward
-    from localrules.core.layer import Layer
+    from localrules.core.layer import Layer, LayerInfo
     from localrules.core.layer_spec import LayerSpec
     from localrules.core.locality import Locality
     from localrules.core.model import Model
@@ -78,6 +78,7 @@ _HOMES = {
     "InputTransform": "localrules.core.objective",
     "isolated_forward": "localrules.core.isolated_forward",
     "Layer": "localrules.core.layer",
+    "LayerInfo": "localrules.core.layer",
     "LayerSpec": "localrules.core.layer_spec",
     "LayerView": "localrules.core.view",
     "LayerVoting": "localrules.core.objective",
@@ -133,6 +134,7 @@ __all__ = [
     "FeatureReader",
     "InputTransform",
     "Layer",
+    "LayerInfo",
     "LayerSpec",
     "LayerView",
     "LayerVoting",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -17,16 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@dataclass(eq=False)
-class Layer:
-    """A gradient-isolated part of a network, with parameters of its own.
-
-    A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.interception`
-    separates a layer from its readers only during a forward pass.
+@dataclass(eq=False, kw_only=True)
+class LayerInfo:
+    """Name, position and shapes of a layer, without its module, as other layers' objectives receive them.
 
     Attributes:
         name: Name of its module in the network, or of its part.
-        module: Computes the output; owns the layer's parameters.
         is_readout: Whether this is the network's readout, trained by cross-entropy.
         pool_size: The number of positions per side at which its readers see its output (1 if they pool it globally), as
             declared by the model; ``None`` if they read the feature map as it is, or if its outputs differ in this.
@@ -44,11 +41,10 @@ class Layer:
             one.
         output_pool_sizes: For a layer of several modules, the ``pool_size`` of each output.
         macs: Multiply-accumulate operations of one forward pass of one sample.
-        peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for objectives.
+        parameter_shapes: Shape of each of its parameters.
     """
 
-    name: str
-    module: nn.Module
+    name: str = field(kw_only=False)
     is_readout: bool = False
     pool_size: int | None = None
     index: int = -1
@@ -61,7 +57,7 @@ class Layer:
     output_indices: tuple[int, ...] | None = None
     output_pool_sizes: tuple[int | None, ...] = ()
     macs: int = 0
-    peers: tuple[Layer, ...] = field(default=(), repr=False)
+    parameter_shapes: tuple[Shape, ...] = field(default=(), repr=False)
 
     @property
     def out_shape(self) -> Shape:
@@ -73,15 +69,43 @@ class Layer:
         """Channels of its output, or features if that is a vector."""
         return self.out_shape[0]
 
+    def pooled_features(self, size: int | None, *, inputs: bool = False) -> int:
+        """Number of features that :meth:`localrules.LayerView.pooled` returns for these arguments."""
+        beside = pooled_features(self.in_shape, size) if inputs and self.inputs_visible_downstream else 0
+        return beside + pooled_features(self.out_shape, size)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of learned values."""
+        return sum(math.prod(shape) for shape in self.parameter_shapes)
+
+
+@dataclass(eq=False)
+class Layer(LayerInfo):
+    """A gradient-isolated part of a network, with parameters of its own.
+
+    A layer does not wrap its module: the network's modules keep their names, and :mod:`localrules.core.interception`
+    separates a layer from its readers only during a forward pass.
+
+    Attributes:
+        module: Computes the output; owns the layer's parameters.
+        peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for objectives.
+    """
+
+    module: nn.Module
+    peers: tuple[LayerInfo, ...] = field(default=(), repr=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self.parameter_shapes = tuple(tuple(parameter.shape) for parameter in self.parameters())
+
     @property
     def peer_index(self) -> int:
         """Position among its ``peers``, from 0."""
         return next(place for place, peer in enumerate(self.peers) if peer.index == self.index)
 
-    def pooled_features(self, size: int | None, *, inputs: bool = False) -> int:
-        """Number of features that :meth:`localrules.LayerView.pooled` returns for these arguments."""
-        beside = pooled_features(self.in_shape, size) if inputs and self.inputs_visible_downstream else 0
-        return beside + pooled_features(self.out_shape, size)
+    def without_module(self) -> LayerInfo:
+        """The part of this description that other layers' objectives receive."""
+        return LayerInfo(**{each.name: getattr(self, each.name) for each in fields(LayerInfo)})
 
     def select_output(self, index: int) -> Layer:
         """This layer with one of its outputs alone: ``out_shape`` and ``pool_size`` are those of that output."""
@@ -111,11 +135,6 @@ class Layer:
     def parameters(self) -> Iterator[nn.Parameter]:
         """The layer's own parameters."""
         return self.module.parameters()
-
-    @property
-    def parameter_count(self) -> int:
-        """Number of learned values."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def check_ownership(model: nn.Module, layers: Sequence[Layer]) -> None:

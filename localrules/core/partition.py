@@ -226,7 +226,7 @@ def _final_outputs(outputs: list[fx.Node], inside: list[fx.Node], empty: set[fx.
 def into_parts(costs: Mapping[str, int], parts: int) -> Grouping:
     """Cuts into a number of parts of nearly equal cost.
 
-    Parts are made of whole segments, so that no residual block is cut, unless there are too few, or the dearest part
+    Parts are made of whole segments, so that no residual block is cut, unless there are too few, or the largest part
     would cost more than :data:`UNEVEN` times as much as with cuts anywhere.
 
     Args:
@@ -243,7 +243,7 @@ def into_parts(costs: Mapping[str, int], parts: int) -> Grouping:
             sums[segment] += costs[name]
         groups = partition_balanced(sums, parts)
         whole = [groups[segment] for segment in segments]
-        return whole if _dearest(names, costs, whole) <= UNEVEN * _dearest(names, costs, free) else free
+        return whole if _largest(names, costs, whole) <= UNEVEN * _largest(names, costs, free) else free
 
     return grouping
 
@@ -251,12 +251,12 @@ def into_parts(costs: Mapping[str, int], parts: int) -> Grouping:
 UNEVEN = 1.5
 
 
-def _dearest(names: Sequence[str], costs: Mapping[str, int], groups: Sequence[int]) -> int:
+def _largest(names: Sequence[str], costs: Mapping[str, int], groups: Sequence[int]) -> int:
     return max(sum(costs[n] for n, g in zip(names, groups, strict=True) if g == group) for group in set(groups))
 
 
 def partition_balanced(costs: Sequence[int], groups: int) -> list[int]:
-    """The group of each cost, in order, such that the dearest group is as cheap as it can be, and the others as equal.
+    """The group of each cost, in order, such that the largest group is as cheap as it can be, and the others as equal.
 
     Args:
         costs: One number for each item; items keep their order.

@@ -85,8 +85,8 @@ class LayerwiseRule(Rule):
         self._objectives_of: dict[str, list[Objective]] = {}
         for layer in network.hidden:
             spec = self._specs[layer.name]
-            peers = tuple(other.as_feature_maps() for other in network.hidden if self._specs[other.name] == spec)
-            seen = replace(layer.as_feature_maps(), peers=peers)
+            peers = [other for other in network.hidden if self._specs[other.name] == spec]
+            seen = replace(layer.as_feature_maps(), peers=tuple(p.as_feature_maps().without_module() for p in peers))
             own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):

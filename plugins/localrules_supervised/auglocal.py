@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import Layer, LayerInfo, LayerView, Objective, Requirements, RuleConfig, RuleInfo
 from localrules.core.nn.pooling import pooled_features
 from localrules_supervised.heads import conv_unit, halved_grid
 
@@ -57,7 +57,7 @@ class AugLocal(Objective):
         classifier = nn.Linear(pooled_features(shape, 1), num_classes)
         self.head = nn.Sequential(*units, *averaged, nn.Flatten(), classifier)
 
-    def pick_layers(self) -> list[Layer]:
+    def pick_layers(self) -> list[LayerInfo]:
         """The layers after this one that its head is built like, in forward order."""
         peers, position = self.layer.peers, self.layer.peer_index
         after = len(peers) - 1 - position
@@ -70,7 +70,7 @@ class AugLocal(Objective):
         return functional.cross_entropy(self.head(view.output).float(), view.labels)
 
 
-def unit_like(layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
+def unit_like(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:
     """A new unit like a layer, for inputs of another shape.
 
     Args:
@@ -86,14 +86,14 @@ def unit_like(layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
     read = layer.in_shape[1:] if len(layer.in_shape) == 3 else shape[1:]
     side = (min(shape[1], read[0]), min(shape[2], read[1]))
     bridge = [nn.AdaptiveAvgPool2d(side)] if side != shape[1:] else []
-    kernel = max((weight.shape[-1] for weight in layer.parameters() if weight.dim() == 4), default=1)
+    kernel = max((weights[-1] for weights in layer.parameter_shapes if len(weights) == 4), default=1)
     stride = max(1, round(side[0] / height))
     unit = nn.Sequential(*bridge, conv_unit(shape[0], channels, kernel, stride))
     after = [(length + 2 * (kernel // 2) - kernel) // stride + 1 for length in side]
     return unit, (channels, *after)
 
 
-def _linear_unit(layer: Layer, shape: Shape) -> tuple[nn.Module, Shape]:
+def _linear_unit(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:
     """A linear unit; feature maps are averaged until they have no more features than the layer reads."""
     grid = halved_grid(shape, math.prod(layer.in_shape))
     inputs, units = pooled_features(shape, grid), math.prod(layer.out_shape)

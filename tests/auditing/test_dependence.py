@@ -8,9 +8,10 @@ import pytest
 import torch
 from helpers.plain_networks import Pyramid, Residual
 from helpers.tiny_sessions import LOCAL_RULES, RULES, as_model, dense, perceptron, train
+from pydantic import BaseModel
 from torch import Tensor
 
-from localrules import LayerView, Objective
+from localrules import Layer, LayerView, Objective
 from localrules.auditing.dependence import Dependence, measure_dependence
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
@@ -106,14 +107,19 @@ def test_a_clip_over_all_layers_together_would_be_seen(monkeypatch: pytest.Monke
     assert ("layers.0", "readout") in measure_dependence(build).leaks
 
 
-def shared_state(objective: Objective) -> dict[str, Tensor]:
-    """State that all objectives of a network share, by way of the first layer's description."""
-    found: dict[str, Tensor] = vars(objective.layer.peers[0]).setdefault("shared", {})
-    return found
+SHARED: dict[str, Tensor] = {}
+"""State that all objectives of a network share."""
+LAYERS: dict[str, Layer] = {}
 
 
 class Quiet(Objective):
     """A local objective, for leaky ones to add to."""
+
+    def __init__(self, config: BaseModel, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        if layer.index == 0:
+            SHARED.clear()
+        LAYERS[layer.name] = layer
 
     def forward(self, view: LayerView) -> Tensor:
         return (view.output.mean(0) - 1).square().mean()
@@ -123,7 +129,7 @@ class RemembersThePassBefore(Quiet):
     """Scales the first layer's objective by what the third layer gave in the last step."""
 
     def forward(self, view: LayerView) -> Tensor:
-        own, shared = super().forward(view), shared_state(self)
+        own, shared = super().forward(view), SHARED
         if view.layer.index == 2:
             shared["last"] = view.output.detach().mean()
         return own * shared.get("last", 1.0) if view.layer.index == 0 else own
@@ -133,7 +139,7 @@ class SharesAHead(Quiet):
     """All objectives use one linear head, and all of them write to it."""
 
     def forward(self, view: LayerView) -> Tensor:
-        head = shared_state(self).setdefault("head", torch.eye(8))
+        head = SHARED.setdefault("head", torch.eye(8))
         with torch.no_grad():
             head += 0.01 * view.output[:8, :8].T @ view.output[:8, :8]
         return (view.output[:, :8] @ head).square().mean()
@@ -143,7 +149,7 @@ class LooksAtAnother(Quiet):
     """Holds another layer's parameters, and reads them."""
 
     def weight_of(self, name: str) -> Tensor:
-        return next(next(peer for peer in self.layer.peers if peer.name == name).parameters())
+        return next(LAYERS[name].parameters())
 
     def forward(self, view: LayerView) -> Tensor:
         return super().forward(view) * self.weight_of("layers.2").detach().norm()
@@ -190,7 +196,7 @@ class KeepsTheGraph(Quiet):
     """Computes with the output of the layer before, whose graph has been freed by then."""
 
     def forward(self, view: LayerView) -> Tensor:
-        own, shared = super().forward(view), shared_state(self)
+        own, shared = super().forward(view), SHARED
         if "before" in shared:
             own = own + shared["before"].mean()
         shared["before"] = view.output

@@ -32,7 +32,8 @@ def layer_of(
 
 def make(rule: type[T], layer: Layer, *, peers: Sequence[Layer] = (), num_classes: int = CLASSES, **options: Any) -> T:
     """A rule's objective for a layer, by default the only one."""
-    return rule(rule.Config(**options), replace(layer, peers=tuple(peers) or (layer,)), num_classes)
+    known = tuple(peer.without_module() for peer in peers or (layer,))
+    return rule(rule.Config(**options), replace(layer, peers=known), num_classes)
 
 
 def drawn(objective: T) -> T:

@@ -23,9 +23,16 @@ from torch.nn import functional
 from localrules import LayerView, Objective, RuleInfo
 
 KNOWN = {"calls": 0, "seen": {}}
+LAYERS = []
 
 class Late(Objective):
     \"\"\"Compares what the next layer makes of the output, once CONDITION.\"\"\"
+
+    def __init__(self, config, layer, num_classes) -> None:
+        super().__init__(config, layer, num_classes)
+        if layer.index == 0:
+            LAYERS.clear()
+        LAYERS.append(layer)
 
     def predict_from(self, view: LayerView) -> None:
         KNOWN["seen"][view.layer.index] = float(view.output.std())
@@ -34,7 +41,7 @@ class Late(Objective):
         KNOWN["calls"] += 1
         z = view.output.flatten(1).float()
         if CONDITION:
-            for later in self.layer.peers[self.layer.index + 1 :]:
+            for later in LAYERS[self.layer.index + 1 :]:
                 weight = next(one for one in later.parameters() if one.dim() > 1).detach()
                 if weight.shape[1] == z.shape[1]:
                     z = functional.linear(z, weight).relu()

@@ -25,14 +25,21 @@ from torch import Tensor
 from localrules import LayerView, Objective
 
 CALLS = {}
+LAYERS = []
 
 class Peeks(Objective):
     \"\"\"Scales its objective by the weights of the next layer, from step 12 on.\"\"\"
 
+    def __init__(self, config, layer, num_classes) -> None:
+        super().__init__(config, layer, num_classes)
+        if layer.index == 0:
+            LAYERS.clear()
+        LAYERS.append(layer)
+
     def forward(self, view: LayerView) -> Tensor:
         CALLS[self.layer.name] = CALLS.get(self.layer.name, 0) + 1
         loss = (view.output.mean(0) - 1).square().mean()
-        later = self.layer.peers[self.layer.index + 1 :]
+        later = LAYERS[self.layer.index + 1 :]
         if CALLS[self.layer.name] > 12 and later:
             loss = loss * next(later[0].parameters()).detach().norm()
         return loss

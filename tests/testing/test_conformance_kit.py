@@ -95,16 +95,21 @@ class Writes(Backprop):
         return report
 
 
+SCALES: list[nn.Parameter] = []
+
+
 class SharesMemory(Plain):
     """The scales of all norms share one memory: who writes to one writes to all."""
 
     def __init__(self, config: BaseModel, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
-        norms = [module for peer in layer.peers for module in peer.module.modules() if hasattr(module, "eps")]
-        scales = [norm.weight for norm in norms]
-        widest = max(scales, key=len).data
-        for scale in scales:
-            scale.data = widest[: len(scale)]
+        if layer.peer_index == 0:
+            SCALES.clear()
+        SCALES.extend(module.weight for module in layer.module.modules() if hasattr(module, "eps"))
+        if SCALES:
+            widest = max(SCALES, key=len).data
+            for scale in SCALES:
+                scale.data = widest[: len(scale)]
 
 
 class RunsTwice(Rule):

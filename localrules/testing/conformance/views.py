@@ -50,6 +50,6 @@ def make_view(
         in_shape=tuple(inputs[0].shape[1:]),
         out_shapes=(tuple(output.shape[1:]),),
     )
-    layer = replace(layer, peers=(layer,))
+    layer = replace(layer, peers=(layer.without_module(),))
     made = objective(objective.Config(**(config or {})), layer, classes)
     return made, LayerView(layer, inputs, output, Batch(images, labels, classes))
