@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from localrules.core.ops import Operation, record_ops
     from localrules.core.rule import Context, Rule, StepReport, state_key
+    from localrules.core.search_space import SearchChoice, SearchRange
     from localrules.core.view import Batch, LayerView
     from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.errors import UsageError
@@ -106,6 +107,8 @@ _HOMES = {
     "RunInfo": "localrules.callbacks.base",
     "RunResult": "localrules.runs.result",
     "Split": "localrules.data.dataset",
+    "SearchChoice": "localrules.core.search_space",
+    "SearchRange": "localrules.core.search_space",
     "state_key": "localrules.core.rule",
     "StepReport": "localrules.core.rule",
     "Stop": "localrules.callbacks.base",
@@ -158,6 +161,8 @@ __all__ = [
     "RuleInfo",
     "RunInfo",
     "RunResult",
+    "SearchChoice",
+    "SearchRange",
     "Split",
     "StepReport",
     "Stop",

@@ -19,6 +19,9 @@ from localrules.utils.text import shell_join
 if TYPE_CHECKING:
     from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
+    from localrules.reproduce.league.row import Row
+    from localrules.reproduce.league.spec import League
+    from localrules.reproduce.request import ReproductionRequest
     from localrules.reproduce.result import CaseResult
     from localrules.reproduce.spec import Experiment
 
@@ -113,16 +116,17 @@ def reproduce(
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
     from localrules.config.settings import Settings
     from localrules.engine.device import available_threads
-    from localrules.reproduce.registry import select_experiments
+    from localrules.reproduce.registry import find_league, select_experiments
     from localrules.reproduce.request import ReproductionRequest, parse_settings
     from localrules.reproduce.run import run_experiments
     from localrules.tracking.console import ConsoleProgress
 
-    experiments = select_experiments(name, registry)
+    league = find_league(name, registry)
+    experiments = {} if league else select_experiments(name, registry)
     typed = tuple(set_ or [])
     below, over = parse_settings(typed, Settings.from_flags({"data.name": data, "model.name": model}, FLAGS))
     below = _fill_defaults(below, over, experiments, data_path, registry)
-    incidental: dict[str, Any] = {"threads": threads or available_threads()}
+    incidental: dict[str, Any] = {"threads": threads or (1 if league else available_threads())}
     if wandb:
         incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
     asked = ReproductionRequest(
@@ -137,6 +141,9 @@ def reproduce(
         metrics=metrics,
     )
     command = shell_join(["localrules", *sys.argv[1:]])
+    if league is not None:
+        _run_league(league, name, asked, out, registry, command, as_json)
+        return
     outcomes, documents = run_experiments(
         experiments,
         asked,
@@ -151,6 +158,30 @@ def reproduce(
         print_json(documents)
     else:
         _print(outcomes, out)
+
+
+def _run_league(
+    league: League,
+    name: str,
+    asked: ReproductionRequest,
+    out: Path,
+    registry: Registry,
+    command: str,
+    as_json: bool,
+) -> None:
+    from localrules.reproduce.league.report import write_report
+    from localrules.reproduce.league.run import LeagueRunner
+    from localrules.tracking.console import ConsoleProgress
+
+    if asked.metrics:
+        raise UsageError("a league computes accuracy alone", where="--metric", fix="leave it out")
+    runner = LeagueRunner(league, asked, out / name, registry, lambda: [ConsoleProgress()], status)
+    rows = runner.run()
+    page = write_report(out / name, league, rows, runner.budget, command)
+    if as_json:
+        print_json([row.document() for row in rows])
+    else:
+        _print_league(rows, page)
 
 
 def _fill_defaults(
@@ -193,6 +224,34 @@ def _list(registry: Registry, as_json: bool) -> None:
     console = get_console()
     console.print(table)
     console.print("\nA suite runs all of its experiments: [bold]localrules reproduce published[/bold].")
+
+
+def _print_league(rows: list[Row], page: Path) -> None:
+    from rich.table import Table
+
+    console = get_console()
+    for ground in dict.fromkeys(row.ground for row in rows):
+        table = Table(title=ground, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("rule", style="bold cyan", overflow="fold")
+        table.add_column("class")
+        for heading in ("accuracy", "std", "seeds", "steps", "step time", "memory"):
+            table.add_column(heading, justify="right")
+        for row in rows:
+            if row.ground == ground and row.accuracy_mean is not None:
+                std = "-" if row.accuracy_std is None else f"{100 * row.accuracy_std:.1f}"
+                counts = (
+                    f"{len(row.accuracies)}",
+                    f"{row.steps:,}",
+                    f"{row.step_ratio:.2f}",
+                    f"{row.memory_ratio:.2f}",
+                )
+                accuracy = f"{100 * row.accuracy_mean:.1f} %"
+                table.add_row(row.rule, row.locality or f"{row.declared}?", accuracy, std, *counts)
+        console.print(table)
+        for row in rows:
+            if row.ground == ground and row.reason:
+                console.print(f"{row.rule}: {row.reason}", markup=False, soft_wrap=True)
+    console.print(f"\nThe page: {page}", markup=False, soft_wrap=True)
 
 
 def _print(outcomes: list[CaseResult], out: Path) -> None:

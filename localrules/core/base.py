@@ -10,6 +10,7 @@ from torch import nn
 
 from localrules.core.locality import Locality
 from localrules.core.requirements import Requirements
+from localrules.core.search_space import SearchValues
 
 
 class RuleConfig(BaseModel):
@@ -32,6 +33,8 @@ class RuleInfo:
             precedence.
         model_defaults: Model options that suit the rule, e.g. ``{"norm": False}``, for models that have them. User
             settings take precedence.
+        search_space: The options that matter most, the most important first, with the values that a search should try.
+            ``reproduce league`` searches the first one, beside the learning rate.
         trains_layers: Whether hidden layers' parameters learn. If not, only the rule's own parameters do.
         trains_readout: Whether the readout is trained: for objectives by cross-entropy beside the layers. If not, an
             objective must derive from :class:`~localrules.CustomPrediction`, and a rule override ``predict``.
@@ -45,6 +48,7 @@ class RuleInfo:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_defaults: dict[str, Any] = field(default_factory=dict)
     model_defaults: dict[str, Any] = field(default_factory=dict)
+    search_space: dict[str, SearchValues] = field(default_factory=dict)
     trains_layers: bool = True
     trains_readout: bool = True
     autocast: bool = False

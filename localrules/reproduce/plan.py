@@ -184,8 +184,8 @@ def _configured(
     if same not in known:
         known[same] = load_run_dataset(config, run.data)
     data = known[same]
-    data.split(evaluation_split(case, data))  # says why there is none
-    build_metrics(asked.metrics, data, evaluation_split(case, data), registry)  # says in time what does not fit
+    data.split(evaluation_split(data, case.metric))  # says why there is none
+    build_metrics(asked.metrics, data, evaluation_split(data, case.metric), registry)  # says in time what does not fit
     suppliers = providers(config, registry)
     planned = tuple(PlannedRun(case.name, run.with_settings(seed=seed), suppliers, data.fingerprint) for seed in seeds)
     return replace(task, planned=planned, data=data)
@@ -226,9 +226,9 @@ def find_data_path(path: Path, name: str) -> Path:
     """Find a data set.
 
     Args:
-        path: A file, which it is; or a folder: there it is what is called like the data set, whatever the ending, else
+        path: A file, which it is; or a folder: there it is what begins with the data set's name, whatever follows, else
             the folder itself.
         name: The data set's.
     """
-    inside = [path / name, *sorted(path.glob(f"{name}.*"))] if path.is_dir() else []
+    inside = [path / name, *sorted(path.glob(f"{name}[._-]*"))] if path.is_dir() else []
     return next((place for place in inside if place.exists()), path)

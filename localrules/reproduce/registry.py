@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.registry.entries import ExperimentEntry
+from localrules.reproduce.league.spec import League
 from localrules.reproduce.spec import ALL, REBUILT, Experiment
 from localrules.utils.plugin_border import plugin_border, wrong_result
 
@@ -26,14 +27,22 @@ def select_experiments(name: str, registry: Registry) -> dict[str, Experiment]:
     wanted = REBUILT if name == ALL else name
     entries = [entry for entry in usable if isinstance(entry, ExperimentEntry)]
     suite = [entry.name for entry in entries if entry.suite == wanted or wanted in entry.aliases]
-    return {one: _build(one, registry) for one in suite or [name]}
+    built = {one: _build(one, registry) for one in suite or [name]}
+    return {one: found for one, found in built.items() if isinstance(found, Experiment)}
 
 
-def _build(name: str, registry: Registry) -> Experiment:
+def find_league(name: str, registry: Registry) -> League | None:
+    """The league of that name; ``None`` if it is the name of something else."""
+    known = [item.entry.name for item in registry.entries("experiment") if item.status == "ok"]
+    found = _build(name, registry) if name in known else None
+    return found if isinstance(found, League) else None
+
+
+def _build(name: str, registry: Registry) -> Experiment | League:
     function = registry.resolve("experiment", name)
     with plugin_border(function, ""):
         made = function()
-    if not isinstance(made, Experiment):
+    if not isinstance(made, Experiment | League):
         raise wrong_result(
             function, "", "a localrules.reproduce.spec.Experiment", f"an object of type {type(made).__name__}"
         )
@@ -43,10 +52,11 @@ def _build(name: str, registry: Registry) -> Experiment:
 def experiments_in(folder: Path, registry: Registry) -> dict[str, tuple[str, Experiment]]:
     """Summary and content, by name, of the experiments that have a folder in an ``--out``."""
     entries = [item.entry for item in registry.entries("experiment") if item.status == "ok"]
+    present = [entry for entry in entries if (folder / entry.name).is_dir()]
     return {
-        entry.name: (entry.summary, select_experiments(entry.name, registry)[entry.name])
-        for entry in entries
-        if (folder / entry.name).is_dir()
+        entry.name: (entry.summary, experiment)
+        for entry in present
+        if isinstance(experiment := _build(entry.name, registry), Experiment)
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localrules.comparison.execute import RunRecord
 from localrules.errors import MissingDependencyError
 from localrules.evaluation.metric import MetricFiles
-from localrules.reproduce.spec import Budget, Case
+from localrules.reproduce.spec import Budget, Case, Metric
 from localrules.runs.evaluate import NO_METRICS, evaluate_split
 from localrules.runs.load import TrainedRun
 from localrules.utils.atomic_io import write_atomic
@@ -143,7 +143,7 @@ class CaseResult:
             self.verdict,
             str(self.budget),
             f"{mean(run.summary['seconds'] for run in self.runs):.1f}" if self.runs else "",
-            "; ".join(dict.fromkeys(_machine(run) for run in self.runs)),
+            "; ".join(dict.fromkeys(machine_of(run) for run in self.runs)),
             self.case.source,
             self.deviations,
             self.install_hint,
@@ -207,20 +207,20 @@ def metric_value(run: RunRecord, case: Case, scores: Mapping[str, Any]) -> float
     return 100 * float(scores["top1"] if case.metric == "test_accuracy" else run.summary[case.metric])
 
 
-def evaluation_split(case: Case, data: Dataset) -> str:
-    """The split that a case's runs are scored on: test, or the next best; one that is not there where there is none."""
+def evaluation_split(data: Dataset, metric: Metric = "test_accuracy") -> str:
+    """The split that runs are scored on: test, or the next best; one that is not there where there is none."""
     found = next((name for name in ("test", "valid") if name in data.splits), None)
-    return found or case.metric.removesuffix("_accuracy")
+    return found or metric.removesuffix("_accuracy")
 
 
 def load_or_evaluate(
-    run: RunRecord, case: Case, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
+    run: RunRecord, split: str, data: Dataset, registry: Registry, metrics: MetricFiles = NO_METRICS
 ) -> dict[str, Any]:
     """A finished run's scores, as ``eval`` has them. Found once, and kept in the run folder.
 
     Args:
         run: The run.
-        case: Its case.
+        split: The name of the split.
         data: Its data set.
         registry: Where names are looked up.
         metrics: The files of plugins' metrics to compute, by name.
@@ -229,7 +229,6 @@ def load_or_evaluate(
         DataError: The data set has no such split, or a metric's file does not fit it.
         UsageError: A metric does not apply to the data set.
     """
-    split = evaluation_split(case, data)
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if split not in known or any(not known[split].get(name) for name in metrics):
@@ -244,7 +243,8 @@ def _round_metric(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _machine(run: RunRecord) -> str:
+def machine_of(run: RunRecord) -> str:
+    """The processor or GPU that a run was made on, and its threads."""
     environment, threads = run.record["environment"], run.config.threads
     name = environment["processor"] if environment["device"] == "cpu" else environment["device"]
     return f"{name}, {threads} thread{'s'[: threads != 1]}"

@@ -16,7 +16,14 @@ from localrules.reproduce.artifacts import ArtifactWriter
 from localrules.reproduce.plan import PlannedCase, excluded_cases, find_dataset_settings, plan_cases
 from localrules.reproduce.registry import experiments_in
 from localrules.reproduce.report import write_evaluation
-from localrules.reproduce.result import CaseResult, as_document, load_or_evaluate, metric_value, upsert
+from localrules.reproduce.result import (
+    CaseResult,
+    as_document,
+    evaluation_split,
+    load_or_evaluate,
+    metric_value,
+    upsert,
+)
 from localrules.reproduce.spec import Experiment
 from localrules.runs.load import TrainedRun
 from localrules.utils.plugin_border import plugin_border
@@ -79,7 +86,8 @@ def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry
 
 
 def _result(task: PlannedCase, data: Dataset, runs: list[RunRecord], registry: Registry) -> CaseResult:
-    scores = tuple(load_or_evaluate(run, task.case, data, registry, task.metrics) for run in runs)
+    split = evaluation_split(data, task.case.metric)
+    scores = tuple(load_or_evaluate(run, split, data, registry, task.metrics) for run in runs)
     values = tuple(metric_value(run, task.case, found) for run, found in zip(runs, scores, strict=True))
     return replace(_missing_result(task), runs=tuple(runs), values=values, scores=scores)
 

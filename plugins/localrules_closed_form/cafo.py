@@ -10,7 +10,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Batch, Context, Layer, Network, Rule, RuleConfig, RuleInfo, StepReport, UsageError, state_key
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    SearchRange,
+    StepReport,
+    UsageError,
+    state_key,
+)
 from localrules.kernels.checks import no_autocast
 from localrules_closed_form.features import extract_features, pool_features
 from localrules_closed_form.least_squares import LeastSquares
@@ -61,6 +73,7 @@ class CaFo(Rule):
         )
 
     info = RuleInfo(
+        search_space={"ridge": SearchRange(0.0001, 0.1, log=True)},
         formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
         trains_layers=False,

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchRange
 
 
 class NoProp(CustomPrediction, Objective):
@@ -53,6 +53,7 @@ class NoProp(CustomPrediction, Objective):
         draws: int = Field(8, ge=1, le=10_000, description="Draws of noise over which a prediction is averaged (ours).")
 
     info = RuleInfo(
+        search_space={"eta": SearchRange(0.1, 10, log=True)},
         formula="(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer",
         presets={"paper": {"weighting": "snr", "draws": 1}},
         autocast=True,

@@ -19,6 +19,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     isolated_forward,
     state_key,
@@ -60,6 +61,7 @@ class DifferenceTargetPropagation(Rule):
         )
 
     info = RuleInfo(
+        search_space={"step": SearchRange(0.05, 1, log=True)},
         formula="|f_l(h_{l-1}) - t_l|^2 / (2 step), t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)",
         locality="feedback",
         requires=Requirements(sequential=True, forward_passes=2),

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, StepReport
+from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, SearchRange, StepReport
 from localrules_energy.settling import Settling, energy_gradients
 from localrules_energy.signals import accumulate_gradients
 
@@ -56,6 +56,7 @@ class EquilibriumPropagation(Rule):
         )
 
     info = RuleInfo(
+        search_space={"beta": SearchRange(0.1, 1, log=True)},
         formula="dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})",
         locality="feedback",
         requires=Requirements(forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True),

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, StepReport
+from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, SearchChoice, StepReport
 from localrules.core.isolated_forward import LayerTrace
 from localrules_energy.signals import (
     RepeatedForward,
@@ -73,6 +73,7 @@ class PredictiveCoding(Rule):
         )
 
     info = RuleInfo(
+        search_space={"mode": SearchChoice(("fixed-prediction", "strict", "error"))},
         formula="v_l += rate (-e_l + sum_k J_k^T e_k), e_l = v_l - f_l; then dW_l = e_l df_l/dW_l",
         locality="backprop",  # what fixed-prediction computes, exactly; strict is measured as feedback
         requires=Requirements(forward_passes=None),

@@ -18,6 +18,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     isolated_forward,
     state_key,
@@ -72,6 +73,7 @@ class ErrorBroadcast(Rule):
         entropy: float = Field(0.0, ge=0, description="Weight of the output's entropy (ours).")
 
     info = RuleInfo(
+        search_space={"gain": SearchRange(0.001, 0.1, log=True)},
         formula="delta_l = (R_l e) phi', R_l the running cross-correlation of the layer's output and the error e",
         locality="broadcast-error",
         requires=Requirements(min_batch=2),

@@ -19,6 +19,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     isolated_forward,
 )
@@ -53,6 +54,7 @@ class NodePerturbation(Rule):
         perturbations: int = Field(1, ge=1, le=1000, description="Noisy forward passes per step (the paper's: 1).")
 
     info = RuleInfo(
+        search_space={"std": SearchRange(0.001, 0.1, log=True)},
         formula="delta_l = mean_s (L(h + s) - L(h)) s_l / std^2, s normal noise at the output of every hidden layer",
         locality="broadcast-error",
         requires=Requirements(forward_passes=None),

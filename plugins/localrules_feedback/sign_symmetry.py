@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from localrules import SearchChoice
 from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like, init_std
 
 
@@ -31,6 +32,7 @@ class SignSymmetry(FeedbackRule):
         )
 
     info = FeedbackRule.info.replace(
+        search_space={"kind": SearchChoice(("uniform", "batch-random", "fixed-random"))},
         formula="backprop with |M| sign(W) in place of W on the way back; M constant, redrawn or fixed",
     )
 

@@ -18,6 +18,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchChoice,
     StepReport,
     isolated_forward,
     state_key,
@@ -57,6 +58,7 @@ class SyntheticGradients(Rule):
         )
 
     info = RuleInfo(
+        search_space={"hidden": SearchChoice((0, 128, 512))},
         formula="delta_l = M_l(h_l, y) phi'; M_l learns J' M_(l+1)(h_(l+1), y), at the top the gradient of the loss",
         locality="backprop",
         requires=Requirements(min_batch=2),

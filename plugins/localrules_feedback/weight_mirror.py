@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules import Operation
+from localrules import Operation, SearchRange
 from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like
 
 
@@ -38,6 +38,7 @@ class WeightMirror(FeedbackRule):
         )
 
     info = FeedbackRule.info.replace(
+        search_space={"rate": SearchRange(0.005, 0.5, log=True)},
         formula="backprop with B in place of W on the way back; B += rate (y x' - B), x noise and y = W x",
         locality="backprop",  # by the audit: errors depend on the forward weights, whichever way these became known
     )

@@ -23,6 +23,7 @@ from localrules import (
     Requirements,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     UsageError,
 )
 
@@ -85,6 +86,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
         )
 
     info = RuleInfo(
+        search_space={"threshold": SearchRange(0.3, 3, log=True)},
         formula="softplus(theta - g(z+)) + softplus(g(z-) - theta), goodness g: the sum of squares of a layer's output",
         presets={
             "paper": {"answer": "upper"},

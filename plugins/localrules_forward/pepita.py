@@ -20,6 +20,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     UsageError,
     record_ops,
@@ -56,6 +57,7 @@ class Pepita(Rule):
         )
 
     info = RuleInfo(
+        search_space={"scale": SearchRange(0.005, 0.5, log=True)},
         formula="dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output",
         locality="broadcast-error",
         requires=Requirements(operations=True, forward_passes=2, float_inputs=True),

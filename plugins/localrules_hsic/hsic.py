@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.hsic import Normalizer
 from localrules.kernels.labels import LabelKernel
@@ -55,6 +55,7 @@ class HSIC(Objective):
         grid: int = Field(4, ge=1, description="Positions per side where the model declares none (ours).")
 
     info = RuleInfo(
+        search_space={"beta": SearchRange(10, 1000, log=True)},
         formula="HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised",
         requires=Requirements(min_batch=2),
         run_defaults={"optimizer": {"lr": 0.005}},  # the paper's

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
-from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 from localrules.kernels.config import KernelConfig, gram
 from localrules.kernels.labels import LabelKernel
 from localrules.kernels.normalization import frobenius_inner, ridge_normalize
@@ -59,6 +59,7 @@ class NormalizedHSIC(Objective):
         grid: int = Field(4, ge=1, description="Positions per side where the model declares none (ours).")
 
     info = RuleInfo(
+        search_space={"beta": SearchRange(10, 1000, log=True)},
         formula="nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1",
         requires=Requirements(min_batch=2),
         presets={

@@ -16,6 +16,7 @@ from localrules import (
     Requirements,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     zero_init_classifier,
 )
 from localrules.core.nn.heads import mlp
@@ -84,6 +85,7 @@ class ProjectedHSIC(LayerVoting, Objective):
         )
 
     info = RuleInfo(
+        search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="HSIC(P, P) - gamma HSIC(P, Y), P a learned projection of Z, beside learned proxies of the classes",
         requires=Requirements(min_batch=2),
         autocast=True,

@@ -9,7 +9,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective, OutputTransform, Requirements, RuleConfig, RuleInfo, UsageError
+from localrules import (
+    Layer,
+    LayerView,
+    Objective,
+    OutputTransform,
+    Requirements,
+    RuleConfig,
+    RuleInfo,
+    SearchRange,
+    UsageError,
+)
 from localrules.kernels.checks import full_precision
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.labels import simplex
@@ -70,6 +80,7 @@ class PHSIC(OutputTransform, Objective):
             return self
 
     info = RuleInfo(
+        search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="pHSIC(Z, Z) - gamma pHSIC(Z, Y), pHSIC(A, B) = mean((K_A - mean K_A) K_B)",
         requires=Requirements(min_batch=2),
         presets={

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerInfo, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import Layer, LayerInfo, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 from localrules.core.nn.pooling import pooled_features
 from localrules_supervised.heads import conv_unit, halved_grid
 
@@ -40,6 +40,7 @@ class AugLocal(Objective):
         pyramid: float = Field(0.5, ge=0, le=1, description="How much shorter heads get towards the top (the paper's).")
 
     info = RuleInfo(
+        search_space={"depth": SearchRange(1, 4, integer=True)},
         formula="CE(head(h), y), the head built like some of the layers that follow",
         requires=Requirements(min_batch=2),
         autocast=True,

@@ -20,6 +20,7 @@ from localrules import (
     OutputTransform,
     RuleConfig,
     RuleInfo,
+    SearchChoice,
     UsageError,
 )
 
@@ -63,6 +64,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
         )
 
     info = RuleInfo(
+        search_space={"goodness": SearchChoice(("mean", "squares"))},
         formula="CE(g, y), g_c the mean activity (or mean square) of the channels that belong to class c",
         presets={
             "paper": {"answer": "last"},

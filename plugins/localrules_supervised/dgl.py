@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchChoice
 from localrules.core.nn.heads import mlp
 from localrules_supervised.heads import Width, conv_unit, limit_width
 
@@ -38,6 +38,7 @@ class DGL(Objective):
         )
 
     info = RuleInfo(
+        search_space={"hidden": SearchChoice((64, 256, 1024))},
         formula="CE(head(h), y), the head a small network (MLP-SR)",
         requires=Requirements(min_batch=2),
         presets={"paper": {"hidden": "all"}},

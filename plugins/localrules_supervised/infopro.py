@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Batch, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, UsageError
+from localrules import Batch, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange, UsageError
 from localrules.kernels.gram import cosine
 from localrules_supervised.heads import conv_unit
 
@@ -53,6 +53,7 @@ class InfoPro(Objective):
         temperature: float = Field(0.07, gt=0, description="Temperature of the contrast (the paper's).")
 
     info = RuleInfo(
+        search_space={"temperature": SearchRange(0.03, 0.5, log=True)},
         formula="a BCE(decoder(h), x) + b task(head(h), y), the task supervised contrast or cross-entropy",
         requires=Requirements(min_batch=2, float_inputs=True),
         autocast=True,

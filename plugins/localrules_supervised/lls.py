@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchRange
 
 
 class LLS(Objective):
@@ -52,6 +52,7 @@ class LLS(Objective):
         temperature: float = Field(1.0, gt=0, description="Agreements are divided by it (the paper's).")
 
     info = RuleInfo(
+        search_space={"temperature": SearchRange(0.1, 3, log=True)},
         formula="CE(S z / (t |z|), y), S_cj = sin(f_c j): one fixed wave over the layer's features for each class",
         autocast=True,
     )

@@ -14,6 +14,7 @@ from localrules import (
     Objective,
     RuleConfig,
     RuleInfo,
+    SearchChoice,
     zero_init_classifier,
 )
 
@@ -56,6 +57,7 @@ class LocalCrossEntropy(LayerVoting, Objective):
         vote: bool = Field(False, description="Whether the classifiers vote with the readout in prediction (ours).")
 
     info = RuleInfo(
+        search_space={"hidden": SearchChoice((0, 64, 256))},
         formula="CE(c(p(Z)), Y), c a classifier of the layer's own, linear by default, p averages over a grid",
         autocast=True,
     )

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchChoice
 
 
 class MonoForward(CustomPrediction, Objective):
@@ -40,7 +40,11 @@ class MonoForward(CustomPrediction, Objective):
             description="Positions per side to which feature maps are averaged, unless the model sets it (ours).",
         )
 
-    info = RuleInfo(formula="CE(G, y), G = h M^T; the answer is the sum of G over layers", autocast=True)
+    info = RuleInfo(
+        search_space={"answer": SearchChoice(("sum", "last", "readout"))},
+        formula="CE(G, y), G = h M^T; the answer is the sum of G over layers",
+        autocast=True,
+    )
 
     config: MonoForward.Config
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, zero_init_classifier
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchChoice, zero_init_classifier
 from localrules_supervised.heads import halved_grid
 
 
@@ -33,7 +33,11 @@ class Pred(Objective):
             "it has no more (the paper's: 2048 to 4096).",
         )
 
-    info = RuleInfo(formula="CE(decoder(h), y), a linear decoder", autocast=True)
+    info = RuleInfo(
+        search_space={"features": SearchChoice((512, 2048, 4096))},
+        formula="CE(decoder(h), y), a linear decoder",
+        autocast=True,
+    )
 
     config: Pred.Config
 

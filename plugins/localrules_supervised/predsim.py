@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective
+from localrules import Layer, LayerView, Objective, SearchRange
 from localrules_supervised.pred import Pred
 from localrules_supervised.sim import Sim
 
@@ -30,7 +30,10 @@ class PredSim(Objective):
 
         beta: float = Field(0.99, ge=0, le=1, description="Weight of sim; pred has the rest (the paper's).")
 
-    info = Sim.info.replace(formula="(1 - beta) CE(decoder(h), y) + beta MSE(S(NN(h)), S(Y)), beta = 0.99")
+    info = Sim.info.replace(
+        search_space={"beta": SearchRange(0.5, 1)},
+        formula="(1 - beta) CE(decoder(h), y) + beta MSE(S(NN(h)), S(Y)), beta = 0.99",
+    )
 
     config: PredSim.Config
 

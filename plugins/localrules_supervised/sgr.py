@@ -20,6 +20,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     state_key,
     zero_init_classifier,
@@ -58,6 +59,7 @@ class SGR(Rule):
         hidden: int = Field(0, ge=0, description="Units of a hidden layer in the heads; 0: none (ours).")
 
     info = RuleInfo(
+        search_space={"weight": SearchRange(0.1, 10, log=True)},
         formula="L_l + weight |dL_l/dh_(l-1) - g_(l-1)|^2, L_l = CE(head(h_l), y), g_(l-1) = dL_(l-1)/dh_(l-1) fixed",
         locality="local-labels",
     )

@@ -7,7 +7,7 @@ import math
 from pydantic import Field
 from torch import Tensor, nn
 
-from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchChoice
 from localrules.kernels.similarity import labels_similarity, similarity, similarity_loss
 from localrules_supervised.heads import Width, limit_width
 
@@ -37,6 +37,7 @@ class Sim(Objective):
         )
 
     info = RuleInfo(
+        search_space={"projected": SearchChoice((128, 512, "all"))},
         formula="MSE(S(NN(h)), S(Y)), S the cosines between samples, each less its own mean",
         requires=Requirements(min_batch=2),
         presets={"paper": {"projected": "all"}},

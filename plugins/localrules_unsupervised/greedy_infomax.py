@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, UsageError
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange, UsageError
 from localrules.core.nn.pooling import pool
 from localrules.kernels.checks import full_precision
 
@@ -54,6 +54,7 @@ class GreedyInfoMax(Objective):
         draws: int = Field(16, ge=1, description="Wrong candidates per cell, if they are drawn (the paper's).")
 
     info = RuleInfo(
+        search_space={"grid": SearchRange(3, 7, integer=True)},
         formula="-log softmax over images of z_below' W_k z, for the same image k cells below",
         locality="local",
         requires=Requirements(min_batch=2, spatial_outputs=True),

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from localrules import Operation, RuleConfig
+from localrules import Operation, RuleConfig, SearchChoice
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 
@@ -41,6 +41,7 @@ class Oja(Hebbian):
         )
 
     info = Hebbian.info.replace(
+        search_space={"form": SearchChoice(("subspace", "sanger"))},
         formula="dW = y x' - y y' W, y = W x",
         presets={"paper": {"centered": False}},
         run_defaults={"optimizer": {"name": "sgd", "lr": 0.1}},

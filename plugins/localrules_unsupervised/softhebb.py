@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Operation, OutputTransform, RuleConfig
+from localrules import Operation, OutputTransform, RuleConfig, SearchRange
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 SMALLEST = 1e-12  # smaller probabilities become zero: a sharp softmax gives subnormals, which slow a product tenfold
@@ -53,6 +53,7 @@ class SoftHebb(Hebbian, OutputTransform):
         )
 
     info = Hebbian.info.replace(
+        search_space={"sharpness": SearchRange(1, 30, log=True)},
         formula="dW = +-y (x - u W), y = softmax(t u), u = W x; + for the winner, - for all others",
         presets={"paper": {"sharpness": 1.0, "relative": False, "centered": False, "triangle": 1.0}},
         run_defaults={"optimizer": {"name": "sgd", "lr": 0.05}},

@@ -32,6 +32,7 @@ steps = 3
 batch_size = 14
 threads = 1
 log_every = 1
+plots = false
 [model]
 name = "dense_fpn_small"
 blocks = 1

@@ -13,6 +13,7 @@ from localrules.testing.conformance.subject import RuleClass, RuleUnderTest, kit
 
 TEST_SAMPLES = 500  # of 1,797
 EPOCHS = 8  # of 20 steps
+MAPS_EPOCHS = 5
 SETTLING_EPOCHS = 2  # through maps, of a rule that runs a layer dozens of times a step
 
 
@@ -47,8 +48,8 @@ def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -
         rule: The rule's class.
         network: One of ``perceptron``, ``dense maps``, ``chain of maps``: for maps, digits are enlarged. By default the
             fully connected one if the rule can train it, else one of maps.
-        settings: Of the run. By default 8 epochs in batches of 64 on the schedule of every run; 2 of a chain of maps
-            where a step runs layers as often as options say.
+        settings: Of the run. By default 8 epochs in batches of 64 on the schedule of every run; 5 of a chain of maps,
+            or 2 where a step runs layers as often as options say.
     """
     subject = RuleUnderTest(rule)
     network = network or subject.networks[0]
@@ -58,7 +59,7 @@ def learn_digits(rule: RuleClass, network: str | None = None, **settings: Any) -
     if network == "chain of maps":
         # By itself the chain has no norms.
         options["norm"] = rule.info.model_defaults.get("norm", rule.info.requires.allows_norm)
-        epochs = SETTLING_EPOCHS if rule.info.requires.forward_passes is None else EPOCHS
+        epochs = SETTLING_EPOCHS if rule.info.requires.forward_passes is None else MAPS_EPOCHS
     ours = {"batch_size": 64, "schedule": {"name": "one-cycle"}, "steps": None, "epochs": epochs}
     session = subject.run(model, options, digits(kit.digits_scale), {**ours, **settings})
     train_steps(session)

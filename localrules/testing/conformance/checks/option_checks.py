@@ -15,10 +15,14 @@ _HEAVY = ("torch", "numpy", "pandas", "pydantic", "matplotlib", "wandb")
 
 
 def options_are_documented(subject: RuleUnderTest) -> None:
-    """Every option has a description, and the rule a docstring and a class of locality."""
+    """Every option has a description, the rule a docstring and a class, and its search space only valid values."""
     rule = subject.rule
     silent = [name for name, field in rule.Config.model_fields.items() if not field.description]
     assert not silent, f"options without a description: {', '.join(silent)}"
+    for option, values in rule.info.search_space.items():
+        assert option in rule.Config.model_fields, f"search_space names {option!r}, which Config does not have"
+        for value in values.ends:
+            rule.Config(**{option: value})
     assert rule.__doc__, f"{rule.__name__} has no docstring"
     assert rule.info.locality in LOCALITY_LEVELS, (
         f"locality is {rule.info.locality!r}, and is one of {', '.join(LOCALITY_LEVELS)}"

@@ -1,0 +1,145 @@
+"""A row of the league: what a rule came to on a ground, as a file, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from localrules.config.diff import flatten
+from localrules.config.overrides import Tree
+from localrules.utils.atomic_io import write_atomic
+from localrules.utils.text import shell_join
+
+COLUMNS = (
+    "ground", "rule", "model", "data", "split", "class", "accuracy_mean", "accuracy_std", "seeds", "steps",
+    "step_ratio", "memory_ratio", "parameters", "lr", "options", "reason", "machine", "command",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rule on a ground.
+
+    Attributes:
+        ground: The ground's name.
+        rule: The rule's name.
+        model: The network's name.
+        data: The data set's name.
+        budget: The time of runs and trials, and the user's settings: a row of another budget is not this one.
+        split: Where accuracies are measured.
+        accuracies: Of the last weights, in the order of seeds from 0.
+        locality: The class that the first run measured; empty where none could be.
+        declared: The rule's claim.
+        steps: Of a run.
+        step_ratio: Time of a step over the control's.
+        memory_ratio: Peak memory of a step over the control's.
+        parameters: Trained ones, those of auxiliary networks among them.
+        lr: The learning rate that the search chose.
+        options: The rule's options that it chose.
+        trials: Each with its settings and its accuracy on what was held out; none of a rule that cannot run here.
+        reason: Why the rule cannot run here, or what went wrong; empty if nothing did.
+        machine: What it ran on.
+        command: Repeats the first run.
+    """
+
+    ground: str
+    rule: str
+    model: str
+    data: str
+    budget: Tree
+    split: str = ""
+    accuracies: tuple[float, ...] = ()
+    locality: str = ""
+    declared: str = ""
+    steps: int | None = None
+    step_ratio: float | None = None
+    memory_ratio: float | None = None
+    parameters: int | None = None
+    lr: float | None = None
+    options: Tree = field(default_factory=dict)
+    trials: tuple[Tree, ...] = ()
+    reason: str = ""
+    machine: str = ""
+    command: str = ""
+
+    @property
+    def accuracy_mean(self) -> float | None:
+        """Over seeds; ``None`` where the rule did not run."""
+        return mean(self.accuracies) if self.accuracies else None
+
+    @property
+    def accuracy_std(self) -> float | None:
+        """Over seeds; ``None`` for fewer than two."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    def document(self) -> dict[str, Any]:
+        """Its part of what ``reproduce league --json`` prints."""
+        known = asdict(self)
+        known["class"] = known.pop("locality") or None
+        known["seeds"] = len(known.pop("accuracies"))
+        return known | {"accuracy_mean": self.accuracy_mean, "accuracy_std": self.accuracy_std}
+
+
+def row_path(folder: Path, ground: str, rule: str) -> Path:
+    """The file of a row."""
+    return folder / "rows" / f"{ground}-{rule}.json"
+
+
+def read_row(folder: Path, ground: str, rule: str, budget: Tree) -> Row | None:
+    """A row that was written with this budget, if there is one."""
+    path = row_path(folder, ground, rule)
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    row = Row(**found | {"accuracies": tuple(found["accuracies"]), "trials": tuple(found["trials"])})
+    return row if row.budget == budget else None
+
+
+def write_row(folder: Path, row: Row) -> None:
+    """Keep a row."""
+    path = row_path(folder, row.ground, row.rule)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(asdict(row), indent=2) + "\n")
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """All rows as a table; numbers that are not known are empty."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    table.writeheader()
+    for row in rows:
+        known = row.document()
+        known["options"] = " ".join(f"{key}={value}" for key, value in row.options.items())
+        for key in ("accuracy_mean", "accuracy_std", "step_ratio", "memory_ratio"):
+            known[key] = "" if known[key] is None else f"{known[key]:.4f}"
+        table.writerow({key: "" if value is None else value for key, value in known.items()})
+    return text.getvalue()
+
+
+FLAGS = {
+    "rule.name": "--rule",
+    "model.name": "--model",
+    "data.name": "--data",
+    "batch_size": "--batch-size",
+    "steps": "--steps",
+    "seed": "--seed",
+}
+
+
+def run_command(settings: Tree) -> str:
+    """The command line of a run with these settings, without the place of its data."""
+    words: list[str] = ["localrules", "run"]
+    flat = flatten(settings)
+    for key, flag in FLAGS.items():
+        if key in flat:
+            words += [flag, str(flat.pop(key))]
+    for key, value in flat.items():
+        if key != "data.path":
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shell_join(words)
