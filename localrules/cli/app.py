@@ -30,6 +30,7 @@ COMMANDS = tuple(
         "compare",
         "audit",
         "reproduce",
+        "sweep",
         "bench",
         "rules",
         "models",

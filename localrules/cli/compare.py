@@ -181,15 +181,9 @@ def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Regi
 
 
 def _callbacks() -> list[Any]:
-    from localrules.tracking.console import ConsoleProgress
+    from localrules.tracking.console import SeriesProgress
 
-    class Quiet(ConsoleProgress):
-        """Without the page that closes a run: the comparison has one of its own."""
-
-        def on_run_end(self, summary: Any, plots: Any) -> None:
-            self.close()
-
-    return [Quiet()]
+    return [SeriesProgress()]
 
 
 def _print(found: Comparison, out: Path) -> None:
