@@ -49,7 +49,9 @@ def compare(
     batch_size: Annotated[int | None, setting("--batch-size")] = None,
     granularity: Annotated[
         str | None,
-        typer.Option("--granularity", metavar="WHAT", help="layer, block, or a number of parts. \\[default: layer]"),
+        typer.Option(
+            "--granularity", metavar="WHAT", help="layer, block, a number of parts, or window:K. \\[default: layer]"
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", metavar="NAME", help="Named settings.")] = None,
     set_: Annotated[

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
+from localrules.core.windows import WINDOW_PATTERN
 from localrules.data.augment import AugmentConfig
 
 LARGEST = 2**63
@@ -190,7 +191,16 @@ class RunConfig(Section):
         description="Fraction of the training split that takes the valid split's place, with near duplicates "
         "on one side: to choose settings by (ours: 0).",
     )
-    granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
+    granularity: Literal["layer", "block"] | int | Annotated[str, Field(pattern=WINDOW_PATTERN)] = Field(
+        "layer",
+        description="layer, block, or a number of parts; window:K or window:K:CUT for overlapping windows of K layers.",
+    )
+    window_weight: float = Field(
+        1.0,
+        ge=0,
+        description="In windows of layers, weight of the gradients that come from the objectives of the layers above "
+        "(ours; the code of HPFF: 0.999).",
+    )
     epochs: float | None = Field(
         None,
         gt=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,10 @@ import torch
 
 from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
+from localrules.core.windows import split_granularity
 from localrules.engine.builder import incompatible_error
 from localrules.engine.resolved_run import Component, ResolvedRun
+from localrules.engine.windows import check_windows, window_incompatibility
 from localrules.errors import LocalRulesError, PluginCodeError, describe_exception
 
 if TYPE_CHECKING:
@@ -59,7 +62,10 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
     Raises:
         UsageError: It cannot, with the reason, and with the networks that fit.
     """
+    windows = run.config.granularity != split_granularity(run.config.granularity)[0]
     for part in run.rule_parts:
+        if windows and window_incompatibility(part.cls):
+            check_windows(part.name, part.cls, _rules_for_windows(registry))
         requires = part.cls.info.requires
         if not requires.constrains_network:
             continue
@@ -69,6 +75,15 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
             return
         if why := requires.incompatibility(network):
             raise incompatible_error(part.name, run.model.name, why, _suggest_models(part.name, part.cls, registry))
+
+
+def _rules_for_windows(registry: Registry) -> str:
+    names = []
+    for item in registry.entries("rule"):
+        with suppress(LocalRulesError):  # of a broken plugin
+            if not window_incompatibility(registry.resolve("rule", item.entry.name)):
+                names.append(item.entry.name)
+    return ", ".join(names)
 
 
 def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:

@@ -28,6 +28,7 @@ from localrules.core.objective import CustomPrediction, InputTransform, LayerVot
 from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
+from localrules.core.windows import layers_in_windows
 from localrules.engine.rule_values import backward_called, check_losses, inplace_error, versions
 from localrules.errors import LocalRulesError, NotFiniteError, UsageError, error_text
 from localrules.utils.plugin_border import code_error, definition, name_of, state_error
@@ -85,8 +86,11 @@ class LayerwiseRule(Rule):
         self._objectives_of: dict[str, list[Objective]] = {}
         for layer in network.hidden:
             spec = self._specs[layer.name]
-            peers = [other for other in network.hidden if self._specs[other.name] == spec]
-            seen = replace(layer.as_feature_maps(), peers=tuple(p.as_feature_maps().without_module() for p in peers))
+            window = spec.cls.info.window
+            within = layers_in_windows(network.layers, window)[layer.name] if window > 1 else ()
+            peers = [other.as_feature_maps() for other in network.hidden if self._specs[other.name] == spec]
+            known = tuple(peer if peer.name in within else peer.without_module() for peer in peers)
+            seen = replace(layer.as_feature_maps(), peers=known)
             own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
@@ -147,7 +151,7 @@ class LayerwiseRule(Rule):
             logits = network(inputs)
         guard.check()
         if self.trains_readout:
-            report.logits = logits
+            report.logits = logits[: len(batch.labels)]
             report.labels = batch.labels
         return report
 
@@ -303,7 +307,7 @@ class LayerwiseRule(Rule):
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
-            loss = functional.cross_entropy(output.float(), batch.labels)
+            loss = functional.cross_entropy(output[: len(batch.labels)].float(), batch.labels)
             report.loss = loss.detach()
             return loss
         total: Tensor | None = None
