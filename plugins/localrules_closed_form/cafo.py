@@ -10,7 +10,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Batch, Context, Layer, Network, Rule, RuleConfig, RuleInfo, StepReport, UsageError, state_key
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Requirements,
+    Rule,
+    RuleConfig,
+    RuleInfo,
+    StepReport,
+    UsageError,
+    state_key,
+)
 from localrules.kernels.checks import no_autocast
 from localrules_closed_form.features import extract_features, pool_features
 from localrules_closed_form.least_squares import LeastSquares
@@ -63,6 +75,7 @@ class CaFo(Rule):
     info = RuleInfo(
         formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
+        requires=Requirements(targets="probabilities"),
         trains_layers=False,
         trains_readout=False,
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
@@ -106,20 +119,20 @@ class CaFo(Rule):
             found = extract_features(network, batch.images, self._read)
         for layer, features in found:
             if context.is_trainable(layer):
-                self._train(layer, features, batch.labels, context, report)
+                self._train(layer, features, batch.targets, context, report)
         return report
 
     def _train(
-        self, layer: Layer, features: list[Tensor], labels: Tensor, context: Context, report: StepReport
+        self, layer: Layer, features: list[Tensor], targets: Tensor, context: Context, report: StepReport
     ) -> None:
         """Add to the sums, or leave the classifiers' gradients and step them."""
         losses = []
         for index, inputs in enumerate(features):
             predictor = self.predictors[state_key(layer, index)]
             if isinstance(predictor, LeastSquares):
-                predictor.add(inputs, labels)
+                predictor.add(inputs, targets)
             else:
-                losses.append(functional.cross_entropy(predictor(inputs), labels))
+                losses.append(functional.cross_entropy(predictor(inputs), targets))
         if losses:
             loss = torch.stack(losses).sum()
             loss.backward()

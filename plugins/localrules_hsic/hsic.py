@@ -56,7 +56,7 @@ class HSIC(Objective):
 
     info = RuleInfo(
         formula="HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="probabilities"),
         run_defaults={"optimizer": {"lr": 0.005}},  # the paper's
         presets={
             "paper": {

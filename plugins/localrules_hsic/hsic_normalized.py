@@ -60,7 +60,7 @@ class NormalizedHSIC(Objective):
 
     info = RuleInfo(
         formula="nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="probabilities"),
         presets={
             "paper": {
                 "beta": 200.0,

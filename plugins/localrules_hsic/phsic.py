@@ -71,7 +71,7 @@ class PHSIC(OutputTransform, Objective):
 
     info = RuleInfo(
         formula="pHSIC(Z, Z) - gamma pHSIC(Z, Y), pHSIC(A, B) = mean((K_A - mean K_A) K_B)",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="probabilities"),
         presets={
             "paper": {"reading": "flat"},
             "paper-grouped": {"groups": 16},
@@ -109,7 +109,7 @@ class PHSIC(OutputTransform, Objective):
 
     def _target(self, view: LayerView) -> Tensor:
         """``gamma (K_y - mean K_y)``."""
-        k_y = simplex(view.labels, view.num_classes)
+        k_y = simplex(view.targets, view.num_classes)
         return self.config.gamma * (k_y - k_y.mean())
 
     def transform_output(self, output: Tensor) -> Tensor:

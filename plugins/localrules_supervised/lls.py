@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
 
 
 class LLS(Objective):
@@ -53,6 +53,7 @@ class LLS(Objective):
 
     info = RuleInfo(
         formula="CE(S z / (t |z|), y), S_cj = sin(f_c j): one fixed wave over the layer's features for each class",
+        requires=Requirements(targets="weighted"),
         autocast=True,
     )
 
@@ -76,4 +77,4 @@ class LLS(Objective):
             agreements = agreements * self.factors
         if self.mixing is not None:
             agreements = agreements @ self.mixing
-        return functional.cross_entropy(agreements / self.config.temperature, view.labels)
+        return functional.cross_entropy(agreements / self.config.temperature, view.targets)

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo
+from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo
 
 
 class MonoForward(CustomPrediction, Objective):
@@ -40,7 +40,11 @@ class MonoForward(CustomPrediction, Objective):
             description="Positions per side to which feature maps are averaged, unless the model sets it (ours).",
         )
 
-    info = RuleInfo(formula="CE(G, y), G = h M^T; the answer is the sum of G over layers", autocast=True)
+    info = RuleInfo(
+        formula="CE(G, y), G = h M^T; the answer is the sum of G over layers",
+        requires=Requirements(targets="weighted"),
+        autocast=True,
+    )
 
     config: MonoForward.Config
 
@@ -52,7 +56,7 @@ class MonoForward(CustomPrediction, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The cross-entropy of the layer's goodness, a scalar."""
-        return functional.cross_entropy(self._goodness(view), view.labels)
+        return functional.cross_entropy(self._goodness(view), view.targets)
 
     @classmethod
     def predict(cls, objectives: Sequence[MonoForward], extract_views: ExtractViews, images: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, zero_init_classifier
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, zero_init_classifier
 from localrules_supervised.heads import halved_grid
 
 
@@ -33,7 +33,9 @@ class Pred(Objective):
             "it has no more (the paper's: 2048 to 4096).",
         )
 
-    info = RuleInfo(formula="CE(decoder(h), y), a linear decoder", autocast=True)
+    info = RuleInfo(
+        formula="CE(decoder(h), y), a linear decoder", requires=Requirements(targets="weighted"), autocast=True
+    )
 
     config: Pred.Config
 
@@ -44,4 +46,4 @@ class Pred(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The decoder's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.labels)
+        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.targets)
