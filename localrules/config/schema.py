@@ -11,6 +11,7 @@ from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
 from localrules.core.windows import WINDOW_PATTERN
 from localrules.data.augment import AugmentConfig
+from localrules.data.targets import TargetsConfig
 
 LARGEST = 2**63
 """Whole numbers are smaller than this."""
@@ -222,6 +223,7 @@ class RunConfig(Section):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()
+    targets: TargetsConfig = TargetsConfig()
     tta_flip: bool = Field(
         False,
         description="Test-time augmentation: predict for each image and for its flip, and average the "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from localrules.data.targets import TARGET_KINDS, TargetKind
 from localrules.errors import UsageError
 from localrules.utils.torch_utils import NORMS
 
@@ -27,6 +28,8 @@ class Requirements:
         allows_norm: Whether hidden layers may contain normalisation layers.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
+        targets: What the rule can learn from: ``"labels"``, also class ``"probabilities"`` (label smoothing, mixup;
+            it reads ``view.targets``), or also ``"weighted"`` ones (class weights).
     """
 
     min_batch: int = 1
@@ -37,6 +40,7 @@ class Requirements:
     allows_norm: bool = True
     one_op_per_layer: bool = False
     float_inputs: bool = False
+    targets: TargetKind = "labels"
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""
@@ -47,6 +51,10 @@ class Requirements:
                 why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
                 fix=f"choose --batch-size {self.min_batch} or more",
             )
+
+    def admits(self, targets: TargetKind) -> bool:
+        """Whether the rule can learn from targets of a kind."""
+        return TARGET_KINDS.index(targets) <= TARGET_KINDS.index(self.targets)
 
     def check_inputs(self, rule: str, inputs: Tensor) -> None:
         """Raises UsageError when the rule needs floating-point inputs and these are not."""

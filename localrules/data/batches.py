@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from localrules.data.augment import Augment
     from localrules.data.dataset import Split
+    from localrules.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,18 @@ class DataBatch:
         images: float32, preprocessed, shape (batch, channels, height, width).
         labels: int64, shape (batch,).
         indices: int64, shape (batch,): the samples' indices in their split.
+        soft_targets: float32, shape (batch, classes), where labels are smoothed, mixed or weighted.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    soft_targets: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """The soft targets where there are any, else the labels."""
+        return self.labels if self.soft_targets is None else self.soft_targets
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -52,7 +60,9 @@ class Batches:
         seed: The run's seed.
         preprocess: Normalisation, memory format, and the device on which images are held, unless they take more than
             half of its free memory; ``None`` normalises by the constants of ``split``, on the CPU.
-        augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
+        augment: Augmentation, applied between normalisation and memory format (RandAugment before them); ``None`` for
+            none.
+        targets: Mixes images and makes soft targets; ``None`` for the labels.
 
     Raises:
         UsageError: The split has fewer samples than one batch.
@@ -66,6 +76,7 @@ class Batches:
         preprocess: Preprocessor | None = None,
         *,
         augment: Augment | None = None,
+        targets: Targets | None = None,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
             raise UsageError(
@@ -77,6 +88,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
+        self.targets = targets if targets is not None and targets.config.kind != "labels" else None
         self.preprocess = preprocess or Preprocessor.from_split(split)
         device = torch.device(self.preprocess.device)
         self._images = split.images.to(device) if fits_on(split.images.nbytes, device) else split.images
@@ -94,12 +106,16 @@ class Batches:
         start = place * self.batch_size
         indices = self._epoch_order(epoch)[start : start + self.batch_size]
         images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
+        if self.augment is not None and self.augment.config.rand_augment:
+            images = self.augment.rand_augment(images, generator(self.seed, RAND_AUGMENT, step))
         images = self.preprocess.normalize(images)
         if self.augment is not None:
             black = self.preprocess.normalize.black
             images = self.augment(images, generator(self.seed, AUGMENT, step), black=black)
-        images = self.preprocess.to_memory_format(images)
-        return DataBatch(images, self._labels.index_select(0, indices), indices)
+        labels, targets = self._labels.index_select(0, indices), None
+        if self.targets is not None:
+            images, labels, targets = self.targets(images, labels, generator(self.seed, MIXUP, step))
+        return DataBatch(self.preprocess.to_memory_format(images), labels, indices, targets)
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
@@ -146,6 +162,8 @@ def iter_batches(
 
 ORDER = 0  # the samples of an epoch
 AUGMENT = 1  # the draws of a step
+MIXUP = 3  # 2 is what the network and the rule draw
+RAND_AUGMENT = 4
 
 
 def generator(seed: int, stream: int, number: int) -> torch.Generator:

@@ -307,7 +307,7 @@ class LayerwiseRule(Rule):
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
-            loss = functional.cross_entropy(output[: len(batch.labels)].float(), batch.labels)
+            loss = functional.cross_entropy(output[: len(batch.labels)].float(), batch.targets)
             report.loss = loss.detach()
             return loss
         total: Tensor | None = None

@@ -15,6 +15,7 @@ from localrules import (
     Context,
     Layer,
     Network,
+    Requirements,
     Rule,
     RuleConfig,
     RuleInfo,
@@ -76,6 +77,7 @@ class CaFo(Rule):
         search_space={"ridge": SearchRange(0.0001, 0.1, log=True)},
         formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
+        requires=Requirements(targets="probabilities"),
         trains_layers=False,
         trains_readout=False,
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
@@ -119,20 +121,20 @@ class CaFo(Rule):
             found = extract_features(network, batch.images, self._read)
         for layer, features in found:
             if context.is_trainable(layer):
-                self._train(layer, features, batch.labels, context, report)
+                self._train(layer, features, batch.targets, context, report)
         return report
 
     def _train(
-        self, layer: Layer, features: list[Tensor], labels: Tensor, context: Context, report: StepReport
+        self, layer: Layer, features: list[Tensor], targets: Tensor, context: Context, report: StepReport
     ) -> None:
         """Add to the sums, or leave the classifiers' gradients and step them."""
         losses = []
         for index, inputs in enumerate(features):
             predictor = self.predictors[state_key(layer, index)]
             if isinstance(predictor, LeastSquares):
-                predictor.add(inputs, labels)
+                predictor.add(inputs, targets)
             else:
-                losses.append(functional.cross_entropy(predictor(inputs), labels))
+                losses.append(functional.cross_entropy(predictor(inputs), targets))
         if losses:
             loss = torch.stack(losses).sum()
             loss.backward()

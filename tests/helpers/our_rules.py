@@ -5,6 +5,7 @@ from __future__ import annotations
 from localrules.testing import Bounds
 
 BOUNDS = {
+    "dual-propagation": Bounds(maps=0.85),  # in the quarter of the steps that it is given
     "equilibrium-propagation": Bounds(maps=0.65),  # in the quarter of the steps that it is given
     "forward-forward": Bounds(maps=0.2),  # goodness of feature maps separates labels slowly
     "greedy-infomax": Bounds(digits=0.75),  # so few rows of a feature map hardly tell parts of a digit apart

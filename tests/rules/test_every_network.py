@@ -33,7 +33,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
 DATA = toy_dataset(samples=16)
 SEQUENTIAL = {"mlp", "lenet", "vgg8b", "vit_tiny", "mlp_mixer"}
 REFUSED = {
+    "counter-current": set(NETWORKS) - SEQUENTIAL,
     "difference-target-propagation": set(NETWORKS) - SEQUENTIAL,
+    "dual-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "equilibrium-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "greedy-infomax": {"mlp", "lenet", "vgg8b"},
 }
