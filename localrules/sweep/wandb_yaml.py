@@ -24,7 +24,10 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
         direction: ``maximize`` or ``minimize``.
         sampler: Ours; W&B's nearest method is named.
     """
-    tree: Tree = {"holdout_fraction": 0.1, **settings.without("trackers").tree}
+    tree: Tree = {
+        "holdout_fraction": 0.1,
+        **settings.without("trackers", "threads").tree,
+    }  # threads are the agent's machine's
     words = [word for setting in format_overrides(tree) for word in ("--set", setting)]
     document: dict[str, Any] = {
         "method": METHODS[sampler],

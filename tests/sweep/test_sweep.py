@@ -222,6 +222,12 @@ def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+def test_the_example_for_wandb_is_what_the_command_prints() -> None:
+    words = ["--param", "rule.beta=10..1000:log", "--param", "optimizer.lr=0.0003..0.03:log", "--wandb-yaml"]
+    said = localrules("sweep", "--rule", "hsic", "--model", "mlp", "--data", "faces", "--epochs", "3", *words)
+    assert (Path(__file__).parents[2] / "examples" / "wandb_sweep.yaml").read_text() == said.out
+
+
 def test_a_space_is_read_from_words_and_from_a_file(tmp_path: Path) -> None:
     words = parse_params(["rule.beta=1..1000:log", "optimizer.name=adam,muon", "model.blocks=1..4:int", "lr=0.5,1"])
     assert words == {
