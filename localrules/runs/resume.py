@@ -58,7 +58,7 @@ def resume(
     if summary is not None:
         return RunResult(folder, summary, record, registry)
     with preserve_global_state():
-        trackers = build_trackers(resolved)
+        trackers = build_trackers(resolved, resumed=True)
         session = Session.build(resolved)
         now = run_record(registry, session)
         was, here = record["environment"], now["environment"]
