@@ -118,7 +118,7 @@ def _as_read_by(above: Layer, output: Tensor) -> Tensor:
 
 
 def _as_maps(features: Tensor, above: Layer) -> Tensor:
-    """What the copies of the next layer give, as objectives see that layer's output."""
+    """The output of copies of the next layer, as objectives see that layer's."""
     return features if tuple(features.shape[1:]) == above.out_shape else to_feature_map(features)
 
 
