@@ -38,6 +38,7 @@ REFUSED = {
     "dual-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "equilibrium-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "greedy-infomax": {"mlp", "lenet", "vgg8b"},
+    "man": set(NETWORKS) - SEQUENTIAL,
 }
 """The networks with which a rule does not go together, for some of those that need something of a network."""
 FROM_THE_TOP = {"synthetic-gradients"}

@@ -53,6 +53,8 @@ def layers_can_train_in_parallel(subject: RuleUnderTest) -> None:
     """Objectives write to nothing that they share: ``parallel_layers`` changes no bit."""
     if not issubclass(subject.rule, Objective):
         raise NotApplicable("it is not a layer's objective")
+    if subject.rule.info.window > 1:
+        raise NotApplicable("a layer reads others of its window, so layers learn one after the other")
     for place in subject.distinct_places:
         together = subject.session(place, parallel_layers=AT_ONCE)
         train_steps(together)
