@@ -47,9 +47,9 @@ def _case(name: str, settings: dict[str, Any], accuracy: float | None, source: s
 # --- Nøkland & Eidnes
 
 _LOCAL_LOSSES = "Nøkland & Eidnes 2019, table of https://github.com/anokland/local-loss (test error)"
+_STANDARDISED = "pixels are standardised by the training split"
 _LOCAL_LOSSES_DIFFER = (
-    "pixels are standardised by the training split; an objective looks at a stage's last convolution after the "
-    "pooling, not before; maps are dropped after the pooling"
+    f"{_STANDARDISED}; an objective looks at a stage's last convolution after the pooling, not before"
 )
 # Rule with options, activation, test error in percent.
 _LOCAL_LOSS_CASES: tuple[tuple[dict[str, Any], str, float], ...] = (
@@ -73,7 +73,7 @@ def _local_losses() -> list[Case]:
             },
             round(100 - error, 2),
             _LOCAL_LOSSES,
-            deviations=_LOCAL_LOSSES_DIFFER if rule["name"] != "backprop" else _LOCAL_LOSSES_DIFFER.split(";")[0],
+            deviations=_STANDARDISED if rule["name"] == "backprop" else _LOCAL_LOSSES_DIFFER,
         )
         for rule, activation, error in _LOCAL_LOSS_CASES
     ]
@@ -82,11 +82,9 @@ def _local_losses() -> list[Case]:
 # --- Pogodin & Latham
 
 _PHSIC = "Pogodin & Latham 2020, table of https://github.com/romanpogodin/plausible-kernelized-bottleneck"
-_PHSIC_DIFFERS = (
-    "pixels are standardised by the training split; hidden layers decay weights like the readout (1e-6, not 1e-7); "
-    "dropout of whole maps, not of their units"
-)
-_PHSIC_SGD_DIFFERS = f"{_PHSIC_DIFFERS}, and not alpha dropout; convolutions have biases"
+_PHSIC_DROPOUT = f"{_STANDARDISED}; dropout of whole maps, not of their units"
+_PHSIC_SGD = ", and not alpha dropout; layers have biases"
+_PHSIC_DECAY = "; hidden layers decay weights like the readout (1e-6, not 1e-7)"
 _SGD: dict[str, Any] = {"name": "sgd", "momentum": 0.95, "weight_decay": 1e-6}
 _ADAMW: dict[str, Any] = {"name": "adamw", "weight_decay": 1e-6}
 
@@ -140,7 +138,7 @@ def _phsic() -> list[Case]:
                 },
                 accuracy,
                 _PHSIC,
-                deviations=_PHSIC_SGD_DIFFERS if sgd else _PHSIC_DIFFERS,
+                deviations=_PHSIC_DROPOUT + (_PHSIC_SGD if sgd else "") + (_PHSIC_DECAY if kernel else ""),
             )
         )
     return cases
@@ -149,8 +147,7 @@ def _phsic() -> list[Case]:
 # --- residual networks, cut between blocks
 
 _NETWORK_DIFFERS = (
-    "momentum is not Nesterov's; shifted images are padded with black, not by reflection; pixels are standardised by "
-    "the training split"
+    f"momentum is not Nesterov's; shifted images are padded with black, not by reflection; {_STANDARDISED}"
 )
 _PARTS_DIFFER = "the last block has an objective of its own, where the source trains it with the readout"
 _DIFFERS = {
