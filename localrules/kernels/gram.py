@@ -82,7 +82,7 @@ def cosine(x: Tensor, *, centered: bool = False, eps: float = ROUNDING) -> Tenso
 
 
 class _Cosines(torch.autograd.Function):
-    """The cosines of the (centred) rows of a (batch, d) matrix, with one product in the backward pass and little beside.
+    """The cosines of the (centred) rows of a (batch, d) matrix, with one product in the backward pass.
 
     With ``s`` one over a row's length and ``K`` the cosines, a slope ``G`` in these (made symmetric) is the slope
     ``s G s - diag(s^2 sum(G K))`` in half the inner products. Centred rows have a mean of 0, so that it is enough to
