@@ -110,6 +110,5 @@ class ConvNeXtTiny(Model):
         for stage, blocks in enumerate(self.stages):
             if stage:
                 maps = self.halvings[stage - 1](maps)
-            for block in blocks:
-                maps = block(maps)
+            maps = blocks(maps)
         return self.readout(maps)
