@@ -19,6 +19,7 @@ from localrules import (
     Rule,
     RuleConfig,
     RuleInfo,
+    SearchRange,
     StepReport,
     isolated_forward,
     state_key,
@@ -67,6 +68,7 @@ class CounterCurrent(Rule):
         formula="mean (h_i c_k - [y_i = k])^2 + contrast (mean (h_i h_j - [i = j])^2 + mean (c_k c_l - [k = l])^2)",
         locality="feedback",
         requires=Requirements(min_batch=2, sequential=True, targets="probabilities"),
+        search_space={"confident": SearchRange(0.02, 0.5, log=True)},
         presets={"paper": {"contrast": 0.5}, "paper-connected": {"cosine": False, "confident": 0.0}},
     )
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleConfig, RuleInfo, StepReport
+from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleConfig, RuleInfo, SearchRange, StepReport
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
 from localrules_energy.preactivations import Activation, split_activations
@@ -62,6 +62,7 @@ class DualPropagation(Rule):
             forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True, targets="weighted"
         ),
         model_defaults={"norm": False},
+        search_space={"beta": SearchRange(0.01, 1, log=True)},
     )
 
     config: DualPropagation.Config
