@@ -20,7 +20,7 @@ from localrules_closed_form.least_squares import LeastSquares
 REGISTRY = Registry.load(allow=[])
 RULES = [item.entry.name for item in REGISTRY.entries("rule")]
 DATA = toy_dataset(samples=16)
-UNLABELLED = {"softhebb", "oja", "greedy-infomax"}
+UNLABELLED = ("softhebb", "oja", "greedy-infomax")
 """Rules whose hidden layers do not see the targets: the readout alone does."""
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "hsic": [{"kernel_y": kind} for kind in ("delta", "cosine", "balanced", "gaussian")],
@@ -89,7 +89,7 @@ def test_a_rule_honours_the_targets_that_it_admits(
 WEIGHTED = [name for name in RULES if REGISTRY.resolve("rule", name).info.requires.admits("weighted")]
 
 
-@pytest.mark.parametrize("name", [name for name in WEIGHTED if name not in UNLABELLED | {"node-perturbation"}])
+@pytest.mark.parametrize("name", [name for name in WEIGHTED if name not in (*UNLABELLED, "node-perturbation")])
 def test_a_class_of_weight_zero_teaches_nothing(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The last layers have no gradient when all samples' classes have the weight 0."""
     found = gradients(monkeypatch, name, {}, lambda batch: codes(batch) * 0)
