@@ -27,6 +27,10 @@ class Requirements:
         allows_norm: Whether hidden layers may contain normalisation layers.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
+        global_batch: Whether it needs the samples of a batch together: because it compares them with each other,
+            draws for each of them, or keeps statistics of them. In a run with several processes an objective is then
+            given those of all processes. A :class:`~localrules.Rule` gathers them by ``batch.part``; one that
+            declares this instead cannot be trained on several processes.
     """
 
     min_batch: int = 1
@@ -37,6 +41,7 @@ class Requirements:
     allows_norm: bool = True
     one_op_per_layer: bool = False
     float_inputs: bool = False
+    global_batch: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""

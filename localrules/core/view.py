@@ -13,6 +13,7 @@ from torch import Tensor
 from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
 from localrules.core.ops import Operation
+from localrules.data.batch_part import WHOLE, BatchPart
 
 
 @dataclass
@@ -23,11 +24,15 @@ class Batch:
         images: The network's input, shape (batch, channels, height, width) or (batch, features).
         labels: int64, shape (batch,).
         num_classes: Number of classes.
+        part: Which part of the batch this is. A run can divide its batches among processes; means over the samples
+            are then averaged by the engine, and a :class:`~localrules.Rule` passes all else that it computes from
+            several samples through ``part``.
     """
 
     images: Tensor
     labels: Tensor
     num_classes: int
+    part: BatchPart = WHOLE
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
 
@@ -38,6 +43,13 @@ class Batch:
                 with torch.no_grad():
                     self._cache[key] = compute()
             return self._cache[key]
+
+    def whole(self) -> Batch:
+        """The batch with the samples of all parts."""
+        if self.part.count == 1:
+            return self
+        images, labels = self.part.gather(self.images), self.part.gather(self.labels)
+        return Batch(images, labels, self.num_classes)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
 
@@ -53,6 +54,7 @@ class Batches:
         preprocess: Normalisation, memory format, and the device on which images are held, unless they take more than
             half of its free memory; ``None`` normalises by the constants of ``split``, on the CPU.
         augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
+        part: Which part of every batch is wanted; draws do not depend on it.
 
     Raises:
         UsageError: The split has fewer samples than one batch.
@@ -66,6 +68,7 @@ class Batches:
         preprocess: Preprocessor | None = None,
         *,
         augment: Augment | None = None,
+        part: BatchPart = WHOLE,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
             raise UsageError(
@@ -77,6 +80,7 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
+        self._part = part
         self.preprocess = preprocess or Preprocessor.from_split(split)
         device = torch.device(self.preprocess.device)
         self._images = split.images.to(device) if fits_on(split.images.nbytes, device) else split.images
@@ -92,12 +96,12 @@ class Batches:
         """The batch of a step, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
-        indices = self._epoch_order(epoch)[start : start + self.batch_size]
+        indices = self._part.take(self._epoch_order(epoch)[start : start + self.batch_size])
         images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
         images = self.preprocess.normalize(images)
         if self.augment is not None:
             black = self.preprocess.normalize.black
-            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black)
+            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black, part=self._part)
         images = self.preprocess.to_memory_format(images)
         return DataBatch(images, self._labels.index_select(0, indices), indices)
 

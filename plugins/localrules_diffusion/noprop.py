@@ -13,7 +13,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchRange
+from localrules import (
+    CustomPrediction,
+    ExtractViews,
+    Layer,
+    LayerView,
+    Objective,
+    Requirements,
+    RuleConfig,
+    RuleInfo,
+    SearchRange,
+)
 
 
 class NoProp(CustomPrediction, Objective):
@@ -55,6 +65,7 @@ class NoProp(CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"eta": SearchRange(0.1, 10, log=True)},
         formula="(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer",
+        requires=Requirements(global_batch=True),  # noise is drawn for each sample
         presets={"paper": {"weighting": "snr", "draws": 1}},
         autocast=True,
     )

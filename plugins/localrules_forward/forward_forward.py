@@ -92,7 +92,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
             "paper": {"answer": "upper"},
             "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
         },
-        requires=Requirements(float_inputs=True),
+        requires=Requirements(float_inputs=True, global_batch=True),
         run_defaults={"optimizer": {"lr": 0.01}},
         model_defaults={"norm": False},
         trains_readout=False,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import jvp
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchChoice
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchChoice
 from localrules.core.nn.pooling import pool
 
 
@@ -54,6 +54,7 @@ class ForwardGradient(Objective):
     info = RuleInfo(
         search_space={"group": SearchChoice((1, 4, 16))},
         formula="d z = c v, c the derivative of CE(W z, y) along a random v, for groups of channels z, each with its W",
+        requires=Requirements(global_batch=True),  # directions are drawn for each sample
         presets={"paper": {"directions": "normal"}},
     )
 
