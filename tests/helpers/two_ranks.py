@@ -7,10 +7,10 @@ import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -26,9 +26,12 @@ from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
 
 STEPS = 20
+REPEATED = 3  # steps that are taken twice
 DATASET = toy_dataset(samples=24, shape=(1, 8, 8))
 LAYERS = LayerSpec(layers=["net.first", "net.second"], readout="net.readout")
-RATES = {"synthetic-gradients": 1e-7}  # its own loss is divided by tiny numbers
+SHORT = {"equilibrium-propagation": {"free_steps": 4, "nudged_steps": 2}}
+ADAM = {"name": "adam", "lr": 1e-4}
+OPTIMIZERS = {"synthetic-gradients": ADAM}  # its loss is divided by tiny numbers, which SGD does not survive
 
 
 class Chain(nn.Module):
@@ -82,10 +85,10 @@ class Case:
 
 def session(case: Case, devices: int) -> Session:
     """A session of a case, on this process alone or with the others."""
-    rule = Registry.load(allow=[]).resolve("rule", case.rule)
+    rule = registry().resolve("rule", case.rule)
     model = as_model({"Chain": Chain, "Regularized": Regularized}[case.model], LAYERS)
     tree = {
-        "rule": {"name": case.rule, **dict(case.options)},
+        "rule": {"name": case.rule, **SHORT.get(case.rule, {}), **dict(case.options)},
         "model": {"name": case.model},
         "data": {"name": DATASET.name},
         "steps": STEPS,
@@ -95,20 +98,24 @@ def session(case: Case, devices: int) -> Session:
         "sync_batchnorm": True,
         "schedule": {"name": "constant"},
         # Adam makes steps of rounding errors where a gradient is zero.
-        "optimizer": {"name": "sgd", "lr": RATES.get(case.rule, 5e-4)},
+        "optimizer": OPTIMIZERS.get(case.rule, {"name": "sgd", "lr": 5e-4}),
         **dict(case.settings),
     }
     config = validate_config(RunConfig, Settings.from_tree(tree))
-    registry: Any = StaticRegistry(rule, model)
-    return Session.build(resolve_config(config, registry, network_only=True), DATASET, join=devices > 1)
+    static: Any = StaticRegistry(rule, model)
+    return Session.build(resolve_config(config, static, network_only=True), DATASET, join=devices > 1)
 
 
-def trained(case: Case, devices: int) -> dict[str, Tensor]:
-    """The state of network and rule after the run, by name."""
-    made = session(case, devices)
-    train_steps(made)
-    network, rule = made.network.model.state_dict(), made.rule.state_dict()
-    return {**network, **{f"rule {name}": value for name, value in rule.items()}}
+@cache
+def registry() -> Registry:
+    """Our own plugins."""
+    return Registry.load(allow=[])
+
+
+def state(session: Session) -> dict[str, Tensor]:
+    """The state of network and rule, copied, by name."""
+    network, rule = session.network.model.state_dict(), session.rule.state_dict()
+    return {name: value.clone() for name, value in [*network.items(), *((f"rule {k}", v) for k, v in rule.items())]}
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class Found:
     differences: dict[str, float]
 
 
-def compare_ranks(cases: Sequence[Case]) -> dict[Case, Found]:
+def compare_ranks(cases: Sequence[Case]) -> dict[str, Found]:
     """Train all cases in two processes, and in one of them alone."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     context = multiprocessing.get_context("forkserver")
@@ -142,7 +149,7 @@ def compare_ranks(cases: Sequence[Case]) -> dict[Case, Found]:
     found = {}
     for case in cases:
         (digest, repeatable, differences), (other, again, _) = (link.recv() for link in links)
-        found[case] = Found(digest == other, repeatable and again, differences)
+        found[str(case)] = Found(digest == other, repeatable and again, differences)
     for process in processes:
         process.join()
     return found
@@ -154,14 +161,17 @@ def _serve(rank: int, port: int, cases: Sequence[Case], link: Connection) -> Non
     os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     for case in cases:
-        together = trained(case, devices=2)
-        again = trained(case, devices=2)
-        differences = {}
+        together, again = session(case, devices=2), session(case, devices=2)
+        train_steps(together, REPEATED)
+        train_steps(again, REPEATED)
+        repeatable = _digest(state(together)) == _digest(state(again))
+        train_steps(together, STEPS - REPEATED, start=REPEATED)
+        found, differences = state(together), {}
         if rank == 0:
-            alone = trained(case, devices=1)
-            differences = {name: _difference(value, alone[name]) for name, value in together.items()}
-        repeatable = all(torch.equal(value, again[name]) for name, value in together.items())
-        link.send((_digest(together), repeatable, differences))
+            alone = session(case, devices=1)
+            train_steps(alone)
+            differences = {name: _difference(found[name], value) for name, value in state(alone).items()}
+        link.send((_digest(found), repeatable, differences))
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
