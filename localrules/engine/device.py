@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from localrules.config.schema import RunConfig
-from localrules.engine.ranks import Ranks
+from localrules.engine.ranks import Ranks, set_timeout
 from localrules.errors import UsageError
 from localrules.utils.launch_env import external_launch
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from localrules.config.settings import Settings
+
+
+JOIN_SECONDS = 60.0
+"""The shortest time for which a process waits for the others to join; ``process_timeout`` may be shorter."""
 
 
 class Device:
@@ -80,12 +84,10 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
         strategy = DDPStrategy(
             cluster_environment=SLURMEnvironment() if launch.launcher == "SLURM" else TorchElasticEnvironment(),
             process_group_backend="gloo" if accelerator == "cpu" else "cpu:gloo,cuda:nccl",
-            timeout=timedelta(seconds=config.process_timeout),
+            timeout=timedelta(seconds=max(config.process_timeout, JOIN_SECONDS)),
         )
         nodes = config.devices // here
         fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=nodes, precision=precision, strategy=strategy)
-        fabric.launch()
-        return fabric
     except Exception as error:
         raise UsageError(
             f"device {config.device!r} cannot be used here",
@@ -93,6 +95,9 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
             why=str(error).splitlines()[0],
             fix="choose --device cpu, or leave it out",
         ) from error
+    fabric.launch()
+    set_timeout(config.process_timeout)
+    return fabric
 
 
 def available_threads() -> int:

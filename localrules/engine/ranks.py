@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -153,3 +154,9 @@ class _Sum(torch.autograd.Function):
         summed = grad.contiguous().clone()
         dist.all_reduce(summed)
         return summed
+
+
+def set_timeout(seconds: float) -> None:
+    """Let the processes wait for each other for so long."""
+    set_it = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout  # in torch before 2.13
+    set_it(timedelta(seconds=seconds))

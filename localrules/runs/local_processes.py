@@ -69,6 +69,8 @@ class LocalProcesses(Processes):
         self._environment = {name: os.environ.get(name) for name in own}
         os.environ.update(own)
         threading.Thread(target=self._watch, daemon=True).start()
+        import lightning_fabric  # noqa: F401  # while the others do so
+
         self._wait_until_ready()
 
     def explain(self, error: BaseException) -> BaseException:
