@@ -208,7 +208,7 @@ class RunConfig(Section):
         description="How many layers may learn at the same time, each on `threads` CPU threads: the same bits, in more "
         "memory (ours: 1, one after the other).",
     )
-    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 (one GPU of several) or mps.")
     devices: int = Field(
         1,
         gt=0,

@@ -74,10 +74,11 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
     precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it announces what the user typed
-    accelerator = "cpu" if _is_cpu(config.device) else config.device
+    kind, _, index = config.device.partition(":")
+    accelerator = "cpu" if _is_cpu(config.device) else kind
     try:
         if not joins:
-            return Fabric(accelerator=accelerator, devices=1, precision=precision)
+            return Fabric(accelerator=accelerator, devices=[int(index)] if index else 1, precision=precision)
         launch = external_launch()
         assert launch is not None, "nobody has started the other processes"
         here = launch.local_count

@@ -123,6 +123,7 @@ def check_parallel(run: ResolvedRun) -> None:
     stands_against = {
         "parallel_layers": config.parallel_layers > 1,
         "audit": config.audit,
+        f"device {config.device}": ":" in config.device,
         "diagnostic angle": "angle" in config.diagnostics,
     }
     for setting, given in stands_against.items():
