@@ -51,7 +51,9 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over parallel_layers]"},
 }
 
-DeviceOfRunOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. \\[default: the run's]")]
+DeviceOfRunOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. \\[default: the run's]")
+]
 RunsAsGroupOption = Annotated[
     Literal["auto", "online", "offline"] | None,
     typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
