@@ -18,11 +18,12 @@ from localrules.core.network import Granularity, Network
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule, StepReport
 from localrules.core.view import Batch
-from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
+from localrules.engine.layerwise import ObjectiveSpec
 from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.patterns import check_patterns_used, first_match
 from localrules.engine.rule_border import rule_border, run_step, training_classes
+from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
 from localrules.utils.plugin_border import plugin_border
 
@@ -176,16 +177,20 @@ def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, An
     """The rule, and its defaults for a run."""
     if isinstance(rule, Rule):
         _check_trainable(type(rule), network)
+        if network.window > 1:
+            check_windows(type(rule).__name__, type(rule))
         return rule, rule.info.run_defaults
     if not isinstance(rule, Mapping):
         cls = _class_of(rule)
         _check_trainable(cls, network)
+        if network.window > 1:
+            check_windows(cls.__name__, cls)
         if issubclass(cls, Rule):
             own = _options(cls, config)
             with plugin_border(cls, "__init__"):
                 return cls(own), cls.info.run_defaults
         spec = ObjectiveSpec(cls, _options(cls, config))
-        return LayerwiseRule({layer.name: spec for layer in network.hidden}), cls.info.run_defaults
+        return layerwise_rule({layer.name: spec for layer in network.hidden}, network), cls.info.run_defaults
     options = config or {}
     patterns = list(rule)
     names = [layer.name for layer in network.hidden]
@@ -201,7 +206,7 @@ def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, An
         chosen[name] = specs[patterns[at]]
     for spec in chosen.values():
         _check_trainable(spec.cls, network)
-    return LayerwiseRule(chosen), specs[patterns[-1]].cls.info.run_defaults
+    return layerwise_rule(chosen, network), specs[patterns[-1]].cls.info.run_defaults
 
 
 def _mixed_spec(rule: str | type[Objective], config: Any) -> ObjectiveSpec:

@@ -34,7 +34,7 @@ def measured() -> tuple[str, ...]:
 def _pairs(found: Audit) -> str:
     """Number of pairs (layer, other layer that it does not read) in which the layer depends on the other."""
     size = range(len(found.dependence.layers))
-    apart = sum(row != column and not found.dependence.upstream[row][column] for row in size for column in size)
+    apart = sum(row != column and not found.dependence.allowed[row][column] for row in size for column in size)
     return f"{len(found.dependence.leaks)} of {apart}"
 
 

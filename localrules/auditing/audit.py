@@ -51,7 +51,8 @@ class Audit:
                 f"it declares {self.declared!r} and is {self.measured!r}: {LOCALITY_DESCRIPTIONS[self.measured]}"
             )
             leaks = self.dependence.leaks
-            found += _limit([f"{layer} depends on {other}, which it does not read" for layer, other in leaks])
+            beyond = " and which is in none of its windows" if self.declared == "window" else ""
+            found += _limit([f"{layer} depends on {other}, which it does not read{beyond}" for layer, other in leaks])
         if not self.dependence.deterministic:
             found.append("two trainings from one state differ: something is kept outside of the session")
         if not self.dependence.observed:
@@ -61,7 +62,7 @@ class Audit:
     @property
     def _unowned_state(self) -> list[str]:
         """State that all layers may read and that knows of later ones, in sentences, where layers may not."""
-        if LOCALITY_LEVELS.index(self.declared) > LOCALITY_LEVELS.index("local-labels"):
+        if LOCALITY_LEVELS.index(self.declared) > LOCALITY_LEVELS.index("window"):
             return []
         return _limit(
             [

@@ -80,7 +80,7 @@ def _backprop_gradients(session: Session, layers: list[Layer], step: int) -> dic
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own = {layer.name: [names[id(parameter)] for parameter in layer.parameters()] for layer in layers}
     flat = [wanted[name] for group in own.values() for name in group]
-    gradients = torch.autograd.grad(cross_entropy(logits.float(), batch.labels), flat, materialize_grads=True)
+    gradients = torch.autograd.grad(cross_entropy(logits.float(), batch.targets), flat, materialize_grads=True)
     given = iter(gradients)
     return {layer: [next(given).cpu().float() for _ in group] for layer, group in own.items()}
 

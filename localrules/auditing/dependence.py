@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from localrules.auditing.branches import Branch, sample_prediction
 from localrules.auditing.traces import add_noise, change_layer, digest, shared_state, trace_steps
 from localrules.core.layer import Layer
+from localrules.core.windows import layers_in_windows
 from localrules.engine.session import Session
 
 Matrix = tuple[tuple[bool, ...], ...]
@@ -30,6 +31,8 @@ class Dependence:
         buffers: The same for layer ``row``'s buffers (the statistics of batch norms).
         upstream: ``upstream[row][column]``: whether layer ``row`` reads layer ``column``, directly or through others;
             then its update may depend on it.
+        allowed: The same, and the layers in the windows of ``row``, and what those read: see :func:`allowed_matrix`.
+            Without windows it is ``upstream``.
         deterministic: Whether training twice from one state gave the same bits. Where it did not, something is
             kept outside of the session (a global), and the matrices say more than there is.
         learned: Whether each layer was seen to learn: a gradient, or parameters or the rule's state of it that moved.
@@ -41,20 +44,32 @@ class Dependence:
     depends: Matrix
     buffers: Matrix
     upstream: Matrix
+    allowed: Matrix
     deterministic: bool
     learned: tuple[bool, ...]
     unowned_state: tuple[tuple[str, str], ...] = ()
 
     @property
     def leaks(self) -> list[tuple[str, str]]:
-        """Pairs (layer, other) such that the layer's update or buffers depend on another that it does not read."""
+        """Pairs (layer, other) such that the layer's update or buffers depend on another on which they may not: one
+        that it does not read and that is in none of its windows."""
         return [
             (self.layers[row], self.layers[column])
             for row in range(len(self.layers))
             for column in range(len(self.layers))
-            if row != column and not self.upstream[row][column]
+            if row != column and not self.allowed[row][column]
             if self.depends[row][column] or self.buffers[row][column]
         ]
+
+    @property
+    def uses_windows(self) -> bool:
+        """Whether a layer's update depends on another that it does not read, within its windows."""
+        return any(
+            self.depends[row][column] or self.buffers[row][column]
+            for row, allowed in enumerate(self.allowed)
+            for column, may in enumerate(allowed)
+            if may and row != column and not self.upstream[row][column]
+        )
 
     def through(self, layer: str, other: str) -> list[str]:
         """By what a layer feels another: its ``update``, its ``buffers``, or both."""
@@ -65,7 +80,8 @@ class Dependence:
     @property
     def is_local(self) -> bool:
         """Whether every layer's update was seen, and depends on the layer itself and on what it reads alone."""
-        return self.deterministic and self.observed and not self.leaks and not self.unowned_state
+        clean = not (self.leaks or self.uses_windows or self.unowned_state)
+        return self.deterministic and self.observed and clean
 
     @property
     def observed(self) -> bool:
@@ -107,7 +123,8 @@ def measure_dependence(
         shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
         return Branch(tuple(trace.digest() for trace in traces), shared)
 
-    layers = build().network.layers
+    session = build()
+    layers = session.network.layers
     names = tuple(layer.name for layer in layers)
     first, again = trained(), trained()
     size = len(layers)
@@ -116,12 +133,14 @@ def measure_dependence(
         borders = {round((number + 1) * size / (places + 1)) for number in range(places)}
         groups = [tuple(range(border, size)) for border in sorted(borders)]
     changes = [(group, trained(*group)) for group in groups]
-    return dependence(names, upstream_matrix(layers), first, again, changes)
+    allowed = allowed_matrix(layers, session.run.window)
+    return dependence(names, upstream_matrix(layers), allowed, first, again, changes)
 
 
 def dependence(
     names: tuple[str, ...],
     upstream: Matrix,
+    allowed: Matrix,
     first: Branch,
     again: Branch,
     changes: Iterable[tuple[tuple[int, ...], Branch]],
@@ -130,7 +149,7 @@ def dependence(
 
     Args:
         names: Of the layers, in forward order.
-        upstream: As of :class:`Dependence`.
+        upstream, allowed: As of :class:`Dependence`.
         first, again: Two branches in which nothing was changed.
         changes: Indices of the layers that were changed together, and the branch. A row that reads one of them is
             compared only where one layer was changed alone.
@@ -139,7 +158,7 @@ def dependence(
     depends, buffers = [[[False] * size for _ in names] for _ in range(2)]
     loose = []
     for columns, changed in changes:
-        reading = {row for row in range(size) if any(upstream[row][column] for column in columns)}
+        reading = {row for row in range(size) if any(allowed[row][column] for column in columns)}
         alone = len(columns) == 1
         for row in range(size):
             if not alone and (row in reading or row in columns):
@@ -157,6 +176,7 @@ def dependence(
         depends=tuple(map(tuple, depends)),
         buffers=tuple(map(tuple, buffers)),
         upstream=upstream,
+        allowed=allowed,
         deterministic=not any(one.update_differs(other) for one, other in zip(first.layers, again.layers, strict=True)),
         learned=tuple(layer.learned for layer in first.layers),
         unowned_state=tuple(dict.fromkeys(loose)),
@@ -171,6 +191,7 @@ def merge(parts: Sequence[Dependence]) -> Dependence:
         depends=tuple(tuple(any(part.depends[row][column] for part in parts) for column in size) for row in size),
         buffers=tuple(tuple(any(part.buffers[row][column] for part in parts) for column in size) for row in size),
         upstream=first.upstream,
+        allowed=first.allowed,
         deterministic=all(part.deterministic for part in parts),
         learned=tuple(any(part.learned[row] for part in parts) for row in size),
         unowned_state=tuple(dict.fromkeys(pair for part in parts for pair in part.unowned_state)),
@@ -183,3 +204,24 @@ def upstream_matrix(layers: Sequence[Layer]) -> Matrix:
     for layer in layers:  # in forward order: what a layer reads is known by then
         above[layer.name] = set(layer.input_layers).union(*(above[name] for name in layer.input_layers))
     return tuple(tuple(column.name in above[row.name] for column in layers) for row in layers)
+
+
+def allowed_matrix(layers: Sequence[Layer], window: int) -> Matrix:
+    """Whether the update of layer ``row`` may depend on layer ``column``: where it reads it, and in windows.
+
+    There a layer learns from the objectives of layers above it, and what those depend on: the layers of the window, and
+    all that they read.
+
+    Args:
+        layers: In forward order, the readout last.
+        window: Layers in a window; 1: none.
+    """
+    upstream = upstream_matrix(layers)
+    place = {layer.name: index for index, layer in enumerate(layers)}
+    rows = [list(row) for row in upstream]
+    for name, reached in layers_in_windows(layers, window).items():
+        for other in map(place.__getitem__, reached):
+            rows[place[name]][other] = True
+            rows[place[name]] = [one or two for one, two in zip(rows[place[name]], upstream[other], strict=True)]
+        rows[place[name]][place[name]] = False  # as in the upstream matrix
+    return tuple(map(tuple, rows))

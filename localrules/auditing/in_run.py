@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from localrules.auditing.branches import Branch, Variation, can_fork, fork_branch, in_fork
-from localrules.auditing.dependence import Dependence, Matrix, dependence, upstream_matrix
+from localrules.auditing.dependence import Dependence, Matrix, allowed_matrix, dependence, upstream_matrix
 from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
@@ -28,7 +28,7 @@ FILE = "audit.json"
 COST = 0.02  # of a run's steps, for all points together
 POINTS = 3
 STEPS = 2  # of a branch: what a rule keeps from one step shows in the next
-_LOCAL = LOCALITY_LEVELS.index("local-labels")
+_LIMITED = LOCALITY_LEVELS.index("window")  # up to it, no layer may depend on all of those above it
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class InRunAudit:
         session, seed = self._session, self._session.config.seed
         names = tuple(layer.name for layer in session.network.layers)
         upstream = self.upstream
+        allowed = allowed_matrix(session.network.layers, session.run.window)
         taken = 0
 
         def branch(variation: Variation) -> Branch:
@@ -127,19 +128,27 @@ class InRunAudit:
 
         places = self._places(step)
         first = branch(Variation())
-        groups = [tuple(range(place + 1, len(names))) for place in places]
-        changes = [(group, branch(Variation(group))) for group in groups]
-        found = dependence(names, upstream, first, first, changes)
-        tried = sum((place + 1) * (len(names) - 1 - place) for place in places)
-        local = LOCALITY_LEVELS.index(self.declared) <= _LOCAL
+        groups = {place: _forbidden(allowed, place) for place in places}
+        changes = [(group, branch(Variation(group))) for group in groups.values() if group]
+        found = dependence(names, upstream, allowed, first, first, changes)
+        tried = sum(
+            not any(allowed[row][column] for column in group) and len(group)
+            for place, group in groups.items()
+            for row in range(place + 1)
+        )
+        local = LOCALITY_LEVELS.index(self.declared) <= _LIMITED
         if found.leaks and local:  # worth more steps: which layers, and what comes down
             changes = [((index,), branch(Variation((index,)))) for index in range(len(names))]
-            found = dependence(names, upstream, first, branch(Variation()), changes)
-            tried = sum(not reads for row in upstream for reads in row) - len(names)
+            found = dependence(names, upstream, allowed, first, branch(Variation()), changes)
+            tried = sum(not may for row in allowed for may in row) - len(names)
         if not found.leaks:
             measured: Locality = "local"
             if first.hidden_layers_differ(branch(Variation(labels="redrawn"))):
                 measured = "local-labels"
+            if (inside := _in_a_window(allowed, upstream, places)) is not None:
+                near = [((inside,), branch(Variation((inside,))))]
+                if dependence(names, upstream, allowed, first, first, near).uses_windows:
+                    measured = "window"
         elif local or step == self.steps[len(self.steps) // 2]:
             measured, more = _class_in_fork(session, found, step, seed)
             taken += more
@@ -155,6 +164,19 @@ class InRunAudit:
         order = torch.randperm(hidden, generator=torch.Generator().manual_seed(self._session.config.seed)).tolist()
         first = self.steps.index(step) * count
         return [order[(first + index) % hidden] for index in range(count)]
+
+
+def _forbidden(allowed: Matrix, place: int) -> tuple[int, ...]:
+    """Indices of the layers behind a place on which the layer at this place may not depend."""
+    return tuple(column for column in range(place + 1, len(allowed)) if not allowed[place][column])
+
+
+def _in_a_window(allowed: Matrix, upstream: Matrix, places: list[int]) -> int | None:
+    """The index of a layer on which a layer that it reads may depend; one behind the places where there is one."""
+    size = range(len(allowed))
+    found = [c for c in size if any(allowed[row][c] and not upstream[row][c] for row in range(c))]
+    behind = [column for column in found if column - 1 in places]
+    return next(iter([*behind, *found]), None)
 
 
 def _read_points(file: Path) -> dict[int, Point]:

@@ -30,7 +30,8 @@ def measure_class(
     """The class of a rule on a network.
 
     Where no layer's update depends on layers that it does not read, the labels decide: other labels for the same
-    images, and either the hidden layers learn the same or not. Otherwise a signal came down. It is back-propagation if
+    images, and either the hidden layers learn the same or not. If it does, and on none beyond the layer's windows, the
+    class is ``window``. Otherwise a signal came down. It is back-propagation if
     layers were given each other's graphs, and errors that went back by other weights of the same signs would have
     taught them something else; or if the gradients point where those of back-propagation do, by whatever way they were
     computed. If not, each layer is changed while its readers see the values that it gave before, and again while the
@@ -48,6 +49,8 @@ def measure_class(
     """
     trial = _Trial(build, steps, seed, start, most)
     if not dependence.leaks:
+        if dependence.uses_windows:
+            return "window"
         return "local-labels" if trial.reads_labels() else "local"
     plain, recorder = trial.recorded()
     if recorder.crossings and trial.depends_on_weights(plain):
@@ -126,7 +129,7 @@ class _Trial:
                 found = train_from_perturbed(
                     session, self.steps, self.seed, start=self.start, change=index, context=during
                 )
-                if _differ_at(plain, found, (row for row in range(index) if not dependence.upstream[row][index])):
+                if _differ_at(plain, found, (row for row in range(index) if not dependence.allowed[row][index])):
                     return True
         return False
 

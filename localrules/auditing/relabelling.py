@@ -31,9 +31,12 @@ class _Relabelled:
 
     def batch(self, step: int) -> DataBatch:
         batch = self._batches.batch(step)
-        labels, draws = batch.labels, torch.Generator().manual_seed(1)
+        labels, soft, draws = batch.labels, batch.soft_targets, torch.Generator().manual_seed(1)
         if self._how == "permuted":
-            order = torch.randperm(len(labels), generator=draws)
-            return replace(batch, labels=labels[order.to(labels.device)])
-        moves = torch.randint(1, self._classes, labels.shape, generator=draws)
-        return replace(batch, labels=(labels + moves.to(labels.device)) % self._classes)
+            order = torch.randperm(len(labels), generator=draws).to(labels.device)
+            return replace(batch, labels=labels[order], soft_targets=None if soft is None else soft[order])
+        moves = torch.randint(1, self._classes, labels.shape, generator=draws).to(labels.device)
+        if soft is not None:
+            classes = torch.arange(self._classes, device=labels.device)
+            soft = soft.gather(1, (classes - moves[:, None]) % self._classes)
+        return replace(batch, labels=(labels + moves) % self._classes, soft_targets=soft)

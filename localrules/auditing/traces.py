@@ -129,6 +129,9 @@ def trace_steps(
 ) -> list[Trace]:
     """Take steps ``start`` to ``stop`` (not included), and trace all layers.
 
+    In windows of layers parameters are put back after each step: a layer depends on the parameters of its window, and
+    what these learned from the next window would come down to it one window a step. What the rule keeps moves on.
+
     Args:
         session: As it stands.
         start, stop: Within the run's steps.
@@ -137,9 +140,9 @@ def trace_steps(
         alone: Take the steps on a stack of their own, where a rule finds nothing of who measures.
     """
     layers = session.network.layers
+    hooks = _hold_parameters(session) if session.run.window > 1 else []
     before = [[tensor.detach().clone() for tensor in _kept(session, layer)] for layer in layers]
     traces = [Trace() for _ in layers]
-    hooks = []
     for layer, trace in zip(layers, traces, strict=True):
         optimizer = session.optimizers.by_layer.get(layer.name)
         if optimizer is not None:
@@ -156,6 +159,25 @@ def trace_steps(
         had_gradients = any(gradient is not None for gradient in trace.gradients)
         trace.learned = had_gradients or differ(was, [*trace.parameters, *trace.state])
     return traces
+
+
+def _hold_parameters(session: Session) -> list[Any]:
+    """Let optimizers step and parameters stay; the handles of hooks that do it."""
+    handles = []
+    for optimizer in session.optimizers.by_layer.values():
+        held = [weight for group in optimizer.param_groups for weight in group["params"]]
+        values = [weight.detach().clone() for weight in held]
+        handles.append(optimizer.register_step_post_hook(_restorer(held, values)))
+    return handles
+
+
+def _restorer(held: list[torch.nn.Parameter], values: list[Tensor]) -> Callable[..., None]:
+    def restore(*_: object) -> None:
+        with torch.no_grad():
+            for weight, value in zip(held, values, strict=True):
+                weight.copy_(value)
+
+    return restore
 
 
 def update_differs(one: Trace, other: Trace) -> bool:

@@ -74,6 +74,7 @@ class RunInfo:
             columns when it is first logged.
         phases: Which layers learn when, and what a step of theirs costs.
         plugin_files: Files that ``--plugin`` named.
+        locality: The rule's declared class of locality.
         state: The state of callbacks, saved in checkpoints and restored before ``on_run_start`` of a resumed run. A
             callback writes its own entry in ``on_checkpoint``: plain values only (numbers, text, lists, dicts).
     """
@@ -92,6 +93,7 @@ class RunInfo:
     columns: tuple[str, ...]
     phases: tuple[Phase, ...]
     plugin_files: tuple[str, ...] = ()
+    locality: str = ""
     state: dict[str, Any] = field(default_factory=dict)
 
     def command(self, subcommand: str, directory: Path | None = None) -> str:

@@ -31,6 +31,7 @@ COMMANDS = tuple(
         "compare",
         "audit",
         "reproduce",
+        "sweep",
         "bench",
         "rules",
         "models",

@@ -42,7 +42,9 @@ def audit(
     ] = None,
     granularity: Annotated[
         str | None,
-        typer.Option("--granularity", metavar="G", help="layer, block, or a number of parts. \\[default: layer]"),
+        typer.Option(
+            "--granularity", metavar="G", help="layer, block, a number of parts, or window:K. \\[default: layer]"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -49,7 +49,9 @@ def compare(
     batch_size: Annotated[int | None, setting("--batch-size")] = None,
     granularity: Annotated[
         str | None,
-        typer.Option("--granularity", metavar="WHAT", help="layer, block, or a number of parts. \\[default: layer]"),
+        typer.Option(
+            "--granularity", metavar="WHAT", help="layer, block, a number of parts, or window:K. \\[default: layer]"
+        ),
     ] = None,
     preset: Annotated[str | None, typer.Option("--preset", metavar="NAME", help="Named settings.")] = None,
     set_: Annotated[
@@ -181,15 +183,9 @@ def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Regi
 
 
 def _callbacks() -> list[Any]:
-    from localrules.tracking.console import ConsoleProgress
+    from localrules.tracking.console import SeriesProgress
 
-    class Quiet(ConsoleProgress):
-        """Without the page that closes a run: the comparison has one of its own."""
-
-        def on_run_end(self, summary: Any, plots: Any) -> None:
-            self.close()
-
-    return [Quiet()]
+    return [SeriesProgress()]
 
 
 def _print(found: Comparison, out: Path) -> None:

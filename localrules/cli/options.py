@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,7 +78,7 @@ def normalize_argv(arguments: list[str]) -> list[str]:
     ``--plugin rule.py rules show mine`` means ``rules show mine --plugin rule.py``. What follows ``--`` stays.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    head, tail = arguments[:end], arguments[end:]
+    head, tail = _assignments_as_settings(arguments[:end]), arguments[end:]
     words: list[str] = []
     shared: list[str] = []
     while head:
@@ -88,6 +90,27 @@ def normalize_argv(arguments: list[str]) -> list[str]:
         else:
             words.append(word)
     return [*words, *shared, *tail]
+
+
+_ASSIGNMENT = re.compile(r"[a-z_]\w*(\.[\w-]+)*=", re.IGNORECASE)
+_DOTTED_OPTION = re.compile(r"--[a-z]+([._][\w-]+)+=", re.IGNORECASE)
+_WITHOUT_VALUE = ("--audit", "--download", "--dry-run", "--json")
+
+
+def _assignments_as_settings(words: list[str]) -> list[str]:
+    """For ``run``: ``--rule.beta=50``, ``--batch_size=64`` and ``rule.beta=50`` as ``--set``, as W&B's agents write."""
+    if words[:1] != ["run"]:
+        return words
+    found = words[:1]
+    for before, word in itertools.pairwise(words):
+        takes_value = before.startswith("--") and "=" not in before and before not in _WITHOUT_VALUE
+        if _DOTTED_OPTION.match(word):
+            found += ["--set", word[2:]]
+        elif _ASSIGNMENT.match(word) and not takes_value:
+            found += ["--set", word]
+        else:
+            found.append(word)
+    return found
 
 
 def wants_json(arguments: list[str]) -> bool:

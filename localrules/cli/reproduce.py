@@ -171,11 +171,11 @@ def _run_league(
 ) -> None:
     from localrules.reproduce.league.report import write_report
     from localrules.reproduce.league.run import LeagueRunner
-    from localrules.tracking.console import ConsoleProgress
+    from localrules.tracking.console import SeriesProgress
 
     if asked.metrics:
         raise UsageError("a league computes accuracy alone", where="--metric", fix="leave it out")
-    runner = LeagueRunner(league, asked, out / name, registry, lambda: [ConsoleProgress()], status)
+    runner = LeagueRunner(league, asked, out / name, registry, lambda: [SeriesProgress()], status)
     rows = runner.run()
     page = write_report(out / name, league, rows, runner.budget, command)
     if as_json:

@@ -56,7 +56,7 @@ def run(
             "--granularity",
             metavar="WHAT",
             panel=_HOW,
-            help="Local unit: layer, block, or a number of parts. \\[default: layer]",
+            help="Local unit: layer, block, a number of parts, or window:K. \\[default: layer]",
         ),
     ] = None,
     preset: Annotated[

@@ -15,6 +15,7 @@ from localrules.config.diff import differing_settings, identity_settings, withou
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.locality import LOCALITY_LEVELS, Locality
 from localrules.engine.resolve import resolve_config
+from localrules.engine.resolved_run import declared_locality as furthest_declared
 from localrules.engine.session import Session
 from localrules.errors import LocalRulesError
 from localrules.testing.conformance.sessions import toy_dataset
@@ -148,7 +149,7 @@ _STEPS, _BATCH = 3, 8
 def declared_locality(config: RunConfig, registry: Registry) -> Locality | None:
     """The declared class of locality, of a mixture the furthest; ``None`` if a rule is not installed."""
     try:
-        return max((kind.info.locality for kind in _kinds(config, registry)), key=LOCALITY_LEVELS.index)
+        return furthest_declared(_kinds(config, registry), config.granularity)
     except LocalRulesError:
         return None
 

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
+from localrules.core.windows import WINDOW_PATTERN
 from localrules.data.augment import AugmentConfig
+from localrules.data.targets import TargetsConfig
 
 LARGEST = 2**63
 """Whole numbers are smaller than this."""
@@ -190,7 +192,16 @@ class RunConfig(Section):
         description="Fraction of the training split that takes the valid split's place, with near duplicates "
         "on one side: to choose settings by (ours: 0).",
     )
-    granularity: Literal["layer", "block"] | int = Field("layer", description="layer, block, or a number of parts.")
+    granularity: Literal["layer", "block"] | int | Annotated[str, Field(pattern=WINDOW_PATTERN)] = Field(
+        "layer",
+        description="layer, block, or a number of parts; window:K or window:K:CUT for overlapping windows of K layers.",
+    )
+    window_weight: float = Field(
+        1.0,
+        ge=0,
+        description="In windows of layers, weight of the gradients that come from the objectives of the layers above "
+        "(ours; the code of HPFF: 0.999).",
+    )
     epochs: float | None = Field(
         None,
         gt=0,
@@ -229,6 +240,7 @@ class RunConfig(Section):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()
+    targets: TargetsConfig = TargetsConfig()
     tta_flip: bool = Field(
         False,
         description="Test-time augmentation: predict for each image and for its flip, and average the "

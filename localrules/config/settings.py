@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from localrules.config.mixture import MIXED, expand_mixture
 from localrules.config.overrides import RUN_METADATA, Tree, merge, nest, parse_override, parse_toml
-from localrules.errors import UsageError, shorten
+from localrules.errors import UsageError, error_text, shorten
 
 Location = tuple[str | int, ...]
 """The keys that lead to a value, and the indices of lists among them."""
@@ -54,24 +55,14 @@ class Settings:
 
     @classmethod
     def from_file(cls, path: Path) -> Settings:
-        """Settings from a TOML file; a run's own ``config.toml`` is one.
+        """Settings from a TOML file, such as a run's own ``config.toml``, or from a JSON file, also with dotted names.
 
         Raises:
-            UsageError: The file is missing or no TOML.
+            UsageError: The file is missing, or neither TOML nor JSON.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                "the settings cannot be read",
-                where=str(path),
-                why=error.strerror or str(error),
-                fix="name a TOML file that can be read",
-            ) from error
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                "the settings are not UTF-8", where=str(path), why=str(error), fix="save the file as UTF-8"
-            ) from error
+        text = read_text(path, "the settings")
+        if path.suffix == ".json":
+            return cls.from_tree(_parse_json(text, str(path)), str(path))
         tree = parse_toml(text, "the settings", str(path))
         lines = toml_lines(text)
 
@@ -205,6 +196,43 @@ def _merge_two(below: Settings, above: Settings) -> Settings:
 
 
 _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""  # bare or quoted
+
+
+def _parse_json(text: str, where: str) -> Tree:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            "the settings cannot be read as JSON", where=where, why=error_text(error), fix="mend the file"
+        ) from None
+    if not isinstance(found, dict):
+        raise UsageError("the settings are not an object", where=where, fix='e.g. {"rule.beta": 50}')
+    return nest(found)
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a TOML file.
+
+    Args:
+        path: The file.
+        what: A name for its content in messages, in the plural.
+
+    Raises:
+        UsageError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{what} cannot be read",
+            where=str(path),
+            why=error.strerror or str(error),
+            fix="name a TOML file that can be read",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{what} are not UTF-8", where=str(path), why=str(error), fix="save the file as UTF-8"
+        ) from error
 
 
 def toml_lines(text: str) -> dict[Location, int]:

@@ -27,6 +27,8 @@ class RuleInfo:
         formula: What a layer minimises, or how it changes, in one line of plain text (``localrules rules show``).
         locality: The claimed class of locality, which ``localrules audit`` measures. Unset: ``local-labels`` for an
             objective, ``backprop`` (no claim) for a rule.
+        window: How many layers, its own included, a layer may learn from by ``locality="window"``; else 1. Of an
+            objective with more than 1, those of ``layer.peers`` that are in its windows have their modules.
         requires: What the rule needs of a run and of a network.
         presets: Named sets of options; by convention ``paper`` is the published form.
         run_defaults: Run settings that suit the rule, e.g. ``{"optimizer": {"lr": 1e-3}}``. User settings take
@@ -44,6 +46,7 @@ class RuleInfo:
 
     formula: str = ""
     locality: Locality = None  # type: ignore[assignment]  # filled in when a class is defined
+    window: int = 1
     requires: Requirements = field(default_factory=Requirements)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)
     run_defaults: dict[str, Any] = field(default_factory=dict)

@@ -33,6 +33,15 @@ class DividedBatch:
         """The samples of all processes."""
         return self.own.whole() if self._known is None else self._known
 
+    def of_readout(self, output: Tensor) -> tuple[Tensor, Batch]:
+        """The samples that the readout is trained on: its outputs for the samples of a batch, and that batch.
+
+        Made inputs may be more than the batch has labels. The first of them are its samples, wherever these are.
+        """
+        if self._known is None:
+            return output, self.own
+        return self.own.part.gather(output, self.samples)[: len(self.whole.labels)], self.whole
+
     def view(self, local: LayerView) -> LayerView:
         """The view of a layer with the samples of all processes."""
         return local if self.own.part.count == 1 else WholeBatchView(local, self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,9 @@ from torch.utils import _pytree as pytree
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
 from localrules.core.layer import Layer
 from localrules.core.network import Network
+
+Overrides = Mapping[str, list[Tensor]] | Callable[[Layer, list[Tensor]], list[Tensor]]
+"""Values that readers are given instead of a layer's outputs: by layer name, or computed from the layer's outputs."""
 
 
 @dataclass(eq=False)
@@ -46,7 +49,7 @@ def isolated_forward(
     images: Tensor,
     *,
     connected: bool = False,
-    overrides: Mapping[str, list[Tensor]] | None = None,
+    overrides: Overrides | None = None,
     precision: AbstractContextManager[Any] | None = None,
 ) -> list[LayerTrace]:
     """Run a network with every layer's graph kept, and none reaching into another's.
@@ -56,7 +59,8 @@ def isolated_forward(
         images: Its input, shape (batch, ...).
         connected: Whether a layer's graph goes back, through what stands between, to the ``values`` of the layers that
             it reads: those then require gradients. Otherwise what a layer reads comes detached.
-        overrides: Values that readers are given in place of what a layer computed, by layer name, one for each output.
+        overrides: Values that readers are given in place of what a layer computed, one for each output: by layer name,
+            or a function of the layer and its outputs.
         precision: Mixed precision, as ``context.autocast()`` gives it.
 
     Returns:
@@ -70,7 +74,8 @@ def isolated_forward(
         with torch.enable_grad():
             output = forward(*args, **kwargs)
         outputs = tensor_leaves(output)
-        instead = iter((overrides or {}).get(layer.name, ()))
+        given = overrides(layer, outputs) if callable(overrides) else (overrides or {}).get(layer.name, ())
+        instead = iter(given)
         values: dict[int, Tensor] = {}
         for tensor in outputs:
             value = next(instead, tensor).detach()

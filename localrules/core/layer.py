@@ -89,7 +89,9 @@ class Layer(LayerInfo):
 
     Attributes:
         module: Computes the output; owns the layer's parameters.
-        peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for objectives.
+        peers: The hidden layers trained by the same rule, in forward order, this one among them. Set for
+            objectives. Without their modules, except those within the window that a rule declares, which are a
+            :class:`Layer`.
     """
 
     module: nn.Module

@@ -17,10 +17,9 @@ from localrules.core.layer_spec import LayerSpec, block_indices, layers_from_spe
 from localrules.core.onednn_guard import guard, guarding
 from localrules.core.ops import Handler, Operation, intercept_ops
 from localrules.core.partition import into_parts, partition_graph
+from localrules.core.windows import Granularity, check_window, split_granularity
 from localrules.errors import UsageError
 from localrules.utils.torch_utils import eval_mode
-
-Granularity = str | int
 
 
 class Network(nn.Module):
@@ -29,6 +28,7 @@ class Network(nn.Module):
     Attributes:
         model: The module as it was, with its own names: ``network.model.state_dict()`` loads into the plain module.
         layers: All layers in forward order, the readout last.
+        window: How many layers a gradient goes through at most: 1, or K with overlapping windows.
     """
 
     body: nn.Module
@@ -37,6 +37,7 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
         self.layers = tuple(layers)
+        self.window = 1
         # Hidden from torch: where the model is cut into parts, the parts hold the model's own modules once more.
         object.__setattr__(self, "body", body if body is not None else model)
         check_ownership(model, self.layers)
@@ -61,15 +62,18 @@ class Network(nn.Module):
             readout: The module on top, trained by cross-entropy. By default the last of the layers.
             granularity: ``"layer"``; ``"block"``, as the model declares them, or else what lies between places where
                 one tensor crosses, such as a residual block; or a number of parts of nearly equal MACs (needs
-                ``example``), which cuts no residual block as long as that leaves the parts nearly equal. Not for layers
-                named by hand.
+                ``example``), which cuts no residual block as long as that leaves the parts nearly equal. With
+                ``"window:K"`` (or ``"window:K:CUT"``, with one of these as CUT, by default layer) the network is cut
+                so, and layers learn in overlapping windows of K (needs ``example``). Layers named by hand are cut
+                already: of these only windows apply to them.
             example: A batch of inputs, run once to find shapes, MACs and who reads whom.
 
         Raises:
             UsageError: A name that fits no module, layers inside each other, a parameter that no layer or that two
-                layers own, or a model that cannot be traced.
+                layers own, a window of all layers, or a model that cannot be traced.
         """
         spec = getattr(model, "layer_spec", None)
+        granularity, window = split_granularity(granularity)
         if layers is not None:
             network = cls(model, layers_from_spec(model, layers, readout, {}))
         elif isinstance(spec, LayerSpec) and (granularity == "layer" or (granularity == "block" and spec.blocks)):
@@ -87,6 +91,11 @@ class Network(nn.Module):
                 if network.body is not model:
                     _check_same_function(model, network.body, example)
                 network.layers = analyze_layers(network, example)
+        if window > 1:
+            if example is None:
+                raise UsageError("windows of layers need an example batch", fix="pass example=...")
+            check_window(network.layers, window, type(model).__name__)
+        network.window = window
         return network
 
     @classmethod
@@ -103,7 +112,7 @@ class Network(nn.Module):
                 f"granularity {granularity!r} is not known",
                 where="--granularity",
                 why="a network is cut by 'layer', by 'block', or into a number of parts",
-                fix="choose layer, block, or a whole number from 1",
+                fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
             )
         fine = cls(model, *partition_graph(model, units))
         if example is None:

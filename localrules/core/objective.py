@@ -127,7 +127,8 @@ class InputTransform(ABC):
         Returns:
             Inputs, shape (samples, ...), in any number; every view's output has as many. With labels beside them,
             int64 of shape (samples,), these are the labels of all views, and the readout is trained on them. Without
-            labels the views keep those of the batch, and the readout is trained only if there are as many inputs.
+            labels the views keep those of the batch, and the readout is trained on the first inputs, as many as there
+            are labels.
         """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from localrules.data.targets import TARGET_KINDS, TargetKind
 from localrules.errors import UsageError
 from localrules.utils.torch_utils import NORMS
 
@@ -27,6 +28,8 @@ class Requirements:
         allows_norm: Whether hidden layers may contain normalisation layers.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
+        targets: What the rule can learn from: ``"labels"``, also class ``"probabilities"`` (label smoothing, mixup;
+            it reads ``view.targets``), or also ``"weighted"`` ones (class weights).
         global_batch: Whether it needs the samples of a batch together: because it compares them with each other,
             draws for each of them, or keeps statistics of them. In a run with several processes an objective is then
             given those of all processes. A :class:`~localrules.Rule` gathers them by ``batch.part``; one that
@@ -41,6 +44,7 @@ class Requirements:
     allows_norm: bool = True
     one_op_per_layer: bool = False
     float_inputs: bool = False
+    targets: TargetKind = "labels"
     global_batch: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
@@ -52,6 +56,10 @@ class Requirements:
                 why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
                 fix=f"choose --batch-size {self.min_batch} or more",
             )
+
+    def admits(self, targets: TargetKind) -> bool:
+        """Whether the rule can learn from targets of a kind."""
+        return TARGET_KINDS.index(targets) <= TARGET_KINDS.index(self.targets)
 
     def check_inputs(self, rule: str, inputs: Tensor) -> None:
         """Raises UsageError when the rule needs floating-point inputs and these are not."""

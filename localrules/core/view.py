@@ -14,6 +14,7 @@ from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
 from localrules.core.ops import Operation
 from localrules.data.batch_part import WHOLE, BatchPart
+from localrules.kernels.labels import class_codes
 
 
 @dataclass
@@ -24,6 +25,9 @@ class Batch:
         images: The network's input, shape (batch, channels, height, width) or (batch, features).
         labels: int64, shape (batch,).
         num_classes: Number of classes.
+        soft_targets: The weight of each class for each sample, floating point, shape (batch, classes), where the run
+            smooths, mixes or weights labels; ``labels`` is the class of the largest part of an image then. A rule
+            that needs labels is not given any, see :attr:`localrules.Requirements.targets`.
         part: Which part of the batch this is. A run can divide its batches among processes; means over the samples
             are then averaged by the engine, and a :class:`~localrules.Rule` passes all else that it computes from
             several samples through ``part``.
@@ -32,9 +36,22 @@ class Batch:
     images: Tensor
     labels: Tensor
     num_classes: int
+    soft_targets: Tensor | None = None
     part: BatchPart = WHOLE
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
+
+    @property
+    def targets(self) -> Tensor:
+        """The right answers, as :func:`torch.nn.functional.cross_entropy` takes it.
+
+        The soft targets where there are any, else the labels.
+        """
+        return self.labels if self.soft_targets is None else self.soft_targets
+
+    def class_targets(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The targets as a weight for each class, shape (batch, classes): for labels, one-hot codes."""
+        return class_codes(self.targets, self.num_classes, dtype)
 
     def cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """``compute()``, run without gradients and once per step."""
@@ -49,7 +66,8 @@ class Batch:
         if self.part.count == 1:
             return self
         images, labels = self.part.gather(self.images), self.part.gather(self.labels)
-        return Batch(images, labels, self.num_classes)
+        soft = None if self.soft_targets is None else self.part.gather(self.soft_targets)
+        return Batch(images, labels, self.num_classes, soft)
 
 
 @dataclass
@@ -77,6 +95,11 @@ class LayerView:
     def labels(self) -> Tensor:
         """int64, shape (batch,)."""
         return self.batch.labels
+
+    @property
+    def targets(self) -> Tensor:
+        """The batch's targets, as :func:`torch.nn.functional.cross_entropy` takes them; the labels by default."""
+        return self.batch.targets
 
     @property
     def images(self) -> Tensor:

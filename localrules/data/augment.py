@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from localrules.data.batch_part import WHOLE, BatchPart
+from localrules.data.rand_augment import rand_augment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,15 @@ class AugmentConfig(BaseModel):
         description="Blank a square of so many pixels a side, centred anywhere in the image (16 is usual on CIFAR-10).",
     )
 
+    rand_augment: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="RandAugment by torchvision: so many operations, drawn for each image, before all else (2 is "
+        "usual); 0: none.",
+    )
+    rand_magnitude: int = Field(9, ge=0, le=30, description="Strength of RandAugment's operations (torchvision's).")
+
     @model_validator(mode="after")
     def _padding_fits(self) -> Self:
         if self.padding == "black" and (self.rotation or self.scale):
@@ -71,6 +81,8 @@ class Augment:
     def __init__(self, config: AugmentConfig, *, flip_preserves_label: bool = True) -> None:
         self.config = config
         self.flip = flip_preserves_label if config.flip is None else config.flip
+        if config.rand_augment:
+            self.rand_augment = rand_augment(config.rand_augment, config.rand_magnitude)
 
     def __call__(
         self,

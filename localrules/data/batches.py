@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from localrules.data.augment import Augment
     from localrules.data.dataset import Split
+    from localrules.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,18 @@ class DataBatch:
         images: float32, preprocessed, shape (batch, channels, height, width).
         labels: int64, shape (batch,).
         indices: int64, shape (batch,): the samples' indices in their split.
+        soft_targets: float32, shape (batch, classes), where labels are smoothed, mixed or weighted.
     """
 
     images: Tensor
     labels: Tensor
     indices: Tensor
+    soft_targets: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """The soft targets where there are any, else the labels."""
+        return self.labels if self.soft_targets is None else self.soft_targets
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -53,7 +61,9 @@ class Batches:
         seed: The run's seed.
         preprocess: Normalisation, memory format, and the device on which images are held, unless they take more than
             half of its free memory; ``None`` normalises by the constants of ``split``, on the CPU.
-        augment: Augmentation, applied between normalisation and memory format; ``None`` for none.
+        augment: Augmentation, applied between normalisation and memory format (RandAugment before them); ``None`` for
+            none.
+        targets: Mixes images and makes soft targets; ``None`` for the labels.
         part: Which part of every batch is wanted; draws do not depend on it.
 
     Raises:
@@ -68,6 +78,7 @@ class Batches:
         preprocess: Preprocessor | None = None,
         *,
         augment: Augment | None = None,
+        targets: Targets | None = None,
         part: BatchPart = WHOLE,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
@@ -80,7 +91,10 @@ class Batches:
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
+        self.targets = targets if targets is not None and targets.config.kind != "labels" else None
         self._part = part
+        # The whole batch is made where one image depends on another, or on the draws of another.
+        self._mixes = self.targets is not None or (augment is not None and augment.config.rand_augment > 0)
         self.preprocess = preprocess or Preprocessor.from_split(split)
         device = torch.device(self.preprocess.device)
         self._images = split.images.to(device) if fits_on(split.images.nbytes, device) else split.images
@@ -96,14 +110,21 @@ class Batches:
         """The batch of a step, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
-        indices = self._part.take(self._epoch_order(epoch)[start : start + self.batch_size])
+        drawn, rest = (WHOLE, self._part) if self._mixes else (self._part, WHOLE)
+        indices = drawn.take(self._epoch_order(epoch)[start : start + self.batch_size])
         images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
+        if self.augment is not None and self.augment.config.rand_augment:
+            images = self.augment.rand_augment(images, generator(self.seed, RAND_AUGMENT, step))
         images = self.preprocess.normalize(images)
         if self.augment is not None:
             black = self.preprocess.normalize.black
-            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black, part=self._part)
-        images = self.preprocess.to_memory_format(images)
-        return DataBatch(images, self._labels.index_select(0, indices), indices)
+            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black, part=drawn)
+        labels, targets = self._labels.index_select(0, indices), None
+        if self.targets is not None:
+            images, labels, targets = self.targets(images, labels, generator(self.seed, MIXUP, step))
+            targets = rest.take(targets)
+        images = self.preprocess.to_memory_format(rest.take(images))
+        return DataBatch(images, rest.take(labels), rest.take(indices), targets)
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
@@ -150,6 +171,8 @@ def iter_batches(
 
 ORDER = 0  # the samples of an epoch
 AUGMENT = 1  # the draws of a step
+MIXUP = 3  # 2 is what the network and the rule draw
+RAND_AUGMENT = 4
 
 
 def generator(seed: int, stream: int, number: int) -> torch.Generator:

@@ -79,6 +79,8 @@ class Dataset:
             augmentation flips by default.
         max_plausible_accuracy: The top-1 on valid or test above which, by all that is published, a leak is likelier
             than a good network; ``None`` where nothing is known.
+        recognised: False where the checksums of the published files are known, and these are others: accuracies on
+            them are not compared with published ones.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Dataset:
     missing: dict[str, str] = field(default_factory=dict)
     flip_preserves_label: bool = True
     max_plausible_accuracy: float | None = None
+    recognised: bool = True
 
     def split(self, name: str) -> Split:
         """The split of that name.

@@ -16,6 +16,7 @@ from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
 from localrules.engine.rule_border import rule_border
+from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
 from localrules.utils.allocation_limit import AllocationLimit
 from localrules.utils.plugin_border import definition, plugin_border
@@ -64,14 +65,19 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
         if reason := part.cls.info.requires.incompatibility(network):
             fix = f"`localrules rules show {part.name}` lists the models that fit"
             raise incompatible_error(part.name, run.model.name, reason, fix)
-    rule = parts[0].build() if len(parts) == 1 and issubclass(parts[0].cls, Rule) else _layerwise_rule(parts, network)
+        if network.window > 1:
+            check_windows(part.name, part.cls)
+    if len(parts) == 1 and issubclass(parts[0].cls, Rule):
+        rule = parts[0].build()
+    else:
+        rule = _layerwise_rule(parts, network, run.config.window_weight)
     assert isinstance(rule, Rule)
     with rule_border(rule, network, "prepare"), AllocationLimit():
         rule.prepare(network, num_classes)
     return rule
 
 
-def _layerwise_rule(parts: tuple[RulePart, ...], network: Network) -> LayerwiseRule:
+def _layerwise_rule(parts: tuple[RulePart, ...], network: Network, window_weight: float) -> LayerwiseRule:
     """Objectives become a rule that trains each layer on the objective of its part."""
     for part in parts:
         if not issubclass(part.cls, Objective):
@@ -82,7 +88,8 @@ def _layerwise_rule(parts: tuple[RulePart, ...], network: Network) -> LayerwiseR
                 fix="mix rules that are a layer's objective; this one trains all layers or none",
             )
     part_of = {layer.name: parts[part_index(parts, layer.name)] for layer in network.hidden}
-    return LayerwiseRule({name: ObjectiveSpec(part.cls, part.config) for name, part in part_of.items()})
+    specs = {name: ObjectiveSpec(part.cls, part.config) for name, part in part_of.items()}
+    return layerwise_rule(specs, network, window_weight)
 
 
 def incompatible_error(rule: str, model: str, why: str, fix: str) -> UsageError:

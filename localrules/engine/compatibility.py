@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import torch
 
 from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
+from localrules.core.windows import split_granularity
+from localrules.data.targets import TargetsConfig
 from localrules.engine.builder import incompatible_error
 from localrules.engine.resolved_run import Component, ResolvedRun
-from localrules.errors import LocalRulesError, PluginCodeError, describe_exception
+from localrules.engine.windows import check_windows, window_incompatibility
+from localrules.errors import LocalRulesError, PluginCodeError, UsageError, describe_exception
 
 if TYPE_CHECKING:
     from localrules.core.base import RuleBase
@@ -59,7 +63,10 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
     Raises:
         UsageError: It cannot, with the reason, and with the networks that fit.
     """
+    windows = run.config.granularity != split_granularity(run.config.granularity)[0]
     for part in run.rule_parts:
+        if windows and window_incompatibility(part.cls):
+            check_windows(part.name, part.cls, _rules_for_windows(registry))
         requires = part.cls.info.requires
         if not requires.constrains_network:
             continue
@@ -69,6 +76,47 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
             return
         if why := requires.incompatibility(network):
             raise incompatible_error(part.name, run.model.name, why, _suggest_models(part.name, part.cls, registry))
+
+
+def _rules_for_windows(registry: Registry) -> str:
+    names = []
+    for item in registry.entries("rule"):
+        with suppress(LocalRulesError):  # of a broken plugin
+            if not window_incompatibility(registry.resolve("rule", item.entry.name)):
+                names.append(item.entry.name)
+    return ", ".join(names)
+
+
+def check_targets(rule: str, kind: type[RuleBase], config: TargetsConfig, registry: Registry) -> None:
+    """Say that a rule cannot learn from the run's targets.
+
+    Args:
+        rule: Its name.
+        kind: Its class.
+        config: The targets.
+        registry: Where rules that can are looked up.
+
+    Raises:
+        UsageError: It cannot, with the rules that can.
+    """
+    if kind.info.requires.admits(config.kind):
+        return
+    asked = [name for name in TargetsConfig.model_fields if getattr(config, name)]
+    wanted = "class weights" if config.class_weights is not None else "probabilities of classes"
+    able = []
+    for item in registry.entries("rule"):
+        try:
+            other = registry.resolve("rule", item.entry.name)
+        except LocalRulesError:  # of a broken plugin
+            continue
+        if other.info.requires.admits(config.kind):
+            able.append(item.entry.name)
+    raise UsageError(
+        f"rule {rule!r} cannot learn from {wanted}",
+        where=", ".join(f"targets.{name}" for name in asked),
+        why="it compares samples by their labels, or has another use for these than a loss that could be weighted",
+        fix=f"leave it out, or choose one of these rules: {', '.join(able) or 'none is installed'}",
+    )
 
 
 def _suggest_models(name: str, rule: type[RuleBase], registry: Registry) -> str:

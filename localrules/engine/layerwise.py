@@ -29,6 +29,7 @@ from localrules.core.objective import CustomPrediction, InputTransform, LayerVot
 from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
+from localrules.core.windows import layers_in_windows
 from localrules.engine.mixture import check_mixable
 from localrules.engine.rule_values import backward_called, check_losses, inplace_error, versions
 from localrules.errors import LocalRulesError, NotFiniteError, error_text
@@ -87,8 +88,11 @@ class LayerwiseRule(Rule):
         self._objectives_of: dict[str, list[Objective]] = {}
         for layer in network.hidden:
             spec = self._specs[layer.name]
-            peers = [other for other in network.hidden if self._specs[other.name] == spec]
-            seen = replace(layer.as_feature_maps(), peers=tuple(p.as_feature_maps().without_module() for p in peers))
+            window = spec.cls.info.window
+            within = layers_in_windows(network.layers, window)[layer.name] if window > 1 else ()
+            peers = [other.as_feature_maps() for other in network.hidden if self._specs[other.name] == spec]
+            known = tuple(peer if peer.name in within else peer.without_module() for peer in peers)
+            seen = replace(layer.as_feature_maps(), peers=known)
             own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):
@@ -149,8 +153,8 @@ class LayerwiseRule(Rule):
             logits = network(inputs)
         guard.check()
         if self.trains_readout:
-            report.logits = logits
-            report.labels = divided.own.labels
+            report.logits, read = divided.of_readout(logits)
+            report.labels = read.labels
         return report
 
     @contextmanager
@@ -187,7 +191,7 @@ class LayerwiseRule(Rule):
         if isinstance(made, Tensor):
             return part.take(made), DividedBatch(batch, whole, len(made))
         whole = Batch(*made, batch.num_classes)
-        own = Batch(part.take(whole.images), part.take(whole.labels), batch.num_classes, part)
+        own = Batch(part.take(whole.images), part.take(whole.labels), batch.num_classes, part=part)
         return own.images, DividedBatch(own, whole, len(whole.images))
 
     def _is_training(self, layer: Layer, context: Context) -> bool:
@@ -307,7 +311,8 @@ class LayerwiseRule(Rule):
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
-            loss = functional.cross_entropy(output.float(), batch.own.labels)
+            output, read = batch.of_readout(output)
+            loss = functional.cross_entropy(output.float(), read.targets)
             report.loss = loss.detach()
             return loss
         total: Tensor | None = None
@@ -358,8 +363,7 @@ class LayerwiseRule(Rule):
         cls = type(objective)
         tensors = [*view.inputs, view.output, view.labels]
         before = versions(tensors)
-        together = cls.info.requires.global_batch or issubclass(cls, InputTransform)
-        if together:
+        if together := cls.info.requires.global_batch or issubclass(cls, InputTransform):
             view = batch.view(view)
         with context, batch.own.part.undivided() if together else nullcontext():
             try:

@@ -10,6 +10,7 @@ import torch
 from localrules.config.schema import RunConfig
 from localrules.core.rule import Rule
 from localrules.engine.layerwise import LayerwiseRule
+from localrules.engine.windows import WindowedRule
 from localrules.errors import UsageError
 
 Work = Callable[[], None]
@@ -53,6 +54,13 @@ class LayerExecutor:
                 f"the layers of rule {config.rule.name!r} cannot learn at the same time",
                 where=where,
                 why="it takes the step of the whole network into its own hands; rules that are a layer's objective can",
+                fix="leave it out, and give --threads all cores",
+            )
+        if isinstance(rule, WindowedRule) or any(cls.info.window > 1 for cls in rule.objective_classes):
+            raise UsageError(
+                "the layers of a window cannot learn at the same time",
+                where=where,
+                why="a layer waits for the gradients of the layers above it, or reads their weights",
                 fix="leave it out, and give --threads all cores",
             )
         if device.type != "cpu":

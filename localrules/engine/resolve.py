@@ -15,7 +15,7 @@ from localrules.config.schema import ComponentConfig, RuleAssignment, RunConfig
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
 from localrules.config.validate import check_config_class, validate_config
 from localrules.core.base import RuleBase
-from localrules.engine.compatibility import check_compatibility
+from localrules.engine.compatibility import check_compatibility, check_targets
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart, tracker_options
 from localrules.errors import UsageError, suggest_names
 from localrules.utils.plugin_border import plugin_border
@@ -189,6 +189,7 @@ def _validated(
         except UsageError as error:
             error.where = settings.source_of("batch_size") or error.where
             raise
+        check_targets(part.name, part.cls, config.targets, registry)
     return ResolvedRun(config, rules, model, data, trackers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +10,9 @@ from pydantic import BaseModel
 
 from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
+from localrules.core.base import RuleBase
 from localrules.core.locality import LOCALITY_LEVELS, Locality
+from localrules.core.windows import Granularity, split_granularity
 from localrules.utils.plugin_border import plugin_border
 
 
@@ -68,8 +71,14 @@ class ResolvedRun:
 
     @property
     def locality(self) -> Locality:
-        """The declared class of locality; of a mixture, the furthest."""
-        return max((part.cls.info.locality for part in self.rule_parts), key=LOCALITY_LEVELS.index)
+        """The declared class of locality; of a mixture, the furthest; in windows of layers, ``window`` at least."""
+        return declared_locality([part.cls for part in self.rule_parts], self.config.granularity)
+
+    @property
+    def window(self) -> int:
+        """From how many layers a layer may learn, its own included: by the granularity, and by what rules declare."""
+        _, window = split_granularity(self.config.granularity)
+        return window + max(part.cls.info.window for part in self.rule_parts) - 1
 
     def with_settings(self, **settings: Any) -> ResolvedRun:
         """The same run with other settings of its own, e.g. ``seed=1``; the values are taken as they are."""
@@ -82,6 +91,13 @@ class ResolvedRun:
             for tracker in self.trackers
         )
         return replace(self.with_settings(trackers=tracker_options(trackers)), trackers=trackers)
+
+
+def declared_locality(rules: Sequence[type[RuleBase]], granularity: Granularity) -> Locality:
+    """The furthest class of locality that rules declare, and ``window`` at least in windows of layers."""
+    declared: list[Locality] = [rule.info.locality for rule in rules]
+    windows: list[Locality] = ["window"] if split_granularity(granularity)[1] > 1 else []
+    return max([*declared, *windows], key=LOCALITY_LEVELS.index)
 
 
 def tracker_options(trackers: tuple[Component, ...]) -> dict[str, Tree]:

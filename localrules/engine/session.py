@@ -15,6 +15,7 @@ from localrules.data.augment import Augment, AugmentConfig
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset
 from localrules.data.preprocess import Preprocessor
+from localrules.data.targets import Targets
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
 from localrules.engine.inference import Predictor
@@ -86,7 +87,11 @@ class Session:
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device.device)
-        batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment, part=device.ranks)
+        targets = Targets(config.targets, train.labels, classes)
+        part = device.ranks
+        batches = Batches(
+            train, config.batch_size, config.seed, preprocess, augment=augment, targets=targets, part=part
+        )
         predictor = Predictor.from_config(config, network, rule, device, preprocess)
         optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))

@@ -50,6 +50,14 @@ class StepContext:
         self._session.average_gradients(layer)
         if self._session.config.optimizer.step_timing == "layer":
             self._session.optimizers.step(layer.name)
+        elif layer in self._waiting:
+            raise UsageError(
+                f"layer {layer.name!r} is stepped twice in one step",
+                where="optimizer.step_timing=pass",
+                why=f"{self._session.rule.describe(layer)} steps layers several times a step, each time by other "
+                "gradients; at the end of the pass they would be added up",
+                fix="--set optimizer.step_timing=layer",
+            )
         else:
             self._waiting.append(layer)
 
@@ -147,7 +155,8 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     )
     seed_step(config, step, session.device.device)
     batch = session.batches.batch(step)
-    statistics = Batch(batch.images, batch.labels, len(session.data.classes), session.ranks)
+    classes = len(session.data.classes)
+    statistics = Batch(batch.images, batch.labels, classes, batch.soft_targets, session.ranks)
     context = StepContext(session, phase)
     try:
         with session.divided_step(), rule_border(session.rule, session.network, "step"):

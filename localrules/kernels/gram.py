@@ -77,25 +77,26 @@ def cosine(x: Tensor, *, centered: bool = False, eps: float = ROUNDING) -> Tenso
         UsageError: A batch of one.
     """
     require_batch(x.shape[0], "the cosine kernel")
-    rows = flatten_features(x)
-    shift = rows.new_zeros(())
-    if centered:
-        mean = rows.mean(0)
-        rows = rows - mean
-        shift = mean.detach().square().sum()
-    cosines: Tensor = _Cosines.apply(rows, eps**2, shift)
+    cosines: Tensor = _Cosines.apply(flatten_features(x), eps**2, centered)
     return cosines
 
 
 class _Cosines(torch.autograd.Function):
-    """The cosines of the rows of a (batch, d) matrix, with one product in the backward pass and little beside it.
+    """The cosines of the (centred) rows of a (batch, d) matrix, with one product in the backward pass.
 
     With ``s`` one over a row's length and ``K`` the cosines, a slope ``G`` in these (made symmetric) is the slope
-    ``s G s - diag(s^2 sum(G K))`` in half the inner products.
+    ``s G s - diag(s^2 sum(G K))`` in half the inner products. Centred rows have a mean of 0, so that it is enough to
+    centre this slope, (batch, batch), and not its product with the rows.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, tolerance: float, shift: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, tolerance: float, centered: bool) -> Tensor:
+        shift: Tensor | float = 0.0
+        if centered:
+            mean = rows.mean(0)
+            rows = rows - mean
+            shift = torch.dot(mean, mean)
+        ctx.centered = centered
         products = rows @ rows.T
         lengths = products.diagonal()  # squared
         alive = lengths > tolerance * (lengths.mean() + shift)
@@ -111,6 +112,8 @@ class _Cosines(torch.autograd.Function):
             slope = grad + grad.T
             lengths = (slope * cosines).sum(1) * scale.square()
             slope.mul_(scale).mul_(scale[:, None]).diagonal().sub_(lengths)
+            if ctx.centered:
+                slope -= slope.mean(0)
             return slope @ rows, None, None
 
 

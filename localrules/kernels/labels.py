@@ -16,6 +16,20 @@ LabelKernel = Literal["delta", "cosine", "balanced", "gaussian"]
 LABEL_KERNELS: tuple[str, ...] = get_args(LabelKernel)
 
 
+def class_codes(y: Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Targets as a weight for each class: one-hot codes of labels; weights as they are.
+
+    Args:
+        y: (batch,) integer labels in [0, num_classes), or (batch, num_classes) weights.
+        num_classes: How many classes there are.
+        dtype: Of the result.
+
+    Returns:
+        (batch, num_classes).
+    """
+    return (y if y.is_floating_point() else one_hot(y, num_classes)).to(dtype)
+
+
 @torch.no_grad()
 def labels_gram(
     y: Tensor,
@@ -25,7 +39,7 @@ def labels_gram(
     width: Width = 5.0,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """The Gram matrix of a batch of class labels.
+    """The Gram matrix of a batch of class labels, or of class probabilities in place of one-hot labels.
 
     ========== =====================================================================================================
     kind
@@ -39,7 +53,7 @@ def labels_gram(
     ========== =====================================================================================================
 
     Args:
-        y: (batch,) integer labels in [0, num_classes).
+        y: (batch,) integer labels in [0, num_classes), or (batch, num_classes) probabilities.
         num_classes: How many classes there are.
         kind: One of the table's.
         width: Of the Gaussian kernel, scaled by the number of classes, or ``"median"``; see
@@ -56,11 +70,14 @@ def labels_gram(
     if kind not in LABEL_KERNELS:
         raise UsageError(f"unknown label kernel {kind!r}", fix=suggest_names(kind, list(LABEL_KERNELS)))
     if kind == "cosine":
-        return cosine(one_hot(y, num_classes).to(dtype), centered=True)
+        return cosine(class_codes(y, num_classes, dtype), centered=True)
     if kind == "gaussian":
-        return gaussian(one_hot(y, num_classes).to(dtype), width)
-    same = (y[:, None] == y).to(dtype)
-    return same / same.sum(0) if kind == "balanced" else same
+        return gaussian(class_codes(y, num_classes, dtype), width)
+    if not y.is_floating_point():
+        same = (y[:, None] == y).to(dtype)
+        return same / same.sum(0) if kind == "balanced" else same
+    codes = y.to(dtype)
+    return codes / codes.sum(0).clamp(min=1e-12) @ codes.T if kind == "balanced" else codes @ codes.T
 
 
 @torch.no_grad()
@@ -70,8 +87,10 @@ def simplex(y: Tensor, num_classes: int) -> Tensor:
     What pHSIC (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) holds a layer against. Unlike
     ``labels_gram(..., "cosine")``, which subtracts the batch's class frequencies, it does not depend on the batch.
 
+    Of probabilities, the mean of that over the pairs of classes that two samples may have.
+
     Args:
-        y: (batch,) integer labels in [0, num_classes).
+        y: (batch,) integer labels in [0, num_classes), or (batch, num_classes) probabilities.
         num_classes: How many classes there are.
 
     Returns:
@@ -81,6 +100,6 @@ def simplex(y: Tensor, num_classes: int) -> Tensor:
         UsageError: A batch of one.
     """
     require_batch(y.shape[0], "the label kernel")
-    same = (y[:, None] == y).float()
+    same = y.float() @ y.float().T if y.is_floating_point() else (y[:, None] == y).float()
     apart = 1 / max(1, num_classes - 1)
     return same * (1 + apart) - apart

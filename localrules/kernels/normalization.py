@@ -56,9 +56,26 @@ def center(k: Tensor) -> Tensor:
         UsageError: Not square, or a batch of one.
     """
     require_gram(k, "centring")
+    centered: Tensor = _Center.apply(k)
+    return centered
+
+
+class _Center(torch.autograd.Function):
+    """``H k H``, whose derivative is the same of the slope: ``H`` is symmetric."""
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor) -> Tensor:
+        return _centered(k)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _centered(grad)
+
+
+def _centered(k: Tensor) -> Tensor:
     # The row means of the column-centred matrix already hold the global mean: two subtractions, no product with H.
     columns = k - k.mean(0)
-    return columns - columns.mean(1, keepdim=True)
+    return columns.sub_(columns.mean(1, keepdim=True))
 
 
 @full_precision
@@ -76,11 +93,30 @@ def normalize(k: Tensor, *, eps: float = ROUNDING) -> Tensor:
     Raises:
         UsageError: Not square, or a batch of one.
     """
-    centered = center(k)
-    square = frobenius_inner(centered, centered)
-    alive = square > eps**2 * frobenius_inner(k.detach(), k.detach())
-    scale = torch.where(alive, torch.where(alive, square, 1.0).rsqrt(), 0.0)
-    return centered * scale
+    require_gram(k, "centring")
+    normalized: Tensor = _Normalize.apply(k, eps)
+    return normalized
+
+
+class _Normalize(torch.autograd.Function):
+    """``N = s H k H`` with ``s = 1 / |H k H|``, whose derivative is ``s (C - <C, N> N)``, ``C`` the centred slope."""
+
+    @staticmethod
+    def forward(ctx: Any, k: Tensor, eps: float) -> Tensor:
+        centered = _centered(k)
+        square = torch.dot(centered.flatten(), centered.flatten())
+        alive = square > eps**2 * torch.dot(k.flatten(), k.flatten())
+        scale = torch.where(alive, torch.where(alive, square, 1.0).rsqrt(), 0.0)
+        normalized = centered.mul_(scale)
+        ctx.save_for_backward(normalized, scale)
+        return normalized
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        normalized, scale = ctx.saved_tensors
+        slope = _centered(grad)
+        along = torch.dot(slope.flatten(), normalized.flatten())
+        return slope.sub_(along * normalized).mul_(scale), None
 
 
 @full_precision

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from localrules.kernels.checks import flatten_features, full_precision, require_pair
 from localrules.kernels.gram import cosine
+from localrules.kernels.labels import class_codes
 from localrules.kernels.normalization import frobenius_inner
 
 FEW_CHANNELS = 3
@@ -45,7 +45,7 @@ def labels_similarity(y: Tensor, num_classes: int) -> Tensor:
     """The similarity of one-hot labels: 1 within a class, ``-1 / (num_classes - 1)`` between two.
 
     Args:
-        y: (batch,) integer labels in [0, num_classes).
+        y: (batch,) integer labels in [0, num_classes), or (batch, num_classes) probabilities.
         num_classes: How many classes there are.
 
     Returns:
@@ -54,7 +54,7 @@ def labels_similarity(y: Tensor, num_classes: int) -> Tensor:
     Raises:
         UsageError: A batch of one.
     """
-    return similarity(one_hot(y, num_classes))
+    return similarity(class_codes(y, num_classes))
 
 
 @full_precision

@@ -37,7 +37,7 @@ class PlannedCase:
         experiment: The experiment's name.
         case: The case.
         budget: How long each of its runs is.
-        on: The names of its ``model`` and ``data``.
+        on: The names of its ``model`` and ``data``; data whose files are not the published ones are called so.
         planned: Its runs; none of a case that is left out.
         data: Its data set; ``None`` where that cannot be read for want of a package.
         changed: What the user typed in place of the case's own settings.
@@ -186,9 +186,10 @@ def _configured(
     data = known[same]
     data.split(evaluation_split(data, case.metric))  # says why there is none
     build_metrics(asked.metrics, data, evaluation_split(data, case.metric), registry)  # says in time what does not fit
+    on = task.on if data.recognised else {**task.on, "data": f"{task.on['data']}, unrecognised files"}
     suppliers = providers(config, registry)
     planned = tuple(PlannedRun(case.name, run.with_settings(seed=seed), suppliers, data.fingerprint) for seed in seeds)
-    return replace(task, planned=planned, data=data)
+    return replace(task, on=on, planned=planned, data=data)
 
 
 def _built(task: PlannedCase, known: dict[str, MissingDependencyError | None]) -> PlannedCase:

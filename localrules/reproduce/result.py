@@ -51,7 +51,7 @@ class CaseResult:
         budget: How long each run was.
         runs: One a seed; those that diverged are not among them.
         values: The case's metric of each run, in percent.
-        on: The ``model`` and ``data`` of the runs.
+        on: The ``model`` and ``data`` of the runs; data whose files are not the published ones are called so.
         changed: Settings that were asked for in place of the case's, as they were typed.
         claim: What the experiment's source claims, in words.
         scores: What each run's last weights come to on the split that it is judged by, as ``eval`` has it.
@@ -107,8 +107,8 @@ class CaseResult:
             return DIVERGED
         if self.difference is None:
             return "no published value"
-        for kind, name in self.case.published_on.items():
-            if self.on[kind] != name:
+        for kind, name in self.case.published_for.items():
+            if self.on.get(kind, name) != name:
                 return f"other {kind}: not comparable"
         if self.metric != self.case.metric:
             return "other split: not comparable"

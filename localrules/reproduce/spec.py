@@ -29,7 +29,8 @@ class Case:
             options of a model may stand here without its name.
         published: The value, in percent; accuracies, never errors. ``None``: there is only the experiment's claim.
         source: The paper's table or figure, with a link.
-        published_on: For what the settings leave open, on what the value was published, e.g. ``{"data": "fer2013"}``.
+        published_on: On what the value was published, where the settings do not say so: what they leave open, e.g.
+            ``{"data": "fer2013"}``, or the ``model`` in words, if it is none of ours. Other runs are not compared.
         metric: What was published: an accuracy, of the last weights.
         seeds: Of the runs, where nobody asks for others. The mean over them is compared with the published value.
         deviations: In what our run is not the published one, in a line; empty where it is.
@@ -43,6 +44,12 @@ class Case:
     metric: Metric = "test_accuracy"
     seeds: tuple[int, ...] = (0, 1, 2)
     deviations: str = ""
+
+    @property
+    def published_for(self) -> dict[str, str]:
+        """The ``data`` and, where it is none of ours, the ``model`` that the value was published for."""
+        data = self.settings.get("data", {}).get("name")
+        return {**({} if data is None else {"data": data}), **self.published_on}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def audit_run(
     answers = replay(Replay(run, tuple(plugins), places, seed))
     facts = next(answers)
     names = tuple(facts["names"])
-    upstream = tuple(tuple(row) for row in facts["upstream"])
+    upstream, allowed = (tuple(tuple(row) for row in facts[name]) for name in ("upstream", "allowed"))
     found: dict[int, list[tuple[Variation, Branch | None]]] = {}
     for answer in answers:
         variation = Variation(**{**answer["variation"], "layers": tuple(answer["variation"]["layers"])})
@@ -107,7 +107,7 @@ def audit_run(
         assert first is not None
         assert again is not None
         layers = [(each.layers, branch) for each, branch in changed if each.layers and branch is not None]
-        parts.append(dependence(names, upstream, first, again, layers))
+        parts.append(dependence(names, upstream, allowed, first, again, layers))
         others = [branch for each, branch in changed if each.labels is not None and branch is not None]
         reads_labels |= any(first.hidden_layers_differ(other) for other in others)
     whole = merge(parts)
@@ -115,6 +115,8 @@ def audit_run(
         measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=LAB_STEPS, seed=seed)
         # Plugins are loaded by now: whatever they make of the measurement, a signal came down.
         measured = max(measured, "broadcast-error", key=LOCALITY_LEVELS.index)
+    elif whole.uses_windows:
+        measured = "window"
     else:
         measured = "local-labels" if reads_labels else "local"
     declared: Locality = facts["declared"]

@@ -12,6 +12,7 @@ from localrules.engine.profiling import peak_memory
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
+from localrules.runs.execution import build_trackers
 from localrules.utils.torch_utils import preserve_global_state
 
 STEPS = 3  # timed, behind one that warms up and one that measures memory
@@ -20,11 +21,15 @@ STEPS = 3  # timed, behind one that warms up and one that measures memory
 def dry_run(run: ResolvedRun) -> dict[str, Any]:
     """Build a run, take a few of its steps in memory, and say what it would be.
 
+    Raises:
+        UsageError: A tracker says that it cannot work here.
+
     Returns:
         ``rule, model, data, parameters, steps, steps_per_epoch, step_seconds, seconds`` (for the whole run),
         ``peak_memory_mib`` and ``layers``, the layer table.
     """
     with preserve_global_state():
+        build_trackers(run)  # says what is missing
         session, config = Session.build(run), run.config
         phase = session.phases[0]
         apply_phase(phase, session.network, session.trainable)

@@ -62,12 +62,24 @@ def check_early_stopping(session: Session) -> None:
         )
 
 
-def build_trackers(run: ResolvedRun) -> list[Callback]:
-    """The trackers that a run names; one that cannot be built is left out, with a warning."""
+def build_trackers(run: ResolvedRun, *, resumed: bool = False) -> list[Callback]:
+    """The trackers that a run names; one whose code fails is left out, with a warning.
+
+    Args:
+        run: The run.
+        resumed: Whether it was begun already: then one that says that it cannot work here is left out, too.
+
+    Raises:
+        UsageError: A tracker says that it cannot work here, such as one whose package is not installed.
+    """
     made: list[Callback] = []
     for tracker in run.trackers:
         try:
             made.append(tracker.build())
+        except UsageError as error:
+            if not resumed:
+                raise
+            warn(f"tracker {tracker.name!r} is left out of this run: {_reason(error)}")
         except Exception as error:  # a tracker must never stop training
             warn(f"tracker {tracker.name!r} is left out of this run: {_reason(error)}")
     return made
@@ -112,6 +124,7 @@ def execute_run(
         columns=metric_names(session),
         phases=tuple(session.phases),
         plugin_files=registry.files,
+        locality=session.run.locality,
     )
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
     events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from localrules.auditing.branches import LARGE, Variation, can_fork, fork_branch, sample_prediction, take_branch
-from localrules.auditing.dependence import upstream_matrix
+from localrules.auditing.dependence import allowed_matrix, upstream_matrix
 from localrules.auditing.ownership import unowned_parameters
 from localrules.auditing.relabelling import RELABELLINGS
 from localrules.auditing.traces import on_own_stack
@@ -146,6 +146,7 @@ def _take(request: Replay) -> Iterator[dict[str, Any]]:
     yield {
         "names": [layer.name for layer in layers],
         "upstream": upstream_matrix(layers),
+        "allowed": allowed_matrix(layers, session.run.window),
         "declared": session.run.locality,
         "unowned": unowned_parameters(session),
         "rule": config.rule.label,

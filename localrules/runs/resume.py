@@ -61,7 +61,7 @@ def resume(
     with preserve_global_state(), processes_of(resolved, registry, folder) as processes:
         if not processes.is_main:
             return follow(processes, resolved, registry)
-        trackers = build_trackers(resolved)
+        trackers = build_trackers(resolved, resumed=True)
         session = Session.build(resolved, join=True)
         now = run_record(registry, session)
         was, here = record["environment"], now["environment"]

@@ -88,3 +88,10 @@ class ConsoleProgress(Callback):
     def _print(self, line: str) -> None:
         self._shown = self._clock()
         self._console.print(line, markup=False, soft_wrap=True)
+
+
+class SeriesProgress(ConsoleProgress):
+    """Progress of one run among several, without the summary that closes a run."""
+
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
+        self.close()

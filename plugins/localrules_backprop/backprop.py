@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.nn import functional
 
-from localrules import Batch, Context, Network, Rule, RuleInfo, StepReport
+from localrules import Batch, Context, Network, Requirements, Rule, RuleInfo, StepReport
 
 
 class Backprop(Rule):
@@ -14,13 +14,16 @@ class Backprop(Rule):
         Rumelhart, Hinton & Williams 1986, https://doi.org/10.1038/323533a0.
     """
 
-    info = RuleInfo(formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above")
+    info = RuleInfo(
+        formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above",
+        requires=Requirements(targets="weighted"),
+    )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, backward, and a step of every trained layer."""
         with context.autocast():
             logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.labels)
+            loss = functional.cross_entropy(logits.float(), batch.targets)
         loss.backward()
         for layer in network.layers:
             context.step_layer(layer)

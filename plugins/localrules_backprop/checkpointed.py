@@ -26,7 +26,7 @@ class BackpropCheckpointed(Rule):
 
     info = RuleInfo(
         formula="as backprop, with each layer's forward pass run again during the backward pass",
-        requires=Requirements(forward_passes=2),
+        requires=Requirements(forward_passes=2, targets="weighted"),
     )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
@@ -42,7 +42,7 @@ class BackpropCheckpointed(Rule):
 
         with context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.labels)
+            loss = functional.cross_entropy(logits.float(), batch.targets)
         loss.backward()
         for layer in network.layers:
             context.step_layer(layer)

@@ -1,4 +1,4 @@
-"""The league table of all rules."""
+"""The league table of all rules, and published results on CIFAR-10."""
 
 from localrules import ExperimentEntry, hookimpl
 
@@ -12,5 +12,11 @@ def localrules_experiments() -> list[ExperimentEntry]:
             name="league",
             target="localrules_benchmarks.league:league",
             summary="Every rule on CIFAR-10 and Fashion-MNIST: the same search, the same time, one table.",
+        ),
+        ExperimentEntry(  # in no suite: the suite `published` is for processors
+            name="published-cifar10",
+            target="localrules_benchmarks.published_cifar10:published_cifar10",
+            summary="Local rules on CIFAR-10 with vgg8b, ResNet-32 and ResNet-110: days on a GPU.",
+            reference="Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656, and others by case",
         ),
     ]

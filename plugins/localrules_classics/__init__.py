@@ -98,6 +98,12 @@ def localrules_models() -> list[ModelEntry]:
             reference="Tolstikhin et al. 2021, https://arxiv.org/abs/2105.01601",
         ),
         ModelEntry(
+            name="convnext_tiny",
+            target="localrules_classics.convnext:ConvNeXtTiny",
+            summary="ConvNeXt: 18 blocks of depthwise convolutions and linear operations, 28.6 M parameters.",
+            reference="Liu et al. 2022, https://arxiv.org/abs/2201.03545",
+        ),
+        ModelEntry(
             name="resnet18",
             target="localrules_classics.resnet:ResNet18",
             summary="Eight wide residual blocks, torchvision's network on large images, 11.2 M parameters.",

@@ -86,6 +86,7 @@ class MNISTLike(DataSource):
                 "valid": f"{self.name} has no official valid split: hold some of train out with --set data.holdout=5000"
             },
             flip_preserves_label=self.flipped,
+            recognised=recognised,
         )
 
     def _hold_out(self, splits: dict[str, Split]) -> dict[str, Split]:

@@ -15,6 +15,7 @@ from localrules import (
     Context,
     Layer,
     Network,
+    Requirements,
     Rule,
     RuleConfig,
     RuleInfo,
@@ -76,6 +77,7 @@ class CaFo(Rule):
         search_space={"ridge": SearchRange(0.0001, 0.1, log=True)},
         formula="W_l = (A_l'A_l + r I)^-1 A_l'Y on random features A_l of each layer; output: sum_l softmax(A_l W_l)",
         locality="local-labels",
+        requires=Requirements(targets="probabilities"),
         trains_layers=False,
         trains_readout=False,
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
@@ -128,9 +130,9 @@ class CaFo(Rule):
         for index, inputs in enumerate(features):
             predictor = self.predictors[state_key(layer, index)]
             if isinstance(predictor, LeastSquares):
-                predictor.add(batch.part.gather(inputs), batch.part.gather(batch.labels))
+                predictor.add(batch.part.gather(inputs), batch.part.gather(batch.targets))
             else:
-                losses.append(functional.cross_entropy(predictor(inputs), batch.labels))
+                losses.append(functional.cross_entropy(predictor(inputs), batch.targets))
         if losses:
             loss = torch.stack(losses).sum()
             loss.backward()

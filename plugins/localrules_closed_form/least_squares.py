@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from localrules.kernels.labels import class_codes
+
 
 class LeastSquares(nn.Module):
     """``W = (A'A + ridge * s I)^-1 A'Y`` over all samples so far, ``s`` the mean of the diagonal of ``A'A``.
@@ -31,17 +33,16 @@ class LeastSquares(nn.Module):
         self._ridge = ridge
         self._solved: tuple[int, Tensor] = (0, torch.empty(0))
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
+    def add(self, features: Tensor, targets: Tensor) -> None:
         """Add a batch to the sums.
 
         Args:
             features: Shape (batch, features).
-            labels: int64, shape (batch,).
+            targets: Labels, int64, shape (batch,), or probabilities, shape (batch, classes).
         """
         ones = functional.pad(features.double(), (0, 1), value=1.0)
-        targets = functional.one_hot(labels, self.targets.shape[1]).to(ones)
         self.products += ones.T @ ones
-        self.targets += ones.T @ targets
+        self.targets += ones.T @ class_codes(targets, self.targets.shape[1], ones.dtype)
         self.samples += len(ones)
 
     def forward(self, features: Tensor) -> Tensor:

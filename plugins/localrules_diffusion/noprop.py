@@ -65,7 +65,7 @@ class NoProp(CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"eta": SearchRange(0.1, 10, log=True)},
         formula="(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer",
-        requires=Requirements(global_batch=True),  # noise is drawn for each sample
+        requires=Requirements(targets="probabilities", global_batch=True),  # noise is drawn for each sample
         presets={"paper": {"weighting": "snr", "draws": 1}},
         autocast=True,
     )
@@ -81,7 +81,7 @@ class NoProp(CustomPrediction, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The weighted mean square of the remaining noise, a scalar."""
-        clean = functional.one_hot(view.labels, view.num_classes).float()
+        clean = view.batch.class_targets()
         signal = self.schedule.signal(self.step - 1)
         noisy = signal**0.5 * clean + (1 - signal) ** 0.5 * torch.randn_like(clean)
         error = (self._denoise(view, noisy) - clean).square().sum(1).mean()

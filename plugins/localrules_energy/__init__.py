@@ -29,6 +29,20 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Scellier & Bengio 2017, https://arxiv.org/abs/1602.05179",
             locality="feedback",
         ),
+        RuleEntry(
+            name="dual-propagation",
+            target="localrules_energy.dual_propagation:DualPropagation",
+            summary="Units have two states, nudged in opposite directions; weights learn from their difference.",
+            reference="Høier & Zach 2024, https://arxiv.org/abs/2402.08573",
+            locality="feedback",
+        ),
+        RuleEntry(
+            name="counter-current",
+            target="localrules_energy.counter_current:CounterCurrent",
+            summary="A second network carries the classes down, and each layer learns to agree with it.",
+            reference="Kao & Hariharan 2024, https://arxiv.org/abs/2409.19841",
+            locality="feedback",
+        ),
     ]
 
 

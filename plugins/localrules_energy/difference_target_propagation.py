@@ -25,9 +25,10 @@ from localrules import (
     state_key,
 )
 from localrules.core.isolated_forward import LayerTrace
+from localrules.core.nn.losses import cross_entropy_error
 from localrules.utils.torch_utils import freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
-from localrules_energy.signals import accumulate_gradients, at_least_float32, backward_signals, output_error
+from localrules_energy.signals import accumulate_gradients, at_least_float32, backward_signals
 
 
 class DifferenceTargetPropagation(Rule):
@@ -64,7 +65,7 @@ class DifferenceTargetPropagation(Rule):
         search_space={"step": SearchRange(0.05, 1, log=True)},
         formula="|f_l(h_{l-1}) - t_l|^2 / (2 step), t_{l-1} = h_{l-1} + g_l(t_l) - g_l(h_l)",
         locality="feedback",
-        requires=Requirements(sequential=True, forward_passes=2),
+        requires=Requirements(sequential=True, forward_passes=2, targets="weighted"),
         model_defaults={"norm": False, "activation": "tanh"},
     )
 
@@ -88,8 +89,8 @@ class DifferenceTargetPropagation(Rule):
         """Forward, targets from the top down, and a step of every layer with its inverse."""
         traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         logits = traces[-1].output.detach()
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
-        error, samples = output_error(logits, batch.labels), len(logits)
+        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
+        error, samples = cross_entropy_error(logits, batch.targets), len(logits)
         signals = {network.readout.name: [error / samples]}
         for layer, shift in self._shifts(traces, error):
             signals[layer.name] = [-shift / (self.config.step * samples)]

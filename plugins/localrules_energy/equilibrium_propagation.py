@@ -59,7 +59,9 @@ class EquilibriumPropagation(Rule):
         search_space={"beta": SearchRange(0.1, 1, log=True)},
         formula="dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})",
         locality="feedback",
-        requires=Requirements(forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True),
+        requires=Requirements(
+            forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True, targets="weighted"
+        ),
         presets={"paper": {"free_steps": 250, "nudged_steps": 30}},
         model_defaults={"norm": False, "activation": "hard_sigmoid"},
     )
@@ -71,11 +73,11 @@ class EquilibriumPropagation(Rule):
         settling = Settling(network, batch.images)
         free = settling.settle(settling.zero_states(), self.config.free_steps)
         logits = settling.evaluate(free)[-1].output.detach()
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits, batch.labels))
+        report = StepReport(logits=logits, loss=functional.cross_entropy(logits, batch.targets))
         for beta, weight in self._nudges():
             states = free
             if beta:
-                states = settling.settle(free, self.config.nudged_steps, batch.labels, beta)
+                states = settling.settle(free, self.config.nudged_steps, batch.targets, beta)
                 report.objectives = {
                     layer.name: _squared_change(states[layer.name], free[layer.name], beta)
                     for layer in network.hidden
@@ -83,7 +85,7 @@ class EquilibriumPropagation(Rule):
                 }
             traces = settling.evaluate(states)
             weight = weight / len(batch.labels)
-            ascent = energy_gradients(traces, states, batch.labels, beta)
+            ascent = energy_gradients(traces, states, batch.targets, beta)
             descent = {name: [-weight * gradient for gradient in each] for name, each in ascent.items()}
             accumulate_gradients(traces, descent, context)
         for layer in network.layers:

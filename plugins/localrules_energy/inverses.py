@@ -10,7 +10,7 @@ from torch import nn
 
 from localrules.core.layer import Shape
 
-Range = Literal["tanh", "linear"]
+Range = Literal["tanh", "elu", "linear"]
 
 
 def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
@@ -22,6 +22,9 @@ def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
         out_shape: Shape of the layer's output, without the batch.
         in_shape: Shape of the output of the layer below.
         last: The activation at the end; ``"linear"`` for none.
+
+    Returns:
+        Takes (samples, *out_shape) to (samples, *in_shape).
     """
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     if len(out_shape) == len(in_shape) == 3:
@@ -32,6 +35,6 @@ def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
         parts["flat"] = nn.Flatten()
         parts["linear"] = nn.Linear(torch.Size(out_shape).numel(), torch.Size(in_shape).numel())
         parts["shaped"] = nn.Unflatten(1, in_shape)
-    if last == "tanh":
-        parts["activation"] = nn.Tanh()
+    if last != "linear":
+        parts["activation"] = nn.Tanh() if last == "tanh" else nn.ELU()
     return nn.Sequential(parts)

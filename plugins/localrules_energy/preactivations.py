@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +12,9 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from localrules import Layer
-from localrules.core.interception import Forward
+from localrules.core.interception import Forward, patch_forwards
+
+Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS = frozenset(
     {
@@ -23,11 +27,34 @@ ACTIVATIONS = frozenset(
 
 
 class _WithoutActivations(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[Activation] = []
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in ACTIVATIONS else func(*args, **(kwargs or {}))
+        if func not in ACTIVATIONS:
+            return func(*args, **(kwargs or {}))
+        rest, named = args[1:], {name: value for name, value in (kwargs or {}).items() if name != "inplace"}
+        self.left_out.append(lambda tensor: func(tensor, *rest, **named))
+        return args[0]
 
 
 def without_activations(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a layer with every activation left out; for :func:`~localrules.core.interception.intercept_layers`."""
     with _WithoutActivations():
         return forward(*args, **kwargs)
+
+
+@contextmanager
+def split_activations(layers: Sequence[Layer]) -> Iterator[dict[str, list[Activation]]]:
+    """Leave out every activation of these layers, and collect them: by layer name, in order, of its latest run."""
+    found: dict[str, list[Activation]] = {}
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with _WithoutActivations() as mode:
+            output = forward(*args, **kwargs)
+        found[layer.name] = mode.left_out
+        return output
+
+    with patch_forwards(layers, visit):
+        yield found

@@ -10,8 +10,9 @@ from torch import Tensor
 from localrules import Network
 from localrules.core.interception import intercept_layers
 from localrules.core.isolated_forward import LayerTrace
+from localrules.core.nn.losses import cross_entropy_error
 from localrules_energy.preactivations import without_activations
-from localrules_energy.signals import RepeatedForward, Signals, backward_signals, output_error
+from localrules_energy.signals import RepeatedForward, Signals, backward_signals
 
 States = dict[str, list[Tensor]]
 
@@ -39,21 +40,21 @@ class Settling:
         with off, intercept_layers(self._network.hidden, without_activations):
             return self._forward(states)
 
-    def settle(self, states: States, steps: int, labels: Tensor | None = None, beta: float = 0.0) -> States:
-        """The states after a number of steps; without labels, of the free phase."""
+    def settle(self, states: States, steps: int, targets: Tensor | None = None, beta: float = 0.0) -> States:
+        """The states after a number of steps; without targets, of the free phase."""
         for _ in range(steps):
             traces = self.evaluate(states)
             sums = {trace.layer.name: [output.detach() for output in trace.outputs] for trace in traces[:-1]}
-            from_above = backward_signals(traces, energy_gradients(traces, states, labels, beta))
+            from_above = backward_signals(traces, energy_gradients(traces, states, targets, beta))
             for name, signals in from_above.items():
                 sums[name] = [below + above for below, above in zip(sums[name], signals, strict=True)]
             states = {name: [each.clamp(0, 1) for each in values] for name, values in sums.items()}
         return states
 
 
-def energy_gradients(traces: list[LayerTrace], states: Signals, labels: Tensor | None, beta: float) -> Signals:
+def energy_gradients(traces: list[LayerTrace], states: Signals, targets: Tensor | None, beta: float) -> Signals:
     """The gradient of the (nudged) Phi with respect to each layer's output."""
-    if labels is None:
+    if targets is None:
         return states
     readout = traces[-1]
-    return {**states, readout.layer.name: [-beta * output_error(readout.output, labels)]}
+    return {**states, readout.layer.name: [-beta * cross_entropy_error(readout.output, targets)]}

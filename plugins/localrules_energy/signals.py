@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 from localrules import Context, Layer, Network, isolated_forward
 from localrules.core.interception import Forward, intercept_layers, tensor_leaves
-from localrules.core.isolated_forward import LayerTrace
+from localrules.core.isolated_forward import LayerTrace, Overrides
 from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
 Signals = Mapping[str, list[Tensor]]
@@ -35,11 +34,12 @@ class RepeatedForward:
         self._network, self._images, self._precision = network, images, precision
         self._draws: RngSnapshot | None = None
 
-    def __call__(self, overrides: Signals | None = None) -> list[LayerTrace]:
+    def __call__(self, overrides: Overrides | None = None) -> list[LayerTrace]:
         """The traces of one connected forward pass.
 
         Args:
-            overrides: Values that readers get instead of the layers' outputs; by default none.
+            overrides: Values that readers get instead of the layers' outputs, as of ``isolated_forward``; by default
+                none.
         """
         if self._draws is None:
             self._draws = RngSnapshot(self._images.device)
@@ -79,15 +79,10 @@ class RepeatedForward:
             logits = self._network(self._images)
         return values, logits
 
-    def _run(self, overrides: Signals | None) -> list[LayerTrace]:
+    def _run(self, overrides: Overrides | None) -> list[LayerTrace]:
         return isolated_forward(
             self._network, self._images, connected=True, overrides=overrides, precision=self._precision()
         )
-
-
-def output_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of each sample's cross-entropy with respect to its logits, shape (batch, classes)."""
-    return functional.softmax(at_least_float32(logits.detach()), 1) - functional.one_hot(labels, logits.shape[1])
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

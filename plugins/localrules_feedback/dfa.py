@@ -6,7 +6,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Layer, Network, Rule, RuleInfo, StepReport, isolated_forward, state_key
+from localrules import (
+    Batch,
+    Context,
+    Layer,
+    Network,
+    Requirements,
+    Rule,
+    RuleInfo,
+    StepReport,
+    isolated_forward,
+    state_key,
+)
+from localrules.core.nn.losses import cross_entropy_error
 from localrules_feedback.projection import random_patterns
 
 
@@ -25,6 +37,7 @@ class DirectFeedbackAlignment(Rule):
     info = RuleInfo(
         formula="delta_l = (B_l e) phi', with e = (softmax - target) / batch and B_l fixed and random",
         locality="broadcast-error",
+        requires=Requirements(targets="weighted"),
     )
 
     def prepare(self, network: Network, num_classes: int) -> None:
@@ -36,11 +49,11 @@ class DirectFeedbackAlignment(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass to the error, and a backward pass inside each layer."""
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
-        loss = functional.cross_entropy(readout.output.float(), batch.labels)
+        loss = functional.cross_entropy(readout.output.float(), batch.targets)
         if context.is_trainable(readout.layer):
             loss.backward()
             context.step_layer(readout.layer)
-        error = _error(readout.output.detach(), batch.labels)
+        error = cross_entropy_error(readout.output, batch.targets) / len(batch.labels)
         for trace in hidden:
             if context.is_trainable(trace.layer):
                 signals = [
@@ -54,9 +67,3 @@ class DirectFeedbackAlignment(Rule):
         """The projected error for one output of a layer, shaped like it."""
         patterns = self.get_buffer(state_key(layer, index))
         return (error.to(patterns.dtype) @ patterns.flatten(1)).view_as(output).to(output.dtype)
-
-
-def _error(logits: Tensor, labels: Tensor) -> Tensor:
-    """The gradient of the mean cross-entropy with respect to the logits, (batch, classes)."""
-    probabilities = logits.float().softmax(1)
-    return (probabilities - functional.one_hot(labels, logits.shape[1])) / len(labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 from torch import Tensor
 
-from localrules import Layer, LayerView, Objective, RuleInfo
+from localrules import Layer, LayerView, Objective, Requirements, RuleInfo
 from localrules_feedback.projection import random_patterns
 
 
@@ -22,6 +22,7 @@ class DirectRandomTargetProjection(Objective):
 
     info = RuleInfo(
         formula="L = -mean <Z, B[y]>, with a fixed random pattern B[y] for each class",
+        requires=Requirements(targets="weighted"),
         # The paper's. Under relu nothing bounds the objective, and a network without norms diverges.
         model_defaults={"activation": "tanh"},
     )
@@ -34,4 +35,9 @@ class DirectRandomTargetProjection(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The negative agreement of the outputs with their classes' patterns, a scalar."""
-        return -(view.output * self.patterns[view.labels]).sum() / len(view.labels)
+        targets = view.targets
+        if targets.is_floating_point():
+            patterns = (targets.to(self.patterns) @ self.patterns.flatten(1)).view_as(view.output)
+        else:
+            patterns = self.patterns[targets]
+        return -(view.output * patterns).sum() / len(targets)

@@ -23,6 +23,7 @@ from localrules import (
     isolated_forward,
     state_key,
 )
+from localrules.core.nn.losses import cross_entropy_error
 
 RIDGE = 1e-3  # of the entropy's covariance, in units of its mean variance
 
@@ -76,7 +77,7 @@ class ErrorBroadcast(Rule):
         search_space={"gain": SearchRange(0.001, 0.1, log=True)},
         formula="delta_l = (R_l e) phi', R_l the running cross-correlation of the layer's output and the error e",
         locality="broadcast-error",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="probabilities"),
     )
 
     config: ErrorBroadcast.Config
@@ -94,10 +95,10 @@ class ErrorBroadcast(Rule):
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
         logits = readout.output.detach()
         wide = readout.output.to(torch.promote_types(logits.dtype, torch.float32))
-        targets = functional.one_hot(batch.labels, batch.num_classes).to(wide)
-        loss = functional.cross_entropy(wide, batch.labels)
+        targets = batch.class_targets(wide.dtype)
+        loss = functional.cross_entropy(wide, batch.targets)
         report = StepReport(logits=logits, loss=loss.detach())
-        error = wide.detach().softmax(1) - targets
+        error = cross_entropy_error(wide, batch.targets)
         if self.config.loss == "squared":
             loss = (wide - targets).square().sum(1).mean() / 2
             error = wide.detach() - targets

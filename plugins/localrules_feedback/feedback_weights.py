@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Batch, Context, Network, Operation, Rule, RuleConfig, RuleInfo, StepReport
+from localrules import Batch, Context, Network, Operation, Requirements, Rule, RuleConfig, RuleInfo, StepReport
 from localrules_feedback.backward import apply_with_feedback
 from localrules_feedback.coverage import check_coverage
 
@@ -53,7 +53,7 @@ class FeedbackRule(Rule):
     """
 
     Config: ClassVar[type[BaseModel]] = FeedbackOptions
-    info = RuleInfo(locality="feedback")
+    info = RuleInfo(locality="feedback", requires=Requirements(targets="weighted"))
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Call :meth:`draw` for each operation through which an error goes back.
@@ -101,7 +101,7 @@ class FeedbackRule(Rule):
         with context.autocast():
             with network.intercept_operations(run):
                 logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.labels)
+            loss = functional.cross_entropy(logits.float(), batch.targets)
         loss.backward()
         for layer in network.layers:
             context.step_layer(layer)

@@ -57,7 +57,7 @@ class NodePerturbation(Rule):
         search_space={"std": SearchRange(0.001, 0.1, log=True)},
         formula="delta_l = mean_s (L(h + s) - L(h)) s_l / std^2, s normal noise at the output of every hidden layer",
         locality="broadcast-error",
-        requires=Requirements(forward_passes=None),
+        requires=Requirements(forward_passes=None, targets="weighted"),
     )
 
     config: NodePerturbation.Config
@@ -66,8 +66,8 @@ class NodePerturbation(Rule):
         """A clean pass, the noisy passes, and a backward pass inside each layer."""
         draws = RngSnapshot(batch.images.device)
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
-        loss = functional.cross_entropy(readout.output.float(), batch.labels)
-        clean = _losses(readout.output.detach(), batch.labels)
+        loss = functional.cross_entropy(readout.output.float(), batch.targets)
+        clean = _losses(readout.output.detach(), batch.targets)
         signals = {trace.layer.name: [torch.zeros_like(each) for each in trace.final_outputs] for trace in hidden}
         scale = 1 / (self.config.std**2 * self.config.perturbations * len(batch.labels))
         for _ in range(self.config.perturbations):
@@ -106,9 +106,9 @@ class NodePerturbation(Rule):
 
         with context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images)
-        return _losses(logits, batch.labels)
+        return _losses(logits, batch.targets)
 
 
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+def _losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Each sample's cross-entropy; float64, because small noise changes it by little."""
-    return functional.cross_entropy(logits.double(), labels, reduction="none")
+    return functional.cross_entropy(logits.double(), targets, reduction="none")

@@ -24,6 +24,7 @@ from localrules import (
     state_key,
 )
 from localrules.core.isolated_forward import LayerTrace
+from localrules.kernels.labels import class_codes
 
 
 class SyntheticGradients(Rule):
@@ -61,7 +62,7 @@ class SyntheticGradients(Rule):
         search_space={"hidden": SearchChoice((0, 128, 512))},
         formula="delta_l = M_l(h_l, y) phi'; M_l learns J' M_(l+1)(h_(l+1), y), at the top the gradient of the loss",
         locality="backprop",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="weighted"),
     )
 
     config: SyntheticGradients.Config
@@ -82,7 +83,7 @@ class SyntheticGradients(Rule):
         """One forward pass, predictions everywhere, and a backward pass through one layer for each."""
         traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         *hidden, readout = traces
-        loss = functional.cross_entropy(readout.output.float(), batch.labels)
+        loss = functional.cross_entropy(readout.output.float(), batch.targets)
         report = StepReport(logits=readout.output.detach(), loss=loss.detach())
         predicted = {trace.layer.name: self._predict(trace, batch) for trace in hidden}
         targets = self._targets(traces, predicted, loss * len(batch.labels))
@@ -127,7 +128,7 @@ class SyntheticGradients(Rule):
         """The predicted gradient at each of a layer's outputs, with the prediction's graph."""
         with torch.autocast(batch.images.device.type, enabled=False):
             return [
-                own(output.detach(), batch.labels)
+                own(output.detach(), batch.targets)
                 for own, output in zip(self._own(trace.layer), trace.final_outputs, strict=True)
             ]
 
@@ -197,13 +198,13 @@ class GradientPrediction(nn.Module):
             nn.init.zeros_(parameter)
         self.map = nn.Sequential(*parts, last)
 
-    def forward(self, output: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, output: Tensor, targets: Tensor) -> Tensor:
         """The predicted gradient, shaped like the output."""
         wide = output.to(next(self.parameters()).dtype)
         features = wide.flatten(1) if self.flat else wide
         features = features / features.shape[1]
         if self.num_classes:
-            known = functional.one_hot(labels, self.num_classes).to(features)
+            known = class_codes(targets, self.num_classes, features.dtype)
             known = known.view(*known.shape, *[1] * (features.dim() - 2)).expand(-1, -1, *features.shape[2:])
             features = torch.cat([features, known], 1)
         found: Tensor = self.map(features)

@@ -27,6 +27,8 @@ from localrules import (
     UsageError,
 )
 
+RELATIVE_NORM = 0.5  # of a label, to that of a standardised image
+
 
 class ForwardForward(Objective, InputTransform, OutputTransform, CustomPrediction):
     """Every layer is active for an image that carries its own label, and inactive for one that carries a wrong label.
@@ -37,8 +39,10 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
     read the goodness itself. Prediction tries every label for an image: the one with the highest goodness, summed over
     layers, wins.
 
-    Two forms: goodness as a sum of squares less one per unit, with peer normalisation (after Löwe's reproduction of
-    Hinton's Matlab code), and as a mean of squares less 2 (after Pezeshki's).
+    Goodness is the mean of squares less 1, with peer normalisation (ours). Published forms: their sum less one per unit
+    (``preset=paper``, after Löwe's reproduction of Hinton's Matlab code), and their mean less 2 without peer
+    normalisation (``preset=mean``, after Pezeshki's). In these the label is a pixel of 3 stds, which a layer hardly
+    sees beside a large image; by default its norm is half of the image's.
 
     Differences: those reproductions pass gradients straight through relu, or train layer after layer; here relu has
     its own gradient and all layers are trained together. The goodness of feature maps is the mean over positions of the
@@ -54,7 +58,9 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
         """Options of rule forward-forward."""
 
         goodness: Literal["sum", "mean"] = Field(
-            "sum", description="The sum of a layer's squared activities (Löwe; the paper) or their mean (Pezeshki)."
+            "mean",
+            description="The sum of a layer's squared activities (Löwe; the paper) or their mean (Pezeshki; default "
+            "ours).",
         )
         threshold: float = Field(
             1.0, description="Goodness per unit that separates right from wrong labels (Löwe, ours: 1; Pezeshki: 2)."
@@ -73,7 +79,12 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
             description="Embedding of the label: in the first pixels (the paper), as a wave over the whole image, or "
             "pixels where the first layer's output is a vector and waves where it is a feature map (ours).",
         )
-        strength: float = Field(3.0, gt=0, description="Strength of the label, in stds of the images (ours).")
+        strength: float | None = Field(
+            None,
+            gt=0,
+            description="Strength of the label, in stds of the images; unset: such that its norm is half of an image's "
+            "(ours; the reproductions, of 28 x 28: 3).",
+        )
         wavelength: float = Field(6.0, gt=0, description="Wavelength of the waves, in pixels (ours).")
         size: Literal["rms", "length"] = Field(
             "rms",
@@ -87,10 +98,10 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
 
     info = RuleInfo(
         search_space={"threshold": SearchRange(0.3, 3, log=True)},
-        formula="softplus(theta - g(z+)) + softplus(g(z-) - theta), goodness g: the sum of squares of a layer's output",
+        formula="softplus(theta - g(z+)) + softplus(g(z-) - theta), goodness g: the mean square of a layer's output",
         presets={
-            "paper": {"answer": "upper"},
-            "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length"},
+            "paper": {"goodness": "sum", "answer": "upper", "strength": 3.0},
+            "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length", "strength": 3.0},
         },
         requires=Requirements(float_inputs=True, global_batch=True),
         run_defaults={"optimizer": {"lr": 0.01}},
@@ -148,8 +159,10 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
     def _embed_labels(self, images: Tensor, labels: Tensor) -> Tensor:
         config, classes = self.config, self.num_classes
         if self.label_embedding == "pixels":
-            return self._normalize(embed_in_pixels(images, labels, classes, config.strength))
-        return self._normalize(embed_as_waves(images, labels, classes, config.strength, config.wavelength))
+            strength = config.strength or RELATIVE_NORM * math.sqrt(images[0].numel())
+            return self._normalize(embed_in_pixels(images, labels, classes, strength))
+        strength = config.strength or RELATIVE_NORM * math.sqrt(2)  # the mean square of a wave is a half
+        return self._normalize(embed_as_waves(images, labels, classes, strength, config.wavelength))
 
     def _normalize(self, samples: Tensor) -> Tensor:
         exact = samples.float()

@@ -26,6 +26,7 @@ from localrules import (
     record_ops,
 )
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.nn.losses import cross_entropy_error
 from localrules.core.ops import check_operations
 
 
@@ -60,7 +61,7 @@ class Pepita(Rule):
         search_space={"scale": SearchRange(0.005, 0.5, log=True)},
         formula="dW_l = -(h_l - h'_l) h'_{l-1}', h' from a second pass on x + F e, e the error at the output",
         locality="broadcast-error",
-        requires=Requirements(operations=True, forward_passes=2, float_inputs=True),
+        requires=Requirements(operations=True, forward_passes=2, float_inputs=True, targets="probabilities"),
         run_defaults={"optimizer": {"name": "sgd", "lr": 0.03}},
     )
 
@@ -76,8 +77,8 @@ class Pepita(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Two passes; each layer is stepped as soon as the second has reached it."""
         logits, activities, norms = self._first_pass(network, batch.images, context)
-        error = functional.softmax(logits.float(), 1) - functional.one_hot(batch.labels, batch.num_classes)
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.labels))
+        error = cross_entropy_error(logits, batch.targets)
+        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not context.is_trainable(layer):
@@ -88,7 +89,7 @@ class Pepita(Rule):
                 check_operations(operations, layer, "Pepita")
             with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
                 if layer.is_readout:
-                    functional.cross_entropy(output.float(), batch.labels).backward()
+                    functional.cross_entropy(output.float(), batch.targets).backward()
                 else:
                     report.objectives[layer.name] = update_weights(layer, operations, output, activities[layer.name])
             context.step_layer(layer)

@@ -70,7 +70,7 @@ def label_gram(view: LayerView, kind: LabelKernel, width: Width) -> Tensor:
     dtype = torch.float64 if view.output.dtype == torch.float64 else torch.float32
 
     def compute() -> Tensor:
-        return labels_gram(view.labels, view.num_classes, kind, width=width, dtype=dtype)
+        return labels_gram(view.targets, view.num_classes, kind, width=width, dtype=dtype)
 
     found: Tensor = view.batch.cached(("label gram", kind, width, dtype), compute)
     return found

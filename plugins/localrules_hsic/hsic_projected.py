@@ -21,7 +21,7 @@ from localrules import (
 )
 from localrules.core.nn.heads import mlp
 from localrules.kernels.config import KernelConfig, KernelName, gram
-from localrules.kernels.labels import LabelKernel, labels_gram
+from localrules.kernels.labels import LabelKernel, class_codes, labels_gram
 from localrules.kernels.normalization import center, frobenius_inner
 
 
@@ -87,7 +87,7 @@ class ProjectedHSIC(LayerVoting, Objective):
     info = RuleInfo(
         search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="HSIC(P, P) - gamma HSIC(P, Y), P a learned projection of Z, beside learned proxies of the classes",
-        requires=Requirements(min_batch=2, global_batch=True),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         autocast=True,
     )
 
@@ -110,9 +110,9 @@ class ProjectedHSIC(LayerVoting, Objective):
         projected = self.projection(features)
         parts = {"hsic": self._dependence(projected.float(), view)}
         if self.config.ce:
-            parts["ce"] = self.config.ce * functional.cross_entropy(self._classify(features), view.labels)
+            parts["ce"] = self.config.ce * functional.cross_entropy(self._classify(features), view.targets)
         elif self.config.vote:
-            loss = functional.cross_entropy(self._classify(projected.detach()), view.labels)
+            loss = functional.cross_entropy(self._classify(projected.detach()), view.targets)
             parts["vote"] = loss - loss.detach()  # trains the classifier alone: the layer's objective is unchanged
         return parts
 
@@ -128,12 +128,12 @@ class ProjectedHSIC(LayerVoting, Objective):
         return logits.float()
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
-        labels, kind = view.labels, self.config.kernel_y
+        targets, kind = view.targets, self.config.kernel_y
         if self.config.proxies:
-            projected, labels = self.proxies(projected, labels)
+            projected, targets = self.proxies(projected, targets)
         k = center(gram(projected, KernelConfig(self.config.kernel, centered=True)))
         y = view.batch.cached(
-            ("labels beside proxies", kind, self.config.proxies), lambda: labels_gram(labels, view.num_classes, kind)
+            ("labels beside proxies", kind, self.config.proxies), lambda: labels_gram(targets, view.num_classes, kind)
         )
         return frobenius_inner(k, k - self.config.gamma * y) / (k.shape[0] - 1) ** 2
 
@@ -160,6 +160,9 @@ class Proxies(nn.Module):
         self.register_buffer("labels", torch.arange(classes).repeat(each), persistent=False)
         self.points = nn.Parameter(torch.randn(classes * each, features))
 
-    def forward(self, projected: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """A projected batch, shape (batch, features), and its labels, each with those of the points appended."""
-        return torch.cat([projected, self.points]), torch.cat([labels, self.labels])
+    def forward(self, projected: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """A projected batch, shape (batch, features), and its targets, each with those of the points appended."""
+        own = self.labels
+        if targets.is_floating_point():
+            own = class_codes(own, targets.shape[1], targets.dtype)
+        return torch.cat([projected, self.points]), torch.cat([targets, own])

@@ -82,7 +82,7 @@ class PHSIC(OutputTransform, Objective):
     info = RuleInfo(
         search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="pHSIC(Z, Z) - gamma pHSIC(Z, Y), pHSIC(A, B) = mean((K_A - mean K_A) K_B)",
-        requires=Requirements(min_batch=2, global_batch=True),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         presets={
             "paper": {"reading": "flat"},
             "paper-grouped": {"groups": 16},
@@ -120,7 +120,7 @@ class PHSIC(OutputTransform, Objective):
 
     def _target(self, view: LayerView) -> Tensor:
         """``gamma (K_y - mean K_y)``."""
-        k_y = simplex(view.labels, view.num_classes)
+        k_y = simplex(view.targets, view.num_classes)
         return self.config.gamma * (k_y - k_y.mean())
 
     def transform_output(self, output: Tensor) -> Tensor:

@@ -100,6 +100,13 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Yang et al. 2024, https://arxiv.org/abs/2406.05222",
             locality="local-labels",
         ),
+        RuleEntry(
+            name="man",
+            target="localrules_supervised.man:MAN",
+            summary="Cross-entropy of a head on the next layer, with averaged and with learned weights.",
+            reference="Su et al. 2024, https://arxiv.org/abs/2407.05623",
+            locality="window",
+        ),
     ]
 
 

@@ -42,7 +42,7 @@ class AugLocal(Objective):
     info = RuleInfo(
         search_space={"depth": SearchRange(1, 4, integer=True)},
         formula="CE(head(h), y), the head built like some of the layers that follow",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="weighted"),
         autocast=True,
     )
 
@@ -68,7 +68,7 @@ class AugLocal(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The head's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.head(view.output).float(), view.labels)
+        return functional.cross_entropy(self.head(view.output).float(), view.targets)
 
 
 def unit_like(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:

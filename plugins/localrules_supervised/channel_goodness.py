@@ -18,6 +18,7 @@ from localrules import (
     LayerView,
     Objective,
     OutputTransform,
+    Requirements,
     RuleConfig,
     RuleInfo,
     SearchChoice,
@@ -66,6 +67,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"goodness": SearchChoice(("mean", "squares"))},
         formula="CE(g, y), g_c the mean activity (or mean square) of the channels that belong to class c",
+        requires=Requirements(targets="weighted"),
         presets={
             "paper": {"answer": "last"},
             "deeperforward": {"goodness": "mean", "normalize": True},
@@ -93,7 +95,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The cross-entropy of the groups' goodness, a scalar."""
-        return functional.cross_entropy(self._goodness(view.output), view.labels)
+        return functional.cross_entropy(self._goodness(view.output), view.targets)
 
     def transform_output(self, output: Tensor) -> Tensor:
         """Each group at mean 0 and variance 1 over its units and positions; the output itself without normalize."""

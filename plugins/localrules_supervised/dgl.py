@@ -40,7 +40,7 @@ class DGL(Objective):
     info = RuleInfo(
         search_space={"hidden": SearchChoice((64, 256, 1024))},
         formula="CE(head(h), y), the head a small network (MLP-SR)",
-        requires=Requirements(min_batch=2),
+        requires=Requirements(min_batch=2, targets="weighted"),
         presets={"paper": {"hidden": "all"}},
         autocast=True,
     )
@@ -53,7 +53,7 @@ class DGL(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The head's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.head(view.output).float(), view.labels)
+        return functional.cross_entropy(self.head(view.output).float(), view.targets)
 
 
 def mlp_sr(shape: tuple[int, ...], classes: int, hidden: Width) -> nn.Sequential:

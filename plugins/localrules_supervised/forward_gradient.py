@@ -54,7 +54,7 @@ class ForwardGradient(Objective):
     info = RuleInfo(
         search_space={"group": SearchChoice((1, 4, 16))},
         formula="d z = c v, c the derivative of CE(W z, y) along a random v, for groups of channels z, each with its W",
-        requires=Requirements(global_batch=True),  # directions are drawn for each sample
+        requires=Requirements(targets="weighted", global_batch=True),  # directions are drawn for each sample
         presets={"paper": {"directions": "normal"}},
     )
 
@@ -72,7 +72,12 @@ class ForwardGradient(Objective):
     def forward(self, view: LayerView) -> dict[str, Tensor]:
         """The heads' mean cross-entropy, and a term of value 0 with the estimated gradient."""
         features = self._features(view.output)
-        targets = view.labels[:, None, None].expand(len(features), features.shape[1], features.shape[3])
+        targets = view.targets
+        if targets.is_floating_point():  # the classes come second, as in the logits
+            targets = targets[:, None, :, None].to(features.dtype)
+            targets = targets.expand(-1, features.shape[1], -1, features.shape[3])
+        else:
+            targets = targets[:, None, None].expand(-1, features.shape[1], features.shape[3])
         values = features.detach()
         direction = torch.randn_like(values)
         if self.config.directions == "signs":
@@ -97,4 +102,5 @@ class ForwardGradient(Objective):
 def _losses(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of each group's head in each cell, shape (batch, groups, cells)."""
     logits = torch.einsum("bgfc,gkf->bgkc", features, weight) + bias
-    return functional.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction="none").view(targets.shape)
+    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction="none")
+    return losses.view(len(features), features.shape[1], features.shape[3])

@@ -55,7 +55,7 @@ class InfoPro(Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.03, 0.5, log=True)},
         formula="a BCE(decoder(h), x) + b task(head(h), y), the task supervised contrast or cross-entropy",
-        requires=Requirements(min_batch=2, float_inputs=True, global_batch=True),
+        requires=Requirements(min_batch=2, float_inputs=True, targets="probabilities", global_batch=True),
         autocast=True,
     )
 
@@ -90,8 +90,8 @@ class InfoPro(Objective):
     def _task(self, view: LayerView) -> Tensor:
         outputs = self.head(view.output)
         if self.config.task == "softmax":
-            return functional.cross_entropy(outputs.float(), view.labels)
-        return supervised_contrast(outputs, view.labels, self.config.temperature)
+            return functional.cross_entropy(outputs.float(), view.targets)
+        return supervised_contrast(outputs, view.targets, self.config.temperature)
 
     def _weight(self, weights: Weights) -> float:
         first, last = weights
@@ -145,7 +145,7 @@ def task_head(shape: Shape, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(*units, nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def supervised_contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def supervised_contrast(features: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """The supervised contrastive loss: samples of one class attract each other, all others repel.
 
     Khosla et al. 2020, https://arxiv.org/abs/2004.11362, with one view of each sample. A sample that is alone in its
@@ -153,7 +153,8 @@ def supervised_contrast(features: Tensor, labels: Tensor, temperature: float) ->
 
     Args:
         features: Shape (batch, features), compared by their cosine.
-        labels: Shape (batch,).
+        targets: Labels, shape (batch,), or probabilities of classes, shape (batch, classes); then two samples attract
+            each other by the probability that their classes are the same.
         temperature: Cosines are divided by it.
 
     Returns:
@@ -163,7 +164,10 @@ def supervised_contrast(features: Tensor, labels: Tensor, temperature: float) ->
         UsageError: A batch of one.
     """
     scores = cosine(features) / temperature
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    itself = torch.eye(len(targets), dtype=torch.bool, device=targets.device)
     log_likelihood = scores - scores.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
-    partners = (labels[:, None] == labels) & ~itself
-    return -((log_likelihood * partners).sum(1) / partners.sum(1).clamp_min(1)).mean()
+    if targets.is_floating_point():
+        partners = (targets @ targets.T).masked_fill(itself, 0)
+    else:
+        partners = (targets[:, None] == targets) & ~itself
+    return -((log_likelihood * partners).sum(1) / partners.sum(1).clamp_min(1e-12)).mean()

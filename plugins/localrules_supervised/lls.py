@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchRange
+from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 
 
 class LLS(Objective):
@@ -54,6 +54,7 @@ class LLS(Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.1, 3, log=True)},
         formula="CE(S z / (t |z|), y), S_cj = sin(f_c j): one fixed wave over the layer's features for each class",
+        requires=Requirements(targets="weighted"),
         autocast=True,
     )
 
@@ -77,4 +78,4 @@ class LLS(Objective):
             agreements = agreements * self.factors
         if self.mixing is not None:
             agreements = agreements @ self.mixing
-        return functional.cross_entropy(agreements / self.config.temperature, view.labels)
+        return functional.cross_entropy(agreements / self.config.temperature, view.targets)

@@ -12,6 +12,7 @@ from localrules import (
     LayerView,
     LayerVoting,
     Objective,
+    Requirements,
     RuleConfig,
     RuleInfo,
     SearchChoice,
@@ -59,6 +60,7 @@ class LocalCrossEntropy(LayerVoting, Objective):
     info = RuleInfo(
         search_space={"hidden": SearchChoice((0, 64, 256))},
         formula="CE(c(p(Z)), Y), c a classifier of the layer's own, linear by default, p averages over a grid",
+        requires=Requirements(targets="weighted"),
         autocast=True,
     )
 
@@ -71,7 +73,7 @@ class LocalCrossEntropy(LayerVoting, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
-        return functional.cross_entropy(self._logits(view), view.labels)
+        return functional.cross_entropy(self._logits(view), view.targets)
 
     def layer_logits(self, view: LayerView) -> Tensor | None:
         """The classifier's logits, shape (batch, classes), with ``vote``."""

@@ -10,7 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import CustomPrediction, ExtractViews, Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchChoice
+from localrules import (
+    CustomPrediction,
+    ExtractViews,
+    Layer,
+    LayerView,
+    Objective,
+    Requirements,
+    RuleConfig,
+    RuleInfo,
+    SearchChoice,
+)
 
 
 class MonoForward(CustomPrediction, Objective):
@@ -43,6 +53,7 @@ class MonoForward(CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"answer": SearchChoice(("sum", "last", "readout"))},
         formula="CE(G, y), G = h M^T; the answer is the sum of G over layers",
+        requires=Requirements(targets="weighted"),
         autocast=True,
     )
 
@@ -56,7 +67,7 @@ class MonoForward(CustomPrediction, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The cross-entropy of the layer's goodness, a scalar."""
-        return functional.cross_entropy(self._goodness(view), view.labels)
+        return functional.cross_entropy(self._goodness(view), view.targets)
 
     @classmethod
     def predict(cls, objectives: Sequence[MonoForward], extract_views: ExtractViews, images: Tensor) -> Tensor | None:

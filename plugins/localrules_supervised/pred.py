@@ -6,7 +6,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo, SearchChoice, zero_init_classifier
+from localrules import (
+    Layer,
+    LayerView,
+    Objective,
+    Requirements,
+    RuleConfig,
+    RuleInfo,
+    SearchChoice,
+    zero_init_classifier,
+)
 from localrules_supervised.heads import halved_grid
 
 
@@ -36,6 +45,7 @@ class Pred(Objective):
     info = RuleInfo(
         search_space={"features": SearchChoice((512, 2048, 4096))},
         formula="CE(decoder(h), y), a linear decoder",
+        requires=Requirements(targets="weighted"),
         autocast=True,
     )
 
@@ -48,4 +58,4 @@ class Pred(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The decoder's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.labels)
+        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.targets)

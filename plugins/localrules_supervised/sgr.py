@@ -17,6 +17,7 @@ from localrules import (
     Context,
     Layer,
     Network,
+    Requirements,
     Rule,
     RuleConfig,
     RuleInfo,
@@ -61,6 +62,7 @@ class SGR(Rule):
     info = RuleInfo(
         search_space={"weight": SearchRange(0.1, 10, log=True)},
         formula="L_l + weight |dL_l/dh_(l-1) - g_(l-1)|^2, L_l = CE(head(h_l), y), g_(l-1) = dL_(l-1)/dh_(l-1) fixed",
+        requires=Requirements(targets="weighted"),
         locality="local-labels",
     )
 
@@ -131,7 +133,7 @@ class SGR(Rule):
 
     def _train_readout(self, layer: Layer, output: Tensor, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
         with torch.enable_grad(), torch.autocast(output.device.type, enabled=False):
-            loss = functional.cross_entropy(output.float(), batch.labels)
+            loss = functional.cross_entropy(output.float(), batch.targets)
             if context.is_trainable(layer):
                 loss.backward()
                 context.step_layer(layer)
@@ -142,7 +144,7 @@ class SGR(Rule):
         key = state_key(layer, index)
         exact = output.to(torch.promote_types(output.dtype, torch.float32))
         return functional.cross_entropy(
-            self.heads[key](pool_flat(exact, self._grids[key])), batch.labels, reduction="none"
+            self.heads[key](pool_flat(exact, self._grids[key])), batch.targets, reduction="none"
         )
 
     def _distance(self, loss: Tensor, below: list[tuple[Tensor, Tensor]]) -> Tensor | None:

@@ -63,7 +63,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.03, 1, log=True)},
         formula="CE(cos(z, z_c) / t, Y), z_c the layer's output for class c's own target image",
-        requires=Requirements(float_inputs=True, global_batch=True),
+        requires=Requirements(float_inputs=True, targets="probabilities", global_batch=True),
         presets={"paper": {"similarity": "dot", "temperature": 1.0}},
         trains_readout=False,
         autocast=True,
@@ -85,9 +85,10 @@ class SigProp(InputTransform, CustomPrediction, Objective):
     def forward(self, view: LayerView) -> Tensor:
         """The cross-entropy of each image's similarities to the targets, a scalar."""
         similarities = self._similarities(view.output)
-        own = similarities.gather(1, view.labels[:, None])[:, 0]
+        targets = view.batch.class_targets(similarities.dtype)
+        own = (similarities * targets).sum(1)
         if not self.config.balanced:  # an absent class counts as minus infinity
-            similarities = similarities + torch.bincount(view.labels, minlength=view.num_classes).log()
+            similarities = similarities + targets.sum(0).log()
         return (similarities.logsumexp(1) - own).mean()
 
     @classmethod

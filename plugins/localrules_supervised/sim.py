@@ -39,7 +39,7 @@ class Sim(Objective):
     info = RuleInfo(
         search_space={"projected": SearchChoice((128, 512, "all"))},
         formula="MSE(S(NN(h)), S(Y)), S the cosines between samples, each less its own mean",
-        requires=Requirements(min_batch=2, global_batch=True),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         presets={"paper": {"projected": "all"}},
         autocast=True,
     )
@@ -60,6 +60,6 @@ class Sim(Objective):
     def forward(self, view: LayerView) -> Tensor:
         """The mean squared difference of similarities, a scalar."""
         target: Tensor = view.batch.cached(
-            "similarity of labels", lambda: labels_similarity(view.labels, view.num_classes)
+            "similarity of labels", lambda: labels_similarity(view.targets, view.num_classes)
         )
         return similarity_loss(similarity(self.projection(view.output)), target)

@@ -29,6 +29,20 @@ def localrules_rules() -> list[RuleEntry]:
             reference="Löwe, O'Connor & Veeling 2019, https://arxiv.org/abs/1905.11786",
             locality="local",
         ),
+        RuleEntry(
+            name="clapp",
+            target="localrules_unsupervised.clapp:CLAPP",
+            summary="Two views of an image predict each other in every layer; views of other images do not.",
+            reference="Illing, Ventura, Bellec & Gerstner 2021, https://arxiv.org/abs/2010.08262",
+            locality="local",
+        ),
+        RuleEntry(
+            name="scff",
+            target="localrules_unsupervised.scff:SCFF",
+            summary="Each layer is active for an image beside itself, inactive for one beside another image.",
+            reference="Chen, Liu, Laydevant & Grollier 2025, https://arxiv.org/abs/2409.11593",
+            locality="local",
+        ),
     ]
 
 

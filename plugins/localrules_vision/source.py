@@ -87,6 +87,7 @@ class PublishedSource(DataSource):
             redistributable=self.redistributable,
             missing={**self.missing, **found.notes.get("missing", {})},
             flip_preserves_label=self.flip_preserves_label,
+            recognised="unrecognised" not in found.notes["origin"],
         )
 
     def _decode(self, path: Path, store: ArrayStore) -> Notes:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
 from localrules.utils.text import shell_join, shell_quote
+from localrules_wandb.environment import from_environment, own_settings, run_facts, run_tags
 from localrules_wandb.login import Decided, Mode, decide_mode
 from localrules_wandb.metric_names import AXES, named
 
@@ -32,11 +33,16 @@ class WandbTracker(Tracker):
         model_config = ConfigDict(extra="forbid", frozen=True)
 
         mode: Mode = Field("auto", description="auto (online if logged in, else offline), online, or offline.")
-        project: str = Field("localrules", description="W&B project.")
-        entity: str | None = Field(None, description="W&B user or team; your default one if unset.")
-        group: str | None = Field(None, description="Runs to be seen together; <rule>-<model>-<data> if unset.")
-        name: str | None = Field(None, description="The run's name; that of its folder if unset.")
-        tags: list[str] = Field(default_factory=list, description="Words to find the run by.")
+        project: str | None = Field(None, description="W&B project; WANDB_PROJECT or localrules if unset.")
+        entity: str | None = Field(None, description="W&B user or team; WANDB_ENTITY or your default one if unset.")
+        group: str | None = Field(
+            None, description="Runs to be seen together; WANDB_RUN_GROUP or <rule>-<model>-<data> if unset."
+        )
+        name: str | None = Field(None, description="The run's name; WANDB_NAME or that of its folder if unset.")
+        tags: list[str] = Field(
+            default_factory=list,
+            description="Words to find the run by, beside rule, model, data, class and those of WANDB_TAGS.",
+        )
         media: bool = Field(False, description="Log images of data that may not be redistributed, as FER2013.")
         timeout: float = Field(15.0, gt=0, description="Seconds to wait for the server at the start.")
 
@@ -105,28 +111,22 @@ class WandbTracker(Tracker):
         _leave_service_of_others()
         return wandb.init(
             mode=mode,
-            project=config.project,
+            project=config.project or from_environment("WANDB_PROJECT", "localrules"),
             entity=config.entity,
-            group=config.group or f"{info.rule}-{info.model}-{info.data}",
-            job_type="train",
-            name=config.name or info.directory.name,
-            tags=config.tags,
-            dir=str(info.directory),
-            config=dict(info.config),
+            group=config.group or from_environment("WANDB_RUN_GROUP", f"{info.rule}-{info.model}-{info.data}"),
+            job_type=from_environment("WANDB_JOB_TYPE", "train"),
+            name=config.name or from_environment("WANDB_NAME", info.directory.name),
+            tags=run_tags(info, config.tags),
+            notes=os.environ.get("WANDB_NOTES"),
+            dir=from_environment("WANDB_DIR", str(info.directory)),
+            config={**info.config, **run_facts(info)},
             id=known,
             # "allow", since a run that was offline until now is not known to the server. Offline, the same id is what
             # joins the parts when they are sent.
             resume="allow" if known and mode == "online" else None,
             # A run that code of a plugin has started stays as it is, beside ours.
             reinit=None if wandb.run is None else "create_new",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                init_timeout=self.config.timeout,
-                disable_job_creation=True,
-                save_code=False,
-                disable_git=True,  # the commit is in the configuration; W&B's address of the remote may hold a token
-            ),
+            settings=wandb.Settings(init_timeout=self.config.timeout, **own_settings()),
         )
 
     def _may_show(self, image: Plot) -> bool:

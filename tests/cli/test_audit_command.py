@@ -51,6 +51,21 @@ def test_each_class_of_locality_is_told_from_the_others(
     assert found["class"] == found["declared"] == measured
 
 
+def test_windows_of_layers_are_a_class_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "local-ce", "--granularity", "window:2", *SMALL)
+    assert found["class"] == found["declared"] == "window"
+    assert found["leaks"] == []
+    assert [row[:3] for row in found["depends"][:3]] == [[True, True, False], [True] * 3, [True] * 3]
+
+
+def test_a_rule_that_windows_cannot_train_is_refused_with_those_that_can(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--rule", "fa", "--granularity", "window:2", *SMALL]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot train windows of layers" in said
+    assert "local-ce" in said
+    assert "softhebb" not in said
+
+
 @pytest.mark.parametrize("model", ["dense_fpn_small", "vgg8b"])
 def test_models_are_given_images_as_small_as_they_take(capsys: pytest.CaptureFixture[str], model: str) -> None:
     slim = {"dense_fpn_small": "model.growth=2", "vgg8b": "model.width=0.0625"}[model]

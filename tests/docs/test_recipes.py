@@ -95,6 +95,6 @@ def test_what_was_tried_can_be_tried_again(options: str, tmp_path: Path) -> None
     plugin = ["--plugin", str(ROOT / "examples" / "studies" / "tried_on_fer2013.py"), "--rule", "tried"]
     plugin += [word for option in options.split() for word in ("--set", f"rule.{option}")]
     done = train(
-        tmp_path, *plugin, "--set", "plots=false", setting=[*FACES, *DENSE, "--steps", "3", "--batch-size", "16"]
+        tmp_path, *plugin, "--set", "plots=false", setting=[*FACES, *DENSE, "--steps", "2", "--batch-size", "8"]
     )
     assert done["status"] == "done"

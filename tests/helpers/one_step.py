@@ -42,6 +42,13 @@ def gradients_in_double(session: Session) -> tuple[dict[str, Tensor], StepReport
     return _gradients(session), report
 
 
+def step_in_double(session: Session) -> StepReport:
+    """Take the first step, optimizers and all."""
+    rule = session.rule.double()
+    _begin(session)
+    return rule.step(session.network, first_batch(session), StepContext(session, session.phases[0]))
+
+
 def by_autograd(session: Session) -> dict[str, Tensor]:
     """Gradients of the cross-entropy, by parameter, for the same batch."""
     _begin(session)

@@ -28,14 +28,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dense_fpn": {"blocks": 2, "convolutions": 2, "growth": 4, "stem": 4, "lateral": 4},
     "vit_tiny": {"width": 8, "heads": 2, "depth": 2},
     "mlp_mixer": {"width": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 2},
+    "convnext_tiny": {"width": 4, "blocks": [1, 1]},
 }
 """One of each kind: the others are deeper or wider ones of these classes, and torchvision's."""
 DATA = toy_dataset(samples=16)
-SEQUENTIAL = {"mlp", "lenet", "vgg8b", "vit_tiny", "mlp_mixer"}
+SEQUENTIAL = {"mlp", "lenet", "vgg8b", "vit_tiny", "mlp_mixer", "convnext_tiny"}
 REFUSED = {
+    "counter-current": set(NETWORKS) - SEQUENTIAL,
     "difference-target-propagation": set(NETWORKS) - SEQUENTIAL,
+    "dual-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "equilibrium-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "greedy-infomax": {"mlp", "lenet", "vgg8b"},
+    "man": set(NETWORKS) - SEQUENTIAL,
 }
 """The networks with which a rule does not go together, for some of those that need something of a network."""
 FROM_THE_TOP = {"synthetic-gradients"}

@@ -131,9 +131,10 @@ def test_transformed_outputs_may_have_length_one() -> None:
     torch.testing.assert_close(found, output / output.flatten(1).norm(dim=1).view(3, 1, 1, 1))
 
 
-@pytest.mark.parametrize("answer", ["all", "upper"])
-def test_the_prediction_is_the_label_with_the_highest_goodness_over_layers(answer: str) -> None:
-    session = perceptron(ForwardForward, rule_options={"answer": answer})
+@pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
+def test_the_prediction_is_the_label_with_the_highest_goodness_over_layers(options: dict[str, Any]) -> None:
+    session = perceptron(ForwardForward, rule_options=options)
+    strength = 3.0 if options else 0.5 * 16  # images of 16 x 16
     train(session)
     images = session.batches.batch(0).images[:5]
     with session.predictor.eval_mode():
@@ -141,11 +142,12 @@ def test_the_prediction_is_the_label_with_the_highest_goodness_over_layers(answe
         alone = session.rule.predict(session.network, images[2:3])
     torch.testing.assert_close(found[2:3], alone)
     for label in range(CLASSES):
-        features = embed_in_pixels(images, torch.full((5,), label), CLASSES, 3.0).flatten(1)
+        features = embed_in_pixels(images, torch.full((5,), label), CLASSES, strength).flatten(1)
         total = torch.zeros(5)
         for index, layer in enumerate(session.network.model.layers):
             features = layer(features / features.square().mean(1, keepdim=True).sqrt().clamp(min=1e-8)).detach()
-            total += (features.square().sum(1) - features.shape[1]) * (answer == "all" or index > 0)
+            goodness = features.square().mean(1) - 1
+            total += goodness * features.shape[1] * (index > 0) if options else goodness
         torch.testing.assert_close(found[:, label], total, rtol=1e-4, atol=1e-4)
 
 

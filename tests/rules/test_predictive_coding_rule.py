@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
-from helpers.one_step import by_autograd, first_batch, gradients_in_double
+from helpers.one_step import by_autograd, first_batch, gradients_in_double, step_in_double
 from helpers.plain_networks import PLAIN
 from helpers.tiny_sessions import as_model, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
@@ -16,6 +16,7 @@ from localrules.auditing.dependence import measure_dependence
 from localrules.auditing.locality_class import measure_class
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
+from localrules.errors import UsageError
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.mlp import MLP
@@ -24,7 +25,13 @@ from localrules_energy.predictive_coding import PredictiveCoding
 
 pytestmark = pytest.mark.slow
 
-MODES: list[dict[str, Any]] = [{}, {"mode": "strict", "iterations": 3}, {"mode": "error", "iterations": 2}]
+MODES: list[dict[str, Any]] = [
+    {},
+    {"mode": "strict", "iterations": 3},
+    {"mode": "error", "iterations": 2},
+    {"mode": "incremental", "iterations": 3},
+]
+CLASSES = ("backprop", "feedback", "backprop", "feedback")
 
 
 def plain(kind: str) -> Any:
@@ -72,11 +79,11 @@ def test_further_iterations_change_nothing(kind: str) -> None:
         assert torch.equal(more[name], gradient), name
 
 
-def tiny(mode: str, iterations: int, rate: float) -> Session:
+def tiny(mode: str, iterations: int, rate: float, **settings: Any) -> Session:
     options = {"hidden": (5, 4, 3), "norm": False, "activation": "tanh"}
     rule = {"mode": mode, "iterations": iterations, "rate": rate}
     data = toy_dataset(shape=(1, 3, 3))
-    return build_session(PredictiveCoding, MLP, data, model_options=options, rule_options=rule)
+    return build_session(PredictiveCoding, MLP, data, model_options=options, rule_options=rule, **settings)
 
 
 NAMES = ["layers.0.0", "layers.1.0", "layers.2.0", "readout"]
@@ -151,6 +158,51 @@ def test_free_errors_against_the_formula_written_out() -> None:
         torch.testing.assert_close(found[f"{name}.weight"], matrix)
 
 
+def test_incremental_steps_against_the_formula_written_out() -> None:
+    """v_l += rate (-e_l + J_{l+1}^T e_{l+1}) and W_l += lr mean(e_l df_l/dW_l) at once, four times."""
+    rate, lr = 0.3, 0.2
+    session = tiny("incremental", 4, rate, optimizer={"name": "sgd", "momentum": 0.0, "lr": lr})
+    matrices, biases = ([tensor.double().clone() for tensor in each] for each in weights_and_biases(session))
+    report = step_in_double(session)
+    batch = first_batch(session)
+    images, size = batch.images.flatten(1), len(batch.labels)
+    values = []
+    for image in images:
+        chain = [image]
+        for matrix, bias in zip(matrices[:-1], biases[:-1], strict=True):
+            chain.append(torch.tanh(matrix @ chain[-1] + bias))
+        values.append(chain)
+    for _ in range(4):
+        updates = [
+            (torch.zeros_like(matrix), torch.zeros_like(bias)) for matrix, bias in zip(matrices, biases, strict=True)
+        ]
+        energy = 0.0
+        for chain, label in zip(values, batch.labels, strict=True):
+            predicted = [torch.tanh(matrices[index] @ chain[index] + biases[index]) for index in range(3)]
+            errors = [chain[index + 1] - predicted[index] for index in range(3)]
+            top = -torch.softmax(matrices[3] @ chain[3] + biases[3], 0)
+            top[label] += 1
+            inside = [error * (1 - guess**2) for error, guess in zip(errors, predicted, strict=True)] + [top]
+            for (matrix, bias), error, before in zip(updates, inside, chain, strict=True):
+                matrix += lr / size * torch.outer(error, before)
+                bias += lr / size * error
+            energy += float(errors[1].square().sum()) / 2 / size
+            for index in range(3):
+                chain[index + 1] = chain[index + 1] + rate * (matrices[index + 1].T @ inside[index + 1] - errors[index])
+        for index, (matrix, bias) in enumerate(updates):
+            matrices[index], biases[index] = matrices[index] + matrix, biases[index] + bias
+    assert report.objectives["layers.1"].item() == pytest.approx(energy)
+    for found, expected in zip(weights_and_biases(session), (matrices, biases), strict=True):
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_incremental_steps_at_the_end_of_the_pass_are_refused() -> None:
+    session = tiny("incremental", 2, 0.1, optimizer={"step_timing": "pass"})
+    with pytest.raises(UsageError, match="stepped twice"):
+        train(session)
+
+
 @pytest.mark.parametrize("kind", ["perceptron", "dense", "residual"])
 def test_one_small_move_of_free_errors_is_back_propagation_rescaled(kind: str) -> None:
     options = {"mode": "error", "iterations": 1, "rate": 1e-5}
@@ -210,7 +262,9 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
         torch.testing.assert_close(ends[0][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "measured"), list(zip(MODES, ("backprop", "feedback", "backprop"), strict=True)))
+@pytest.mark.parametrize(
+    ("options", "measured"), list(zip(MODES, ("backprop", "feedback", "backprop", "feedback"), strict=True))
+)
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_with_fixed_predictions_it_is_back_propagation_and_else_signals_come_down(
     network: Any, options: dict[str, Any], measured: str

@@ -77,6 +77,18 @@ def test_the_summary_has_the_declared_and_the_measured_class(rule: str, measured
     assert summary["locality"] == {"declared": measured, "measured": measured, "holds": True}
 
 
+def test_windows_of_layers_keep_to_their_borders_in_the_run_and_after_it(tmp_path: Path) -> None:
+    words = ("--rule", "local-ce", "--granularity", "window:2", "--set", "model.hidden=[12,10,8]")
+    code, summary = run(tmp_path, *words)
+    assert code == 0
+    assert summary["locality"] == {"declared": "window", "measured": "window", "holds": True}
+    points = json.loads((Path(summary["run_dir"]) / "audit.json").read_text())["points"]
+    assert all(point["measured"] == "window" and point["leaks"] == [] for point in points)
+    assert any(point["tried"] > 0 for point in points)
+    afterwards = localrules("audit", summary["run_dir"], "--json")
+    assert (afterwards.code, afterwards.document["class"]) == (0, "window")
+
+
 def test_the_run_has_the_bits_of_one_without_an_audit(tmp_path: Path) -> None:
     plain = train(tmp_path, "--rule", "hsic", setting=SETTINGS)
     _, audited = run(tmp_path, "--rule", "hsic")

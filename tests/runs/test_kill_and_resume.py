@@ -89,6 +89,7 @@ def test_every_rule_resumes_to_the_same_bits(rule: str, tmp_path: Path) -> None:
         ["--precision", "bf16", "--set", "optimizer.name=sgd"],
         ["--granularity", "2", "--set", "optimizer.step_timing=pass", "--set", "optimizer.grad_clip_norm=0.1"],
         ["--set", "channels_last=false", "--set", "optimizer.name=adamw", "--wandb", "offline"],
+        ["--set", "targets.mixup=0.5", "--set", "targets.label_smoothing=0.1", "--set", "augment.rand_augment=1"],
         ["--diagnose", "gradient,update,angle,dead"],
         ["--diagnose", "gradient", "--set", "log_every=1"],
     ],

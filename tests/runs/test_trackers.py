@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import tomllib
 from pathlib import Path
@@ -91,4 +92,22 @@ def test_a_tracker_by_no_known_name_makes_no_folder(tmp_path: Path) -> None:
     said = localrules("run", "--rule", "hsic", *TINY, "--track", "wandbb", "--out", tmp_path / "runs", "--json")
     assert said.code == 2
     assert "'wandb'" in said.error["fix"]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_tracker_whose_package_is_missing_ends_the_command_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    find = importlib.util.find_spec
+
+    def find_others(name: str, *rest: str) -> object:
+        return None if name == "tensorboard" else find(name, *rest)
+
+    monkeypatch.setattr("importlib.util.find_spec", find_others)
+    said = localrules(
+        "run", "--rule", "hsic", *TINY, "--track", "tensorboard", "--out", tmp_path / "runs", "--json", *more
+    )
+    assert said.code == 2
+    assert "pip install 'localrules[tensorboard]'" in said.error["fix"]
     assert not (tmp_path / "runs").exists()

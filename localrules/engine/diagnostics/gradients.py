@@ -88,7 +88,7 @@ class GradientDiagnostics:
         with preserve_buffers(session.network.model.buffers()), torch.enable_grad():
             with session.device.autocast():
                 logits = session.network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.labels)
+            loss = functional.cross_entropy(logits.float(), batch.targets)
             gradients = iter(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
         return {name: _flatten([next(gradients) for _ in parameters]) for name, parameters in own.items()}
 

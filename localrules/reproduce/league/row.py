@@ -12,7 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from localrules.config.diff import flatten
-from localrules.config.overrides import Tree
+from localrules.config.overrides import Tree, format_overrides
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.text import shell_join
 
@@ -135,11 +135,9 @@ FLAGS = {
 def run_command(settings: Tree) -> str:
     """The command line of a run with these settings, without the place of its data."""
     words: list[str] = ["localrules", "run"]
-    flat = flatten(settings)
+    flat = {key: value for key, value in flatten(settings).items() if key != "data.path"}
     for key, flag in FLAGS.items():
         if key in flat:
             words += [flag, str(flat.pop(key))]
-    for key, value in flat.items():
-        if key != "data.path":
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += [word for setting in format_overrides(flat) for word in ("--set", setting)]
     return shell_join(words)

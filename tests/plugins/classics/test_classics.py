@@ -17,6 +17,7 @@ from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
 from localrules_classics.activations import ACTIVATIONS
+from localrules_classics.convnext import ConvNeXtTiny
 from localrules_classics.densenet import DenseNetBC
 from localrules_classics.lenet import LeNet
 from localrules_classics.mixer import MLPMixer
@@ -37,7 +38,7 @@ MODELS: dict[str, type[Model]] = {
     "densenet_bc": DenseNetBC,
     "wide_resnet": WideResNet,
 }
-TOKENS: dict[str, type[Model]] = {"vit_tiny": ViTTiny, "mlp_mixer": MLPMixer}
+TOKENS: dict[str, type[Model]] = {"vit_tiny": ViTTiny, "mlp_mixer": MLPMixer, "convnext_tiny": ConvNeXtTiny}
 SMALL: dict[str, dict[str, Any]] = {
     "lenet": {},
     "vgg8b": {"width": 1 / 32, "hidden": [8]},
@@ -48,6 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "wide_resnet": {"depth": 10, "widen": 1 / 4},
     "vit_tiny": {"width": 8, "heads": 2, "depth": 3},
     "mlp_mixer": {"width": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 3},
+    "convnext_tiny": {"width": 4, "blocks": [1, 2]},
 }
 every_model = pytest.mark.parametrize("name", [*MODELS, *TOKENS])
 every_convolutional_model = pytest.mark.parametrize("name", MODELS)
@@ -100,9 +102,14 @@ def test_wider_and_deeper_ones_have_as_many_as_published() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "options", "published"),
-    [(ViTTiny, {"pool": "class"}, 5_717_416), (ViTSmall, {"pool": "class"}, 22_050_664), (MLPMixer, {}, 18_528_264)],
+    [
+        (ViTTiny, {"pool": "class"}, 5_717_416),
+        (ViTSmall, {"pool": "class"}, 22_050_664),
+        (MLPMixer, {}, 18_528_264),
+        (ConvNeXtTiny, {}, 28_589_128),
+    ],
 )
-def test_networks_of_tokens_have_as_many_parameters_as_timms(
+def test_networks_have_as_many_parameters_as_those_of_timm_and_torchvision(
     kind: type[Model], options: dict[str, Any], published: int
 ) -> None:
     assert parameters(kind, (3, 224, 224), 1000, **options) == published

@@ -121,6 +121,22 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
     assert f"wandb sync {part}" in screen.err
 
 
+def test_the_environment_holds_where_no_option_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"PROJECT": "theirs", "RUN_GROUP": "friday", "NAME": "first", "JOB_TYPE": "search", "NOTES": "a note"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    monkeypatch.setenv("WANDB_TAGS", "one, two")
+    info = run_info(tmp_path / "run", locality="local-labels", layers=[{"parameters": 3, "macs": 5}] * 2)
+    track(info, range(1, 2), mode="offline", name="typed", tags=["three"])
+    (part,) = parts(info.directory)
+    (run,) = records(part, "run")
+    assert (run["project"], run["run_group"], run["job_type"], run["notes"]) == ("theirs", "friday", "search", "a note")
+    assert run["display_name"] == "typed"
+    assert set(run["tags"]) == {"hsic", "mlp", "fer2013", "local-labels", "one", "two", "three"}
+    update = run["config"]["update"]
+    assert [update[key] for key in ("locality", "parameters", "macs", "layers")] == ["local-labels", 6, 10, 2]
+
+
 def test_rows_that_code_of_a_plugin_logs_stand_beside_ours(tmp_path: Path) -> None:
     import wandb
 

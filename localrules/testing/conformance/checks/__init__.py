@@ -16,6 +16,7 @@ from localrules.testing.conformance.checks import option_checks as options
 from localrules.testing.conformance.checks import prediction_checks as answers
 from localrules.testing.conformance.checks import reproducibility_checks as repeats
 from localrules.testing.conformance.checks import step_checks as steps
+from localrules.testing.conformance.checks import target_checks as targets
 from localrules.testing.conformance.subject import RuleUnderTest
 
 CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
@@ -42,6 +43,7 @@ CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
         batches.the_smallest_batch_stays_finite,
         batches.multi_operation_layers_stay_finite,
         batches.half_precision_stays_finite,
+        targets.soft_targets_are_honoured,
         learning.learns_digits,
     )
 }

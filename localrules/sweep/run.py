@@ -1,0 +1,309 @@
+"""A sweep: trials are asked for, run, and told, until there are as many as were wanted."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from localrules.callbacks.base import Callback, MetricsRow, Stop
+from localrules.comparison.execute import RunRecord, run_all
+from localrules.comparison.plan import PlannedRun
+from localrules.config.overrides import Tree, nest
+from localrules.config.settings import Settings, merge_settings
+from localrules.engine.builder import load_run_dataset
+from localrules.engine.environment import providers
+from localrules.engine.resolve import resolve_run
+from localrules.errors import UsageError
+from localrules.sweep.optimizer import (
+    Direction,
+    Pruner,
+    Sampler,
+    grid_points,
+    import_optuna,
+    make_sampler,
+    open_study,
+    suggest,
+)
+from localrules.sweep.space import Space, decode, space_document
+from localrules.utils.atomic_io import write_atomic
+
+if TYPE_CHECKING:
+    import optuna
+
+    from localrules.data.dataset import Dataset
+    from localrules.registry.registry import Registry
+
+RUNS, SPACE = "runs", "space.json"
+PRUNED = "pruned"
+HELD_OUT = 0.1
+_OWNER, _DUPLICATE, _VOID, _DIVERGED, _FOLDER = "owner", "duplicate", "void", "diverged", "run_dir"
+MOST_DUPLICATES = 50
+"""Trials in a row that repeat an earlier one, after which the space counts as searched."""
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """A trial that is over.
+
+    Attributes:
+        number: From 0, in the order in which trials were asked for.
+        settings: What was tried, by dotted name.
+        value: The objective; ``None`` where the run diverged.
+        state: ``done``, ``pruned`` or ``diverged``.
+        folder: The run folder; ``None`` where the run diverged.
+    """
+
+    number: int
+    settings: dict[str, Any]
+    value: float | None
+    state: str
+    folder: Path | None
+
+
+@dataclass
+class Sweep:
+    """A search for the settings of a rule.
+
+    Attributes:
+        settings: Of all runs: rule, model, data, length. Without ``holdout_fraction``, a tenth of the training split is
+            held out, so that the valid split stays unread.
+        space: What varies.
+        folder: The study: its file, its runs, its page.
+        registry: Where names are looked up.
+        objective: A number of the runs' summaries.
+        direction: Whether it should grow.
+        sampler: How values are chosen.
+        pruner: How runs are stopped early.
+        seed: Of the sampler.
+        callbacks: Makes the callbacks of a run.
+        say: Called with a line on what happens next.
+    """
+
+    settings: Settings
+    space: Space
+    folder: Path
+    registry: Registry
+    objective: str = "valid_accuracy"
+    direction: Direction = "maximize"
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "none"
+    seed: int = 0
+    callbacks: Callable[[], Sequence[Callback]] = list
+    say: Callable[[str], Any] = lambda line: None
+    _data: dict[str, Dataset] = field(default_factory=dict, init=False)
+
+    def run(self, trials: int) -> list[SweepTrial]:
+        """Run until the study has so many trials, those of earlier commands among them.
+
+        Args:
+            trials: How many.
+
+        Returns:
+            All trials that are over.
+
+        Raises:
+            UsageError: A setting of the space does not exist or does not fit, or the folder has another study.
+        """
+        self._check()
+        study = open_study(self.folder, self.direction, self.pruner)
+        wanted = min(trials, len(grid_points(self.space))) if self.sampler == "grid" else trials
+        duplicates = 0
+        while True:
+            left = self._abandoned(study)
+            if left is None:
+                if len(self._counted(study)) >= wanted or duplicates > MOST_DUPLICATES:
+                    break
+                left = self._ask(study)
+                if left is None:
+                    duplicates += 1
+                    continue
+            duplicates = 0
+            self._execute(study, left, wanted)
+        if duplicates:
+            self.say("the sampler finds nothing new: the space is searched")
+        return self.trials()
+
+    def trials(self) -> list[SweepTrial]:
+        """The trials of the study that are over, in order."""
+        study = open_study(self.folder, self.direction, self.pruner)
+        return [self._finished(trial) for trial in self._counted(study) if trial.state.is_finished()]
+
+    def best(self) -> SweepTrial | None:
+        """The best trial that was run to its end; ``None`` if there is none."""
+        sign = 1 if self.direction == "maximize" else -1
+        done = [trial for trial in self.trials() if trial.state == "done" and trial.value is not None]
+        return max(done, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+    def plan(self, params: dict[str, Any]) -> PlannedRun:
+        """The run of a trial."""
+        run = resolve_run(self._with(params), self.registry)
+        assert run.data is not None
+        key = json.dumps([run.config.to_dict()["data"], run.config.holdout_fraction], sort_keys=True)
+        if key not in self._data:
+            self._data[key] = load_run_dataset(run.config, run.data)
+        return PlannedRun(run.config.rule.label, run, providers(run.config, self.registry), self._data[key].fingerprint)
+
+    def _with(self, params: dict[str, Any]) -> Settings:
+        tree: Tree = nest(decode(self.space, params))
+        held = {"holdout_fraction": HELD_OUT} if self.settings.get("holdout_fraction") is None else {}
+        return merge_settings(
+            Settings.from_tree(held, "default of a sweep"), self.settings, Settings.from_tree(tree, "the search space")
+        )
+
+    def _check(self) -> None:
+        """Refuse a space that does not fit before anything has run, and a folder with another one."""
+        twice = [name for name in self.space if self.settings.get(*name.split(".")) is not None]
+        if twice:
+            raise UsageError(
+                f"{twice[0]} is set and searched",
+                where=self.settings.source_of(*twice[0].split(".")) or "the search space",
+                fix="leave out one of the two",
+            )
+        for place in (0, -1):
+            ends = {name: values.ends[place] for name, values in self.space.items()}
+            resolve_run(
+                merge_settings(self.settings, Settings.from_tree(nest(ends), "the search space")), self.registry
+            )
+        settings = _comparable(self.settings.tree)
+        mine = {"space": space_document(self.space), "settings": settings, "objective": self.objective}
+        path = self.folder / SPACE
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps(mine, indent=2, default=str) + "\n")
+            return
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        for what in ("space", "settings", "objective"):
+            if theirs[what] != json.loads(json.dumps(mine[what], default=str)):
+                raise UsageError(
+                    f"the study was begun with another {what.removesuffix('s')}",
+                    where=str(self.folder),
+                    why=f"trials of one study are compared, and its {what} cannot change; {path} has them",
+                    fix="choose another --out, or repeat the first command",
+                )
+
+    def _counted(self, study: optuna.Study) -> list[Any]:
+        """All trials but those that repeated an earlier one, or were never drawn."""
+        return [trial for trial in _drawn(study) if not trial.user_attrs.get(_DUPLICATE)]
+
+    def _ask(self, study: optuna.Study) -> Any:
+        """A new trial; ``None`` if the sampler came to one that is there already."""
+        # Seeded by the trials before, so that a continued study draws what an unbroken one would.
+        study.sampler = make_sampler(self.sampler, self.seed + len(_drawn(study)))
+        if self.sampler == "grid":
+            taken = [trial.params for trial in self._counted(study)]
+            study.enqueue_trial(next(point for point in grid_points(self.space) if point not in taken))
+        trial = study.ask()
+        trial.set_user_attr(_OWNER, _me())
+        params = suggest(trial, self.space)
+        if any(other.params == params for other in self._counted(study) if other.number != trial.number):
+            trial.set_user_attr(_DUPLICATE, True)
+            study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+            return None
+        return trial
+
+    def _abandoned(self, study: optuna.Study) -> Any:
+        """A trial whose process is gone, to be continued by this one."""
+        optuna = import_optuna()
+        for frozen in self._counted(study):
+            if frozen.state != optuna.trial.TrialState.RUNNING or not _is_gone(frozen.user_attrs.get(_OWNER, "")):
+                continue
+            trial = optuna.trial.Trial(study, frozen._trial_id)
+            if set(frozen.params) == set(self.space):
+                trial.set_user_attr(_OWNER, _me())
+                return trial
+            # Its process died while values were drawn.
+            trial.set_user_attr(_VOID, True)
+            study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+        return None
+
+    def _execute(self, study: optuna.Study, trial: Any, wanted: int) -> None:
+        states = import_optuna().trial.TrialState
+        shown = ", ".join(f"{key}={value}" for key, value in decode(self.space, trial.params).items())
+        self.say(f"trial {trial.number}, {len(self._counted(study))} of {wanted}: {shown}")
+        watch = [_Pruning(trial, self.objective)] if self.pruner != "none" else []
+        place = self.folder / RUNS
+        try:
+            runs, _ = run_all([self.plan(trial.params)], place, self.registry, lambda: [*self.callbacks(), *watch])
+        except BaseException:
+            trial.set_user_attr(_OWNER, "")  # anybody may continue it
+            raise
+        if not runs:
+            trial.set_user_attr(_DIVERGED, True)
+            study.tell(trial.number, state=states.FAIL)
+            return
+        trial.set_user_attr(_FOLDER, runs[0].folder.name)
+        value = self._value(runs[0])
+        if runs[0].summary.get("stop_reason") == PRUNED:
+            study.tell(trial.number, state=states.PRUNED)  # its value is what it reported last
+        else:
+            study.tell(trial.number, value, state=states.COMPLETE)
+
+    def _value(self, run: RunRecord) -> float:
+        value = run.summary.get(self.objective)
+        if not isinstance(value, int | float):
+            known = [key for key, found in run.summary.items() if isinstance(found, float)]
+            raise UsageError(
+                f"the runs have no number {self.objective!r}",
+                where="--objective",
+                why=f"their summaries have {', '.join(known)}",
+                fix="choose one of these",
+            )
+        return float(value)
+
+    def _finished(self, trial: Any) -> SweepTrial:
+        state = "diverged" if trial.user_attrs.get(_DIVERGED) else PRUNED if trial.state.name == "PRUNED" else "done"
+        name = trial.user_attrs.get(_FOLDER)
+        folder = self.folder / RUNS / name if name else None
+        return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder)
+
+
+def _drawn(study: optuna.Study) -> list[Any]:
+    """All trials but those whose process died while their values were drawn."""
+    return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get(_VOID)]
+
+
+class _Pruning(Callback):
+    """Reports the objective after each epoch, and stops a run that the pruner gives up."""
+
+    def __init__(self, trial: Any, objective: str) -> None:
+        self._trial, self._objective = trial, objective
+
+    def on_evaluate(self, row: MetricsRow) -> None:
+        value, step = row.get(self._objective), row["step"]
+        if isinstance(value, int | float) and isinstance(step, int | float):
+            self._trial.report(float(value), int(step))
+            if self._trial.should_prune():
+                raise Stop(PRUNED)
+
+
+def _comparable(tree: Tree) -> Tree:
+    """Settings without those that change no result."""
+    left_out = ("threads", "trackers", "plots", "log_every", "device")
+    known = {key: value for key, value in tree.items() if key not in left_out}
+    data = {key: value for key, value in known.get("data", {}).items() if key != "path"}
+    return {**known, "data": data}
+
+
+def _me() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether a process of this machine is no longer there; one of another machine counts as there."""
+    host, _, number = owner.rpartition(" ")
+    if not number.isdigit():
+        return True
+    if host != socket.gethostname() or int(number) == os.getpid():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

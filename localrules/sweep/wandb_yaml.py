@@ -1,0 +1,47 @@
+"""The same search as a W&B sweep, for W&B's own agents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from localrules.config.overrides import Tree, format_overrides
+from localrules.config.settings import Settings
+from localrules.core.search_space import SearchChoice, SearchValues
+from localrules.sweep.space import Space
+
+METHODS = {"tpe": "bayes", "cmaes": "bayes", "random": "random", "grid": "grid"}
+
+
+def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: str, sampler: str) -> str:
+    """The YAML that ``wandb sweep FILE`` reads.
+
+    Args:
+        settings: Of all runs.
+        space: What varies.
+        objective: The metric, as it is called on W&B.
+        direction: ``maximize`` or ``minimize``.
+        sampler: Ours; W&B's nearest method is named.
+    """
+    tree: Tree = {
+        "holdout_fraction": 0.1,
+        **settings.without("trackers", "threads").tree,
+    }  # threads are the agent's machine's
+    words = [word for setting in format_overrides(tree) for word in ("--set", setting)]
+    document: dict[str, Any] = {
+        "method": METHODS[sampler],
+        "metric": {"name": objective, "goal": direction},
+        "parameters": {name: _parameter(values) for name, values in space.items()},
+        "command": ["localrules", "run", *words, "--wandb", "online", "${args}"],
+    }
+    return str(yaml.safe_dump(document, sort_keys=False, width=1000))
+
+
+def _parameter(values: SearchValues) -> Tree:
+    if isinstance(values, SearchChoice):
+        return {"values": list(values.values)}
+    if values.integer:
+        return {"distribution": "int_uniform", "min": int(values.low), "max": int(values.high)}
+    kind = "log_uniform_values" if values.log else "uniform"
+    return {"distribution": kind, "min": values.low, "max": values.high}
