@@ -20,6 +20,7 @@ from localrules.cli.streams import discard_output, usable_streams
 from localrules.data.progress import show_progress
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
+from localrules.utils.launch_env import external_launch, is_main_process
 
 COMMANDS = tuple(
     name
@@ -61,6 +62,13 @@ class LazyGroup(ListCommand):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
+        if name in COMMANDS and name != "run" and (launch := external_launch()):
+            raise UsageError(
+                f"localrules {name} works in one process",
+                where=f"started by {launch.launcher} as one of {launch.count} processes",
+                why="each of them would do the same work, and write to the same place",
+                fix=f"start it without {launch.launcher}; only localrules run trains in several processes",
+            )
         if name in COMMANDS or name.startswith("-"):
             return super().resolve_command(ctx, args)
         raise UsageError(
@@ -126,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    as_json = wants_json(words)
+    as_json = wants_json(words) and is_main_process()
     with (
         usable_streams(),
         only_json_on_stdout(as_json),

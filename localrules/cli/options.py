@@ -48,12 +48,14 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--data-path": {"metavar": "PATH", "help": "The data set's file or folder."},
     "--steps": {"help": "Training steps, instead of epochs."},
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},
-    "--device": {"help": "auto, cpu, cuda, mps. \\[default: auto]"},
+    "--device": {"help": "auto, cpu, cuda, cuda:1, mps. \\[default: auto]"},
     "--precision": {"help": "\\[default: fp32]"},
     "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over parallel_layers]"},
 }
 
-DeviceOfRunOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, mps. \\[default: the run's]")]
+DeviceOfRunOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. \\[default: the run's]")
+]
 RunsAsGroupOption = Annotated[
     Literal["auto", "online", "offline"] | None,
     typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),

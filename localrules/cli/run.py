@@ -11,6 +11,7 @@ from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, loa
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
+from localrules.utils.launch_env import is_main_process
 
 if TYPE_CHECKING:
     from localrules.config.settings import Settings
@@ -122,6 +123,10 @@ def run(
         list[str] | None,
         _option("--track", metavar="NAME", panel=_WHERE, help="Another tracker, e.g. tensorboard. May be repeated."),
     ] = None,
+    devices: Annotated[
+        int | None,
+        _option("--devices", metavar="N", panel=_WHERE, help="Processes that divide each batch. \\[default: 1]"),
+    ] = None,
     dry_run: Annotated[
         bool,
         _option(
@@ -157,6 +162,7 @@ def run(
         "granularity": granularity,
         "preset": preset,
         "device": device,
+        "devices": devices,
         "precision": precision,
         "threads": threads,
         "audit": audit or None,
@@ -182,7 +188,7 @@ def run(
             fix="--rule hsic",
         )
     settings, lines = fill_defaults(settings, registry)
-    for line in lines:
+    for line in lines if is_main_process() else ():
         status(line)
     if dry_run:
         from localrules.engine.resolve import resolve_run
@@ -222,6 +228,8 @@ def _callbacks() -> list[Any]:
 
 
 def _finish(summary: dict[str, Any], as_json: bool) -> None:
+    if not is_main_process():
+        return
     if as_json:
         print_json(summary)
     if summary.get("leak_check"):
@@ -236,6 +244,8 @@ def _dry_run(run: ResolvedRun, as_json: bool) -> None:
     from localrules.runs.dry_run import dry_run
 
     found = dry_run(run)
+    if not is_main_process():
+        return
     if as_json:
         print_json(found)
         return

@@ -90,9 +90,9 @@ def fill_defaults(settings: Settings, registry: Registry) -> tuple[Settings, lis
         UsageError: A file is named for data that are not read from one.
     """
     from localrules.config.settings import Settings, merge_settings
-    from localrules.engine.device import default_threads
+    from localrules.engine.device import machine_defaults
 
-    defaults: Tree = {"threads": default_threads(settings.get("parallel_layers", default=1))}
+    defaults: Tree = {**machine_defaults(settings)}
     lines = []
     path = settings.get("data", "path")
     if settings.get("data", "name") is None:

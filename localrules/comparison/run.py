@@ -13,7 +13,7 @@ from localrules.comparison.execute import read_run_record, run_all
 from localrules.comparison.plan import check_rules, plan
 from localrules.comparison.scorer import Scorer
 from localrules.config.settings import Settings, merge_settings
-from localrules.engine.device import default_threads
+from localrules.engine.device import machine_defaults
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
@@ -98,8 +98,7 @@ def compare(
         for kind in ("model", "data"):
             if given.get(kind, "name") is None:
                 raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
-        threads = {"threads": default_threads(given.get("parallel_layers", default=1))}
-        given = merge_settings(Settings.from_tree(threads, "default"), given)
+        given = merge_settings(Settings.from_tree(machine_defaults(given), "default"), given)
         planned = plan(rules, given, seeds, registry)
         shared = given.without(*rules, "seed").tree
         fingerprint = planned[0].fingerprint

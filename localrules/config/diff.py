@@ -16,6 +16,7 @@ INCIDENTAL = (
     "diagnostics",
     "plots",
     "parallel_layers",
+    "process_timeout",
 )
 """Settings that change no result, and the seed."""
 

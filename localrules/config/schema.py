@@ -219,7 +219,24 @@ class RunConfig(Section):
         description="How many layers may learn at the same time, each on `threads` CPU threads: the same bits, in more "
         "memory (ours: 1, one after the other).",
     )
-    device: str = Field("auto", description="auto, cpu, cuda or mps.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 (one GPU of several) or mps.")
+    devices: int = Field(
+        1,
+        gt=0,
+        le=MOST_THREADS,
+        description="Processes among which each batch is divided, each with a GPU or its own CPU threads (ours: 1).",
+    )
+    sync_batchnorm: bool = Field(
+        False,
+        description="Several processes: batch norms normalise by the statistics of the whole batch, not of each "
+        "process's part (ours: no).",
+    )
+    process_timeout: float = Field(
+        600.0,
+        gt=0,
+        le=1e6,
+        description="Several processes: seconds for which one waits for the others before the run ends (ours).",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()

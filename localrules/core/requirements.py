@@ -30,6 +30,10 @@ class Requirements:
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
         targets: What the rule can learn from: ``"labels"``, also class ``"probabilities"`` (label smoothing, mixup;
             it reads ``view.targets``), or also ``"weighted"`` ones (class weights).
+        global_batch: Whether it needs the samples of a batch together: because it compares them with each other,
+            draws for each of them, or keeps statistics of them. In a run with several processes an objective is then
+            given those of all processes. A :class:`~localrules.Rule` gathers them by ``batch.part``; one that
+            declares this instead cannot be trained on several processes.
     """
 
     min_batch: int = 1
@@ -41,6 +45,7 @@ class Requirements:
     one_op_per_layer: bool = False
     float_inputs: bool = False
     targets: TargetKind = "labels"
+    global_batch: bool = False
 
     def check(self, rule: str, batch_size: int) -> None:
         """Raises UsageError when the batch is too small for the rule."""

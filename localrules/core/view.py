@@ -13,6 +13,7 @@ from torch import Tensor
 from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
 from localrules.core.ops import Operation
+from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.kernels.labels import class_codes
 
 
@@ -27,12 +28,16 @@ class Batch:
         soft_targets: The weight of each class for each sample, floating point, shape (batch, classes), where the run
             smooths, mixes or weights labels; ``labels`` is the class of the largest part of an image then. A rule
             that needs labels is not given any, see :attr:`localrules.Requirements.targets`.
+        part: Which part of the batch this is. A run can divide its batches among processes; means over the samples
+            are then averaged by the engine, and a :class:`~localrules.Rule` passes all else that it computes from
+            several samples through ``part``.
     """
 
     images: Tensor
     labels: Tensor
     num_classes: int
     soft_targets: Tensor | None = None
+    part: BatchPart = WHOLE
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)  # layers may learn on several threads
 
@@ -55,6 +60,14 @@ class Batch:
                 with torch.no_grad():
                     self._cache[key] = compute()
             return self._cache[key]
+
+    def whole(self) -> Batch:
+        """The batch with the samples of all parts."""
+        if self.part.count == 1:
+            return self
+        images, labels = self.part.gather(self.images), self.part.gather(self.labels)
+        soft = None if self.soft_targets is None else self.part.gather(self.soft_targets)
+        return Batch(images, labels, self.num_classes, soft)
 
 
 @dataclass

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.data.rand_augment import rand_augment
 
 if TYPE_CHECKING:
@@ -83,22 +84,30 @@ class Augment:
         if config.rand_augment:
             self.rand_augment = rand_augment(config.rand_augment, config.rand_magnitude)
 
-    def __call__(self, images: Tensor, generator: torch.Generator, *, black: tuple[float, ...] | None = None) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        *,
+        black: tuple[float, ...] | None = None,
+        part: BatchPart = WHOLE,
+    ) -> Tensor:
         """Augment a batch.
 
         Args:
             images: Standardised images, float, shape (batch, channels, height, width).
             generator: A CPU generator; the draws are the same on every device.
             black: The value of a black pixel in each channel, for ``padding=black``; 0 if it is not given.
+            part: Which part of the batch the images are; draws are made for the whole batch.
 
         Returns:
             New images of the same shape; the input may be overwritten.
         """
-        draws = torch.rand(images.shape[0], COLUMNS, generator=generator).to(images.device)
+        draws = _draw(images, COLUMNS, generator, part)
         # What is drawn for crops and cutout comes from generators of their own, so that other draws stay as they were.
         seeds = torch.randint(2**62, (2,), generator=generator).tolist() if self._draws_more else [0, 0]
         if self.config.crop_area < 1:
-            images = self._crop(images, _draw(images, 4, seeds[0]))
+            images = self._crop(images, _draw(images, 4, _seeded(seeds[0]), part))
         if self.config.rotation or self.config.scale:
             images = self._resample(images, draws)
         elif self.flip or self.config.shift:
@@ -106,7 +115,7 @@ class Augment:
         if self.config.erase_size:
             images = self._erase(images, draws)
         if self.config.cutout:
-            images = self._cut_out(images, _draw(images, 2, seeds[1]))
+            images = self._cut_out(images, _draw(images, 2, _seeded(seeds[1]), part))
         return images
 
     @property
@@ -195,10 +204,14 @@ class Augment:
         return images.masked_fill((inside[0][:, :, None] & inside[1][:, None, :])[:, None], 0.0)
 
 
-def _draw(images: Tensor, columns: int, seed: int) -> Tensor:
-    """Uniform draws, (batch, columns)."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(images.shape[0], columns, generator=generator).to(images.device)
+def _draw(images: Tensor, columns: int, generator: torch.Generator, part: BatchPart) -> Tensor:
+    """Uniform draws for these images, (batch, columns)."""
+    draws = torch.rand(part.count * images.shape[0], columns, generator=generator)
+    return part.take(draws).to(images.device)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def _around(size: int, length: int, place: Tensor) -> Tensor:

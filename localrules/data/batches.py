@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
 
@@ -63,6 +64,7 @@ class Batches:
         augment: Augmentation, applied between normalisation and memory format (RandAugment before them); ``None`` for
             none.
         targets: Mixes images and makes soft targets; ``None`` for the labels.
+        part: Which part of every batch is wanted; draws do not depend on it.
 
     Raises:
         UsageError: The split has fewer samples than one batch.
@@ -77,6 +79,7 @@ class Batches:
         *,
         augment: Augment | None = None,
         targets: Targets | None = None,
+        part: BatchPart = WHOLE,
     ) -> None:
         if len(split) < batch_size or batch_size < 1:
             raise UsageError(
@@ -89,6 +92,9 @@ class Batches:
         self.seed = seed
         self.augment = augment
         self.targets = targets if targets is not None and targets.config.kind != "labels" else None
+        self._part = part
+        # The whole batch is made where one image depends on another, or on the draws of another.
+        self._mixes = self.targets is not None or (augment is not None and augment.config.rand_augment > 0)
         self.preprocess = preprocess or Preprocessor.from_split(split)
         device = torch.device(self.preprocess.device)
         self._images = split.images.to(device) if fits_on(split.images.nbytes, device) else split.images
@@ -104,18 +110,21 @@ class Batches:
         """The batch of a step, counted from 0 over the whole run."""
         epoch, place = divmod(step, self.steps_per_epoch)
         start = place * self.batch_size
-        indices = self._epoch_order(epoch)[start : start + self.batch_size]
+        drawn, rest = (WHOLE, self._part) if self._mixes else (self._part, WHOLE)
+        indices = drawn.take(self._epoch_order(epoch)[start : start + self.batch_size])
         images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
         if self.augment is not None and self.augment.config.rand_augment:
             images = self.augment.rand_augment(images, generator(self.seed, RAND_AUGMENT, step))
         images = self.preprocess.normalize(images)
         if self.augment is not None:
             black = self.preprocess.normalize.black
-            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black)
+            images = self.augment(images, generator(self.seed, AUGMENT, step), black=black, part=drawn)
         labels, targets = self._labels.index_select(0, indices), None
         if self.targets is not None:
             images, labels, targets = self.targets(images, labels, generator(self.seed, MIXUP, step))
-        return DataBatch(self.preprocess.to_memory_format(images), labels, indices, targets)
+            targets = rest.take(targets)
+        images = self.preprocess.to_memory_format(rest.take(images))
+        return DataBatch(images, rest.take(labels), rest.take(indices), targets)
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:

@@ -1,42 +1,56 @@
-"""Devices, precision and ranks: the one file that knows of Lightning Fabric."""
+"""Devices, precision and processes: the one file that knows of Lightning Fabric."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from localrules.config.schema import RunConfig
+from localrules.engine.ranks import Ranks, set_timeout
 from localrules.errors import UsageError
+from localrules.utils.launch_env import external_launch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from localrules.config.settings import Settings
+
+
+JOIN_SECONDS = 60.0
+"""The shortest time for which a process waits for the others to join; ``process_timeout`` may be shorter."""
 
 
 class Device:
     """The device of a run, and its other processes.
 
     Args:
-        config: ``device`` and ``precision`` of the run.
+        config: ``device``, ``precision`` and ``devices`` of the run.
+        join: Join the other processes of the run, which somebody has started and described in the environment as
+            torchrun does. Otherwise this process has whole batches.
 
     Attributes:
         device: The torch device.
+        ranks: The processes of the run.
 
     Raises:
         UsageError: The device is not there.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self._fabric = None if _is_cpu(config.device) else _fabric(config)
-        self.device = torch.device("cpu") if self._fabric is None else self._fabric.device
+    def __init__(self, config: RunConfig, *, join: bool = False) -> None:
+        joins = join and config.devices > 1
+        fabric = None if _is_cpu(config.device) and not joins else _fabric(config, joins)
+        self.device = torch.device("cpu") if fabric is None else fabric.device
+        self.ranks = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
         self._bf16 = config.precision == "bf16"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -46,29 +60,35 @@ class Device:
         """
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False)
 
-    def all_reduce_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average gradients over ranks, in place: one flat reduction a layer. Nothing to do for a single rank."""
-        if self._fabric is None or self._fabric.world_size == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = self._fabric.all_reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduce_op="mean")
-        assert isinstance(flat, Tensor)  # a tensor goes in; Fabric also takes trees of them
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
-
 
 def _is_cpu(name: str) -> bool:
     return name == "cpu" or (name == "auto" and not torch.cuda.is_available())
 
 
-def _fabric(config: RunConfig) -> Fabric:
+def _fabric(config: RunConfig, joins: bool) -> Fabric:
     """Fabric on the device of a run. A CPU alone needs none, and its import takes as long as torch's."""
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
 
     precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what the user typed
+    for name in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it announces what the user typed
+    kind, _, index = config.device.partition(":")
+    accelerator = "cpu" if _is_cpu(config.device) else kind
     try:
-        return Fabric(accelerator=config.device, devices=1, precision=precision)
+        if not joins:
+            return Fabric(accelerator=accelerator, devices=[int(index)] if index else 1, precision=precision)
+        launch = external_launch()
+        assert launch is not None, "nobody has started the other processes"
+        here = launch.local_count
+        strategy = DDPStrategy(
+            cluster_environment=SLURMEnvironment() if launch.launcher == "SLURM" else TorchElasticEnvironment(),
+            process_group_backend="gloo" if accelerator == "cpu" else "cpu:gloo,cuda:nccl",
+            timeout=timedelta(seconds=max(config.process_timeout, JOIN_SECONDS)),
+        )
+        nodes = config.devices // here
+        fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=nodes, precision=precision, strategy=strategy)
     except Exception as error:
         raise UsageError(
             f"device {config.device!r} cannot be used here",
@@ -76,6 +96,9 @@ def _fabric(config: RunConfig) -> Fabric:
             why=str(error).splitlines()[0],
             fix="choose --device cpu, or leave it out",
         ) from error
+    fabric.launch()
+    set_timeout(config.process_timeout)
+    return fabric
 
 
 def available_threads() -> int:
@@ -85,9 +108,20 @@ def available_threads() -> int:
     return os.cpu_count() or 1
 
 
-def default_threads(parallel_layers: object) -> int:
-    """The threads of a run that names none: the cores that this process may use, divided among parallel layers."""
-    return max(1, available_threads() // parallel_layers) if isinstance(parallel_layers, int) and parallel_layers else 1
+def default_threads(*divided_by: object) -> int:
+    """The threads of a run that names none: the cores that this process may use, divided by these numbers."""
+    numbers = [number for number in divided_by if isinstance(number, int) and number > 0]
+    if len(numbers) < len(divided_by):
+        return 1
+    return max(1, available_threads() // math.prod(numbers))
+
+
+def machine_defaults(given: Settings) -> dict[str, int]:
+    """The settings of a run that depend on the machine and on who started this process, unless they are given."""
+    launch = external_launch()
+    devices = given.get("devices", default=1) if launch is None else launch.local_count
+    threads = default_threads(given.get("parallel_layers", default=1), devices)
+    return {"threads": threads} if launch is None else {"threads": threads, "devices": launch.count}
 
 
 def set_deterministic(threads: int, device: torch.device) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import _pytree as pytree
 
+from localrules.core.divided_batch import DividedBatch
 from localrules.core.feature_maps import from_feature_map, to_feature_map
 from localrules.core.interception import (
     Forward,
@@ -29,8 +30,9 @@ from localrules.core.ops import Operation, check_operations, record_ops
 from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
 from localrules.core.windows import layers_in_windows
+from localrules.engine.mixture import check_mixable
 from localrules.engine.rule_values import backward_called, check_losses, inplace_error, versions
-from localrules.errors import LocalRulesError, NotFiniteError, UsageError, error_text
+from localrules.errors import LocalRulesError, NotFiniteError, error_text
 from localrules.utils.plugin_border import code_error, definition, name_of, state_error
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ class LayerwiseRule(Rule):
         self._checked: set[str] = set()
         self._seen_finite: set[str] = set()
         if self._only is None:
-            _check_mixable(classes)
+            check_mixable(classes)
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Make the objectives, one for each output of each hidden layer."""
@@ -122,7 +124,7 @@ class LayerwiseRule(Rule):
         """One forward pass in which every learning layer is trained."""
         report = StepReport()
         guard = InplaceGuard()
-        inputs, batch = self._make_inputs(batch)
+        inputs, divided = self._make_inputs(batch)
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._is_training(layer, context):
@@ -135,7 +137,7 @@ class LayerwiseRule(Rule):
 
             def train_layer() -> None:
                 with torch.enable_grad(), self._checking_first_loss(layer):
-                    loss = self._loss(layer, output, read, operations, batch, context.autocast, report)
+                    loss = self._loss(layer, output, read, operations, divided, context.autocast, report)
                 with torch.autocast(inputs.device.type, enabled=False):
                     self._backward(layer, loss)
                 report.objectives[layer.name] = loss.detach()
@@ -151,8 +153,8 @@ class LayerwiseRule(Rule):
             logits = network(inputs)
         guard.check()
         if self.trains_readout:
-            report.logits = logits[: len(batch.labels)]
-            report.labels = batch.labels
+            report.logits, read = divided.of_readout(logits)
+            report.labels = read.labels
         return report
 
     @contextmanager
@@ -179,16 +181,18 @@ class LayerwiseRule(Rule):
                 raise backward_called(cls) from error
             raise code_error(error, [cls], "forward") from error
 
-    def _make_inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
-        """The input of the network, and the batch that the views show."""
+    def _make_inputs(self, batch: Batch) -> tuple[Tensor, DividedBatch]:
+        """This process's inputs of the network, and the batch that the views show."""
         first = next(iter(self._objectives_of.get(self._first_layer, ())), None)
         if not isinstance(first, InputTransform):
-            return batch.images, batch
-        made = first.make_inputs(batch)
+            return batch.images, DividedBatch(batch)
+        whole, part = batch.whole(), batch.part
+        made = first.make_inputs(whole)
         if isinstance(made, Tensor):
-            return made, batch
-        inputs, labels = made
-        return inputs, Batch(inputs, labels, batch.num_classes)
+            return part.take(made), DividedBatch(batch, whole, len(made))
+        whole = Batch(*made, batch.num_classes)
+        own = Batch(part.take(whole.images), part.take(whole.labels), batch.num_classes, part=part)
+        return own.images, DividedBatch(own, whole, len(whole.images))
 
     def _is_training(self, layer: Layer, context: Context) -> bool:
         """Whether anything of the layer is trained: the layer itself, or its objective's modules."""
@@ -302,19 +306,20 @@ class LayerwiseRule(Rule):
         output: Any,
         inputs: list[Tensor],
         operations: list[Operation],
-        batch: Batch,
+        batch: DividedBatch,
         autocast: Callable[[], AbstractContextManager[Any]],
         report: StepReport,
     ) -> Tensor:
         if layer.is_readout:
-            loss = functional.cross_entropy(output[: len(batch.labels)].float(), batch.targets)
+            output, read = batch.of_readout(output)
+            loss = functional.cross_entropy(output.float(), read.targets)
             report.loss = loss.detach()
             return loss
         total: Tensor | None = None
         for objective, view in zip(
-            self._objectives_of[layer.name], self._views(layer, output, inputs, operations, batch), strict=True
+            self._objectives_of[layer.name], self._views(layer, output, inputs, operations, batch.own), strict=True
         ):
-            loss = self._objective_loss(objective, view, autocast, report)
+            loss = self._objective_loss(objective, view, batch, autocast, report)
             total = loss if total is None else total + loss
         if total is not None and layer.name not in self._seen_finite:
             self._check_finite(layer, output, total)
@@ -343,6 +348,7 @@ class LayerwiseRule(Rule):
         self,
         objective: Objective,
         view: LayerView,
+        batch: DividedBatch,
         autocast: Callable[[], AbstractContextManager[Any]],
         report: StepReport,
     ) -> Tensor:
@@ -357,7 +363,9 @@ class LayerwiseRule(Rule):
         cls = type(objective)
         tensors = [*view.inputs, view.output, view.labels]
         before = versions(tensors)
-        with context:
+        if together := cls.info.requires.global_batch or issubclass(cls, InputTransform):
+            view = batch.view(view)
+        with context, batch.own.part.undivided() if together else nullcontext():
             try:
                 found = objective(view)
             except (KeyboardInterrupt, LocalRulesError):
@@ -390,14 +398,3 @@ def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-
-
-def _check_mixable(classes: list[type[Objective]]) -> None:
-    for cls in classes:
-        if not cls.info.trains_readout or issubclass(cls, InputTransform):
-            raise UsageError(
-                f"{cls.__name__} cannot share a network with other rules",
-                where="--rule",
-                why="it changes the network's inputs, or predicts on its own",
-                fix="use it for all layers, or leave it out of the mixture",
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from localrules.core.objective import InputTransform, Objective
 from localrules.engine.patterns import first_match
 from localrules.engine.resolved_run import RulePart
 from localrules.errors import UsageError
@@ -25,4 +26,16 @@ def check_patterns_used(parts: Sequence[RulePart], layers: Sequence[str]) -> Non
                 where="--rule",
                 why=f"layers learn by the first pattern that fits; these are: {', '.join(layers)}",
                 fix="mend the pattern, or put it before the one that takes its layers",
+            )
+
+
+def check_mixable(classes: Sequence[type[Objective]]) -> None:
+    """Raises UsageError for an objective that needs a network of its own."""
+    for cls in classes:
+        if not cls.info.trains_readout or issubclass(cls, InputTransform):
+            raise UsageError(
+                f"{cls.__name__} cannot share a network with other rules",
+                where="--rule",
+                why="it changes the network's inputs, or predicts on its own",
+                fix="use it for all layers, or leave it out of the mixture",
             )

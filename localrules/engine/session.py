@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from localrules.config.schema import RunConfig
@@ -21,7 +23,9 @@ from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
+from localrules.engine.ranks import Ranks
 from localrules.engine.resolved_run import ResolvedRun
+from localrules.engine.split_batch import SplitBatch, check_parallel, running_statistics
 from localrules.errors import UsageError
 
 
@@ -57,38 +61,44 @@ class Session:
     executor: LayerExecutor | None = None
 
     @classmethod
-    def build(cls, run: ResolvedRun, data: Dataset | None = None) -> Session:
+    def build(cls, run: ResolvedRun, data: Dataset | None = None, *, join: bool = False) -> Session:
         """Build everything from the configuration; the same configuration gives the same bits.
 
         Args:
             run: The run.
             data: The data set, if it is in memory already.
+            join: Join the other processes of the run. Otherwise this process has whole batches, as if it were alone.
 
         Raises:
             UsageError: The rule cannot train the network, or the settings do not fit the data or the machine.
         """
         config = run.config
-        ranks = Device(config)
-        set_deterministic(config.threads, ranks.device)
+        if join:
+            check_parallel(run)
+        device = Device(config, join=join)
+        set_deterministic(config.threads, device.device)
         keep_freed_memory()
         if data is None:
             assert run.data is not None, "a run that is resolved for its network alone needs data in memory"
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
-        network, rule = build_network_and_rule(run, data.shape, classes, ranks.device)
+        network, rule = build_network_and_rule(run, data.shape, classes, device.device)
         check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
-        preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=ranks.device)
+        preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device.device)
         targets = Targets(config.targets, train.labels, classes)
-        batches = Batches(train, config.batch_size, config.seed, preprocess, augment=augment, targets=targets)
-        predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
+        part = device.ranks
+        batches = Batches(
+            train, config.batch_size, config.seed, preprocess, augment=augment, targets=targets, part=part
+        )
+        predictor = Predictor.from_config(config, network, rule, device, preprocess)
         optimizers = LayerOptimizers.from_config(network, rule, config.optimizer)
         phases = build_phases(config.phases, network, rule, config.total_steps(batches.steps_per_epoch))
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
-        executor = LayerExecutor.from_config(config, rule, ranks.device)
+        executor = LayerExecutor.from_config(config, rule, device.device)
         check = LearningCheck(network, rule)
-        return cls(run, data, network, rule, batches, optimizers, ranks, predictor, phases, trainable, check, executor)
+        return cls(run, data, network, rule, batches, optimizers, device, predictor, phases, trainable, check, executor)
 
     @property
     def config(self) -> RunConfig:
@@ -105,9 +115,26 @@ class Session:
         """Number of the network's parameters that are trained in any phase, without auxiliary modules."""
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
 
-    def reduce_gradients(self, layer: Layer) -> None:
-        """Average a layer's gradients over ranks."""
-        self.device.all_reduce_gradients([*layer.parameters(), *self.rule.parameters_for(layer)])
+    @property
+    def ranks(self) -> Ranks:
+        """The processes of the run."""
+        return self.device.ranks
+
+    def average_gradients(self, layer: Layer) -> None:
+        """Average a layer's gradients over the processes of the run."""
+        self.ranks.average_gradients([*layer.parameters(), *self.rule.parameters_for(layer)])
+
+    @contextmanager
+    def divided_step(self) -> Iterator[None]:
+        """The context of a step whose batch is divided: what sees several samples sees them all, or is averaged."""
+        if self.ranks.count == 1:
+            yield
+            return
+        sync = self.config.sync_batchnorm
+        with SplitBatch(self.ranks, self.config.batch_size // self.ranks.count, sync_batchnorm=sync):
+            yield
+        if not sync:  # what they normalised by differs, what they keep must not
+            self.ranks.average_(running_statistics(self.network.model, self.rule))
 
 
 def check_shift(shift: int, shape: tuple[int, ...]) -> None:

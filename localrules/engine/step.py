@@ -17,6 +17,7 @@ from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.data.batches import generator
 from localrules.engine.phases import apply_phase
+from localrules.engine.ranks import Ranks
 from localrules.engine.rule_border import rule_border, run_step
 from localrules.engine.schedules import learning_rate
 from localrules.engine.session import Session
@@ -46,7 +47,7 @@ class StepContext:
             return
         if self.is_trainable(layer):
             self._session.learning_check.before_step(layer)
-        self._session.reduce_gradients(layer)
+        self._session.average_gradients(layer)
         if self._session.config.optimizer.step_timing == "layer":
             self._session.optimizers.step(layer.name)
         elif layer in self._waiting:
@@ -87,6 +88,43 @@ class StepResult:
     report: StepReport
     labels: Tensor
 
+    @property
+    def accuracy(self) -> Tensor | None:
+        """Fraction of samples whose label has the largest logit, a scalar; ``None`` without logits."""
+        if self.report.logits is None:
+            return None
+        return (self.report.logits.argmax(1) == self.labels).float().mean()
+
+
+@dataclass(frozen=True)
+class AveragedStep:
+    """A step with the means over all processes."""
+
+    report: StepReport
+    accuracy: Tensor | None
+
+
+def average_report(ranks: Ranks, taken: StepResult) -> AveragedStep:
+    """The report of a step on the whole batch; every process has reported on its part."""
+    report = taken.report
+    if ranks.count == 1:
+        return AveragedStep(report, taken.accuracy)
+    scalars: dict[tuple[str, str], Tensor] = {
+        **{("objective", name): value for name, value in report.objectives.items()},
+        **{("metric", name): value for name, value in report.metrics.items()},
+    }
+    if report.loss is not None:
+        scalars["", "loss"] = report.loss
+    if taken.accuracy is not None:
+        scalars["", "accuracy"] = taken.accuracy
+    means = ranks.average_scalars(scalars)
+    averaged = StepReport(
+        objectives={name: means["objective", name] for name in report.objectives},
+        loss=means.get(("", "loss")),
+        metrics={name: means["metric", name] for name in report.metrics},
+    )
+    return AveragedStep(averaged, means.get(("", "accuracy")))
+
 
 def seed_step(config: RunConfig, step: int, device: torch.device) -> None:
     """Seed torch's generators: whatever the network or the rule draws in a step comes from (seed, step)."""
@@ -117,10 +155,11 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     )
     seed_step(config, step, session.device.device)
     batch = session.batches.batch(step)
-    statistics = Batch(batch.images, batch.labels, len(session.data.classes), batch.soft_targets)
+    classes = len(session.data.classes)
+    statistics = Batch(batch.images, batch.labels, classes, batch.soft_targets, session.ranks)
     context = StepContext(session, phase)
     try:
-        with rule_border(session.rule, session.network, "step"):
+        with session.divided_step(), rule_border(session.rule, session.network, "step"):
             try:
                 report = run_step(session.rule, session.network, statistics, context)
                 context.finish()

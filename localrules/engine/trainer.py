@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from localrules.callbacks.base import MetricsRow, RunInfo
+from localrules.callbacks.base import MetricsRow
 from localrules.callbacks.callback_list import CallbackList
 from localrules.core.phase import Phase
 from localrules.engine import checkpoint
@@ -19,7 +19,7 @@ from localrules.engine.divergence import check_finite
 from localrules.engine.phases import apply_phase
 from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
 from localrules.engine.session import Session
-from localrules.engine.step import StepResult, train_step
+from localrules.engine.step import AveragedStep, StepResult, average_report, train_step
 from localrules.utils.torch_utils import read_scalars
 
 CHECKPOINT_SECONDS = 60.0
@@ -39,7 +39,7 @@ class Trainer:
         session: The run.
         callbacks: The callbacks of the run.
         folder: Where checkpoints go.
-        info: What the callbacks know of the run; its ``state`` is saved with every checkpoint.
+        state: The state of callbacks, which is saved with every checkpoint.
         before_step: Called with each step before it is taken.
 
     Attributes:
@@ -56,11 +56,12 @@ class Trainer:
         session: Session,
         callbacks: CallbackList,
         folder: Path,
-        info: RunInfo,
+        state: dict[str, Any],
         before_step: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.session, self.callbacks = session, callbacks
-        self._folder, self._info, self._before_step = folder, info, before_step
+        self._ranks = session.ranks
+        self._folder, self._state, self._before_step = folder, state, before_step
         self._diagnostics = Diagnostics(session)
         self.step = 0
         self.timer = StepTimer()
@@ -76,7 +77,7 @@ class Trainer:
         self.seconds = progress["seconds"]
         self.timer = StepTimer(progress["step_times"])
         self.peak_memory_mib = progress["peak_memory_mib"]
-        self._info.state.update(progress["callbacks"])
+        self._state.update(progress["callbacks"])
         self.callbacks.stop_reason = progress["stop_reason"]
 
     @property
@@ -94,6 +95,7 @@ class Trainer:
         self._resumed_at = self._saved_at = time.monotonic()
         if self.stop_reason is None:
             self.callbacks.on_train_start(self.session.network, self.session.rule)
+            self._agree_on_stop()
         if self.stop_reason is not None:  # before the first step, or in a run that is resumed after its stop
             self.save()
             return
@@ -135,29 +137,34 @@ class Trainer:
     def _should_log(self, step: int) -> bool:
         return self._is_epoch_end(step) or step % self.session.config.log_every == 0
 
-    def _after_step(self, phase: Phase, taken: StepResult, found: MetricsRow) -> None:
-        last, stopping = self.step == self.session.total_steps, self._stop
+    def _after_step(self, phase: Phase, step: StepResult, found: MetricsRow) -> None:
+        last = self.step == self.session.total_steps
         closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
-        saves = last or stopping or self._should_checkpoint(closes_epoch)
-        if (logs or saves) and (error := check_finite(self.session, taken.report, self.step, thorough=saves)):
-            self.callbacks.on_log(self._metrics_row(phase, taken))
-            raise error
+        stopping, due = self._ranks.any(self._stop, self._ranks.is_main and self._should_checkpoint(closes_epoch))
+        saves = last or stopping or due
+        if logs or saves:
+            taken = average_report(self._ranks, step)
+            if error := check_finite(self.session, taken.report, self.step, thorough=saves):
+                self.callbacks.on_log(self._metrics_row(phase, taken))
+                raise error
         if logs:
             row = self._metrics_row(phase, taken) | found
-            if closes_epoch:
+            if closes_epoch and self._ranks.is_main:
                 row |= self._diagnostics.of_epoch()
-            if closes_epoch and "valid" in self.session.data.splits:
+            if closes_epoch and self._ranks.is_main and "valid" in self.session.data.splits:
                 scores = self.session.predictor.scores(self.session.data.split("valid"))
                 row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
             self.callbacks.on_log(row)
             if closes_epoch:
                 self.callbacks.on_evaluate(row)
+            self._agree_on_stop()
         if saves or self.stop_reason is not None:
             self.save()
+            self._agree_on_stop()
         if stopping and not last and self.stop_reason is None:
             raise TrainingInterrupted
 
-    def _metrics_row(self, phase: Phase, taken: StepResult) -> MetricsRow:
+    def _metrics_row(self, phase: Phase, taken: AveragedStep) -> MetricsRow:
         report = taken.report
         batches = self.session.batches
         recent = self.timer.recent
@@ -171,8 +178,8 @@ class Trainer:
             "memory_mib": process_peak_mib(),
         }
         scalars = {f"objective/{name}": value for name, value in report.objectives.items()} | report.metrics
-        if report.logits is not None:
-            scalars = {"accuracy": (report.logits.argmax(1) == taken.labels).float().mean(), **scalars}
+        if taken.accuracy is not None:
+            scalars = {"accuracy": taken.accuracy, **scalars}
         if report.loss is not None:
             scalars = {"loss": report.loss, **scalars}
         return {**row, **read_scalars(scalars)}
@@ -184,7 +191,9 @@ class Trainer:
         return closes_epoch or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; of several processes, the main one does."""
+        if not self._ranks.is_main:
+            return
         self.callbacks.on_checkpoint()
         now = time.monotonic()
         self.seconds += now - self._resumed_at
@@ -194,12 +203,18 @@ class Trainer:
             "seconds": self.seconds,
             "step_times": self.timer.times,
             "peak_memory_mib": self.peak_memory_mib,
-            "callbacks": dict(self._info.state),
+            "callbacks": dict(self._state),
             "stop_reason": self.stop_reason,
             "config": self.session.config.to_dict(),
         }
         checkpoint.save(self._folder, self.session, progress)
         self._saved_at = time.monotonic()
+
+    def _agree_on_stop(self) -> None:
+        """Stop all processes where a callback has stopped the main one; the others have no callbacks."""
+        (stopped,) = self._ranks.any(self.callbacks.stop_reason is not None)
+        if stopped and self.callbacks.stop_reason is None:
+            self.callbacks.stop_reason = "the main process was stopped"
 
     @contextmanager
     def _graceful_shutdown(self) -> Iterator[None]:

@@ -98,7 +98,7 @@ class WindowedRule(LayerwiseRule):
         """One forward pass in which every layer is trained as soon as its last window is done."""
         report = StepReport()
         guard = InplaceGuard()
-        inputs, batch = self._make_inputs(batch)
+        inputs, divided = self._make_inputs(batch)
         open_layers: dict[str, _OpenLayer] = {}
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -121,7 +121,7 @@ class WindowedRule(LayerwiseRule):
             seen = pytree.tree_map_only(Tensor, _as_leaf, output)
             read = [tensor.detach() for tensor in tensor_leaves((args, kwargs))]
             with self._checking_first_loss(layer):
-                loss = self._loss(layer, seen, read, operations, batch, context.autocast, report)
+                loss = self._loss(layer, seen, read, operations, divided, context.autocast, report)
             with torch.autocast(inputs.device.type, enabled=False):
                 self._backward(layer, loss)
             report.objectives[layer.name] = loss.detach()
@@ -146,8 +146,8 @@ class WindowedRule(LayerwiseRule):
             logits = network(inputs)
         guard.check()
         if self.trains_readout:
-            report.logits = logits[: len(batch.labels)].detach()
-            report.labels = batch.labels
+            logits, trained_on = divided.of_readout(logits.detach())
+            report.logits, report.labels = logits, trained_on.labels
         return report
 
     def _send_down(self, top: _OpenLayer, open_layers: Mapping[str, _OpenLayer]) -> None:

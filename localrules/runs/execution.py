@@ -19,6 +19,7 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
+from localrules.runs.processes import share_start
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import RunFolder, record_error
 from localrules.utils.text import printable
@@ -106,6 +107,7 @@ def execute_run(
         LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
     """
     config = session.config
+    share_start(session, folder, record, progress)
     warn_if_bf16_emulated(config, session.device.device)
     info = RunInfo(
         directory=folder,
@@ -127,7 +129,7 @@ def execute_run(
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
     events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])
     audit = InRunAudit(session, folder) if config.audit else None
-    trainer = Trainer(session, events, folder / "checkpoints", info, *([audit.before_step] if audit else []))
+    trainer = Trainer(session, events, folder / "checkpoints", info.state, *([audit.before_step] if audit else []))
     if progress:
         trainer.resume(progress)
     try:

@@ -17,6 +17,7 @@ from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, execute_run, run_record
 from localrules.runs.load import read_run
+from localrules.runs.processes import follow, processes_of
 from localrules.runs.result import RunResult, completed_summary
 from localrules.runs.train import nest_settings
 from localrules.tracking.records import CONFIG, read_summary
@@ -57,9 +58,11 @@ def resume(
     summary = completed_summary(folder)
     if summary is not None:
         return RunResult(folder, summary, record, registry)
-    with preserve_global_state():
+    with preserve_global_state(), processes_of(resolved, registry, folder) as processes:
+        if not processes.is_main:
+            return follow(processes, resolved, registry)
         trackers = build_trackers(resolved, resumed=True)
-        session = Session.build(resolved)
+        session = Session.build(resolved, join=True)
         now = run_record(registry, session)
         was, here = record["environment"], now["environment"]
         known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}
@@ -74,7 +77,8 @@ def resume(
             if progress is not None:
                 changed = diff(progress["config"], resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)
-            return execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
+            result = execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
+        return processes.share_result(session, result)
 
 
 def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:

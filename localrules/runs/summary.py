@@ -49,6 +49,8 @@ def summarize(
         "data": config.data.name,
         "seed": config.seed,
         "threads": config.threads,
+        "devices": config.devices,
+        "parallel": "data" if config.devices > 1 else None,
         "steps": trainer.step,
         "epochs": trainer.step / session.batches.steps_per_epoch,
         "parameters": session.parameter_count,

@@ -10,13 +10,14 @@ from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
 from localrules.config.overrides import nest
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
-from localrules.engine.device import default_threads
+from localrules.engine.device import machine_defaults
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
+from localrules.runs.processes import follow, processes_of
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import create_run_folder, lock_run
 from localrules.utils.torch_utils import preserve_global_state
@@ -74,8 +75,7 @@ def train(
     for kind in COMPONENTS:
         if given.get(kind, "name") is None:
             raise UsageError(f"no {kind} is named", where="localrules.train", fix=f"name one, e.g. {_EXAMPLES[kind]}")
-    threads = {"threads": default_threads(given.get("parallel_layers", default=1))}
-    given = merge_settings(Settings.from_tree(threads, "default"), given)
+    given = merge_settings(Settings.from_tree(machine_defaults(given), "default"), given)
     return start(resolve_run(given, registry), registry, Path(out), callbacks)
 
 
@@ -94,16 +94,20 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
     Raises:
         LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
     """
-    with preserve_global_state():
+    with preserve_global_state(), processes_of(run, registry) as processes:
+        if not processes.is_main:
+            return follow(processes, run, registry)
         trackers = build_trackers(run)
-        session = Session.build(run)
+        session = Session.build(run, join=True)
         check_early_stopping(session)
         if run.config.audit:
             check_can_audit()
         record = run_record(registry, session)
         folder = create_run_folder(out, run.config.rule.name, run.model.name, record)
+        processes.folder = folder
         with lock_run(folder):
-            return execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
+            result = execute_run(session, registry, folder, record, None, [*callbacks, *trackers])
+        return processes.share_result(session, result)
 
 
 def nest_settings(settings: Settings | Mapping[str, Any]) -> Settings:

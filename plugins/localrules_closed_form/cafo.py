@@ -121,20 +121,18 @@ class CaFo(Rule):
             found = extract_features(network, batch.images, self._read)
         for layer, features in found:
             if context.is_trainable(layer):
-                self._train(layer, features, batch.targets, context, report)
+                self._train(layer, features, batch, context, report)
         return report
 
-    def _train(
-        self, layer: Layer, features: list[Tensor], targets: Tensor, context: Context, report: StepReport
-    ) -> None:
+    def _train(self, layer: Layer, features: list[Tensor], batch: Batch, context: Context, report: StepReport) -> None:
         """Add to the sums, or leave the classifiers' gradients and step them."""
         losses = []
         for index, inputs in enumerate(features):
             predictor = self.predictors[state_key(layer, index)]
             if isinstance(predictor, LeastSquares):
-                predictor.add(inputs, targets)
+                predictor.add(batch.part.gather(inputs), batch.part.gather(batch.targets))
             else:
-                losses.append(functional.cross_entropy(predictor(inputs), targets))
+                losses.append(functional.cross_entropy(predictor(inputs), batch.targets))
         if losses:
             loss = torch.stack(losses).sum()
             loss.backward()

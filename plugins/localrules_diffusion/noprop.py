@@ -65,7 +65,7 @@ class NoProp(CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"eta": SearchRange(0.1, 10, log=True)},
         formula="(SNR_t - SNR_{t-1}) ||u(z_l, noisy label) - label||^2, a step t of denoising for each layer",
-        requires=Requirements(targets="probabilities"),
+        requires=Requirements(targets="probabilities", global_batch=True),  # noise is drawn for each sample
         presets={"paper": {"weighting": "snr", "draws": 1}},
         autocast=True,
     )

@@ -96,7 +96,7 @@ class DifferenceTargetPropagation(Rule):
             signals[layer.name] = [-shift / (self.config.step * samples)]
             if context.is_trainable(layer):
                 report.objectives[layer.name] = _half_square(shift) / self.config.step
-        noisy, outputs = self._add_noise(network, batch.images, traces, context)
+        noisy, outputs = self._add_noise(network, batch, traces, context)
         accumulate_gradients(traces, signals, context)
         for below, layer in pairwise(network.hidden):
             if context.is_trainable(layer):
@@ -124,14 +124,15 @@ class DifferenceTargetPropagation(Rule):
             yield below.layer, shift
 
     def _add_noise(
-        self, network: Network, images: Tensor, traces: list[LayerTrace], context: Context
+        self, network: Network, batch: Batch, traces: list[LayerTrace], context: Context
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """By layer name: its output with noise added, and its output for an input with noise added."""
         outputs = {trace.layer.name: at_least_float32(trace.output.detach()) for trace in traces[:-1]}
-        noisy = {name: output + self.config.noise * torch.randn_like(output) for name, output in outputs.items()}
+        draw = batch.part.randn_like
+        noisy = {name: output + self.config.noise * draw(output) for name, output in outputs.items()}
         overrides = {name: [output] for name, output in noisy.items()}
         with freeze_batchnorm_stats(network):
-            found = isolated_forward(network, images, overrides=overrides, precision=context.autocast())
+            found = isolated_forward(network, batch.images, overrides=overrides, precision=context.autocast())
         return noisy, {trace.layer.name: trace.output.detach() for trace in found}
 
 

@@ -105,10 +105,11 @@ class ErrorBroadcast(Rule):
         if context.is_trainable(readout.layer):
             loss.backward()
             context.step_layer(readout.layer)
+        errors = batch.part.gather(error)
         for trace in hidden:
             if context.is_trainable(trace.layer):
                 parts = [
-                    self._objective(trace.layer, index, output, error)
+                    self._objective(trace.layer, index, batch.part.gather(output), errors)
                     for index, output in enumerate(trace.final_outputs)
                 ]
                 report.objectives[trace.layer.name] = torch.stack([value for value, _ in parts]).sum()

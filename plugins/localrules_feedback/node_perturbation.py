@@ -72,7 +72,7 @@ class NodePerturbation(Rule):
         scale = 1 / (self.config.std**2 * self.config.perturbations * len(batch.labels))
         for _ in range(self.config.perturbations):
             noise = {
-                name: [torch.randn_like(each) * self.config.std for each in outputs]
+                name: [batch.part.randn_like(each) * self.config.std for each in outputs]
                 for name, outputs in signals.items()
             }
             with draws.replay(), freeze_batchnorm_stats(network):

@@ -93,11 +93,17 @@ class SyntheticGradients(Rule):
                     loss.backward(inputs=[p for p in trace.layer.parameters() if p.requires_grad])
                     context.step_layer(trace.layer)
             elif context.is_objective_trainable(trace.layer):
-                self._train(trace, predicted[trace.layer.name], targets[trace.layer.name], report, context)
+                self._train(trace, predicted[trace.layer.name], targets[trace.layer.name], batch, report, context)
         return report
 
     def _train(
-        self, trace: LayerTrace, predicted: list[Tensor], targets: list[Tensor], report: StepReport, context: Context
+        self,
+        trace: LayerTrace,
+        predicted: list[Tensor],
+        targets: list[Tensor],
+        batch: Batch,
+        report: StepReport,
+        context: Context,
     ) -> None:
         """Gradients of a layer by its predictions, and of the predictions by their targets."""
         layer = trace.layer
@@ -110,7 +116,7 @@ class SyntheticGradients(Rule):
             ]
             torch.autograd.backward(trace.final_outputs, signals, inputs=weights)
         errors = [
-            (each - target).square().mean() / target.square().mean().clamp(min=1e-30)
+            (each - target).square().mean() / batch.part.average(target.square().mean()).clamp(min=1e-30)
             for each, target in zip(predicted, targets, strict=True)
         ]
         error = torch.stack(errors).sum()

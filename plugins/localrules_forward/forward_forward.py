@@ -103,7 +103,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
             "paper": {"goodness": "sum", "answer": "upper", "strength": 3.0},
             "mean": {"goodness": "mean", "threshold": 2.0, "peer": 0.0, "size": "length", "strength": 3.0},
         },
-        requires=Requirements(float_inputs=True),
+        requires=Requirements(float_inputs=True, global_batch=True),
         run_defaults={"optimizer": {"lr": 0.01}},
         model_defaults={"norm": False},
         trains_readout=False,

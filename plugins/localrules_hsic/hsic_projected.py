@@ -87,7 +87,7 @@ class ProjectedHSIC(LayerVoting, Objective):
     info = RuleInfo(
         search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="HSIC(P, P) - gamma HSIC(P, Y), P a learned projection of Z, beside learned proxies of the classes",
-        requires=Requirements(min_batch=2, targets="probabilities"),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         autocast=True,
     )
 

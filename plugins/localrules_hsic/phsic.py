@@ -82,7 +82,7 @@ class PHSIC(OutputTransform, Objective):
     info = RuleInfo(
         search_space={"gamma": SearchRange(0.5, 8, log=True)},
         formula="pHSIC(Z, Z) - gamma pHSIC(Z, Y), pHSIC(A, B) = mean((K_A - mean K_A) K_B)",
-        requires=Requirements(min_batch=2, targets="probabilities"),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         presets={
             "paper": {"reading": "flat"},
             "paper-grouped": {"groups": 16},

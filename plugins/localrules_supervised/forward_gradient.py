@@ -54,7 +54,7 @@ class ForwardGradient(Objective):
     info = RuleInfo(
         search_space={"group": SearchChoice((1, 4, 16))},
         formula="d z = c v, c the derivative of CE(W z, y) along a random v, for groups of channels z, each with its W",
-        requires=Requirements(targets="weighted"),
+        requires=Requirements(targets="weighted", global_batch=True),  # directions are drawn for each sample
         presets={"paper": {"directions": "normal"}},
     )
 

@@ -55,7 +55,7 @@ class InfoPro(Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.03, 0.5, log=True)},
         formula="a BCE(decoder(h), x) + b task(head(h), y), the task supervised contrast or cross-entropy",
-        requires=Requirements(min_batch=2, float_inputs=True, targets="probabilities"),
+        requires=Requirements(min_batch=2, float_inputs=True, targets="probabilities", global_batch=True),
         autocast=True,
     )
 

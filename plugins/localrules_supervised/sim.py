@@ -39,7 +39,7 @@ class Sim(Objective):
     info = RuleInfo(
         search_space={"projected": SearchChoice((128, 512, "all"))},
         formula="MSE(S(NN(h)), S(Y)), S the cosines between samples, each less its own mean",
-        requires=Requirements(min_batch=2, targets="probabilities"),
+        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
         presets={"paper": {"projected": "all"}},
         autocast=True,
     )

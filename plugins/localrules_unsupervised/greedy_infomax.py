@@ -57,7 +57,7 @@ class GreedyInfoMax(Objective):
         search_space={"grid": SearchRange(3, 7, integer=True)},
         formula="-log softmax over images of z_below' W_k z, for the same image k cells below",
         locality="local",
-        requires=Requirements(min_batch=2, spatial_outputs=True, targets="weighted"),
+        requires=Requirements(min_batch=2, spatial_outputs=True, targets="weighted", global_batch=True),
         presets={"paper": {"grid": 7, "distances": 5, "negatives": "drawn"}},
         run_defaults={"optimizer": {"lr": 0.01}},
     )

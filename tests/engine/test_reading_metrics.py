@@ -32,7 +32,7 @@ class Operations(TorchDispatchMode):
 def test_no_value_of_a_logged_step_is_read_by_itself(tmp_path: Path) -> None:
     session = perceptron(RULES["local-ce"])
     info = RunInfo(tmp_path, "local-ce", "mlp", "toy", {}, [], (), True, 3, 3, 0, (), tuple(session.phases))
-    trainer = Trainer(session, CallbackList([]), tmp_path, info)
+    trainer = Trainer(session, CallbackList([]), tmp_path, info.state)
     apply_phase(session.phases[0], session.network, session.trainable)
     taken = train_step(session, session.phases[0], 0)
     with Operations() as operations:

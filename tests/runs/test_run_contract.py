@@ -41,6 +41,8 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "data": str,
     "seed": int,
     "threads": int,
+    "devices": int,
+    "parallel": type(None),
     "steps": int,
     "epochs": float,
     "parameters": int,

@@ -35,6 +35,7 @@ DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
         (["--set", "phases=two-phase", "--steps", "1"], "2 phases do not fit into 1 steps", "2 steps or more"),
         (["--set", "phases=tow-phase"], "option 'phases' has a value", "joint, two-phase, or a list"),
         (["--device", "cuda"], "device 'cuda' cannot be used here", "--device cpu"),
+        (["--device", "cuda:1"], "device 'cuda:1' cannot be used here", "--device cpu"),
         (["--threads", "0"], "option 'threads' has a value", "CPU threads"),
         (["--seed", "-1"], "option 'seed' has a value", "weights"),
         (["--seed", "99999999999999999999"], "option 'seed' has a value", "weights"),

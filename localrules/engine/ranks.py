@@ -1,0 +1,162 @@
+"""The processes of a run as a group: what they average, gather and agree upon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from localrules.data.batch_part import BatchPart
+
+CPU = torch.device("cpu")
+Key = TypeVar("Key", str, tuple[str, str])
+
+
+class Ranks(BatchPart):
+    """The processes of a data-parallel run, each with its part of every batch. Mostly there is one.
+
+    Every process calls the same methods in the same order.
+
+    Args:
+        index: This process's number.
+        count: Number of processes.
+        device: Where this process computes.
+
+    Attributes:
+        divides: Whether what is computed now is computed from a part of the batch.
+    """
+
+    def __init__(self, index: int = 0, count: int = 1, device: torch.device = CPU) -> None:
+        self.index, self.count, self._device = index, count, device
+        self.divides = count > 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the run folder and reports."""
+        return self.index == 0
+
+    def gather(self, values: Tensor, total: int | None = None) -> Tensor:
+        if self.count == 1:
+            return values
+        gathered: Tensor = _Gather.apply(values, self, self.sizes(self.count * len(values) if total is None else total))
+        return gathered
+
+    def average(self, statistic: Tensor) -> Tensor:
+        if self.count == 1:
+            return statistic
+        found = statistic.detach().clone()
+        self.average_([found])
+        return found
+
+    def average_(self, tensors: Iterable[Tensor]) -> None:
+        """Average tensors over the processes, in place, in one reduction."""
+        averaged = list(tensors)
+        if self.count == 1 or not averaged:
+            return
+        flat = torch.cat([tensor.detach().flatten() for tensor in averaged])
+        dist.all_reduce(flat)
+        flat /= self.count
+        for tensor, mean in zip(averaged, flat.split([each.numel() for each in averaged]), strict=True):
+            tensor.detach().copy_(mean.view_as(tensor))
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over the processes, in place, in one reduction."""
+        if self.count > 1:
+            self.average_(parameter.grad for parameter in parameters if parameter.grad is not None)
+
+    def average_scalars(self, scalars: Mapping[Key, Tensor]) -> dict[Key, Tensor]:
+        """The mean of each scalar over the processes, in one reduction."""
+        if self.count == 1 or not scalars:
+            return dict(scalars)
+        names = sorted(scalars)
+        stacked = torch.stack([scalars[name].detach().reshape(()).to(self._device, torch.float32) for name in names])
+        self.average_([stacked])
+        found = dict(zip(names, stacked.unbind(), strict=True))
+        return {name: found[name] for name in scalars}
+
+    @contextmanager
+    def undivided(self) -> Iterator[None]:
+        before, self.divides = self.divides, False
+        try:
+            yield
+        finally:
+            self.divides = before
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the processes, with gradients."""
+        summed: Tensor = _Sum.apply(values)
+        return summed
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Whether each flag is set in any process."""
+        if self.count == 1:
+            return list(flags)
+        found = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return [bool(flag) for flag in found.tolist()]
+
+    def from_main(self, value: Any) -> Any:
+        """A value of the main process, which the others' own gives way to."""
+        if self.count == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0, device=CPU)
+        return held[0]
+
+    def all_gather(self, values: Tensor, sizes: Sequence[int]) -> Tensor:
+        """The values of all processes, shape (sum of sizes, ...), without gradient and in the same memory layout."""
+        last = values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
+        own = values.detach().permute(0, 2, 3, 1) if last else values.detach()
+        padded = own.new_zeros(max(sizes), *own.shape[1:])
+        padded[: len(own)] = own
+        sent = padded.view(-1).view(torch.uint8)  # whatever its type: nothing is computed
+        received = [torch.empty_like(sent) for _ in range(self.count)]
+        dist.all_gather(received, sent)
+        whole = torch.cat(
+            [each.view(padded.dtype).view_as(padded)[:size] for each, size in zip(received, sizes, strict=True)]
+        )
+        return whole.permute(0, 3, 1, 2) if last else whole
+
+
+class _Gather(torch.autograd.Function):
+    """Gathers samples. Every process computes the same of them, and the mean of what they find is taken afterwards: so
+    a sample's gradient, which its own process alone passes on, counts as often as there are processes."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, ranks: Ranks, sizes: list[int]) -> Tensor:
+        ctx.ranks, ctx.total = ranks, sum(sizes)
+        return ranks.all_gather(values, sizes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad[ctx.ranks.bounds(ctx.total)] * ctx.ranks.count, None, None
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes; what each process makes of it has its own gradient, and these add up."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        summed = values.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        summed = grad.contiguous().clone()
+        dist.all_reduce(summed)
+        return summed
+
+
+def set_timeout(seconds: float) -> None:
+    """Let the processes wait for each other for so long."""
+    set_it = getattr(dist, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout  # in torch before 2.13
+    set_it(timedelta(seconds=seconds))

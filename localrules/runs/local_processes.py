@@ -1,0 +1,233 @@
+"""The processes of a run on this machine, started and watched by its main process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from localrules.config.schema import RunConfig
+from localrules.engine.resolve import resolve_config
+from localrules.engine.resolved_run import ResolvedRun
+from localrules.errors import LocalRulesError, UsageError, describe_exception
+from localrules.registry.registry import Registry
+from localrules.runs.processes import ANSWER_SECONDS, Processes, follow, is_of_lost_connection, leave_group
+
+GRACE_SECONDS = 15.0
+"""For how long the main process may go on when another is dead, before it is ended whatever it is doing."""
+
+LOOPBACK = "lo"  # Linux's name
+
+
+class LocalProcesses(Processes):
+    """The processes of a run on this machine; this one is rank 0.
+
+    The others are made by a fork server, so they start at once, import nothing of the user's script, and share no
+    thread or lock with this process. Each holds a pipe to this process: it ends when that breaks, and says
+    through it why it fails.
+    """
+
+    def __init__(self, run: ResolvedRun, registry: Registry, folder: Path | None = None) -> None:
+        super().__init__(run, registry, folder)
+        self._children: dict[int, tuple[BaseProcess, Connection]] = {}
+        self._said: dict[int, Any] = {}
+        self._environment: dict[str, str | None] = {}
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        count = self._run.config.devices
+        # It listens at a port that the system chooses, so two runs cannot meet at one.
+        self._store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        shared = {
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self._store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",  # the one above
+            "TORCHELASTIC_RESTART_COUNT": "0",
+        }
+        if sys.platform.startswith("linux"):
+            shared["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK)
+        for rank in range(1, count):
+            self._children[rank] = _start_process(
+                rank, {**os.environ, **shared, **_rank(rank)}, self._run.config, self._registry.files
+            )
+        own = shared | _rank(0)
+        self._environment = {name: os.environ.get(name) for name in own}
+        os.environ.update(own)
+        threading.Thread(target=self._watch, daemon=True).start()
+        import lightning_fabric  # noqa: F401  # while the others do so
+
+        self._wait_until_ready()
+
+    def explain(self, error: BaseException) -> BaseException:
+        lost = is_of_lost_connection(error) or isinstance(error, _Dead)
+        deadline = time.monotonic() + (ANSWER_SECONDS if lost else 0)
+        while True:
+            self._listen()
+            failures = {rank: said for rank, said in self._said.items() if isinstance(said, dict)}
+            if lost and failures:
+                rank, failure = min(failures.items())
+                kind = UsageError if failure.pop("usage") else LocalRulesError
+                return kind(**{**failure, "what": f"rank {rank}: {failure['what']}"})
+            if not lost:
+                return error
+            if dead := self._dead():
+                return self.lost(dead, self._ends(dead))
+            silent = [rank for rank in self._children if rank not in self._said or self._said[rank] == "ready"]
+            if time.monotonic() > deadline:
+                return self.lost(silent, f"it did not answer within {self._run.config.process_timeout:g} s")
+            if not silent:
+                return self.lost([], "the processes lost their connections")
+            time.sleep(0.05)
+
+    def end(self, *, failed: bool) -> None:
+        self._over.set()
+        leave_group()
+        for process, link in self._children.values():
+            if not failed:
+                process.join(ANSWER_SECONDS)
+            process.kill()
+            process.join()
+            link.close()
+        for name, value in self._environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+    def _wait_until_ready(self) -> None:
+        while any(self._said.get(rank) != "ready" for rank in self._children):
+            wait([process.sentinel for process, _ in self._children.values()] + self._open_links(), timeout=1)
+            self._listen()
+            if self._dead() or any(isinstance(said, dict) for said in self._said.values()):
+                raise _Dead
+
+    def _listen(self) -> None:
+        """Note what the other processes have said last."""
+        for rank, (_, link) in self._children.items():
+            with suppress(EOFError, OSError):
+                while link.poll():
+                    self._said[rank] = link.recv()
+
+    def _open_links(self) -> list[Any]:
+        return [link for rank, (_, link) in self._children.items() if self._said.get(rank) is None]
+
+    def _dead(self) -> list[int]:
+        """The processes that have ended without a word."""
+        return [
+            rank
+            for rank, (process, _) in self._children.items()
+            if not process.is_alive() and self._said.get(rank) in (None, "ready")
+        ]
+
+    def _ends(self, ranks: list[int]) -> str:
+        codes = [self._children[rank][0].exitcode or 0 for rank in ranks]
+        named = [
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}" for code in codes
+        ]
+        return f"its process {' and '.join(dict.fromkeys(named))}"
+
+    def _watch(self) -> None:
+        """End this process where another is dead and this one does not come to notice."""
+        watched = {rank: process for rank, (process, _) in self._children.items()}
+        while watched and not self._over.is_set():
+            wait([process.sentinel for process in watched.values()], timeout=1)
+            for rank in [rank for rank, process in watched.items() if not process.is_alive()]:
+                if watched.pop(rank).exitcode != 0 and not self._over.wait(GRACE_SECONDS):
+                    os.write(2, f"Error   {self.lost([rank], self._ends([rank]))}\n".encode())
+                    os._exit(1)
+
+
+class _Dead(Exception):
+    """A process has ended before the run began."""
+
+
+def _rank(rank: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+
+
+def _start_process(
+    rank: int, environment: dict[str, str], config: RunConfig, files: tuple[str, ...]
+) -> tuple[BaseProcess, Connection]:
+    ours, theirs = multiprocessing.Pipe()
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__, "lightning_fabric"])
+    process = context.Process(target=_serve, args=(rank, environment, os.getcwd(), config, files, theirs), daemon=True)  # type: ignore[attr-defined]
+    with _without_main_module():
+        process.start()
+    theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Hide the user's script, which a new process would run again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _serve(
+    rank: int, environment: Mapping[str, str], place: str, config: RunConfig, files: tuple[str, ...], link: Connection
+) -> None:
+    """In another process: take part in the run."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(place)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the main one decides
+    with suppress(OSError):
+        os.dup2(2, 1)
+    warnings.simplefilter("ignore")  # the main process gives the same
+    registry = Registry.from_plugins(files)
+    run = resolve_config(config, registry)
+    processes = Processes(run, registry)
+    threading.Thread(target=_end_with_main, args=(rank, processes, link), daemon=True).start()
+    try:
+        import lightning_fabric  # noqa: F401  # before the others wait for it
+
+        link.send("ready")
+        follow(processes, run, registry)
+        link.send("done")
+        leave_group()
+    except BaseException as error:
+        link.send(_failure(error))
+        time.sleep(2 * ANSWER_SECONDS)  # the main process ends this one
+        os._exit(1)
+
+
+def _failure(error: BaseException) -> Any:
+    """The message to the main process: that the others are lost, or what has failed."""
+    if is_of_lost_connection(error):
+        return "lost"
+    known = isinstance(error, LocalRulesError)
+    parts = {name: getattr(error, name, "") for name in ("what", "where", "why", "fix")}
+    other = {"what": "the process failed", "why": describe_exception(error)}
+    return {**(parts if known else other), "usage": isinstance(error, UsageError)}
+
+
+def _end_with_main(rank: int, processes: Processes, link: Connection) -> None:
+    """End this process when the main one has gone."""
+    with suppress(EOFError, OSError):
+        link.recv()
+    if rank == 1:
+        os.write(2, f"Error   {processes.lost([0], 'its process has ended')}\n".encode())
+    os._exit(1)

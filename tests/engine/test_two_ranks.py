@@ -1,0 +1,48 @@
+"""Two processes train as one does, by every rule."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from helpers.two_ranks import Case, Found, compare_ranks
+
+from localrules.registry.registry import Registry
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+
+RULES = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
+CASES = [
+    *(Case(rule) for rule in RULES),
+    Case("backprop", "Regularized"),
+    Case("local-ce", "Regularized", options=(("hidden", 8),)),
+    Case("hsic-projected", "Regularized", options=(("ce", 0.5),)),
+    Case("error-broadcast", options=(("memory", 0.9), ("power", 0.1), ("entropy", 0.1))),
+    Case("cafo", options=(("predictor", "ce"),)),
+    Case("greedy-infomax", options=(("negatives", "drawn"),)),
+    Case("sign-symmetry", options=(("kind", "batch-random"),)),
+    Case("local-ce", settings=(("augment", {"crop_area": 0.5, "cutout": 2, "erase_size": 0.5}),)),
+    Case("hsic", settings=(("optimizer", {"name": "sgd", "lr": 5e-4, "grad_clip_norm": 0.1, "step_timing": "pass"}),)),
+]
+UNSYNCHRONISED = Case("local-ce", "Regularized", settings=(("sync_batchnorm", False),))
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Found]:
+    """All cases, in one pair of processes."""
+    return compare_ranks([*CASES, UNSYNCHRONISED])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_two_processes_train_as_one_does(case: Case, found: dict[str, Found]) -> None:
+    assert max(found[str(case)].differences.values()) < 1e-5
+
+
+@pytest.mark.parametrize("case", [*CASES, UNSYNCHRONISED], ids=str)
+def test_both_processes_hold_the_same_bits_each_time(case: Case, found: dict[str, Found]) -> None:
+    assert found[str(case)].equal_ranks
+    assert found[str(case)].repeatable
+
+
+def test_batch_norms_that_are_not_synchronised_see_a_part_of_the_batch(found: dict[str, Found]) -> None:
+    assert max(found[str(UNSYNCHRONISED)].differences.values()) > 1e-5

@@ -1,0 +1,184 @@
+"""Two processes that train every rule together, and what one process alone makes of the same runs."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from helpers.tiny_sessions import as_model
+from localrules.config.schema import RunConfig
+from localrules.config.settings import Settings
+from localrules.config.validate import validate_config
+from localrules.core.layer_spec import LayerSpec
+from localrules.engine.resolve import resolve_config
+from localrules.engine.session import Session
+from localrules.engine.step import train_steps
+from localrules.registry.registry import Registry
+from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
+
+STEPS = 20
+REPEATED = 3  # steps that are taken twice
+DATASET = toy_dataset(samples=24, shape=(1, 8, 8))
+LAYERS = LayerSpec(layers=["net.first", "net.second"], readout="net.readout")
+SHORT = {"equilibrium-propagation": {"free_steps": 4, "nudged_steps": 2}}
+ADAM = {"name": "adam", "lr": 1e-4}
+OPTIMIZERS = {"synthetic-gradients": ADAM}  # its loss is divided by tiny numbers, which SGD does not survive
+
+
+class Chain(nn.Module):
+    """Two convolutions without norm, which every rule can train."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh())
+        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.Tanh())
+        self.readout = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.readout(self.second(self.first(images)))
+        return logits
+
+
+class Regularized(nn.Module):
+    """Layers with batch norm and dropout."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.first = nn.Sequential(conv, nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.3))
+        self.second = nn.Sequential(nn.Flatten(), nn.Linear(256, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3))
+        self.readout = nn.Linear(6, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.readout(self.second(self.first(images)))
+        return logits
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run to take on two processes and on one.
+
+    Attributes:
+        rule: The rule's name.
+        model: ``Chain`` or ``Regularized``.
+        options: Options of the rule.
+        settings: Settings of the run.
+    """
+
+    rule: str
+    model: str = "Chain"
+    options: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([self.rule, self.model, *(f"{name}={value}" for name, value in self.options + self.settings)])
+
+
+def session(case: Case, devices: int) -> Session:
+    """A session of a case, on this process alone or with the others."""
+    rule = registry().resolve("rule", case.rule)
+    model = as_model({"Chain": Chain, "Regularized": Regularized}[case.model], LAYERS)
+    tree = {
+        "rule": {"name": case.rule, **SHORT.get(case.rule, {}), **dict(case.options)},
+        "model": {"name": case.model},
+        "data": {"name": DATASET.name},
+        "steps": STEPS,
+        "batch_size": 12,
+        "device": "cpu",
+        "devices": devices,
+        "sync_batchnorm": True,
+        "schedule": {"name": "constant"},
+        # Adam makes steps of rounding errors where a gradient is zero.
+        "optimizer": OPTIMIZERS.get(case.rule, {"name": "sgd", "lr": 5e-4}),
+        **dict(case.settings),
+    }
+    config = validate_config(RunConfig, Settings.from_tree(tree))
+    static: Any = StaticRegistry(rule, model)
+    return Session.build(resolve_config(config, static, network_only=True), DATASET, join=devices > 1)
+
+
+@cache
+def registry() -> Registry:
+    """Our own plugins."""
+    return Registry.load(allow=[])
+
+
+def state(session: Session) -> dict[str, Tensor]:
+    """The state of network and rule, copied, by name."""
+    network, rule = session.network.model.state_dict(), session.rule.state_dict()
+    return {name: value.clone() for name, value in [*network.items(), *((f"rule {k}", v) for k, v in rule.items())]}
+
+
+@dataclass(frozen=True)
+class Found:
+    """The comparison of a case.
+
+    Attributes:
+        equal_ranks: Whether both processes end with the same bits.
+        repeatable: Whether both end with these bits when they train again.
+        differences: Relative difference of each tensor of state to that of one process, by name.
+    """
+
+    equal_ranks: bool
+    repeatable: bool
+    differences: dict[str, float]
+
+
+def compare_ranks(cases: Sequence[Case]) -> dict[str, Found]:
+    """Train all cases in two processes, and in one of them alone."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["localrules.runs.train", "helpers.two_ranks", "lightning_fabric"])
+    links, processes = [], []
+    for rank in range(2):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(rank, store.port, tuple(cases), theirs), daemon=True)
+        process.start()
+        theirs.close()
+        links.append(ours)
+        processes.append(process)
+    found = {}
+    for case in cases:
+        (digest, repeatable, differences), (other, again, _) = (link.recv() for link in links)
+        found[str(case)] = Found(digest == other, repeatable and again, differences)
+    for process in processes:
+        process.join()
+    return found
+
+
+def _serve(rank: int, port: int, cases: Sequence[Case], link: Connection) -> None:
+    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in group.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    for case in cases:
+        together, again = session(case, devices=2), session(case, devices=2)
+        train_steps(together, REPEATED)
+        train_steps(again, REPEATED)
+        repeatable = _digest(state(together)) == _digest(state(again))
+        train_steps(together, STEPS - REPEATED, start=REPEATED)
+        found, differences = state(together), {}
+        if rank == 0:
+            alone = session(case, devices=1)
+            train_steps(alone)
+            differences = {name: _difference(found[name], value) for name, value in state(alone).items()}
+        link.send((_digest(found), repeatable, differences))
+
+
+def _difference(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.double(), expected.double()
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-4))
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    content = b"".join(value.contiguous().numpy().tobytes() for value in state.values())
+    return hashlib.sha256(content).hexdigest()
