@@ -48,7 +48,7 @@ def check_window(layers: Sequence[Layer], window: int, name: str) -> None:
             f"{name} has no windows of {window} layers",
             where="--granularity",
             why=f"it is cut into {hidden} hidden layers, and a window that holds them all is the whole network",
-            fix=f"choose windows of 2 to {hidden - 1} layers"
+            fix=f"choose windows of at most {hidden - 1} layers"
             if hidden > 2
             else "choose a deeper network or a finer cut, or --rule backprop for the whole network",
         )
