@@ -56,7 +56,7 @@ class MAN(Objective):
         formula="CE(head(learned(h) + average(h)), y), average the next layer with a moving average of its weights",
         locality="window",
         window=2,
-        requires=Requirements(min_batch=2, sequential=True),
+        requires=Requirements(min_batch=2, sequential=True, targets="weighted"),
     )
 
     config: MAN.Config
@@ -88,7 +88,7 @@ class MAN(Objective):
                 features = features + self.learned(read)
             features = _as_maps(features, above)
         logits = self.head(features)
-        return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), view.labels)
+        return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), view.targets)
 
     @torch.no_grad()
     def _update_average(self, above: nn.Module) -> None:

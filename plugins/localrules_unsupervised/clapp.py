@@ -67,7 +67,7 @@ class CLAPP(InputTransform, Objective):
         search_space={"noise": SearchRange(0.1, 1.0, log=True)},
         formula="max(0, 1 - z_pos' B c) + max(0, 1 + z_neg' B c), c and z features of two views, B learned",
         locality="local",
-        requires=Requirements(min_batch=2, float_inputs=True),
+        requires=Requirements(min_batch=2, float_inputs=True, targets="weighted"),
         presets={"clapp++": {"patches": 2}},
         run_defaults={"optimizer": {"lr": 0.006}},
     )

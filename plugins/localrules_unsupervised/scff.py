@@ -63,7 +63,7 @@ class SCFF(InputTransform, OutputTransform, Objective):
         formula="softplus(a (theta - g(x, x))) + softplus(a (g(x, x') - theta)) + s |g(x, x)|, g mean squares over "
         "channels",
         locality="local",
-        requires=Requirements(min_batch=2, float_inputs=True),
+        requires=Requirements(min_batch=2, float_inputs=True, targets="weighted"),
         presets={"paper": {"steepness": 1.0}},
         run_defaults={"optimizer": {"lr": 0.01}},
         model_defaults={"norm": False},

@@ -20,7 +20,7 @@ from localrules_closed_form.least_squares import LeastSquares
 REGISTRY = Registry.load(allow=[])
 RULES = [item.entry.name for item in REGISTRY.entries("rule")]
 DATA = toy_dataset(samples=16)
-UNLABELLED = ("softhebb", "oja", "greedy-infomax")
+UNLABELLED = ("softhebb", "oja", "greedy-infomax", "scff", "clapp")
 """Rules whose hidden layers do not see the targets: the readout alone does."""
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "hsic": [{"kernel_y": kind} for kind in ("delta", "cosine", "balanced", "gaussian")],
