@@ -223,7 +223,10 @@ class Sweep:
 
     def _execute(self, study: optuna.Study, trial: Any, wanted: int) -> None:
         states = import_optuna().trial.TrialState
-        shown = ", ".join(f"{key}={value}" for key, value in decode(self.space, trial.params).items())
+        values = decode(self.space, trial.params).items()
+        shown = ", ".join(
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values
+        )
         self.say(f"trial {trial.number}, {len(self._counted(study))} of {wanted}: {shown}")
         watch = [_Pruning(trial, self.objective)] if self.pruner != "none" else []
         place = self.folder / RUNS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def test_a_rule_that_keeps_its_promises_passes(name: str) -> None:
     try:
         run(Plain, name)
     except NotApplicable:
-        assert name == "entry_module_is_light"  # it is of no plugin
+        # It is of no plugin, and says nothing of targets.
+        assert name in ("entry_module_is_light", "soft_targets_are_honoured")
 
 
 class Undocumented(Plain):
@@ -298,6 +300,15 @@ class KnowsItsThread(Plain):
         return super().forward(view) * (2 if beside else 1) + view.output.square().mean() * beside
 
 
+class ReadsLabelsAlone(LocalCrossEntropy):
+    """Says that it can learn from soft targets, and learns from labels."""
+
+    info = LocalCrossEntropy.info.replace(requires=Requirements(targets="probabilities"))
+
+    def forward(self, view: LayerView) -> Tensor | dict[str, Tensor]:
+        return super().forward(replace(view, batch=replace(view.batch, soft_targets=None)))
+
+
 BROKEN = {
     "options_are_documented": (Undocumented, "options without a description: strength"),
     "options_survive_json": (TakesAnyOption, "a misspelt option is accepted"),
@@ -323,6 +334,7 @@ BROKEN = {
     "the_smallest_batch_stays_finite": (NeedsFour, "batches of 2, perceptron cut by layer"),
     "half_precision_stays_finite": (NeedsFullPrecision, "bf16, "),
     "multi_operation_layers_stay_finite": (OneOperationAlone, "too many values"),
+    "soft_targets_are_honoured": (ReadsLabelsAlone, "mixed targets teach the same as labels"),
     "learns_digits": (Plain, r"on the digits' test split by a perceptron, below 0\.9"),
 }
 

@@ -86,7 +86,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "working directory": lambda: os.chdir("/"),
     "replaced sys.stdout": lambda: setattr(sys, "stdout", io.StringIO()),
     "replaced sys.stderr": lambda: setattr(sys, "stderr", io.StringIO()),
-    "signal handler of SIGINT": lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    "signal handler of SIGINT": lambda: signal.signal(signal.SIGINT, lambda *_: None),
     "signal handler of SIGTERM": lambda: signal.signal(signal.SIGTERM, lambda *_: None),
     "umask to 000": lambda: os.umask(0),
     "locale to": lambda: locale.setlocale(locale.LC_ALL, "POSIX.UTF-8" if "UTF" not in locale.setlocale(0) else "C"),
