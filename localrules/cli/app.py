@@ -146,7 +146,8 @@ def _run(words: list[str]) -> int:
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:
                 context.command.invoke(context)
-            sys.stdout.flush()
+            if not as_json:  # else it is standard error, whose reader may leave
+                sys.stdout.flush()
         except typer.Exit as exit_:
             return exit_.exit_code
         except (KeyboardInterrupt, typer.Abort):

@@ -34,15 +34,21 @@ def usable_streams() -> Iterator[None]:
             elif hasattr(stream, "reconfigure") and not stream.closed:
                 undo.callback(_set_errors, stream, stream.errors)
                 _set_errors(stream, _ERRORS)
+        undo.callback(discard_output)  # first: what follows would fail on a stream that nobody reads
         yield
 
 
 def discard_output() -> None:
-    """Write what standard output still holds, or drop it where nobody can take it: Python would complain at exit."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    """Write what standard output and error still hold, or drop it where nobody can take it.
+
+    Python would complain at exit otherwise, with exit code 120.
+    """
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _set_errors(stream: Any, errors: str) -> None:

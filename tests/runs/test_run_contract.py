@@ -250,7 +250,9 @@ def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tm
     document, code = tmp_path / "found.json", tmp_path / "code"
     as_json = "--json" if "{json}" in pipe else ""
     command = f"({words} {as_json} {pipe.split('|')[0].format(json=document)}; echo $? >{code}) | head -1"
-    subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    # As a user's shell has it: with this variable Python keeps nothing back that it could fail to write at its end.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, env=environment)
     deadline = time.monotonic() + 60
     while not code.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
