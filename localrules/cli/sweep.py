@@ -141,9 +141,9 @@ def sweep(
         status(line)
     searched = _space(settings, param or [], space, registry)
     goal = direction or ("maximize" if objective.endswith("accuracy") else "minimize")
-    from localrules.sweep.wandb_yaml import as_wandb_sweep
-
     if wandb_yaml:
+        from localrules.sweep.wandb_yaml import as_wandb_sweep
+
         print(as_wandb_sweep(settings, searched, objective, goal, sampler), end="")
         return
     from localrules.sweep.report import BEST, best_settings, write_report

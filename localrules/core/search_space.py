@@ -76,3 +76,11 @@ class SearchChoice:
 
 
 SearchValues: TypeAlias = SearchRange | SearchChoice
+
+LR_FACTOR = 10.0
+"""How far a search for the learning rate goes below and above the rule's own."""
+
+
+def learning_rates(own: float) -> SearchRange:
+    """The learning rates that a search should try, around the rule's own."""
+    return SearchRange(own / LR_FACTOR, own * LR_FACTOR, log=True)

@@ -86,13 +86,16 @@ class LayerwiseRule(Rule):
         """Make the objectives, one for each output of each hidden layer."""
         self._num_classes = num_classes
         self._objectives_of: dict[str, list[Objective]] = {}
+        seen_as = {layer.name: layer.as_feature_maps() for layer in network.hidden}
+        infos = {name: layer.without_module() for name, layer in seen_as.items()}
+        windows = {spec.cls.info.window for spec in self._specs.values()}
+        reached = {window: layers_in_windows(network.layers, window) for window in windows if window > 1}
         for layer in network.hidden:
             spec = self._specs[layer.name]
-            window = spec.cls.info.window
-            within = layers_in_windows(network.layers, window)[layer.name] if window > 1 else ()
-            peers = [other.as_feature_maps() for other in network.hidden if self._specs[other.name] == spec]
-            known = tuple(peer if peer.name in within else peer.without_module() for peer in peers)
-            seen = replace(layer.as_feature_maps(), peers=known)
+            within = reached.get(spec.cls.info.window, {}).get(layer.name, ())
+            peers = [name for name in infos if self._specs[name] == spec]
+            known = tuple(seen_as[name] if name in within else infos[name] for name in peers)
+            seen = replace(seen_as[layer.name], peers=known)
             own = [spec.cls(spec.config, seen.select_output(at), num_classes) for at in range(len(layer.out_shapes))]
             self._objectives_of[layer.name] = own
             for at, objective in enumerate(own):

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from localrules.config.overrides import Tree, merge, nest
 from localrules.core.search_space import SearchChoice, SearchRange
 from localrules.reports.html import Page, code
-from localrules.sweep.optimizer import import_optuna, open_study
+from localrules.sweep.optimizer import import_optuna
 from localrules.sweep.run import PRUNED, Sweep, SweepTrial
 from localrules.sweep.space import Space, encode
 from localrules.utils.atomic_io import write_atomic
@@ -77,12 +77,11 @@ def write_report(sweep: Sweep, trials: Sequence[SweepTrial], command: str) -> Pa
 def importances(sweep: Sweep) -> dict[str, float]:
     """The importance of each setting, largest first; empty where that cannot be computed."""
     optuna = import_optuna()
-    study = open_study(sweep.folder, sweep.direction, sweep.pruner)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the evaluator is called experimental
         try:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            found = optuna.importance.get_param_importances(sweep.study, evaluator=evaluator)
         except (ValueError, RuntimeError):  # too few trials, or all alike
             return {}
     return {str(name): float(value) for name, value in found.items()}

@@ -7,12 +7,14 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Stop
 from localrules.comparison.execute import RunRecord, run_all
 from localrules.comparison.plan import PlannedRun
+from localrules.config.diff import identity_settings
 from localrules.config.overrides import Tree, nest
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine.builder import load_run_dataset
@@ -29,7 +31,7 @@ from localrules.sweep.optimizer import (
     open_study,
     suggest,
 )
-from localrules.sweep.space import Space, decode, space_document
+from localrules.sweep.space import HELD_OUT, Space, decode, space_document
 from localrules.utils.atomic_io import write_atomic
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 
 RUNS, SPACE = "runs", "space.json"
 PRUNED = "pruned"
-HELD_OUT = 0.1
 _OWNER, _DUPLICATE, _VOID, _DIVERGED, _FOLDER = "owner", "duplicate", "void", "diverged", "run_dir"
 MOST_DUPLICATES = 50
 """Trials in a row that repeat an earlier one, after which the space counts as searched."""
@@ -97,6 +98,11 @@ class Sweep:
     say: Callable[[str], Any] = lambda line: None
     _data: dict[str, Dataset] = field(default_factory=dict, init=False)
 
+    @cached_property
+    def study(self) -> optuna.Study:
+        """Optuna's study, in the folder; made if there is none."""
+        return open_study(self.folder, self.direction, self.pruner)
+
     def run(self, trials: int) -> list[SweepTrial]:
         """Run until the study has so many trials, those of earlier commands among them.
 
@@ -110,28 +116,26 @@ class Sweep:
             UsageError: A setting of the space does not exist or does not fit, or the folder has another study.
         """
         self._check()
-        study = open_study(self.folder, self.direction, self.pruner)
         wanted = min(trials, len(grid_points(self.space))) if self.sampler == "grid" else trials
         duplicates = 0
         while True:
-            left = self._abandoned(study)
+            left = self._abandoned()
             if left is None:
-                if len(self._counted(study)) >= wanted or duplicates > MOST_DUPLICATES:
+                if len(self._counted()) >= wanted or duplicates > MOST_DUPLICATES:
                     break
-                left = self._ask(study)
+                left = self._ask()
                 if left is None:
                     duplicates += 1
                     continue
             duplicates = 0
-            self._execute(study, left, wanted)
+            self._execute(left, wanted)
         if duplicates:
             self.say("the sampler finds nothing new: the space is searched")
         return self.trials()
 
     def trials(self) -> list[SweepTrial]:
         """The trials of the study that are over, in order."""
-        study = open_study(self.folder, self.direction, self.pruner)
-        return [self._finished(trial) for trial in self._counted(study) if trial.state.is_finished()]
+        return [self._finished(trial) for trial in self._counted() if trial.state.is_finished()]
 
     def best(self) -> SweepTrial | None:
         """The best trial that was run to its end; ``None`` if there is none."""
@@ -186,48 +190,52 @@ class Sweep:
                     fix="choose another --out, or repeat the first command",
                 )
 
-    def _counted(self, study: optuna.Study) -> list[Any]:
+    def _counted(self) -> list[Any]:
         """All trials but those that repeated an earlier one, or were never drawn."""
-        return [trial for trial in _drawn(study) if not trial.user_attrs.get(_DUPLICATE)]
+        return [trial for trial in self._drawn() if not trial.user_attrs.get(_DUPLICATE)]
 
-    def _ask(self, study: optuna.Study) -> Any:
+    def _drawn(self) -> list[Any]:
+        """All trials but those whose process died while their values were drawn."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if not trial.user_attrs.get(_VOID)]
+
+    def _ask(self) -> Any:
         """A new trial; ``None`` if the sampler came to one that is there already."""
         # Seeded by the trials before, so that a continued study draws what an unbroken one would.
-        study.sampler = make_sampler(self.sampler, self.seed + len(_drawn(study)))
+        self.study.sampler = make_sampler(self.sampler, self.seed + len(self._drawn()))
         if self.sampler == "grid":
-            taken = [trial.params for trial in self._counted(study)]
-            study.enqueue_trial(next(point for point in grid_points(self.space) if point not in taken))
-        trial = study.ask()
+            taken = [trial.params for trial in self._counted()]
+            self.study.enqueue_trial(next(point for point in grid_points(self.space) if point not in taken))
+        trial = self.study.ask()
         trial.set_user_attr(_OWNER, _me())
         params = suggest(trial, self.space)
-        if any(other.params == params for other in self._counted(study) if other.number != trial.number):
+        if any(other.params == params for other in self._counted() if other.number != trial.number):
             trial.set_user_attr(_DUPLICATE, True)
-            study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+            self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
             return None
         return trial
 
-    def _abandoned(self, study: optuna.Study) -> Any:
+    def _abandoned(self) -> Any:
         """A trial whose process is gone, to be continued by this one."""
         optuna = import_optuna()
-        for frozen in self._counted(study):
+        for frozen in self._counted():
             if frozen.state != optuna.trial.TrialState.RUNNING or not _is_gone(frozen.user_attrs.get(_OWNER, "")):
                 continue
-            trial = optuna.trial.Trial(study, frozen._trial_id)
+            trial = optuna.trial.Trial(self.study, frozen._trial_id)
             if set(frozen.params) == set(self.space):
                 trial.set_user_attr(_OWNER, _me())
                 return trial
             # Its process died while values were drawn.
             trial.set_user_attr(_VOID, True)
-            study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+            self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def _execute(self, study: optuna.Study, trial: Any, wanted: int) -> None:
+    def _execute(self, trial: Any, wanted: int) -> None:
         states = import_optuna().trial.TrialState
         values = decode(self.space, trial.params).items()
         shown = ", ".join(
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values
         )
-        self.say(f"trial {trial.number}, {len(self._counted(study))} of {wanted}: {shown}")
+        self.say(f"trial {trial.number}, {len(self._counted())} of {wanted}: {shown}")
         watch = [_Pruning(trial, self.objective)] if self.pruner != "none" else []
         place = self.folder / RUNS
         try:
@@ -237,14 +245,14 @@ class Sweep:
             raise
         if not runs:
             trial.set_user_attr(_DIVERGED, True)
-            study.tell(trial.number, state=states.FAIL)
+            self.study.tell(trial.number, state=states.FAIL)
             return
         trial.set_user_attr(_FOLDER, runs[0].folder.name)
         value = self._value(runs[0])
         if runs[0].summary.get("stop_reason") == PRUNED:
-            study.tell(trial.number, state=states.PRUNED)  # its value is what it reported last
+            self.study.tell(trial.number, state=states.PRUNED)  # its value is what it reported last
         else:
-            study.tell(trial.number, value, state=states.COMPLETE)
+            self.study.tell(trial.number, value, state=states.COMPLETE)
 
     def _value(self, run: RunRecord) -> float:
         value = run.summary.get(self.objective)
@@ -265,11 +273,6 @@ class Sweep:
         return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder)
 
 
-def _drawn(study: optuna.Study) -> list[Any]:
-    """All trials but those whose process died while their values were drawn."""
-    return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get(_VOID)]
-
-
 class _Pruning(Callback):
     """Reports the objective after each epoch, and stops a run that the pruner gives up."""
 
@@ -285,11 +288,9 @@ class _Pruning(Callback):
 
 
 def _comparable(tree: Tree) -> Tree:
-    """Settings without those that change no result."""
-    left_out = ("threads", "trackers", "plots", "log_every", "device")
-    known = {key: value for key, value in tree.items() if key not in left_out}
-    data = {key: value for key, value in known.get("data", {}).items() if key != "path"}
-    return {**known, "data": data}
+    """Settings without those that change no result or are the machine's, and without the place of the data."""
+    known = {**identity_settings(tree), **{key: tree[key] for key in ("seed",) if key in tree}}
+    return {key: value for key, value in known.items() if key not in ("threads", "device")}
 
 
 def _me() -> str:

@@ -9,13 +9,15 @@ from typing import Any
 
 from localrules.config.overrides import parse_override, parse_toml
 from localrules.config.settings import read_text
-from localrules.core.search_space import SearchChoice, SearchRange, SearchValues
+from localrules.core.search_space import SearchChoice, SearchRange, SearchValues, learning_rates
 from localrules.errors import UsageError
 
 Space = dict[str, SearchValues]
 """Values to try by dotted name of a setting, e.g. ``rule.beta``."""
 
-LR_DECADES = 1.0
+HELD_OUT = 0.1
+"""The fraction of the training split that trials are scored on, unless the settings say otherwise (ours)."""
+
 _KINDS = ("log", "int")
 _FORM = "e.g. --param rule.beta=1..1000:log, --param optimizer.name=adam,muon or --param model.blocks=1..4:int"
 _TABLE = {"low", "high", "log", "integer"}
@@ -23,10 +25,7 @@ _TABLE = {"low", "high", "log", "integer"}
 
 def default_space(options: Mapping[str, SearchValues], lr: float) -> Space:
     """The space where a user gives none: what the rule declares, and the learning rate around its own."""
-    factor = 10**LR_DECADES
-    return {f"rule.{name}": values for name, values in options.items()} | {
-        "optimizer.lr": SearchRange(lr / factor, lr * factor, log=True)
-    }
+    return {f"rule.{name}": values for name, values in options.items()} | {"optimizer.lr": learning_rates(lr)}
 
 
 def parse_params(words: Sequence[str]) -> Space:

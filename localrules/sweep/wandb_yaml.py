@@ -9,7 +9,7 @@ import yaml
 from localrules.config.overrides import Tree, format_overrides
 from localrules.config.settings import Settings
 from localrules.core.search_space import SearchChoice, SearchValues
-from localrules.sweep.space import Space
+from localrules.sweep.space import HELD_OUT, Space
 
 METHODS = {"tpe": "bayes", "cmaes": "bayes", "random": "random", "grid": "grid"}
 
@@ -24,10 +24,8 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
         direction: ``maximize`` or ``minimize``.
         sampler: Ours; W&B's nearest method is named.
     """
-    tree: Tree = {
-        "holdout_fraction": 0.1,
-        **settings.without("trackers", "threads").tree,
-    }  # threads are the agent's machine's
+    # Threads are those of the agent's machine.
+    tree: Tree = {"holdout_fraction": HELD_OUT, **settings.without("trackers", "threads").tree}
     words = [word for setting in format_overrides(tree) for word in ("--set", setting)]
     document: dict[str, Any] = {
         "method": METHODS[sampler],

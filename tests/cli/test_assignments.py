@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from helpers.tiny_runs import TINY, localrules
 
 from localrules.cli.options import normalize_argv
+from localrules.cli.run import app
 from localrules.config.settings import Settings
 from localrules.errors import UsageError
 
@@ -28,6 +30,15 @@ from localrules.errors import UsageError
 )
 def test_assignments_of_a_run_are_settings(typed: list[str], meant: list[str]) -> None:
     assert normalize_argv(["run", *typed]) == ["run", *meant]
+
+
+def test_a_flag_without_a_value_does_not_take_the_assignment_behind_it() -> None:
+    command = typer.main.get_command(app)
+    flags = [name for option in command.params if getattr(option, "is_flag", False) for name in option.opts]
+    assert "--audit" in flags
+    for flag in flags:
+        if flag not in ("--help", "--install-completion", "--show-completion"):
+            assert "--set" in normalize_argv(["run", flag, "rule.beta=50"]), flag
 
 
 def test_other_commands_keep_their_words() -> None:

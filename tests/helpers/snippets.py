@@ -43,6 +43,10 @@ train = 140
 valid = 70
 test = 70
 """
+PERCEPTRON = """[model]
+name = "mlp"
+hidden = [64, 32, 16]
+"""
 DRAWN = "sparse"
 """The rule whose plots a page reads; all other runs draw none, which would take as long as the rest of a page."""
 _SNIPPET = re.compile(r"(?:^<!-- (not run|file): ([^>]+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -104,8 +108,10 @@ def _command(words: list[str], place: str, folder: Path) -> None:
     assert words[0] == "localrules", f"{place}: only localrules is run; mark the snippet as <!-- not run: REASON -->"
     words = [_newest(word, folder) for word in words[1:]]
     if words[0] == "run" and not {"--resume", "--config"} & {*words}:
-        drawn = DRAWN in words
-        (folder / "small.toml").write_text(SMALL.replace("plots = false", f"plots = {str(drawn).lower()}"))
+        small = SMALL.replace("plots = false", "plots = true") if DRAWN in words else SMALL
+        if "mlp" in words:
+            small = re.sub(r"\[model\].*?(?=\[)", PERCEPTRON, small, flags=re.DOTALL)
+        (folder / "small.toml").write_text(small)
         words += ["--config", "small.toml"]
     for name in [name for name in sys.modules if name.startswith("localrules_file_")]:
         del sys.modules[name]  # a page may show a second version of one file

@@ -50,12 +50,12 @@ def cost_of(run: ResolvedRun, control: ResolvedRun, data: Dataset, folder: Path)
     settings = run.config.to_dict() | {"steps": None, "seed": 0, "audit": False}
     key = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{run.config.rule.label}-{key}.json"
-    if path.exists():
-        return Cost(**json.loads(path.read_text(encoding="utf-8")))
-    found = _measure(run, control, data)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(asdict(found), indent=2) + "\n")
-    return found
+    if not path.exists():
+        found = _measure(run, control, data)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # another process may have measured meanwhile, and counts by that
+            write_atomic(path, json.dumps(asdict(found), indent=2) + "\n")
+    return Cost(**json.loads(path.read_text(encoding="utf-8")))
 
 
 def _measure(run: ResolvedRun, control: ResolvedRun, data: Dataset) -> Cost:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from localrules.core.locality import LOCALITY_LEVELS
+from localrules.core.search_space import LR_FACTOR
 from localrules.reports.html import Cell, Page, code, muted, strong
 from localrules.reproduce.league.row import Row, as_csv
-from localrules.reproduce.league.spec import LR_DECADES, League
+from localrules.reproduce.league.spec import League
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.plotting import COLOURS, INK, MARKERS, new_figure, plain_axes
 
@@ -68,13 +69,12 @@ def write_report(folder: Path, league: League, rows: Sequence[Row], budget: Tree
 def protocol(league: League, budget: Tree) -> list[str]:
     """The rules of the league, in sentences."""
     control = league.controls[0]
-    decades = 10**LR_DECADES
     return [
         f"Each rule has {league.trials} trials of {budget['trial_seconds']:g} seconds of training on "
         f"{100 - 100 * league.holdout_fraction:g} % of the training split, and is scored on the rest. The first trial "
-        f"has the rule's own settings; the others draw the learning rate between 1/{decades:g} and {decades:g} times "
-        "the rule's own, and one option that the rule declares. The best settings are then run on the whole training "
-        f"split for {budget['seconds']:g} seconds.",
+        "has the rule's own settings; the others draw the learning rate within a factor of "
+        f"{LR_FACTOR:g} of the rule's own, and one option that the rule declares. The best settings are then run on "
+        f"the whole training split for {budget['seconds']:g} seconds.",
         f"Seconds are those of {control}: its step is timed alone, then each rule's step beside it, and a rule whose "
         "step takes twice as long takes half as many steps. Step time and memory are ratios to it. Evaluation is not "
         "counted.",

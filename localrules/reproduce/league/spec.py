@@ -7,14 +7,12 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from localrules.config.overrides import Tree
+from localrules.core.search_space import learning_rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from localrules.core.search_space import SearchValues
-
-LR_DECADES = 1.0
-"""The learning rate is searched this many factors of ten below and above the rule's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +90,10 @@ def candidates(
     draws = Random(f"{ground}/{rule}")
     found = [Candidate(lr, {})]
     while len(found) < trials:
-        factor = 10 ** draws.uniform(-LR_DECADES, LR_DECADES)
+        tried = learning_rates(lr).sample(draws)
         option = next(iter(search_space.items()), None)
         options = {} if option is None else {option[0]: option[1].sample(draws)}
-        found.append(Candidate(float(f"{lr * factor:.3g}"), {key: _rounded(value) for key, value in options.items()}))
+        found.append(Candidate(float(f"{tried:.3g}"), {key: _rounded(value) for key, value in options.items()}))
     return found
 
 
