@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -24,9 +25,14 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DPI = 130
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """A white Matplotlib figure of that size in inches, without pyplot, so nothing is kept alive."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """A white Matplotlib figure of that size in inches, without pyplot, so nothing is kept alive.
+
+    Args:
+        width, height: Inches.
+        layout: ``None`` for axes that are placed by hand, which saves the time of the layout.
+    """
+    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 

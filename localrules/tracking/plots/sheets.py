@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from localrules.utils.plotting import INK, RIGHT, WRONG, bare_axes, new_figure, save_figure
+from localrules.utils.text import printable
 
 
 def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
@@ -30,14 +32,11 @@ def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
     images = _filter_images(weight.detach().float().cpu())[:limit].numpy()
     columns = math.ceil(math.sqrt(len(images) * 1.6))
     rows = math.ceil(len(images) / columns)
-    figure = new_figure(0.62 * columns, 0.62 * rows + 0.45)
-    figure.suptitle(f"First-layer filters ({len(images)} of {len(weight)})", fontsize=10, fontweight="bold", color=INK)
-    for axes, image in zip(figure.subplots(rows, columns, squeeze=False).flat, images, strict=False):
+    sheet = _Sheet(f"First-layer filters ({len(images)} of {len(weight)})", rows, columns, cell=(0.62, 0.62))
+    for index, image in enumerate(images):
         # Each in its own range, with zero in the middle: the sign of a weight means something.
-        axes.imshow(_normalize_range(image), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-    for axes in figure.axes:
-        bare_axes(axes)
-    return save_figure(figure, out)
+        sheet.add(divmod(index, columns), _normalize_range(image), cmap="RdBu_r", vmin=-1, vmax=1)
+    return save_figure(sheet.figure, out)
 
 
 def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) -> Path:
@@ -51,20 +50,16 @@ def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) 
     Returns:
         ``out``.
     """
-    figure = new_figure(0.95 * limit + 1.6, 0.98 * len(maps) + 0.4)
-    grid = figure.subplots(len(maps), limit, squeeze=False)
-    figure.suptitle("What the layers see: the channels that vary most", fontsize=10, fontweight="bold", color=INK)
-    for row, (name, output) in zip(grid, maps.items(), strict=True):
+    title = "What the layers see: the channels that vary most"
+    sheet = _Sheet(title, len(maps), limit, cell=(0.98, 0.98), left=1.6)
+    for row, (name, output) in enumerate(maps.items()):
         channels = output.detach().float().cpu().numpy()
         order = np.argsort(-channels.std(axis=(1, 2)))[:limit]
-        for axes, channel in zip(row, channels[order], strict=False):
-            axes.imshow(channel, cmap="magma", interpolation="nearest")
+        for column, channel in enumerate(channels[order]):
+            sheet.add((row, column), channel, cmap="magma")
         height, width = channels.shape[1:]
-        label = f"{name}\n{len(channels)} x {height} x {width}"
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7.5, color=INK)
-    for axes in figure.axes:
-        bare_axes(axes)
-    return save_figure(figure, out)
+        sheet.name_row(row, f"{name}\n{len(channels)} x {height} x {width}")
+    return save_figure(sheet.figure, out)
 
 
 def plot_samples(
@@ -86,19 +81,63 @@ def plot_samples(
     image_batch = images[:limit].detach().float().cpu() / (255 if not images.is_floating_point() else 1)
     columns = min(10, len(image_batch))
     rows = math.ceil(len(image_batch) / columns)
-    figure = new_figure(1.12 * columns, 1.34 * rows + 0.45)
-    figure.suptitle("Predicted; where wrong, the truth in brackets", fontsize=10, fontweight="bold", color=INK)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for index, axes in enumerate(grid.flat):
-        if index >= len(image_batch):
-            bare_axes(axes)
-            continue
+    title = "Predicted; where wrong, the truth in brackets"
+    sheet = _Sheet(title, rows, columns, cell=(1.12, 1.34), heading=0.3)
+    for index, image in enumerate(image_batch.permute(0, 2, 3, 1).clamp(0, 1).numpy()):
         truth, taken = int(labels[index]), int(predictions[index])
-        image = image_batch[index].permute(1, 2, 0).clamp(0, 1).numpy()
-        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-        title = classes[taken] if taken == truth else f"{classes[taken]}\n({classes[truth]})"
-        bare_axes(axes, title, RIGHT if taken == truth else WRONG)
-    return save_figure(figure, out)
+        text = classes[taken] if taken == truth else f"{classes[taken]}\n({classes[truth]})"
+        pixels = image.squeeze(-1) if image.shape[-1] == 1 else image
+        sheet.add(divmod(index, columns), pixels, text, RIGHT if taken == truth else WRONG, cmap="gray", vmin=0, vmax=1)
+    return save_figure(sheet.figure, out)
+
+
+class _Sheet:
+    """Images in rows and columns on one pair of axes, which draws several times faster than a pair for each.
+
+    Args:
+        title: Above all images.
+        rows, columns: The grid.
+        cell: Width and height of a cell in inches.
+        heading: Inches of a cell's height that are left for text above its image.
+        left: Inches at the left for the rows' names.
+    """
+
+    _TOP, _GAP, _NARROWEST = 0.4, 0.06, 3.6  # inches; the title has to fit
+
+    def __init__(
+        self, title: str, rows: int, columns: int, *, cell: tuple[float, float], heading: float = 0, left: float = 0
+    ) -> None:
+        self._cell, self._heading = cell, heading
+        width, height = cell[0] * columns, cell[1] * rows
+        whole = max(left + width, self._NARROWEST)
+        self.figure = new_figure(whole, self._TOP + height, layout=None)
+        self.figure.suptitle(
+            title, fontsize=10, fontweight="bold", color=INK, y=1 - 0.08 / (self._TOP + height), va="top"
+        )
+        place = (left / whole, 0, width / whole, height / (self._TOP + height))
+        self._axes = self.figure.add_axes(place, xlim=(0, width), ylim=(height, 0))
+        bare_axes(self._axes)
+        self._axes.set_autoscale_on(False)
+
+    def add(
+        self, place: tuple[int, int], pixels: np.ndarray, text: str = "", colour: str = INK, **options: Any
+    ) -> None:
+        """Draw an image, as large as it fits, in the cell at (row, column), with a text above it."""
+        width, height = self._cell[0] - self._GAP, self._cell[1] - self._heading - self._GAP
+        inches = min(width / pixels.shape[1], height / pixels.shape[0])  # a pixel's side
+        right, down = pixels.shape[1] * inches / 2, pixels.shape[0] * inches / 2
+        x = (place[1] + 0.5) * self._cell[0]
+        y = place[0] * self._cell[1] + self._heading + (self._cell[1] - self._heading) / 2
+        extent = (x - right, x + right, y + down, y - down)
+        self._axes.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **options)
+        if text:
+            above = self._axes.text(x, y - down - 0.03, printable(text), fontsize=7.5, color=colour, linespacing=1.0)
+            above.set(ha="center", va="bottom")
+
+    def name_row(self, row: int, text: str) -> None:
+        """Write a row's name at its left."""
+        y = (row + 0.5) * self._cell[1]
+        self._axes.text(-0.08, y, printable(text), ha="right", va="center", fontsize=7.5, color=INK)
 
 
 def _filter_images(weight: Tensor) -> Tensor:
