@@ -192,6 +192,7 @@ def _session(
 ) -> tuple[Callable[[], Session], Locality]:
     """A function that builds a session, and the declared class."""
     from localrules.config.settings import merge_settings
+    from localrules.engine.network_cache import NetworkCache
     from localrules.engine.resolve import resolve_run
     from localrules.engine.session import Session
     from localrules.testing.conformance.sessions import toy_dataset
@@ -210,7 +211,8 @@ def _session(
     assert around.side is not None
     shape = (1, around.side, around.side)
     data = toy_dataset(2 * run.config.batch_size, around.classes, shape)
-    return lambda: Session.build(run, data), run.locality
+    networks = NetworkCache()
+    return lambda: Session.build(run, data, networks=networks), run.locality
 
 
 def _print(found: Audit, rule: str, model: str) -> None:

@@ -14,6 +14,7 @@ from localrules.data.splits import split_holdout
 from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
 from localrules.engine.rule_border import rule_border
 from localrules.engine.windows import check_windows, layerwise_rule
@@ -41,10 +42,26 @@ def load_run_dataset(config: RunConfig, data: Component) -> Dataset:
 
 
 def build_network_and_rule(
-    run: ResolvedRun, shape: tuple[int, ...], num_classes: int, device: torch.device
+    run: ResolvedRun,
+    shape: tuple[int, ...],
+    num_classes: int,
+    device: torch.device,
+    networks: NetworkCache | None = None,
 ) -> tuple[Network, Rule]:
-    """The network, initialised from the run's seed and with its layers marked, and the rule prepared for it."""
-    network = _build_network(run, shape, num_classes).to(device)
+    """The network, initialised from the run's seed and with its layers marked, and the rule prepared for it.
+
+    Args:
+        run: The run.
+        shape: One image's channels, height, width.
+        num_classes: Number of classes.
+        device: Where both are to be.
+        networks: Networks that were built before; if given, the network is a copy of one of these.
+    """
+
+    def build() -> Network:
+        return _build_network(run, shape, num_classes)
+
+    network = (build() if networks is None else networks.copy_of(run, shape, num_classes, build)).to(device)
     if run.config.channels_last:
         network.to(memory_format=torch.channels_last)
     return network, _build_rule(run, network, num_classes).to(device)

@@ -20,6 +20,7 @@ from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.engine.learning_check import LearningCheck
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
@@ -61,13 +62,21 @@ class Session:
     executor: LayerExecutor | None = None
 
     @classmethod
-    def build(cls, run: ResolvedRun, data: Dataset | None = None, *, join: bool = False) -> Session:
+    def build(
+        cls,
+        run: ResolvedRun,
+        data: Dataset | None = None,
+        *,
+        join: bool = False,
+        networks: NetworkCache | None = None,
+    ) -> Session:
         """Build everything from the configuration; the same configuration gives the same bits.
 
         Args:
             run: The run.
             data: The data set, if it is in memory already.
             join: Join the other processes of the run. Otherwise this process has whole batches, as if it were alone.
+            networks: Networks of other sessions, to begin with a copy of one of them: for building many alike.
 
         Raises:
             UsageError: The rule cannot train the network, or the settings do not fit the data or the machine.
@@ -82,7 +91,7 @@ class Session:
             assert run.data is not None, "a run that is resolved for its network alone needs data in memory"
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
-        network, rule = build_network_and_rule(run, data.shape, classes, device.device)
+        network, rule = build_network_and_rule(run, data.shape, classes, device.device, networks)
         check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")

@@ -10,6 +10,7 @@ from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings
 from localrules.config.validate import validate_config
 from localrules.data.dataset import Dataset, Split
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 
@@ -62,6 +63,7 @@ def build_session(
     *,
     rule_options: Mapping[str, Any] | None = None,
     model_options: Mapping[str, Any] | None = None,
+    networks: NetworkCache | None = None,
     **settings: Any,
 ) -> Session:
     """A session for a few steps on one thread of a CPU; building it again gives the same bits.
@@ -71,6 +73,7 @@ def build_session(
         model: The model's class.
         data: For instance :func:`toy_dataset`.
         rule_options, model_options: Their options; ``preset`` is one of the rule's.
+        networks: Networks of other sessions, to begin with a copy of one of them.
         settings: Settings of the run, as in its configuration. By default 6 steps of 16 images at a constant
             learning rate.
 
@@ -90,4 +93,4 @@ def build_session(
         **settings,
     }
     config = validate_config(RunConfig, Settings.from_tree(tree))
-    return Session.build(resolve_config(config, registry, network_only=True), data)
+    return Session.build(resolve_config(config, registry, network_only=True), data, networks=networks)

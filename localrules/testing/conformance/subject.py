@@ -12,6 +12,7 @@ from localrules.core.model import Model
 from localrules.core.objective import Objective
 from localrules.core.rule import Rule
 from localrules.data.dataset import Dataset
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.registry.entries import KitNetwork, ModelEntry
@@ -27,6 +28,8 @@ NETWORKS: tuple[str, ...] = get_args(get_type_hints(KitNetwork)["kind"])
 """The kinds of networks that the checks use."""
 
 BATCH = 16
+
+_NETWORKS = NetworkCache()
 
 CUTS: dict[str | int, str] = {"layer": "by layer", "block": "by block", 1: "into one layer"}
 """The granularities at which the networks are tried, in words. Of the dense maps as one, that layer has two outputs."""
@@ -162,7 +165,8 @@ class RuleUnderTest:
         }
         plain = {"batch_size": self.batch_size, "augment": {"flip": False, "shift": 0}, "steps": 6, "epochs": None}
         below = merge(self.rule.info.run_defaults, plain)
-        return build_session(self.rule, kind, data, model_options={**suits, **options}, **merge(below, settings))
+        options = {**suits, **options}
+        return build_session(self.rule, kind, data, model_options=options, networks=_NETWORKS, **merge(below, settings))
 
 
 @cache
