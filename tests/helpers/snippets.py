@@ -107,7 +107,7 @@ def _command(words: list[str], place: str, folder: Path) -> None:
         return
     assert words[0] == "localrules", f"{place}: only localrules is run; mark the snippet as <!-- not run: REASON -->"
     words = [_newest(word, folder) for word in words[1:]]
-    if words[0] == "run" and not {"--resume", "--config"} & {*words}:
+    if words[0] in ("run", "sweep") and not {"--resume", "--config"} & {*words}:
         small = SMALL.replace("plots = false", "plots = true") if DRAWN in words else SMALL
         if "mlp" in words:
             small = re.sub(r"\[model\].*?(?=\[)", PERCEPTRON, small, flags=re.DOTALL)
