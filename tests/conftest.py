@@ -21,6 +21,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Files are not flushed to the disk, which matters when the power fails and takes longer than writing them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _blank_plots(request: pytest.FixtureRequest) -> Iterator[None]:
     """Plots are drawn in modules marked ``draws`` alone: elsewhere they would take most of the time of a tiny run."""

@@ -245,7 +245,8 @@ def test_the_real_command_prints_one_document_also_with_a_noisy_plugin_and_wandb
 @pytest.mark.parametrize("pipe", ["2>&1 | head -1", "2>&1 >{json} | head -1", "2>/dev/full"])
 def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tmp_path: Path) -> None:
     words = shlex.join(
-        [sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--out", str(tmp_path / "runs")]
+        [sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--set", "plots=false"]
+        + ["--out", str(tmp_path / "runs")]
     )
     document, code = tmp_path / "found.json", tmp_path / "code"
     as_json = "--json" if "{json}" in pipe else ""
