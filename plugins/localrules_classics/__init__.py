@@ -23,7 +23,7 @@ def localrules_models() -> list[ModelEntry]:
             target="localrules_classics.lenet:LeNet",
             summary="LeNet-5: two convolutions, two fully connected layers, 0.06 M parameters.",
             reference="LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791",
-            kit_network=KitNetwork(kind="chain of maps", digits_scale=4),  # its input has four times a digit's side
+            kit_network=KitNetwork(kind="chain of maps", digits_options={"field": 20}, digits_scale=2),
         ),
         ModelEntry(
             name="vgg8b",

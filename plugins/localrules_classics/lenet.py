@@ -11,15 +11,14 @@ from localrules import Model
 from localrules.core.layer_spec import LayerSpec
 from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout
 
-FIELD = 32  # LeCun's images of 28 x 28 stand in a field of this side
 POOLINGS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
 class LeNet(Model):
     """Convolutions of 6 and 16 channels, layers of 120 and 84 units, a linear readout: 61,706 parameters.
 
-    Images smaller than 32 x 32 stand in the middle of a field of that size, as LeCun's of 28 x 28 do, so images
-    of any size fit. Of larger ones the layer of 120 units reads a larger map.
+    Images smaller than 32 x 32 stand in the middle of a field of zeros of that size, as LeCun's of 28 x 28 do, so
+    images of any size fit; ``field`` makes it smaller. Of larger ones the layer of 120 units reads a larger map.
 
     As it is used today, every map of the second convolution reads every map of the first, pooling learns nothing and
     the readout is linear. Activation and pooling are those with which feedback alignment was measured on it.
@@ -37,13 +36,16 @@ class LeNet(Model):
         pooling: Literal["max", "average"] = Field(
             "max", description="How maps are halved: max (Sanfiz & Akrout's paper) or average (LeCun's paper)."
         )
+        field: int = Field(
+            32, ge=16, description="Side of the field of zeros in which smaller images stand (LeCun's: 32)."
+        )
         dropout: float = Field(0, ge=0, lt=1, description=DROPOUT)
 
     def __init__(self, config: LeNet.Config, shape: tuple[int, ...], num_classes: int) -> None:
         super().__init__(config, shape, num_classes)
         activation, norm, dropout = config.activation, config.norm, config.dropout
         pool = POOLINGS[config.pooling]
-        rows, columns = (max(0, FIELD - side + 1) // 2 for side in shape[1:])
+        rows, columns = (max(0, config.field - side + 1) // 2 for side in shape[1:])
         self.convs = nn.ModuleList(
             [
                 conv_layer(shape[0], 6, 5, activation=activation, norm=norm, padding=(rows, columns), pool=pool(2)),

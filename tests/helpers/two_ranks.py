@@ -19,6 +19,7 @@ from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings
 from localrules.config.validate import validate_config
 from localrules.core.layer_spec import LayerSpec
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
@@ -63,6 +64,10 @@ class Regularized(nn.Module):
         return logits
 
 
+MODELS = {"Chain": as_model(Chain, LAYERS), "Regularized": as_model(Regularized, LAYERS)}
+NETWORKS = NetworkCache()
+
+
 @dataclass(frozen=True)
 class Case:
     """A run to take on two processes and on one.
@@ -86,7 +91,6 @@ class Case:
 def session(case: Case, devices: int) -> Session:
     """A session of a case, on this process alone or with the others."""
     rule = registry().resolve("rule", case.rule)
-    model = as_model({"Chain": Chain, "Regularized": Regularized}[case.model], LAYERS)
     tree = {
         "rule": {"name": case.rule, **SHORT.get(case.rule, {}), **dict(case.options)},
         "model": {"name": case.model},
@@ -102,8 +106,10 @@ def session(case: Case, devices: int) -> Session:
         **dict(case.settings),
     }
     config = validate_config(RunConfig, Settings.from_tree(tree))
-    static: Any = StaticRegistry(rule, model)
-    return Session.build(resolve_config(config, static, network_only=True), DATASET, join=devices > 1)
+    static: Any = StaticRegistry(rule, MODELS[case.model])
+    return Session.build(
+        resolve_config(config, static, network_only=True), DATASET, join=devices > 1, networks=NETWORKS
+    )
 
 
 @cache

@@ -244,16 +244,14 @@ def test_the_real_command_prints_one_document_also_with_a_noisy_plugin_and_wandb
 
 @pytest.mark.parametrize("pipe", ["2>&1 | head -1", "2>&1 >{json} | head -1", "2>/dev/full"])
 def test_the_reader_of_its_output_may_leave_without_ending_the_run(pipe: str, tmp_path: Path) -> None:
-    words = shlex.join(
-        [sys.executable, "-m", "localrules", "run", "--rule", "local-ce", *TINY, "--set", "plots=false"]
-        + ["--out", str(tmp_path / "runs")]
-    )
+    command = ["run", "--rule", "local-ce", *TINY, "--set", "plots=false", "--out", str(tmp_path / "runs")]
+    words = shlex.join([sys.executable, "-m", "localrules", *command])
     document, code = tmp_path / "found.json", tmp_path / "code"
     as_json = "--json" if "{json}" in pipe else ""
-    command = f"({words} {as_json} {pipe.split('|')[0].format(json=document)}; echo $? >{code}) | head -1"
+    line = f"({words} {as_json} {pipe.split('|')[0].format(json=document)}; echo $? >{code}) | head -1"
     # As a user's shell has it: with this variable Python keeps nothing back that it could fail to write at its end.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False, env=environment)
+    subprocess.run(["/bin/sh", "-c", line], capture_output=True, check=False, env=environment)
     deadline = time.monotonic() + 60
     while not code.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
