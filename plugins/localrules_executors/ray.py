@@ -64,11 +64,14 @@ class RayExecutor(Executor):
         self._do = ray.remote(max_retries=0)(_do)
         self._at_work: set[Any] = set()
         self._lock = threading.Lock()
+        self._closed = False
 
     def execute(self, work: Callable[[], T], resources: Resources) -> T:
         lost = self._ray.exceptions
         options = self._do.options(num_cpus=min(resources.threads, self._cpus), num_gpus=resources.gpus)
         with self._lock:
+            if self._closed:
+                raise WorkerLost("the executor is closed")
             task = options.remote(work)
             self._at_work.add(task)
         try:
@@ -84,6 +87,7 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             at_work = list(self._at_work)
         for task in at_work:
             with suppress(Exception):

@@ -103,7 +103,7 @@ def test_two_workers_come_to_the_bits_of_one_process(alone: list[Any], tmp_path:
 @pytest.mark.slow
 def test_a_run_whose_process_is_killed_goes_on_in_another(tmp_path: Path) -> None:
     executor = local(1, tmp_path)
-    (wanted,) = [one for one in planned(1, steps=400, log_every=100) if one.rule == "backprop"]
+    (wanted,) = [one for one in planned(1, steps=100, log_every=50) if one.rule == "backprop"]
     said: list[str] = []
     work = partial(run_all, [wanted], tmp_path / "runs", REGISTRY, log=said.append, executor=executor)
     found: list[Any] = []
@@ -175,7 +175,7 @@ def test_the_command_prints_one_document_and_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["--executor", "lokal"], "no executor"),
+        (["--executor", "nearby"], "no executor"),
         (["--executor-option", "grace=3"], "not named"),
         (["--executor", "local", "--executor-option", "graze=3"], "graze"),
     ],
