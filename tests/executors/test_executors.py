@@ -53,7 +53,7 @@ def local(workers: int, tmp_path: Path) -> Executor:
 
 
 def told(runs: list[RunRecord]) -> list[Any]:
-    """What runs come to, bit for bit, but for their times."""
+    """The results of runs, bit for bit, but for their times."""
     return [
         (run.rule, run.config.seed, metrics(run.folder), (run.folder / "checkpoints/last.safetensors").read_bytes())
         for run in runs
