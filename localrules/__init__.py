@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from localrules.learner import Learner
     from localrules.registry.entries import (
         DataEntry,
+        ExecutorEntry,
         ExperimentEntry,
         ExporterEntry,
         MetricColumn,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
     from localrules.registry.hookspecs import API_VERSION, hookimpl
     from localrules.runs.evaluate import evaluate
+    from localrules.runs.executor import Executor, Resources, WorkerLost
     from localrules.runs.load import TrainedRun, load_run
     from localrules.runs.result import RunResult
     from localrules.runs.resume import resume
@@ -71,6 +73,8 @@ _HOMES = {
     "DataSource": "localrules.data.dataset",
     "EarlyStopping": "localrules.callbacks.early_stopping",
     "evaluate": "localrules.runs.evaluate",
+    "Executor": "localrules.runs.executor",
+    "ExecutorEntry": "localrules.registry.entries",
     "ExperimentEntry": "localrules.registry.entries",
     "ExporterEntry": "localrules.registry.entries",
     "ExtractViews": "localrules.core.objective",
@@ -99,6 +103,7 @@ _HOMES = {
     "PresetEntry": "localrules.registry.entries",
     "record_ops": "localrules.core.ops",
     "Requirements": "localrules.core.objective",
+    "Resources": "localrules.runs.executor",
     "resume": "localrules.runs.resume",
     "Rule": "localrules.core.rule",
     "RuleConfig": "localrules.core.base",
@@ -117,6 +122,7 @@ _HOMES = {
     "train": "localrules.runs.train",
     "TrainedRun": "localrules.runs.load",
     "UsageError": "localrules.errors",
+    "WorkerLost": "localrules.runs.executor",
     "zero_init_classifier": "localrules.core.nn.heads",
 }
 
@@ -131,6 +137,8 @@ __all__ = [
     "DataSource",
     "Dataset",
     "EarlyStopping",
+    "Executor",
+    "ExecutorEntry",
     "ExperimentEntry",
     "ExporterEntry",
     "ExtractViews",
@@ -155,6 +163,7 @@ __all__ = [
     "Plot",
     "PresetEntry",
     "Requirements",
+    "Resources",
     "Rule",
     "RuleConfig",
     "RuleEntry",
@@ -170,6 +179,7 @@ __all__ = [
     "TrackerEntry",
     "TrainedRun",
     "UsageError",
+    "WorkerLost",
     "__version__",
     "compare",
     "evaluate",

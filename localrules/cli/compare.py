@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
+from localrules.cli.options import (
+    ExecutorOption,
+    ExecutorSettingOption,
+    JsonOption,
+    NoPluginOption,
+    PluginOption,
+    RunsAsGroupOption,
+    WorkersOption,
+    executor_settings,
+    load_registry,
+    setting,
+)
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
@@ -72,6 +83,9 @@ def compare(
         typer.Option("--leak-check", help="Also compare without the valid images that are known from training."),
     ] = False,
     wandb: RunsAsGroupOption = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = 1,
+    executor_option: ExecutorSettingOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the page and the run folders go.")] = Path(
         "comparison"
     ),
@@ -118,9 +132,9 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
-    if runs and (given or set_):
+    if runs and (given or set_ or executor or workers > 1):
         raise UsageError(
-            f"{next(iter(given), '--set')} is for runs that are yet to be made",
+            f"{next(iter(given), '--set' if set_ else '--executor')} is for runs that are yet to be made",
             where="localrules compare RUN...",
             why="finished runs are compared as they are",
             fix="leave it out, or name rules instead of run folders",
@@ -133,13 +147,15 @@ def compare(
         runs or (),
         rules=names,
         seeds=3 if seeds is None else seeds,
-        settings=_settings(given, set_ or [], out, registry) if names else None,
+        settings=_settings(given, set_ or [], out, registry, workers) if names else None,
         out=out,
         callbacks=_callbacks,
         log=status,
         metrics=metrics,
         leak_check=leak_check,
         command=command,
+        executor=executor_settings(executor, executor_option),
+        workers=workers,
         plugins=registry,
     )
     if as_json:
@@ -153,7 +169,7 @@ def compare(
             print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
 
 
-def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry) -> Settings:
+def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry, workers: int) -> Settings:
     """The settings of the command line, as a tree; a rule's own under its name."""
     settings = collect_settings(
         {
@@ -176,7 +192,7 @@ def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Regi
         [],
         registry,
     )
-    settings, lines = fill_defaults(settings, registry)
+    settings, lines = fill_defaults(settings, registry, workers)
     for line in lines:
         status(line)
     return settings

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from localrules.registry.registry import Registry
+
+if TYPE_CHECKING:
+    from localrules.config.settings import Settings
 
 _PANEL = "Plugins and output"
 
@@ -60,6 +63,55 @@ RunsAsGroupOption = Annotated[
     Literal["auto", "online", "offline"] | None,
     typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),
 ]
+
+
+_WHERE = "Where runs execute"
+
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Where runs execute: local (processes), ray or slurm. \\[default: this process; with --workers, local]",
+        rich_help_panel=_WHERE,
+    ),
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, help="Runs that execute at the same time; they share the cores.", rich_help_panel=_WHERE
+    ),
+]
+ExecutorSettingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--executor-option",
+        metavar="A=B",
+        help="An option of the executor: address=ray://HOST:10001, partition=gpu. May be repeated.",
+        rich_help_panel=_WHERE,
+    ),
+]
+
+
+def executor_settings(name: str | None, options: list[str] | None) -> Settings | None:
+    """The executor that is asked for, with its options; ``None`` where none is named.
+
+    Raises:
+        UsageError: Options of none.
+    """
+    from localrules.config.settings import Settings, merge_settings
+    from localrules.errors import UsageError
+
+    if name is None:
+        if options:
+            raise UsageError(
+                "options are given to an executor that is not named",
+                where=f"--executor-option {options[0]}",
+                fix="name it: --executor NAME",
+            )
+        return None
+    named = Settings.from_flags({"name": name}, {"name": "--executor"})
+    return merge_settings(Settings.from_overrides(options or [], "--executor-option"), named)
 
 
 def setting(name: str, panel: str | None = None) -> Any:

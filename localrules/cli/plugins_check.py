@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.kit import Check
 
 _STYLES = {"passed": "green", "failed": "bold red", "expected-failure": "yellow", "skipped": "dim"}
-_KINDS = ("rule", "model", "data", "tracker", "experiment")
+_KINDS = ("rule", "model", "data", "tracker", "executor", "experiment")
 
 
 def check(
@@ -46,7 +46,7 @@ def check(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Check the rules, models, data sets, trackers and experiments of a plugin, in seconds.
+    """Check the rules, models, data sets, trackers, executors and experiments of a plugin, in seconds.
 
     For a rule, among others: the declared class of locality holds; a resumed run equals one without a break;
     predictions depend on no labels; hard batches and half precision stay finite; the rule learns scikit-learn's digits.

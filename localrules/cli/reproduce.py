@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
+from localrules.cli.options import (
+    ExecutorOption,
+    ExecutorSettingOption,
+    JsonOption,
+    NoPluginOption,
+    PluginOption,
+    RunsAsGroupOption,
+    WorkersOption,
+    executor_settings,
+    load_registry,
+    setting,
+)
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import FLAGS, default_dataset, default_model
 from localrules.cli.scores import print_leak_warnings
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from localrules.reproduce.request import ReproductionRequest
     from localrules.reproduce.result import CaseResult
     from localrules.reproduce.spec import Experiment
+    from localrules.runs.executor import Executor
 
 app = typer.Typer()
 
@@ -85,6 +97,9 @@ def reproduce(
     metric: MetricOption = None,
     wandb: RunsAsGroupOption = None,
     threads: Annotated[int | None, setting("--threads")] = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = 1,
+    executor_option: ExecutorSettingOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where page, tables and run folders go.")] = Path(
         "reproduced"
     ),
@@ -115,10 +130,11 @@ def reproduce(
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
     from localrules.config.settings import Settings
-    from localrules.engine.device import available_threads
+    from localrules.engine.device import default_threads
     from localrules.reproduce.registry import find_league, select_experiments
     from localrules.reproduce.request import ReproductionRequest, parse_settings
     from localrules.reproduce.run import run_experiments
+    from localrules.runs.executor import EXECUTOR, make_executor
     from localrules.tracking.console import ConsoleProgress
 
     league = find_league(name, registry)
@@ -126,7 +142,7 @@ def reproduce(
     typed = tuple(set_ or [])
     below, over = parse_settings(typed, Settings.from_flags({"data.name": data, "model.name": model}, FLAGS))
     below = _fill_defaults(below, over, experiments, data_path, registry)
-    incidental: dict[str, Any] = {"threads": threads or (1 if league else available_threads())}
+    incidental: dict[str, Any] = {"threads": threads or (1 if league else default_threads(workers))}
     if wandb:
         incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
     asked = ReproductionRequest(
@@ -141,8 +157,9 @@ def reproduce(
         metrics=metrics,
     )
     command = shell_join(["localrules", *sys.argv[1:]])
+    runner = make_executor(executor_settings(executor, executor_option), workers, out / EXECUTOR, registry)
     if league is not None:
-        _run_league(league, name, asked, out, registry, command, as_json)
+        _run_league(league, name, asked, out, registry, command, as_json, runner)
         return
     outcomes, documents = run_experiments(
         experiments,
@@ -153,6 +170,7 @@ def reproduce(
         callbacks=lambda: [ConsoleProgress()],
         say=status,
         done=_leak_warnings,
+        executor=runner,
     )
     if as_json:
         print_json(documents)
@@ -168,6 +186,7 @@ def _run_league(
     registry: Registry,
     command: str,
     as_json: bool,
+    executor: Executor | None,
 ) -> None:
     from localrules.reproduce.league.report import write_report
     from localrules.reproduce.league.run import LeagueRunner
@@ -175,7 +194,7 @@ def _run_league(
 
     if asked.metrics:
         raise UsageError("a league computes accuracy alone", where="--metric", fix="leave it out")
-    runner = LeagueRunner(league, asked, out / name, registry, lambda: [SeriesProgress()], status)
+    runner = LeagueRunner(league, asked, out / name, registry, lambda: [SeriesProgress()], status, executor)
     rows = runner.run()
     page = write_report(out / name, league, rows, runner.budget, command)
     if as_json:

@@ -80,8 +80,13 @@ def _with_trackers(settings: Settings, on: set[str], named: set[str]) -> Setting
     return merge_settings(settings.without(*moved), *(settings.sub(name).under("trackers", name) for name in moved))
 
 
-def fill_defaults(settings: Settings, registry: Registry) -> tuple[Settings, list[str]]:
+def fill_defaults(settings: Settings, registry: Registry, workers: int = 1) -> tuple[Settings, list[str]]:
     """Fill in what has a default that depends on the machine.
+
+    Args:
+        settings: What is given.
+        registry: Where names are looked up.
+        workers: How many such runs share the machine.
 
     Returns:
         The settings, and in lines what the user should know of them.
@@ -92,7 +97,7 @@ def fill_defaults(settings: Settings, registry: Registry) -> tuple[Settings, lis
     from localrules.config.settings import Settings, merge_settings
     from localrules.engine.device import machine_defaults
 
-    defaults: Tree = {**machine_defaults(settings)}
+    defaults: Tree = {**machine_defaults(settings, workers)}
     lines = []
     path = settings.get("data", "path")
     if settings.get("data", "name") is None:
@@ -122,8 +127,7 @@ def default_entries(kind: Literal["data", "model"], registry: Registry) -> list[
     Raises:
         UsageError: There is none.
     """
-    usable = [item.entry for item in registry.entries(kind) if item.status == "ok"]
-    ranked = [entry for entry in usable if getattr(entry, "default_priority", None) is not None]
+    ranked = registry.defaults(kind)
     if not ranked:
         raise UsageError(
             f"no {kind} is named",
@@ -131,7 +135,7 @@ def default_entries(kind: Literal["data", "model"], registry: Registry) -> list[
             why="no installed plugin declares a default",
             fix=f"name one: --{kind} NAME",
         )
-    return sorted(ranked, key=lambda entry: -entry.default_priority)
+    return ranked
 
 
 def default_dataset(path: str | Path | None, registry: Registry) -> tuple[Tree, str]:

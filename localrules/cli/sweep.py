@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
+from localrules.cli.options import (
+    ExecutorOption,
+    ExecutorSettingOption,
+    JsonOption,
+    NoPluginOption,
+    PluginOption,
+    RunsAsGroupOption,
+    WorkersOption,
+    executor_settings,
+    load_registry,
+    setting,
+)
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
@@ -96,6 +107,9 @@ def sweep(
     out: Annotated[
         Path, _option("--out", metavar="FOLDER", panel=_SEARCH, help="The study: its file, runs and page.")
     ] = Path("sweep"),
+    executor: ExecutorOption = None,
+    workers: WorkersOption = 1,
+    executor_option: ExecutorSettingOption = None,
     wandb_yaml: Annotated[
         bool, _option("--wandb-yaml", panel=_SEARCH, help="Print the same search as a W&B sweep, and run nothing.")
     ] = False,
@@ -136,7 +150,7 @@ def sweep(
         [],
         registry,
     )
-    settings, lines = fill_defaults(settings, registry)
+    settings, lines = fill_defaults(settings, registry, workers)
     for line in lines:
         status(line)
     searched = _space(settings, param or [], space, registry)
@@ -146,13 +160,14 @@ def sweep(
 
         print(as_wandb_sweep(settings, searched, objective, goal, sampler), end="")
         return
+    from localrules.runs.executor import EXECUTOR, make_executor
     from localrules.sweep.report import BEST, best_settings, write_report
     from localrules.sweep.run import Sweep
     from localrules.tracking.console import SeriesProgress
 
-    study = Sweep(
-        settings, searched, out, registry, objective, goal, sampler, pruner, seed, lambda: [SeriesProgress()], status
-    )
+    runner = make_executor(executor_settings(executor, executor_option), workers, out / EXECUTOR, registry)
+    shown = (lambda: [SeriesProgress()], status, runner)
+    study = Sweep(settings, searched, out, registry, objective, goal, sampler, pruner, seed, *shown)
     found = study.run(trials)
     page = write_report(study, found, shell_join(["localrules", *sys.argv[1:]]))
     best = study.best()

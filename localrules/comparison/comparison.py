@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localrules.comparison.execute import RunRecord
 from localrules.comparison.results import (
     Proof,
     RuleResult,
@@ -16,6 +15,7 @@ from localrules.comparison.results import (
     locality_in_runs,
     measured_locality,
 )
+from localrules.comparison.run_record import RunRecord
 from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
 from localrules.core.locality import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS

@@ -1,168 +1,215 @@
-"""The runs of a comparison: found where they are done, gone on with where they stopped, started where they are not."""
+"""The execution of runs: in this process one after the other, or on the workers of an executor."""
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
-from localrules.callbacks.base import Callback
 from localrules.comparison.plan import PlannedRun
+from localrules.comparison.run_record import RunRecord, bring_to_end, find_existing, read_planned
+from localrules.comparison.worker import MakeCallbacks, RunOutcome, RunTask
 from localrules.config.diff import identity_settings
-from localrules.config.overrides import RUN_METADATA, Tree
-from localrules.config.schema import RunConfig
 from localrules.engine.divergence import Diverged
-from localrules.errors import LocalRulesError, UsageError
-from localrules.runs.load import read_run
-from localrules.runs.result import Summary, completed_summary
-from localrules.runs.resume import resume
-from localrules.runs.train import start
-from localrules.tracking.records import CONFIG, read_config
-from localrules.utils.text import shell_quote
+from localrules.errors import LocalRulesError, warn
+from localrules.runs.executor import Executor, Resources, WorkerLost
+from localrules.runs.result import completed_summary
 
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A finished run.
-
-    Attributes:
-        rule: The rule as a user would type it.
-        folder: The run folder.
-        config: What it was asked to do; data that have been moved since are named where they were found.
-        record: Its whole ``config.toml``, which also says what it ran on.
-        summary: What it came to.
-    """
-
-    rule: str
-    folder: Path
-    config: RunConfig
-    record: Tree
-    summary: Summary
-
-    @property
-    def settings(self) -> Tree:
-        """Its settings, as in ``config.toml``."""
-        return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
+ATTEMPTS = 5
+"""Workers that a run may lose, one after the other, before the command gives up."""
 
 
-def read_run_record(folder: Path, rule: str = "") -> RunRecord:
-    """A finished run from its folder.
+class RunPool:
+    """Brings planned runs to their end. A finished one is not repeated, an interrupted one goes on.
 
-    Args:
-        folder: The run folder.
-        rule: The rule as the user typed it, where that is known.
-
-    Raises:
-        UsageError: It is not a run folder, or the run is not done.
-    """
-    folder = folder.expanduser().resolve()
-    config, record = read_run(folder)
-    summary = completed_summary(folder)
-    if summary is None:
-        raise UsageError(
-            "the run is not finished",
-            where=str(folder),
-            why="accuracies are those of the last weights, which it does not have yet",
-            fix=f"localrules run --resume {shell_quote(folder)}",
-        )
-    return RunRecord(rule or config.rule.label, folder, config, record, summary)
-
-
-def run_all(
-    planned: Sequence[PlannedRun],
-    place: Path,
-    registry: Registry,
-    callbacks: Callable[[], Sequence[Callback]] = list,
-    log: Callable[[str], Any] = lambda line: None,
-) -> tuple[list[RunRecord], list[str]]:
-    """Bring every planned run to its end. A finished one is not repeated, an interrupted one goes on.
+    Without an executor a run executes when it is submitted, in this process. With one, runs execute on its workers, and
+    one whose worker is lost goes on on another. The results are the same.
 
     Trackers, logging and the place of the data make no other run of a finished one.
 
     Args:
-        planned: From :func:`~localrules.comparison.plan.plan`.
         place: Where run folders are and go.
         registry: Where names are looked up.
-        callbacks: Makes the callbacks of a run.
+        callbacks: Makes the callbacks of a run in this process, which show its progress.
         log: Called with a line on what happens next.
-
-    Returns:
-        The finished runs; and a line for each run that diverged, which does not prevent comparing the others.
+        executor: Where runs execute; closed with the pool.
     """
-    runs, diverged = [], []
-    for number, wanted in enumerate(planned, 1):
-        folder = _find_existing(wanted, place)
-        which = f"run {number} of {len(planned)}: {wanted.rule}, seed {wanted.config.seed}"
-        try:
-            if folder is not None and completed_summary(folder):
-                log(f"{which}, done before")
-            elif folder is not None:
-                log(f"{which}, goes on")
-                resume(folder, callbacks=callbacks(), plugins=registry)
+
+    def __init__(
+        self,
+        place: Path,
+        registry: Registry,
+        callbacks: MakeCallbacks = list,
+        log: Callable[[str], Any] = lambda line: None,
+        executor: Executor | None = None,
+    ) -> None:
+        self._place, self._registry, self._callbacks, self._executor = place, registry, callbacks, executor
+        self._log_line, self._log_lock = log, threading.Lock()
+        self._threads = None if executor is None else ThreadPoolExecutor(executor.workers, "runs")
+        self._known: dict[str, Future[RunRecord]] = {}
+        self._closing = False
+
+    @property
+    def workers(self) -> int:
+        """The number of runs that execute at the same time."""
+        return 1 if self._executor is None else self._executor.workers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is None or self._threads is None:
+            return
+        self._closing = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._executor.close()
+        self._threads.shutdown()
+        if isinstance(error, KeyboardInterrupt):
+            raise LocalRulesError(
+                "interrupted",
+                where=str(self._place),
+                why="the runs that were being executed were stopped, each with a checkpoint where it could write one",
+                fix="repeat the command, which goes on where it stopped",
+            ) from None
+
+    def submit(self, wanted: PlannedRun, which: str, watch: MakeCallbacks = list) -> Future[RunRecord]:
+        """Execute a run; the same one is executed once.
+
+        Args:
+            wanted: The run.
+            which: What to call it in the log.
+            watch: Makes further callbacks, wherever the run executes; can be pickled.
+
+        Returns:
+            Its record, once it is done. The future holds :class:`Diverged` for a run that has left the finite numbers.
+
+        Raises:
+            LocalRulesError: Without an executor: the run failed. Otherwise the future holds the error.
+        """
+        future: Future[RunRecord] = Future()
+        folder = find_existing(wanted, self._place)
+        if folder is not None and completed_summary(folder):
+            if _key(wanted) not in self._known:
+                self._log(f"{which}, done before")
+            future.set_result(read_planned(folder, wanted))
+        elif self._threads is None:
+            self._log(which if folder is None else f"{which}, goes on")
+            try:
+                found = bring_to_end(wanted, self._place, self._registry, [*self._callbacks(), *watch()])
+                future.set_result(read_planned(found, wanted))
+            except Diverged as error:
+                future.set_exception(error)
+        else:
+            key = _key(wanted)
+            if key not in self._known:
+                self._known[key] = self._threads.submit(self._execute, wanted, which, watch)
+            future = self._known[key]
+        return future
+
+    def run_all(self, planned: Sequence[PlannedRun]) -> tuple[list[RunRecord], list[str]]:
+        """Bring every planned run to its end.
+
+        Returns:
+            The finished runs, in order; and a line for each run that diverged, which does not prevent comparing the
+            others.
+        """
+        runs, diverged = [], []
+        for wanted, record, error in self.outcomes(planned):
+            if record is not None:
+                runs.append(record)
             else:
-                log(which)
-                folder = start(wanted.run, registry, place, callbacks()).directory
-        except Diverged as error:
-            diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error.what}")
-            log(diverged[-1])
-            continue
+                diverged.append(f"{wanted.rule} with seed {wanted.config.seed} is left out: {error}")
+                self._log(diverged[-1])
+        return runs, diverged
+
+    def outcomes(self, planned: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunRecord | None, str]]:
+        """For each planned run its record, or ``None`` and the reason where it diverged."""
+        waiting: list[tuple[PlannedRun, Future[RunRecord]]] = []
+        found: list[tuple[PlannedRun, RunRecord | None, str]] = []
+        try:
+            for number, wanted in enumerate(planned, 1):
+                which = f"run {number} of {len(planned)}: {wanted.rule}, seed {wanted.config.seed}"
+                waiting.append((wanted, self.submit(wanted, which)))
+            for wanted, future in waiting:
+                try:
+                    found.append((wanted, _for(wanted, future.result()), ""))
+                except Diverged as error:
+                    found.append((wanted, None, error.what))
         except LocalRulesError as error:
             if error.exit_code == 1:  # stopped by the user, or by something that may not last
                 error.fix = f"{error.fix}; or repeat the comparison, which goes on where it stopped".removeprefix(
                     "; or "
                 )
             raise
-        runs.append(_read(folder, wanted))
-    return runs, diverged
+        return found
+
+    def _execute(self, wanted: PlannedRun, which: str, watch: MakeCallbacks) -> RunRecord:
+        """On a thread that waits for a worker: have the run executed, and again where a worker is lost."""
+        assert self._executor is not None
+        task = RunTask.from_planned(wanted, self._place, self._registry, watch)
+        lost: list[str] = []
+        while len(lost) < ATTEMPTS and not self._closing:
+            going_on = find_existing(wanted, self._place) is not None
+            self._log(f"{which}, goes on" if going_on else which)
+            try:
+                outcome: RunOutcome = self._executor.execute(task, Resources.of(wanted.config))
+                if outcome.kind == "stopped":
+                    raise WorkerLost("it was stopped by a signal")
+            except WorkerLost as error:
+                lost.append(str(error))
+                if not self._closing:
+                    self._log(f"{which}: its worker is lost, {error}")
+                continue
+            for message in outcome.warnings:
+                with self._log_lock:
+                    warn(message)
+            if outcome.folder is None:
+                raise outcome.as_error()
+            self._log(f"{which}, done")
+            return read_planned(outcome.folder, wanted)
+        raise LocalRulesError(
+            f"{len(lost)} workers were lost one after the other" if not self._closing else "stopped",
+            where=which,
+            why="; ".join(dict.fromkeys(lost)),
+            fix="repeat the command, which goes on where it stopped",
+        )
+
+    def _log(self, line: str) -> None:
+        with self._log_lock, suppress(ValueError):  # a stream that is closed already
+            self._log_line(line)
 
 
-def completed_runs(planned: Sequence[PlannedRun], place: Path) -> list[RunRecord]:
-    """Those of the planned runs that are done already; nothing is run.
+def run_all(
+    planned: Sequence[PlannedRun],
+    place: Path,
+    registry: Registry,
+    callbacks: MakeCallbacks = list,
+    log: Callable[[str], Any] = lambda line: None,
+    executor: Executor | None = None,
+) -> tuple[list[RunRecord], list[str]]:
+    """Bring every planned run to its end; see :class:`RunPool` and :meth:`RunPool.run_all`."""
+    with RunPool(place, registry, callbacks, log, executor) as pool:
+        return pool.run_all(planned)
 
-    Args:
-        planned: From :func:`~localrules.comparison.plan.plan`.
-        place: Where run folders are.
-    """
-    found = [(_find_existing(wanted, place), wanted) for wanted in planned]
-    return [_read(folder, wanted) for folder, wanted in found if folder is not None and completed_summary(folder)]
 
-
-def _find_existing(wanted: PlannedRun, place: Path) -> Path | None:
-    """The folder of a run that is this one: done, with settings, data and suppliers that give the same result.
-
-    One that is not done must be this one to the letter but for its tags, since it goes on as it was started.
-    """
+def _key(wanted: PlannedRun) -> str:
+    """The same for runs that come to the same result."""
     asked = wanted.config.to_dict()
-    over, stopped = [], []
-    for folder in sorted(path.parent for path in place.glob(f"*/{CONFIG}")):
-        record = read_config(folder)
-        settings = {key: value for key, value in record.items() if key not in RUN_METADATA}
-        if (
-            settings["seed"] != asked["seed"]
-            or identity_settings(settings) != identity_settings(asked)
-            or record["trained_on"]["fingerprint"] != wanted.fingerprint
-            or record["environment"]["supplied_by"] != wanted.supplied_by
-        ):
-            continue
-        if completed_summary(folder):
-            over.append((settings != asked, folder))
-        elif _untagged(settings) == _untagged(asked):
-            stopped.append(folder)
-    return min(over)[1] if over else next(reversed(stopped), None)
+    parts = [asked["seed"], identity_settings(asked), wanted.fingerprint, wanted.supplied_by]
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
-def _untagged(settings: Tree) -> Tree:
-    """Settings without the words by which a tracker finds a run: another experiment that needs it would have others."""
-    trackers = settings.get("trackers", {})
-    without = {name: {key: value for key, value in own.items() if key != "tags"} for name, own in trackers.items()}
-    return {**settings, "trackers": without}
-
-
-def _read(folder: Path, wanted: PlannedRun) -> RunRecord:
-    """A planned run that is done, with its data where they lie today."""
-    run = read_run_record(folder, wanted.rule)
-    return replace(run, config=run.config.model_copy(update={"data": wanted.config.data}))
+def _for(wanted: PlannedRun, record: RunRecord) -> RunRecord:
+    """A record with the rule as it was typed here; another case may have asked for the same run."""
+    return record if record.rule == wanted.rule else replace(record, rule=wanted.rule)

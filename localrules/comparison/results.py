@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from localrules.auditing.dependence import measure_dependence
 from localrules.auditing.locality_class import measure_class
-from localrules.comparison.execute import RunRecord
+from localrules.comparison.run_record import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
 from localrules.config.schema import JOINT, RunConfig, ScheduleConfig
 from localrules.core.locality import LOCALITY_LEVELS, Locality

@@ -9,13 +9,15 @@ from typing import Any
 from localrules.callbacks.base import Callback
 from localrules.comparison import comparison, folder, report
 from localrules.comparison.comparison import Comparison
-from localrules.comparison.execute import read_run_record, run_all
+from localrules.comparison.execute import run_all
 from localrules.comparison.plan import check_rules, plan
+from localrules.comparison.run_record import read_run_record
 from localrules.comparison.scorer import Scorer
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine.device import machine_defaults
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
+from localrules.runs.executor import EXECUTOR, make_executor
 from localrules.runs.result import RunResult
 from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_global_state
@@ -35,6 +37,8 @@ def compare(
     metrics: Mapping[str, Path] | None = None,
     leak_check: bool = False,
     command: str | None = None,
+    executor: str | Mapping[str, Any] | Settings | None = None,
+    workers: int = 1,
     plugins: Registry | Sequence[str | Path] = (),
     **more: Any,
 ) -> Comparison:
@@ -57,6 +61,9 @@ def compare(
         metrics: Files of the metrics of plugins to compute, by name.
         leak_check: Also compare without the images of the valid split that are known from training.
         command: The command line that makes the page again, to be shown on it.
+        executor: Where runs execute, by name, or a mapping with ``name`` and options. Unset: in this process, one
+            after the other, or where there are several workers, on the default executor. The results are the same.
+        workers: How many runs execute at the same time. Without ``threads`` each has its part of the cores.
         plugins: As for :func:`localrules.train`.
         **more: Settings of all runs, as for :func:`localrules.train`.
 
@@ -98,12 +105,13 @@ def compare(
         for kind in ("model", "data"):
             if given.get(kind, "name") is None:
                 raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
-        given = merge_settings(Settings.from_tree(machine_defaults(given), "default"), given)
+        given = merge_settings(Settings.from_tree(machine_defaults(given, workers), "default"), given)
+        runner = make_executor(executor, workers, out / EXECUTOR, registry)
         planned = plan(rules, given, seeds, registry)
         shared = given.without(*rules, "seed").tree
         fingerprint = planned[0].fingerprint
         folder.acquire(out, shared, fingerprint)
-        done, notes = run_all(planned, out / folder.RUNS, registry, callbacks, log)
+        done, notes = run_all(planned, out / folder.RUNS, registry, callbacks, log, runner)
         found = comparison.compare_rules(rules, done, registry, scorer, notes)
         report.write(found, out, command)
         folder.record(out, shared, found.details(), fingerprint)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from localrules.comparison.execute import RunRecord
+from localrules.comparison.run_record import RunRecord
 from localrules.data.dataset import Dataset
 from localrules.errors import DataError
 from localrules.evaluation.metric import MetricFiles

@@ -73,8 +73,12 @@ class Settings:
         return cls.from_tree({key: value for key, value in tree.items() if key not in RUN_METADATA}, source_of)
 
     @classmethod
-    def from_overrides(cls, words: Iterable[str]) -> Settings:
+    def from_overrides(cls, words: Iterable[str], option: str = "--set") -> Settings:
         """Settings from what ``--set`` was given: ``a.b=value``, the later of two words for one name wins.
+
+        Args:
+            words: The words.
+            option: Another option that takes such words, for errors.
 
         Raises:
             UsageError: A word without ``=``, or one that puts a value where another puts a table.
@@ -83,7 +87,7 @@ class Settings:
         for word in words:
             dotted, value = parse_override(word)
             name = f"{dotted}.name" if dotted in COMPONENTS and isinstance(value, str) else dotted
-            values[name] = (value, f"--set {shorten(word)}")
+            values[name] = (value, f"{option} {shorten(word)}")
         return cls._from_dotted(values)
 
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.data.rand_augment import rand_augment
+from localrules.utils.torch_utils import upload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,7 +160,8 @@ class Augment:
         moved = images.flatten(2).gather(2, source).view_as(images)
         if self.config.padding == "repeat" or not self.config.shift:
             return moved
-        return torch.where(outside[:, None], moved.new_tensor(black or [0.0])[:, None, None], moved)
+        shade = upload(torch.tensor(black or [0.0], dtype=moved.dtype), moved.device)
+        return torch.where(outside[:, None], shade[:, None, None], moved)
 
     def _resample(self, images: Tensor, draws: Tensor) -> Tensor:
         """Flip, then turn and scale about the centre, then shift, in one bilinear resampling."""
@@ -207,7 +209,7 @@ class Augment:
 def _draw(images: Tensor, columns: int, generator: torch.Generator, part: BatchPart) -> Tensor:
     """Uniform draws for these images, (batch, columns)."""
     draws = torch.rand(part.count * images.shape[0], columns, generator=generator)
-    return part.take(draws).to(images.device)
+    return upload(part.take(draws), images.device)
 
 
 def _seeded(seed: int) -> torch.Generator:

@@ -11,6 +11,7 @@ import torch
 from localrules.data.batch_part import WHOLE, BatchPart
 from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ class Batches:
         start = place * self.batch_size
         drawn, rest = (WHOLE, self._part) if self._mixes else (self._part, WHOLE)
         indices = drawn.take(self._epoch_order(epoch)[start : start + self.batch_size])
-        images = self._images.index_select(0, indices.to(self._images.device)).to(self.preprocess.device)
+        images = upload(self._images.index_select(0, indices.to(self._images.device)), self.preprocess.device)
         if self.augment is not None and self.augment.config.rand_augment:
             images = self.augment.rand_augment(images, generator(self.seed, RAND_AUGMENT, step))
         images = self.preprocess.normalize(images)
@@ -129,7 +130,7 @@ class Batches:
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._drawn is None or self._drawn[0] != epoch:
             order = torch.randperm(len(self._labels), generator=generator(self.seed, ORDER, epoch))
-            self._drawn = (epoch, order.to(self._labels.device))
+            self._drawn = (epoch, upload(order, self._labels.device))
         return self._drawn[1]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from localrules.data.dataset import image_chunks
+from localrules.utils.torch_utils import upload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +63,7 @@ class Normalize:
         Returns:
             float32, same shape and device.
         """
-        scale = images.new_tensor([1 / (255 * d) for d in self.std], dtype=torch.float32)
-        shift = images.new_tensor([-m / d for m, d in zip(self.mean, self.std, strict=True)], dtype=torch.float32)
-        return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None])
+        scales = [1 / (255 * d) for d in self.std]
+        shifts = [-m / d for m, d in zip(self.mean, self.std, strict=True)]
+        scale, shift = upload(torch.tensor([scales, shifts], dtype=torch.float32), images.device)[..., None, None]
+        return torch.addcmul(shift, images.float(), scale)

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import upload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +83,9 @@ class Targets:
         targets = torch.nn.functional.one_hot(labels, self._num_classes).float()
         targets = targets * (1 - smoothing) + smoothing / self._num_classes
         if self._weights is not None:
-            targets = targets * self._weights.to(targets.device)
+            targets = targets * upload(self._weights, targets.device)
         if self.config.mixup:
-            order = torch.randperm(len(labels), generator=generator).to(labels.device)
+            order = upload(torch.randperm(len(labels), generator=generator), labels.device)
             drawn = np.random.default_rng(generator.initial_seed()).beta(self.config.mixup, self.config.mixup)
             part = max(drawn, 1 - drawn)  # so that the label is that of the larger part
             images = part * images + (1 - part) * images[order]

@@ -116,11 +116,16 @@ def default_threads(*divided_by: object) -> int:
     return max(1, available_threads() // math.prod(numbers))
 
 
-def machine_defaults(given: Settings) -> dict[str, int]:
-    """The settings of a run that depend on the machine and on who started this process, unless they are given."""
+def machine_defaults(given: Settings, workers: int = 1) -> dict[str, int]:
+    """The settings of a run that depend on the machine and on who started this process, unless they are given.
+
+    Args:
+        given: What is given.
+        workers: How many such runs share the machine.
+    """
     launch = external_launch()
     devices = given.get("devices", default=1) if launch is None else launch.local_count
-    threads = default_threads(given.get("parallel_layers", default=1), devices)
+    threads = default_threads(given.get("parallel_layers", default=1), devices, workers)
     return {"threads": threads} if launch is None else {"threads": threads, "devices": launch.count}
 
 

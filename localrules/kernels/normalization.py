@@ -21,6 +21,7 @@ from torch import Tensor
 
 from localrules.kernels.checks import full_precision, no_autocast, require_gram, require_pair
 from localrules.kernels.gram import ROUNDING
+from localrules.utils.torch_utils import is_read_freely
 
 
 @full_precision
@@ -171,9 +172,22 @@ def _regularized_inverse(k: Tensor, ridge: float) -> Tensor:
     shifted = k.clone()
     shifted.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(shifted)
-    if not failed.item():
+    if not is_read_freely(failed):
+        return _inverse_without_reading(k, shifted, failed)
+    if not failed:
         return torch.cholesky_inverse(factor)
     if not k.isfinite().all():
         return torch.full_like(k, torch.nan)  # for whoever watches the objective to see, with the layer's name
     values, vectors = torch.linalg.eigh(k)
     return (vectors / (values.clamp_min(0) + ridge)) @ vectors.T
+
+
+def _inverse_without_reading(k: Tensor, shifted: Tensor, failed: Tensor) -> Tensor:
+    """The inverse on a GPU, where neither a look at ``failed`` nor an eigendecomposition may make the host wait.
+
+    Where there was no factor, all eigenvalues are first lifted by what rounding may have taken from them.
+    """
+    rounding = 4 * len(k) * torch.finfo(k.dtype).eps * k.diagonal().abs().amax()
+    shifted.diagonal().add_(torch.where(failed == 0, 0.0, rounding))
+    factor, failed = torch.linalg.cholesky_ex(shifted)
+    return torch.where(failed == 0, torch.cholesky_inverse(factor), torch.nan)

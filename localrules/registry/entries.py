@@ -128,6 +128,18 @@ class ExporterEntry(Entry):
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExecutorEntry(Entry):
+    """A place where runs of ``compare``, ``reproduce`` and ``sweep`` execute: an :class:`~localrules.Executor` class.
+
+    Attributes:
+        default_priority: Where a command has several workers and names no executor, the one with the highest priority
+            is used; ``None``: never.
+    """
+
+    default_priority: int | None = None
+
+
 class TrackerEntry(Entry):
     """A place where metrics go: a :class:`~localrules.Tracker` class."""
 
@@ -183,6 +195,9 @@ KINDS = {
     "data": EntryKind("data set", "data", "localrules_data", DataEntry, ("localrules.data.dataset:DataSource",)),
     "tracker": EntryKind(
         "tracker", "trackers", "localrules_trackers", TrackerEntry, ("localrules.callbacks.base:Tracker",)
+    ),
+    "executor": EntryKind(
+        "executor", "executors", "localrules_executors", ExecutorEntry, ("localrules.runs.executor:Executor",)
     ),
     "preset": EntryKind("preset", "presets", "localrules_presets", PresetEntry, ()),
     "metric": EntryKind(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from localrules.callbacks.base import MetricsRow, Plot, RunInfo
     from localrules.registry.entries import (
         DataEntry,
+        ExecutorEntry,
         ExperimentEntry,
         ExporterEntry,
         MetricEntry,
@@ -82,6 +83,15 @@ def localrules_trackers() -> list[TrackerEntry]:  # type: ignore[empty-body]
 
     Returns:
         One entry a tracker; its target is a subclass of :class:`localrules.Tracker`.
+    """
+
+
+@hookspec
+def localrules_executors() -> list[ExecutorEntry]:  # type: ignore[empty-body]
+    """Places where runs execute, for ``--executor NAME`` of compare, reproduce and sweep.
+
+    Returns:
+        One entry an executor; its target is a subclass of :class:`localrules.Executor`.
     """
 
 

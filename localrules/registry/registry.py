@@ -30,6 +30,13 @@ class Registry:
 
     def __init__(self, plugins: list[Plugin]) -> None:
         self._plugins = mark_duplicates(plugins)
+        self._asked: dict[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process, maybe on another machine, loads the same plugins anew."""
+        if self._asked is None:
+            raise TypeError("a registry that was not loaded cannot be sent to another process")
+        return _load, (self._asked,)
 
     @classmethod
     def load(
@@ -54,7 +61,10 @@ class Registry:
         if allow is None and "LOCALRULES_PLUGINS" in os.environ:
             allow = [word.strip() for word in os.environ["LOCALRULES_PLUGINS"].split(",") if word.strip()]
         sources = filter_blocked(filter_allowed(installed_sources(group), allow), block or [])
-        return cls([load_plugin(source) for source in [*sources, *file_sources(files or [])]])
+        found = cls([load_plugin(source) for source in [*sources, *file_sources(files or [])]])
+        paths = [Path(file).absolute() for file in files or []]
+        found._asked = {"allow": allow, "block": block, "files": paths, "group": group}
+        return found
 
     @classmethod
     def from_plugins(cls, plugins: Registry | Sequence[str | Path]) -> Registry:
@@ -83,6 +93,12 @@ class Registry:
             if plugin.status != "ok" and not any(word == kind for word, _ in plugin.entries)
         ]
         return [*sorted(mark_conflicts(listed), key=lambda item: (item.entry.name, item.distribution)), *silent]
+
+    def defaults(self, kind: str) -> list[Any]:
+        """The entries of a kind that may be used where none is named, the highest priority first."""
+        usable = [item.entry for item in self.entries(kind) if item.status == "ok"]
+        ranked = [entry for entry in usable if getattr(entry, "default_priority", None) is not None]
+        return sorted(ranked, key=lambda entry: -entry.default_priority)
 
     def plugins(self) -> list[ListedEntry]:
         """One line a plugin; its summary says what it supplies."""
@@ -174,6 +190,10 @@ class Registry:
                 fix=fix_hint(item, error),
             ) from error
         return target
+
+
+def _load(asked: dict[str, Any]) -> Registry:
+    return Registry.load(**asked)
 
 
 def _check_target(kind: str, target: object) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from localrules.comparison.execute import RunRecord
+from localrules.comparison.run_record import RunRecord
 from localrules.errors import MissingDependencyError
 from localrules.evaluation.metric import MetricFiles
 from localrules.reproduce.spec import Budget, Case, Metric

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.comparison.execute import RunRecord, completed_runs, run_all
+from localrules.comparison.execute import RunPool
+from localrules.comparison.run_record import RunRecord, completed_runs
 from localrules.errors import LocalRulesError
 from localrules.reproduce import report
 from localrules.reproduce.artifacts import ArtifactWriter
@@ -25,6 +26,7 @@ from localrules.reproduce.result import (
     upsert,
 )
 from localrules.reproduce.spec import Experiment
+from localrules.runs.executor import Executor
 from localrules.runs.load import TrainedRun
 from localrules.utils.plugin_border import plugin_border
 
@@ -38,18 +40,16 @@ RUNS = "runs"
 
 def run_cases(
     tasks: list[PlannedCase],
-    folder: Path,
+    pool: RunPool,
     registry: Registry,
-    callbacks: Callable[[], list[Callback]] = list,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Iterator[CaseResult]:
-    """Run the cases one after the other; yields each as soon as its runs are done.
+    """Run the cases; yields them one after the other, each as soon as its runs are done.
 
     Args:
         tasks: From :func:`~localrules.reproduce.plan.plan_cases`.
-        folder: Run folders go into its ``runs/``. A finished run is not repeated, an interrupted one goes on.
+        pool: Executes their runs.
         registry: Where names are looked up.
-        callbacks: Makes the callbacks of a run.
         say: Called with a line on what happens next.
     """
     for number, task in enumerate(tasks, 1):
@@ -60,10 +60,18 @@ def run_cases(
             yield left_out
             continue
         say(which)
-        runs, _ = run_all(task.planned, folder / RUNS, registry, callbacks, say)
+        runs, _ = pool.run_all(task.planned)
         finished = {run.config.seed for run in runs}
         diverged = tuple(seed for one in task.planned if (seed := one.config.seed) not in finished)
         yield replace(_result(task, task.data, runs, registry), diverged=diverged)
+
+
+def _submit_all(tasks: list[PlannedCase], pool: RunPool) -> None:
+    """Let all workers be busy, whichever case is waited for."""
+    for task in tasks:
+        if task.data is not None and task.missing is None:
+            for one in task.planned:
+                pool.submit(one, f"{task.experiment}, {task.case.name}, seed {one.config.seed}")
 
 
 def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry) -> list[CaseResult]:
@@ -71,7 +79,7 @@ def completed_results(tasks: list[PlannedCase], folder: Path, registry: Registry
 
     Args:
         tasks: Cases, configured.
-        folder: As for :func:`run_cases`.
+        folder: The ``--out``; run folders are in its ``runs/``.
         registry: Where names are looked up.
     """
     outcomes = []
@@ -127,6 +135,7 @@ def run_experiments(
     callbacks: Callable[[], list[Callback]] = list,
     say: Callable[[str], Any] = lambda line: None,
     done: Callable[[CaseResult], Any] = lambda outcome: None,
+    executor: Executor | None = None,
 ) -> tuple[list[CaseResult], list[dict[str, Any]]]:
     """Run experiments, and write their tables, their images and the page.
 
@@ -136,9 +145,10 @@ def run_experiments(
         out: Where everything goes.
         registry: Where names are looked up.
         command: The line that was typed, for the page.
-        callbacks: Makes the callbacks of a run.
+        callbacks: Makes the callbacks of a run in this process.
         say: Called with a line on what happens next.
         done: Called with each case when its runs are done.
+        executor: Where runs execute; without one in this process, one after the other.
 
     Returns:
         What the cases came to; and what ``--json`` prints, which has a line for an experiment without cases, too.
@@ -150,25 +160,28 @@ def run_experiments(
     tasks = plan_cases(experiments, asked, registry)
     outcomes: list[CaseResult] = []
     documents: list[dict[str, Any]] = []
-    for name, experiment in experiments.items():
-        own: list[CaseResult] = []
-        mine = [task for task in tasks if task.experiment == name]
-        for outcome in run_cases(mine, out, registry, callbacks, say):
-            own.append(outcome)
-            done(outcome)
-            upsert(outcome, out)
-            report.write_page(out, experiments_in(out, registry), command)
-        data = next((task.data for task in mine if task.data is not None), None)
-        if not experiment.cases and asked.cases == "*":
-            data = find_dataset_settings(asked, registry)
-            documents.append(as_document(name, experiment.claim))
-        if data is not None:
-            # What an earlier command made of the other cases stays beside these.
-            aside = completed_results(excluded_cases(name, experiment, asked, registry), out, registry)
-            place = {case.name: number for number, case in enumerate(experiment.cases)}
-            shown = sorted([*own, *aside], key=lambda outcome: place[outcome.case.name])
-            write_report(name, experiment, shown, data, out, registry)
-            report.write_page(out, experiments_in(out, registry), command)
-        outcomes += own
-        documents += [line for outcome in own for line in outcome.documents()]
+    with RunPool(out / RUNS, registry, callbacks, say, executor) as pool:
+        if executor is not None:
+            _submit_all(tasks, pool)
+        for name, experiment in experiments.items():
+            own: list[CaseResult] = []
+            mine = [task for task in tasks if task.experiment == name]
+            for outcome in run_cases(mine, pool, registry, say):
+                own.append(outcome)
+                done(outcome)
+                upsert(outcome, out)
+                report.write_page(out, experiments_in(out, registry), command)
+            data = next((task.data for task in mine if task.data is not None), None)
+            if not experiment.cases and asked.cases == "*":
+                data = find_dataset_settings(asked, registry)
+                documents.append(as_document(name, experiment.claim))
+            if data is not None:
+                # What an earlier command made of the other cases stays beside these.
+                aside = completed_results(excluded_cases(name, experiment, asked, registry), out, registry)
+                place = {case.name: number for number, case in enumerate(experiment.cases)}
+                shown = sorted([*own, *aside], key=lambda outcome: place[outcome.case.name])
+                write_report(name, experiment, shown, data, out, registry)
+                report.write_page(out, experiments_in(out, registry), command)
+            outcomes += own
+            documents += [line for outcome in own for line in outcome.documents()]
     return outcomes, documents

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 
+class RunStopped(LocalRulesError):
+    """The run was asked to stop by a signal; it has a checkpoint, and can be resumed."""
+
+
 def run_record(registry: Registry, session: Session) -> Tree:
     """The content of a run's ``config.toml``: its settings, the environment, and the data it is trained on."""
     config, data, normalize = session.config, session.data, session.batches.preprocess.normalize
@@ -142,7 +146,7 @@ def execute_run(
     except TrainingInterrupted:
         summary = closing.summarize(session, trainer, folder, info, stopped=True)
         events.on_run_end(summary, [])
-        raise LocalRulesError(
+        raise RunStopped(
             f"stopped at step {trainer.step} of {session.total_steps}",
             where=str(folder),
             why="it was interrupted; the step was finished and a checkpoint written",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-import types
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +23,7 @@ from localrules.engine.resolved_run import ResolvedRun
 from localrules.errors import LocalRulesError, UsageError, describe_exception
 from localrules.registry.registry import Registry
 from localrules.runs.processes import ANSWER_SECONDS, Processes, follow, is_of_lost_connection, leave_group
+from localrules.utils.child_process import start_child
 
 GRACE_SECONDS = 15.0
 """For how long the main process may go on when another is dead, before it is ended whatever it is doing."""
@@ -62,8 +61,11 @@ class LocalProcesses(Processes):
         if sys.platform.startswith("linux"):
             shared["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", LOOPBACK)
         for rank in range(1, count):
-            self._children[rank] = _start_process(
-                rank, {**os.environ, **shared, **_rank(rank)}, self._run.config, self._registry.files
+            environment = {**os.environ, **shared, **_rank(rank)}
+            self._children[rank] = start_child(
+                _serve,
+                (rank, environment, os.getcwd(), self._run.config, self._registry.files),
+                [__name__, "lightning_fabric"],
             )
         own = shared | _rank(0)
         self._environment = {name: os.environ.get(name) for name in own}
@@ -158,32 +160,6 @@ class _Dead(Exception):
 
 def _rank(rank: int) -> dict[str, str]:
     return {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-
-
-def _start_process(
-    rank: int, environment: dict[str, str], config: RunConfig, files: tuple[str, ...]
-) -> tuple[BaseProcess, Connection]:
-    ours, theirs = multiprocessing.Pipe()
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__, "lightning_fabric"])
-    process = context.Process(target=_serve, args=(rank, environment, os.getcwd(), config, files, theirs), daemon=True)  # type: ignore[attr-defined]
-    with _without_main_module():
-        process.start()
-    theirs.close()
-    return process, ours
-
-
-@contextmanager
-def _without_main_module() -> Iterator[None]:
-    """Hide the user's script, which a new process would run again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _serve(

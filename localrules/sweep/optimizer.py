@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -64,12 +65,13 @@ def open_study(folder: Path, direction: Direction, pruner: Pruner) -> optuna.Stu
     return study
 
 
-def make_sampler(name: Sampler, seed: int) -> Any:
+def make_sampler(name: Sampler, seed: int, *, several: bool = False) -> Any:
     """A sampler. One is made for each trial, so that a continued study draws what an unbroken one would.
 
     Args:
         name: Its name; of a grid, whose points are given, any will do.
         seed: Of its draws.
+        several: Whether trials are at work while others are drawn: TPE then keeps away from these (its constant liar).
 
     Raises:
         MissingDependencyError: CMA-ES without its package.
@@ -85,7 +87,11 @@ def make_sampler(name: Sampler, seed: int) -> Any:
                 fix="pip install 'localrules[sweep]'",
             ) from None
         return samplers.CmaEsSampler(seed=seed)
-    return samplers.TPESampler(seed=seed) if name == "tpe" else samplers.RandomSampler(seed=seed)
+    if name != "tpe":
+        return samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the option is called experimental
+        return samplers.TPESampler(seed=seed, constant_liar=several)
 
 
 def grid_points(space: Space) -> list[dict[str, Any]]:

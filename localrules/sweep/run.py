@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Stop
-from localrules.comparison.execute import RunRecord, run_all
+from localrules.comparison.execute import RunPool
 from localrules.comparison.plan import PlannedRun
+from localrules.comparison.run_record import RunRecord
+from localrules.comparison.worker import MakeCallbacks
 from localrules.config.diff import identity_settings
 from localrules.config.overrides import Tree, nest
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine.builder import load_run_dataset
+from localrules.engine.divergence import Diverged
 from localrules.engine.environment import providers
 from localrules.engine.resolve import resolve_run
 from localrules.errors import UsageError
+from localrules.runs.executor import Executor
 from localrules.sweep.optimizer import (
     Direction,
     Pruner,
@@ -81,8 +86,10 @@ class Sweep:
         sampler: How values are chosen.
         pruner: How runs are stopped early.
         seed: Of the sampler.
-        callbacks: Makes the callbacks of a run.
+        callbacks: Makes the callbacks of a run in this process.
         say: Called with a line on what happens next.
+        executor: Where runs execute: without one in this process, one after the other. With several workers, the order
+            in which trials end decides what is tried next.
     """
 
     settings: Settings
@@ -96,6 +103,7 @@ class Sweep:
     seed: int = 0
     callbacks: Callable[[], Sequence[Callback]] = list
     say: Callable[[str], Any] = lambda line: None
+    executor: Executor | None = None
     _data: dict[str, Dataset] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -117,21 +125,42 @@ class Sweep:
         """
         self._check()
         wanted = min(trials, len(grid_points(self.space))) if self.sampler == "grid" else trials
+        source = self._trials_to_run(wanted)
+        at_work: dict[Future[RunRecord], Any] = {}
+        with RunPool(self.folder / RUNS, self.registry, self.callbacks, self.say, self.executor) as pool:
+            try:
+                while True:
+                    while len(at_work) < pool.workers and (trial := next(source, None)) is not None:
+                        at_work[self._start(trial, wanted, pool)] = trial
+                    if not at_work:
+                        break
+                    done, _ = wait(at_work, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        self._tell(at_work[future], future)
+                        del at_work[future]
+            except BaseException:
+                for trial in at_work.values():
+                    _release(trial)
+                raise
+        return self.trials()
+
+    def _trials_to_run(self, wanted: int) -> Iterator[Any]:
+        """Trials whose process is gone, and new ones until there are as many as are wanted."""
         duplicates = 0
         while True:
-            left = self._abandoned()
-            if left is None:
-                if len(self._counted()) >= wanted or duplicates > MOST_DUPLICATES:
+            trial = self._abandoned()
+            if trial is None:
+                if len(self._counted()) >= wanted:
                     break
-                left = self._ask()
-                if left is None:
+                if duplicates > MOST_DUPLICATES:
+                    self.say("the sampler finds nothing new: the space is searched")
+                    break
+                trial = self._ask()
+                if trial is None:
                     duplicates += 1
                     continue
             duplicates = 0
-            self._execute(left, wanted)
-        if duplicates:
-            self.say("the sampler finds nothing new: the space is searched")
-        return self.trials()
+            yield trial
 
     def trials(self) -> list[SweepTrial]:
         """The trials of the study that are over, in order."""
@@ -201,7 +230,8 @@ class Sweep:
     def _ask(self) -> Any:
         """A new trial; ``None`` if the sampler came to one that is there already."""
         # Seeded by the trials before, so that a continued study draws what an unbroken one would.
-        self.study.sampler = make_sampler(self.sampler, self.seed + len(self._drawn()))
+        several = self.executor is not None and self.executor.workers > 1
+        self.study.sampler = make_sampler(self.sampler, self.seed + len(self._drawn()), several=several)
         if self.sampler == "grid":
             taken = [trial.params for trial in self._counted()]
             self.study.enqueue_trial(next(point for point in grid_points(self.space) if point not in taken))
@@ -229,27 +259,34 @@ class Sweep:
             self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def _execute(self, trial: Any, wanted: int) -> None:
-        states = import_optuna().trial.TrialState
+    def _start(self, trial: Any, wanted: int, pool: RunPool) -> Future[RunRecord]:
+        """Have a trial's run executed; without an executor it is done afterwards."""
         values = decode(self.space, trial.params).items()
         shown = ", ".join(
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values
         )
-        self.say(f"trial {trial.number}, {len(self._counted())} of {wanted}: {shown}")
-        watch = [_Pruning(trial, self.objective)] if self.pruner != "none" else []
-        place = self.folder / RUNS
+        which = f"trial {trial.number}, {len(self._counted())} of {wanted}: {shown}"
+        watch: MakeCallbacks = list
+        if self.pruner != "none":
+            watch = _PruningWatch(self.folder.absolute(), self.direction, self.pruner, trial._trial_id, self.objective)
         try:
-            runs, _ = run_all([self.plan(trial.params)], place, self.registry, lambda: [*self.callbacks(), *watch])
+            return pool.submit(self.plan(trial.params), which, watch)
         except BaseException:
-            trial.set_user_attr(_OWNER, "")  # anybody may continue it
+            _release(trial)
             raise
-        if not runs:
+
+    def _tell(self, trial: Any, future: Future[RunRecord]) -> None:
+        """Keep in the study what has become of a trial."""
+        states = import_optuna().trial.TrialState
+        try:
+            run = future.result()
+        except Diverged:
             trial.set_user_attr(_DIVERGED, True)
             self.study.tell(trial.number, state=states.FAIL)
             return
-        trial.set_user_attr(_FOLDER, runs[0].folder.name)
-        value = self._value(runs[0])
-        if runs[0].summary.get("stop_reason") == PRUNED:
+        trial.set_user_attr(_FOLDER, run.folder.name)
+        value = self._value(run)
+        if run.summary.get("stop_reason") == PRUNED:
             self.study.tell(trial.number, state=states.PRUNED)  # its value is what it reported last
         else:
             self.study.tell(trial.number, value, state=states.COMPLETE)
@@ -285,6 +322,26 @@ class _Pruning(Callback):
             self._trial.report(float(value), int(step))
             if self._trial.should_prune():
                 raise Stop(PRUNED)
+
+
+@dataclass(frozen=True)
+class _PruningWatch:
+    """Makes the callback of a trial in whatever process its run executes, from the study in the folder."""
+
+    folder: Path
+    direction: Direction
+    pruner: Pruner
+    trial: int
+    objective: str
+
+    def __call__(self) -> list[Callback]:
+        trial = import_optuna().trial.Trial(open_study(self.folder, self.direction, self.pruner), self.trial)
+        return [_Pruning(trial, self.objective)]
+
+
+def _release(trial: Any) -> None:
+    """Let anybody continue a trial."""
+    trial.set_user_attr(_OWNER, "")
 
 
 def _comparable(tree: Tree) -> Tree:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
 """The normalisation modules of torch."""
@@ -83,6 +84,22 @@ def freeze_batchnorm_stats(module: nn.Module) -> Iterator[None]:
             count.copy_(before)
 
 
+def active_function_modes() -> list[TorchFunctionMode]:
+    """The function modes of this thread: what watches or replaces torch's functions, the outermost first."""
+    return list(_get_current_function_mode_stack())
+
+
+@contextmanager
+def function_modes(modes: Iterable[TorchFunctionMode]) -> Iterator[None]:
+    """Function modes of a thread in force on this one; those that are already are not entered twice."""
+    here = active_function_modes()
+    with ExitStack() as stack:
+        for mode in modes:
+            if not any(mode is known for known in here):
+                stack.enter_context(mode)
+        yield
+
+
 class RngSnapshot:
     """The state of torch's generators, so that later draws can be repeated.
 
@@ -103,6 +120,21 @@ class RngSnapshot:
             for each, state in zip(self._cuda, self._cuda_state, strict=True):
                 torch.cuda.set_rng_state(state, each)
             yield
+
+
+def upload(values: Tensor, device: torch.device | str) -> Tensor:
+    """Values of the host on a device, without waiting for what the device is still computing.
+
+    An ordinary copy to a GPU waits for all that was queued before it; from pinned memory it is queued itself.
+    """
+    if values.device.type == "cpu" and torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+def is_read_freely(values: Tensor) -> bool:
+    """Whether Python may look at values without waiting for a device: on a CPU."""
+    return values.device.type == "cpu"
 
 
 _ENVIRONMENT = ("KINETO_LOG_LEVEL", "PYTORCH_NVML_BASED_CUDA_CHECK")

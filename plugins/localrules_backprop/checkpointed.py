@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch.nn import functional
@@ -11,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleInfo, StepReport
 from localrules.core.interception import Forward, intercept_layers
-from localrules.utils.torch_utils import freeze_batchnorm_stats
+from localrules.utils.torch_utils import active_function_modes, freeze_batchnorm_stats, function_modes
 
 
 class BackpropCheckpointed(Rule):
@@ -33,8 +34,16 @@ class BackpropCheckpointed(Rule):
         """Forward with checkpoints, backward with recomputation, and a step of every trained layer."""
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            modes = active_function_modes()
+
+            @contextmanager
+            def again() -> Iterator[None]:
+                # On a GPU autograd runs it on a thread of its own: what the forward pass saw must hold there, too.
+                with function_modes(modes), freeze_batchnorm_stats(layer.module):
+                    yield
+
             def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-                return nullcontext(), freeze_batchnorm_stats(layer.module)
+                return nullcontext(), again()
 
             # A list of feature maps may grow after the layer has read it (a dense block's does): keep it as it is now.
             args, kwargs = pytree.tree_map(lambda leaf: leaf, (args, kwargs))

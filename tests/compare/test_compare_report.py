@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from helpers.comparisons import RULES, run_folders
 
-from localrules.comparison.execute import read_run_record
 from localrules.comparison.plots import learning_curves
 from localrules.comparison.results import RuleResult, group_by_config
+from localrules.comparison.run_record import read_run_record
 from localrules.utils.plotting import COLOURS
 
 

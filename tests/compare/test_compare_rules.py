@@ -12,8 +12,7 @@ import pytest
 from helpers.comparisons import RULES, SHORT, compare, run_folders
 from helpers.tiny_runs import train
 
-from localrules.comparison import comparison
-from localrules.comparison import execute as runs
+from localrules.comparison import comparison, run_record
 from localrules.engine.divergence import Diverged
 from localrules.errors import LocalRulesError
 from localrules.tracking.records import read_config, write_config
@@ -68,8 +67,8 @@ def test_a_run_of_a_comparison_is_what_run_makes_of_the_same_words(done: Path, t
 def test_repeating_it_trains_nothing_and_says_the_same(
     done: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "start", no_training)
-    monkeypatch.setattr(runs, "resume", no_training)
+    monkeypatch.setattr(run_record, "start", no_training)
+    monkeypatch.setattr(run_record, "resume", no_training)
     said = compare(copied)
     assert said.code == 0, said.out
     assert said.out == (done.parent / "said.json").read_text()
@@ -85,7 +84,7 @@ def test_one_more_seed_or_rule_costs_only_its_own_runs(copied: Path) -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "start", no_training)
+    monkeypatch.setattr(run_record, "start", no_training)
     folders = run_folders(copied)
     before = json.loads((folders[0] / "summary.json").read_text())
     (folders[0] / "summary.json").unlink()
@@ -120,7 +119,7 @@ def test_a_rule_that_diverges_is_left_out_and_the_others_are_compared(
     def diverges(*_: object) -> Any:
         raise Diverged("training diverged at step 3")
 
-    monkeypatch.setattr(runs, "start", diverges)
+    monkeypatch.setattr(run_record, "start", diverges)
     said = compare(copied, rules=f"{RULES},hsic")
     assert said.code == 0, said.out
     last = said.document[-1]
@@ -162,7 +161,7 @@ def test_a_user_who_stops_it_is_told_how_to_go_on(copied: Path, monkeypatch: pyt
     def stopped(*_: object) -> Any:
         raise LocalRulesError("stopped at step 3 of 7", fix="localrules run --resume runs/x")
 
-    monkeypatch.setattr(runs, "start", stopped)
+    monkeypatch.setattr(run_record, "start", stopped)
     said = compare(copied, rules=f"{RULES},hsic")
     assert said.code == 1
     assert said.error["fix"].startswith("localrules run --resume runs/x; or repeat the comparison")

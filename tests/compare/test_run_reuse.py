@@ -11,6 +11,7 @@ from helpers.comparisons import compare, run_folders
 from helpers.tiny_runs import MLP, tiny_csv
 
 from localrules.comparison import execute as runs
+from localrules.comparison import run_record
 from localrules.comparison.plan import PlannedRun
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
 from localrules.config.settings import Settings
@@ -44,13 +45,13 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def started(*_: object, **__: object) -> Any:
         raise Started
 
-    monkeypatch.setattr(runs, "start", started)
-    monkeypatch.setattr(runs, "resume", started)
+    monkeypatch.setattr(run_record, "start", started)
+    monkeypatch.setattr(run_record, "resume", started)
 
 
 def asked(folder: Path, **changes: object) -> PlannedRun:
     """A run that is like one that is there, but for some settings."""
-    found = runs.read_run_record(folder)
+    found = run_record.read_run_record(folder)
     known = (found.record["environment"]["supplied_by"], found.record["trained_on"]["fingerprint"])
     changed = Settings.from_tree({**found.config.to_dict(), **changes})
     return PlannedRun(found.rule, resolve_run(changed, REGISTRY), *known)
@@ -129,7 +130,7 @@ def test_data_that_were_moved_are_the_same_data(tmp_path: Path, monkeypatch: pyt
     before = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert before.code == 0, before.out
     moved = path.rename(tmp_path / "elsewhere.csv")
-    monkeypatch.setattr(runs, "start", None)
+    monkeypatch.setattr(run_record, "start", None)
     said = compare(out, "--wandb", "offline", "--set", "log_every=3", seeds=1, setting=[*SHORT, str(moved)])
     assert said.code == 0, said.out
     assert said.err.count("done before") == 2

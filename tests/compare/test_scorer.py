@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.comparisons import run_folders
 
-from localrules.comparison.execute import read_run_record
+from localrules.comparison.run_record import read_run_record
 from localrules.comparison.scorer import Scorer
 from localrules.config.diff import differing_settings
 from localrules.registry.registry import Registry

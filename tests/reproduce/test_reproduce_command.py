@@ -13,7 +13,7 @@ import pytest
 from helpers.tiny_runs import Said, localrules, tiny_csv
 
 from localrules.cli.run_options import default_model
-from localrules.comparison import execute as compare_runs
+from localrules.comparison import run_record
 from localrules.config.settings import Settings
 from localrules.engine.divergence import Diverged
 from localrules.engine.resolved_run import ResolvedRun
@@ -187,14 +187,14 @@ def test_the_list_has_other_words_too_and_they_mean_the_same() -> None:
 def test_a_run_that_diverged_is_in_the_document_without_metrics(
     reproduce: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = compare_runs.start
+    real = run_record.start
 
     def start(run: ResolvedRun, *rest: Any) -> Any:
         if run.config.seed == 1:
             raise Diverged("training diverged at step 3")
         return real(run, *rest)
 
-    monkeypatch.setattr(compare_runs, "start", start)
+    monkeypatch.setattr(run_record, "start", start)
     words = ["small", "--cases", "first*", "--scale", "0.1", "--json"]
     found = reproduce(*words, "--seeds", "2").document
     assert [(run["seed"], run["verdict"]) for run in found] == [

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
-from localrules.comparison.execute import RunRecord, run_all
+from localrules.comparison.execute import RunPool
 from localrules.comparison.plan import PlannedRun
+from localrules.comparison.run_record import RunRecord
 from localrules.config.overrides import Tree, merge
 from localrules.config.settings import Settings
 from localrules.engine.builder import load_run_dataset
@@ -24,6 +25,7 @@ from localrules.reproduce.league.spec import Candidate, Ground, League, candidat
 from localrules.reproduce.plan import find_dataset
 from localrules.reproduce.request import ReproductionRequest
 from localrules.reproduce.result import evaluation_split, load_or_evaluate, machine_of
+from localrules.runs.executor import Executor
 from localrules.runs.load import TrainedRun
 
 if TYPE_CHECKING:
@@ -43,8 +45,10 @@ class LeagueRunner:
         asked: What the user asked for: ``scale`` shortens all runs, ``cases`` is a pattern of rules.
         folder: Rows, measurements and run folders go here. What is in it is not done again.
         registry: Where names are looked up.
-        callbacks: Makes the callbacks of a run.
+        callbacks: Makes the callbacks of a run in this process.
         say: Called with a line on what happens next.
+        executor: Where a rule's trials and seeds execute; without one in this process, one after the other. Costs are
+            measured in this process, while no run executes.
     """
 
     league: League
@@ -53,7 +57,9 @@ class LeagueRunner:
     registry: Registry
     callbacks: Callable[[], list[Callback]] = list
     say: Callable[[str], Any] = lambda line: None
+    executor: Executor | None = None
     _data: dict[tuple[str, float], Dataset] = field(default_factory=dict, init=False)
+    _pool: RunPool = field(init=False)
 
     def run(self) -> list[Row]:
         """Run every rule that is asked for on every ground, then the best ones with the other seeds.
@@ -67,10 +73,11 @@ class LeagueRunner:
         wanted = self.rules()
         for ground in self.league.grounds:
             self._control(ground)  # what cannot run is known before anything has run
-        for ground in self.league.grounds:
-            for rule in wanted:
-                self._row(ground, rule)
-            self._other_seeds(ground, wanted)
+        with RunPool(self.folder / "runs", self.registry, self.callbacks, executor=self.executor) as self._pool:
+            for ground in self.league.grounds:
+                for rule in wanted:
+                    self._row(ground, rule)
+                self._other_seeds(ground, wanted)
         return self.rows()
 
     def rules(self) -> list[str]:
@@ -131,7 +138,7 @@ class LeagueRunner:
         """Search, then run with the first seed."""
         rule, cls = row.rule, own.rule_parts[-1].cls
         space = candidates(rule, ground.name, own.config.optimizer.lr, cls.info.search_space, self.league.trials)
-        trials = [self._trial(ground, rule, candidate, number) for number, candidate in enumerate(space, 1)]
+        trials = self._trials(ground, rule, space)
         row = replace(row, declared=own.locality, trials=tuple(trials))
         best = max(range(len(trials)), key=lambda number: trials[number]["accuracy"] or -1.0)
         if trials[best]["accuracy"] is None:
@@ -147,14 +154,21 @@ class LeagueRunner:
         )
         return self._with_seeds(ground, row, 1)
 
-    def _trial(self, ground: Ground, rule: str, candidate: Candidate, number: int) -> Tree:
-        chosen = candidate.settings(rule)
-        steps = self._steps(ground, self._cost(ground, chosen), self.budget["trial_seconds"])
-        held_out = {"steps": steps, "seed": 0, "holdout_fraction": self.league.holdout_fraction}
-        self.say(f"{ground.name}, {rule}: trial {number} of {self.league.trials}, {steps} steps, lr {candidate.lr:g}")
-        done, _ = self._run([self._plan(ground, merge(chosen, held_out))])
-        accuracy = done[0].summary["valid_accuracy"] if done else None
-        return {"lr": candidate.lr, "options": candidate.options, "steps": steps, "accuracy": accuracy}
+    def _trials(self, ground: Ground, rule: str, space: Sequence[Candidate]) -> list[Tree]:
+        """Each candidate with the accuracy on held-out data that it comes to; ``None`` where it diverged."""
+        planned, trials = [], []
+        for candidate in space:
+            chosen = candidate.settings(rule)
+            steps = self._steps(ground, self._cost(ground, chosen), self.budget["trial_seconds"])
+            held_out = {"steps": steps, "seed": 0, "holdout_fraction": self.league.holdout_fraction}
+            planned.append(self._plan(ground, merge(chosen, held_out)))
+            trials.append({"lr": candidate.lr, "options": candidate.options, "steps": steps})
+        rates = ", ".join(f"{candidate.lr:g}" for candidate in space)
+        self.say(f"{ground.name}, {rule}: {len(trials)} trials of {trials[0]['steps']} steps, lr {rates}")
+        return [
+            {**trial, "accuracy": run.summary["valid_accuracy"] if run else None}
+            for trial, (_, run, _) in zip(trials, self._pool.outcomes(planned), strict=True)
+        ]
 
     def _with_seeds(self, ground: Ground, row: Row, seeds: int) -> Row:
         """The row after its runs with seeds from 0; the first one measures the class."""
@@ -162,7 +176,7 @@ class LeagueRunner:
         chosen = Candidate(row.lr, row.options).settings(row.rule) | {"steps": row.steps}
         self.say(f"{ground.name}, {row.rule}: {row.steps} steps with {seeds} seed{'s'[: seeds != 1]}")
         planned = [self._plan(ground, chosen | {"seed": seed, "audit": seed == 0}) for seed in range(seeds)]
-        runs, lines = self._run(planned)
+        runs, lines = self._pool.run_all(planned)
         if not runs:
             return replace(row, reason=lines[0])
         data = self._dataset(ground, 0.0)
@@ -195,9 +209,6 @@ class LeagueRunner:
         for row in rows:
             if row.rule in (*self.league.controls, *best) and row.rule in wanted and len(row.accuracies) < seeds:
                 write_row(self.folder, self._with_seeds(ground, row, seeds))
-
-    def _run(self, planned: list[PlannedRun]) -> tuple[list[RunRecord], list[str]]:
-        return run_all(planned, self.folder / "runs", self.registry, self.callbacks)
 
     def _steps(self, ground: Ground, cost: Cost, seconds: float) -> int:
         control = self._control(ground)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from localrules.benchmark.flops import CostSegment
-from localrules.comparison.execute import RunRecord
+from localrules.comparison.run_record import RunRecord
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.plotting import COLOURS, INK, MARKERS, new_figure, plain_axes, save_figure
 

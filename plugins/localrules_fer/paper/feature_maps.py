@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from localrules.comparison.execute import RunRecord
+from localrules.comparison.run_record import RunRecord
 from localrules.reproduce.artifacts import ArtifactWriter
 from localrules.runs.load import TrainedRun
 from localrules.tracking.plots.sheets import plot_feature_maps

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,6 +29,7 @@ from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.errors import DataError, UsageError
 from localrules.learner import Learner
+from localrules.runs.executor import Executor, Resources, WorkerLost
 from localrules.testing.conformance.subject import NotApplicable
 
 SHAPES = ((1, 28, 28), (1, 48, 48), (3, 32, 32), (3, 224, 224))
@@ -161,6 +164,28 @@ def cases_are_complete(function: Callable[[], Any]) -> None:
         assert case.published is None or 0 < case.published <= 100, f"{case.name!r}: an accuracy in percent is expected"
 
 
+def work_returns_its_result(target: type[Executor]) -> None:
+    """Pieces of work that are executed at the same time return their results, and none is executed after the end."""
+    with TemporaryDirectory() as folder:
+        try:
+            executor = target(target.Config(), 2, Path(folder))
+        except UsageError as error:
+            raise NotApplicable(f"it cannot work with default options here: {error.what}") from None
+        try:
+            with ThreadPoolExecutor(2) as threads:
+                found = list(
+                    threads.map(lambda number: executor.execute(partial(divmod, number, 3), Resources()), (7, 8))
+                )
+        finally:
+            executor.close()
+        assert found == [(2, 1), (2, 2)], f"divmod(7, 3) and divmod(8, 3) gave {found}"
+        try:
+            executor.execute(partial(divmod, 7, 3), Resources())
+        except WorkerLost:
+            return
+        raise AssertionError("it executes work after close(), where WorkerLost is expected")
+
+
 CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
     kind: {check.__name__: check for check in checks}
     for kind, checks in {
@@ -178,6 +203,7 @@ CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
             loading_twice_gives_the_same_data,
             every_class_occurs,
         ),
+        "executor": (options_are_documented, unknown_options_are_refused, work_returns_its_result),
         "tracker": (options_are_documented, unknown_options_are_refused, events_are_accepted),
         "experiment": (cases_are_complete,),
     }.items()
