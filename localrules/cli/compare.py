@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.comparison.comparison import Comparison
+    from localrules.comparison.results import SeedStats
     from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
     from localrules.utils.bootstrap import Difference
@@ -202,7 +203,7 @@ def _print(found: Comparison, out: Path) -> None:
         valid, train = one.stats("valid_accuracy"), one.stats("train_accuracy")
         table.add_row(
             " ".join([one.label, *(f"(other {what})" for what in found.mismatches.get(one.label, []))]),
-            f"{percent(valid.mean)}\n[dim]± {100 * valid.std:.1f}[/]" if valid else "-",
+            _format_accuracy(valid) if valid else "-",
             _format_difference(found.differences.get(one.label)),
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
@@ -232,6 +233,12 @@ def _print_clean(found: Comparison, console: Console) -> None:
         table.add_row(label, f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))
     console.print()
     console.print(table)
+
+
+def _format_accuracy(found: SeedStats) -> str:
+    from localrules.utils.formatting import percent
+
+    return percent(found.mean) + ("" if found.std is None else f"\n[dim]± {100 * found.std:.1f}[/]")
 
 
 def _format_difference(found: Difference | None) -> str:

@@ -272,7 +272,7 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
                 line = outcome.as_csv_row()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
                 published = (line["published"] or "-", line["difference"] or "-")
-                metrics = (line["ours"] or "-", apart, line["seeds"], *published)
+                metrics = (line["ours"] or "-", apart, line["seed_count"], *published)
                 table.add_row(line["row"], *metrics, line["budget"], line["verdict"])
         console.print(table)
     for wants in dict.fromkeys(outcome.install_hint for outcome in outcomes if outcome.install_hint):

@@ -10,10 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localrules.reports.charts import charts_to_json
 from localrules.utils.atomic_io import write_atomic
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
+    from localrules.reports.charts import Chart
     from localrules.registry.registry import Registry
     from localrules.reproduce.result import CaseResult
 
@@ -25,7 +27,8 @@ class Artifact:
     """One image or table, or a sentence.
 
     Attributes:
-        file: A PNG or CSV in the experiment's folder; empty of a sentence, which is its caption.
+        file: A PNG or CSV in the experiment's folder, or the charts of a JSON file; empty of a sentence, which is its
+            caption.
         caption: What it shows, and of which runs.
         private: Whether it shows images that may not be passed on.
     """
@@ -61,6 +64,17 @@ class ArtifactWriter:
         """
         draw(self._folder / f"{name}.png")
         self._add(Artifact(f"{name}.png", caption, shows_data and not self.data.redistributable))
+
+    def charts(self, name: str, caption: str, charts: Sequence[Chart]) -> None:
+        """Add charts, which follow the page's width and colours.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What they show.
+            charts: See :mod:`localrules.reports.charts`.
+        """
+        write_atomic(self._folder / f"{name}.json", charts_to_json(charts) + "\n")
+        self._add(Artifact(f"{name}.json", caption))
 
     def table(
         self,
