@@ -97,11 +97,12 @@ def cost_charts(results: Sequence[RuleResult], styles: Mapping[str, int]) -> lis
         ("Against the time of a step", "milliseconds a step", lambda one: _scaled(one.step_seconds, 1000)),
         ("Against memory", "MiB in a training step", lambda one: one.peak_memory_mib),
     ):
-        series = [
-            Series(one.label, (cost(one),), (stats.mean,), styles[one.label], line=False, names=(one.label,))
-            for one in results
-            if cost(one) is not None and (stats := one.stats("valid_accuracy")) is not None
-        ]
+        series = []
+        for one in results:
+            spent, stats = cost(one), one.stats("valid_accuracy")
+            if spent is not None and stats is not None:
+                name = f"{one.label}: {percent(stats.mean)}"
+                series.append(Series(one.label, [spent], [stats.mean], styles[one.label], line=False, names=[name]))
         if series:
             charts.append(XYChart(title, Axis(label), _ACCURACY, tuple(series)))
     return charts

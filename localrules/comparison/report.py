@@ -45,14 +45,15 @@ def write(comparison: Comparison, out: Path, command: str | None) -> Path:
     page.heading("Learning curves")
     page.charts(
         charts.learning_curves(comparison.ranked, styles),
-        caption="Mean over seeds; the band spans their range, where there are few rules. Step 0 is before training. Time "
-        "is steps times the median time of a step: evaluation and checkpoints are not included.",
+        caption="Mean over seeds; the band spans their range, where there are few rules. Step 0 is before training. "
+        "Time is steps times the median time of a step: evaluation and checkpoints are not included.",
     )
     if cost := charts.cost_charts(comparison.ranked, styles):
         page.heading("Cost")
         page.charts(cost, caption="Time: the median of a step; memory: the allocator's peak in a training step.")
     _clean(page, comparison)
-    add_evaluation(page, {one.label: comparison.scores[one.label] for one in comparison.ranked if one.label in comparison.scores}, comparison.metrics)
+    scored = {one.label: comparison.scores[one.label] for one in comparison.ranked if one.label in comparison.scores}
+    add_evaluation(page, scored, comparison.metrics)
     page.heading("Runs")
     for one in comparison.ranked:
         _runs(page, one, out)
@@ -75,7 +76,8 @@ def _about(comparison: Comparison) -> str:
     models = ", ".join(dict.fromkeys(run.config.model.name for run in runs))
     data = ", ".join(dict.fromkeys(run.config.data.name for run in runs))
     seeds = sorted({run.config.seed for run in runs})
-    return f"{models} on {data}, seed{'s'[: len(seeds) != 1]} {joined(map(str, seeds))}, {len(runs)} run{'s'[: len(runs) != 1]}"
+    which = f"seed{'s'[: len(seeds) != 1]} {joined(map(str, seeds))}"
+    return f"{models} on {data}, {which}, {len(runs)} run{'s'[: len(runs) != 1]}"
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
@@ -86,17 +88,21 @@ def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
         facts.append(("Best accuracy", comparison.best.label, f"{charts.accuracy_text(stats)} on the {SPLIT} split"))
         if comparison.to_best:
             tied = comparison.tied
-            alike = joined(tied) if len(tied) <= _NAMED else f"{len(tied)} rules"
-            facts.append(("Not told apart from it", alike or "none", "95 % intervals over images"))
+            names = f"{joined(tied)}; " if len(tied) > 1 else ""
+            facts.append(("Not told apart from it", _names(tied), f"{names}95 % intervals over images"))
     for name, value, shown in (
         ("Fastest step", lambda one: one.step_seconds, step_time),
         ("Least memory", lambda one: one.peak_memory_mib, memory),
     ):
-        known = [(found, one) for one in comparison.results if (found := value(one)) is not None]
+        known = {one.label: found for one in comparison.results if (found := value(one)) is not None}
         if len(known) > 1:
-            least, one = min(known, key=lambda pair: pair[0])
-            facts.append((name, one.label, shown(least)))
+            least = shown(min(known.values()))
+            facts.append((name, _names([label for label, found in known.items() if shown(found) == least]), least))
     return facts
+
+
+def _names(labels: list[str]) -> str:
+    return "none" if not labels else labels[0] if len(labels) == 1 else f"{len(labels)} rules"
 
 
 def _ranking(page: Page, comparison: Comparison, styles: dict[str, int]) -> None:
@@ -108,20 +114,20 @@ def _ranking(page: Page, comparison: Comparison, styles: dict[str, int]) -> None
     if panels[0].rows:
         page.charts(
             panels,
-            caption="Accuracies of the last weights: the mark is the mean, the line spans the range, and ticks are single seeds. "
-            f"Differences to {against}: 95 % intervals.",
+            caption="Accuracies of the last weights: the mark is the mean, the line spans the range, and ticks are "
+            f"single seeds. Differences to {against}: 95 % intervals.",
         )
-    head = ["", "rule", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
-    head += ["step", "training", "memory", "parameters", "locality"]
+    head = ["", "rule", "locality", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
+    head += ["step", "training", "memory", "parameters"]
     page.table(
         head,
         [_row(place, one, comparison) for place, one in enumerate(ranked, 1)],
-        align="rlrrrrrrrrl",
+        align="rllrrrrrrrr",
         best=[place for place, one in enumerate(ranked) if comparison.best and one.label == comparison.best.label],
-        caption=f"Ranked by {SPLIT} accuracy. Accuracies are those of the last weights: mean, standard deviation and range over seeds. "
-        f"The difference to {against} is in points, with a 95 % interval from a paired bootstrap over the images of "
-        f"the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). A rule is marked "
-        "'as good' where such an interval of its difference to the best has 0 in it. Step: the median; memory: "
+        caption=f"Ranked by {SPLIT} accuracy. Accuracies are those of the last weights: mean, standard deviation and "
+        f"range over seeds. The difference to {against} is in points, with a 95 % interval by a paired bootstrap over "
+        f"the images of the {SPLIT} split ({MEAN_RESAMPLES:,} resamples; the seeds are taken as they are). A rule is "
+        "marked 'as good' where such an interval of its difference to the best has 0 in it. Step: the median; memory: "
         "the allocator's peak in a training step. The runs were timed one after the other; localrules bench lets rules "
         "take turns. Locality is what the rule declares, or measured in the lab (a few steps on small images), "
         "or measured in the run (run --audit): see localrules audit.",
@@ -151,25 +157,31 @@ def _row(place: int, one: RuleResult, comparison: Comparison) -> list[Cell]:
     return [
         str(place) if one.runs and one.label not in comparison.mismatches else _NONE,
         name,
+        _locality(one),
         str(len(one.runs)),
         _accuracy(one.stats("valid_accuracy")),
         _difference(comparison.differences.get(one.label)),
-        _accuracy(one.stats("train_accuracy")),
+        _accuracy(one.stats("train_accuracy"), with_range=False),
         Keyed(step_time(one.step_seconds), one.step_seconds) if one.step_seconds is not None else _NONE,
         Keyed(duration(seconds.mean), seconds.mean) if seconds else _NONE,
         Keyed(memory(one.peak_memory_mib), one.peak_memory_mib) if one.peak_memory_mib is not None else _NONE,
         Keyed(f"{parameters:,}", parameters) if parameters is not None else _NONE,
-        (one.locality, muted(f" {one.proof}")) if one.locality and one.proof else _NONE,
     ]
 
 
-def _accuracy(stats: SeedStats | None) -> Cell:
+def _locality(one: RuleResult) -> Cell:
+    if one.locality is None or one.proof is None:
+        return _NONE
+    return one.locality, muted(f" {one.proof.removeprefix('measured ')}")
+
+
+def _accuracy(stats: SeedStats | None, *, with_range: bool = True) -> Cell:
     if stats is None:
         return _NONE
     if stats.std is None:
         return Keyed(percent(stats.mean), stats.mean)
-    more = f" ± {100 * stats.std:.1f} ({100 * stats.low:.1f} to {100 * stats.high:.1f})"
-    return Keyed((percent(stats.mean), muted(more)), stats.mean)
+    spread = f" ({100 * stats.low:.1f} to {100 * stats.high:.1f})" if with_range else ""
+    return Keyed((percent(stats.mean), muted(f" ± {100 * stats.std:.1f}{spread}")), stats.mean)
 
 
 def _difference(found: Difference | None) -> Cell:
@@ -184,9 +196,9 @@ def _clean(page: Page, comparison: Comparison) -> None:
         return
     page.heading("Without images known from training")
     page.table(
-        ["rule", "images", "accuracy", f"to {comparison.control.label}"],
+        ["rule", "images", "accuracy, %", f"to {comparison.control.label}"],
         [
-            [strong(label), f"{left.images:,}", Keyed(percent(left.accuracy), left.accuracy), _difference(left.difference)]
+            [strong(label), f"{left.images:,}", f"{100 * left.accuracy:.1f}", _difference(left.difference)]
             for label, left in comparison.clean.items()
         ],
         align="lrrr",
@@ -204,9 +216,8 @@ def _runs(page: Page, one: RuleResult, out: Path) -> None:
             reached = "" if found["valid_accuracy"] is None else f"{percent(found['valid_accuracy'])}, "
             length = f"{found['steps']:,} steps ({found['epochs']:.3g} epochs) in {duration(found['seconds'])}. "
             pages = [link("Its page", f"{folder}/{RUN_PAGE}"), " "] if (run.folder / RUN_PAGE).is_file() else []
-            page.paragraph(
-                strong(f"Seed {run.config.seed}: "), reached, length, *pages, link("Run folder", folder), muted(f" {folder}")
-            )  # fmt: skip
+            place = [*pages, link("Run folder", folder), muted(f" {folder}")]
+            page.paragraph(strong(f"Seed {run.config.seed}: "), reached, length, *place)
         if one.runs:
             page.code(tomli_w.dumps({"rule": one.runs[0].record["rule"]}).strip())
 

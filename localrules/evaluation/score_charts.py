@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,8 @@ CAPTION = (
 RECALLS_CAPTION = "Per-class recall in percent, mean over seeds"
 CONFUSIONS_CAPTION = "Confusion matrices: of each true class, the fraction in percent that was taken for which"
 CALIBRATION_CAPTION = (
-    "Accuracy against confidence, in bins; the larger a mark, the more images it stands for. Bins without images are left "
-    "out; on the dashed line a network is right as often as it says"
+    "Accuracy against confidence, in bins; the larger a mark, the more images it stands for. Bins without images are "
+    "left out; on the dashed line a network is right as often as it says"
 )
 _METRICS = {
     "top-1": "top1",
@@ -149,12 +148,10 @@ def calibration_chart(scored: Scored) -> XYChart:
     """Accuracy against confidence for each network, bin by bin; a mark is as large as its fraction of images."""
     series = []
     for index, (name, scores) in enumerate(scored.items()):
-        confidence, accuracy, images = _pooled(scores).tolist()
-        series.append(Series(name, confidence, accuracy, index, sizes=images))
-    whole = Axis("", percent=True, low=0.0, high=1.0)
-    return XYChart(
-        "Calibration", replace(whole, label="confidence"), replace(whole, label="accuracy"), tuple(series), diagonal=True
-    )
+        x, y, images = _pooled(scores).tolist()
+        series.append(Series(name, x, y, index, sizes=images))
+    x_axis, y_axis = (Axis(label, percent=True, low=0.0, high=1.0) for label in ("confidence", "accuracy"))
+    return XYChart("Calibration", x_axis, y_axis, series, diagonal=True)
 
 
 def _metric_cells(entry: MetricEntry, scores: Sequence[Score]) -> list[str | None]:

@@ -6,7 +6,7 @@ those of the page, so a chart follows its dark mode.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from typing import Any
 
 from localrules.reports.charts import Chart, HeatMap, Interval, IntervalChart, ParallelChart, Series, XYChart
@@ -96,8 +96,8 @@ def _radius(one: Series, index: int) -> float:
 
 
 def _thinned(items: list[int], most: int) -> list[int]:
-    """Every so manieth, counted from the last."""
-    every = -(-len(items) // most) if items else 1
+    """At most so many of them at equal distances, the last among them."""
+    every = max(1, math.ceil(len(items) / most))
     return items[(len(items) - 1) % every :: every] if items else items
 
 
@@ -156,7 +156,7 @@ def _heat(chart: HeatMap) -> dict[str, Any]:
     width = (right - left) / max(1, len(chart.columns))
     high = min(34.0, max(width, 17.0)) if len(chart.rows) <= 40 else max(4.0, min(17.0, width))
     bottom = top + high * len(chart.rows)
-    strength = Scale.fit(chart.axis, _known(chart), 0.0, 1.0)
+    strength = _strength(chart)
     fields: dict[int, list[str]] = {}
     written = []
     fits = bool(chart.texts) and max(len(text) for row in chart.texts for text in row) * _LETTER * 0.9 < width
@@ -172,47 +172,47 @@ def _heat(chart: HeatMap) -> dict[str, Any]:
             if fits:
                 strong = not chart.categories and level > 0.55 * _LEVELS
                 written.append((x + width / 2, y + high / 2 + 4, chart.texts[row][column], strong))
+    middles = [top + high * (place + 0.5) + 4 for place in range(len(chart.rows))]
     named = [shortened(name, 12) for name in chart.columns]
-    slanted = any(len(name) * _LETTER > width - 2 for name in named)
-    every = max(1, -(-(13 if slanted else max((len(name) for name in named), default=1) * _LETTER + 6) // width))
-    below = (12 + 0.72 * _LETTER * max((len(name) for name in named), default=0)) if slanted else 18
+    longest = _LETTER * max((len(name) for name in named), default=1)
+    slanted = longest + 6 > width and not all(name.replace(",", "").isdigit() for name in named)
+    every = max(1, math.ceil((13 if slanted else longest + 8) / width))
+    below = 12 + 0.72 * longest if slanted else 18
+    described = bool(chart.x) + (not chart.categories)
     return {
         "kind": "heat",
         "title": chart.title,
         "width": WIDTH,
-        "height": bottom + below + (18 if chart.x else 4),
+        "height": bottom + below + 18 * described + 4,
+        "x_at": bottom + below + 14,
         "left": left,
         "right": right,
         "top": top,
         "bottom": bottom,
-        "rows": [(top + high * (place + 0.5) + 4, text, name) for place, (text, name) in enumerate(_pairs(chart, texts))],
+        "rows": list(zip(middles, texts, chart.rows, strict=True)),
         "thin": high < 11,
         "columns": [(left + width * (place + 0.5), name) for place, name in enumerate(named) if place % every == 0],
         "slanted": slanted,
         "fields": [(level / _LEVELS, level, "".join(paths)) for level, paths in sorted(fields.items())],
         "texts": written,
-        "ends": [(top + high * (place + 0.5) + 4, text) for place, text in enumerate(chart.ends)],
+        "ends": list(zip(middles, chart.ends, strict=False)),
         "x_label": chart.x,
         "categories": chart.categories,
-        "legend": None if chart.categories else _strengths(strength),
+        "legend": None if chart.categories else [strength.axis.format(end) for end in (strength.low, strength.high)],
         "axis_label": chart.axis.label,
     }
 
 
-def _pairs(chart: HeatMap, texts: Sequence[str]) -> list[tuple[str, str]]:
-    return list(zip(texts, chart.rows, strict=True))
-
-
-def _known(chart: HeatMap) -> list[float]:
-    return [value for row in chart.values for value in row if value is not None]
+def _strength(chart: HeatMap) -> Scale:
+    """The scale of the fields, from the least value to the largest unless the axis says otherwise."""
+    known = [value for row in chart.values for value in row if value is not None and chart.axis.usable(value)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    low, high = (end if given is None else given for end, given in ((low, chart.axis.low), (high, chart.axis.high)))
+    return Scale(chart.axis, low, high if high > low else low + (abs(low) or 1.0), 0.0, 1.0)
 
 
 def _gap(size: float) -> float:
     return 1.0 if size > 5 else 0.0
-
-
-def _strengths(scale: Scale) -> tuple[str, str]:
-    return scale.axis.format(scale.low), scale.axis.format(scale.high)
 
 
 def _parallel(chart: ParallelChart) -> dict[str, Any]:

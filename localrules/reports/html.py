@@ -26,6 +26,8 @@ from localrules.reports.marks import mark_path, style_class
 from localrules.utils import palette
 from localrules.utils.atomic_io import write_atomic
 
+_LONG = 26  # letters of a name that may be broken into lines in a table
+_BROAD = 900  # pixels of an image that cannot be read on a telephone as a whole
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -59,7 +61,7 @@ def link(text: str, to: str) -> Markup:
 
 def strong(text: str) -> Markup:
     """Emphasised text within a line."""
-    return Markup("<strong>{}</strong>").format(text)
+    return Markup("<strong{}>{}</strong>").format(Markup(' class="long"') if len(text) > _LONG else "", text)
 
 
 def muted(text: str) -> Markup:
@@ -133,7 +135,7 @@ class Page:
         """Add a table.
 
         Args:
-            head: The columns' names.
+            head: The columns' names. A first column of numbers without a name is the place in a ranking.
             rows: A cell for each column.
             align: A letter for each column: ``l`` for text, ``r`` for numbers; all text if empty.
             caption: A line below it.
@@ -151,6 +153,7 @@ class Page:
             caption=caption,
             best=set(best),
             sortable=sortable and len(rows) > 1,
+            ranked=numeric[:1] == [True] and not head[0],
         )
 
     def charts(self, charts: Sequence[Chart], *, caption: str = "", legend: bool = True, of: str = "") -> None:
@@ -178,7 +181,12 @@ class Page:
         Raises:
             ValueError: The bytes are not a PNG.
         """
-        self._add("figure", source=to_data_uri(image), alt=alt, caption=caption)
+        content = image.read_bytes() if isinstance(image, Path) else image
+        if not content.startswith(_PNG):
+            raise ValueError("an image in a page is a PNG")
+        source = f"data:image/png;base64,{b64encode(content).decode()}"
+        width = int.from_bytes(content[16:20], "big")
+        self._add("figure", source=source, alt=alt, caption=caption, broad=width > _BROAD)
 
     def code(self, text: str) -> None:
         """Add a block of code."""
@@ -217,21 +225,6 @@ class Page:
             unique = f"{name}-{number}"
         self._ids.add(unique)
         return unique
-
-
-def to_data_uri(image: Path | bytes) -> str:
-    """An image as a ``data:`` URI.
-
-    Args:
-        image: A PNG file, or a PNG's bytes.
-
-    Raises:
-        ValueError: The bytes are not a PNG.
-    """
-    content = image.read_bytes() if isinstance(image, Path) else image
-    if not content.startswith(_PNG):
-        raise ValueError("an image in a page is a PNG")
-    return f"data:image/png;base64,{b64encode(content).decode()}"
 
 
 def _keys(charts: Sequence[Chart]) -> list[dict[str, str]]:
@@ -274,7 +267,7 @@ def _environment() -> Environment:
 def _assets() -> dict[str, Any]:
     """Style and script, and the policy that lets a browser use these alone: they are known by their hashes.
 
-    A page is a file, so a nonce in it would be known to whatever got into the page; a hash is of no use to anything else.
+    A page is a file, so a nonce in it would be known to whatever got into the page; a hash fits nothing but its text.
     """
     environment = _environment()
     style = environment.get_template("style.css").render(palette=palette)

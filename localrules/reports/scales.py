@@ -37,7 +37,7 @@ class Axis:
     def format(self, value: float) -> str:
         """A value as it is written beside the axis."""
         if self.percent:
-            return f"{_plain(100 * value)} %"
+            return f"{100 * value:.3g} %"
         return _plain(value)
 
 
@@ -115,4 +115,4 @@ def _plain(value: float) -> str:
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3:
         return f"{value:.3g}"
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.3g}"

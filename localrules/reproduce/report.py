@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from localrules.evaluation.metric import metric_entries
 from localrules.evaluation.score_charts import (
@@ -20,7 +21,7 @@ from localrules.evaluation.score_charts import (
     score_table,
 )
 from localrules.reports.charts import Interval, IntervalChart, charts_from_json
-from localrules.reports.html import Cell, Keyed, Page, badge, code, link, muted, strong
+from localrules.reports.html import Cell, Keyed, Page, badge, link, muted, strong
 from localrules.reports.scales import Axis
 from localrules.reproduce.artifacts import ARTIFACTS, Artifact, ArtifactWriter, read_artifacts
 from localrules.reproduce.result import MATCHES, POINT, RESULTS, ResultRow, ranking_sentences, read_results
@@ -85,8 +86,8 @@ def _table(page: Page, lines: list[ResultRow]) -> None:
     if chart := published_chart(lines):
         page.charts(
             [chart],
-            caption="The mark is our mean, the line spans our runs, and the bar is the published value.",
-            of="; ".join(dict.fromkeys(f"{line['model']} on {line['data']}" for line in lines)),
+            caption="The mark is our mean, the line spans our runs, and a bar is a published value.",
+            of="; ".join(dict.fromkeys(f"{line['model']} on {line['data']}, seeds from 0" for line in lines)),
         )
     page.table(
         _HEAD,
@@ -105,17 +106,18 @@ def _table(page: Page, lines: list[ResultRow]) -> None:
 def published_chart(lines: Sequence[ResultRow]) -> IntervalChart | None:
     """Our values beside the published ones; ``None`` where there is nothing to be held against each other."""
     rows = []
+    known = any(line["published"] for line in lines)
     for index, line in enumerate(lines):
         ours, published = _number(line["ours"]), _number(line["published"])
         if ours is None and published is None:
             continue
         several = line["low"] != line["high"]
-        written = f"{line['ours'] or '-'} / {line['published'] or '-'}"
+        written = f"{line['ours'] or '-'} / {line['published'] or '-'}" if known else line["ours"]
         low, high = (_number(line[end]) if several else None for end in ("low", "high"))
         rows.append(Interval(line["row"], ours, low, high, written, target=published, style=index))
     if not any(row.value is not None for row in rows):
         return None
-    return IntervalChart("Ours / published, in percent", Axis("percent"), rows)
+    return IntervalChart("Ours / published, in percent" if known else "Ours, in percent", Axis("percent"), rows)
 
 
 def _number(text: str) -> float | None:
@@ -158,9 +160,9 @@ def _row(line: ResultRow) -> list[Cell]:
 
 
 def _linked(text: str) -> list[str]:
-    """Text with its addresses as links."""
+    """Text with its addresses as links, which are named by their hosts: whole they would be wider than the table."""
     parts = re.split(r"(https?://\S+)", text)
-    return [link(part, part) if index % 2 else part for index, part in enumerate(parts) if part]
+    return [link(urlsplit(part).netloc, part) if index % 2 else part for index, part in enumerate(parts) if part]
 
 
 def _natural(place: Path) -> list[tuple[int, str]]:

@@ -33,8 +33,8 @@ EXCLUDED = "left out"
 SCORES = "scores.json"
 RESULTS = "results.csv"
 COLUMNS = (
-    "row", "model", "data", "ours", "low", "high", "seed_count", "published", "difference", "verdict", "budget", "seconds",
-    "machine", "source", "differs", "missing",
+    "row", "model", "data", "ours", "low", "high", "seed_count", "published", "difference", "verdict", "budget",
+    "seconds", "machine", "source", "differs", "missing",
 )  # fmt: skip
 
 ResultRow = dict[str, str]

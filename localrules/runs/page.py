@@ -137,8 +137,9 @@ def _layers(page: Page, info: RunInfo, table: MetricsTable) -> None:
     if objectives:
         page.charts(
             [objective_chart(objectives)],
-            caption="Each objective against where it began, in units of how far it went, so that layers whose objectives "
-            "differ by orders of magnitude can be seen together; running means. In the legend, where it began and ended.",
+            caption="Running means, each against where it began and in units of how far it went, so that layers whose "
+            "objectives differ by orders of magnitude can be seen together. The legend has the absolute values at both "
+            "ends.",
         )
     rows: list[list[Cell]] = []
     for layer in info.layers:

@@ -164,10 +164,10 @@ def parallel_chart(trials: Sequence[SweepTrial], sweep: Sweep) -> ParallelChart:
     values = [trial.value or 0.0 for trial in trials]
     low, high = min(values), max(values)
     heights = [(value - low) / (high - low) if high > low else 1.0 for value in values]
-    coordinates = [
-        Coordinate(name, _ends(sweep.space, name), [_place(sweep.space, name, trial.settings[name]) for trial in trials])
-        for name in sweep.space
-    ]
+    coordinates = []
+    for name in sweep.space:
+        places = [_place(sweep.space, name, trial.settings[name]) for trial in trials]
+        coordinates.append(Coordinate(name, _ends(sweep.space, name), places))
     coordinates.append(Coordinate(sweep.objective, (f"{low:.3g}", f"{high:.3g}"), heights))
     quality = heights if sweep.direction == "maximize" else [1 - height for height in heights]
     names = [f"trial {trial.number}: {trial.value:.4f}" for trial in trials]

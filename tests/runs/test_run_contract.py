@@ -123,7 +123,7 @@ def test_config_toml_is_resolved_and_says_on_what_it_ran(done: dict[str, Any]) -
 
 def test_metrics_has_a_row_a_logged_step_with_every_layers_objective(done: dict[str, Any]) -> None:
     rows = metrics(done["run_dir"])
-    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10", "12"]
+    assert [row["step"] for row in rows] == ["0", "2", "4", "6", "8", "10", "12"]
     assert [float(row["epoch"]) for row in rows] == [0.5, 1, 1.5, 2, 2.5, 3]
     for row in rows:
         for column in ("objective/layers.0", "objective/layers.1", "objective/readout", "loss", "accuracy", "lr"):

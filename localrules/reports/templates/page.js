@@ -2,7 +2,7 @@
 // Tables can be sorted by a column; what has no number or text comes last.
 function order(a, b, rising) {
   if (a === "" || b === "") return (a === "") - (b === "");
-  const numbers = Number(a) - Number(b);
+  const numbers = Number(a.replaceAll(",", "")) - Number(b.replaceAll(",", ""));
   return (Number.isNaN(numbers) ? a.localeCompare(b, undefined, { numeric: true }) : numbers) * (rising ? 1 : -1);
 }
 for (const table of document.querySelectorAll("table.sortable")) {
