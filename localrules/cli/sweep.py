@@ -154,6 +154,7 @@ def sweep(
         settings, searched, out, registry, objective, goal, sampler, pruner, seed, lambda: [SeriesProgress()], status
     )
     found = study.run(trials)
+    files = [word for file in registry.files for word in ("--plugin", file)]
     page = write_report(study, found, shell_join(["localrules", *sys.argv[1:]]))
     best = study.best()
     if as_json:
@@ -166,7 +167,7 @@ def sweep(
             }
         )
     else:
-        _print(found, best, objective, page, out / BEST)
+        _print(found, best, objective, page, shell_join([out / BEST, *files]))
 
 
 def _space(settings: Settings, words: list[str], file: Path | None, registry: Registry) -> Space:
@@ -186,7 +187,7 @@ def _space(settings: Settings, words: list[str], file: Path | None, registry: Re
     return {name: values for name, values in found.items() if settings.get(*name.split(".")) is None}
 
 
-def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, file: Path) -> None:
+def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, settings: str) -> None:
     from rich.table import Table
 
     console = get_console()
@@ -204,4 +205,4 @@ def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, pa
     console.print(f"\nThe page: {page}", markup=False, soft_wrap=True)
     if best is not None:
         console.print("  train with the best settings:")
-        console.print(f"    localrules run --config {file}", markup=False, soft_wrap=True)
+        console.print(f"    localrules run --config {settings}", markup=False, soft_wrap=True)

@@ -154,7 +154,8 @@ def _heat(chart: HeatMap) -> dict[str, Any]:
     left = 10 + _LETTER * max((len(text) for text in texts), default=0)
     right = WIDTH - 8 - _LETTER * max((len(text) for text in chart.ends), default=0)
     width = (right - left) / max(1, len(chart.columns))
-    high = min(34.0, max(width, 17.0)) if len(chart.rows) <= 40 else max(4.0, min(17.0, width))
+    rows = len(chart.rows)
+    high = min(34.0, max(width, 17.0)) if rows <= 12 else 17.0 if rows <= 40 else max(4.0, min(17.0, width))
     bottom = top + high * len(chart.rows)
     strength = _strength(chart)
     fields: dict[int, list[str]] = {}

@@ -20,6 +20,7 @@ from localrules.sweep.run import PRUNED, RUNS, Sweep, SweepTrial
 from localrules.sweep.space import Space, encode
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_none
+from localrules.utils.text import shell_join
 
 PAGE, BEST = "index.html", "best.toml"
 IMPORTANCE = "The weight of each setting among the trials that are better than most; PED-ANOVA (Watanabe et al. 2023)."
@@ -78,7 +79,9 @@ def _best(page: Page, sweep: Sweep, best: SweepTrial, trials: Sequence[SweepTria
     text = tomli_w.dumps(without_none(best_settings(sweep, best)))
     write_atomic(sweep.folder / BEST, text)
     page.heading("Best settings")
-    page.paragraph("For ", code(f"localrules run --config {BEST}"), ", which trains on the whole training split:")
+    files = [word for file in sweep.registry.files for word in ("--plugin", file)]
+    command = shell_join(["localrules", "run", "--config", BEST, *files])
+    page.paragraph("For ", code(command), ", which trains on the whole training split:")
     page.code(text.strip())
 
 

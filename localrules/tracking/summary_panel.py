@@ -16,6 +16,7 @@ from rich.text import Text
 from localrules.callbacks.base import Plot, RunInfo
 from localrules.tracking.records import CONFIG, PAGE
 from localrules.utils.formatting import duration, memory, percent, step_time
+from localrules.utils.text import shell_quote
 
 
 def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> None:
@@ -117,11 +118,13 @@ def next_commands(run: RunInfo, summary: Mapping[str, Any], folder: Path | None 
         return [("go on", run.command("run --resume", folder))]
     split = "train" if summary.get("valid_accuracy") is None else "valid"
     control = "hsic" if run.rule.startswith("backprop") else "backprop"
+    elsewhere = folder.parent != Path("runs") and run.directory.parent != Path("runs").resolve()
+    again = f"{run.command('run --config', folder / CONFIG)} --rule {control}"
     return [
         ("look at it class by class", f"{run.command('eval', folder)} --split {split}"),
         (
             "train another rule with the same settings",
-            f"{run.command('run --config', folder / CONFIG)} --rule {control}",
+            f"{again} --out {shell_quote(folder.parent)}" if elsewhere else again,
         ),
     ]
 
