@@ -71,7 +71,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def _about(comparison: Comparison) -> str:
-    """What was compared, for below the title and below every plot."""
+    """Models, data and seeds, for below the title and below every plot."""
     runs = [run for one in comparison.results for run in one.runs]
     models = ", ".join(dict.fromkeys(run.config.model.name for run in runs))
     data = ", ".join(dict.fromkeys(run.config.data.name for run in runs))

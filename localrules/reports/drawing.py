@@ -22,7 +22,7 @@ BANDS = 6  # more bands than these would hide each other
 
 
 def geometry(chart: Chart) -> dict[str, Any]:
-    """What the chart's template needs: texts, positions and paths, all in pixels."""
+    """The texts, positions and paths for the chart's template, in pixels."""
     if isinstance(chart, XYChart):
         return _xy(chart)
     if isinstance(chart, IntervalChart):

@@ -194,7 +194,7 @@ class Page:
 
     @contextmanager
     def details(self, *summary: str) -> Iterator[None]:
-        """What is added inside is hidden behind a line until the reader opens it."""
+        """A part that is hidden behind a line until the reader opens it."""
         self._add("open", parts=summary)
         yield
         self._add("close")

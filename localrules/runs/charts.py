@@ -74,7 +74,7 @@ def diagnostic_charts(table: MetricsTable) -> list[Chart]:
 
 
 def _information_plane(given: Mapping[str, Curve], told: Mapping[str, Curve]) -> XYChart:
-    """Where each layer stands between input and labels, at each evaluation; later ones are larger."""
+    """The place of each layer between input and labels, at each evaluation; later ones are larger."""
     series = []
     for index, layer in enumerate(given):
         x, y = given[layer].values.tolist(), told[layer].values.tolist()
@@ -86,7 +86,7 @@ def _information_plane(given: Mapping[str, Curve], told: Mapping[str, Curve]) ->
 
 
 def dependence_chart(layers: Sequence[str], audit: InRunAudit) -> HeatMap:
-    """Whose update was found to depend on whose parameters."""
+    """The layers on whose parameters each layer's update was found to depend."""
     kinds = dependence_kinds(audit.depends, audit.upstream)
     return HeatMap(
         f"Measured: {audit.measured}, at steps {', '.join(map(str, sorted(audit.points)))}",

@@ -42,7 +42,7 @@ class FinalScores(NamedTuple):
 
     @property
     def images(self) -> str:
-        """What was scored, for plots."""
+        """The images that were scored, for plots."""
         scored = len(self.scores.labels)
         evenly = "" if scored == self.size else f" {self.size:,}, evenly drawn"
         return f"{scored:,}{' of' if evenly else ''}{evenly} images of the {self.split} split"

@@ -1,4 +1,4 @@
-"""What plots draw of ``metrics.csv``: curves, objectives and diagnostics, read once and smoothed alike."""
+"""The contents of ``metrics.csv`` for plots: curves, objectives and diagnostics, read once and smoothed alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OBJECTIVE = "objective/"
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """How a diagnostic is shown.
+    """The appearance of a diagnostic.
 
     Attributes:
         title: Its heading.
@@ -100,7 +100,7 @@ class MetricsTable:
         return {layer: curve.smoothed() for layer, curve in self._layers(OBJECTIVE).items()}
 
     def diagnostics(self) -> dict[str, dict[str, Curve]]:
-        """What was measured of each layer, by the diagnostic's name."""
+        """The measurements of each layer, by the diagnostic's name."""
         found = {name: self._layers(f"{name}/") for name in DIAGNOSTICS}
         return {name: layers for name, layers in found.items() if layers and name in KNOWN}
 

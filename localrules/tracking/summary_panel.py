@@ -106,7 +106,7 @@ def _pace(summary: Mapping[str, Any]) -> str:
 
 
 def next_commands(run: RunInfo, summary: Mapping[str, Any], folder: Path | None = None) -> list[tuple[str, str]]:
-    """What a user may want to do next, and the command for it.
+    """Reasons to go on, each with its command.
 
     Args:
         run: The run.

@@ -11,13 +11,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.palette import COLOURS, GRID, INK, MARKERS, MUTED, RIGHT, TRAIN, VALID, WRONG
+from localrules.utils.palette import COLOURS as COLOURS
+from localrules.utils.palette import GRID, INK, MUTED
+from localrules.utils.palette import MARKERS as MARKERS
+from localrules.utils.palette import RIGHT as RIGHT
+from localrules.utils.palette import TRAIN as TRAIN
+from localrules.utils.palette import VALID as VALID
+from localrules.utils.palette import WRONG as WRONG
 from localrules.utils.text import printable
-
-__all__ = [
-    "COLOURS", "GRID", "INK", "MARKERS", "MUTED", "RIGHT", "TRAIN", "VALID", "WRONG", "bare_axes", "depth_colours",
-    "new_figure", "plain_axes", "save_figure",
-]  # fmt: skip
 
 _DPI = 130
 
@@ -38,7 +39,7 @@ def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
     """Write a Matplotlib figure as a PNG, atomically, and return its path.
 
     Args:
-        figure: The figure.
+        figure: To be saved.
         out: The PNG file.
         of: What it shows: rule, model, data and seed, in small print below it.
     """

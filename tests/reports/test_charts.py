@@ -44,7 +44,7 @@ def test_a_line_goes_through_its_points_and_higher_values_are_higher() -> None:
     assert [text for _, text in found["y_ticks"]] == ["0 %", "20 %", "40 %", "60 %", "80 %"]
 
 
-def test_values_that_are_no_numbers_or_not_on_a_logarithmic_axis_are_left_out() -> None:
+def test_values_without_a_position_are_left_out() -> None:
     series = Series("one", [1, 2, 3, 4], [1.0, float("nan"), 0.0, 100.0])
     chart = XYChart("a", Axis(), Axis(log=True), [series], [Level(10.0, "half")])
     found = geometry(chart)
