@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from localrules.evaluation.metrics import Calibration
-from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, new_figure, plain_axes, save_figure
+from localrules.utils.palette import INK, MUTED, TRAIN, VALID
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
 
 def plot_calibration(calibration: Calibration, out: Path, *, of: str = "") -> Path:

@@ -11,13 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.palette import COLOURS as COLOURS
 from localrules.utils.palette import GRID, INK, MUTED
-from localrules.utils.palette import MARKERS as MARKERS
-from localrules.utils.palette import RIGHT as RIGHT
-from localrules.utils.palette import TRAIN as TRAIN
-from localrules.utils.palette import VALID as VALID
-from localrules.utils.palette import WRONG as WRONG
 from localrules.utils.text import printable
 
 _DPI = 130

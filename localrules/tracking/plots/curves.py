@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike
 
 from localrules.tracking.metrics_table import Curve, MetricsTable
 from localrules.utils.formatting import format_metric
-from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, depth_colours, new_figure, plain_axes, save_figure
+from localrules.utils.palette import INK, MUTED, TRAIN, VALID
+from localrules.utils.plotting import depth_colours, new_figure, plain_axes, save_figure
 
 _NAMED_LAYERS = 30  # more names than this do not fit beside a chart
 

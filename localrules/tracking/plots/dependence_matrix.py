@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from localrules.utils.plotting import INK, TRAIN, VALID, new_figure, save_figure
+from localrules.utils.palette import INK, TRAIN, VALID
+from localrules.utils.plotting import new_figure, save_figure
 
 _COLOURS = ("#f2f4f7", "#16324f", TRAIN, VALID)
 MEANINGS = ("its own parameters", "a layer that it reads", "a layer that it does not read")

@@ -11,7 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from localrules.tracking.metrics_table import KNOWN, Curve, Diagnostic, MetricsTable
-from localrules.utils.plotting import INK, MUTED, TRAIN, depth_colours, new_figure, plain_axes, save_figure
+from localrules.utils.palette import INK, MUTED, TRAIN
+from localrules.utils.plotting import depth_colours, new_figure, plain_axes, save_figure
 
 _PLANE = ("hsic-input", "hsic-labels")
 _NAMED_LAYERS = 30  # more names than this do not fit below a panel

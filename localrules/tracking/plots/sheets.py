@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from localrules.utils.plotting import INK, RIGHT, WRONG, bare_axes, new_figure, save_figure
+from localrules.utils.palette import INK, RIGHT, WRONG
+from localrules.utils.plotting import bare_axes, new_figure, save_figure
 from localrules.utils.text import printable
 
 
