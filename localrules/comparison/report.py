@@ -117,12 +117,12 @@ def _ranking(page: Page, comparison: Comparison, styles: dict[str, int]) -> None
             caption="Accuracies of the last weights: the mark is the mean, the line spans the range, and ticks are "
             f"single seeds. Differences to {against}: 95 % intervals.",
         )
-    head = ["", "rule", "locality", "seeds", f"{SPLIT} accuracy", f"to {against}", "train accuracy"]
-    head += ["step", "training", "memory", "parameters"]
+    head = ["", "rule", f"{SPLIT} accuracy", f"to {against}", "locality", "train accuracy"]
+    head += ["step", "training", "memory", "parameters", "seeds"]
     page.table(
         head,
         [_row(place, one, comparison) for place, one in enumerate(ranked, 1)],
-        align="rllrrrrrrrr",
+        align="rlrrnrrrrrr",
         best=[place for place, one in enumerate(ranked) if comparison.best and one.label == comparison.best.label],
         caption=f"Ranked by {SPLIT} accuracy. Accuracies are those of the last weights: mean, standard deviation and "
         f"range over seeds. The difference to {against} is in points, with a 95 % interval by a paired bootstrap over "
@@ -157,15 +157,15 @@ def _row(place: int, one: RuleResult, comparison: Comparison) -> list[Cell]:
     return [
         str(place) if one.runs and one.label not in comparison.mismatches else _NONE,
         name,
-        _locality(one),
-        str(len(one.runs)),
         _accuracy(one.stats("valid_accuracy")),
         _difference(comparison.differences.get(one.label)),
+        _locality(one),
         _accuracy(one.stats("train_accuracy"), with_range=False),
         Keyed(step_time(one.step_seconds), one.step_seconds) if one.step_seconds is not None else _NONE,
         Keyed(duration(seconds.mean), seconds.mean) if seconds else _NONE,
         Keyed(memory(one.peak_memory_mib), one.peak_memory_mib) if one.peak_memory_mib is not None else _NONE,
         Keyed(f"{parameters:,}", parameters) if parameters is not None else _NONE,
+        str(len(one.runs)),
     ]
 
 

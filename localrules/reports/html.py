@@ -26,6 +26,7 @@ from localrules.reports.marks import mark_path, style_class
 from localrules.utils import palette
 from localrules.utils.atomic_io import write_atomic
 
+_CELLS = {"l": "", "n": "nowrap", "r": "number"}
 _LONG = 26  # letters of a name that may be broken into lines in a table
 _BROAD = 900  # pixels of an image that cannot be read on a telephone as a whole
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -137,7 +138,7 @@ class Page:
         Args:
             head: The columns' names. A first column of numbers without a name is the place in a ranking.
             rows: A cell for each column.
-            align: A letter for each column: ``l`` for text, ``r`` for numbers; all text if empty.
+            align: A letter for each column: ``l`` for text, ``n`` for text in one line, ``r`` for numbers; all text if empty.
             caption: A line below it.
             best: Indices of rows that are marked.
             sortable: Whether a reader can sort it by a column.
@@ -145,15 +146,15 @@ class Page:
         Raises:
             ValueError: A row or ``align`` has another length than ``head``.
         """
-        numeric = [letter == "r" for letter in align or "l" * len(head)]
+        classes = [_CELLS[letter] for letter in align or "l" * len(head)]
         self._add(
             "table",
-            head=list(zip(head, numeric, strict=True)),
-            rows=[[(*_cell(cell), number) for cell, number in zip(row, numeric, strict=True)] for row in rows],
+            head=list(zip(head, classes, strict=True)),
+            rows=[[(*_cell(cell), name) for cell, name in zip(row, classes, strict=True)] for row in rows],
             caption=caption,
             best=set(best),
             sortable=sortable and len(rows) > 1,
-            ranked=numeric[:1] == [True] and not head[0],
+            ranked=align.startswith("r") and not head[0],
         )
 
     def charts(self, charts: Sequence[Chart], *, caption: str = "", legend: bool = True, of: str = "") -> None:

@@ -74,7 +74,7 @@ def diagnostic_charts(table: MetricsTable) -> list[Chart]:
 
 
 def _information_plane(given: Mapping[str, Curve], told: Mapping[str, Curve]) -> XYChart:
-    """The place of each layer between input and labels, at each evaluation; later ones are larger."""
+    """Dependence of each layer on the labels against that on the input; marks of later evaluations are larger."""
     series = []
     for index, layer in enumerate(given):
         x, y = given[layer].values.tolist(), told[layer].values.tolist()

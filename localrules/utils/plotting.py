@@ -35,7 +35,7 @@ def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
     Args:
         figure: To be saved.
         out: The PNG file.
-        of: What it shows: rule, model, data and seed, in small print below it.
+        of: Its contents: rule, model, data and seed, in small print below it.
     """
     if of:
         figure.supxlabel(printable(of), x=0.01, ha="left", fontsize=7.5, color=MUTED)

@@ -70,7 +70,7 @@ def _ground(page: Page, league: League, name: str, rows: Sequence[Row]) -> None:
         )
         best = next((place for place, row in enumerate(done) if row.rule not in league.controls), None)
         table = [_cells(place, row, league.controls) for place, row in enumerate(done, 1)]
-        page.table(_HEAD, table, align="rllrrrrrrrl", best=[] if best is None else [best])
+        page.table(_HEAD, table, align="rlnrrrrrrrl", best=[] if best is None else [best])
     for row in rows:
         if row.reason:
             page.paragraph(strong(row.rule), ": ", row.reason)
