@@ -118,7 +118,9 @@ def audit(
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
-        plot_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
+        title = f"{rule} on {model}: {found.measured}"
+        of = f"the run {run.resolve().name}" if run is not None else "a few steps on small generated images, seed 0"
+        plot_dependence(matrix.layers, matrix.depends, matrix.upstream, title, out, of=of)
     if as_json:
         print_json(document)
     else:

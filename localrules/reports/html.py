@@ -138,7 +138,7 @@ class Page:
         Args:
             head: The columns' names. A first column of numbers without a name is the place in a ranking.
             rows: A cell for each column.
-            align: A letter for each column: ``l`` for text, ``n`` for text in one line, ``r`` for numbers; empty: all text.
+            align: A letter for each column: ``l`` for text, ``n`` for text in one line, ``r`` for numbers.
             caption: A line below it.
             best: Indices of rows that are marked.
             sortable: Whether a reader can sort it by a column.
