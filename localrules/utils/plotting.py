@@ -32,10 +32,7 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
 def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
     """Write a Matplotlib figure as a PNG, atomically, and return its path.
 
-    Args:
-        figure: To be saved.
-        out: The PNG file.
-        of: Its contents: rule, model, data and seed, in small print below it.
+    ``of`` says what it shows, such as rule, model, data and seed, in small print below it.
     """
     if of:
         figure.supxlabel(printable(of), x=0.01, ha="left", fontsize=7.5, color=MUTED)
