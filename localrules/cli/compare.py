@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
@@ -35,7 +36,12 @@ def compare(
     ] = None,
     rules: Annotated[
         str | None,
-        typer.Option("--rules", metavar="A,B", help="Rules to run; semicolons between them where one is a mixture."),
+        typer.Option(
+            "--rules",
+            metavar="A,B",
+            help="Rules to run; semicolons between them where one is a mixture.",
+            autocompletion=names_of("rule", separator=","),
+        ),
     ] = None,
     model: Annotated[str | None, setting("--model")] = None,
     data: Annotated[str | None, setting("--data")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
@@ -33,7 +34,11 @@ def reproduce(
     ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="An experiment; a suite of them, such as published; or all: the paper's."),
+        typer.Argument(
+            metavar="NAME",
+            help="An experiment; a suite of them, such as published; or all: the paper's.",
+            autocompletion=names_of("experiment"),
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
     scale: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunsAsGroupOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _RUNS, _SEARCH = "Runs", "Search"
+_NAME: dict[str, Any] = {"metavar": "NAME", "autocompletion": names_of("rule")}
 
 
 def _option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
@@ -31,7 +33,10 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None, **mo
 
 @app.command()
 def sweep(
-    rule: Annotated[str | None, _option("--rule", metavar="NAME", panel=_RUNS, help="The learning rule.")] = None,
+    rule: Annotated[
+        str | None,
+        _option("--rule", panel=_RUNS, help="The learning rule.", **_NAME),
+    ] = None,
     model: Annotated[str | None, setting("--model", _RUNS)] = None,
     data: Annotated[str | None, setting("--data", _RUNS)] = None,
     data_path: Annotated[Path | None, setting("--data-path", _RUNS)] = None,
