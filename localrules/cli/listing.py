@@ -106,9 +106,8 @@ def _print_names(
         names = "  ".join(f"[bold cyan]{escape(item.entry.name)}[/]" for item in group)
         console.print(escape(heading))
         console.print(Padding(names, (0, 0, 0, 2)))
-    console.print(
-        "One with its options: [bold]localrules rules NAME[/]. What each is: [bold]localrules rules | less[/]."
-    )
+    command = "localrules rules"
+    console.print(f"Options of one: [bold]{command} NAME[/]. All summaries: [bold]{command} | less[/].")
 
 
 def print_entry(
