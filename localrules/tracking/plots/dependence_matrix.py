@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from localrules.utils.palette import INK, TRAIN, VALID
+from localrules.utils.palette import INK, MUTED, TRAIN, VALID
 from localrules.utils.plotting import new_figure, save_figure
 
 _COLOURS = ("#f2f4f7", "#16324f", TRAIN, VALID)
@@ -53,11 +53,15 @@ def plot_dependence(
     axes.spines[:].set_visible(False)
     axes.set_xlabel("whose parameters", color=INK, fontsize=9)
     axes.set_ylabel("whose update", color=INK, fontsize=9)
-    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=20 if of else None)
+    if of:  # above the matrix, since the legend is below it
+        axes.annotate(
+            of, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points", fontsize=7.5, color=MUTED
+        )
     shown = [Patch(color=_COLOURS[kind], label=MEANINGS[kind - 1]) for kind in (1, 2, 3) if (kinds == kind).any()]
     # Below each other: beside each other they are wider than the matrix of a few layers, and would be cut.
     figure.legend(handles=shown, loc="outside lower left", frameon=False, fontsize=8, labelcolor=INK)
-    return save_figure(figure, out, of=of)
+    return save_figure(figure, out)
 
 
 def dependence_kinds(depends: Sequence[Sequence[bool]], upstream: Sequence[Sequence[bool]]) -> np.ndarray:
