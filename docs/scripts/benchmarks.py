@@ -90,8 +90,15 @@ def published(rule: str | None = None) -> Iterator[str]:
     )
     for row in rows:
         ours = f"{row['ours']} ({row['range']})" if row["range"] else row["ours"]
-        seeds = str(len(row["seeds"].split()))
-        cells = (row["row"], row["budget"], row["published"], ours, seeds, row["difference"], row["verdict"])
+        cells = (
+            row["row"],
+            row["budget"],
+            row["published"],
+            ours,
+            row["seed_count"],
+            row["difference"],
+            row["verdict"],
+        )
         yield f"| {' | '.join(cells)} |"
     yield ""
 

@@ -18,7 +18,8 @@ from localrules.benchmark.flops import step_macs
 from localrules.config.schema import RunConfig
 from localrules.registry.registry import Registry
 from localrules.runs.load import read_run
-from localrules.utils.plotting import COLOURS, MARKERS, new_figure, plain_axes, save_figure
+from localrules.utils.palette import COLOURS, MARKERS
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
 RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_best_local")
 STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "macs_10^12", "valid_accuracy"

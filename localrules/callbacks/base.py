@@ -144,7 +144,8 @@ class Callback:
                 ``memory_mib``; ``loss`` and ``accuracy`` of the batch, where the rule reports logits;
                 ``objective/<layer>`` of each layer that learned; ``loss/<name>/<layer>`` of its named losses;
                 ``<name>/<layer>`` of what the rule logs and the run diagnoses. A row that closes an epoch has
-                ``valid_loss`` and ``valid_accuracy``, too, where there is a valid split.
+                ``valid_loss`` and ``valid_accuracy``, too, where there is a valid split. The row of step 0 has these of
+                the untrained network, and nothing of a batch; :meth:`on_evaluate` does not follow it.
         """
 
     def on_evaluate(self, row: MetricsRow) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from localrules.cli import completion
 from localrules.cli.data_progress import show_decoding
 from localrules.cli.early_exit import refuse_early_exit
 from localrules.cli.listing import ListCommand
@@ -62,6 +63,8 @@ class LazyGroup(ListCommand):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
+        if ctx.resilient_parsing and name not in COMMANDS:  # a shell completes a line that may be wrong
+            return None, None, args
         if name in COMMANDS and name != "run" and (launch := external_launch()):
             raise UsageError(
                 f"localrules {name} works in one process",
@@ -81,7 +84,6 @@ class LazyGroup(ListCommand):
 
 app = typer.Typer(
     cls=LazyGroup,
-    add_completion=False,
     pretty_exceptions_enable=False,
     epilog=(
         "A first run: [bold]localrules run --rule hsic --model dense_fpn_small --data faces[/bold]\n\n"
@@ -127,6 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     # Of torch's own warnings, such as the profiler's: they would stand amid the progress of a run.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    if completion.is_asked():
+        return completion.answer(typer.main.get_command(app))
     code = _run(normalize_argv(sys.argv[1:] if arguments is None else arguments))
     if arguments is None:
         end_process(code)

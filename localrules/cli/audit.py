@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import get_console, print_json, status
 from localrules.errors import UsageError
@@ -34,11 +35,21 @@ def audit(
     ] = None,
     rule: Annotated[
         str | None,
-        typer.Option("--rule", metavar="NAME", help="The rule, or a mixture: 'blocks.0.*=softhebb,*=hsic'."),
+        typer.Option(
+            "--rule",
+            metavar="NAME",
+            help="The rule, or a mixture: 'blocks.0.*=softhebb,*=hsic'.",
+            autocompletion=names_of("rule"),
+        ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="The network. \\[default: the conformance kit's perceptron]"),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The network. \\[default: the conformance kit's perceptron]",
+            autocompletion=names_of("model"),
+        ),
     ] = None,
     granularity: Annotated[
         str | None,
@@ -118,7 +129,9 @@ def audit(
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
-        plot_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
+        title = f"{rule} on {model}: {found.measured}"
+        of = f"the run {run.resolve().name}" if run is not None else "a few steps on small generated images, seed 0"
+        plot_dependence(matrix.layers, matrix.depends, matrix.upstream, title, out, of=of)
     if as_json:
         print_json(document)
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import (
     ExecutorOption,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localrules.comparison.comparison import Comparison
+    from localrules.comparison.results import SeedStats
     from localrules.config.settings import Settings
     from localrules.registry.registry import Registry
     from localrules.utils.bootstrap import Difference
@@ -45,7 +47,12 @@ def compare(
     ] = None,
     rules: Annotated[
         str | None,
-        typer.Option("--rules", metavar="A,B", help="Rules to run; semicolons between them where one is a mixture."),
+        typer.Option(
+            "--rules",
+            metavar="A,B",
+            help="Rules to run; semicolons between them where one is a mixture.",
+            autocompletion=names_of("rule", separator=","),
+        ),
     ] = None,
     model: Annotated[str | None, setting("--model")] = None,
     data: Annotated[str | None, setting("--data")] = None,
@@ -218,7 +225,7 @@ def _print(found: Comparison, out: Path) -> None:
         valid, train = one.stats("valid_accuracy"), one.stats("train_accuracy")
         table.add_row(
             " ".join([one.label, *(f"(other {what})" for what in found.mismatches.get(one.label, []))]),
-            f"{percent(valid.mean)}\n[dim]± {100 * valid.std:.1f}[/]" if valid else "-",
+            _format_accuracy(valid) if valid else "-",
             _format_difference(found.differences.get(one.label)),
             percent(train.mean) if train else "-",
             step_time(one.step_seconds) if one.step_seconds is not None else "-",
@@ -248,6 +255,12 @@ def _print_clean(found: Comparison, console: Console) -> None:
         table.add_row(label, f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))
     console.print()
     console.print(table)
+
+
+def _format_accuracy(found: SeedStats) -> str:
+    from localrules.utils.formatting import percent
+
+    return percent(found.mean) + ("" if found.std is None else f"\n[dim]± {100 * found.std:.1f}[/]")
 
 
 def _format_difference(found: Difference | None) -> str:

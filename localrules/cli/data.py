@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import get_console, print_json
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=ListCommand)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The data set, as NAME or DISTRIBUTION/NAME.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The data set, as NAME or DISTRIBUTION/NAME.", autocompletion=names_of("data")),
+]
 DataPathOption = Annotated[
     Path | None,
     typer.Option(

@@ -12,8 +12,11 @@ from localrules.cli.output import get_console, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from localrules.registry.registry import ListedEntry, Registry
 
+_FRAME = 10  # lines of a list beside its entries: title, headings, prompt
 _STYLES = {"ok": "green", "conflict": "yellow", "incompatible": "red", "broken": "red"}
 
 
@@ -72,6 +75,9 @@ def print_list(
     if not alike:
         table.add_column("from", style="dim")
         table.add_column("status")
+    if heading_of is not None and alike and console.is_terminal and len(items) + _FRAME > console.height:
+        _print_names(console, title, items, heading_of)
+        return
     shown: str | None = None
     for item in items:
         if heading_of is not None and (heading := heading_of(item)) != shown:
@@ -84,6 +90,24 @@ def print_list(
     for item in items:
         if item.cause:
             console.print(f"[red]{item.status}[/] [bold]{escape(item.entry.name)}[/]: {escape(item.cause)}")
+
+
+def _print_names(
+    console: Console, title: str, items: list[ListedEntry], heading_of: Callable[[ListedEntry], str]
+) -> None:
+    """The names alone, by heading, where a line for each would not fit the screen."""
+    from itertools import groupby
+
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    console.print(f"[bold]{title}[/]")
+    for heading, group in groupby(items, heading_of):
+        names = "  ".join(f"[bold cyan]{escape(item.entry.name)}[/]" for item in group)
+        console.print(escape(heading))
+        console.print(Padding(names, (0, 0, 0, 2)))
+    command = "localrules rules"
+    console.print(f"Options of one: [bold]{command} NAME[/]. All summaries: [bold]{command} | less[/].")
 
 
 def print_entry(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 
@@ -29,7 +30,12 @@ def models(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The network, as NAME or DISTRIBUTION/NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="The network, as NAME or DISTRIBUTION/NAME.", autocompletion=names_of("model")
+        ),
+    ],
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -46,8 +47,16 @@ NoPluginOption = Annotated[
 _WITH_VALUE = ("--plugin", "--no-plugin")
 
 _SETTINGS: dict[str, dict[str, Any]] = {
-    "--model": {"metavar": "NAME", "help": "The network. \\[default: the first by priority]"},
-    "--data": {"metavar": "NAME", "help": "The data set. \\[default: the first by priority that is found]"},
+    "--model": {
+        "metavar": "NAME",
+        "help": "The network. \\[default: the first by priority]",
+        "autocompletion": names_of("model"),
+    },
+    "--data": {
+        "metavar": "NAME",
+        "help": "The data set. \\[default: the first by priority that is found]",
+        "autocompletion": names_of("data"),
+    },
     "--data-path": {"metavar": "PATH", "help": "The data set's file or folder."},
     "--steps": {"help": "Training steps, instead of epochs."},
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},

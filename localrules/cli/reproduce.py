@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
 from localrules.cli.options import (
     ExecutorOption,
@@ -45,7 +46,11 @@ def reproduce(
     ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="An experiment; a suite of them, such as published; or all: the paper's."),
+        typer.Argument(
+            metavar="NAME",
+            help="An experiment; a suite of them, such as published; or all: the paper's.",
+            autocompletion=names_of("experiment"),
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the experiments and run none.")] = False,
     scale: Annotated[
@@ -291,7 +296,7 @@ def _print(outcomes: list[CaseResult], out: Path) -> None:
                 line = outcome.as_csv_row()
                 apart = f"{line['low']} to {line['high']}" if len(outcome.values) > 1 else "-"
                 published = (line["published"] or "-", line["difference"] or "-")
-                metrics = (line["ours"] or "-", apart, line["seeds"], *published)
+                metrics = (line["ours"] or "-", apart, line["seed_count"], *published)
                 table.add_row(line["row"], *metrics, line["budget"], line["verdict"])
         console.print(table)
     for wants in dict.fromkeys(outcome.install_hint for outcome in outcomes if outcome.install_hint):

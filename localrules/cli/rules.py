@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.listing import ListCommand, print_entry, print_list
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 
@@ -42,7 +43,10 @@ def _class_of(item: ListedEntry) -> str:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The rule, as NAME or DISTRIBUTION/NAME.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The rule, as NAME or DISTRIBUTION/NAME.", autocompletion=names_of("rule")),
+    ],
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
@@ -23,15 +24,21 @@ app = typer.Typer()
 _WHAT, _HOW, _WHERE = "What to train", "How to train", "Where and what to keep"
 
 
-def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+def _option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, **more)
 
 
 @app.command()
 def run(
     rule: Annotated[
         str | None,
-        _option("--rule", metavar="NAME", panel=_WHAT, help="The learning rule (localrules rules lists them)."),
+        _option(
+            "--rule",
+            metavar="NAME",
+            panel=_WHAT,
+            help="The learning rule (localrules rules lists them).",
+            autocompletion=names_of("rule"),
+        ),
     ] = None,
     model: Annotated[str | None, setting("--model", _WHAT)] = None,
     data: Annotated[str | None, setting("--data", _WHAT)] = None,
@@ -66,6 +73,7 @@ def run(
             metavar="NAME",
             panel=_HOW,
             help="Named settings; 'paper' is the paper's 10,000 steps as printed.",
+            autocompletion=names_of("preset"),
         ),
     ] = None,
     config: Annotated[
@@ -121,7 +129,13 @@ def run(
     ] = None,
     track: Annotated[
         list[str] | None,
-        _option("--track", metavar="NAME", panel=_WHERE, help="Another tracker, e.g. tensorboard. May be repeated."),
+        _option(
+            "--track",
+            metavar="NAME",
+            panel=_WHERE,
+            help="Another tracker, e.g. tensorboard. May be repeated.",
+            autocompletion=names_of("tracker"),
+        ),
     ] = None,
     devices: Annotated[
         int | None,

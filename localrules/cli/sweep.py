@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from localrules.cli.completion import names_of
 from localrules.cli.options import (
     ExecutorOption,
     ExecutorSettingOption,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _RUNS, _SEARCH = "Runs", "Search"
+_NAME: dict[str, Any] = {"metavar": "NAME", "autocompletion": names_of("rule")}
 
 
 def _option(*names: str, help: str, panel: str, metavar: str | None = None, **more: Any) -> Any:
@@ -42,7 +44,10 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None, **mo
 
 @app.command()
 def sweep(
-    rule: Annotated[str | None, _option("--rule", metavar="NAME", panel=_RUNS, help="The learning rule.")] = None,
+    rule: Annotated[
+        str | None,
+        _option("--rule", panel=_RUNS, help="The learning rule.", **_NAME),
+    ] = None,
     model: Annotated[str | None, setting("--model", _RUNS)] = None,
     data: Annotated[str | None, setting("--data", _RUNS)] = None,
     data_path: Annotated[Path | None, setting("--data-path", _RUNS)] = None,
@@ -169,6 +174,7 @@ def sweep(
     shown = (lambda: [SeriesProgress()], status, runner)
     study = Sweep(settings, searched, out, registry, objective, goal, sampler, pruner, seed, *shown)
     found = study.run(trials)
+    files = [word for file in registry.files for word in ("--plugin", file)]
     page = write_report(study, found, shell_join(["localrules", *sys.argv[1:]]))
     best = study.best()
     if as_json:
@@ -181,7 +187,7 @@ def sweep(
             }
         )
     else:
-        _print(found, best, objective, page, out / BEST)
+        _print(found, best, objective, page, shell_join([out / BEST, *files]))
 
 
 def _space(settings: Settings, words: list[str], file: Path | None, registry: Registry) -> Space:
@@ -201,7 +207,7 @@ def _space(settings: Settings, words: list[str], file: Path | None, registry: Re
     return {name: values for name, values in found.items() if settings.get(*name.split(".")) is None}
 
 
-def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, file: Path) -> None:
+def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, settings: str) -> None:
     from rich.table import Table
 
     console = get_console()
@@ -219,4 +225,4 @@ def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, pa
     console.print(f"\nThe page: {page}", markup=False, soft_wrap=True)
     if best is not None:
         console.print("  train with the best settings:")
-        console.print(f"    localrules run --config {file}", markup=False, soft_wrap=True)
+        console.print(f"    localrules run --config {settings}", markup=False, soft_wrap=True)

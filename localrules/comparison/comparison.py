@@ -10,6 +10,7 @@ from localrules.comparison.results import (
     Proof,
     RuleResult,
     declared_locality,
+    find_best,
     find_control,
     group_by_config,
     locality_in_runs,
@@ -39,6 +40,9 @@ class Comparison:
         results: One for each rule, in order.
         control: The one that the others are compared with.
         differences: To the control, by label; a rule without one has no interval.
+        best: The one with the highest mean accuracy on the valid split among those whose task is the control's;
+            ``None`` where none was scored.
+        to_best: Differences to it, by label.
         mismatches: By label, in what a rule's task differs from the control's: ``model`` or ``data``. Its accuracy
             cannot be compared with the others'.
         notes: Sentences.
@@ -50,11 +54,28 @@ class Comparison:
     results: tuple[RuleResult, ...]
     control: RuleResult
     differences: dict[str, Difference]
+    best: RuleResult | None
+    to_best: dict[str, Difference]
     mismatches: dict[str, list[str]]
     notes: tuple[str, ...]
     scores: dict[str, list[dict[str, Any]]]
     clean: dict[str, CleanResult]
     metrics: dict[str, MetricEntry] = field(default_factory=dict)
+
+    @property
+    def ranked(self) -> list[RuleResult]:
+        """The results, best first; those with another task than the control's, or without a run, come last."""
+
+        def order(one: RuleResult) -> tuple[bool, float]:
+            stats = one.stats("valid_accuracy")
+            return one.label in self.mismatches, -(stats.mean if stats else -1.0)
+
+        return sorted(self.results, key=order)
+
+    @property
+    def tied(self) -> list[str]:
+        """Labels of the rules that cannot be told apart from the best: the interval of the difference has 0 in it."""
+        return [label for label, found in self.to_best.items() if found.low <= 0 <= found.high]
 
     def rows(self) -> list[dict[str, Any]]:
         """The document that ``compare --json`` prints."""
@@ -103,10 +124,13 @@ def _build(
     others = {one.label: found for one in results if (found := _mismatches(one, against))}
     answered, missing = _predictions(results, answers)
     same_images = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
+    best = find_best([one for one in results if one.label not in others])
     return Comparison(
         results,
         against,
         differences(same_images, against.label),
+        best,
+        differences(same_images, best.label) if best else {},
         others,
         (*notes, *doubts, *missing, *_machines(results)),
         {label: [one.metrics for one in found] for label, found in answered.items()},

@@ -38,12 +38,12 @@ class SeedStats:
 
     Attributes:
         mean: Its mean.
-        std: Its standard deviation, with n - 1 below the root; 0 for one seed.
+        std: Its standard deviation, with n - 1 below the root; ``None`` for one seed.
         low, high: The least and the most.
     """
 
     mean: float
-    std: float
+    std: float | None
     low: float
     high: float
 
@@ -69,7 +69,7 @@ class RuleResult:
         values = self._values(metric)
         if not values:
             return None
-        return SeedStats(mean(values), stdev(values) if len(values) > 1 else 0.0, min(values), max(values))
+        return SeedStats(mean(values), stdev(values) if len(values) > 1 else None, min(values), max(values))
 
     @property
     def step_seconds(self) -> float | None:
@@ -108,6 +108,12 @@ class RuleResult:
 def find_control(results: Sequence[RuleResult]) -> RuleResult:
     """The one that the others are held against: back-propagation if it is there, else the first."""
     return next((one for one in results if one.label == CONTROL), results[0])
+
+
+def find_best(results: Sequence[RuleResult]) -> RuleResult | None:
+    """The one with the highest mean accuracy on the valid split; ``None`` where none has one."""
+    scored = [(stats.mean, one) for one in results if (stats := one.stats("valid_accuracy")) is not None]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def group_by_config(runs: Iterable[RunRecord]) -> dict[str, tuple[RunRecord, ...]]:

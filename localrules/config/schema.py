@@ -291,6 +291,11 @@ class RunConfig(Section):
             raise ValueError("steps and epochs are both given; leave out one of them")
         return self
 
+    @property
+    def description(self) -> str:
+        """The run in a line, for plots: rule, model, data and seed."""
+        return f"{self.rule.label} trains {self.model.name} on {self.data.name}, seed {self.seed}"
+
     def to_dict(self) -> Tree:
         """The settings as ``config.toml`` holds them; TOML has no null, so what is ``None`` is left out."""
         tree: Tree = _without_none(self.model_dump(mode="json"))

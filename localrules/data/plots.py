@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from localrules.data.dataset import SPLITS
-from localrules.utils.plotting import COLOURS, GRID, INK, MUTED, new_figure, save_figure
+from localrules.utils.palette import COLOURS, GRID, INK, MUTED
+from localrules.utils.plotting import new_figure, save_figure
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -100,9 +100,28 @@ class Trainer:
             self.save()
             return
         with self._graceful_shutdown():
+            if self.step == 0:
+                self._log_untrained()
+                if self.stop_reason is not None:
+                    self.save()
+                    return
             for phase in self.session.phases:
                 if self.step < phase.stop and self.stop_reason is None:
                     self._run_phase(phase)
+
+    def _log_untrained(self) -> None:
+        """Log the untrained network as step 0, so that curves begin where learning does."""
+        if self._ranks.is_main and (found := self._evaluation()):
+            self.callbacks.on_log({"step": 0, "epoch": 0.0, "phase": self.session.phases[0].name, **found})
+        self._agree_on_stop()
+
+    def _evaluation(self) -> MetricsRow:
+        """The metrics of the valid split, and the diagnostics of the layers' outputs."""
+        row = self._diagnostics.of_epoch()
+        if "valid" in self.session.data.splits:
+            scores = self.session.predictor.scores(self.session.data.split("valid"))
+            row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
+        return row
 
     def _run_phase(self, phase: Phase) -> None:
         apply_phase(phase, self.session.network, self.session.trainable)
@@ -150,10 +169,7 @@ class Trainer:
         if logs:
             row = self._metrics_row(phase, taken) | found
             if closes_epoch and self._ranks.is_main:
-                row |= self._diagnostics.of_epoch()
-            if closes_epoch and self._ranks.is_main and "valid" in self.session.data.splits:
-                scores = self.session.predictor.scores(self.session.data.split("valid"))
-                row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
+                row |= self._evaluation()
             self.callbacks.on_log(row)
             if closes_epoch:
                 self.callbacks.on_evaluate(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,17 +26,29 @@ def compute_metrics(data: Dataset, split: str, scores: Scores) -> dict[str, Any]
         DataError: There is no such split.
     """
     fresh = ~duplicate_mask(data, split)
-    calibration = Calibration.of(scores)
     return {
         "split": split,
+        **score_metrics(data.classes, scores),
+        "top1_without_duplicates": scores.subset(fresh).top1 if bool(fresh.any()) else None,
+        "n_without_duplicates": int(fresh.sum()),
+    }
+
+
+def score_metrics(classes: Sequence[str], scores: Scores) -> dict[str, Any]:
+    """The metrics that scores alone tell.
+
+    Args:
+        classes: Label names.
+        scores: Of one image or more.
+    """
+    calibration = Calibration.of(scores)
+    return {
         "n": len(scores.labels),
         "top1": scores.top1,
         "balanced_accuracy": scores.balanced_accuracy,
         "one_vs_rest_accuracy": scores.one_vs_rest_accuracy,
-        "top1_without_duplicates": scores.subset(fresh).top1 if bool(fresh.any()) else None,
-        "n_without_duplicates": int(fresh.sum()),
         "loss": scores.loss,
-        "recalls": dict(zip(data.classes, scores.per_class_recall.tolist(), strict=True)),
+        "recalls": dict(zip(classes, scores.per_class_recall.tolist(), strict=True)),
         "confusion": scores.confusion.tolist(),
         "expected_calibration_error": calibration.error,
         "reliability": calibration.as_dicts(),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from localrules.evaluation.metrics import Calibration
-from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, new_figure, plain_axes, save_figure
+from localrules.utils.palette import INK, MUTED, TRAIN, VALID
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
 
-def plot_calibration(calibration: Calibration, out: Path) -> Path:
+def plot_calibration(calibration: Calibration, out: Path, *, of: str = "") -> Path:
     """Draw accuracy against confidence, bin by bin, and under it how many images each bin has.
 
     Args:
         calibration: What was measured.
         out: The PNG file.
+        of: Rule, model, data, seed and split, in small print.
 
     Returns:
         ``out``.
@@ -36,4 +38,4 @@ def plot_calibration(calibration: Calibration, out: Path) -> Path:
     above.set_ylim(0, 1)
     named = dict(zip(*reversed(above.get_legend_handles_labels()), strict=True))
     above.legend(named.values(), named.keys(), frameon=False, fontsize=8.5, labelcolor=INK, loc="upper left")
-    return save_figure(figure, out)
+    return save_figure(figure, out, of=of)

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from localrules.data.images import read_image
 from localrules.errors import UsageError
 from localrules.prediction.predict import Prediction
-from localrules.utils.plotting import INK, MUTED, TRAIN, bare_axes, new_figure, save_figure
+from localrules.utils.palette import INK, MUTED, TRAIN
+from localrules.utils.plotting import bare_axes, new_figure, save_figure
 
 FOLDER = "predictions"
 _NAMED = 12  # bars, at most

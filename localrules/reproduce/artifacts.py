@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localrules.reports.charts import charts_to_json
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.text import joined
 
 if TYPE_CHECKING:
     from localrules.data.dataset import Dataset
     from localrules.registry.registry import Registry
+    from localrules.reports.charts import Chart
     from localrules.reproduce.result import CaseResult
 
 ARTIFACTS = "artifacts.json"
@@ -25,7 +28,8 @@ class Artifact:
     """One image or table, or a sentence.
 
     Attributes:
-        file: A PNG or CSV in the experiment's folder; empty of a sentence, which is its caption.
+        file: A PNG or CSV in the experiment's folder, or the charts of a JSON file; empty of a sentence, which is its
+            caption.
         caption: What it shows, and of which runs.
         private: Whether it shows images that may not be passed on.
     """
@@ -61,6 +65,17 @@ class ArtifactWriter:
         """
         draw(self._folder / f"{name}.png")
         self._add(Artifact(f"{name}.png", caption, shows_data and not self.data.redistributable))
+
+    def charts(self, name: str, caption: str, charts: Sequence[Chart]) -> None:
+        """Add charts, which follow the page's width and colours.
+
+        Args:
+            name: Of the file, without its ending.
+            caption: What they show.
+            charts: See :mod:`localrules.reports.charts`.
+        """
+        write_atomic(self._folder / f"{name}.json", charts_to_json(charts) + "\n")
+        self._add(Artifact(f"{name}.json", caption))
 
     def table(
         self,
@@ -104,10 +119,13 @@ class ArtifactWriter:
         write_atomic(self._folder / ARTIFACTS, text + "\n")
 
     def _add(self, artifact: Artifact) -> None:
-        where = " and ".join(dict.fromkeys(outcome.on["data"] for outcome in self.outcomes)) or self.data.name
+        ran = [outcome for outcome in self.outcomes if outcome.on]
+        on = " and ".join(dict.fromkeys(f"{one.on.get('model', '')} on {one.on['data']}" for one in ran))
+        seeds = sorted({run.config.seed for one in self.outcomes for run in one.runs})
         lengths = "; ".join(dict.fromkeys(str(outcome.budget) for outcome in self.outcomes))
-        caption = f"{artifact.caption} ({where}{', ' if lengths else ''}{lengths})"
-        self._artifacts.append(Artifact(artifact.file, caption, artifact.private))
+        which = f"seed{'s'[: len(seeds) != 1]} {joined(map(str, seeds))}" if seeds else ""
+        of = ", ".join(part for part in (on or self.data.name, which, lengths) if part)
+        self._artifacts.append(Artifact(artifact.file, f"{artifact.caption} ({of})", artifact.private))
 
 
 def read_artifacts(folder: Path) -> list[Artifact]:

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from localrules.evaluation.comparison_plots import (
+from localrules.evaluation.metric import metric_entries
+from localrules.evaluation.score_charts import (
+    CALIBRATION_CAPTION,
     CAPTION,
     CONFUSIONS_CAPTION,
     RECALLS_CAPTION,
-    RELIABILITY_CAPTION,
-    plot_confusions,
-    plot_recalls,
-    plot_reliability,
+    calibration_chart,
+    confusion_charts,
+    recall_table,
     score_table,
 )
-from localrules.evaluation.metric import metric_entries
-from localrules.reports.html import Cell, Page, code, link, muted, strong
+from localrules.reports.charts import Interval, IntervalChart, charts_from_json
+from localrules.reports.html import Cell, Keyed, Page, badge, link, muted, strong
+from localrules.reports.scales import Axis
 from localrules.reproduce.artifacts import ARTIFACTS, Artifact, ArtifactWriter, read_artifacts
-from localrules.reproduce.result import POINT, RESULTS, ResultRow, ranking_sentences, read_results
+from localrules.reproduce.result import MATCHES, POINT, RESULTS, ResultRow, ranking_sentences, read_results
 from localrules.utils.formatting import duration
-from localrules.utils.plotting import save_figure
 
 if TYPE_CHECKING:
     from localrules.reproduce.spec import Experiment
 
 PAGE = "index.html"
-_HEAD = (
-    "", "on", "ours", "range", "seeds", "published", "difference", "verdict", "budget", "training", "machine", "source",
-)  # fmt: skip
+_HEAD = ("", "ours", "seeds", "published", "difference", "verdict", "budget", "training", "machine", "source")
 
 
 def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], command: str) -> Path:
@@ -52,8 +52,10 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
         "published one is not comparable with it; other deviations are listed below its table."
     )
     if any(artifact.private for place in places for artifact in read_artifacts(place)):
-        page.paragraph(
-            strong("Keep this page to yourself: "), "it shows images of a data set that may not be redistributed."
+        page.note(
+            strong("Keep this page to yourself: "),
+            "it shows images of a data set that may not be redistributed.",
+            warns=True,
         )
     for place in places:
         summary, experiment = known.get(place.name, ("", None))
@@ -81,7 +83,18 @@ def write_page(folder: Path, known: Mapping[str, tuple[str, Experiment]], comman
 def _table(page: Page, lines: list[ResultRow]) -> None:
     if not lines:
         return
-    page.table(_HEAD, [_row(line) for line in lines], align="llrrrrrlllll")
+    if chart := published_chart(lines):
+        page.charts(
+            [chart],
+            caption="The mark is our mean, the line spans our runs, and a bar is a published value.",
+            of="; ".join(dict.fromkeys(f"{line['model']} on {line['data']}, seeds from 0" for line in lines)),
+        )
+    page.table(
+        _HEAD,
+        [_row(line) for line in lines],
+        align="lrrrrlllll",
+        best=[place for place, line in enumerate(lines) if line["verdict"] == MATCHES],
+    )
     for differs in dict.fromkeys(line["differs"] for line in lines if line["differs"]):
         names = dict.fromkeys(line["row"] for line in lines if line["differs"] == differs)
         page.paragraph(strong("Not as published: "), differs, muted(f" ({'; '.join(names)})"))
@@ -90,10 +103,34 @@ def _table(page: Page, lines: list[ResultRow]) -> None:
         page.paragraph(strong("Left out: "), "; ".join(names), ", since ", wants)
 
 
+def published_chart(lines: Sequence[ResultRow]) -> IntervalChart | None:
+    """Our values beside the published ones; ``None`` where there is nothing to be held against each other."""
+    rows = []
+    known = any(line["published"] for line in lines)
+    for index, line in enumerate(lines):
+        ours, published = _number(line["ours"]), _number(line["published"])
+        if ours is None and published is None:
+            continue
+        several = line["low"] != line["high"]
+        written = f"{line['ours'] or '-'} / {line['published'] or '-'}" if known else line["ours"]
+        low, high = (_number(line[end]) if several else None for end in ("low", "high"))
+        rows.append(Interval(line["row"], ours, low, high, written, target=published, style=index))
+    if not any(row.value is not None for row in rows):
+        return None
+    return IntervalChart("Ours / published, in percent" if known else "Ours, in percent", Axis("percent"), rows)
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
 def _artifact(page: Page, place: Path, artifact: Artifact) -> None:
     path = place / artifact.file
     if path.suffix == ".png":
         page.figure(path, artifact.caption, caption=artifact.caption)
+        return
+    if path.suffix == ".json":
+        page.charts(charts_from_json(path.read_text(encoding="utf-8")), caption=artifact.caption)
         return
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
@@ -106,26 +143,26 @@ def _is_number(text: str) -> bool:
 
 
 def _row(line: ResultRow) -> list[Cell]:
+    several = line["low"] != line["high"]
+    seconds = _number(line["seconds"])
     return [
-        strong(line["row"]),
-        [code(line["model"]), ", ", line["data"]],
-        line["ours"] or "-",
-        f"{line['low']} to {line['high']}" if line["low"] != line["high"] else "-",
-        line["seeds"],
+        [strong(line["row"]), muted(f" {line['model']} on {line['data']}")],
+        [line["ours"] or "-", *([muted(f" {line['low']} to {line['high']}")] if several else [])],
+        line["seed_count"],
         line["published"] or "-",
         line["difference"] or "-",
-        strong(line["verdict"]),
+        badge(line["verdict"], strong=line["verdict"] == MATCHES),
         line["budget"],
-        duration(float(line["seconds"])) if line["seconds"] else "-",
+        Keyed("-" if seconds is None else duration(seconds), seconds),
         muted(line["machine"]),
         _linked(line["source"]),
     ]
 
 
 def _linked(text: str) -> list[str]:
-    """Text with its addresses as links."""
+    """Text with its addresses as links, which are named by their hosts: whole they would be wider than the table."""
     parts = re.split(r"(https?://\S+)", text)
-    return [link(part, part) if index % 2 else part for index, part in enumerate(parts) if part]
+    return [link(urlsplit(part).netloc, part) if index % 2 else part for index, part in enumerate(parts) if part]
 
 
 def _natural(place: Path) -> list[tuple[int, str]]:
@@ -141,6 +178,6 @@ def write_evaluation(artifacts: ArtifactWriter) -> None:
     if not scored:
         return
     artifacts.table("evaluation", CAPTION, *score_table(scored, metric_entries(artifacts.registry)))
-    artifacts.table("recalls", RECALLS_CAPTION, *plot_recalls(scored))
-    artifacts.plot("confusion", CONFUSIONS_CAPTION, lambda path: save_figure(plot_confusions(scored), path))
-    artifacts.plot("calibration", RELIABILITY_CAPTION, lambda path: save_figure(plot_reliability(scored), path))
+    artifacts.table("recalls", RECALLS_CAPTION, *recall_table(scored))
+    artifacts.charts("calibration", CALIBRATION_CAPTION, [calibration_chart(scored)])
+    artifacts.charts("confusion", CONFUSIONS_CAPTION, confusion_charts(scored))

@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 POINT = 1.0
 """A mean that is no more than so many points away from the published value matches it."""
 
-DIVERGED = "diverged"
+MATCHES, DIVERGED = "matches", "diverged"
 EXCLUDED = "left out"
 """The verdict on a case that needs a package which is not installed."""
 
 SCORES = "scores.json"
 RESULTS = "results.csv"
 COLUMNS = (
-    "row", "model", "data", "ours", "low", "high", "seeds", "published", "difference", "verdict", "budget", "seconds",
-    "machine", "source", "differs", "missing",
+    "row", "model", "data", "ours", "low", "high", "seed_count", "published", "difference", "verdict", "budget",
+    "seconds", "machine", "source", "differs", "missing",
 )  # fmt: skip
 
 ResultRow = dict[str, str]
@@ -117,7 +117,7 @@ class CaseResult:
         if not self.budget.is_full:
             return "smaller budget: not comparable"
         if abs(self.difference) <= POINT:
-            return "matches"
+            return MATCHES
         return "below" if self.difference < 0 else "above"
 
     @property
@@ -137,7 +137,7 @@ class CaseResult:
             _round_metric(self.ours),
             _round_metric(min(self.values, default=None)),
             _round_metric(max(self.values, default=None)),
-            " ".join(str(run.config.seed) for run in self.runs),
+            str(len(self.runs)),
             "" if self.case.published is None else f"{self.case.published:g}",
             "" if self.difference is None else f"{self.difference:+.2f}",
             self.verdict,
@@ -254,7 +254,11 @@ def read_results(folder: Path) -> list[ResultRow]:
     """The lines of an experiment's table, whichever release wrote them; none where it has no table yet."""
     path = folder / RESULTS
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [{column: line.get(column) or "" for column in COLUMNS} for line in csv.DictReader(io.StringIO(text))]
+    lines = list(csv.DictReader(io.StringIO(text)))
+    for line in lines:
+        if "seeds" in line:  # before 0.2 the seeds themselves
+            line["seed_count"] = str(len(line["seeds"].split()))
+    return [{column: line.get(column) or "" for column in COLUMNS} for line in lines]
 
 
 def upsert(outcome: CaseResult, folder: Path) -> None:

@@ -131,7 +131,8 @@ def evaluate_run(
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
     folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
-    _write(folder, found, scores, known, data.classes)
+    of = f"{run.config.description}: {len(scores.labels):,} images of the {split} split of {data.name}"
+    _write(folder, found, scores, known, data.classes, of)
     return found
 
 
@@ -214,13 +215,13 @@ def _leak_context(data: Dataset) -> dict[str, Any]:
 
 
 def _write(
-    folder: Path, found: dict[str, Any], scores: Scores, known: LeakMask | None, classes: tuple[str, ...]
+    folder: Path, found: dict[str, Any], scores: Scores, known: LeakMask | None, classes: tuple[str, ...], of: str
 ) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drawn = {
-            "confusion": plot_confusion(scores.confusion.numpy(), classes, folder / "confusion.png"),
-            "calibration": plot_calibration(Calibration.of(scores), folder / "calibration.png"),
+            "confusion": plot_confusion(scores.confusion.numpy(), classes, folder / "confusion.png", of=of),
+            "calibration": plot_calibration(Calibration.of(scores), folder / "calibration.png", of=of),
         }
         found["plots"] = {name: str(path) for name, path in drawn.items()}
         write_predictions(folder / PREDICTIONS, scores, classes, known)

@@ -19,6 +19,7 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
+from localrules.runs.page import write_run_page
 from localrules.runs.processes import share_start
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import RunFolder, record_error
@@ -139,12 +140,13 @@ def execute_run(
     try:
         events.on_run_start(info)
         trainer.run()
-        summary = closing.summarize(session, trainer, folder, info)
+        scored = closing.score(session)
+        summary = closing.summarize(session, trainer, folder, info, scored)
         if audit is not None and audit.points:
             summary["locality"] = audit.locality()
-        events.on_run_end(summary, _save_plots(session, folder, audit))
+        events.on_run_end(summary, _save_plots(session, info, summary, scored, audit))
     except TrainingInterrupted:
-        summary = closing.summarize(session, trainer, folder, info, stopped=True)
+        summary = closing.summarize(session, trainer, folder, info, None)
         events.on_run_end(summary, [])
         raise RunStopped(
             f"stopped at step {trainer.step} of {session.total_steps}",
@@ -169,12 +171,18 @@ def execute_run(
     return RunResult(folder, summary, record, registry)
 
 
-def _save_plots(session: Session, folder: Path, audit: InRunAudit | None) -> list[Plot]:
-    """Draw what was learned; a run that is done stays done where that cannot be drawn."""
+def _save_plots(
+    session: Session, info: RunInfo, summary: Tree, scored: closing.FinalScores, audit: InRunAudit | None
+) -> list[Plot]:
+    """Draw what was learned, and make the run's page; a run that is done stays done where that fails."""
+    folder = info.directory
     try:
-        plots = closing.save_plots(session, folder)
-        if session.config.plots and audit is not None and audit.points:
-            plots.append(closing.save_audit_plot(session, folder, audit))
+        plots = closing.save_plots(session, folder, scored)
+        measured = audit if audit is not None and audit.points else None
+        if session.config.plots:
+            if measured is not None:
+                plots.append(closing.save_audit_plot(session, folder, measured))
+            write_run_page(info, summary, scored, plots, measured)
         return plots
     except Exception as error:
         warn(f"the plots could not be drawn: {_reason(error)}")

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from matplotlib.figure import Figure
 
 from localrules.config.overrides import Tree, merge, nest
 from localrules.core.search_space import SearchChoice, SearchRange
-from localrules.reports.html import Page, code
+from localrules.reports.charts import Coordinate, Interval, IntervalChart, ParallelChart, Series, XYChart
+from localrules.reports.html import Cell, Keyed, Page, badge, code, link
+from localrules.reports.scales import Axis
 from localrules.sweep.optimizer import import_optuna
-from localrules.sweep.run import PRUNED, Sweep, SweepTrial
+from localrules.sweep.run import PRUNED, RUNS, Sweep, SweepTrial
 from localrules.sweep.space import Space, encode
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, new_figure, plain_axes
 from localrules.utils.serialization import without_none
+from localrules.utils.text import shell_join
 
 PAGE, BEST = "index.html", "best.toml"
 IMPORTANCE = "The weight of each setting among the trials that are better than most; PED-ANOVA (Watanabe et al. 2023)."
@@ -34,44 +35,83 @@ def best_settings(sweep: Sweep, best: SweepTrial) -> Tree:
 def write_report(sweep: Sweep, trials: Sequence[SweepTrial], command: str) -> Path:
     """Write ``index.html``, and ``best.toml`` for ``run --config``. Returns the page's path."""
     best = sweep.best()
-    page = Page("Sweep", f"{len(trials)} trials, {sweep.objective}, to {sweep.direction}")
+    given = {kind: sweep.settings.get(kind, "name") for kind in ("rule", "model", "data")}
+    seed = sweep.settings.get("seed") or 0
+    page = Page(
+        f"Sweep of {given['rule']}",
+        f"{given['model']} on {given['data']}: {len(trials)} trials to {sweep.direction} {sweep.objective}",
+        of=f"{given['rule']} trains {given['model']} on {given['data']}, seed {seed}",
+    )
     if best is not None:
-        text = tomli_w.dumps(without_none(best_settings(sweep, best)))
-        write_atomic(sweep.folder / BEST, text)
-        head = f"Best of {len(trials)} trials: {best.value:.4f}, trial {best.number}. Settings for "
-        page.paragraph(head, code(f"--config {BEST}"), ":")
-        page.code(text.strip())
+        _best(page, sweep, best, trials)
     done = [trial for trial in trials if trial.value is not None]
     if done:
         page.heading("History")
-        page.figure(plot_history(done, sweep), "The objective of each trial, and the best so far")
+        page.charts([history_chart(done, sweep)])
     if len(done) > 1:
+        page.heading("Settings")
+        page.charts(
+            [setting_chart(done, name, sweep) for name in sweep.space if _is_range(sweep.space, name)], legend=False
+        )
         page.heading("Parallel coordinates")
-        page.figure(plot_parallel(done, sweep), "A line for each trial through its settings")
+        caption = "A line for each trial through its settings; the better it is, the stronger its line."
+        page.charts([parallel_chart(done, sweep)], caption=caption)
         if weights := importances(sweep):
             page.heading("Importance")
-            weighed = [(name, f"{value:.2f}") for name, value in weights.items()]
-            page.table(("setting", "importance"), weighed, align="lr", caption=IMPORTANCE)
+            page.charts([importance_chart(weights)], caption=IMPORTANCE)
     page.heading("Trials")
-    names = list(sweep.space)
-    page.table(
-        ("trial", *names, sweep.objective, "", "run"),
-        [
-            (
-                str(trial.number),
-                *(_shown(trial.settings.get(name)) for name in names),
-                "" if trial.value is None else f"{trial.value:.4f}",
-                trial.state,
-                trial.folder.name if trial.folder else "",
-            )
-            for trial in trials
-        ],
-        align="r" + "r" * len(names) + "rll",
-    )
+    _trials(page, sweep, trials, best)
     page.heading("Repeat this study")
     page.code(command)
     page.paragraph("Finished trials are not repeated, and an interrupted one resumes where it stopped.")
     return page.write(sweep.folder / PAGE)
+
+
+def _best(page: Page, sweep: Sweep, best: SweepTrial, trials: Sequence[SweepTrial]) -> None:
+    counts = {state: sum(trial.state == state for trial in trials) for state in ("done", PRUNED, "diverged")}
+    page.facts(
+        [
+            (f"Best {sweep.objective}", f"{best.value:.4f}", f"trial {best.number}"),
+            *((name, _shown(value), "in the best trial") for name, value in best.settings.items()),
+            ("Trials", str(len(trials)), ", ".join(f"{count} {state}" for state, count in counts.items() if count)),
+        ]
+    )
+    text = tomli_w.dumps(without_none(best_settings(sweep, best)))
+    write_atomic(sweep.folder / BEST, text)
+    page.heading("Best settings")
+    files = [word for file in sweep.registry.files for word in ("--plugin", file)]
+    command = shell_join(["localrules", "run", "--config", BEST, *files])
+    page.paragraph("For ", code(command), ", which trains on the whole training split:")
+    page.code(text.strip())
+
+
+def _trials(page: Page, sweep: Sweep, trials: Sequence[SweepTrial], best: SweepTrial | None) -> None:
+    """All trials, best first."""
+    names = list(sweep.space)
+    sign = -1 if sweep.direction == "maximize" else 1
+    ranked = sorted(trials, key=lambda trial: math.inf if trial.value is None else sign * trial.value)
+    rows: list[list[Cell]] = []
+    for trial in ranked:
+        is_best = best is not None and trial.number == best.number
+        rows.append(
+            [
+                str(trial.number),
+                *(_cell(trial.settings.get(name)) for name in names),
+                Keyed("" if trial.value is None else f"{trial.value:.4f}", trial.value),
+                [trial.state, *([badge("best", strong=True)] if is_best else [])],
+                link(trial.folder.name, f"{RUNS}/{trial.folder.name}") if trial.folder else "",
+            ]
+        )
+    page.table(
+        ("trial", *names, sweep.objective, "state", "run"),
+        rows,
+        align="r" + "r" * len(names) + "rll",
+        best=[place for place, trial in enumerate(ranked) if best is not None and trial.number == best.number],
+    )
+
+
+def _cell(value: Any) -> Cell:
+    return Keyed(_shown(value), value) if isinstance(value, int | float) else _shown(value)
 
 
 def importances(sweep: Sweep) -> dict[str, float]:
@@ -87,49 +127,60 @@ def importances(sweep: Sweep) -> dict[str, float]:
     return {str(name): float(value) for name, value in found.items()}
 
 
-def plot_history(trials: Sequence[SweepTrial], sweep: Sweep) -> Figure:
+def history_chart(trials: Sequence[SweepTrial], sweep: Sweep) -> XYChart:
     """The objective against the trial's number, and the best so far."""
-    figure = new_figure(8.6, 3.6)
-    axes = figure.subplots()
-    plain_axes(axes, "", x="trial", y=sweep.objective)
     pick = max if sweep.direction == "maximize" else min
     values = [trial.value or 0.0 for trial in trials]
     best = [pick(values[: place + 1]) for place in range(len(values))]
-    axes.step([trial.number for trial in trials], best, where="post", color=VALID, linewidth=1.8, label="best so far")
-    for state, marker in (("done", "o"), (PRUNED, "x")):
-        own = [(trial.number, trial.value or 0.0) for trial in trials if trial.state == state]
+    series = [Series("best so far", [trial.number for trial in trials], best, 1, steps=True, marks=False)]
+    for style, state in ((0, "done"), (7, PRUNED)):
+        own = [trial for trial in trials if trial.state == state]
         if own:
-            numbers, scores = zip(*own, strict=True)
-            axes.scatter(numbers, scores, s=24, color=TRAIN, marker=marker, label=state, zorder=3)
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-    return figure
+            numbers, scores = [trial.number for trial in own], [trial.value or 0.0 for trial in own]
+            names = [f"trial {trial.number}: {trial.value:.4f}" for trial in own]
+            series.append(Series(state, numbers, scores, style, line=False, names=names))
+    title = f"The {sweep.objective} of each trial"
+    return XYChart(title, Axis("trial", integer=True), Axis(sweep.objective), series)
 
 
-def plot_parallel(trials: Sequence[SweepTrial], sweep: Sweep) -> Figure:
-    """A line for each trial: a vertical axis for each setting, the objective last, the better the darker."""
-    names = [*sweep.space, sweep.objective]
-    figure = new_figure(max(6.0, 1.9 * len(names)), 4.0)
-    axes = figure.subplots()
-    plain_axes(axes, "")
+def setting_chart(trials: Sequence[SweepTrial], name: str, sweep: Sweep) -> XYChart:
+    """The objective against one setting."""
+    values = sweep.space[name]
+    own = [trial for trial in trials if trial.settings.get(name) is not None]
+    points = Series(
+        name,
+        [float(trial.settings[name]) for trial in own],
+        [trial.value or 0.0 for trial in own],
+        line=False,
+        names=[f"trial {trial.number}: {_shown(trial.settings[name])}" for trial in own],
+    )
+    log = isinstance(values, SearchRange) and values.log
+    return XYChart(f"{sweep.objective} against {name}", Axis(name, log=log), Axis(sweep.objective), [points])
+
+
+def _is_range(space: Space, name: str) -> bool:
+    return isinstance(space[name], SearchRange)
+
+
+def parallel_chart(trials: Sequence[SweepTrial], sweep: Sweep) -> ParallelChart:
+    """A line for each trial: an axis for each setting, the objective last."""
     values = [trial.value or 0.0 for trial in trials]
     low, high = min(values), max(values)
-    sign = 1 if sweep.direction == "maximize" else -1
-    for trial, value in sorted(zip(trials, values, strict=True), key=lambda pair: sign * pair[1]):
-        height = (value - low) / (high - low) if high > low else 1.0
-        good = height if sign > 0 else 1 - height
-        places = [*(_place(sweep.space, name, trial.settings[name]) for name in sweep.space), height]
-        axes.plot(range(len(names)), places, color=TRAIN, alpha=0.15 + 0.85 * good**2, linewidth=1 + good)
-    for place, name in enumerate(names):
-        axes.axvline(place, color=MUTED, linewidth=0.8)
-        ends = _ends(sweep.space, name, low, high)
-        axes.annotate(ends[0], (place, 0), xytext=(3, -11), textcoords="offset points", fontsize=7.5, color=INK)
-        axes.annotate(ends[1], (place, 1), xytext=(3, 4), textcoords="offset points", fontsize=7.5, color=INK)
-    axes.set_xticks(range(len(names)), names, fontsize=8.5)
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    axes.grid(False)
-    axes.set_ylim(-0.1, 1.12)
-    return figure
+    heights = [(value - low) / (high - low) if high > low else 1.0 for value in values]
+    coordinates = []
+    for name in sweep.space:
+        places = [_place(sweep.space, name, trial.settings[name]) for trial in trials]
+        coordinates.append(Coordinate(name, _ends(sweep.space, name), places))
+    coordinates.append(Coordinate(sweep.objective, (f"{low:.3g}", f"{high:.3g}"), heights))
+    quality = heights if sweep.direction == "maximize" else [1 - height for height in heights]
+    names = [f"trial {trial.number}: {trial.value:.4f}" for trial in trials]
+    return ParallelChart("All trials", coordinates, quality, names)
+
+
+def importance_chart(weights: dict[str, float]) -> IntervalChart:
+    """The importance of each setting, largest first."""
+    rows = [Interval(name, value, 0.0, value, f"{value:.2f}") for name, value in weights.items()]
+    return IntervalChart("Importance of each setting", Axis("importance", low=0.0, high=1.0), rows)
 
 
 def _place(space: Space, name: str, value: Any) -> float:
@@ -143,9 +194,7 @@ def _place(space: Space, name: str, value: Any) -> float:
     return (float(value) - values.low) / (values.high - values.low)
 
 
-def _ends(space: Space, name: str, low: float, high: float) -> tuple[str, str]:
-    if name not in space:
-        return f"{low:.3g}", f"{high:.3g}"
+def _ends(space: Space, name: str) -> tuple[str, str]:
     ends = space[name].ends
     return _shown(ends[0]), _shown(ends[-1])
 

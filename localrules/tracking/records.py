@@ -17,6 +17,7 @@ from localrules.utils.text import shell_quote
 
 CONFIG = "config.toml"
 SUMMARY = "summary.json"
+PAGE = "index.html"
 _NUMBERS = ("steps", "parameters", "valid_accuracy", "majority_share", "seconds", "step_seconds")
 _FIX = "undo the edit, or put the file back as the run wrote it"
 

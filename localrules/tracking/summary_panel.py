@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from localrules.callbacks.base import Plot, RunInfo
-from localrules.tracking.records import CONFIG
+from localrules.tracking.records import CONFIG, PAGE
 from localrules.utils.formatting import duration, memory, percent, step_time
+from localrules.utils.text import shell_quote
 
 
 def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> None:
@@ -42,7 +43,7 @@ def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], im
         Panel(Group(table), title=Text(title, "bold"), title_align="left", box=box.ROUNDED, border_style=colour)
     )
     # Outside the panel and never wrapped, so that they can be copied.
-    for why, command in _next(run, summary, done):
+    for why, command in next_commands(run, summary):
         console.print(Text.assemble((f"  {why}:\n", "dim"), f"    {command}"), soft_wrap=True)
 
 
@@ -71,6 +72,8 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list
     if reason := number("stop_reason"):
         lines.append(("stopped early", Text(f"after step {number('steps', 0):,} of {run.total_steps:,}: {reason}")))
     lines.append(("folder", Text(_short(run.directory))))
+    if (run.directory / PAGE).exists():
+        lines.append(("page", Text(_short(run.directory / PAGE))))
     if images:
         lines.append(("plots", Text(", ".join(image.path.name for image in images))))
     return lines
@@ -102,17 +105,26 @@ def _pace(summary: Mapping[str, Any]) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _next(run: RunInfo, summary: Mapping[str, Any], done: bool) -> list[tuple[str, str]]:
-    folder = Path(_short(run.directory))
-    if not done:
+def next_commands(run: RunInfo, summary: Mapping[str, Any], folder: Path | None = None) -> list[tuple[str, str]]:
+    """Reasons to go on, each with its command.
+
+    Args:
+        run: The run.
+        summary: As for :func:`print_summary`.
+        folder: The run folder as the command shall name it; as short as it can be if ``None``.
+    """
+    folder = folder or Path(_short(run.directory))
+    if summary.get("status", "done") != "done":
         return [("go on", run.command("run --resume", folder))]
     split = "train" if summary.get("valid_accuracy") is None else "valid"
     control = "hsic" if run.rule.startswith("backprop") else "backprop"
+    elsewhere = folder.parent != Path("runs") and run.directory.parent != Path("runs").resolve()
+    again = f"{run.command('run --config', folder / CONFIG)} --rule {control}"
     return [
         ("look at it class by class", f"{run.command('eval', folder)} --split {split}"),
         (
             "train another rule with the same settings",
-            f"{run.command('run --config', folder / CONFIG)} --rule {control}",
+            f"{again} --out {shell_quote(folder.parent)}" if elsewhere else again,
         ),
     ]
 

@@ -11,17 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.palette import GRID, INK, MUTED
 from localrules.utils.text import printable
 
-INK = "#1f2a36"
-MUTED = "#8a94a0"
-TRAIN = "#2f6fb0"
-VALID = "#d1602b"
-GRID = "#e6e9ed"
-RIGHT, WRONG = "#2c7a4b", "#c0392b"
-# Okabe and Ito's colours, which stay apart without colour vision; their yellow is too faint on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#333333")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _DPI = 130
 
 
@@ -37,8 +29,13 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     return figure
 
 
-def save_figure(figure: Figure, out: Path) -> Path:
-    """Write a Matplotlib figure as a PNG, atomically, and return its path."""
+def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
+    """Write a Matplotlib figure as a PNG, atomically, and return its path.
+
+    ``of`` says what it shows, such as rule, model, data and seed, in small print below it.
+    """
+    if of:
+        figure.supxlabel(printable(of), x=0.01, ha="left", fontsize=7.5, color=MUTED)
     # No metadata: the same plot is the same bytes.
     write_atomic(out, lambda path: figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None}))
     return out

@@ -12,6 +12,12 @@ _ESCAPE_CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1
 _KEPT = "\n\t"
 
 
+def joined(words: Iterable[str]) -> str:
+    """``one, two and three``."""
+    *most, last = [*words] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def printable(text: str) -> str:
     """A text that can be encoded: bytes of a file name that are not UTF-8 become escapes, such as ``\\xfc``."""
     return os.fsencode(text).decode(errors="backslashreplace") if has_surrogates(text) else text

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import localrules
 from localrules.cli import main
@@ -51,6 +53,16 @@ def test_the_table_names_each_with_its_summary(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert all(name in shown for name in OURS[command])
     assert f"all of localrules {localrules.__version__}" in " ".join(shown.split())
+
+
+def test_on_a_small_screen_rules_are_their_names_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(force_terminal=True, width=80, height=24, file=io.StringIO(), color_system=None)
+    monkeypatch.setattr("localrules.cli.listing.get_console", lambda: screen)
+    assert main(["rules"]) == 0
+    shown = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count("\n") <= 24
+    assert OURS["rules"] <= set(shown.split())
+    assert shown.index("local-labels") < shown.index("hsic") < shown.index("broadcast-error") < shown.index(" dfa")
 
 
 def test_the_class_of_locality_in_the_list_is_that_of_the_rule() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.comparisons import RULES, run_folders
 
-from localrules.comparison.plots import learning_curves
-from localrules.comparison.results import RuleResult, group_by_config
+from localrules.comparison.charts import learning_curves
+from localrules.comparison.comparison import Comparison
+from localrules.comparison.results import RuleResult, SeedStats, group_by_config
 from localrules.comparison.run_record import read_run_record
-from localrules.utils.plotting import COLOURS
+from localrules.utils.bootstrap import Difference
 
 
 class Elements(HTMLParser):
@@ -38,22 +39,33 @@ def page(done: Path) -> Elements:
 
 
 def test_nothing_is_fetched(page: Elements) -> None:
-    assert [tag for tag, _ in page.found if tag in ("script", "link", "iframe")] == []
-    assert [attributes["src"][:11] for tag, attributes in page.found if tag == "img"] == 3 * ["data:image/"]
+    assert [tag for tag, _ in page.found if tag in ("link", "iframe", "img")] == []
+    assert [attributes for tag, attributes in page.found if tag == "script"] == [{}]
 
 
 def test_each_run_is_linked_to_from_where_the_page_is(page: Elements, done: Path) -> None:
-    links = [attributes["href"] for tag, attributes in page.found if tag == "a"]
-    assert sorted(links) == [f"runs/{folder.name}" for folder in run_folders(done)]
+    links = [attributes["href"] or "" for tag, attributes in page.found if tag == "a"]
+    runs = [link for link in links if not link.startswith("#")]
+    assert sorted(runs) == [f"runs/{folder.name}" for folder in run_folders(done)]
 
 
 def test_the_table_has_every_rule_and_every_column(page: Elements) -> None:
     head = [tag for tag, _ in page.found].count("th")
-    assert head == 10 + 8 + 8 + 2  # the evaluation, the recalls, the versions
+    assert head == 11 + 8 + 8 + 2  # the evaluation, the recalls, the versions
     for word in (*RULES.split(","), "to backprop", "train accuracy", "memory", "parameters"):
         assert word in page.text
     for word in ("balanced", "without duplicates", "one against rest", "calibration error", "surprise"):
         assert word in page.text
+
+
+def test_the_best_is_marked_and_comes_first(page: Elements, done: Path) -> None:
+    rows = [attributes.get("class") for tag, attributes in page.found if tag == "tr"]
+    assert rows.count("best") == 1
+    results = {label: RuleResult(label, runs, None) for label, runs in _groups(done).items()}
+    means = {label: stats.mean for label, one in results.items() if (stats := one.stats("valid_accuracy"))}
+    place = page.text.index("best")  # the mark, behind its name
+    before = [text for text in page.text[:place] if text in means]
+    assert before[-1] == max(means, key=lambda label: means[label])
 
 
 def test_it_says_how_to_do_it_again_and_on_what_it_ran(page: Elements, done: Path) -> None:
@@ -66,22 +78,29 @@ def test_it_says_how_to_do_it_again_and_on_what_it_ran(page: Elements, done: Pat
         assert any(word.lower() in text.lower() for text in page.text), word
 
 
-def test_curves_are_told_apart_without_colour_and_by_name(done: Path) -> None:
-    results = [
-        RuleResult(label, runs, None)
-        for label, runs in group_by_config(map(read_run_record, run_folders(done))).items()
-    ]
-    left, right = learning_curves(results).axes
-    for axes in (left, right):
-        curves = [line for line in axes.lines if line.get_marker() not in ("None", "")]
-        assert len({line.get_marker() for line in curves}) == len(results)
-        assert [line.get_color() for line in curves] == list(COLOURS[: len(results)])
-        assert {one.label for one in results} <= {text.get_text() for text in axes.texts}
+def test_curves_have_a_style_each_begin_before_training_and_say_the_majority_class(done: Path) -> None:
+    results = [RuleResult(label, runs, None) for label, runs in _groups(done).items()]
+    styles = {one.label: index for index, one in enumerate(results)}
+    for chart in learning_curves(results, styles):
+        assert [(one.label, one.style) for one in chart.series] == list(styles.items())
+        assert all(one.x[0] == 0 and len(one.low) == len(one.x) for one in chart.series)
+        assert [level.label for level in chart.levels] == ["always the majority class"]
 
 
-def test_names_of_curves_that_end_together_do_not_lie_on_each_other(done: Path) -> None:
-    run = read_run_record(run_folders(done)[0])
-    axes = learning_curves([RuleResult(f"rule {index}", (run,), None) for index in range(5)]).axes[0]
-    heights = sorted(text.xy[1] for text in axes.texts if text.get_text().startswith("rule"))
-    low, high = axes.get_ylim()
-    assert min(b - a for a, b in pairwise(heights)) > 0.04 * (high - low)
+def test_a_rule_with_one_seed_has_no_standard_deviation(done: Path) -> None:
+    (run, *_), *_ = _groups(done).values()
+    stats = RuleResult("alone", (run,), None).stats("valid_accuracy")
+    assert stats == SeedStats(stats.mean, None, stats.mean, stats.mean) if stats else False
+    assert RuleResult("alone", (run,), None).row()["valid_accuracy_std"] is None
+
+
+def test_rules_whose_interval_holds_the_best_are_not_told_apart_from_it(done: Path) -> None:
+    first, second = (RuleResult(label, runs, None) for label, runs in _groups(done).items())
+    apart = {"a": Difference(-0.1, -0.2, 0.01), "b": Difference(-0.1, -0.2, -0.01)}
+    found = Comparison((first, second), first, {}, first, apart, {first.label: ["data"]}, (), {}, {})
+    assert found.tied == ["a"]
+    assert [one.label for one in found.ranked] == [second.label, first.label]
+
+
+def _groups(done: Path) -> dict[str, Any]:
+    return group_by_config(map(read_run_record, run_folders(done)))

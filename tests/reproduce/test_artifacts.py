@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_cases_are_shown_with_the_claim_and_of_what_they_are(reproduce: Any, tmp
     assert first["verdict"] == "other data: not comparable"
     text = page(tmp_path / "out")
     assert "Any data will do." in text
-    assert "The cases (faces, 1 of 1 steps)" in text
+    assert re.search(r"The cases \([\w-]+ on faces, seeds? [\w, ]+, 1 of 1 steps\)", text)
 
 
 def test_a_pattern_of_cases_leaves_out_experiments_without_cases(reproduce: Any, tmp_path: Path) -> None:
@@ -78,7 +79,8 @@ def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path:
     text = page(tmp_path / "out")
     assert "Images are images." in text
     assert "Any data will do." in text
-    assert text.count('<img src="data:image/png') == 4  # two of theirs, and of the second, confusion and calibration
+    assert text.count('<img src="data:image/png') == 2
+    assert "Calibration" in text  # charts of the second
 
 
 def test_cases_that_another_command_did_stay_in_the_experiments_tables(reproduce: Any, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_value(rep
     values = [run["value"] for run in found[:3]]
     assert float(first["ours"]) == pytest.approx(sum(values) / 3, abs=0.006)
     assert (float(first["low"]), float(first["high"])) == pytest.approx((min(values), max(values)), abs=0.006)
-    assert (first["seeds"], first["budget"]) == ("0 1 2", "2 of 2 epochs")
+    assert (first["seed_count"], first["budget"]) == ("3", "2 of 2 epochs")
     assert first["machine"].endswith("1 thread")
     assert (second["verdict"], second["differs"]) == ("above", "it is smaller")
 
@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_repeated_and_seeds_are_added(reproduce: Any, tmp_
     assert said.document[0] == before[0]
     assert len(runs(tmp_path / "out") - kept) == 1
     (line,) = table(tmp_path / "out" / "small")
-    assert line["seeds"] == "0 1"
+    assert line["seed_count"] == "2"
 
 
 def test_a_finished_run_is_not_repeated_for_a_tracker_or_a_moved_file(reproduce: Any, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_column_that_a_rule_logs_late_is_the_same_after_a_kill(moment: str, tm
     summary = resume(folder, "--plugin", late)
     assert summary["resumed_from_step"] == (9 if "two rows" in moment else 6)
     assert summary["weights_sha256"] == unbroken["weights_sha256"]
-    assert [row["late/readout"] for row in metrics(folder)] == ["", "", "", "8.0", "10.0", "12.0"]
+    assert [row["late/readout"] for row in metrics(folder)] == ["", "", "", "", "8.0", "10.0", "12.0"]
     assert metrics(folder) == metrics(unbroken["run_dir"])
     header = (folder / "metrics.csv").read_text().splitlines()[0]
     assert header == (Path(unbroken["run_dir"]) / "metrics.csv").read_text().splitlines()[0]
@@ -119,7 +119,7 @@ def test_a_run_killed_in_its_second_phase_resumes_in_it(rule: str, tmp_path: Pat
     folder = only_run(tmp_path / "b")
     summary = resume(folder)
     assert summary["resumed_from_step"] == STEPS - 1  # the second phase is the last quarter: steps 10 to 12
-    assert [row["phase"] for row in metrics(folder)] == ["hidden"] * 4 + ["readout"] * 2
+    assert [row["phase"] for row in metrics(folder)] == ["hidden"] * 5 + ["readout"] * 2
     assert summary["weights_sha256"] == unbroken["weights_sha256"]
     assert metrics(folder) == metrics(unbroken["run_dir"])
 

@@ -32,7 +32,7 @@ def test_a_run_from_python_has_the_bits_of_one_from_the_command_line(result: api
 
 def test_a_result_has_metrics_config_and_network(result: api.RunResult) -> None:
     table = result.metrics()
-    assert list(table["step"]) == list(range(2, STEPS + 1, 2))
+    assert list(table["step"]) == list(range(0, STEPS + 1, 2))
     assert table["valid_accuracy"].iloc[-1] == result.valid_accuracy
     assert result.config["rule"]["name"] == "hsic"
     weights = result.load().model.state_dict()

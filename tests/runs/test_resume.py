@@ -208,7 +208,7 @@ def test_rows_after_the_checkpoint_are_cut_back(folder: Path) -> None:
     with (folder / "metrics.csv").open("a") as file:
         file.write("999,1.0,joint\n")
     resume(folder)
-    assert [row["step"] for row in metrics(folder)] == ["2", "4", "6", "8", "10", "12"]
+    assert [row["step"] for row in metrics(folder)] == ["0", "2", "4", "6", "8", "10", "12"]
 
 
 def test_a_run_that_another_process_is_training_is_left_to_it(folder: Path) -> None:

@@ -123,9 +123,13 @@ def test_config_toml_is_resolved_and_says_on_what_it_ran(done: dict[str, Any]) -
 
 def test_metrics_has_a_row_a_logged_step_with_every_layers_objective(done: dict[str, Any]) -> None:
     rows = metrics(done["run_dir"])
-    assert [row["step"] for row in rows] == ["2", "4", "6", "8", "10", "12"]
-    assert [float(row["epoch"]) for row in rows] == [0.5, 1, 1.5, 2, 2.5, 3]
-    for row in rows:
+    assert [row["step"] for row in rows] == ["0", "2", "4", "6", "8", "10", "12"]
+    assert [float(row["epoch"]) for row in rows] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    untrained, *trained = rows
+    assert {key for key, value in untrained.items() if value} == {
+        "step", "epoch", "phase", "valid_loss", "valid_accuracy",
+    }  # fmt: skip
+    for row in trained:
         for column in ("objective/layers.0", "objective/layers.1", "objective/readout", "loss", "accuracy", "lr"):
             assert row[column]
         assert bool(row["valid_accuracy"]) == bool(row["valid_loss"]) == (int(row["step"]) % PER_EPOCH == 0)
@@ -206,7 +210,7 @@ def test_plots_of_what_was_learned_are_in_the_folder(tmp_path: Path) -> None:
 def test_a_plot_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from localrules.runs import summary as closing
 
-    def fail(session: object, folder: Path) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("no fonts here")
 
     monkeypatch.setattr(closing, "save_plots", fail)

@@ -86,7 +86,7 @@ def test_the_events_of_a_run_come_in_order(tmp_path: Path) -> None:
     api.train(rule="hsic", **TINY_RUN | {"steps": 6}, out=tmp_path, callbacks=[callback])
     epoch = ["on_log", "on_log", "on_evaluate", "on_checkpoint"]
     last = ["on_log", "on_evaluate", "on_checkpoint"]
-    assert callback.heard == ["on_run_start", "on_train_start", *epoch, *last, "on_run_end", "close"]
+    assert callback.heard == ["on_run_start", "on_train_start", "on_log", *epoch, *last, "on_run_end", "close"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,8 @@ def test_a_tracker_of_a_plugin_stops_a_run_and_the_command_succeeds(tmp_path: Pa
         "from localrules import Stop, Tracker\n"
         "class Pruner(Tracker):\n"
         "    def on_log(self, row):\n"
-        "        raise Stop('pruned')\n"
+        "        if row['step']:\n"
+        "            raise Stop('pruned')\n"
         "TRACKERS = {'pruner': Pruner}\n"
     )
     words = ["--plugin", file, "--track", "pruner"]

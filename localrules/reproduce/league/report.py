@@ -6,21 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
 from localrules.core.locality import LOCALITY_LEVELS
 from localrules.core.search_space import LR_FACTOR
-from localrules.reports.html import Cell, Page, code, muted, strong
+from localrules.reports.charts import Interval, IntervalChart, Series, XYChart
+from localrules.reports.html import Cell, Keyed, Page, badge, code, muted, strong
+from localrules.reports.scales import Axis
 from localrules.reproduce.league.row import Row, as_csv
 from localrules.reproduce.league.spec import League
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.plotting import COLOURS, INK, MARKERS, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from localrules.config.overrides import Tree
 
 PAGE, TABLE = "index.html", "league.csv"
-NAMED = 8  # best rules of a ground whose points are named in the plot, beside the controls
+RANKED = 16  # best rules of a ground in the plot of the ranking, beside the controls
 _HEAD = ("", "rule", "class", "accuracy", "std", "seeds", "steps", "step time", "memory", "parameters", "settings")
 
 
@@ -44,26 +43,37 @@ def write_report(folder: Path, league: League, rows: Sequence[Row], budget: Tree
         page.paragraph(text)
     for ground in league.grounds:
         own = [row for row in rows if row.ground == ground.name]
-        if not own:
-            continue
-        page.heading(ground.name)
-        done = [row for row in own if row.accuracies]
-        if done:
-            first = done[0]
-            page.paragraph(f"Network {first.model}, data {first.data}, accuracy on {first.split}, on {first.machine}.")
-            page.figure(plot_ground(done, league.controls), f"Accuracy against memory on {ground.name}")
-            page.table(_HEAD, [_cells(place, row) for place, row in enumerate(done, 1)], align="rllrrrrrrrl")
-        for row in own:
-            if row.reason:
-                page.paragraph(strong(row.rule), ": ", row.reason)
+        if own:
+            _ground(page, league, ground.name, own)
     page.heading("Repeat a row")
-    for row in rows:
-        if row.command:
-            page.paragraph(muted(f"{row.ground}, {row.rule}: "), code(row.command))
+    with page.details("The command of each row"):
+        for row in rows:
+            if row.command:
+                page.paragraph(muted(f"{row.ground}, {row.rule}: "), code(row.command))
     page.heading("Repeat the league")
     page.code(command)
     page.paragraph("Finished runs are not repeated, and an interrupted one resumes where it stopped.")
     return page.write(folder / PAGE)
+
+
+def _ground(page: Page, league: League, name: str, rows: Sequence[Row]) -> None:
+    page.heading(name)
+    done = [row for row in rows if row.accuracies]
+    if done:
+        first = done[0]
+        page.paragraph(f"Network {first.model}, data {first.data}, accuracy on {first.split}, on {first.machine}.")
+        page.charts(
+            [ranking_chart(done, league.controls), cost_chart(done)],
+            caption="Colours and markers are those of classes of locality. Lines span the range over seeds, ticks are "
+            "single seeds; rules without have one seed.",
+            of=f"{first.model} on {first.data}, seeds from 0",
+        )
+        best = next((place for place, row in enumerate(done) if row.rule not in league.controls), None)
+        table = [_cells(place, row, league.controls) for place, row in enumerate(done, 1)]
+        page.table(_HEAD, table, align="rlnrrrrrrrl", best=[] if best is None else [best])
+    for row in rows:
+        if row.reason:
+            page.paragraph(strong(row.rule), ": ", row.reason)
 
 
 def protocol(league: League, budget: Tree) -> list[str]:
@@ -85,60 +95,78 @@ def protocol(league: League, budget: Tree) -> list[str]:
     ]
 
 
-def plot_ground(rows: Sequence[Row], controls: Sequence[str]) -> Figure:
-    """Accuracy against memory, a point a rule, coloured by class; controls and the best rules are named.
+def ranking_chart(rows: Sequence[Row], controls: Sequence[str]) -> IntervalChart:
+    """Accuracy of the controls and the best rules, with the range over seeds.
 
     Args:
         rows: Rows of one ground with accuracies, best first.
         controls: Names of the controls.
     """
-    figure = new_figure(8.6, 5.2)
-    axes = figure.subplots()
-    plain_axes(axes, "", x="peak memory of a step, as a ratio to the control", y="accuracy")
-    classes = [name for name in LOCALITY_LEVELS if any(_class(row) == name for row in rows)]
-    for name in classes:
-        place = LOCALITY_LEVELS.index(name)
+    others = [row.rule for row in rows if row.rule not in controls][:RANKED]
+    shown = [row for row in rows if row.rule in (*controls, *others)]
+    intervals = []
+    for row in shown:
+        several = len(row.accuracies) > 1
+        spread = "" if row.accuracy_std is None else f" ± {100 * row.accuracy_std:.1f}"
+        intervals.append(
+            Interval(
+                f"{row.rule} (control)" if row.rule in controls else row.rule,
+                row.accuracy_mean,
+                min(row.accuracies) if several else None,
+                max(row.accuracies) if several else None,
+                f"{100 * (row.accuracy_mean or 0.0):.1f} %{spread}",
+                row.accuracies if several else (),
+                style=_level(row),
+                strong=row.rule == next(iter(others), None),
+            )
+        )
+    left_out = len(rows) - len(shown)
+    title = f"Accuracy of the controls and the best {len(others)}" if left_out else "Accuracy"
+    return IntervalChart(title, Axis("accuracy", percent=True), intervals)
+
+
+def cost_chart(rows: Sequence[Row]) -> XYChart:
+    """Accuracy against memory, a point a rule, a series a class of locality."""
+    series = []
+    for name in LOCALITY_LEVELS:
         own = [row for row in rows if _class(row) == name]
-        axes.scatter(
-            [row.memory_ratio or 0.0 for row in own],
-            [row.accuracy_mean or 0.0 for row in own],
-            s=34,
-            color=COLOURS[place % len(COLOURS)],
-            marker=MARKERS[place % len(MARKERS)],
-            label=name,
-            zorder=3,
-        )
-    named = [row for row in rows if row.rule in controls] + [row for row in rows if row.rule not in controls][:NAMED]
-    for row in named:
-        axes.annotate(
-            row.rule,
-            (row.memory_ratio or 0.0, row.accuracy_mean or 0.0),
-            xytext=(5, 3),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-        )
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, title="class", title_fontsize=8)
-    return figure
+        if own:
+            series.append(
+                Series(
+                    name,
+                    [row.memory_ratio or 0.0 for row in own],
+                    [row.accuracy_mean or 0.0 for row in own],
+                    LOCALITY_LEVELS.index(name),
+                    line=False,
+                    names=[row.rule for row in own],
+                )
+            )
+    x = Axis("peak memory of a step, as a ratio to the control")
+    return XYChart("Accuracy against memory", x, Axis("accuracy", percent=True), series)
+
+
+def _level(row: Row) -> int:
+    name = _class(row)
+    return LOCALITY_LEVELS.index(name) if name in LOCALITY_LEVELS else 0
 
 
 def _class(row: Row) -> str:
     return row.locality or row.declared
 
 
-def _cells(place: int, row: Row) -> list[Cell]:
+def _cells(place: int, row: Row, controls: Sequence[str]) -> list[Cell]:
     assert row.accuracy_mean is not None
     chosen = " ".join([f"lr={row.lr:g}", *(f"{key}={value}" for key, value in row.options.items())])
     return [
         str(place),
-        strong(row.rule),
+        [strong(row.rule), *([badge("control")] if row.rule in controls else [])],
         row.locality or f"{row.declared} (declared)",
         f"{100 * row.accuracy_mean:.2f}",
         "" if row.accuracy_std is None else f"{100 * row.accuracy_std:.2f}",
         str(len(row.accuracies)),
-        f"{row.steps:,}",
+        Keyed(f"{row.steps:,}", row.steps),
         f"{row.step_ratio:.2f}",
         f"{row.memory_ratio:.2f}",
-        f"{row.parameters:,}",
+        Keyed(f"{row.parameters:,}", row.parameters),
         muted(chosen),
     ]

@@ -132,12 +132,18 @@ FLAGS = {
 }
 
 
-def run_command(settings: Tree) -> str:
-    """The command line of a run with these settings, without the place of its data."""
+def run_command(settings: Tree, plugin_files: Sequence[str] = ()) -> str:
+    """The command line of a run with these settings, without the place of its data.
+
+    Args:
+        settings: Of the run.
+        plugin_files: Files that it needs.
+    """
     words: list[str] = ["localrules", "run"]
     flat = {key: value for key, value in flatten(settings).items() if key != "data.path"}
     for key, flag in FLAGS.items():
         if key in flat:
             words += [flag, str(flat.pop(key))]
     words += [word for setting in format_overrides(flat) for word in ("--set", setting)]
+    words += [word for file in plugin_files for word in ("--plugin", file)]
     return shell_join(words)

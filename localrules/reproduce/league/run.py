@@ -192,7 +192,7 @@ class LeagueRunner:
             parameters=self._parameters(first),
             reason="; ".join(lines),
             machine=machine_of(first),
-            command=run_command(merge(self._settings(ground, {}, shown=True), again)),
+            command=run_command(merge(self._settings(ground, {}, shown=True), again), self.registry.files),
         )
 
     def _parameters(self, run: RunRecord) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
@@ -15,44 +14,48 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from localrules.utils.plotting import INK, MUTED, TRAIN, VALID, depth_colours, new_figure, plain_axes, save_figure
+from localrules.tracking.metrics_table import Curve, MetricsTable
+from localrules.utils.formatting import format_metric
+from localrules.utils.palette import INK, MUTED, TRAIN, VALID
+from localrules.utils.plotting import depth_colours, new_figure, plain_axes, save_figure
 
-_OBJECTIVE = "objective/"
 _NAMED_LAYERS = 30  # more names than this do not fit beside a chart
 
 
-def plot_curves(metrics_csv: Path, out: Path) -> Path:
+def plot_curves(metrics_csv: Path, out: Path, *, of: str = "") -> Path:
     """Draw loss, accuracy and the objective of every layer against steps.
 
     Args:
         metrics_csv: A run's ``metrics.csv``; also one that has no row yet, or whose last line a kill cut in two.
         out: The PNG file.
+        of: Rule, model, data and seed, in small print.
 
     Returns:
         ``out``.
     """
-    table = pd.read_csv(metrics_csv).apply(pd.to_numeric, errors="coerce")
-    layers = [column for column in table.columns if column.startswith(_OBJECTIVE) and table[column].notna().any()]
+    table = MetricsTable(metrics_csv)
+    layers = table.objectives()
     figure = new_figure(13 if layers else 8.5, 3.9)
     panels = figure.subplots(1, 3 if layers else 2, width_ratios=[1, 1, 1.35] if layers else [1, 1])
     plain_axes(panels[0], "Loss of the readout", x="step")
     plain_axes(panels[1], "Accuracy", x="step")
-    _plot_pair(panels[0], table, "loss", "valid_loss")
-    _plot_pair(panels[1], table, "accuracy", "valid_accuracy")
+    _plot_pair(panels[0], table.curve("loss"), table.curve("valid_loss"))
+    _plot_pair(panels[1], table.curve("accuracy"), table.curve("valid_accuracy"))
     panels[1].set_ylim(0, 1)
     if layers:
         plain_axes(panels[2], "Objective of each layer", x="step")
-        _objectives(panels[2], table, layers)
-    return save_figure(figure, out)
+        _objectives(panels[2], layers)
+    return save_figure(figure, out, of=of)
 
 
-def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path) -> Path:
+def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path, *, of: str = "") -> Path:
     """Draw a confusion matrix: counts, coloured by their fraction of the true class.
 
     Args:
         matrix: Counts, shape (classes, classes); rows are true, columns predicted.
         classes: Label names.
         out: The PNG file.
+        of: Rule, model, data, seed and split, in small print.
 
     Returns:
         ``out``.
@@ -85,68 +88,56 @@ def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path) -> Path
     axes.set_ylabel("true", color=INK)
     correct = np.trace(counts) / max(1, counts.sum())
     axes.set_title(f"{100 * correct:.1f} % of {counts.sum():,} right", loc="left", fontsize=11, fontweight="bold")
-    return save_figure(figure, out)
+    return save_figure(figure, out, of=of)
 
 
-def _plot_pair(axes: Axes, table: pd.DataFrame, train: str, valid: str) -> None:
-    for column, colour, label in ((train, TRAIN, "train batch"), (valid, VALID, "valid")):
-        points = table[["step", column]].dropna() if column in table else table.iloc[:0]
-        if len(points) == 0:
-            continue
-        raw = points[column].to_numpy(float)
-        steps = points["step"].to_numpy()
-        if column == valid:
-            axes.plot(steps, raw, "o-", color=colour, markersize=4.5, linewidth=1.8, label=label, zorder=3)
-            axes.annotate(
-                f"{raw[-1]:.3f}",
-                (steps[-1], raw[-1]),
-                xytext=(2, -15),
-                textcoords="offset points",
-                ha="right",
-                color=colour,
-                fontsize=9,
-                fontweight="bold",
-            )
-            continue
-        axes.plot(steps, raw, color=colour, linewidth=0.8, alpha=0.3)
-        axes.plot(steps, _smooth(raw), color=colour, linewidth=1.8, label=label)
+def _plot_pair(axes: Axes, train: Curve | None, valid: Curve | None) -> None:
+    if train is not None:
+        axes.plot(train.steps, train.values, color=TRAIN, linewidth=0.8, alpha=0.3)
+        axes.plot(train.steps, train.smoothed().values, color=TRAIN, linewidth=1.8, label="train batch")
+    if valid is not None:
+        axes.plot(valid.steps, valid.values, "o-", color=VALID, markersize=4.5, linewidth=1.8, label="valid", zorder=3)
+        axes.annotate(
+            f"{valid.values[-1]:.3f}",
+            (valid.steps[-1], valid.values[-1]),
+            xytext=(2, -15),
+            textcoords="offset points",
+            ha="right",
+            color=VALID,
+            fontsize=9,
+            fontweight="bold",
+        )
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
 
 
-def _objectives(axes: Axes, table: pd.DataFrame, layers: list[str]) -> None:
+def _objectives(axes: Axes, layers: dict[str, Curve]) -> None:
     # Each against where it began, in units of how far it went: layers whose objectives differ by orders of
-    # magnitude, or in sign, can be seen in one chart.
-    for layer, colour in zip(layers, depth_colours(len(layers)), strict=True):
-        points = table[["step", layer]].dropna()
-        values = _smooth(points[layer].to_numpy(float))
-        finite = values[np.isfinite(values)]
-        span = finite.max() - finite.min() if len(finite) else 0.0
-        scaled = (values - finite[0]) / span if span > 0 else np.zeros_like(values)
-        axes.plot(points["step"].to_numpy(), scaled, color=colour, linewidth=1.2, alpha=0.9)
+    # magnitude, or in sign, can be seen in one chart. The legend has where they began and ended.
+    colours = depth_colours(len(layers))
+    for curve, colour in zip(layers.values(), colours, strict=True):
+        axes.plot(curve.steps, curve.change().values, color=colour, linewidth=1.2, alpha=0.9)
     axes.set_ylabel("change since the start, as a fraction of its range", color=INK, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    names = [layer.removeprefix(_OBJECTIVE) for layer in layers]
-    if len(names) <= _NAMED_LAYERS:
-        lines = [Line2D([], [], color=to_rgba(c), linewidth=2) for c in depth_colours(len(names))]
+    if len(layers) <= _NAMED_LAYERS:
+        lines = [Line2D([], [], color=to_rgba(colour), linewidth=2) for colour in colours]
         axes.legend(
             lines,
-            names,
+            [_with_ends(layer, curve) for layer, curve in layers.items()],
             frameon=False,
             fontsize=6.5,
             labelcolor=INK,
             loc="center left",
             bbox_to_anchor=(1.0, 0.5),
-            ncols=math.ceil(len(names) / 18),
+            ncols=math.ceil(len(layers) / 18),
             handlelength=1.2,
             labelspacing=0.35,
         )
         return
-    depth = ScalarMappable(Normalize(0, len(names) / 0.9), "viridis")
+    depth = ScalarMappable(Normalize(0, len(layers) / 0.9), "viridis")
     axes.figure.colorbar(depth, ax=axes, label="layer, from the input", fraction=0.05)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    window = max(1, len(values) // 25)
-    return pd.Series(values).rolling(window, min_periods=1, center=True).mean().to_numpy()
+def _with_ends(layer: str, curve: Curve) -> str:
+    return f"{layer}: {format_metric(curve.ends[0])} to {format_metric(curve.ends[1])}" if curve.ends else layer

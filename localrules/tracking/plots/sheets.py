@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from localrules.utils.plotting import INK, RIGHT, WRONG, bare_axes, new_figure, save_figure
+from localrules.utils.palette import INK, RIGHT, WRONG
+from localrules.utils.plotting import bare_axes, new_figure, save_figure
 from localrules.utils.text import printable
 
 
-def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
+def plot_filters(weight: Tensor, out: Path, *, limit: int = 64, of: str = "") -> Path:
     """Draw the filters of a first layer.
 
     Args:
@@ -22,6 +23,7 @@ def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
             number of inputs.
         out: The PNG file.
         limit: Draw at most so many.
+        of: Rule, model, data and seed, in small print.
 
     Returns:
         ``out``.
@@ -36,16 +38,17 @@ def plot_filters(weight: Tensor, out: Path, *, limit: int = 64) -> Path:
     for index, image in enumerate(images):
         # Each in its own range, with zero in the middle: the sign of a weight means something.
         sheet.add(divmod(index, columns), _normalize_range(image), cmap="RdBu_r", vmin=-1, vmax=1)
-    return save_figure(sheet.figure, out)
+    return save_figure(sheet.figure, out, of=of)
 
 
-def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) -> Path:
+def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8, of: str = "") -> Path:
     """Draw what layers make of one image, a row a layer.
 
     Args:
         maps: For each layer, in order, its output for one image: shape (channels, height, width).
         out: The PNG file. It shows the data.
         limit: Draw at most so many channels of a layer: those that vary most over the image.
+        of: Rule, model, data and seed, in small print.
 
     Returns:
         ``out``.
@@ -59,11 +62,18 @@ def plot_feature_maps(maps: Mapping[str, Tensor], out: Path, *, limit: int = 8) 
             sheet.add((row, column), channel, cmap="magma")
         height, width = channels.shape[1:]
         sheet.name_row(row, f"{name}\n{len(channels)} x {height} x {width}")
-    return save_figure(sheet.figure, out)
+    return save_figure(sheet.figure, out, of=of)
 
 
 def plot_samples(
-    images: Tensor, labels: Tensor, predictions: Tensor, classes: Sequence[str], out: Path, *, limit: int = 40
+    images: Tensor,
+    labels: Tensor,
+    predictions: Tensor,
+    classes: Sequence[str],
+    out: Path,
+    *,
+    limit: int = 40,
+    of: str = "",
 ) -> Path:
     """Draw images with what they are and what they were taken for.
 
@@ -74,6 +84,7 @@ def plot_samples(
         classes: Label names.
         out: The PNG file. It shows the data.
         limit: Draw at most so many.
+        of: Rule, model, data and seed, in small print.
 
     Returns:
         ``out``.
@@ -88,7 +99,7 @@ def plot_samples(
         text = classes[taken] if taken == truth else f"{classes[taken]}\n({classes[truth]})"
         pixels = image.squeeze(-1) if image.shape[-1] == 1 else image
         sheet.add(divmod(index, columns), pixels, text, RIGHT if taken == truth else WRONG, cmap="gray", vmin=0, vmax=1)
-    return save_figure(sheet.figure, out)
+    return save_figure(sheet.figure, out, of=of)
 
 
 class _Sheet:
@@ -102,19 +113,17 @@ class _Sheet:
         left: Inches at the left for the rows' names.
     """
 
-    _TOP, _GAP, _NARROWEST = 0.4, 0.06, 3.6  # inches; the title has to fit
+    _TOP, _BOTTOM, _GAP, _NARROWEST = 0.4, 0.24, 0.06, 4.4  # inches; the title and the small print have to fit
 
     def __init__(
         self, title: str, rows: int, columns: int, *, cell: tuple[float, float], heading: float = 0, left: float = 0
     ) -> None:
         self._cell, self._heading = cell, heading
         width, height = cell[0] * columns, cell[1] * rows
-        whole = max(left + width, self._NARROWEST)
-        self.figure = new_figure(whole, self._TOP + height, layout=None)
-        self.figure.suptitle(
-            title, fontsize=10, fontweight="bold", color=INK, y=1 - 0.08 / (self._TOP + height), va="top"
-        )
-        place = (left / whole, 0, width / whole, height / (self._TOP + height))
+        whole, tall = max(left + width, self._NARROWEST), self._TOP + height + self._BOTTOM
+        self.figure = new_figure(whole, tall, layout=None)
+        self.figure.suptitle(title, fontsize=10, fontweight="bold", color=INK, y=1 - 0.08 / tall, va="top")
+        place = (left / whole, self._BOTTOM / tall, width / whole, height / tall)
         self._axes = self.figure.add_axes(place, xlim=(0, width), ylim=(height, 0))
         bare_axes(self._axes)
         self._axes.set_autoscale_on(False)

@@ -15,7 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from localrules.benchmark.flops import CostSegment
 from localrules.comparison.run_record import RunRecord
 from localrules.tracking.run_folder import METRICS
-from localrules.utils.plotting import COLOURS, INK, MARKERS, new_figure, plain_axes, save_figure
+from localrules.utils.palette import COLOURS, INK, MARKERS
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
 LINES, PART = 10, 25  # a running mean is over so many logged lines, or so small a part of the curve if that is more
 NEARLY = 0.95  # of its last accuracy: from there on a curve is taken to have converged

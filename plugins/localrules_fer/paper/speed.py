@@ -13,7 +13,8 @@ from localrules.data.dataset import Dataset
 from localrules.reproduce.artifacts import ArtifactWriter
 from localrules.reproduce.result import CaseResult
 from localrules.runs.load import TrainedRun
-from localrules.utils.plotting import COLOURS, INK, MARKERS, new_figure, plain_axes, save_figure
+from localrules.utils.palette import COLOURS, INK, MARKERS
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
 from localrules_fer.paper.curves import seconds
 from localrules_fer.paper.training import show_training
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,15 +9,16 @@ import torch
 
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.scores import Scores
-from localrules.evaluation.comparison_plots import (
+from localrules.evaluation.metrics import compute_metrics
+from localrules.evaluation.score_charts import (
+    add_evaluation,
+    calibration_chart,
+    confusion_charts,
     leak_message,
-    plot_confusions,
-    plot_recalls,
-    plot_reliability,
+    recall_table,
     score_table,
 )
-from localrules.evaluation.metrics import compute_metrics
-from localrules.utils.plotting import save_figure
+from localrules.reports.html import Page
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -49,7 +49,7 @@ def test_every_metric_is_a_mean_over_seeds() -> None:
 
 
 def test_each_class_has_its_recall_and_a_class_without_images_has_none() -> None:
-    head, rows = plot_recalls(SCORED)
+    head, rows = recall_table(SCORED)
     assert head == ["", *CLASSES]
     angry = [found["recalls"]["angry"] for found in SCORED["one"]]
     assert float(rows[0][1] or "") == pytest.approx(50 * sum(angry), abs=0.051)
@@ -66,15 +66,22 @@ def test_a_result_that_is_too_good_stands_there_with_what_was_found() -> None:
     assert "could not be done: gone" in leak_message(score(0, leak_check={"not_done": "gone"}))
 
 
-def test_images_have_a_place_for_each_network(tmp_path: Path) -> None:
-    five = {f"row {number}": [score(number)] for number in range(5)}
-    figure = plot_confusions(five)
-    shown = [axes for axes in figure.axes if axes.axison]
-    assert [axes.get_title(loc="left") for axes in shown] == list(five)
-    assert save_figure(figure, tmp_path / "confusion.png").stat().st_size > 0
-    lines = plot_reliability(five).axes[0].get_lines()
-    assert [line.get_label() for line in lines[1:]] == list(five)
-    confidence, accuracy = lines[1].get_data()
-    assert len(confidence) == sum(item["n"] > 0 for item in five["row 0"][0]["reliability"])
-    seen = [item["accuracy"] for item in five["row 0"][0]["reliability"] if item["n"] > 0]
-    assert list(accuracy) == pytest.approx(seen)
+def test_there_is_a_confusion_matrix_and_a_calibration_curve_for_each_network() -> None:
+    five = {f"row {number}": [score(number), score(number + 5)] for number in range(5)}
+    charts = confusion_charts(five)
+    assert [chart.title.split(":")[0] for chart in charts] == list(five)
+    assert all("of 50 images right" in chart.title for chart in charts)
+    assert [sum(value or 0 for value in row) for row in charts[0].values] == pytest.approx([1, 1, 0])
+    series = calibration_chart({name: scores[:1] for name, scores in five.items()}).series
+    assert [one.label for one in series] == list(five)
+    seen = [item for item in five["row 0"][0]["reliability"] if item["n"] > 0]
+    assert len(seen) < len(five["row 0"][0]["reliability"])  # bins without images are left out
+    assert list(series[0].y) == pytest.approx([item["accuracy"] for item in seen])
+
+
+def test_a_page_without_scores_has_no_section_for_them() -> None:
+    page = Page("Nothing")
+    add_evaluation(page, {})
+    assert "Evaluation" not in page.html()
+    add_evaluation(page, SCORED)
+    assert page.html().count("<h4>") == 3

@@ -1,4 +1,4 @@
-"""Several networks' scores in two tables and two images, as pages show them."""
+"""Several networks' scores in two tables and two kinds of charts, as pages show them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from localrules.utils.plotting import COLOURS, INK, MARKERS, MUTED, bare_axes, new_figure, plain_axes
+from localrules.reports.charts import HeatMap, Series, XYChart
+from localrules.reports.html import Keyed, Page, muted, strong
+from localrules.reports.scales import Axis
 
 if TYPE_CHECKING:
     from localrules.registry.entries import MetricEntry
+    from localrules.reports.html import Cell
 
 Score = Mapping[str, Any]
 """What :func:`~localrules.runs.evaluate.evaluate_split` returns: its ``metrics``."""
@@ -26,7 +28,10 @@ CAPTION = (
 )
 RECALLS_CAPTION = "Per-class recall in percent, mean over seeds"
 CONFUSIONS_CAPTION = "Confusion matrices: of each true class, the fraction in percent that was taken for which"
-RELIABILITY_CAPTION = "Accuracy against confidence, in bins; the larger a mark, the more images it stands for"
+CALIBRATION_CAPTION = (
+    "Accuracy against confidence, in bins; the larger a mark, the more images it stands for. Bins without images are "
+    "left out; on the dashed line a network is right as often as it says"
+)
 _METRICS = {
     "top-1": "top1",
     "balanced": "balanced_accuracy",
@@ -34,8 +39,31 @@ _METRICS = {
     "one against rest": "one_vs_rest_accuracy",
     "calibration error": "expected_calibration_error",
 }
-_COLUMNS = 4
-_ODD = 0.5  # a fraction above which white is read better than ink
+
+
+def add_evaluation(page: Page, scored: Scored, metrics: Mapping[str, MetricEntry] | None = None) -> None:
+    """Add a section with all of it to a page; nothing where there are no scores.
+
+    Args:
+        page: The page.
+        scored: The scores.
+        metrics: The plugins' metrics by name.
+    """
+    if not scored:
+        return
+    page.heading("Evaluation")
+    for (head, rows), caption in (
+        (score_table(scored, metrics), CAPTION),
+        (recall_table(scored), RECALLS_CAPTION),
+    ):
+        page.table(head, [_cells(row) for row in rows], align="l" + "r" * (len(head) - 1), caption=f"{caption}.")
+    page.charts([calibration_chart(scored)], caption=f"{CALIBRATION_CAPTION}.")
+    page.charts(confusion_charts(scored), caption=f"{CONFUSIONS_CAPTION}.")
+
+
+def _cells(row: Sequence[str | None]) -> list[Cell]:
+    name, *others = row
+    return [strong(name or ""), *(Keyed(muted("-"), None) if cell is None else cell for cell in others)]
 
 
 def score_table(
@@ -73,7 +101,7 @@ def score_table(
     return head, rows
 
 
-def plot_recalls(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
+def recall_table(scored: Scored) -> tuple[list[str], list[list[str | None]]]:
     """The recall of each class: head and a row for each network; nothing where a network knows no such class."""
     names = list(dict.fromkeys(name for scores in scored.values() for name in scores[0]["recalls"]))
     rows = [
@@ -93,48 +121,37 @@ def leak_message(score: Score) -> str:
     return f"{known} of {check['rows']} rows are known from training{without}"
 
 
-def plot_confusions(scored: Scored) -> Figure:
+def confusion_charts(scored: Scored) -> list[HeatMap]:
     """The confusion matrix of each network: the fraction of each true class in percent, over all its seeds."""
-    columns = min(_COLUMNS, len(scored))
-    lines = -(-len(scored) // columns)
-    figure = new_figure(3.1 * columns, 3.15 * lines + 0.3)
-    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
-    for axes, (name, scores) in zip(panels[: len(scored)], scored.items(), strict=True):
+    charts = []
+    for name, scores in scored.items():
         counts = np.sum([score["confusion"] for score in scores], axis=0)
         fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-        for (row, column), fraction in np.ndenumerate(fractions):
-            colour = "white" if fraction > _ODD else INK
-            axes.text(column, row, f"{100 * fraction:.0f}", ha="center", va="center", fontsize=6, color=colour)
-        bare_axes(axes)
-        axes.set_title(name, loc="left", fontsize=9, fontweight="bold", color=INK)
-        classes = list(scores[0]["recalls"])
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=6)
-        axes.set_yticks(range(len(classes)), classes, fontsize=6)
-        axes.tick_params(length=0, colors=INK)
-    for axes in panels[len(scored) :]:
-        axes.set_axis_off()
-    figure.supxlabel("predicted", fontsize=8, color=INK)
-    figure.supylabel("true", fontsize=8, color=INK)
-    return figure
+        classes = tuple(scores[0]["recalls"])
+        images = counts.sum() // len(scores)
+        charts.append(
+            HeatMap(
+                f"{name}: {100 * np.trace(counts) / max(1, counts.sum()):.1f} % of {images:,} images right",
+                classes,
+                classes,
+                tuple(map(tuple, fractions.tolist())),
+                Axis("of the true class", percent=True, low=0.0, high=1.0),
+                "predicted",
+                "true",
+                tuple(tuple(f"{100 * value:.0f}" for value in row) for row in fractions.tolist()),
+            )
+        )
+    return charts
 
 
-def plot_reliability(scored: Scored) -> Figure:
+def calibration_chart(scored: Scored) -> XYChart:
     """Accuracy against confidence for each network, bin by bin; a mark is as large as its fraction of images."""
-    figure = new_figure(5.4, 4.6)
-    axes = figure.subplots()
-    plain_axes(axes, "Calibration", x="confidence", y="accuracy")
-    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=1)
+    series = []
     for index, (name, scores) in enumerate(scored.items()):
-        confidence, accuracy, images = _pooled(scores)
-        colour = COLOURS[index % len(COLOURS)]
-        axes.plot(confidence, accuracy, color=colour, linewidth=1.2, label=name)
-        sizes = 8 + 160 * images / images.sum()
-        axes.scatter(confidence, accuracy, sizes, marker=MARKERS[index % len(MARKERS)], color=colour, linewidths=0)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
-    return figure
+        x, y, images = _pooled(scores).tolist()
+        series.append(Series(name, x, y, index, sizes=images))
+    x_axis, y_axis = (Axis(label, percent=True, low=0.0, high=1.0) for label in ("confidence", "accuracy"))
+    return XYChart("Calibration", x_axis, y_axis, series, diagonal=True)
 
 
 def _metric_cells(entry: MetricEntry, scores: Sequence[Score]) -> list[str | None]:
