@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -48,6 +49,17 @@ class Link:
         """Messages for which the receiver has made room and which have not been sent, between two steps."""
         return min(DEPTH, self._left)
 
+    def _begin(self, transfer: Callable[[Tensor, int], Any], buffer: Tensor) -> None:
+        """Begin to send or receive a buffer.
+
+        Not recorded by a profiler: the transfer may end after a profile, and would write to what is freed by then.
+        """
+        torch.autograd._enable_record_function(False)
+        try:
+            self._moving.append((transfer(buffer, self._rank), buffer))
+        finally:
+            torch.autograd._enable_record_function(True)
+
     def _wait(self) -> Tensor:
         """Wait until the oldest transfer is over; its buffer."""
         began = time.perf_counter()
@@ -65,14 +77,13 @@ class Sender(Link):
         """Send a message; wait where the queue is full."""
         while len(self._moving) >= DEPTH:
             self._wait()
-        self._moving.append((dist.isend(message, self._rank), message))
+        self._begin(dist.isend, message)
         self._left -= 1
 
     def close(self) -> None:
         """Fill the room that the receiver has made, since it cannot take that back; wait until all has arrived."""
         for _ in range(self._due):
-            empty = torch.zeros(self._size, dtype=torch.uint8)
-            self._moving.append((dist.isend(empty, self._rank), empty))
+            self._begin(dist.isend, torch.zeros(self._size, dtype=torch.uint8))
         while self._moving:
             self._wait()
 
@@ -98,5 +109,4 @@ class Receiver(Link):
 
     def _make_room(self) -> None:
         while len(self._moving) < self._due:
-            buffer = torch.empty(self._size, dtype=torch.uint8)
-            self._moving.append((dist.irecv(buffer, self._rank), buffer))
+            self._begin(dist.irecv, torch.empty(self._size, dtype=torch.uint8))
