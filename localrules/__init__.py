@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         Requirements,
     )
     from localrules.core.ops import Operation, record_ops
-    from localrules.core.rule import Context, Rule, StepReport, state_key
+    from localrules.core.rule import Context, LayerParallel, Rule, StepReport, state_key
     from localrules.core.search_space import SearchChoice, SearchRange
     from localrules.core.view import Batch, LayerView
     from localrules.data.dataset import Dataset, DataSource, Split
@@ -84,6 +84,7 @@ _HOMES = {
     "isolated_forward": "localrules.core.isolated_forward",
     "Layer": "localrules.core.layer",
     "LayerInfo": "localrules.core.layer",
+    "LayerParallel": "localrules.core.rule",
     "LayerSpec": "localrules.core.layer_spec",
     "LayerView": "localrules.core.view",
     "LayerVoting": "localrules.core.objective",
@@ -146,6 +147,7 @@ __all__ = [
     "InputTransform",
     "Layer",
     "LayerInfo",
+    "LayerParallel",
     "LayerSpec",
     "LayerView",
     "LayerVoting",

@@ -139,7 +139,13 @@ def run(
     ] = None,
     devices: Annotated[
         int | None,
-        _option("--devices", metavar="N", panel=_WHERE, help="Processes that divide each batch. \\[default: 1]"),
+        _option("--devices", metavar="N", panel=_WHERE, help="Processes that do the work. \\[default: 1]"),
+    ] = None,
+    parallel: Annotated[
+        Literal["data", "layers"] | None,
+        _option(
+            "--parallel", panel=_WHERE, help="Whether processes divide each batch or the layers. \\[default: data]"
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -177,6 +183,7 @@ def run(
         "preset": preset,
         "device": device,
         "devices": devices,
+        "parallel": parallel,
         "precision": precision,
         "threads": threads,
         "audit": audit or None,

@@ -23,7 +23,13 @@ INCIDENTAL = (
 
 def without_incidental(settings: Mapping[str, Any]) -> Tree:
     """The settings that runs of one rule share."""
-    return {key: value for key, value in settings.items() if key not in INCIDENTAL}
+    return {key: value for key, value in without_stages(settings).items() if key not in INCIDENTAL}
+
+
+def without_stages(settings: Mapping[str, Any]) -> Tree:
+    """The settings as if one process trained all layers, where several divide them: the result is the same."""
+    found = {key: value for key, value in settings.items() if key != "parallel"}
+    return found | {"devices": 1} if settings.get("parallel") == "layers" else found
 
 
 def identity_settings(settings: Mapping[str, Any]) -> Tree:

@@ -224,7 +224,11 @@ class RunConfig(Section):
         1,
         gt=0,
         le=MOST_THREADS,
-        description="Processes among which each batch is divided, each with a GPU or its own CPU threads (ours: 1).",
+        description="Processes that do the work, each with a GPU or its own CPU threads (ours: 1).",
+    )
+    parallel: Literal["data", "layers"] = Field(
+        "data",
+        description="Several processes: whether they divide each batch, or the layers of the network (ours: data).",
     )
     sync_batchnorm: bool = Field(
         False,

@@ -122,6 +122,31 @@ class Rule(RuleBase, ABC):
         return network(images)
 
 
+class LayerParallel(ABC):
+    """Mixin of a :class:`Rule` whose step can train a part of the layers, so that processes may divide the layers.
+
+    ``network.layers`` are then the layers of one process, and no layer after them runs. What stands before them has run
+    in other processes. Rules that are a layer's objective can be divided without it.
+    """
+
+    @abstractmethod
+    def sent_with(self, layer: Layer) -> list[Tensor]:
+        """Tensors of this step that readers of a layer need beside its output; none if they need nothing else.
+
+        Called when the layer has run. Shapes are the same in every step.
+        """
+
+    @abstractmethod
+    def receive(self, layer: Layer, output: Any, beside: list[Tensor]) -> Any:
+        """The value that readers are given in place of the output of a layer that has run in another process.
+
+        Args:
+            layer: The layer.
+            output: What its readers were given there, detached.
+            beside: What :meth:`sent_with` returned there, detached.
+        """
+
+
 def state_key(layer: Layer, output: int = 0) -> str:
     """A name for a module or buffer that a rule keeps for one output of a layer.
 

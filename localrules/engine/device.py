@@ -40,7 +40,8 @@ class Device:
 
     Attributes:
         device: The torch device.
-        ranks: The processes of the run.
+        world: The processes of the run.
+        ranks: Those of them that divide every batch.
 
     Raises:
         UsageError: The device is not there.
@@ -48,9 +49,10 @@ class Device:
 
     def __init__(self, config: RunConfig, *, join: bool = False) -> None:
         joins = join and config.devices > 1
-        fabric = None if _is_cpu(config.device) and not joins else _fabric(config, joins)
+        fabric = None if is_cpu(config.device) and not joins else _fabric(config, joins)
         self.device = torch.device("cpu") if fabric is None else fabric.device
-        self.ranks = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
+        self.world = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
+        self.ranks = self.world if config.parallel == "data" else Ranks()
         self._bf16 = config.precision == "bf16"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -61,7 +63,8 @@ class Device:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False)
 
 
-def _is_cpu(name: str) -> bool:
+def is_cpu(name: str) -> bool:
+    """Whether a device of this name, which may be ``auto``, is a CPU."""
     return name == "cpu" or (name == "auto" and not torch.cuda.is_available())
 
 
@@ -75,7 +78,7 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it announces what the user typed
     kind, _, index = config.device.partition(":")
-    accelerator = "cpu" if _is_cpu(config.device) else kind
+    accelerator = "cpu" if is_cpu(config.device) else kind
     try:
         if not joins:
             return Fabric(accelerator=accelerator, devices=[int(index)] if index else 1, precision=precision)

@@ -19,7 +19,7 @@ Key = TypeVar("Key", str, tuple[str, str])
 
 
 class Ranks(BatchPart):
-    """The processes of a data-parallel run, each with its part of every batch. Mostly there is one.
+    """The processes of a run: those that divide every batch, or all that there are. Mostly there is one.
 
     Every process calls the same methods in the same order.
 
@@ -108,6 +108,17 @@ class Ranks(BatchPart):
         held = [value]
         dist.broadcast_object_list(held, src=0, device=CPU)
         return held[0]
+
+    def gather_objects(self, value: Any, *, everywhere: bool = False) -> list[Any]:
+        """A value of each process, in the main process or everywhere; elsewhere none."""
+        if self.count == 1:
+            return [value]
+        held: list[Any] = [None] * self.count
+        if everywhere:
+            dist.all_gather_object(held, value)
+            return held
+        dist.gather_object(value, held if self.is_main else None, dst=0)
+        return held if self.is_main else []
 
     def all_gather(self, values: Tensor, sizes: Sequence[int]) -> Tensor:
         """The values of all processes, shape (sum of sizes, ...), without gradient and in the same memory layout."""

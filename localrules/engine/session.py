@@ -24,9 +24,10 @@ from localrules.engine.network_cache import NetworkCache
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.phases import build_phases
+from localrules.engine.process_checks import check_processes, check_stages
 from localrules.engine.ranks import Ranks
 from localrules.engine.resolved_run import ResolvedRun
-from localrules.engine.split_batch import SplitBatch, check_parallel, running_statistics
+from localrules.engine.split_batch import SplitBatch, running_statistics
 from localrules.errors import UsageError
 
 
@@ -83,7 +84,7 @@ class Session:
         """
         config = run.config
         if join:
-            check_parallel(run)
+            check_processes(run)
         device = Device(config, join=join)
         set_deterministic(config.threads, device.device)
         keep_freed_memory()
@@ -92,6 +93,8 @@ class Session:
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
         network, rule = build_network_and_rule(run, data.shape, classes, device.device, networks)
+        if device.world.count > 1 and config.parallel == "layers":
+            check_stages(config.devices, network, rule)
         check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
@@ -125,8 +128,18 @@ class Session:
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
 
     @property
-    def ranks(self) -> Ranks:
+    def world(self) -> Ranks:
         """The processes of the run."""
+        return self.device.world
+
+    @property
+    def divides_layers(self) -> bool:
+        """Whether the processes of the run divide the layers."""
+        return self.world.count > 1 and self.config.parallel == "layers"
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes of the run that divide every batch."""
         return self.device.ranks
 
     def average_gradients(self, layer: Layer) -> None:

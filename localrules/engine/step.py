@@ -12,6 +12,7 @@ from torch import Tensor
 
 from localrules.config.schema import RunConfig
 from localrules.core.layer import Layer
+from localrules.core.network import Network
 from localrules.core.phase import Phase
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
@@ -136,7 +137,7 @@ def seed_step(config: RunConfig, step: int, device: torch.device) -> None:
         torch.manual_seed(seed)
 
 
-def train_step(session: Session, phase: Phase, step: int) -> StepResult:
+def train_step(session: Session, phase: Phase, step: int, network: Network | None = None) -> StepResult:
     """One step of a run, from asking for the batch to the last optimizer step.
 
     Whatever the network or the rule draws comes from (seed, step), so a resumed run draws the same.
@@ -145,6 +146,7 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
         session: The run.
         phase: The phase that ``step`` lies in.
         step: Counted from 0 over the whole run.
+        network: The network that the rule is given; that of the run if it is not given.
 
     Raises:
         UsageError: A batch norm is given one value, which has no spread.
@@ -161,7 +163,7 @@ def train_step(session: Session, phase: Phase, step: int) -> StepResult:
     try:
         with session.divided_step(), rule_border(session.rule, session.network, "step"):
             try:
-                report = run_step(session.rule, session.network, statistics, context)
+                report = run_step(session.rule, network or session.network, statistics, context)
                 context.finish()
             except ValueError as error:
                 if config.batch_size == 1 and "more than 1 value per channel" in str(error):  # torch's words

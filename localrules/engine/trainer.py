@@ -47,9 +47,15 @@ class Trainer:
         timer: Times of the steps.
         peak_memory_mib: The allocator's peak in a step, above what was live at its start.
         seconds: Training time so far, evaluation included.
+        stage_seconds: Seconds in which each stage computes in a step, where processes divide the layers.
+        bubble_fraction: The fraction of time in which stages wait, on average over them.
 
-    All are the run's: a resumed run counts on from its checkpoint.
+    All but the last two are the run's: a resumed run counts on from its checkpoint.
     """
+
+    stage_seconds: list[float] | None = None
+    bubble_fraction: float | None = None
+    _settling = 0  # steps at the start of a phase in which no memory is measured
 
     def __init__(
         self,
@@ -60,7 +66,7 @@ class Trainer:
         before_step: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.session, self.callbacks = session, callbacks
-        self._ranks = session.ranks
+        self._world = session.world
         self._folder, self._state, self._before_step = folder, state, before_step
         self._diagnostics = Diagnostics(session)
         self.step = 0
@@ -111,7 +117,7 @@ class Trainer:
 
     def _log_untrained(self) -> None:
         """Log the untrained network as step 0, so that curves begin where learning does."""
-        if self._ranks.is_main and (found := self._evaluation()):
+        if self._world.is_main and (found := self._evaluation()):
             self.callbacks.on_log({"step": 0, "epoch": 0.0, "phase": self.session.phases[0].name, **found})
         self._agree_on_stop()
 
@@ -132,8 +138,8 @@ class Trainer:
             watched = self._diagnostics.watches_steps and self._should_log(step + 1)
             # The profiler slows its step down, so memory is measured in one that no median counts. It is not one with
             # diagnostics, so that rows are the same after a resume, unless there is no other.
-            profiles = not profiled and (step == phase.stop - 1 or (step > first and not watched))
-            take = partial(train_step, self.session, phase, step)
+            profiles = not profiled and (step == phase.stop - 1 or (step > first + self._settling and not watched))
+            take = partial(self._train_step, phase, step)
             watching: AbstractContextManager[MetricsRow] = nullcontext({})
             if watched:
                 watching = self._diagnostics.of_step(phase, step)
@@ -150,6 +156,9 @@ class Trainer:
             if self.stop_reason is not None:
                 return
 
+    def _train_step(self, phase: Phase, step: int) -> StepResult:
+        return train_step(self.session, phase, step)
+
     def _is_epoch_end(self, step: int) -> bool:
         return step % self.session.batches.steps_per_epoch == 0 or step == self.session.total_steps
 
@@ -159,16 +168,13 @@ class Trainer:
     def _after_step(self, phase: Phase, step: StepResult, found: MetricsRow) -> None:
         last = self.step == self.session.total_steps
         closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
-        stopping, due = self._ranks.any(self._stop, self._ranks.is_main and self._should_checkpoint(closes_epoch))
+        stopping, due = self._world.any(self._stop, self._world.is_main and self._should_checkpoint(closes_epoch))
         saves = last or stopping or due
         if logs or saves:
-            taken = average_report(self._ranks, step)
-            if error := check_finite(self.session, taken.report, self.step, thorough=saves):
-                self.callbacks.on_log(self._metrics_row(phase, taken))
-                raise error
+            taken = self._check_step(phase, step, thorough=saves)
         if logs:
             row = self._metrics_row(phase, taken) | found
-            if closes_epoch and self._ranks.is_main:
+            if closes_epoch and self._world.is_main:
                 row |= self._evaluation()
             self.callbacks.on_log(row)
             if closes_epoch:
@@ -179,6 +185,18 @@ class Trainer:
             self._agree_on_stop()
         if stopping and not last and self.stop_reason is None:
             raise TrainingInterrupted
+
+    def _check_step(self, phase: Phase, step: StepResult, *, thorough: bool) -> AveragedStep:
+        """The step with the means over all parts of its batch.
+
+        Raises:
+            LocalRulesError: Training diverged.
+        """
+        taken = average_report(self.session.ranks, step)
+        if error := check_finite(self.session, taken.report, self.step, thorough=thorough):
+            self.callbacks.on_log(self._metrics_row(phase, taken))
+            raise error
+        return taken
 
     def _metrics_row(self, phase: Phase, taken: AveragedStep) -> MetricsRow:
         report = taken.report
@@ -208,7 +226,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint; of several processes, the main one does."""
-        if not self._ranks.is_main:
+        if not self._world.is_main:
             return
         self.callbacks.on_checkpoint()
         now = time.monotonic()
@@ -228,7 +246,7 @@ class Trainer:
 
     def _agree_on_stop(self) -> None:
         """Stop all processes where a callback has stopped the main one; the others have no callbacks."""
-        (stopped,) = self._ranks.any(self.callbacks.stop_reason is not None)
+        (stopped,) = self._world.any(self.callbacks.stop_reason is not None)
         if stopped and self.callbacks.stop_reason is None:
             self.callbacks.stop_reason = "the main process was stopped"
 

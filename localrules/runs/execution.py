@@ -14,9 +14,10 @@ from localrules.config.overrides import Tree
 from localrules.engine.device import warn_if_bf16_emulated
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
+from localrules.engine.pipeline.stage_trainer import trainer_of
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
-from localrules.engine.trainer import Trainer, TrainingInterrupted, metric_names
+from localrules.engine.trainer import TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
 from localrules.runs.page import write_run_page
@@ -134,7 +135,7 @@ def execute_run(
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
     events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])
     audit = InRunAudit(session, folder) if config.audit else None
-    trainer = Trainer(session, events, folder / "checkpoints", info.state, *([audit.before_step] if audit else []))
+    trainer = trainer_of(session, events, folder / "checkpoints", info.state, *([audit.before_step] if audit else []))
     if progress:
         trainer.resume(progress)
     try:

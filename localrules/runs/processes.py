@@ -13,10 +13,11 @@ import torch.distributed as dist
 from localrules.callbacks.callback_list import CallbackList
 from localrules.config.overrides import Tree
 from localrules.engine import checkpoint
+from localrules.engine.pipeline.stage_trainer import trainer_of
+from localrules.engine.process_checks import check_processes
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
-from localrules.engine.split_batch import check_parallel
-from localrules.engine.trainer import Trainer, TrainingInterrupted
+from localrules.engine.trainer import TrainingInterrupted
 from localrules.errors import LocalRulesError, UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
@@ -63,7 +64,7 @@ class Processes:
     def share_result(self, session: Session, result: RunResult) -> RunResult:
         """Send processes that wait for the end of the run what it has come to."""
         if self.waits_for_end:
-            session.ranks.from_main(result.summary)
+            session.world.from_main(result.summary)
         return result
 
     def lost(self, ranks: list[int], why: str) -> LocalRulesError:
@@ -129,7 +130,7 @@ def processes_of(run: ResolvedRun, registry: Registry, folder: Path | None = Non
     """
     launch = external_launch()
     if run.config.devices > 1:
-        check_parallel(run)
+        check_processes(run)
     if launch is not None:
         processes: Processes = LaunchedProcesses(launch, run, registry, folder)
     elif run.config.devices > 1:
@@ -162,9 +163,9 @@ def follow(processes: Processes, run: ResolvedRun, registry: Registry) -> RunRes
         LocalRulesError: The run was stopped.
     """
     session = Session.build(run, join=True)
-    start = session.ranks.from_main(None)
+    start = session.world.from_main(None)
     processes.folder = Path(start["folder"])
-    trainer = Trainer(session, CallbackList([]), processes.folder, {})
+    trainer = trainer_of(session, CallbackList([]), processes.folder, {})
     if start["state"] is not None:
         checkpoint.apply_state(session, start["state"])
         trainer.resume(start["state"]["progress"])
@@ -174,15 +175,15 @@ def follow(processes: Processes, run: ResolvedRun, registry: Registry) -> RunRes
         raise LocalRulesError(
             f"stopped at step {trainer.step}", where=start["folder"], why="rank 0 says more"
         ) from None
-    summary = session.ranks.from_main(None) if processes.waits_for_end else {}
+    summary = session.world.from_main(None) if processes.waits_for_end else {}
     return RunResult(processes.folder, summary, start["record"], registry)
 
 
 def share_start(session: Session, folder: Path, record: Tree, progress: dict[str, Any] | None) -> None:
     """Send the other processes what they need beside the settings: the state of a run that is resumed."""
-    if session.ranks.count > 1:
+    if session.world.count > 1:
         state = checkpoint.session_state(session, progress) if progress else None
-        session.ranks.from_main({"folder": str(folder), "record": record, "state": state})
+        session.world.from_main({"folder": str(folder), "record": record, "state": state})
 
 
 def is_of_lost_connection(error: BaseException | None) -> bool:

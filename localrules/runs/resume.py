@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
-from localrules.config.overrides import diff
+from localrules.config.diff import without_stages
+from localrules.config.overrides import Tree, diff
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
@@ -40,7 +41,8 @@ def resume(
 
     Args:
         run: The run folder.
-        settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them.
+        settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them. Processes
+            may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so.
         callbacks: As for :func:`localrules.train`.
         plugins: As for :func:`localrules.train`.
 
@@ -54,7 +56,7 @@ def resume(
     given = nest_settings(settings or {})
     given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
     resolved = resolve_run(merge_settings(Settings.from_file(folder / CONFIG), given), registry)
-    _check_unchanged(folder, "the settings", diff(stored.to_dict(), resolved.config.to_dict()))
+    _check_unchanged(folder, "the settings", _differences(stored.to_dict(), resolved.config.to_dict()))
     summary = completed_summary(folder)
     if summary is not None:
         return RunResult(folder, summary, record, registry)
@@ -75,10 +77,15 @@ def resume(
             if progress is None and read_summary(folder):
                 raise checkpoint.lost_checkpoint_error(folder)
             if progress is not None:
-                changed = diff(progress["config"], resolved.config.to_dict())
+                changed = _differences(progress["config"], resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)
             result = execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
         return processes.share_result(session, result)
+
+
+def _differences(before: Tree, after: Tree) -> list[str]:
+    """The differences of settings, if there is any that changes the result."""
+    return diff(before, after) if without_stages(before) != without_stages(after) else []
 
 
 def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:

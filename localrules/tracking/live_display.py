@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from localrules.tracking.progress import TREND_WIDTH, Progress
-from localrules.utils.formatting import duration, format_metric, memory, step_time
+from localrules.utils.formatting import duration, format_metric, memory, percent, step_time
 
 _NAME_WIDTH = 16
 _METRIC_WIDTH = 8
@@ -76,6 +76,8 @@ def _metrics(progress: Progress) -> Table:
     cells = [cell for pair in texts.items() for cell in pair]
     table.add_row(*cells[:8])
     table.add_row(*cells[8:])
+    if busy := progress.busy:
+        table.add_row("busy", " ".join(map(percent, busy)))
     return table
 
 

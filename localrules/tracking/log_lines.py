@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localrules.tracking.progress import Progress
-from localrules.utils.formatting import duration, format_metric, memory, step_time
+from localrules.utils.formatting import duration, format_metric, memory, percent, step_time
 
 
 def first_line(progress: Progress) -> str:
@@ -34,6 +34,8 @@ def progress_line(progress: Progress) -> str:
         parts.append(objectives)
     if (speed := number("samples_per_second")) is not None:
         parts.append(f"{speed:.0f} samples/s")
+    if busy := progress.busy:
+        parts.append(f"stages busy {' '.join(map(percent, busy))}")
     if (mebibytes := number("memory_mib")) is not None:
         parts.append(memory(mebibytes))
     if left := progress.eta:

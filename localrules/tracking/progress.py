@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import count, takewhile
 
 from localrules.callbacks.base import MetricsRow, RunInfo
 from localrules.engine.phases import cost_until
+from localrules.engine.pipeline.stages import BUSY
 from localrules.tracking.sparkline import Sparkline
 
 OBJECTIVE = "objective/"
@@ -51,6 +53,12 @@ class Progress:
         """The newest metric of a column, if there has been one."""
         value = self._newest.get(column)
         return float(value) if isinstance(value, (int, float)) else None
+
+    @property
+    def busy(self) -> list[float]:
+        """The fraction of the time in which each stage computes, where processes divide the layers."""
+        known = (self.number(f"{BUSY}{stage}") for stage in count())
+        return [value for value in takewhile(lambda value: value is not None, known) if value is not None]
 
     @property
     def phase(self) -> str:

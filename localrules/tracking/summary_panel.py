@@ -67,6 +67,9 @@ def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list
         whole = number("process_peak_mib")
         more = f", {memory(whole)} the whole process" if whole is not None else ""
         lines.append(("memory", Text(f"{memory(peak)} for a training step{more}")))
+    if stages := number("stage_seconds"):
+        waits = f"they wait for {percent(number('bubble_fraction', 0))} of the time"
+        lines.append(("stages", Text(f"{', '.join(map(step_time, stages))} a step; {waits}")))
     if locality := number("locality"):
         lines.append(("locality", _locality(locality)))
     if reason := number("stop_reason"):

@@ -16,6 +16,7 @@ from localrules import (
     Batch,
     Context,
     Layer,
+    LayerParallel,
     Network,
     Requirements,
     Rule,
@@ -30,7 +31,7 @@ from localrules.core.interception import Forward, detach_tree, intercept_layers,
 from localrules.core.nn.pooling import pool_flat
 
 
-class SGR(Rule):
+class SGR(LayerParallel, Rule):
     """``CE(head_l(h_l), y) + weight |dL_l / dh_{l-1} - g_{l-1}|^2``: successive gradient reconciliation.
 
     A layer's loss has a gradient ``dL_l / dh_{l-1}`` at what the layer reads, which it does not send down; the layer
@@ -71,6 +72,8 @@ class SGR(Rule):
     def prepare(self, network: Network, num_classes: int) -> None:
         """A head for each output of each hidden layer."""
         self.heads = nn.ModuleDict()
+        # By layer: what its readers were given, and the gradients of its own loss there.
+        self._below: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._grids: dict[str, int] = {}
         for layer in network.hidden:
             for index in range(len(layer.out_shapes)):
@@ -92,7 +95,7 @@ class SGR(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass; each layer is trained as soon as its output is known, and its graph is freed."""
         report = StepReport()
-        below: list[tuple[Tensor, Tensor]] = []  # what readers were given, and the gradient of its layer's own loss
+        self._below.clear()
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if layer.is_readout:
@@ -102,18 +105,17 @@ class SGR(Rule):
             if layer.is_readout:
                 report.logits, report.loss = self._train_readout(layer, output, batch, context)
                 return output.detach()
-            given = {}
+            known = [pair for pairs in self._below.values() for pair in pairs]
             outputs = layer_outputs(layer, output)
+            pairs = []
             with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
                 losses = [self._loss(layer, index, each, batch) for index, each in enumerate(outputs)]
                 total = torch.stack([each.mean() for each in losses]).sum()
                 for loss, each in zip(losses, outputs, strict=True):
                     (gradient,) = torch.autograd.grad(loss.sum(), each, retain_graph=True)
-                    value = each.detach().requires_grad_()
-                    given[id(each)] = value
-                    below.append((value, gradient))
+                    pairs.append((each.detach().requires_grad_(), gradient))
+                self._below[layer.name] = pairs
                 if context.is_objective_trainable(layer):
-                    known = below[: -len(outputs)]
                     if self.config.weight and known:
                         distance = self._distance(torch.stack([each.sum() for each in losses]).sum(), known)
                         if distance is not None:
@@ -123,13 +125,25 @@ class SGR(Rule):
                     learned = [p for p in (*layer.parameters(), *self.parameters_for(layer)) if p.requires_grad]
                     total.backward(inputs=learned)
                     context.step_layer(layer)
-            return pytree.tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor.detach()), output)
+            return _replaced(output, outputs, [value for value, _ in pairs])
 
         # Of torch's kernels for attention this one alone can be differentiated twice.
         exact = sdpa_kernel(SDPBackend.MATH)
         with torch.enable_grad(), context.autocast(), exact, intercept_layers(network.layers, visit):
             network(batch.images)
+        self._below.clear()  # and with it the step's activations
         return report
+
+    def sent_with(self, layer: Layer) -> list[Tensor]:
+        """The gradients of the layer's own loss at its outputs."""
+        return [gradient for _, gradient in self._below.get(layer.name, ())]
+
+    def receive(self, layer: Layer, output: Any, beside: list[Tensor]) -> Any:
+        """The output with leaves of the graph in it, at which these are the gradients."""
+        outputs = layer_outputs(layer, output)
+        pairs = [(each.detach().requires_grad_(), known) for each, known in zip(outputs, beside, strict=True)]
+        self._below[layer.name] = pairs
+        return _replaced(output, outputs, [value for value, _ in pairs])
 
     def _train_readout(self, layer: Layer, output: Tensor, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
         with torch.enable_grad(), torch.autocast(output.device.type, enabled=False):
@@ -156,3 +170,9 @@ class SGR(Rule):
             return None
         squares = [(wanted - known).square().flatten(1).sum(1) for wanted, known in pairs]
         return torch.stack(squares).sum(0).mean()
+
+
+def _replaced(output: Any, outputs: list[Tensor], values: list[Tensor]) -> Any:
+    """A layer's output with other values in place of some tensors, and the rest detached."""
+    given = {id(each): value for each, value in zip(outputs, values, strict=True)}
+    return pytree.tree_map_only(Tensor, lambda tensor: given.get(id(tensor), tensor.detach()), output)

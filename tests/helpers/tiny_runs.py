@@ -74,7 +74,10 @@ def resume(folder: Path, *words: str | Path) -> dict[str, Any]:
 def metrics(folder: Path | str) -> list[dict[str, str]]:
     """The samples of ``metrics.csv``, but for time and memory."""
     with (Path(folder) / "metrics.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k not in DIFFERS_IN_TIME} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if k not in DIFFERS_IN_TIME and not k.startswith("busy/")}
+            for row in csv.DictReader(file)
+        ]
 
 
 def tiny_csv(path: Path, **samples: int) -> Path:

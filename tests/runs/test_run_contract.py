@@ -43,6 +43,8 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "threads": int,
     "devices": int,
     "parallel": type(None),
+    "stage_seconds": type(None),
+    "bubble_fraction": type(None),
     "steps": int,
     "epochs": float,
     "parameters": int,

@@ -1,0 +1,230 @@
+"""The steps of one stage: receive, train, send."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from localrules.core.network import Network
+from localrules.core.phase import Phase
+from localrules.core.rule import StepReport
+from localrules.engine.pipeline.links import Receiver, Sender
+from localrules.engine.pipeline.messages import Header, MessageFormat
+from localrules.engine.pipeline.networks import Given, MeasuredNetwork, StageNetwork
+from localrules.engine.pipeline.stages import BUSY, Stage, cut_into_stages
+from localrules.engine.session import Session
+from localrules.engine.step import StepResult, train_step
+from localrules.errors import LocalRulesError
+from localrules.utils.torch_utils import read_scalars
+
+
+@dataclass
+class StageTimes:
+    """The time and memory of the steps of a stage.
+
+    Attributes:
+        steps: Number of steps.
+        busy: Seconds in which the stage computed.
+        elapsed: Seconds from the first step to the end of the last one, without pauses.
+        peak_memory_mib: The allocator's peak in a step, above what was live at its start.
+    """
+
+    steps: int = 0
+    busy: float = 0.0
+    elapsed: float = 0.0
+    peak_memory_mib: float = 0.0
+
+
+class Border:
+    """The border between two stages: the values that cross it in a step.
+
+    Args:
+        outputs: Names of the layers whose outputs cross it.
+        generators: Names of the layers behind which the state of torch's generator matters beyond the border.
+        layouts: Of what the readers of each layer are given.
+    """
+
+    def __init__(self, outputs: Sequence[str], generators: Sequence[str], layouts: Mapping[str, Given]) -> None:
+        self._outputs, self._generators, self._layouts = outputs, generators, layouts
+        tensors = [tensor for name in outputs for tensor in layouts[name].tensors]
+        self._format = MessageFormat([*tensors, *(torch.get_rng_state() for _ in generators)])
+        self.size = self._format.size
+
+    def pack(self, header: Header, network: StageNetwork) -> Tensor:
+        """The message of a step that the network has taken."""
+        tensors = [tensor for name in self._outputs for tensor in network.given[name].tensors]
+        return self._format.pack(header, [*tensors, *(network.generators[name] for name in self._generators)])
+
+    def unpack(self, message: Tensor, network: StageNetwork) -> Header:
+        """Give the network what a message holds, before it takes the step."""
+        header, tensors = self._format.unpack(message)
+        left = iter(tensors)
+        network.given = {}
+        for name in self._outputs:
+            layout = self._layouts[name]
+            network.given[name] = layout.with_tensors([next(left) for _ in layout.tensors])
+        network.generators = dict(zip(self._generators, left, strict=True))
+        return header
+
+
+class StageSteps:
+    """The steps of this process's stage in one phase of a run.
+
+    The main process trains the last stage: what it has finished, all have, so it logs a step without waiting for any
+    stage. All processes make the same cut and call the same methods, in the same state of the whole network.
+
+    Args:
+        session: The run.
+        measured: Steps in which the whole network was trained in every process.
+        start: The first step.
+        stop: The step after the last one.
+        times: Of this process, counted on.
+
+    Attributes:
+        stages: All stages, in forward order.
+        paused: Whether all stages stand behind the step that was taken last, since a process asked for that.
+    """
+
+    def __init__(self, session: Session, measured: MeasuredNetwork, start: int, stop: int, times: StageTimes) -> None:
+        world, network = session.world, session.network
+        self._session, self._pauses = session, 0
+        self.index, self._last = world.count - 1 - world.index, world.count - 1
+        _check_order(network, measured)
+        self.stages = world.from_main(cut_into_stages(_mean_seconds(session, measured), network.layers, world.count))
+        stage = self.stages[self.index]
+        self._network = StageNetwork(network, session.rule, stage, measured.given)
+        self._store = dist.distributed_c10d._get_default_store()
+        self._name = f"steps from {start}"
+        timeout = session.config.process_timeout
+        self._receiver: Receiver | None = None
+        self._sender: Sender | None = None
+        if self.index > 0:
+            self._below = _border(session, measured, self.stages[self.index - 1])
+            self._receiver = Receiver(world.index + 1, self._below.size, stop - start, timeout)
+        if self.index < self._last:
+            self._above = _border(session, measured, stage)
+            self._sender = Sender(world.index - 1, self._above.size, stop - start, timeout)
+        self._links = [link for link in (self._receiver, self._sender) if link is not None]
+        self.paused = False
+        self._times = times
+        self._since = time.perf_counter()
+
+    def step(self, phase: Phase, step: int, *, pauses: bool, reports: bool) -> StepResult:
+        """Take a step, and let the next stage have what it reads.
+
+        Args:
+            phase: The phase.
+            step: Counted from 0 over the whole run.
+            pauses: Whether all know that they pause after it.
+            reports: Whether the main process needs a report of all layers.
+
+        Returns:
+            In the main process, of all layers if it ``reports`` or has ``paused``; else of this stage's layers.
+        """
+        network, waited = self._network, self._waited
+        began = time.perf_counter()
+        if self._receiver is not None:
+            header = self._below.unpack(self._receiver.receive(), network)
+            if header.step != step:
+                raise LocalRulesError(f"stage {self.index} has received step {header.step} in place of {step}")
+            self.paused = header.pauses
+        else:
+            self.paused = pauses or self._pause_is_requested()
+        taken = train_step(self._session, phase, step, network)
+        if self.index < self._last:
+            taken = StepResult(replace(taken.report, logits=None, labels=None), taken.labels)
+        reports, busy = reports or self.paused, self._busy
+        if reports and self.index < self._last:
+            numbers = _numbers(taken.report, busy)
+            self._store.set(f"{self._name}/{step}/{self.index}", json.dumps(numbers))
+        if self._sender is not None:
+            self._sender.send(self._above.pack(Header(step, self.paused), network))
+        network.given, network.generators = {}, {}
+        for link in self._links:
+            link.free()
+        now = time.perf_counter()
+        if not torch.autograd._profiler_enabled():  # which makes a step slow
+            self._times.busy += now - began - (self._waited - waited)
+            self._times.elapsed += now - self._since
+            self._times.steps += 1
+        self._since = now
+        return self._whole_report(step, taken, busy) if reports and self.index == self._last else taken
+
+    @property
+    def _busy(self) -> dict[str, float]:
+        """The fraction of the time before this step in which this stage computed, as a metric."""
+        return {f"{BUSY}{self.index}": self._times.busy / self._times.elapsed} if self._times.elapsed else {}
+
+    @property
+    def _waited(self) -> float:
+        return sum(link.waited for link in self._links)
+
+    def request_pause(self) -> None:
+        """Let all stages pause behind the next step that the first stage has not begun."""
+        self._store.set(f"{self._name}/pause {self._pauses}", "")
+
+    def _pause_is_requested(self) -> bool:
+        return bool(self._store.check([f"{self._name}/pause {self._pauses}"]))
+
+    def go_on(self) -> None:
+        """Continue after a pause."""
+        self._pauses += 1
+        self.paused = False
+        self._since = time.perf_counter()
+
+    def close(self) -> None:
+        """Take no more steps, although there are some left in the phase."""
+        if self._sender is not None:
+            self._sender.close()
+        if self._receiver is not None:
+            self._receiver.close()
+
+    def _whole_report(self, step: int, taken: StepResult, busy: dict[str, float]) -> StepResult:
+        """The report of all stages; the others have finished the step before this one."""
+        own, objectives, metrics = taken.report, dict[str, Tensor](), dict[str, Tensor]()
+        for index in range(self._last):
+            key = f"{self._name}/{step}/{index}"
+            of_stage, more = json.loads(self._store.get(key))
+            self._store.delete_key(key)
+            objectives |= {name: torch.tensor(value, dtype=torch.float64) for name, value in of_stage.items()}
+            metrics |= {name: torch.tensor(value, dtype=torch.float64) for name, value in more.items()}
+        metrics |= own.metrics | {name: torch.tensor(value) for name, value in busy.items()}
+        report = replace(own, objectives=objectives | own.objectives, metrics=dict(sorted(metrics.items())))
+        return StepResult(report, taken.labels)
+
+
+def _numbers(report: StepReport, busy: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """The objectives of a report, and its metrics with those of a stage."""
+    return read_scalars(report.objectives), read_scalars(report.metrics) | busy
+
+
+def _mean_seconds(session: Session, measured: MeasuredNetwork) -> dict[str, float]:
+    """The time of each layer: the shortest of its steps but the first, on average over the processes."""
+    names = [layer.name for layer in session.network.layers]
+    fastest = torch.tensor([min(seconds[name] for seconds in measured.seconds[1:]) for name in names])
+    session.world.average_([fastest])
+    return dict(zip(names, fastest.tolist(), strict=True))
+
+
+def _check_order(network: Network, measured: MeasuredNetwork) -> None:
+    known, found = [layer.name for layer in network.layers], [*measured.seconds[-1]]
+    if found != known:
+        raise LocalRulesError(
+            "the layers run in another order in training than in evaluation",
+            where=f"{', '.join(known)}; in training: {', '.join(found)}",
+            why="processes divide the layers by their order",
+            fix="leave out --parallel layers",
+        )
+
+
+def _border(session: Session, measured: MeasuredNetwork, stage: Stage) -> Border:
+    """The border behind a stage."""
+    layers = [layer.name for layer in session.network.layers[: stage.last + 1]]
+    generators = [name for name in layers if name in measured.draws_behind or name == layers[-1]]
+    return Border(stage.sends, generators, measured.given)

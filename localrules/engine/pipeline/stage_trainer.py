@@ -1,0 +1,112 @@
+"""The loop of a run whose layers are divided among processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from localrules.callbacks.base import MetricsRow
+from localrules.callbacks.callback_list import CallbackList
+from localrules.core.phase import Phase
+from localrules.engine.pipeline.networks import MeasuredNetwork
+from localrules.engine.pipeline.stage_state import load_state_of_layers, state_of_layers
+from localrules.engine.pipeline.stage_steps import StageSteps, StageTimes
+from localrules.engine.session import Session
+from localrules.engine.step import StepResult, train_step
+from localrules.engine.trainer import CHECKPOINT_SECONDS, Trainer, TrainingInterrupted
+
+MEASURED_STEPS = 3
+"""Steps at the start of a phase that all processes take alike, to measure layers; the first does not count (ours)."""
+
+
+def trainer_of(session: Session, callbacks: CallbackList, folder: Path, state: dict[str, Any], *more: Any) -> Trainer:
+    """The trainer of a run; the arguments are those of :class:`~localrules.engine.trainer.Trainer`."""
+    return (StageTrainer if session.divides_layers else Trainer)(session, callbacks, folder, state, *more)
+
+
+class StageTrainer(Trainer):
+    """Takes one stage of a session through its steps, in step with the processes that train the others.
+
+    In the first steps of a phase every process trains the whole network, to measure the layers. Then the layers are cut
+    into stages, and each process trains its own. All stages pause where the whole state is needed: at the end of an
+    epoch or phase, for a checkpoint, and when a process asks for it, since the run is to be stopped or a minute has
+    passed. The main process then holds the state of a run in one process, and does what that would do.
+    """
+
+    _settling = MEASURED_STEPS
+
+    def __init__(
+        self,
+        session: Session,
+        callbacks: CallbackList,
+        folder: Path,
+        state: dict[str, Any],
+        before_step: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        super().__init__(session, callbacks, folder, state, before_step)
+        self._stages: StageSteps | None = None
+        self._times = StageTimes()
+
+    def _run_phase(self, phase: Phase) -> None:
+        self._measured = MeasuredNetwork(self.session.network, self.session.rule)
+        self._stages = None
+        try:
+            super()._run_phase(phase)
+        except TrainingInterrupted:
+            self._close()
+            raise
+        if self.step < phase.stop:
+            self._close()
+
+    def _close(self) -> None:
+        if self._stages is not None:
+            self._stages.close()
+
+    def _train_step(self, phase: Phase, step: int) -> StepResult:
+        if self._stages is None and len(self._measured.seconds) == MEASURED_STEPS:
+            self._stages = StageSteps(self.session, self._measured, step, phase.stop, self._times)
+        if self._stages is None:
+            return train_step(self.session, phase, step, self._measured)
+        pauses = self._pauses_after(step + 1, phase)
+        return self._stages.step(phase, step, pauses=pauses, reports=self._should_log(step + 1))
+
+    def _pauses_after(self, step: int, phase: Phase) -> bool:
+        every = self.session.config.checkpoint_every
+        return step == phase.stop or self._is_epoch_end(step) or (every is not None and step % every == 0)
+
+    def _after_step(self, phase: Phase, step: StepResult, found: MetricsRow) -> None:
+        stages = self._stages
+        if stages is not None and not stages.paused:
+            if self._world.is_main and self._should_log(self.step):
+                self.callbacks.on_log(self._metrics_row(phase, self._check_step(phase, step, thorough=False)))
+            if self._stop or self.callbacks.stop_reason is not None or self._is_checkpoint_late():
+                stages.request_pause()
+            return
+        if stages is not None:
+            self._collect(stages, everywhere=self.step == phase.stop)
+        self._agree_on_stop()
+        super()._after_step(phase, step, found)
+        if stages is not None:
+            stages.go_on()
+
+    def _is_checkpoint_late(self) -> bool:
+        unset = self.session.config.checkpoint_every is None
+        return self._world.is_main and unset and time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+
+    def _collect(self, stages: StageSteps, *, everywhere: bool) -> None:
+        """Bring the state of all layers into the main process, or into all."""
+        network, own = self.session.network, stages.stages[stages.index]
+        self._times.peak_memory_mib = self.peak_memory_mib
+        state = state_of_layers(self.session, network.layers[own.first : own.last + 1])
+        gathered = self._world.gather_objects((stages.index, self._times, state), everywhere=everywhere)
+        for index, _, of_layers in gathered:
+            if index != stages.index:
+                load_state_of_layers(self.session, of_layers)
+        if self._world.is_main:
+            times = [of_stage for _, of_stage, _ in sorted(gathered, key=lambda each: each[0])]
+            self.peak_memory_mib = max(each.peak_memory_mib for each in times)
+            if self._times.steps:
+                self.stage_seconds = [each.busy / each.steps for each in times]
+                self.bubble_fraction = 1 - sum(each.busy for each in times) / (len(times) * self._times.elapsed)
