@@ -33,6 +33,7 @@ COMMANDS = tuple(
         "reproduce",
         "sweep",
         "bench",
+        "dashboard",
         "rules",
         "models",
         "data",

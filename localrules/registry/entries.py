@@ -128,8 +128,16 @@ class ExporterEntry(Entry):
     """
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrackerEntry(Entry):
-    """A place where metrics go: a :class:`~localrules.Tracker` class."""
+    """A place where metrics go: a :class:`~localrules.Tracker` class.
+
+    Attributes:
+        service: ``"package.module:Name"`` of a :class:`~localrules.tracking.service.TrackerService`, for what the
+            tracker offers beside runs: results of other commands, a dashboard, stored weights; empty: nothing.
+    """
+
+    service: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
