@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from localrules.callbacks.results import EpochResults
 
 
+_MOST_OF_TIME = 0.01  # that charts take
+
+
 class ChartingTracker(Tracker):
     """Collects what charts are made of, and hands them to :meth:`log_charts` when they are due.
 
-    They are due at the end of an epoch, but not more often than every ``charts_every`` seconds, and at the end.
+    They are due at the end of an epoch, but not more often than every ``charts_every`` seconds, nor so often that they
+    take more than a hundredth of the time; and at the end.
     """
 
     class Config(BaseModel):
@@ -33,7 +37,7 @@ class ChartingTracker(Tracker):
         media: bool = Field(False, description="Log images of data that may not be redistributed, as FER2013.")
         charts: bool = Field(True, description="Log heat maps of layers, confusion matrix, calibration and more.")
         charts_every: float = Field(
-            30.0, ge=0, description="Seconds that pass at least between two times at which charts are logged (ours)."
+            30.0, ge=0, description="Seconds between charts, at least; 0: at the end of every epoch (ours)."
         )
 
     config: Config
@@ -42,7 +46,7 @@ class ChartingTracker(Tracker):
         self.info = run
         self._history = LayerHistory([layer["name"] for layer in run.layers])
         self._results: EpochResults | None = None  # not logged yet
-        self._logged_at = -float("inf")
+        self._due_at = -float("inf")
         if run.resumed_from_step:
             self._history.add_file(run.directory / METRICS)
 
@@ -51,7 +55,7 @@ class ChartingTracker(Tracker):
 
     def on_results(self, results: EpochResults) -> None:
         self._results = results
-        if time.monotonic() - self._logged_at >= self.config.charts_every and self.ready_for_charts:
+        if time.monotonic() >= self._due_at and self.ready_for_charts:
             self._log(results)
 
     def log_last_charts(self, summary: Mapping[str, Any]) -> None:
@@ -90,9 +94,11 @@ class ChartingTracker(Tracker):
         self._results = None
         if not self.config.charts and not results.histograms:
             return
+        began = time.monotonic()
         charts = self._history.charts() if self.config.charts else []
         if self.config.charts and results.logits is not None and results.labels is not None:
             charts += charts_of_scores(Scores(results.logits, results.labels), self.info.classes)
             charts.append(prediction_table(results, self.info.classes))
         self.log_charts(charts, results)
-        self._logged_at = time.monotonic()
+        now, every = time.monotonic(), self.config.charts_every
+        self._due_at = now + (max(every, (now - began) / _MOST_OF_TIME) if every else 0.0)

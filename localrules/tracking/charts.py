@@ -48,7 +48,7 @@ class Chart:
 
 
 class LayerHistory:
-    """What was measured of each layer over the steps of a run, in at most :data:`MOST_STEPS` columns.
+    """The measurements of each layer over the steps of a run, in at most :data:`MOST_STEPS` columns.
 
     Args:
         layers: Names in forward order.
@@ -109,7 +109,9 @@ class LayerHistory:
         ]
         columns = ("layer", "depth", "hsic-input", "hsic-labels")
         title = f"Information plane after step {step}"
-        return Chart("charts/information_plane", title, "scatter", columns, rows, ("hsic-input", "hsic-labels", "layer"))
+        return Chart(
+            "charts/information_plane", title, "scatter", columns, rows, ("hsic-input", "hsic-labels", "layer")
+        )
 
     def _accuracy_gained(self) -> Chart:
         step, before, rows = max(self._found["probe"]), 0.0, []
@@ -137,5 +139,10 @@ def dependence_chart(document: Mapping[str, Any], name: str = "charts/locality")
     ]
     columns = ("update of", "parameters of", "depends")
     return Chart(
-        name, "Whose update depends on whose parameters", "heat map", columns, rows, ("parameters of", "update of", "depends")
+        name,
+        "Whose update depends on whose parameters",
+        "heat map",
+        columns,
+        rows,
+        ("parameters of", "update of", "depends"),
     )

@@ -39,6 +39,4 @@ def tracked_name(column: str) -> str:
 
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a metrics row by their names in trackers, without the step."""
-    return {
-        name: value for name, value in named(row).items() if name != "step" and isinstance(value, int | float)
-    }
+    return {name: value for name, value in named(row).items() if name != "step" and isinstance(value, int | float)}

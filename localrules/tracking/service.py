@@ -1,4 +1,4 @@
-"""What a tracker offers beside runs: results of commands, a dashboard, and weights that were stored."""
+"""The service of a tracker beside runs: results of commands, a dashboard, and weights that were stored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CommandReport:
 
 
 class TrackerService:
-    """What a tracker offers beside runs. A ``TrackerEntry`` names a subclass; every method is optional."""
+    """The service of a tracker beside runs. A ``TrackerEntry`` names a subclass; every method is optional."""
 
     def report(self, mode: str, report: CommandReport) -> None:
         """Send the results of a command.
@@ -92,9 +92,7 @@ def find_service(name: str, method: str, registry: Registry) -> TrackerService:
     module, _, attribute = target.partition(":")
     service = getattr(import_module(module), attribute)() if target else None
     if not isinstance(service, TrackerService) or getattr(type(service), method) is getattr(TrackerService, method):
-        offering = [
-            item.entry.name for item in registry.entries("tracker") if getattr(item.entry, "service", "")
-        ]
+        offering = [item.entry.name for item in registry.entries("tracker") if getattr(item.entry, "service", "")]
         raise UsageError(
             f"tracker {name!r} has no {method}",
             where=f"tracker {name}",
@@ -125,6 +123,6 @@ def fetch_run(run: Path, registry: Registry, parent: Path = Path("artifacts")) -
 
 
 def weights_reference(run: Path) -> str | None:
-    """What stands behind ``TRACKER:`` in the name of stored weights; ``None`` of a folder."""
+    """The part behind ``TRACKER:`` in the name of stored weights; ``None`` of a folder."""
     match = _REFERENCE.fullmatch(run.as_posix())
     return None if match is None or run.exists() else match.group(2)

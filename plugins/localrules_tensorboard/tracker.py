@@ -7,6 +7,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -17,7 +18,7 @@ from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
 from localrules.tracking.metric_names import scalars
-from localrules.tracking.plots.charts import draw_chart
+from localrules.tracking.plots.charts import chart_image
 from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ class TensorBoardTracker(ChartingTracker):
         assert self._writer is not None
         step = results.step if results is not None else self.info.total_steps
         for chart in charts:
-            figure = draw_chart(chart)
-            if figure is not None:
-                self._writer.add_figure(chart.name, figure, step, close=False)
+            image = chart_image(chart)
+            if image is not None:
+                self._writer.add_image(chart.name, image, step, dataformats="HWC")
             elif chart.name == PREDICTIONS:
                 self._writer.add_text(chart.name, _markdown(chart), step)
         if results is None:
@@ -160,7 +161,7 @@ class TensorBoardTracker(ChartingTracker):
         assert self._writer is not None
         what, _, layer = name.partition("/")
         edges, counts = histogram.edges, histogram.counts
-        middles = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+        middles = [(low + high) / 2 for low, high in pairwise(edges)]
         pairs = list(zip(middles, counts, strict=True))
         self._writer.add_histogram_raw(
             f"histograms/{layer}/{what}",

@@ -110,13 +110,13 @@ def save_dashboard(project: str, entity: str | None, *, report: bool) -> dict[st
 
     try:
         api = wandb.Api()
-        owner = entity or api.default_entity
+        owner = str(entity or api.default_entity)
         _make_heat_map(api, owner)
         spec = specification()
         found: dict[str, Any] = {**spec, "url": workspace.save(spec, owner, project, NAME, _VIEW), "report_url": None}
         if report:
             found["report_url"] = workspace.save_report(api, spec, owner, project, _REPORT)
-    except (wandb.errors.Error, ValueError, RuntimeError) as error:
+    except Exception as error:  # of W&B's client, whose errors have no common class
         raise LocalRulesError(
             "the dashboard cannot be saved on W&B",
             where=f"{entity or 'your own entity'}/{project}",
@@ -128,11 +128,9 @@ def save_dashboard(project: str, entity: str | None, *, report: bool) -> dict[st
 
 def _make_heat_map(api: Any, entity: str) -> None:
     """Make the preset of the heat map, unless it is there."""
-    import wandb
-
     try:
         api.create_custom_chart(entity, _HEAT_MAP, "Heat map of localrules", "vega2", "private", HEAT_MAP)
-    except wandb.errors.Error as error:
+    except Exception as error:
         if "exist" not in str(error):
             raise
 

@@ -21,12 +21,13 @@ def chart_media(chart: Chart, images: torch.Tensor | None = None) -> Any:
 
     Args:
         chart: The chart.
-        images: Those of the rows of ``charts/predictions``, where they may be shown: uint8, shape (rows, channels,
-            height, width).
+        images: Those of ``charts/predictions``, where they may be shown: uint8, shape (samples, channels, height,
+            width).
     """
     import wandb
 
-    columns, rows = list(chart.columns), [list(row) for row in chart.rows]
+    columns: list[str | int] = [*chart.columns]
+    rows = [list(row) for row in chart.rows]
     if chart.name == PREDICTIONS and images is not None:
         columns.append("image")
         shown = images.cpu().permute(0, 2, 3, 1).numpy()
@@ -35,22 +36,21 @@ def chart_media(chart: Chart, images: torch.Tensor | None = None) -> Any:
     if chart.kind == "confusion":
         fields = dict(zip(("Actual", "Predicted", "nPredictions"), chart.columns, strict=True))
         return wandb.plot_table("wandb/confusion_matrix/v1", table, fields, {"title": chart.title}, split_table=True)
-    if chart.kind == "bar":
-        return wandb.plot.bar(table, *chart.axes[:2], title=chart.title, split_table=True)
-    if chart.kind == "line":
-        return wandb.plot.line(table, *chart.axes[:2], title=chart.title, split_table=True)
-    if chart.kind == "scatter":
-        return wandb.plot.scatter(table, *chart.axes[:2], title=chart.title, split_table=True)
+    draw: Any = {"bar": wandb.plot.bar, "line": wandb.plot.line, "scatter": wandb.plot.scatter}.get(chart.kind)
+    if draw is not None:
+        x, y = chart.axes[:2]
+        return draw(table, x, y, title=chart.title, split_table=True)
     return table
 
 
 def histogram_media(histograms: Mapping[str, Histogram]) -> dict[str, Any]:
     """Histograms by name, e.g. ``histograms/<layer>/weights``."""
+    import numpy as np
     import wandb
 
     found = {}
     for name, histogram in histograms.items():
         what, _, layer = name.partition("/")
-        counts = (list(histogram.counts), histogram.edges)
+        counts = (np.array(histogram.counts), np.array(histogram.edges))
         found[f"histograms/{layer}/{what}"] = wandb.Histogram(np_histogram=counts)
     return found

@@ -1,4 +1,4 @@
-"""What W&B offers beside runs: results of commands, a dashboard, and weights that were logged."""
+"""The service of W&B beside runs: results of commands, a dashboard, and weights that were logged."""
 
 from __future__ import annotations
 
@@ -62,17 +62,16 @@ class WandbService(TrackerService):
             collection, _, version = artifact.name.partition(":")
             folder = parent / f"{collection}-{version}"
             if not (folder / "config.toml").is_file():
-                # Under another name first: a download that is cut short is no run folder.
+                # Under another name first: a download that is cut short leaves no run folder.
                 partial = folder.with_name(f".{folder.name}")
                 artifact.download(root=str(partial), skip_cache=True)
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
-        except (wandb.errors.Error, ValueError, OSError) as error:
+        except Exception as error:  # of W&B's client, whose errors have no common class
             raise UsageError(
                 "the weights cannot be downloaded from W&B",
                 where=f"wandb:{reference}",
                 why=f"{type(error).__name__}: {error}",
-                fix="name them as ENTITY/PROJECT/NAME:ALIAS, as the artifact's page on W&B shows them, and log in with: "
-                "wandb login",
+                fix="name them as ENTITY/PROJECT/NAME:ALIAS, as their page on W&B shows, and log in with: wandb login",
             ) from error
         return folder

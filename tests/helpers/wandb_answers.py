@@ -14,23 +14,23 @@ ENTITY = "somebody"
 Json = dict[str, Any]
 
 
-def _viewer(server: WandbServer, _: Json) -> Json:
-    teams = {"edges": [{"node": {"name": ENTITY}}]}
-    flags = json.dumps({})
+def _user() -> Json:
     return {
-        "viewer": {
-            "id": "VXNlcjox",
-            "entity": ENTITY,
-            "username": ENTITY,
-            "name": ENTITY,
-            "email": "somebody@example.org",
-            "admin": False,
-            "flags": flags,
-            "deletedAt": None,
-            "apiKeys": {"edges": []},
-            "teams": teams,
-        }
+        "id": "VXNlcjox",
+        "entity": ENTITY,
+        "username": ENTITY,
+        "name": ENTITY,
+        "email": "somebody@example.org",
+        "admin": False,
+        "flags": json.dumps({}),
+        "deletedAt": None,
+        "apiKeys": {"edges": []},
+        "teams": {"edges": [{"node": {"name": ENTITY}}]},
     }
+
+
+def _viewer(server: WandbServer, _: Json) -> Json:
+    return {"viewer": _user()}
 
 
 def _upsert_run(server: WandbServer, asked: Json) -> Json:
@@ -235,7 +235,8 @@ def _upsert_view(server: WandbServer, asked: Json) -> Json:
 
 
 def _projects(server: WandbServer, asked: Json) -> Json:
-    node = {"id": "UDox", "name": "localrules", "entityName": ENTITY, "createdAt": "", "isBenchmark": False}
+    known = {"id": "UDox", "internalId": "UHJvamVjdDox", "name": "localrules", "entityName": ENTITY}
+    node = {**known, "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": _user()}
     page = {"endCursor": None, "hasNextPage": False}
     return {"models": {"edges": [{"cursor": "1", "node": node}], "pageInfo": page}}
 
@@ -260,6 +261,7 @@ ANSWERS: dict[str, Callable[[WandbServer, Json], Json]] = {
     "UpsertView2": _upsert_view,
     "upsertView": _upsert_view,
     "GetProjects": _projects,
+    "ProjectInternalId": lambda server, asked: {"project": {"id": "UDox", "internalId": "UHJvamVjdDox"}},
     "CreateCustomChart": _create_chart,
     "RunResumeStatus": _resume_status,
     "RunStoppedStatus": lambda server, asked: {"project": {"run": {"stopped": False}}},

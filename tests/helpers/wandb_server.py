@@ -1,7 +1,7 @@
 """A small W&B server on 127.0.0.1, for the real client: GraphQL, the file stream of runs, and storage for files.
 
-Only what ``wandb.init(mode="online")``, ``log``, ``log_artifact``, ``use_artifact`` and saved views need. It can be slow,
-refuse requests, or go away in mid-run.
+Only what ``wandb.init(mode="online")``, ``log``, ``log_artifact``, ``use_artifact`` and saved views need. It can be
+slow, refuse requests, or go away in mid-run.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class WandbServer:
         return [artifact for artifact in self.artifacts if artifact.fields["artifactTypeName"] == kind]
 
     def url_of(self, key: str) -> str:
-        """Where a file is put and got."""
+        """The address at which a file is put and got."""
         return f"{self.url}/storage/{key}"
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from localrules.tracking.charts import Chart
 from localrules.utils.plotting import INK, MUTED, TRAIN, depth_colours, new_figure, plain_axes
 
 _MOST_TICKS = 30
+_DPI = 100
 
 
 def draw_chart(chart: Chart) -> Figure | None:
@@ -37,6 +40,17 @@ def draw_chart(chart: Chart) -> Figure | None:
         for place, label in enumerate(rest[0] if rest and len(x) <= _MOST_TICKS else ()):
             axes.annotate(str(label), (x[place], y[place]), fontsize=7, color=INK)
     return figure
+
+
+def chart_image(chart: Chart) -> np.ndarray | None:
+    """The chart as pixels, uint8, shape (height, width, 3); ``None`` of a table, which is not drawn."""
+    figure = draw_chart(chart)
+    if figure is None:
+        return None
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI)
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB")).copy()
 
 
 def _column(chart: Chart, name: str) -> list[Any]:
