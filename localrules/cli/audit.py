@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry
 from localrules.cli.output import get_console, print_json, status
 from localrules.errors import UsageError
 
@@ -61,6 +61,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Draw the matrix into this PNG file.")
     ] = None,
+    wandb: ReportOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
@@ -119,6 +120,15 @@ def audit(
 
         matrix = found.dependence
         plot_dependence(matrix.layers, matrix.depends, matrix.upstream, f"{rule} on {model}: {found.measured}", out)
+    if wandb is not None:
+        from localrules.cli.reporting import send_report
+        from localrules.tracking.charts import dependence_chart
+        from localrules.tracking.service import CommandReport
+
+        known = {key: value for key, value in document.items() if isinstance(value, int | str)}
+        charts = [dependence_chart(document)]
+        report = CommandReport("audit", f"audit-{rule}-{model}", run or Path(), known, known, charts)
+        send_report(wandb, report, load_registry(plugin, no_plugin))
     if as_json:
         print_json(document)
     else:

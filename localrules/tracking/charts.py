@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+Steps = dict[int, dict[str, float]]
 Kind = Literal["heat map", "confusion", "scatter", "bar", "line", "table"]
 
 LAYER_CHARTS = {
@@ -47,6 +48,32 @@ class Chart:
     axes: tuple[str, ...] = ()
 
 
+class _Series:
+    """Values by step and layer: an even part of the steps, and the last one."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[int, dict[str, float]]] = {}  # by step: its number, and the values
+        self._count, self._stride = 0, 1
+
+    def set(self, step: int, layer: str, value: float) -> None:
+        """Take a value; steps come in order."""
+        if step not in self._rows:
+            self._thin()
+            self._rows[step] = self._count, {}
+            self._count += 1
+        self._rows[step][1][layer] = value
+
+    def _thin(self) -> None:
+        if len(self._rows) >= MOST_STEPS - 1:
+            self._stride *= 2
+        self._rows = {step: row for step, row in self._rows.items() if row[0] % self._stride == 0}
+
+    @property
+    def steps(self) -> dict[int, dict[str, float]]:
+        """The values by step."""
+        return {step: values for step, (_, values) in self._rows.items()}
+
+
 class LayerHistory:
     """The measurements of each layer over the steps of a run, in at most :data:`MOST_STEPS` columns.
 
@@ -56,19 +83,15 @@ class LayerHistory:
 
     def __init__(self, layers: Sequence[str]) -> None:
         self._layers = list(layers)
-        self._found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in LAYER_CHARTS}
+        self._series = {name: _Series() for name in LAYER_CHARTS}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a row of ``metrics.csv``."""
         step = int(row.get("step") or 0)
         for column, value in row.items():
             name, slash, layer = column.partition("/")
-            if slash and name in self._found and isinstance(value, int | float) and math.isfinite(value):
-                self._found[name].setdefault(step, {})[layer] = float(value)
-        for steps in self._found.values():
-            if len(steps) > 2 * MOST_STEPS:  # every second one, and always the last
-                for old in [*steps][-2::-2]:
-                    del steps[old]
+            if slash and name in self._series and isinstance(value, int | float) and math.isfinite(value):
+                self._series[name].set(step, layer, float(value))
 
     def add_file(self, metrics_csv: Path) -> None:
         """Take the rows of a run that is resumed."""
@@ -80,27 +103,25 @@ class LayerHistory:
 
     def charts(self) -> list[Chart]:
         """A heat map of each metric that was measured, the information plane, and where accuracy is gained."""
-        found = [self._heat_map(name) for name, steps in self._found.items() if steps]
-        if self._found["hsic-input"] and self._found["hsic-labels"]:
-            found.append(self._information_plane())
-        if self._found["probe"]:
-            found.append(self._accuracy_gained())
+        measured = {name: series.steps for name, series in self._series.items() if series.steps}
+        found = [self._heat_map(name, steps) for name, steps in measured.items()]
+        if {"hsic-input", "hsic-labels"} <= measured.keys():
+            found.append(self._information_plane(measured["hsic-input"], measured["hsic-labels"]))
+        if "probe" in measured:
+            found.append(self._accuracy_gained(measured["probe"]))
         return found
 
-    def _heat_map(self, name: str) -> Chart:
-        steps = self._found[name]
-        kept = [*steps][-1 :: -math.ceil(len(steps) / MOST_STEPS)][::-1]
+    def _heat_map(self, name: str, steps: Steps) -> Chart:
         rows = [
             (step, depth, layer, steps[step][layer])
-            for step in kept
+            for step in steps
             for depth, layer in enumerate(self._layers)
             if layer in steps[step]
         ]
         columns = ("step", "depth", "layer", name)
         return Chart(f"charts/{name}", LAYER_CHARTS[name], "heat map", columns, rows, ("step", "layer", name))
 
-    def _information_plane(self) -> Chart:
-        given, told = self._found["hsic-input"], self._found["hsic-labels"]
+    def _information_plane(self, given: Steps, told: Steps) -> Chart:
         step = max(given)
         rows = [
             (layer, depth, given[step][layer], told[step][layer])
@@ -113,10 +134,10 @@ class LayerHistory:
             "charts/information_plane", title, "scatter", columns, rows, ("hsic-input", "hsic-labels", "layer")
         )
 
-    def _accuracy_gained(self) -> Chart:
-        step, before, rows = max(self._found["probe"]), 0.0, []
+    def _accuracy_gained(self, probes: Steps) -> Chart:
+        step, before, rows = max(probes), 0.0, []
         for layer in self._layers:
-            if (accuracy := self._found["probe"][step].get(layer)) is not None:
+            if (accuracy := probes[step].get(layer)) is not None:
                 rows.append((layer, accuracy - before, accuracy))
                 before = accuracy
         title = f"Accuracy of a linear probe gained by each layer, after step {step}"
