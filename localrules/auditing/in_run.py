@@ -112,7 +112,8 @@ class InRunAudit:
     def as_dict(self) -> dict[str, Any]:
         """The content of ``audit.json``."""
         points = [asdict(self.points[step]) for step in sorted(self.points)]
-        return {**self.locality(), "layers": [layer.name for layer in self._session.network.layers], "points": points}
+        layers = [layer.name for layer in self._session.network.layers]
+        return {**self.locality(), "layers": layers, "depends": self.depends, "points": points}
 
     def _measure(self, step: int) -> Point:
         session, seed = self._session, self._session.config.seed

@@ -15,6 +15,7 @@ from localrules.utils.text import shell_join
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from localrules.callbacks.results import EpochResults
     from localrules.core.network import Network
     from localrules.core.rule import Rule
 
@@ -27,8 +28,8 @@ class Stop(Exception):
 
     All other callbacks still receive the event. The run then writes a checkpoint and ends as it would after its last
     step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. It may be raised
-    from ``on_run_start``, ``on_train_start``, ``on_log``, ``on_evaluate`` and ``on_checkpoint``; in ``on_run_end`` and
-    ``close`` there is nothing left to stop.
+    from ``on_run_start``, ``on_train_start``, ``on_log``, ``on_evaluate``, ``on_results`` and ``on_checkpoint``; in
+    ``on_run_end`` and ``close`` there is nothing left to stop.
 
     Args:
         reason: Why, in a few words, e.g. ``"pruned"``.
@@ -106,9 +107,9 @@ class Callback:
     """Receives the events of a run. Every method is optional.
 
     The order is ``on_run_start``, ``on_train_start``; then ``on_log`` for each logged step, followed by
-    ``on_evaluate`` where the step closes an epoch, and by ``on_checkpoint`` where a checkpoint is written; then
-    ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to ``on_checkpoint`` may raise
-    :class:`Stop`.
+    ``on_evaluate`` and ``on_results`` where the step closes an epoch, and by ``on_checkpoint`` where a checkpoint is
+    written; then ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to
+    ``on_checkpoint`` may raise :class:`Stop`.
 
     Attributes:
         may_fail: Whether the run continues without this callback after it raised an exception, with a warning.
@@ -150,6 +151,9 @@ class Callback:
 
     def on_evaluate(self, row: MetricsRow) -> None:
         """The end of an epoch: the row that ``on_log`` has just received, with the metrics of the valid split."""
+
+    def on_results(self, results: EpochResults) -> None:
+        """The end of an epoch, after ``on_evaluate``: predictions for the valid split, and histograms if asked for."""
 
     def on_checkpoint(self) -> None:
         """A checkpoint is about to be written: update ``RunInfo.state``, and flush what it refers to."""

@@ -11,6 +11,7 @@ from localrules.errors import describe_exception, warn
 from localrules.utils.global_state import GlobalState
 
 if TYPE_CHECKING:
+    from localrules.callbacks.results import EpochResults
     from localrules.core.network import Network
     from localrules.core.rule import Rule
 
@@ -45,6 +46,9 @@ class CallbackList(Callback):
 
     def on_evaluate(self, row: MetricsRow) -> None:
         self._each("on_evaluate", lambda callback: callback.on_evaluate(row))
+
+    def on_results(self, results: EpochResults) -> None:
+        self._each("on_results", lambda callback: callback.on_results(results))
 
     def on_checkpoint(self) -> None:
         self._each("on_checkpoint", lambda callback: callback.on_checkpoint())

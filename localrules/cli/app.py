@@ -34,6 +34,7 @@ COMMANDS = tuple(
         "reproduce",
         "sweep",
         "bench",
+        "dashboard",
         "rules",
         "models",
         "data",

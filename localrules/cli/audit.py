@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localrules.cli.completion import names_of
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry
 from localrules.cli.output import get_console, print_json, status
 from localrules.errors import UsageError
 
@@ -72,6 +72,7 @@ def audit(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Draw the matrix into this PNG file.")
     ] = None,
+    wandb: ReportOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
@@ -132,6 +133,15 @@ def audit(
         title = f"{rule} on {model}: {found.measured}"
         of = f"the run {run.resolve().name}" if run is not None else "a few steps on small generated images, seed 0"
         plot_dependence(matrix.layers, matrix.depends, matrix.upstream, title, out, of=of)
+    if wandb is not None:
+        from localrules.cli.reporting import send_report
+        from localrules.tracking.charts import dependence_chart
+        from localrules.tracking.service import CommandReport
+
+        known = {key: value for key, value in document.items() if isinstance(value, int | str)}
+        charts = [dependence_chart(document)]
+        report = CommandReport("audit", f"audit-{rule}-{model}", run or Path(), known, known, charts)
+        send_report(wandb, report, load_registry(plugin, no_plugin))
     if as_json:
         print_json(document)
     else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry, setting
+from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry, setting
 from localrules.cli.output import get_console, print_json
 from localrules.cli.run_options import default_entries
 
@@ -34,6 +35,7 @@ def bench(
             help="Layers that train at the same time, where the rule allows it, each on an equal part of the threads.",
         ),
     ] = 1,
+    wandb: ReportOption = None,
     depths: Annotated[bool, typer.Option("--depth", help="Also compare 2 blocks with 6.")] = False,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
@@ -60,6 +62,14 @@ def bench(
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
+    if wandb is not None:
+        from localrules.cli.reporting import report_rows
+
+        rows = [{**row, "ratio": row["ratio"]["median"]} for row in found["contenders"]]
+        report_rows(
+            wandb, "bench", Path(), rows, registry, label="name", metric="step_seconds", cost="peak_memory_mib",
+            config=found["settings"], in_group=False,
+        )  # fmt: skip
     if as_json:
         print_json(found)
     else:

@@ -165,6 +165,14 @@ def compare(
         workers=workers,
         plugins=registry,
     )
+    if wandb is not None:
+        from localrules.cli.reporting import report_rows
+
+        rows = found.details()
+        report_rows(
+            wandb, "compare", out, rows, registry, metric="valid_accuracy_mean", cost="peak_memory_mib",
+            config={"command": command},
+        )  # fmt: skip
     if as_json:
         print_json(found.rows())
     else:

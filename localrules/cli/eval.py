@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from localrules.cli.metrics import MetricCommand, MetricOption, metric_files
-from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import (
+    DeviceOfRunOption,
+    JsonOption,
+    NoPluginOption,
+    PluginOption,
+    ReportOption,
+    RunArgument,
+    load_registry,
+)
 from localrules.cli.output import print_json
 from localrules.cli.scores import print_leak_warnings, print_scores
+
+if TYPE_CHECKING:
+    from localrules.registry.registry import Registry
+    from localrules.runs.load import TrainedRun
 
 app = typer.Typer()
 
@@ -18,7 +30,7 @@ app = typer.Typer()
 @app.command(name="eval", cls=MetricCommand)
 def eval_(
     ctx: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    run: RunArgument,
     split: Annotated[Literal["train", "valid", "test"], typer.Option("--split", help="The split to score.")] = "valid",
     data: Annotated[
         str | None, typer.Option("--data", metavar="NAME", help="Another data set. \\[default: the run's]")
@@ -49,6 +61,7 @@ def eval_(
             "--out", metavar="FOLDER", help="Where images and metrics go. \\[default: RUN/evaluation/DATA-SPLIT]"
         ),
     ] = None,
+    wandb: ReportOption = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
@@ -65,14 +78,36 @@ def eval_(
     registry = load_registry(plugin, no_plugin)
     metrics = metric_files(ctx, metric, registry)
     from localrules import evaluate, load_run
+    from localrules.tracking.service import fetch_run
 
-    finished = load_run(run, device=device, plugins=registry)
+    finished = load_run(fetch_run(run, registry), device=device, plugins=registry)
     choice = {} if data is None else {"name": data}
     if data_path is not None:
         choice["path"] = str(data_path)
     found = evaluate(finished, split, data=choice or None, flip=flip, metrics=metrics, leak_check=leak_check, out=out)
+    if wandb is not None:
+        _report(wandb, run, finished, found, registry)
     if as_json:
         print_json(found)
     else:
         print_scores(finished, found, registry)
     print_leak_warnings(found)
+
+
+def _report(mode: str, asked: Path, run: TrainedRun, found: dict[str, Any], registry: Registry) -> None:
+    from localrules.cli.reporting import send_report
+    from localrules.evaluation.charts import charts_of_metrics
+    from localrules.tracking.service import CommandReport, weights_reference
+
+    config = run.config
+    report = CommandReport(
+        job_type="eval",
+        name=f"{run.folder.name}-{found['data']}-{found['split']}",
+        directory=run.folder,
+        config={"run": str(asked), "rule": {"name": config.rule.name}, "model": {"name": config.model.name}}
+        | {name: found[name] for name in ("data", "split", "flip")},
+        summary={name: value for name, value in found.items() if isinstance(value, int | float | str)},
+        charts=charts_of_metrics(found),
+        source=weights_reference(asked),
+    )
+    send_report(mode, report, registry)

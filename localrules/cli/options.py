@@ -68,6 +68,14 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 DeviceOfRunOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps. \\[default: the run's]")
 ]
+RunArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The run's folder, or its weights on W&B: wandb:ENTITY/PROJECT/NAME:latest."),
+]
+ReportOption = Annotated[
+    Literal["auto", "online", "offline"] | None,
+    typer.Option("--wandb", help="Also send the result to Weights & Biases. \\[default: off]"),
+]
 RunsAsGroupOption = Annotated[
     Literal["auto", "online", "offline"] | None,
     typer.Option("--wandb", help="Also send the runs to Weights & Biases, as one group. \\[default: off]"),

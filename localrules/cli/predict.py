@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from localrules.cli.options import DeviceOfRunOption, JsonOption, NoPluginOption, PluginOption, load_registry
+from localrules.cli.options import (
+    DeviceOfRunOption,
+    JsonOption,
+    NoPluginOption,
+    PluginOption,
+    RunArgument,
+    load_registry,
+)
 from localrules.cli.output import get_console, print_json
 from localrules.errors import DataError
 
@@ -23,7 +30,7 @@ _BAR = 24  # characters
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    run: RunArgument,
     image: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of images.")],
     crop: Annotated[
         bool,
@@ -55,11 +62,12 @@ def predict(
     from localrules.prediction.plots import FOLDER, plot_predictions
     from localrules.prediction.predict import predict_images
     from localrules.runs.load import TrainedRun
+    from localrules.tracking.service import fetch_run
 
     image_batch, others = list_images(image)
     image_batch, unreadable = without_unreadable(image_batch) if skip_unreadable else (image_batch, [])
     detector = opencv_detector() if crop else None
-    finished = TrainedRun.load(run, registry, device=device)
+    finished = TrainedRun.load(fetch_run(run, registry), registry, device=device)
     try:
         found = predict_images(finished, image_batch, detector)
     except DataError as error:

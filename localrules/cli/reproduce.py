@@ -164,7 +164,7 @@ def reproduce(
     command = shell_join(["localrules", *sys.argv[1:]])
     runner = make_executor(executor_settings(executor, executor_option), workers, out / EXECUTOR, registry)
     if league is not None:
-        _run_league(league, name, asked, out, registry, command, as_json, runner)
+        _run_league(league, name, asked, out, registry, command, as_json, runner, wandb)
         return
     outcomes, documents = run_experiments(
         experiments,
@@ -192,6 +192,7 @@ def _run_league(
     command: str,
     as_json: bool,
     executor: Executor | None,
+    wandb: str | None,
 ) -> None:
     from localrules.reproduce.league.report import write_report
     from localrules.reproduce.league.run import LeagueRunner
@@ -202,6 +203,14 @@ def _run_league(
     runner = LeagueRunner(league, asked, out / name, registry, lambda: [SeriesProgress()], status, executor)
     rows = runner.run()
     page = write_report(out / name, league, rows, runner.budget, command)
+    if wandb is not None:
+        from localrules.cli.reporting import report_rows
+
+        named = [{**row.document(), "case": f"{row.rule}, {row.ground}"} for row in rows]
+        report_rows(
+            wandb, "league", out, named, registry, label="case", metric="accuracy_mean", cost="memory_ratio",
+            config={"command": command},
+        )  # fmt: skip
     if as_json:
         print_json([row.document() for row in rows])
     else:

@@ -177,6 +177,13 @@ def sweep(
     files = [word for file in registry.files for word in ("--plugin", file)]
     page = write_report(study, found, shell_join(["localrules", *sys.argv[1:]]))
     best = study.best()
+    if wandb is not None:
+        from localrules.cli.reporting import report_rows
+
+        rows = [
+            {"trial": trial.number, **trial.settings, objective: trial.value, "state": trial.state} for trial in found
+        ]
+        report_rows(wandb, "sweep", out, rows, registry, label="trial", metric=objective)
     if as_json:
         print_json(
             {

@@ -175,8 +175,10 @@ TWO_PHASE = (
 NAMED_PHASES = {"joint": JOINT, "two-phase": TWO_PHASE}
 
 
-Diagnostic = Literal["gradient", "update", "angle", "dead", "hsic-input", "hsic-labels", "cka", "probe"]
-DIAGNOSTICS: tuple[Diagnostic, ...] = get_args(Diagnostic)
+Diagnostic = Literal["gradient", "update", "angle", "dead", "hsic-input", "hsic-labels", "cka", "probe", "histograms"]
+HISTOGRAMS: Diagnostic = "histograms"
+"""A diagnostic that only trackers receive: it is not a number."""
+DIAGNOSTICS: tuple[Diagnostic, ...] = tuple(name for name in get_args(Diagnostic) if name != HISTOGRAMS)
 
 
 class RunConfig(Section):

@@ -122,6 +122,20 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
         raise _load_error(folder, _describe(error)) from error
 
 
+def write_weights(folder: Path, network: Network, rule: Rule) -> None:
+    """Write what :func:`load_weights` needs, and no more: the weights, and the state of a rule that has one.
+
+    Args:
+        folder: In the place of a run's ``checkpoints/``.
+        network, rule: As they are now.
+    """
+    weights = _contiguous_cpu(network.model.state_dict())
+    write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, {"sha256": _sha256(weights)}))
+    if state := rule.state_dict():
+        whole = {"progress": {}, "network": weights, "rule": state, "optimizers": {}}
+        write_atomic(folder / STATE, lambda path: torch.save(whole, path))
+
+
 def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) -> str:
     """A hash of what a run's weights were trained with, and of what it takes to use them.
 

@@ -10,19 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from localrules.callbacks.base import MetricsRow
 from localrules.callbacks.callback_list import CallbackList
+from localrules.callbacks.results import EpochResults
 from localrules.core.phase import Phase
 from localrules.engine import checkpoint
 from localrules.engine.diagnostics import Diagnostics
 from localrules.engine.divergence import check_finite
+from localrules.engine.inference import subsample
 from localrules.engine.phases import apply_phase
 from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
+from localrules.engine.scores import Scores
 from localrules.engine.session import Session
 from localrules.engine.step import AveragedStep, StepResult, average_report, train_step
 from localrules.utils.torch_utils import read_scalars
 
 CHECKPOINT_SECONDS = 60.0
+SHOWN_SAMPLES = 32  # whose images callbacks receive at the end of an epoch
 STOP_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
@@ -117,17 +123,17 @@ class Trainer:
 
     def _log_untrained(self) -> None:
         """Log the untrained network as step 0, so that curves begin where learning does."""
-        if self._world.is_main and (found := self._evaluation()):
+        if self._world.is_main and (found := self._evaluation()[0]):
             self.callbacks.on_log({"step": 0, "epoch": 0.0, "phase": self.session.phases[0].name, **found})
         self._agree_on_stop()
 
-    def _evaluation(self) -> MetricsRow:
-        """The metrics of the valid split, and the diagnostics of the layers' outputs."""
+    def _evaluation(self) -> tuple[MetricsRow, Scores | None]:
+        """The metrics of the valid split and the diagnostics of the layers' outputs; the scores, if there is such."""
         row = self._diagnostics.of_epoch()
-        if "valid" in self.session.data.splits:
-            scores = self.session.predictor.scores(self.session.data.split("valid"))
-            row |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
-        return row
+        if "valid" not in self.session.data.splits:
+            return row, None
+        scores = self.session.predictor.scores(self.session.data.split("valid"))
+        return row | {"valid_loss": scores.loss, "valid_accuracy": scores.top1}, scores
 
     def _run_phase(self, phase: Phase) -> None:
         apply_phase(phase, self.session.network, self.session.trainable)
@@ -135,14 +141,15 @@ class Trainer:
         for step in range(first, phase.stop):
             self._before_step(step)
             began = time.perf_counter()
-            watched = self._diagnostics.watches_steps and self._should_log(step + 1)
+            closes_epoch = self._is_epoch_end(step + 1)
+            watched = self._diagnostics.watches(self._should_log(step + 1), closes_epoch)
             # The profiler slows its step down, so memory is measured in one that no median counts. It is not one with
             # diagnostics, so that rows are the same after a resume, unless there is no other.
             profiles = not profiled and (step == phase.stop - 1 or (step > first + self._settling and not watched))
             take = partial(self._train_step, phase, step)
             watching: AbstractContextManager[MetricsRow] = nullcontext({})
             if watched:
-                watching = self._diagnostics.of_step(phase, step)
+                watching = self._diagnostics.of_step(phase, step, closes_epoch=closes_epoch)
             with watching as found:
                 if profiles:
                     taken, peak = peak_memory(take, self.session.device.device)
@@ -173,12 +180,15 @@ class Trainer:
         if logs or saves:
             taken = self._check_step(phase, step, thorough=saves)
         if logs:
-            row = self._metrics_row(phase, taken) | found
+            row, scores = self._metrics_row(phase, taken) | found, None
             if closes_epoch and self._world.is_main:
-                row |= self._evaluation()
+                evaluated, scores = self._evaluation()
+                row |= evaluated
             self.callbacks.on_log(row)
             if closes_epoch:
                 self.callbacks.on_evaluate(row)
+                if self._world.is_main:
+                    self.callbacks.on_results(self._results(scores))
             self._agree_on_stop()
         if saves or self.stop_reason is not None:
             self.save()
@@ -197,6 +207,15 @@ class Trainer:
             self.callbacks.on_log(self._metrics_row(phase, taken))
             raise error
         return taken
+
+    def _results(self, scores: Scores | None) -> EpochResults:
+        epoch, histograms = self.step / self.session.batches.steps_per_epoch, self._diagnostics.histograms()
+        if scores is None:
+            return EpochResults(self.step, epoch, histograms=histograms)
+        valid = self.session.data.split("valid")
+        few = subsample(valid, SHOWN_SAMPLES)
+        rows = torch.arange(len(valid)) if few is None else few
+        return EpochResults(self.step, epoch, scores.logits, scores.labels, rows, valid.images[rows], histograms)
 
     def _metrics_row(self, phase: Phase, taken: AveragedStep) -> MetricsRow:
         report = taken.report

@@ -140,8 +140,16 @@ class ExecutorEntry(Entry):
     default_priority: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrackerEntry(Entry):
-    """A place where metrics go: a :class:`~localrules.Tracker` class."""
+    """A place where metrics go: a :class:`~localrules.Tracker` class.
+
+    Attributes:
+        service: ``"package.module:Name"`` of a :class:`~localrules.tracking.service.TrackerService`, for what the
+            tracker offers beside runs: results of other commands, a dashboard, stored weights; empty: nothing.
+    """
+
+    service: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Metrics, images and the final checkpoint in Weights & Biases."""
+"""Metrics, charts, images and checkpoints in Weights & Biases, and a dashboard there."""
 
 from localrules import TrackerEntry, hookimpl
 
@@ -11,6 +11,7 @@ def localrules_trackers() -> list[TrackerEntry]:
         TrackerEntry(
             name="wandb",
             target="localrules_wandb.tracker:WandbTracker",
+            service="localrules_wandb.service:WandbService",
             summary="Weights & Biases, online or offline.",
             reference="https://docs.wandb.ai",
         ),

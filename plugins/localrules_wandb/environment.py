@@ -13,6 +13,9 @@ _LONGEST_TAG = 64  # W&B refuses longer ones
 _SETTINGS: dict[str, tuple[str, Any]] = {
     "silent": ("WANDB_SILENT", True),
     "console": ("WANDB_CONSOLE", "off"),
+    # Seconds at the end for what is not sent yet: a connection that was lost would hold the end up for hours. What is
+    # left stays in the run folder, for `wandb sync`.
+    "finish_timeout": ("WANDB_FINISH_TIMEOUT", 300.0),
     "save_code": ("WANDB_SAVE_CODE", False),
     # The commit is in the configuration; W&B's address of the remote may hold a token.
     "disable_git": ("WANDB_DISABLE_GIT", True),

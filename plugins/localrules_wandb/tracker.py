@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import os
-import sys
+import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from localrules.callbacks.base import MetricsRow, Plot, RunInfo, Tracker
-from localrules.utils.text import shell_join, shell_quote
-from localrules_wandb.environment import from_environment, own_settings, run_facts, run_tags
-from localrules_wandb.login import Decided, Mode, decide_mode
-from localrules_wandb.metric_names import AXES, named
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo
+from localrules.errors import describe_exception
+from localrules.evaluation.charting import ChartingTracker
+from localrules.tracking.charts import Chart
+from localrules.tracking.metric_names import AXES, named
+from localrules_wandb.background import BackgroundWork
+from localrules_wandb.environment import from_environment, run_facts, run_tags
+from localrules_wandb.login import Mode
+from localrules_wandb.media import chart_media, histogram_media
+from localrules_wandb.start import finish_run, open_run, say, start_run
+from localrules_wandb.weights import pack_weights
 
 if TYPE_CHECKING:
     from wandb import Run
 
+    from localrules.callbacks.results import EpochResults
+    from localrules.core.network import Network
+    from localrules.core.rule import Rule
+
 _ID = "wandb_id"
 
 
-class WandbTracker(Tracker):
-    """Sends configuration, metrics, images and the final checkpoint to W&B.
+class WandbTracker(ChartingTracker):
+    """Sends configuration, metrics, charts, images and the final checkpoint to W&B.
 
     Nothing is ever asked and nothing is printed to stdout. Images in which the data can be seen are left out where
     the data set may not be passed on, unless ``media`` says otherwise.
     """
 
-    class Config(BaseModel):
-        model_config = ConfigDict(extra="forbid", frozen=True)
-
+    class Config(ChartingTracker.Config):
         mode: Mode = Field("auto", description="auto (online if logged in, else offline), online, or offline.")
         project: str | None = Field(None, description="W&B project; WANDB_PROJECT or localrules if unset.")
         entity: str | None = Field(None, description="W&B user or team; WANDB_ENTITY or your default one if unset.")
@@ -43,123 +50,128 @@ class WandbTracker(Tracker):
             default_factory=list,
             description="Words to find the run by, beside rule, model, data, class and those of WANDB_TAGS.",
         )
-        media: bool = Field(False, description="Log images of data that may not be redistributed, as FER2013.")
+        weights_every: int | None = Field(
+            None, gt=0, description="Epochs between logged weights, with the alias epoch-N; only at the end if unset."
+        )
         timeout: float = Field(15.0, gt=0, description="Seconds to wait for the server at the start.")
 
     config: Config
 
     def on_run_start(self, run: RunInfo) -> None:
-        self._info = run
+        super().on_run_start(run)
         self._run: Run | None = None
-        mode = decide_mode(self.config.mode)
-        try:
-            self._run = self._init(mode)
-        except Exception as error:
-            if self.config.mode != "auto" or mode != "online":
-                raise
-            # Logged in but not connected: better kept here than lost.
-            _say(f"no connection, so the run is kept here ({type(error).__name__})")
-            _forget_attempt()
-            self._run = self._init("offline")
+        self._trained: tuple[Network, Rule] | None = None
+        self._background, self._opening = BackgroundWork(), threading.Lock()
+        self._run, self._mode = start_run(self.config.mode, self.config.timeout, **self._options())
         run.state[_ID] = self._run.id
         _define_axes(self._run)
 
+    def on_train_start(self, network: Network, rule: Rule) -> None:
+        self._trained = (network, rule)
+
     def on_log(self, row: MetricsRow) -> None:
+        super().on_log(row)
         # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops each
         # whose step is lower. The axes of the charts are columns.
         self._with_run(lambda run: run.log(named(row), commit=True))
+
+    def on_evaluate(self, row: MetricsRow) -> None:
+        epoch, every = float(row.get("epoch") or 0), self.config.weights_every
+        if every and epoch % every == 0:
+            facts = {"steps": row["step"], "valid_accuracy": row.get("valid_accuracy")}
+            self._log_weights({**self._named_facts(), **facts}, f"epoch-{round(epoch)}")
+
+    @property
+    def ready_for_charts(self) -> bool:
+        return not self._background.waiting  # for a server that is slow
+
+    def log_charts(self, charts: list[Chart], results: EpochResults | None) -> None:
+        images = results.images if results is not None and self.may_show_data else None
+
+        def send() -> None:
+            logged = {chart.name: chart_media(chart, images) for chart in charts}
+            if results is not None:
+                logged |= {"step": results.step, "epoch": results.epoch, **histogram_media(results.histograms)}
+            self._with_run(lambda run: run.log(logged))
+
+        self._background.add(send)
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
         import wandb
 
         assert self._run is not None
-        withheld = [plot for plot in plots if not self._may_show(plot)]
+        self.log_last_charts(summary)
+        withheld = [plot for plot in plots if not self.may_show(plot)]
         shown = {f"plots/{plot.name}": wandb.Image(str(plot.path)) for plot in plots if plot not in withheld}
         if shown:
             self._with_run(lambda run: run.log(shown))
         known = {key: value for key, value in summary.items() if value is not None}
         self._with_run(lambda run: run.summary.update(known))
         if summary.get("status", "done") == "done":
-            self._log_weights(summary)
+            self._log_weights(summary, "latest")
         self._finish(exit_code=0)
         if withheld:
             names = ", ".join(plot.name for plot in withheld)
-            _say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
+            say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
 
     def close(self) -> None:
-        if self._run is not None:
+        if getattr(self, "_run", None) is not None:
             self._finish(exit_code=1)
 
     def _with_run(self, send: Callable[[Run], object]) -> None:
         """Send something to the run; one that code of a plugin has finished meanwhile goes on under its id."""
         import wandb
 
-        assert self._run is not None
+        run = self._run
+        assert run is not None
         try:
-            send(self._run)
+            send(run)
         except wandb.errors.UsageError:  # of wandb.finish(), or of an init that finishes others
-            self._run = self._init(self._mode)
-            _define_axes(self._run)
-            send(self._run)
+            with self._opening:
+                if self._run is run:
+                    self._run = open_run(self._mode, self.config.timeout, **self._options())
+                    _define_axes(self._run)
+                run = self._run
+            assert run is not None
+            send(run)
 
-    def _init(self, mode: Decided) -> Run:
-        import wandb
-
-        info, config = self._info, self.config
+    def _options(self) -> dict[str, Any]:
+        """The arguments of ``wandb.init``."""
+        info, config = self.info, self.config
         known = info.state.get(_ID)
-        self._mode = mode
-        _leave_service_of_others()
-        return wandb.init(
-            mode=mode,
-            project=config.project or from_environment("WANDB_PROJECT", "localrules"),
-            entity=config.entity,
-            group=config.group or from_environment("WANDB_RUN_GROUP", f"{info.rule}-{info.model}-{info.data}"),
-            job_type=from_environment("WANDB_JOB_TYPE", "train"),
-            name=config.name or from_environment("WANDB_NAME", info.directory.name),
-            tags=run_tags(info, config.tags),
-            notes=os.environ.get("WANDB_NOTES"),
-            dir=from_environment("WANDB_DIR", str(info.directory)),
-            config={**info.config, **run_facts(info)},
-            id=known,
-            # "allow", since a run that was offline until now is not known to the server. Offline, the same id is what
-            # joins the parts when they are sent.
-            resume="allow" if known and mode == "online" else None,
-            # A run that code of a plugin has started stays as it is, beside ours.
-            reinit=None if wandb.run is None else "create_new",
-            settings=wandb.Settings(init_timeout=self.config.timeout, **own_settings()),
-        )
+        return {
+            "project": config.project or from_environment("WANDB_PROJECT", "localrules"),
+            "entity": config.entity,
+            "group": config.group or from_environment("WANDB_RUN_GROUP", f"{info.rule}-{info.model}-{info.data}"),
+            "job_type": from_environment("WANDB_JOB_TYPE", "train"),
+            "name": config.name or from_environment("WANDB_NAME", info.directory.name),
+            "tags": run_tags(info, config.tags),
+            "notes": os.environ.get("WANDB_NOTES"),
+            "dir": from_environment("WANDB_DIR", str(info.directory)),
+            "config": {**info.config, **run_facts(info)},
+            "id": known,
+            "resume": "allow" if known else None,
+        }
 
-    def _may_show(self, image: Plot) -> bool:
-        return not image.shows_data or self._info.redistributable or self.config.media
+    def _named_facts(self) -> dict[str, Any]:
+        info = self.info
+        return {"rule": info.rule, "model": info.model, "data": info.data, "seed": info.config.get("seed")}
 
-    def _log_weights(self, summary: Mapping[str, Any]) -> None:
-        import wandb
-
-        assert self._run is not None
-        weights = self._info.directory / "checkpoints" / "last.safetensors"
-        if not weights.is_file():
+    def _log_weights(self, facts: Mapping[str, Any], alias: str) -> None:
+        if self._trained is None or self._run is None:
             return
-        described = ("rule", "model", "data", "seed", "steps", "valid_accuracy", "weights_sha256")
-        artifact = wandb.Artifact(
-            f"{self._run.id}-weights", type="model", metadata={key: summary[key] for key in described if key in summary}
-        )
-        # Not copied: the weights stay in the run folder, and are not written again once the run is over.
-        artifact.add_file(str(weights), policy="immutable", skip_cache=True)
-        self._run.log_artifact(artifact, aliases=["latest"])
+        artifact = pack_weights(self._run, self.info, *self._trained, facts, alias)  # now: the network goes on learning
+        self._background.add(lambda: self._with_run(lambda run: run.log_artifact(artifact, aliases=[alias])))
 
     def _finish(self, exit_code: int) -> None:
-        run, self._run = self._run, None
+        run = self._run
         assert run is not None
-        folder = Path(run.dir).parent
-        # Asked before finishing, and only online: W&B warns of the question otherwise.
-        url = None if run.offline or run.disabled else run.url
-        run.finish(exit_code=exit_code)
-        if url:
-            _say(f"look at it: {url}")
-        # A resumed run is in parts, which W&B joins by their id.
-        elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
-            _say(f"look at it: wandb leet {shell_quote(folder)}")
-            _say("send it:    wandb sync " + shell_join(parts))
+        if not self._background.finish(self.config.timeout if exit_code == 0 else 0.0) or self._background.failed:
+            reason = f" ({describe_exception(self._background.error)})" if self._background.error else ""
+            say(f"some charts or weights were not sent: the server does not answer{reason}")
+        run, self._run = self._run, None
+        if run is not None:
+            finish_run(run, exit_code)
 
 
 def _define_axes(run: Run) -> None:
@@ -167,22 +179,3 @@ def _define_axes(run: Run) -> None:
     run.define_metric("epoch", hidden=True)
     for metrics, axis in AXES.items():
         run.define_metric(metrics, step_metric=axis)
-
-
-def _leave_service_of_others() -> None:
-    import wandb
-
-    # A process shares the W&B service of the one that started it, if that has one. Such a service outlives us, and
-    # after a kill it holds on to the run's id for good: the resumed run would not be tracked. Our own dies with us.
-    os.environ.pop(wandb.env.SERVICE, None)
-
-
-def _forget_attempt() -> None:
-    import wandb
-
-    # W&B's service holds on to the id of the run that it failed to start.
-    wandb.teardown()
-
-
-def _say(text: str) -> None:
-    print(f"W&B: {text}", file=sys.stderr)

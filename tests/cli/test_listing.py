@@ -22,7 +22,7 @@ OURS = {
     "rules": {"backprop", "backprop-checkpointed", "hsic", "hsic-normalized", "local-ce"},
     "models": {"dense_fpn", "dense_fpn_small", "mlp"},
     "data": {"fer2013", "faces", "mnist", "fashion_mnist", "image_folder", "cifar10", "cifar100", "imagenet"},
-    "plugins": {"backprop", "classics", "fer", "hsic", "supervised", "tensorboard", "wandb"},
+    "plugins": {"backprop", "classics", "fer", "hsic", "supervised", "mlflow", "tensorboard", "trackio", "wandb"},
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import pytest
@@ -14,7 +14,7 @@ def blank_plots(patch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    def savefig(self: Any, path: Path, **_: object) -> None:
+    def savefig(self: Any, path: Path | BinaryIO, **_: object) -> None:
         Image.new("RGB", (1, 1), "white").save(path, format="png")
 
     patch.setattr(Figure, "savefig", savefig)

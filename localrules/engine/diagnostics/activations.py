@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from localrules.callbacks.base import MetricsRow
+from localrules.callbacks.results import Histogram
 from localrules.core.interception import Forward, intercept_layers, tensor_leaves
 from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
@@ -61,6 +62,11 @@ class ActivationDiagnostics:
         for name in names:
             row |= {f"{name}/{layer}": value for layer, value in measures[name]().items()}
         return row
+
+    def histograms(self) -> dict[str, Histogram | None]:
+        """``activations/<layer>`` for every hidden layer."""
+        outputs, _, _ = self._outputs(self._seen, SAMPLES)
+        return {f"activations/{name}": Histogram.of(output) for name, output in outputs.items()}
 
     def _collect(self, outputs: dict[str, Tensor], labels: Tensor) -> dict[str, float]:
         fitted, _, known = self._outputs(self._session.data.splits["train"], FIT_FRACTION)

@@ -12,6 +12,8 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from localrules.callbacks.base import MetricsRow
+from localrules.callbacks.results import Histogram
+from localrules.config.schema import HISTOGRAMS
 from localrules.core.layer import Layer
 from localrules.core.phase import Phase
 from localrules.engine.session import Session
@@ -33,12 +35,16 @@ class GradientDiagnostics:
     Args:
         session: The run.
         phase, step: The step that is about to be taken.
-        names: Which of ``STEPWISE``.
+        names: Which of ``GRADIENT_DIAGNOSTICS``, and ``histograms``.
+
+    Attributes:
+        histograms: ``gradients/<layer>``, once the step is taken.
     """
 
     def __init__(self, session: Session, phase: Phase, step: int, names: tuple[str, ...]) -> None:
         self._session, self._phase, self._step, self._names = session, phase, step, names
         self._before: dict[str, list[Tensor]] = {}
+        self.histograms: dict[str, Histogram] = {}
 
     @contextmanager
     def watch(self, row: MetricsRow) -> Iterator[None]:
@@ -62,6 +68,8 @@ class GradientDiagnostics:
             gradient = _flatten([p.grad if p.grad is not None else torch.zeros_like(p) for p in own])
             if "gradient" in self._names:
                 row[f"gradient/{layer.name}"] = float(gradient.norm())
+            if HISTOGRAMS in self._names and (found := Histogram.of(gradient)) is not None:
+                self.histograms[f"gradients/{layer.name}"] = found
             if "angle" in self._names:
                 row[f"angle/{layer.name}"] = _angle_degrees(gradient, reference[layer.name])
             if "update" in self._names:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.tiny_runs import train
 from PIL import Image
 
 from localrules.callbacks.base import Plot, RunInfo
@@ -55,8 +56,8 @@ def read(directory: Path) -> Any:
 def test_metrics_and_the_configuration_are_written_beside_the_run(tmp_path: Path) -> None:
     track(tmp_path, range(1, 5))
     events = read(tmp_path)
-    assert events.Tags()["scalars"] == ["objective/stem"]
-    assert [(event.step, event.value) for event in events.Scalars("objective/stem")] == [
+    assert events.Tags()["scalars"] == ["layer/stem/objective"]
+    assert [(event.step, event.value) for event in events.Scalars("layer/stem/objective")] == [
         (step, -float(step)) for step in range(1, 5)
     ]
     assert b'"name": "hsic"' in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
@@ -65,15 +66,15 @@ def test_metrics_and_the_configuration_are_written_beside_the_run(tmp_path: Path
 def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     track(tmp_path, range(1, 4))
     track(tmp_path, range(3, 5), resumed_from=2)
-    assert [event.step for event in read(tmp_path).Scalars("objective/stem")] == [1, 2, 3, 4]
+    assert [event.step for event in read(tmp_path).Scalars("layer/stem/objective")] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
     ("redistributable", "media", "shown"),
     [
-        (False, False, {"confusion"}),
-        (True, False, {"confusion", "sample_sheet"}),
-        (False, True, {"confusion", "sample_sheet"}),
+        (False, False, {"plots/confusion"}),
+        (True, False, {"plots/confusion", "plots/sample_sheet"}),
+        (False, True, {"plots/confusion", "plots/sample_sheet"}),
     ],
 )
 def test_images_of_data_are_written_only_where_that_is_allowed(
@@ -88,3 +89,21 @@ def test_without_tensorboard_the_error_names_the_extra(monkeypatch: pytest.Monke
     with pytest.raises(UsageError, match="not installed") as caught:
         TensorBoardTracker(TensorBoardTracker.Config())
     assert "localrules[tensorboard]" in caught.value.fix
+
+
+@pytest.mark.slow
+def test_a_run_has_charts_of_all_layers_hyperparameters_histograms_curves_and_a_graph(tmp_path: Path) -> None:
+    words = ["--rule", "local-ce", "--track", "tensorboard", "--diagnose", "probe,histograms"]
+    summary = train(tmp_path / "runs", *words, "--set", "tensorboard.charts_every=0")
+    events = read(Path(summary["run_dir"]))
+    tags = events.Tags()
+    assert {"layer/layers.0/objective", "train/loss", "valid/accuracy"} <= set(tags["scalars"])
+    assert {"charts/objective", "charts/probe", "charts/confusion", "charts/images"} <= set(tags["images"])
+    assert [image.step for image in events.Images("charts/objective")] == [4, 8, 12]
+    assert {"histograms/layers.0/weights", "histograms/layers.0/gradients"} <= set(tags["histograms"])
+    layout = events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert b"layer/.*/objective$" in layout
+    assert "_hparams_/experiment" in events.summary_metadata
+    curves = [tag for tag in tags["tensors"] if tag.startswith("precision_recall/")]
+    assert len(curves) == 7
+    assert tags["graph"]

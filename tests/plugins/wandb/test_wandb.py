@@ -12,26 +12,21 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from torch import nn
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
 from localrules.callbacks.callback_list import CallbackList
+from localrules.core.network import Network
 from localrules.core.phase import Phase
+from localrules.engine.layerwise import LayerwiseRule
 from localrules_wandb.login import decide_mode, logged_in
-from localrules_wandb.metric_names import named
 from localrules_wandb.tracker import WandbTracker
 
 pytestmark = pytest.mark.slow
 
+MODEL = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+NETWORK_AND_RULE = (Network.wrap(MODEL), LayerwiseRule({}))
 ALL_IMAGES = {"confusion", "sample_sheet", "feature_maps"}
-
-
-@pytest.fixture(autouse=True)
-def _nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
 
 
 def run_info(directory: Path, **changes: Any) -> RunInfo:
@@ -69,9 +64,9 @@ def images(directory: Path) -> list[Plot]:
 
 def track(info: RunInfo, steps: range, **options: Any) -> None:
     tracker = WandbTracker(WandbTracker.Config(**options))
-    (info.directory / "checkpoints").mkdir(exist_ok=True)
-    (info.directory / "checkpoints" / "last.safetensors").write_bytes(b"weights")
+    (info.directory / "config.toml").write_text("seed = 7\n")
     tracker.on_run_start(info)
+    tracker.on_train_start(*NETWORK_AND_RULE)
     for step in steps:
         tracker.on_log(row(step))
     tracker.on_run_end({"status": "done", "steps": 4, "valid_accuracy": 0.5}, images(info.directory))
@@ -114,7 +109,8 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
     (artifact,) = records(part, "artifact")
     assert artifact["type"] == "model"
     assert artifact["aliases"] == ["latest"]
-    assert [item["path"] for item in artifact["manifest"]["contents"]] == ["last.safetensors"]
+    paths = {item["path"] for item in artifact["manifest"]["contents"]}
+    assert paths == {"README.md", "config.toml", "checkpoints/last.safetensors"}
 
     assert screen.out == ""
     assert f"wandb leet {part}" in screen.err
@@ -126,7 +122,7 @@ def test_the_environment_holds_where_no_option_is_set(tmp_path: Path, monkeypatc
     for name, value in chosen.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     monkeypatch.setenv("WANDB_TAGS", "one, two")
-    info = run_info(tmp_path / "run", locality="local-labels", layers=[{"parameters": 3, "macs": 5}] * 2)
+    info = run_info(tmp_path / "run", locality="local-labels", layers=[{"name": n, "parameters": 3, "macs": 5} for n in "ab"])
     track(info, range(1, 2), mode="offline", name="typed", tags=["three"])
     (part,) = parts(info.directory)
     (run,) = records(part, "run")
@@ -318,31 +314,3 @@ track(run_info(Path({str(tmp_path / "run")!r})), range(1, 3))
     assert done.returncode == 0
     assert done.stdout == b""
     assert len(parts(tmp_path / "run")) == 1
-
-
-def test_every_column_has_a_name_with_its_section() -> None:
-    columns = (
-        "step",
-        "epoch",
-        "phase",
-        "objective/a.b",
-        "loss/head/a.b",
-        "loss",
-        "lr",
-        "valid_loss",
-        "memory_mib",
-        "unforeseen",
-    )
-    assert list(named(dict.fromkeys(columns, 1))) == [
-        "step",
-        "epoch",
-        "phase",
-        "layer/a.b/objective",
-        "layer/a.b/loss/head",
-        "train/loss",
-        "train/lr",
-        "valid/loss",
-        "cost/memory_mib",
-        "train/unforeseen",
-    ]
-    assert named({"step": 1, "loss": None}) == {"step": 1}

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from localrules.callbacks.base import RunInfo, Tracker
+from localrules.callbacks.results import EpochResults
 from localrules.core.model import Model
 from localrules.core.network import Network
 from localrules.core.objective import Objective
@@ -135,6 +136,8 @@ def events_are_accepted(tracker: type[Tracker]) -> None:
         made = tracker(tracker.Config())
     except ValidationError as error:
         raise NotApplicable(f"it has options without a default: {error.errors()[0]['loc']}") from None
+    except UsageError as error:
+        raise NotApplicable(error.what) from None
     with TemporaryDirectory() as folder:
         run = _run_info(Path(folder))
         try:
@@ -143,6 +146,9 @@ def events_are_accepted(tracker: type[Tracker]) -> None:
                 row = {"step": step, "epoch": step / 2, "phase": "joint", "loss": 1 / step, "objective/layer": math.nan}
                 made.on_log(dict(row))
             made.on_evaluate({**row, "valid_accuracy": 0.5, "valid_loss": 1.0})
+            made.on_results(
+                EpochResults(2, 1.0, logits=torch.eye(2), labels=torch.tensor([0, 1]), rows=torch.tensor([1]))
+            )
             made.on_checkpoint()
             made.on_run_end({"status": "done", "valid_accuracy": 0.5, "run_dir": folder}, [])
         except ImportError as error:

@@ -1,0 +1,134 @@
+"""Runs in MLflow."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from localrules.callbacks.base import MetricsRow, Plot, RunInfo
+from localrules.errors import UsageError
+from localrules.evaluation.charting import ChartingTracker
+from localrules.tracking.charts import Chart
+from localrules.tracking.metric_names import scalars
+from localrules.tracking.plots.charts import chart_image
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from localrules.callbacks.results import EpochResults
+
+_ID = "mlflow_id"
+_PARAMETERS, _LENGTH = 100, 500  # that MLflow takes at a time; characters of a value
+
+
+class MlflowTracker(ChartingTracker):
+    """Writes settings, metrics, charts, images and the final checkpoint to MLflow.
+
+    The place is MLflow's own: ``MLFLOW_TRACKING_URI``, else a database in the working directory.
+
+    Raises:
+        UsageError: The package ``mlflow`` is not installed.
+    """
+
+    class Config(ChartingTracker.Config):
+        uri: str | None = Field(None, description="Where runs go; MLFLOW_TRACKING_URI or MLflow's default if unset.")
+        experiment: str = Field("localrules", description="MLflow's experiment.")
+        name: str | None = Field(None, description="The run's name; that of its folder if unset.")
+
+    config: Config
+
+    def __init__(self, config: BaseModel) -> None:
+        super().__init__(config)
+        if importlib.util.find_spec("mlflow") is None:
+            raise UsageError(
+                "MLflow is not installed",
+                where="tracker mlflow",
+                why="it is an extra of localrules, since most runs do without",
+                fix="pip install 'localrules[mlflow]'",
+            )
+        self._client: MlflowClient | None = None
+
+    def on_run_start(self, run: RunInfo) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Param, RunTag
+
+        super().on_run_start(run)
+        self._client = MlflowClient(tracking_uri=self.config.uri)
+        known = run.state.get(_ID)
+        if known is not None:
+            self._run = str(known)
+            self._client.update_run(self._run, status="RUNNING")
+            return
+        tags = {"rule": run.rule, "model": run.model, "data": run.data, "locality": run.locality}
+        name = self.config.name or run.directory.name
+        self._run = self._client.create_run(self._experiment(), run_name=name).info.run_id
+        parameters = [Param(key, str(value)[:_LENGTH]) for key, value in _flat(run.config).items()]
+        for first in range(0, len(parameters), _PARAMETERS):
+            self._client.log_batch(self._run, params=parameters[first : first + _PARAMETERS])
+        self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items() if value])
+        run.state[_ID] = self._run
+
+    def on_log(self, row: MetricsRow) -> None:
+        super().on_log(row)
+        self._log_metrics(scalars(row), int(row["step"] or 0))
+
+    def log_charts(self, charts: list[Chart], results: EpochResults | None) -> None:
+        assert self._client is not None
+        step = results.step if results is not None else self.info.total_steps
+        for chart in charts:
+            image = chart_image(chart)
+            if image is not None:
+                self._client.log_image(self._run, image, key=chart.name.replace("/", "-"), step=step)
+            columns = {name: [row[place] for row in chart.rows] for place, name in enumerate(chart.columns)}
+            self._client.log_dict(self._run, columns, f"{chart.name}.json")
+
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
+        assert self._client is not None
+        self.log_last_charts(summary)
+        numbers = {f"summary/{name}": value for name, value in summary.items() if isinstance(value, int | float)}
+        self._log_metrics(numbers, int(summary.get("steps") or 0))
+        for plot in plots:
+            if self.may_show(plot):
+                self._client.log_artifact(self._run, str(plot.path), "plots")
+        folder = self.info.directory
+        for path in (folder / "config.toml", folder / "checkpoints" / "last.safetensors"):
+            if path.is_file():
+                self._client.log_artifact(self._run, str(path), "weights")
+        self._finish("FINISHED" if summary.get("status", "done") == "done" else "KILLED")
+        print("MLflow: look at it: mlflow ui", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._finish("FAILED")
+
+    def _finish(self, status: str) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.set_terminated(self._run, status)
+
+    def _experiment(self) -> str:
+        assert self._client is not None
+        found = self._client.get_experiment_by_name(self.config.experiment)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(self.config.experiment))
+
+    def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        assert self._client is not None
+        now = int(time.time() * 1000)
+        found = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        self._client.log_batch(self._run, metrics=found)
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+    return found

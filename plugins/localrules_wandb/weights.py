@@ -1,0 +1,51 @@
+"""Weights of a run as a W&B artifact, from which the run is rebuilt to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from localrules.engine.checkpoint import write_weights
+from localrules.tracking.model_card import model_card
+
+if TYPE_CHECKING:
+    from wandb import Artifact, Run
+
+    from localrules.callbacks.base import RunInfo
+    from localrules.core.network import Network
+    from localrules.core.rule import Rule
+
+_DESCRIBED = ("rule", "model", "data", "seed", "steps", "valid_accuracy", "parameters", "weights_sha256")
+
+
+def pack_weights(
+    run: Run, info: RunInfo, network: Network, rule: Rule, facts: Mapping[str, Any], alias: str
+) -> Artifact:
+    """An artifact of type ``model``: ``config.toml``, ``checkpoints/`` and a model card, as in a run folder.
+
+    Args:
+        run: The W&B run.
+        info: The run.
+        network, rule: As they are now.
+        facts: The summary, or what is known of it yet.
+        alias: Under which it is logged.
+    """
+    import wandb
+
+    name = f"{run.id}-weights"
+    metadata = {key: facts[key] for key in _DESCRIBED if facts.get(key) is not None}
+    artifact = wandb.Artifact(
+        name, type="model", metadata=metadata, description=f"{info.rule}, {info.model}, {info.data}"
+    )
+    place = f"wandb:{run.entity or 'ENTITY'}/{run.project}/{name}:{alias}"
+    with TemporaryDirectory() as folder:
+        write_weights(Path(folder), network, rule)
+        # Copied by W&B before the folder goes.
+        artifact.add_dir(folder, name="checkpoints", policy="mutable", skip_cache=True)
+        artifact.add_file(str(info.directory / "config.toml"), policy="mutable", skip_cache=True)
+        card = Path(folder) / "README.md"
+        card.write_text(model_card(info, facts, place), encoding="utf-8")
+        artifact.add_file(str(card), policy="mutable", skip_cache=True)
+    return artifact

@@ -1,0 +1,190 @@
+"""Online runs, end to end: the command line, W&B's own client, and a server on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.tiny_runs import STEPS, TINY, localrules, only_run, resume, train
+from helpers.wandb_server import WandbServer
+
+from localrules.callbacks.base import Callback, MetricsRow
+from localrules.errors import LocalRulesError
+
+pytestmark = pytest.mark.slow
+
+ONLINE = ["--rule", "local-ce", "--wandb", "online", "--set", "wandb.project=mine"]
+
+
+def steps(server: WandbServer) -> list[int]:
+    """The steps of the metrics rows that came."""
+    return [row["step"] for row in server.run.history if "train/lr" in row]
+
+
+@pytest.fixture
+def _no_surprises(server: WandbServer) -> Any:
+    yield
+    assert server.unknown == []
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_a_run_comes_with_its_metrics_charts_and_weights(tmp_path: Path, server: WandbServer) -> None:
+    diagnosed = ["--diagnose", "all", "--set", "wandb.charts_every=0", "--set", "wandb.weights_every=2"]
+    summary = train(tmp_path / "runs", *ONLINE, *diagnosed, "--set", "log_every=1")
+    run = server.run
+    assert (run.entity, run.project, run.exit_code) == ("somebody", "mine", 0)
+    assert run.config["rule"]["name"] == "local-ce"
+    assert steps(server) == [*range(1, STEPS + 1)]
+    assert run.summary["valid_accuracy"] == summary["valid_accuracy"]
+
+    charts = [row for row in run.history if "charts/objective" in row]
+    assert {row["step"] for row in charts} <= {4, 8, 12}  # epochs; one is left out where the server is slower
+    assert charts[-1]["step"] == 12
+    tables = ["objective", "gradient", "update", "angle", "probe", "cka", "hsic-input", "hsic-labels", "predictions"]
+    drawn = ["information_plane", "accuracy_gained", "confusion", "recall", "calibration"]
+    assert {f"charts/{name}" for name in tables} <= charts[-1].keys()
+    assert {f"Custom Chart Tables/charts/{name}_table" for name in drawn} <= charts[-1].keys()
+    table = json.loads(server.storage[f"{run.name}/{charts[-1]['charts/objective']['path']}"])
+    assert table["columns"] == ["step", "depth", "layer", "objective"]
+    assert {(row[0], row[2]) for row in table["data"]} == {
+        (step, layer) for step in range(1, 13) for layer in ("layers.0", "layers.1", "readout")
+    }
+
+    final, at_epoch_2 = (server.artifacts_of("model")[place] for place in (-1, 0))
+    assert (final.aliases, at_epoch_2.aliases) == (["latest"], ["epoch-2"])
+    assert set(final.files) == {"README.md", "config.toml", "checkpoints/last.safetensors", "checkpoints/last.pt"}
+    card = server.storage[final.files["README.md"]].decode()
+    assert f"localrules eval wandb:somebody/mine/{run.name}-weights:latest" in card
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_weights_are_scored_and_used_where_the_run_is_not(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = train(tmp_path / "runs", *ONLINE)
+    here = localrules("eval", trained["run_dir"], "--json").document
+    image = tmp_path / "image.png"
+    from PIL import Image
+
+    Image.new("L", (48, 48), 90).save(image)
+    at_home = localrules("predict", trained["run_dir"], image, "--json").document
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    place = f"wandb:somebody/mine/{server.run.name}-weights:latest"
+    said = localrules("eval", place, "--json", "--wandb", "online")
+    assert said.code == 0, said.err
+    assert said.document["confusion"] == here["confusion"]
+    (report,) = [run for run in server.runs.values() if run.fields["jobType"] == "eval"]
+    assert report.summary["top1"] == here["top1"]
+    assert "Custom Chart Tables/charts/confusion_table" in report.history[0]
+    assert "UseArtifact" in server.asked
+    elsewhere = localrules("predict", place, image, "--json").document
+    assert elsewhere == at_home
+
+
+def test_weights_that_are_not_there_are_an_error(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = localrules("eval", "wandb:somebody/mine/none:latest", "--json")
+    assert said.code == 2
+    assert "ENTITY/PROJECT/NAME:ALIAS" in said.error["fix"]
+    assert not list(tmp_path.glob("artifacts/*"))
+
+
+class At(Callback):
+    """Does something at steps of a run."""
+
+    def __init__(self, **work: Any) -> None:
+        self.work = {int(step.removeprefix("step_")): call for step, call in work.items()}
+
+    def on_log(self, row: MetricsRow) -> None:
+        self.work.get(int(row["step"] or 0), lambda: None)()
+
+
+def run_with(tmp_path: Path, callback: Callback, **more: Any) -> dict[str, Any]:
+    """A tiny online run with a callback."""
+    import localrules as package
+
+    return package.train(
+        rule="local-ce",
+        model={"name": "mlp", "hidden": [12, 8]},
+        data={"name": "faces", "train": 140, "valid": 70, "test": 70},
+        steps=STEPS,
+        batch_size=32,
+        log_every=1,
+        plots=False,
+        threads=1,
+        out=tmp_path / "runs",
+        callbacks=[callback],
+        **{"trackers.wandb": {"mode": "online", "charts_every": 0.0, "timeout": 3.0}, **more},
+    ).summary
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_a_run_that_is_resumed_goes_on_under_its_id(tmp_path: Path, server: WandbServer) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(LocalRulesError, match="interrupted"):
+        run_with(tmp_path, At(step_6=interrupt), checkpoint_every=5)
+    assert steps(server) == [*range(1, 6)]
+    assert server.run.exit_code == 1
+    resume(only_run(tmp_path / "runs"))
+    assert steps(server) == [*range(1, STEPS + 1)]
+    assert (len(server.runs), server.run.exit_code) == (1, 0)
+
+
+@pytest.mark.usefixtures("_no_surprises")
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_server_that_fails_for_a_while_has_every_row_in_the_end(
+    tmp_path: Path, server: WandbServer, status: int
+) -> None:
+    def fail() -> None:
+        server.status = status
+
+    def heal() -> None:
+        threading.Timer(0.3, lambda: setattr(server, "status", 0)).start()
+
+    summary = run_with(tmp_path, At(step_4=fail, step_8=heal))
+    assert summary["status"] == "done"
+    assert server.refused > 0
+    assert steps(server) == [*range(1, STEPS + 1)]
+    assert server.run.summary["valid_accuracy"] == summary["valid_accuracy"]
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_a_slow_server_holds_no_step_up(tmp_path: Path, server: WandbServer) -> None:
+    fast = run_with(tmp_path / "fast", At())
+    server.runs.clear()
+    slow = run_with(tmp_path / "slow", At(step_1=lambda: setattr(server, "delay", 0.1)))
+    assert slow["seconds"] < fast["seconds"] + 0.2  # of training; the end waits for what is not sent yet
+    assert steps(server) == [*range(1, STEPS + 1)]
+
+
+def test_a_connection_that_is_lost_for_good_leaves_the_rows_in_the_run_folder(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_wandb import records
+
+    for client in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL"):
+        monkeypatch.setenv(f"WANDB__{client}_RETRY_MAX", "1")
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "1")
+    summary = run_with(tmp_path, At(step_4=lambda: setattr(server, "status", 500)))
+    assert summary["status"] == "done"
+    assert server.run.exit_code is None
+    (part,) = (tmp_path / "runs").glob("*/wandb/run-*")
+    rows = [item["item"] for item in records(part, "history")]
+    assert [row["step"] for row in rows if "train/lr" in row] == [*range(1, STEPS + 1)]
+
+
+def test_a_server_that_refuses_the_key_leaves_the_run_untracked(tmp_path: Path, server: WandbServer) -> None:
+    server.status = 401
+    with pytest.warns(UserWarning, match="WandbTracker failed in on_run_start"):
+        summary = run_with(tmp_path, At())
+    assert summary["status"] == "done"
+    assert server.runs == {}
