@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from localrules.utils.atomic_io import write_atomic
 
 if TYPE_CHECKING:
@@ -26,6 +24,8 @@ def write_predictions(path: Path, scores: Scores, classes: tuple[str, ...], know
         classes: Names, by label.
         known: Which rows are known from training.
     """
+    import pandas as pd
+
     table = pd.DataFrame(
         {
             "label": [classes[label] for label in scores.labels.tolist()],

@@ -14,10 +14,8 @@ from localrules.errors import LocalRulesError, UsageError
 from localrules.evaluation.leakage import LeakMask, check_leakage
 from localrules.evaluation.metric import MetricFiles, build_metrics, compute_metric, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
-from localrules.evaluation.plots import plot_calibration
 from localrules.evaluation.predictions import write_predictions
 from localrules.runs.load import TrainedRun, load_run
-from localrules.tracking.plots.curves import plot_confusion
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.torch_utils import preserve_global_state
 
@@ -217,6 +215,9 @@ def _leak_context(data: Dataset) -> dict[str, Any]:
 def _write(
     folder: Path, found: dict[str, Any], scores: Scores, known: LeakMask | None, classes: tuple[str, ...], of: str
 ) -> None:
+    from localrules.evaluation.plots import plot_calibration
+    from localrules.tracking.plots.curves import plot_confusion
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drawn = {

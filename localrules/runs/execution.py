@@ -20,7 +20,6 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import TrainingInterrupted, metric_names
 from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
 from localrules.runs import summary as closing
-from localrules.runs.page import write_run_page
 from localrules.runs.processes import share_start
 from localrules.runs.result import RunResult
 from localrules.tracking.run_folder import RunFolder, record_error
@@ -176,14 +175,18 @@ def _save_plots(
     session: Session, info: RunInfo, summary: Tree, scored: closing.FinalScores, audit: InRunAudit | None
 ) -> list[Plot]:
     """Draw what was learned, and make the run's page; a run that is done stays done where that fails."""
+    if not session.config.plots:
+        return []
+    from localrules.runs.page import write_run_page
+    from localrules.runs.plots import save_audit_plot, save_plots
+
     folder = info.directory
     try:
-        plots = closing.save_plots(session, folder, scored)
+        plots = save_plots(session, folder, scored)
         measured = audit if audit is not None and audit.points else None
-        if session.config.plots:
-            if measured is not None:
-                plots.append(closing.save_audit_plot(session, folder, measured))
-            write_run_page(info, summary, scored, plots, measured)
+        if measured is not None:
+            plots.append(save_audit_plot(session, folder, measured))
+        write_run_page(info, summary, scored, plots, measured)
         return plots
     except Exception as error:
         warn(f"the plots could not be drawn: {_reason(error)}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.tiny_runs import TINY
 
 import localrules
 
@@ -67,6 +69,12 @@ def test_help_and_lists_import_nothing_heavy(line: str) -> None:
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     code, _, heavy = heavy_after(f"import {module}")
     assert (code, heavy) == (0, "[]")
+
+
+def test_a_run_imports_what_draws_plots_only_where_it_draws_them(tmp_path: Path) -> None:
+    words = ["run", "--rule", "local-ce", *TINY, "--set", "plots=false", "--out", str(tmp_path)]
+    code, _, heavy = heavy_after("from localrules.cli import main; sys.exit(main())", *words)
+    assert (code, heavy) == (0, "['torch', 'numpy', 'pydantic']")
 
 
 def test_the_package_alone_imports_not_even_pluggy() -> None:

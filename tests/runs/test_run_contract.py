@@ -210,12 +210,12 @@ def test_plots_of_what_was_learned_are_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_plot_that_cannot_be_drawn_does_not_undo_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from localrules.runs import summary as closing
+    from localrules.runs import plots
 
     def fail(*_: object) -> None:
         raise RuntimeError("no fonts here")
 
-    monkeypatch.setattr(closing, "save_plots", fail)
+    monkeypatch.setattr(plots, "save_plots", fail)
     with pytest.warns(UserWarning, match="the plots could not be drawn: RuntimeError: no fonts here"):
         summary = train(tmp_path, "--rule", "hsic", "--set", "plots=true")
     assert (Path(summary["run_dir"]) / "summary.json").exists()
