@@ -15,7 +15,7 @@ from localrules.config.schema import RunConfig
 from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
-from localrules.engine.device import warn_if_bf16_emulated
+from localrules.engine.device import warn_if_slower_than_asked
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.utils.bootstrap import ratio_bootstrap
@@ -51,7 +51,7 @@ def bench(
     control = _resolve(CONTROL, settings, registry)
     config = control.config
     candidates = [plain_pytorch_step(control, data)]
-    warn_if_bf16_emulated(config, candidates[0].device)
+    warn_if_slower_than_asked(config, candidates[0].device)
     for name in names:
         own = _at_once(name, settings, registry, parallel_layers)
         candidates.append(engine_step(name, _resolve(name, own, registry), data))
