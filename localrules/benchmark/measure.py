@@ -50,7 +50,7 @@ def step_memory(candidate: Candidate) -> float:
 
 @dataclass(frozen=True)
 class Work:
-    """What a step computes and moves, whatever time that takes.
+    """The arithmetic and the memory traffic of a step, whatever time they take.
 
     Attributes:
         macs: Of convolutions and products of matrices.
@@ -69,7 +69,7 @@ def step_work(candidate: Candidate) -> Work:
     return Work(counter.get_total_flops() // 2, traffic.bytes)
 
 
-def device_share(candidate: Candidate) -> float:
+def device_fraction(candidate: Candidate) -> float:
     """The fraction of a step's time in which the device computes, by torch's profiler, which slows the rest down.
 
     On a GPU that is the time with a kernel at work; on a CPU the time inside torch's operations, and the rest is

@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from localrules.benchmark.candidates import HAND_WRITTEN, Candidate, engine_step, noise_dataset, plain_pytorch_step
-from localrules.benchmark.measure import device_share, step_memory, step_work, time_interleaved
+from localrules.benchmark.measure import device_fraction, step_memory, step_work, time_interleaved
 from localrules.config.overrides import Tree, merge
 from localrules.config.schema import RunConfig
 from localrules.core.objective import Objective
@@ -44,7 +44,7 @@ def bench(
 
     Returns:
         ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high), the floors of that
-        ratio ``macs_ratio`` where arithmetic takes the time and ``bytes_ratio`` where memory does, ``device_share``
+        ratio ``macs_ratio`` where arithmetic takes the time and ``bytes_ratio`` where memory does, ``device_fraction``
         (the fraction of the step in which the device computes), ``peak_memory_mib, memory_ratio``; ``input_share``; and
         ``settings``.
     """
@@ -59,7 +59,7 @@ def bench(
         candidates.append(engine_step(name, _resolve(name, own, registry), data))
     memory = {candidate.name: step_memory(candidate) for candidate in candidates}
     work = {candidate.name: step_work(candidate) for candidate in candidates}
-    shares = {candidate.name: device_share(candidate) for candidate in candidates}
+    fractions = {candidate.name: device_fraction(candidate) for candidate in candidates}
     seconds = time_interleaved(candidates, rounds)
     return {
         "settings": {
@@ -79,7 +79,7 @@ def bench(
                 "ratio_to_hand": asdict(ratio_bootstrap(times, seconds[HAND_WRITTEN])),
                 "macs_ratio": work[name].macs / work[CONTROL].macs,
                 "bytes_ratio": work[name].bytes / work[CONTROL].bytes,
-                "device_share": shares[name],
+                "device_fraction": fractions[name],
                 "peak_memory_mib": memory[name],
                 "memory_ratio": memory[name] / memory[CONTROL],
             }

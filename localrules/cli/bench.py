@@ -99,7 +99,7 @@ def _print(found: dict[str, Any]) -> None:
             _with_interval(row["ratio"]),
             f"{row['macs_ratio']:.3f}",
             f"{row['bytes_ratio']:.3f}",
-            f"{100 * row['device_share']:.0f} %",
+            f"{100 * row['device_fraction']:.0f} %",
             _with_interval(row["ratio_to_hand"]),
             f"{row['peak_memory_mib']:.0f} MiB",
             f"{row['memory_ratio']:.3f}",

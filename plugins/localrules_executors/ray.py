@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from localrules import Executor, Resources, WorkerLost
 from localrules.errors import MissingDependencyError, UsageError, describe_exception
+from localrules.utils.global_state import GlobalState
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class RayExecutor(Executor):
             raise MissingDependencyError(
                 "executor ray needs the package ray", where="--executor ray", fix="pip install 'localrules[ray]'"
             ) from None
+        state = GlobalState()
         try:
             ray.init(address=self.config.address, log_to_driver=False, logging_level="error")
         except Exception as error:
@@ -58,6 +60,8 @@ class RayExecutor(Executor):
                 why=describe_exception(error),
                 fix="check the address, or leave it out for a cluster on this machine",
             ) from error
+        finally:
+            state.restore()  # it replaces the handler of SIGTERM
         self._ray = ray
         self._cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         # A run that is lost is submitted anew by the command, which knows how often.

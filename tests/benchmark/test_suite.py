@@ -13,7 +13,7 @@ from localrules.benchmark.candidates import Candidate, engine_step, noise_datase
 from localrules.benchmark.measure import (
     Work,
     _covered,
-    device_share,
+    device_fraction,
     step_memory,
     step_work,
     time_interleaved,
@@ -61,10 +61,10 @@ def test_the_work_of_a_step_is_counted() -> None:
     assert work == Work(macs=4 * 8 * 2, bytes=4 * (4 * 8 + 8 * 2 + 4 * 2))
 
 
-def test_the_share_of_the_device_is_what_its_operations_cover() -> None:
+def test_the_device_computes_while_operations_run() -> None:
     large, cpu = torch.ones(400, 400), torch.device("cpu")
-    assert device_share(Candidate("product", lambda step: large @ large, cpu)) > 0.2
-    assert device_share(Candidate("nothing", lambda step: time.sleep(0.02), cpu)) == 0
+    assert device_fraction(Candidate("product", lambda step: large @ large, cpu)) > 0.2
+    assert device_fraction(Candidate("nothing", lambda step: time.sleep(0.02), cpu)) == 0
     assert _covered([(5, 8), (0, 3), (1, 2), (6, 9)]) == 7
 
 
