@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class RayExecutor(Executor):
             ) from None
         state = GlobalState()
         try:
-            ray.init(address=self.config.address, log_to_driver=False, logging_level="error")
+            ray.init(address=self.config.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise UsageError(
                 "the Ray cluster cannot be used",
@@ -65,7 +66,7 @@ class RayExecutor(Executor):
         self._ray = ray
         self._cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         # A run that is lost is submitted anew by the command, which knows how often.
-        self._do = ray.remote(max_retries=0)(_do)
+        self._do: Any = ray.remote(max_retries=0)(_do)
         self._at_work: set[Any] = set()
         self._lock = threading.Lock()
         self._closed = False
