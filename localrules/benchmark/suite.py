@@ -9,13 +9,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from localrules.benchmark.candidates import HAND_WRITTEN, Candidate, engine_step, noise_dataset, plain_pytorch_step
-from localrules.benchmark.measure import step_memory, time_interleaved
+from localrules.benchmark.measure import device_fraction, step_memory, step_work, time_interleaved
 from localrules.config.overrides import Tree, merge
 from localrules.config.schema import RunConfig
 from localrules.core.objective import Objective
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
-from localrules.engine.device import warn_if_bf16_emulated
+from localrules.engine.device import warn_if_slower_than_asked
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.utils.bootstrap import ratio_bootstrap
@@ -43,19 +43,23 @@ def bench(
         parallel_layers: Of rules that are a layer's objective, which then share the threads out among as many layers.
 
     Returns:
-        ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high),
-        ``peak_memory_mib, memory_ratio``; ``input_share``; and ``settings``.
+        ``contenders``: for each, ``name, step_seconds, ratio`` (to ``backprop``: median, low, high), the floors of that
+        ratio ``macs_ratio`` where arithmetic takes the time and ``bytes_ratio`` where memory does, ``device_fraction``
+        (the fraction of the step in which the device computes), ``peak_memory_mib, memory_ratio``; ``input_share``; and
+        ``settings``.
     """
     data = noise_dataset((1, side, side), CLASSES, max(ROWS, settings.get("batch_size", 128)))
     names = [CONTROL, *[name for name in rules if name != CONTROL]]
     control = _resolve(CONTROL, settings, registry)
     config = control.config
     candidates = [plain_pytorch_step(control, data)]
-    warn_if_bf16_emulated(config, candidates[0].device)
+    warn_if_slower_than_asked(config, candidates[0].device)
     for name in names:
         own = _at_once(name, settings, registry, parallel_layers)
         candidates.append(engine_step(name, _resolve(name, own, registry), data))
     memory = {candidate.name: step_memory(candidate) for candidate in candidates}
+    work = {candidate.name: step_work(candidate) for candidate in candidates}
+    fractions = {candidate.name: device_fraction(candidate) for candidate in candidates}
     seconds = time_interleaved(candidates, rounds)
     return {
         "settings": {
@@ -73,6 +77,9 @@ def bench(
                 "step_seconds": median(times.tolist()),
                 "ratio": asdict(ratio_bootstrap(times, seconds[CONTROL])),
                 "ratio_to_hand": asdict(ratio_bootstrap(times, seconds[HAND_WRITTEN])),
+                "macs_ratio": work[name].macs / work[CONTROL].macs,
+                "bytes_ratio": work[name].bytes / work[CONTROL].bytes,
+                "device_fraction": fractions[name],
                 "peak_memory_mib": memory[name],
                 "memory_ratio": memory[name] / memory[CONTROL],
             }

@@ -46,6 +46,9 @@ def bench(
     Rules take turns in one process, on random images. Ratios are medians within rounds, with 95 % intervals by
     bootstrap; the controls are back-propagation, a plain loop written by hand, and back-propagation with checkpointing.
 
+    Beside each ratio stand its floors, the ratios of MACs and of bytes read and written, and the fraction of the step
+    in which the device computes.
+
     Memory is the allocator's peak in a step above what was live at its start.
     """
     registry = load_registry(plugin, no_plugin)
@@ -87,13 +90,16 @@ def _print(found: dict[str, Any]) -> None:
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)
-    for heading in ("step", "to backprop", "to by hand", "memory", "to backprop"):
+    for heading in ("step", "to backprop", "MACs", "bytes", "device", "to by hand", "memory", "to backprop"):
         table.add_column(heading, justify="right")
     for row in found["contenders"]:
         table.add_row(
             row["name"],
             f"{row['step_seconds']:.3f} s",
             _with_interval(row["ratio"]),
+            f"{row['macs_ratio']:.3f}",
+            f"{row['bytes_ratio']:.3f}",
+            f"{100 * row['device_fraction']:.0f} %",
             _with_interval(row["ratio_to_hand"]),
             f"{row['peak_memory_mib']:.0f} MiB",
             f"{row['memory_ratio']:.3f}",

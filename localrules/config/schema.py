@@ -244,6 +244,18 @@ class RunConfig(Section):
         description="Several processes: seconds for which one waits for the others before the run ends (ours).",
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
+    tf32: bool = Field(
+        False,
+        description="On a GPU: float32 products and convolutions in TF32, with 10 bits of mantissa in place of 23; "
+        "Gram matrices stay exact (ours: no; torch itself has convolutions so).",
+    )
+    compile: bool = Field(
+        False,
+        description="Train with each layer's forward pass and each objective compiled by torch (ours: no).",
+    )
+    compile_backend: Literal["inductor", "aot_eager", "eager"] = Field(
+        "inductor", description="inductor needs a C++ compiler, or Triton on a GPU; the others are for finding faults."
+    )
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()
     targets: TargetsConfig = TargetsConfig()

@@ -40,6 +40,7 @@ class RuleInfo:
         trains_layers: Whether hidden layers' parameters learn. If not, only the rule's own parameters do.
         trains_readout: Whether the readout is trained: for objectives by cross-entropy beside the layers. If not, an
             objective must derive from :class:`~localrules.CustomPrediction`, and a rule override ``predict``.
+        not_compiled: The reason for which layers cannot be compiled under the rule (``compile``); empty: they can be.
         autocast: Objectives only: whether the objective runs under the run's mixed precision and sees tensors in the
             precision in which the layer computed them. Otherwise it runs in float32, outside of autocast.
     """
@@ -54,6 +55,7 @@ class RuleInfo:
     search_space: dict[str, SearchValues] = field(default_factory=dict)
     trains_layers: bool = True
     trains_readout: bool = True
+    not_compiled: str = ""
     autocast: bool = False
 
     def replace(self, **changes: Any) -> RuleInfo:

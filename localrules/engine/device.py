@@ -132,9 +132,10 @@ def machine_defaults(given: Settings, workers: int = 1) -> dict[str, int]:
     return {"threads": threads} if launch is None else {"threads": threads, "devices": launch.count}
 
 
-def set_deterministic(threads: int, device: torch.device) -> None:
-    """Make torch give the same bits each time, for this number of threads."""
+def set_deterministic(threads: int, device: torch.device, *, tf32: bool = False) -> None:
+    """Make torch give the same bits each time, for this number of threads, in TF32 only if that was asked for."""
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     # On a GPU some pooling has no deterministic backward pass; there, bits may differ from run to run.
     # torch.use_deterministic_algorithms would import torch's compiler, which takes as long as all the rest of torch.
     torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
@@ -155,8 +156,10 @@ def bf16_is_emulated(device: torch.device) -> bool:
     return device.type == "cpu" and bool(known) and not any(known.get(name) for name in ARITHMETIC)
 
 
-def warn_if_bf16_emulated(config: RunConfig, device: torch.device) -> None:
-    """Say so if bf16 was asked for and will take longer than fp32."""
+def warn_if_slower_than_asked(config: RunConfig, device: torch.device) -> None:
+    """Say so if bf16 was asked for and will take longer than fp32, or TF32 where there is none."""
+    if config.tf32 and device.type != "cuda":
+        warnings.warn(f"tf32 changes nothing on this device ({device.type}): only Nvidia's GPUs have it", stacklevel=2)
     if config.precision == "bf16" and bf16_is_emulated(device):
         warnings.warn(
             "this CPU has no arithmetic for bf16 and emulates it: a step can take three times as long as in fp32. "

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -56,9 +56,7 @@ def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
         result = work()
         torch.cuda.synchronize(device)
         return result, (torch.cuda.max_memory_allocated(device) - before) / MIB
-    # The profiler's library reports the GPUs that it does not find; nobody asked.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with profiler(device, profile_memory=True) as profile:
         result = work()
     live = peak = 0
     events = profile.profiler.kineto_results.events()
@@ -67,6 +65,14 @@ def peak_memory(work: Callable[[], T], device: torch.device) -> tuple[T, float]:
         live += change
         peak = max(peak, live)
     return result, peak / MIB
+
+
+def profiler(device: torch.device, **options: Any) -> torch.profiler.profile:
+    """Torch's profiler of what this process and the device do."""
+    # The profiler's library reports the GPUs that it does not find; nobody asked.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    kinds = torch.profiler.ProfilerActivity
+    return torch.profiler.profile(activities=[kinds.CPU, *([kinds.CUDA] if device.type == "cuda" else [])], **options)
 
 
 def process_peak_mib() -> float:

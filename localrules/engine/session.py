@@ -17,6 +17,7 @@ from localrules.data.dataset import Dataset
 from localrules.data.preprocess import Preprocessor
 from localrules.data.targets import Targets
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
+from localrules.engine.compilation import compile_parts
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.engine.learning_check import LearningCheck
@@ -86,7 +87,7 @@ class Session:
         if join:
             check_processes(run)
         device = Device(config, join=join)
-        set_deterministic(config.threads, device.device)
+        set_deterministic(config.threads, device.device, tf32=config.tf32)
         keep_freed_memory()
         if data is None:
             assert run.data is not None, "a run that is resolved for its network alone needs data in memory"
@@ -110,6 +111,7 @@ class Session:
         trainable = frozenset(id(parameter) for parameter in network.parameters() if parameter.requires_grad)
         executor = LayerExecutor.from_config(config, rule, device.device)
         check = LearningCheck(network, rule)
+        compile_parts(config, network, rule)
         return cls(run, data, network, rule, batches, optimizers, device, predictor, phases, trainable, check, executor)
 
     @property

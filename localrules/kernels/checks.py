@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -84,9 +84,19 @@ def to_float32(x: Tensor) -> Tensor:
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """A context in which autocast is off for the device of ``x``."""
-    return torch.autocast(device_type=x.device.type, enabled=False)
+@contextmanager
+def no_autocast(x: Tensor) -> Iterator[None]:
+    """A context in which autocast is off for the device of ``x``, and so is TF32."""
+    products = torch.backends.cuda.matmul
+    tf32 = x.device.type == "cuda" and products.allow_tf32
+    if tf32:
+        products.allow_tf32 = False
+    try:
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            yield
+    finally:
+        if tf32:
+            products.allow_tf32 = True
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:

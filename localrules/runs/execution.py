@@ -11,7 +11,7 @@ from localrules.callbacks.base import Callback, Plot, RunInfo
 from localrules.callbacks.callback_list import CallbackList
 from localrules.callbacks.early_stopping import EarlyStopping
 from localrules.config.overrides import Tree
-from localrules.engine.device import warn_if_bf16_emulated
+from localrules.engine.device import warn_if_slower_than_asked
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
 from localrules.engine.pipeline.stage_trainer import trainer_of
@@ -113,7 +113,7 @@ def execute_run(
     """
     config = session.config
     share_start(session, folder, record, progress)
-    warn_if_bf16_emulated(config, session.device.device)
+    warn_if_slower_than_asked(config, session.device.device)
     info = RunInfo(
         directory=folder,
         rule=config.rule.name,

@@ -144,14 +144,15 @@ _ENVIRONMENT = ("KINETO_LOG_LEVEL", "PYTORCH_NVML_BASED_CUDA_CHECK")
 def preserve_global_state() -> Iterator[None]:
     """Put the global state of torch, and the random generators of Python and NumPy, back when the context ends.
 
-    Of torch: threads, deterministic algorithms, the random generators of the CPU and of GPUs, autocast's cache, and
-    the environment variables that torch and Fabric read.
+    Of torch: threads, deterministic algorithms, TF32, the random generators of the CPU and of GPUs, autocast's cache,
+    and the environment variables that torch and Fabric read.
     """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     cache = torch.is_autocast_cache_enabled()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     generators = torch.get_rng_state(), random.getstate(), np.random.get_state()
     cuda_generators = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
@@ -164,6 +165,7 @@ def preserve_global_state() -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
         torch.set_autocast_cache_enabled(cache)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
         torch.set_rng_state(generators[0])
         random.setstate(generators[1])
         np.random.set_state(generators[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from localrules import Executor, Resources, WorkerLost
 from localrules.errors import MissingDependencyError, UsageError, describe_exception
+from localrules.utils.global_state import GlobalState
 
 T = TypeVar("T")
 
@@ -49,8 +51,9 @@ class RayExecutor(Executor):
             raise MissingDependencyError(
                 "executor ray needs the package ray", where="--executor ray", fix="pip install 'localrules[ray]'"
             ) from None
+        state = GlobalState()
         try:
-            ray.init(address=self.config.address, log_to_driver=False, logging_level="error")
+            ray.init(address=self.config.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:
             raise UsageError(
                 "the Ray cluster cannot be used",
@@ -58,10 +61,12 @@ class RayExecutor(Executor):
                 why=describe_exception(error),
                 fix="check the address, or leave it out for a cluster on this machine",
             ) from error
+        finally:
+            state.restore()  # it replaces the handler of SIGTERM
         self._ray = ray
         self._cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         # A run that is lost is submitted anew by the command, which knows how often.
-        self._do = ray.remote(max_retries=0)(_do)
+        self._do: Any = ray.remote(max_retries=0)(_do)
         self._at_work: set[Any] = set()
         self._lock = threading.Lock()
         self._closed = False

@@ -65,6 +65,7 @@ class SGR(LayerParallel, Rule):
         formula="L_l + weight |dL_l/dh_(l-1) - g_(l-1)|^2, L_l = CE(head(h_l), y), g_(l-1) = dL_(l-1)/dh_(l-1) fixed",
         requires=Requirements(targets="weighted"),
         locality="local-labels",
+        not_compiled="it differentiates gradients, which compiled layers do not allow",
     )
 
     config: SGR.Config

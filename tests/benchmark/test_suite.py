@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -9,7 +10,14 @@ import torch
 
 from localrules.benchmark import suite
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
-from localrules.benchmark.measure import step_memory, time_interleaved
+from localrules.benchmark.measure import (
+    Work,
+    _covered,
+    device_fraction,
+    step_memory,
+    step_work,
+    time_interleaved,
+)
 from localrules.config.schema import ScheduleConfig
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
@@ -45,6 +53,19 @@ def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(regis
     hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
     for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
+
+
+def test_the_work_of_a_step_is_counted() -> None:
+    left, right = torch.ones(4, 8), torch.ones(8, 2)
+    work = step_work(Candidate("product", lambda step: (left @ right).T, torch.device("cpu")))
+    assert work == Work(macs=4 * 8 * 2, bytes=4 * (4 * 8 + 8 * 2 + 4 * 2))
+
+
+def test_the_device_computes_while_operations_run() -> None:
+    large, cpu = torch.ones(400, 400), torch.device("cpu")
+    assert device_fraction(Candidate("product", lambda step: large @ large, cpu)) > 0.2
+    assert device_fraction(Candidate("nothing", lambda step: time.sleep(0.02), cpu)) == 0
+    assert _covered([(5, 8), (0, 3), (1, 2), (6, 9)]) == 7
 
 
 def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:

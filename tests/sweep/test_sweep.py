@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from localrules.callbacks.base import MetricsRow
 from localrules.config.settings import Settings
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
+from localrules.runs.executor import make_executor
 from localrules.sweep.run import Sweep, SweepTrial
 from localrules.sweep.space import Space, default_space, parse_params, read_space
 
@@ -220,6 +222,32 @@ def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:
     done = localrules(*command, "--rule.hidden=4", "--optimizer.lr=0.01", "--out", tmp_path / "runs", "--json")
     assert done.code == 0, done.err
     assert not (tmp_path / "study").exists()
+
+
+def test_on_weights_and_biases_the_trials_are_a_group_called_like_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Sweep] = []
+
+    def run(self: Sweep, trials: int) -> list[SweepTrial]:
+        seen.append(self)
+        raise UsageError("seen")
+
+    monkeypatch.setattr(Sweep, "run", run)
+    localrules("sweep", *WORDS, "--param", "rule.hidden=0,4", "--wandb", "offline", "--out", tmp_path / "my-study")
+    assert seen[0].plan({"rule.hidden": "4"}).config.trackers["wandb"]["group"] == "my-study"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+def test_several_workers_try_distinct_trials_and_prune(tmp_path: Path) -> None:
+    executor = make_executor("local", 2, tmp_path / "executor", REGISTRY)
+    settings = {key: value for key, value in TREE.items() if key != "steps"} | {"epochs": 2}
+    found = Sweep(Settings.from_tree(settings), SPACE, tmp_path, REGISTRY, pruner="median", executor=executor)
+    trials = found.run(3)
+    assert len({json.dumps(trial.settings) for trial in trials}) == 3
+    assert all(trial.folder is not None and trial.value is not None for trial in trials)
+    assert len(found.study.get_trials()[0].intermediate_values) == 2  # reported by another process
+    assert found.run(3) == trials
 
 
 def test_the_example_for_wandb_is_what_the_command_prints() -> None:
