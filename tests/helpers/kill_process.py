@@ -64,7 +64,7 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
     "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
     "between two checkpoints": ((trainer, "train_step", 9, after), 6),
-    "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 5, half_a_row), 6),
+    "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 6, half_a_row), 6),
     "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
     "the plots are drawn": ((closing, "save_plots", 1, before), STEPS),
