@@ -15,7 +15,6 @@ from localrules.evaluation.metrics import score_metrics
 from localrules.evaluation.score_charts import (
     CALIBRATION_CAPTION,
     CONFUSIONS_CAPTION,
-    RECALLS_CAPTION,
     calibration_chart,
     confusion_charts,
     recall_table,
@@ -177,7 +176,7 @@ def _evaluation(page: Page, info: RunInfo, scored: FinalScores) -> None:
     head, rows = recall_table(found)
     if len(head) <= 13:
         cells: list[list[Cell]] = [[cell or muted("-") for cell in row] for row in rows]
-        page.table(head, cells, align="l" + "r" * (len(head) - 1), caption=f"{RECALLS_CAPTION}.")
+        page.table(head, cells, align="l" + "r" * (len(head) - 1), caption="Per-class recall in percent.")
 
 
 def _locality(page: Page, info: RunInfo, audit: InRunAudit) -> None:

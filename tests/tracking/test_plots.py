@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from localrules.tracking.plots.curves import plot_confusion, plot_curves
+from localrules.tracking.plots.dependence_matrix import plot_dependence
 from localrules.tracking.plots.sheets import plot_feature_maps, plot_filters, plot_samples
 
 pytestmark = [pytest.mark.slow, pytest.mark.draws]
@@ -82,3 +83,18 @@ def test_a_sample_sheet_of_any_number_of_images_is_drawn(tmp_path: Path, channel
     images = torch.randint(0, 256, (13, channels, 8, 8), dtype=torch.uint8)
     labels = torch.arange(13) % 2
     assert_drawn(plot_samples(images, labels, 1 - labels, ["yes", "no"], tmp_path / "sheet.png"))
+
+
+def test_the_legend_of_a_small_dependence_matrix_is_not_cut(tmp_path: Path) -> None:
+    layers, depends, upstream = ["layers.0", "readout"], [[1, 1], [1, 1]], [[0, 0], [1, 0]]
+    drawn = plot_dependence(layers, depends, upstream, "dfa on mlp: broadcast-error", tmp_path / "m.png", of="seed 0")
+    with Image.open(drawn) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert all((edge == 255).all() for edge in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]))
+
+
+def test_plots_carry_what_they_are_of_in_small_print(tmp_path: Path) -> None:
+    matrix = np.array([[8, 2], [1, 9]])
+    plain = plot_confusion(matrix, ["angry", "happy"], tmp_path / "plain.png").read_bytes()
+    signed = plot_confusion(matrix, ["angry", "happy"], tmp_path / "of.png", of="hsic trains mlp on faces, seed 0")
+    assert signed.read_bytes() != plain

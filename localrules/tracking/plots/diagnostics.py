@@ -80,7 +80,7 @@ def _against_depth(panel: Axes, shown: Diagnostic, layers: dict[str, Curve]) -> 
         panel.plot(places, values, color=MUTED, linewidth=0.8, alpha=0.6)
     panel.plot(places, evaluations[-1], color=TRAIN, linewidth=1.8, marker=".", label="last evaluation")
     if len(evaluations) > 1:
-        panel.lines[0].set_label(f"the {len(evaluations) - 1} before")
+        panel.lines[0].set_label("the one before" if len(evaluations) == 2 else f"the {len(evaluations) - 1} before")
         panel.legend(frameon=False, fontsize=7, labelcolor=INK)
     if len(layers) <= _NAMED_LAYERS:
         panel.set_xticks(list(places), list(layers), rotation=60, ha="right", rotation_mode="anchor", fontsize=6)

@@ -160,7 +160,7 @@ def test_every_case_is_shown_with_all_that_an_evaluation_says(done: Any) -> None
             assert all(0 <= float(line[column]) <= 100 for line in lines)
         assert (out / name / "recalls.csv").read_text().startswith(",angry,disgust,fear,happy,sad,surprise,neutral\n")
         assert (out / name / "confusion.json").exists()
-        assert (out / name / "calibration.png").exists()
+        assert (out / name / "calibration.json").exists()
     values = {run["row"]: run["value"] for run in said.document if run["experiment"] == "figure-12"}
     with (out / "figure-12" / "evaluation.csv").open(newline="") as file:
         shown = {line[""]: float(line["top-1"]) for line in csv.DictReader(file)}
