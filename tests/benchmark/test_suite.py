@@ -10,6 +10,7 @@ import torch
 from localrules.benchmark import suite
 from localrules.benchmark.candidates import Candidate, engine_step, noise_dataset, plain_pytorch_step
 from localrules.benchmark.measure import step_memory, time_interleaved
+from localrules.benchmark.processes import bench_processes
 from localrules.config.schema import ScheduleConfig
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
@@ -45,6 +46,20 @@ def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(regis
     hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
     for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
+
+
+def test_processes_are_timed_beside_one_or_refused_with_the_reason(registry: Registry) -> None:
+    data = {"name": "faces", "train": 32, "valid": 7, "test": 7}
+    small = {"model": {"name": "mlp", "hidden": [12, 8]}, "data": data, "batch_size": 16, "threads": 2}
+    rows = bench_processes(["backprop", "local-ce"], small, registry, count=2, rounds=1)
+    (control, local) = rows
+    assert [row["name"] for row in rows] == ["backprop", "local-ce"]
+    assert control["layers"] is control["stage_seconds"] is None
+    assert control["refused"]["layers"].startswith("its class of locality is backprop")
+    assert local["refused"] == {}
+    assert min(control["one"], control["data"], local["one"], local["data"], local["layers"]) > 0
+    assert len(local["stage_seconds"]) == 2
+    assert 0 <= local["bubble_fraction"] < 1
 
 
 def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:
