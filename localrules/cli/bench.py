@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry, setting
-from localrules.cli.output import get_console, print_json
-from localrules.cli.run_options import default_entries
+from localrules.cli.output import get_console, print_json, status
+from localrules.cli.run_options import default_dataset, default_entries
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = typer.Typer()
 
@@ -35,6 +38,14 @@ def bench(
             help="Layers that train at the same time, where the rule allows it, each on an equal part of the threads.",
         ),
     ] = 1,
+    parallel: Annotated[
+        int | None,
+        typer.Option(
+            "--parallel",
+            min=2,
+            help="Also time as many processes, which divide each batch or the layers, in short runs of each rule.",
+        ),
+    ] = None,
     wandb: ReportOption = None,
     depths: Annotated[bool, typer.Option("--depth", help="Also compare 2 blocks with 6.")] = False,
     as_json: JsonOption = False,
@@ -65,6 +76,13 @@ def bench(
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
+    if parallel is not None:
+        from localrules.benchmark.processes import bench_processes
+
+        whole = [name for name in dict.fromkeys([suite.CONTROL, *names]) if "@" not in name]
+        data, line = default_dataset(None, registry)
+        status(line)
+        found["processes"] = bench_processes(whole, {**settings, "data": data}, registry, parallel, rounds)
     if wandb is not None:
         from localrules.cli.reporting import report_rows
 
@@ -109,6 +127,26 @@ def _print(found: dict[str, Any]) -> None:
     for row in found.get("depth", []):
         few, many = (value for key, value in row.items() if key.startswith("blocks_"))
         console.print(f"{row['name']}: {few:.0f} MiB with 2 blocks, {many:.0f} with 6: x {row['growth']:.2f}")
+    if rows := found.get("processes"):
+        console.print(_processes(rows))
+
+
+def _processes(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title="\nSeveral processes", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", style="cyan", no_wrap=True)
+    for heading in ("one", "divided batches", "divided layers", "speed-up", "bubble"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        layers, bubble = row["layers"], row["bubble_fraction"]
+        table.add_row(
+            row["name"],
+            *("-" if seconds is None else f"{seconds:.3f} s" for seconds in (row["one"], row["data"], layers)),
+            "-" if layers is None else f"{row['one'] / layers:.2f}",
+            "-" if bubble is None else f"{100 * bubble:.0f} %",
+        )
+    return table
 
 
 def _with_interval(ratio: dict[str, float]) -> str:

@@ -92,10 +92,19 @@ class LayerOptimizers:
 
     def state_tensors(self, name: str) -> list[torch.Tensor]:
         """The tensors of a layer's optimizer state, such as its running averages."""
-        optimizer = self.by_layer.get(name)
-        parts = optimizer.parts if isinstance(optimizer, MuonWithAdamW) else [optimizer] if optimizer else []
-        states = [state for part in parts for state in part.state.values()]
+        states = [state for part in self._parts(name) for state in part.state.values()]
         return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+
+    def forget_state(self, name: str) -> None:
+        """Free a layer's optimizer state."""
+        for part in self._parts(name):
+            part.state.clear()
+
+    def _parts(self, name: str) -> list[Optimizer]:
+        optimizer = self.by_layer.get(name)
+        if isinstance(optimizer, MuonWithAdamW):
+            return optimizer.parts
+        return [] if optimizer is None else [optimizer]
 
     def state_dict(self) -> dict[str, Any]:
         """Every layer's optimizer state."""

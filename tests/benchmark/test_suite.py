@@ -18,6 +18,7 @@ from localrules.benchmark.measure import (
     step_work,
     time_interleaved,
 )
+from localrules.benchmark.processes import bench_processes
 from localrules.config.schema import ScheduleConfig
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
@@ -66,6 +67,20 @@ def test_the_device_computes_while_operations_run() -> None:
     assert device_fraction(Candidate("product", lambda step: large @ large, cpu)) > 0.2
     assert device_fraction(Candidate("nothing", lambda step: time.sleep(0.02), cpu)) == 0
     assert _covered([(5, 8), (0, 3), (1, 2), (6, 9)]) == 7
+
+
+def test_processes_are_timed_beside_one_or_refused_with_the_reason(registry: Registry) -> None:
+    data = {"name": "faces", "train": 32, "valid": 7, "test": 7}
+    small = {"model": {"name": "mlp", "hidden": [12, 8]}, "data": data, "batch_size": 16, "threads": 2}
+    rows = bench_processes(["backprop", "local-ce"], small, registry, count=2, rounds=1)
+    (control, local) = rows
+    assert [row["name"] for row in rows] == ["backprop", "local-ce"]
+    assert control["layers"] is control["stage_seconds"] is None
+    assert control["refused"]["layers"].startswith("its class of locality is backprop")
+    assert local["refused"] == {}
+    assert min(control["one"], control["data"], local["one"], local["data"], local["layers"]) > 0
+    assert len(local["stage_seconds"]) == 2
+    assert 0 <= local["bubble_fraction"] < 1
 
 
 def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:

@@ -26,6 +26,7 @@ from localrules.config.settings import Settings
 from localrules.config.validate import validate_config
 from localrules.core.layer_spec import LayerSpec
 from localrules.engine import checkpoint
+from localrules.engine.network_cache import NetworkCache
 from localrules.engine.pipeline.stage_trainer import trainer_of
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
@@ -58,6 +59,7 @@ class DrawsBetween(nn.Module):
         return logits
 
 
+NETWORKS = NetworkCache()
 LAYERS = LayerSpec(layers=["net.first", "net.second", "net.third", "net.fourth"], readout="net.readout")
 
 
@@ -104,7 +106,7 @@ def session(case: Case, devices: int) -> Session:
     known: Any = registry()
     if case.model not in MODELS:
         known = StaticRegistry(known.resolve("rule", case.rule), as_model(DrawsBetween, LAYERS))
-    return Session.build(resolve_config(config, known, network_only=True), DATASET, join=devices > 1)
+    return Session.build(resolve_config(config, known, network_only=True), DATASET, join=devices > 1, networks=NETWORKS)
 
 
 def train(case: Case, devices: int) -> tuple[str, Trainer]:

@@ -113,6 +113,7 @@ class StageSteps:
         self._links = [link for link in (self._receiver, self._sender) if link is not None]
         self.paused = False
         self._times = times
+        self._free_others()
         self._since = time.perf_counter()
 
     def step(self, phase: Phase, step: int, *, pauses: bool, reports: bool) -> StepResult:
@@ -176,7 +177,14 @@ class StageSteps:
         """Continue after a pause."""
         self._pauses += 1
         self.paused = False
+        self._free_others()
         self._since = time.perf_counter()
+
+    def _free_others(self) -> None:
+        """Free the optimizer state of the other stages' layers, which they send in a pause where it is needed."""
+        for layer in self._session.network.layers:
+            if layer not in self._network.layers:
+                self._session.optimizers.forget_state(layer.name)
 
     def close(self) -> None:
         """Take no more steps, although there are some left in the phase."""

@@ -88,7 +88,7 @@ class StageTrainer(Trainer):
             self._collect(stages, everywhere=self.step == phase.stop)
         self._agree_on_stop()
         super()._after_step(phase, step, found)
-        if stages is not None:
+        if stages is not None and self.step < phase.stop:
             stages.go_on()
 
     def _is_checkpoint_late(self) -> bool:
