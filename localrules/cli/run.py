@@ -103,7 +103,7 @@ def run(
             metavar="A,B",
             panel=_WHERE,
             help="Also measure each layer's gradient, update, angle (to backprop's), dead (units), hsic-input, "
-            "hsic-labels, cka, probe (accuracy); or all.",
+            "hsic-labels, cka, probe (accuracy); or all. Also histograms, for trackers.",
         ),
     ] = None,
     audit: Annotated[

@@ -290,10 +290,10 @@ class RunConfig(Section):
         spelt = dict(values)
         if spelt.get("steps") is None and spelt.get("epochs") is None:
             spelt["epochs"] = 3.0
-        if spelt.get("diagnostics") == "all":
-            spelt["diagnostics"] = DIAGNOSTICS
-        elif isinstance(spelt.get("diagnostics"), str):
-            spelt["diagnostics"] = tuple(name.strip() for name in spelt["diagnostics"].split(","))
+        if isinstance(spelt.get("diagnostics"), str):
+            names = [name.strip() for name in spelt["diagnostics"].split(",")]
+            every = [part for name in names for part in (DIAGNOSTICS if name == "all" else (name,))]
+            spelt["diagnostics"] = tuple(dict.fromkeys(every))
         if isinstance(spelt.get("phases"), str):
             spelt["phases"] = NAMED_PHASES.get(spelt["phases"], spelt["phases"])
         return spelt

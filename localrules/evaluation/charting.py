@@ -46,7 +46,7 @@ class ChartingTracker(Tracker):
         self.info = run
         self._history = LayerHistory([layer["name"] for layer in run.layers])
         self._results: EpochResults | None = None  # not logged yet
-        self._due_at = -float("inf")
+        self._due_at = time.monotonic() + self.config.charts_every
         if run.resumed_from_step:
             self._history.add_file(run.directory / METRICS)
 

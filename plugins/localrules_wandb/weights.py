@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,12 +41,14 @@ def pack_weights(
         name, type="model", metadata=metadata, description=f"{info.rule}, {info.model}, {info.data}"
     )
     place = f"wandb:{run.entity or 'ENTITY'}/{run.project}/{name}:{alias}"
-    with TemporaryDirectory() as folder:
-        write_weights(Path(folder), network, rule)
-        # Copied by W&B before the folder goes.
-        artifact.add_dir(folder, name="checkpoints", policy="mutable", skip_cache=True)
-        artifact.add_file(str(info.directory / "config.toml"), policy="mutable", skip_cache=True)
-        card = Path(folder) / "README.md"
-        card.write_text(model_card(info, facts, place), encoding="utf-8")
-        artifact.add_file(str(card), policy="mutable", skip_cache=True)
+    with TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        (folder / "checkpoints").mkdir()
+        write_weights(folder / "checkpoints", network, rule)
+        (folder / "README.md").write_text(model_card(info, facts, place), encoding="utf-8")
+        shutil.copyfile(info.directory / "config.toml", folder / "config.toml")
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            # Copied by W&B before the folder goes. Not add_dir, which prints.
+            name_in_it = path.relative_to(folder).as_posix()
+            artifact.add_file(str(path), name=name_in_it, policy="mutable", skip_cache=True)
     return artifact
