@@ -17,10 +17,11 @@ LEFT_OUT = ("cuda-", "localrules", "nvidia-", "triton")
 
 def resolve() -> list[tuple[str, str]]:
     """(name, version) of everything that pip would install into an empty environment, nothing installed."""
-    # Extras that the group does not hold are named: they are pinned, though not installed to check the rest.
+    # Extras that the group does not hold are named: they are pinned, though not installed to check the rest. Left out
+    # are mlflow and trackio, whose own bounds exclude the newest releases of other packages.
     options = ["--quiet", "--dry-run", "--ignore-installed", "--report", "-"]
     groups = ["--group", "dev", "--group", "docs"]
-    line = [sys.executable, "-m", "pip", "install", *options, "--editable", ".[faces]", *groups]
+    line = [sys.executable, "-m", "pip", "install", *options, "--editable", ".[dashboard,faces,ray,slurm]", *groups]
     report = json.loads(subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
     found = [(item["metadata"]["name"], item["metadata"]["version"]) for item in report["install"]]
     return sorted((name.lower().replace("_", "-").replace(".", "-"), version) for name, version in found)
