@@ -37,7 +37,7 @@ class LeNet(Model):
             "max", description="How maps are halved: max (Sanfiz & Akrout's paper) or average (LeCun's paper)."
         )
         field: int = Field(
-            32, ge=16, description="Side of the field of zeros in which smaller images stand (LeCun's: 32)."
+            32, ge=16, description="Side of the field of zeros in which smaller images stand (LeCun's paper: 32)."
         )
         dropout: float = Field(0, ge=0, lt=1, description=DROPOUT)
 

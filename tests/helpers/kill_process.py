@@ -9,7 +9,7 @@ from typing import Any
 
 from helpers.tiny_runs import STEPS, die, localrules_code
 from localrules.engine import checkpoint, trainer
-from localrules.runs import plots
+from localrules.runs import execution
 from localrules.runs import summary as closing
 from localrules.runs import train as launch
 from localrules.tracking import metrics_file, records
@@ -68,7 +68,7 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 6, half_a_row), 6),
     "the last step is done, its checkpoint not": ((trainer, "train_step", STEPS, after), 9),
     "after the last checkpoint": ((closing, "summarize", 1, before), STEPS),
-    "the plots are drawn": ((plots, "save_plots", 1, before), STEPS),
+    "the plots are drawn": ((execution, "_save_plots", 1, before), STEPS),
     "the summary is about to be written": ((records, "write_atomic", 2, before), STEPS),
 }
 
