@@ -16,7 +16,7 @@ class NetworkCache:
     """Networks as their seeds make them, on the CPU.
 
     An audit builds a session for each layer. Making a network, finding its layers and analysing them takes as long as
-    a few steps; a copy is several times faster. The random numbers drawn after a copy are those drawn after building.
+    a few steps, and a copy less than that. The random numbers drawn after a copy are those drawn after building.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from localrules.auditing.in_run import InRunAudit
 from localrules.reports.charts import Chart, HeatMap, Level, Series, XYChart
 from localrules.reports.scales import Axis
-from localrules.tracking.metrics_table import KNOWN, Curve, MetricsTable
+from localrules.tracking.layer_metrics import KNOWN
+from localrules.tracking.metrics_table import Curve, MetricsTable
 from localrules.tracking.plots.dependence_matrix import MEANINGS, dependence_kinds
 from localrules.utils.formatting import format_metric, percent
 
@@ -59,7 +60,7 @@ def diagnostic_charts(table: MetricsTable) -> list[Chart]:
         last = [curve.ends[1] if curve.ends else None for curve in layers.values()]
         charts.append(
             HeatMap(
-                f"{shown.title}, {shown.unit}",
+                shown.heading,
                 [*layers],
                 [f"{step:,.0f}" for step in steps],
                 [[values.get(step) for step in steps] for values in by_layer],

@@ -8,21 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from localrules.tracking.layer_metrics import HEADINGS
+
 Steps = dict[int, dict[str, float]]
 Kind = Literal["heat map", "confusion", "scatter", "bar", "line", "table"]
-
-LAYER_CHARTS = {
-    "objective": "Objective",
-    "gradient": "Norm of the gradient",
-    "update": "Update, as a fraction of the weights",
-    "angle": "Angle to back-propagation, degrees",
-    "dead": "Dead units, fraction",
-    "hsic-input": "Dependence on the input (nHSIC)",
-    "hsic-labels": "Dependence on the labels (nHSIC)",
-    "cka": "Similarity to the layer before (CKA)",
-    "probe": "Accuracy of a linear probe",
-}
-"""The metrics of which there is a heat map of layers by steps, with their titles."""
 
 MOST_STEPS = 100  # columns of a heat map
 
@@ -83,7 +72,7 @@ class LayerHistory:
 
     def __init__(self, layers: Sequence[str]) -> None:
         self._layers = list(layers)
-        self._series = {name: _Series() for name in LAYER_CHARTS}
+        self._series = {name: _Series() for name in HEADINGS}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Take a row of ``metrics.csv``."""
@@ -119,7 +108,7 @@ class LayerHistory:
             if layer in steps[step]
         ]
         columns = ("step", "depth", "layer", name)
-        return Chart(f"charts/{name}", LAYER_CHARTS[name], "heat map", columns, rows, ("step", "layer", name))
+        return Chart(f"charts/{name}", HEADINGS[name], "heat map", columns, rows, ("step", "layer", name))
 
     def _information_plane(self, given: Steps, told: Steps) -> Chart:
         step = max(given)

@@ -37,6 +37,12 @@ def tracked_name(column: str) -> str:
     return f"layer/{layer}/{what}" if slash else f"train/{column}"
 
 
+def histogram_name(name: str) -> str:
+    """The name in trackers of a histogram, e.g. ``histograms/<layer>/weights`` of ``weights/<layer>``."""
+    what, _, layer = name.partition("/")
+    return f"histograms/{layer}/{what}"
+
+
 def scalars(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a metrics row by their names in trackers, without the step."""
     return {name: value for name, value in named(row).items() if name != "step" and isinstance(value, int | float)}

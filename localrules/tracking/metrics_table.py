@@ -9,39 +9,9 @@ import numpy as np
 import pandas as pd
 
 from localrules.config.schema import DIAGNOSTICS
+from localrules.tracking.layer_metrics import KNOWN
 
 OBJECTIVE = "objective/"
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """The appearance of a diagnostic.
-
-    Attributes:
-        title: Its heading.
-        unit: What its values are.
-        log: Whether they span orders of magnitude.
-        of_step: Whether it is measured in logged steps, and not at evaluations.
-        percent: Whether its values are fractions that are shown in percent.
-    """
-
-    title: str
-    unit: str
-    log: bool = False
-    of_step: bool = False
-    percent: bool = False
-
-
-KNOWN = {
-    "gradient": Diagnostic("Norm of the gradient", "L2 norm", log=True, of_step=True),
-    "update": Diagnostic("Update", "fraction of the weights' norm", log=True, of_step=True),
-    "angle": Diagnostic("Angle to back-propagation", "degrees", of_step=True),
-    "dead": Diagnostic("Dead units", "of the layer's units", percent=True),
-    "hsic-input": Diagnostic("Dependence on the input", "nHSIC"),
-    "hsic-labels": Diagnostic("Dependence on the labels", "nHSIC"),
-    "cka": Diagnostic("Similarity to the layer before", "CKA"),
-    "probe": Diagnostic("Accuracy of a linear probe", "of the images", percent=True),
-}
 
 
 @dataclass(frozen=True)

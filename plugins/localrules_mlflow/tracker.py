@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import Mapping
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
-from localrules.errors import UsageError
+from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.tracking.charts import Chart
+from localrules.tracking.extras import require_extra
 from localrules.tracking.metric_names import scalars
 from localrules.tracking.plots.charts import chart_image
 
@@ -44,13 +44,7 @@ class MlflowTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        if importlib.util.find_spec("mlflow") is None:
-            raise UsageError(
-                "MLflow is not installed",
-                where="tracker mlflow",
-                why="it is an extra of localrules, since most runs do without",
-                fix="pip install 'localrules[mlflow]'",
-            )
+        require_extra("mlflow", "MLflow")
         self._client: MlflowClient | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
@@ -67,7 +61,7 @@ class MlflowTracker(ChartingTracker):
         tags = {"rule": run.rule, "model": run.model, "data": run.data, "locality": run.locality}
         name = self.config.name or run.directory.name
         self._run = self._client.create_run(self._experiment(), run_name=name).info.run_id
-        parameters = [Param(key, str(value)[:_LENGTH]) for key, value in _flat(run.config).items()]
+        parameters = [Param(key, str(value)[:_LENGTH]) for key, value in flatten(run.config).items()]
         for first in range(0, len(parameters), _PARAMETERS):
             self._client.log_batch(self._run, params=parameters[first : first + _PARAMETERS])
         self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items() if value])
@@ -125,10 +119,3 @@ class MlflowTracker(ChartingTracker):
         now = int(time.time() * 1000)
         found = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run, metrics=found)
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= _flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
-    return found

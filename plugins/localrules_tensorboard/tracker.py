@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import warnings
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
-from localrules.errors import UsageError
 from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
-from localrules.tracking.metric_names import scalars
+from localrules.tracking.extras import require_extra
+from localrules.tracking.layer_metrics import HEADINGS
+from localrules.tracking.metric_names import histogram_name, scalars
 from localrules.tracking.plots.charts import chart_image
 from localrules.utils.text import shell_quote
 
@@ -29,11 +29,10 @@ if TYPE_CHECKING:
     from localrules.core.network import Network
     from localrules.core.rule import Rule
 
-_LAYER_METRICS = ("objective", "gradient", "update", "angle", "dead", "hsic-input", "hsic-labels", "cka", "probe")
 _LAYOUT = {
     "Accuracy": {"accuracy": ["Multiline", ["train/accuracy", "valid/accuracy"]]},
     "Loss": {"loss": ["Multiline", ["train/loss", "valid/loss"]]},
-    "All layers": {name: ["Multiline", [rf"layer/.*/{name}$"]] for name in _LAYER_METRICS},
+    "All layers": {name: ["Multiline", [rf"layer/.*/{name}$"]] for name in HEADINGS},
 }
 _HPARAMS = ("rule", "model", "data", "seed", "batch_size", "optimizer.lr", "granularity")
 _CURVES = 12  # classes with a precision-recall curve
@@ -56,14 +55,7 @@ class TensorBoardTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        # At once, not when the run starts: a user who asked for it should not find out after training.
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UsageError(
-                "TensorBoard is not installed",
-                where="tracker tensorboard",
-                why="it is an extra of localrules, since most runs do without",
-                fix="pip install 'localrules[tensorboard]'",
-            )
+        require_extra("tensorboard", "TensorBoard")
         self._writer: SummaryWriter | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
@@ -159,12 +151,11 @@ class TensorBoardTracker(ChartingTracker):
 
     def _add_histogram(self, name: str, histogram: Histogram, step: int) -> None:
         assert self._writer is not None
-        what, _, layer = name.partition("/")
         edges, counts = histogram.edges, histogram.counts
         middles = [(low + high) / 2 for low, high in pairwise(edges)]
         pairs = list(zip(middles, counts, strict=True))
         self._writer.add_histogram_raw(
-            f"histograms/{layer}/{what}",
+            histogram_name(name),
             min=histogram.low,
             max=histogram.high,
             num=sum(counts),

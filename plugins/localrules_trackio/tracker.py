@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
-from localrules.errors import UsageError
+from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
-from localrules.tracking.metric_names import scalars
+from localrules.tracking.extras import require_extra
+from localrules.tracking.metric_names import histogram_name, scalars
 from localrules.tracking.plots.charts import chart_image
 from localrules.utils.text import shell_quote
 
@@ -41,13 +41,7 @@ class TrackioTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        if importlib.util.find_spec("trackio") is None:
-            raise UsageError(
-                "trackio is not installed",
-                where="tracker trackio",
-                why="it is an extra of localrules, since most runs do without",
-                fix="pip install 'localrules[trackio]'",
-            )
+        require_extra("trackio", "trackio")
         self._run: Any = None
 
     def on_run_start(self, run: RunInfo) -> None:
@@ -85,9 +79,8 @@ class TrackioTracker(ChartingTracker):
                 logged[chart.name] = self._table(chart, results)
         if results is not None:
             for name, histogram in results.histograms.items():
-                what, _, layer = name.partition("/")
                 counts = (list(histogram.counts), histogram.edges)
-                logged[f"histograms/{layer}/{what}"] = trackio.Histogram(np_histogram=counts)
+                logged[histogram_name(name)] = trackio.Histogram(np_histogram=counts)
         self._run.log(logged, step=results.step if results is not None else self.info.total_steps)
 
     def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
@@ -127,12 +120,9 @@ class TrackioTracker(ChartingTracker):
         return trackio.Table(columns=columns, data=rows)
 
 
-def _plain(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with dotted names: trackio shows nested ones as text."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= _plain(value, f"{above}{key}.")
-        else:
-            found[f"{above}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return found
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in flatten(config).items()
+    }

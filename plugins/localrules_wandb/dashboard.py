@@ -6,7 +6,7 @@ import importlib.util
 from typing import Any
 
 from localrules.errors import LocalRulesError, UsageError
-from localrules.tracking.charts import LAYER_CHARTS
+from localrules.tracking.layer_metrics import HEADINGS
 
 NAME = "localrules"
 _VIEW = "nw-localrules-v"  # W&B's own names have eleven random letters between: this is nobody else's
@@ -40,8 +40,8 @@ def specification() -> dict[str, Any]:
             _points("Accuracy against memory", "peak_memory_mib", "valid_accuracy"),
         ],
         "Where in the network": [
-            *(_heat_map(title, f"charts/{name}", ("step", "layer", name)) for name, title in LAYER_CHARTS.items()),
-            *(_layer_lines(title, name) for name, title in LAYER_CHARTS.items()),
+            *(_heat_map(title, f"charts/{name}", ("step", "layer", name)) for name, title in HEADINGS.items()),
+            *(_layer_lines(title, name) for name, title in HEADINGS.items()),
             _chart("Accuracy gained by each layer", "charts/accuracy_gained", "bar", label="layer", value="gained"),
             _chart("Information plane", "charts/information_plane", "scatter", x="hsic-input", y="hsic-labels"),
         ],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
+from localrules.tracking.metric_names import histogram_name
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,6 @@ def histogram_media(histograms: Mapping[str, Histogram]) -> dict[str, Any]:
 
     found = {}
     for name, histogram in histograms.items():
-        what, _, layer = name.partition("/")
         counts = (np.array(histogram.counts), np.array(histogram.edges))
-        found[f"histograms/{layer}/{what}"] = wandb.Histogram(np_histogram=counts)
+        found[histogram_name(name)] = wandb.Histogram(np_histogram=counts)
     return found

@@ -10,7 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from localrules.tracking.metrics_table import KNOWN, Curve, Diagnostic, MetricsTable
+from localrules.tracking.layer_metrics import KNOWN, Diagnostic
+from localrules.tracking.metrics_table import Curve, MetricsTable
 from localrules.utils.palette import INK, MUTED, TRAIN
 from localrules.utils.plotting import depth_colours, new_figure, plain_axes, save_figure
 
