@@ -7,12 +7,13 @@ from functools import cache
 from inspect import getdoc
 from typing import Any
 
-from localrules.auditing.audit import Audit, audit
+from localrules.auditing.audit import Audit
 from localrules.core.locality import LOCALITY_LEVELS
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.checks import CHECKS
 from localrules.testing.conformance.checks.entry_checks import CHECKS as ENTRY_CHECKS
-from localrules.testing.conformance.subject import RuleUnderTest
+from localrules.testing.conformance.checks.locality_checks import audit_on
+from localrules.testing.conformance.subject import Place, RuleUnderTest
 
 
 @cache
@@ -23,7 +24,7 @@ def measured() -> tuple[str, ...]:
         name = item.entry.name
         subject = RuleUnderTest(registry.resolve("rule", name))
         network = subject.networks[0]
-        found = audit(lambda subject=subject: subject.session(), subject.rule.info.locality)  # type: ignore[misc]
+        found = audit_on(subject.rule, Place(network))
         verdict = "holds" if found.holds else "**does not hold**"
         cells = (f"[`{name}`](../rules/{name}.md)", f"`{found.measured}`", f"`{found.declared}`", verdict, network)
         rows.append((LOCALITY_LEVELS.index(found.measured), name, f"| {' | '.join(cells)} | {_pairs(found)} |"))

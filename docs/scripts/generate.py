@@ -232,19 +232,23 @@ PARTS_OF: dict[str, Callable[[str], Iterable[str]]] = {
 }
 
 
+def changed() -> dict[Path, str]:
+    """The pages that are out of date, as they should be."""
+    found = {path: page(path) for path in PAGES}
+    return {path: text for path, text in found.items() if text != path.read_text(encoding="utf-8")}
+
+
 def main() -> int:
     """Write the pages, or with ``--check`` name those that are out of date."""
-    check, stale = "--check" in sys.argv[1:], False
-    for path in PAGES:
-        text = page(path)
-        if text != path.read_text(encoding="utf-8"):
-            stale = True
-            print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
-            if not check:
-                path.write_text(text, encoding="utf-8")
+    check = "--check" in sys.argv[1:]
+    stale = changed()
+    for path, text in stale.items():
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
     if check and stale:
         print("run: python docs/scripts/generate.py")
-    return int(check and stale)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ HANGS_AFTER = 120.0  # seconds on the clock
 FACES = ("--data", "faces", "--set", "data.train=64", "--set", "data.valid=14", "--set", "data.test=14")
 SHORT = ("--batch-size", "4", "--steps", "2", "--threads", "1")
 # Only with options of theirs, and trained by one rule: all else is tried on small networks.
-LARGE_MODELS = ("alexnet", "resnet50", "inception_v2", "densenet_bc", "vgg8b", "vgg11b")
+LARGE_MODELS = (
+    *("alexnet", "convnext_tiny", "densenet_bc", "inception_v2", "mlp_mixer", "resnet110", "resnet50", "vgg11b"),
+    *("vgg13", "vgg16", "vgg19", "vgg8b", "vit_small", "wide_resnet"),
+)
 SMALLER = {"mlp": "model.hidden=[8]", "resnet18": "model.width=4", "dense_fpn": "model.growth=4"}
 # Values that some option may take, and values that none should; whole numbers that are sizes stay small.
 VALUES = (

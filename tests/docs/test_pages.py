@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -32,16 +30,6 @@ def anchors(page: Path) -> set[str]:
     """The names by which GitHub links to a page's headings."""
     headings = _HEADING.findall(re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_generated_parts_are_up_to_date() -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "scripts" / "generate.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_command_and_every_rule_has_its_place() -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from localrules.auditing.audit import audit
+from functools import cache
+
+from localrules.auditing.audit import Audit, audit
 from localrules.auditing.ownership import owners, watch_writes
 from localrules.core.locality import is_within
 from localrules.engine.step import train_steps
-from localrules.testing.conformance.subject import RuleUnderTest, abbreviate
+from localrules.testing.conformance.subject import Place, RuleClass, RuleUnderTest, abbreviate
+
+
+@cache
+def audit_on(rule: RuleClass, place: Place) -> Audit:
+    """The audit of a rule on a small network, made once: it takes some seconds.
+
+    Args:
+        rule: Its class.
+        place: The network, and how it is cut into layers.
+    """
+    return audit(lambda: RuleUnderTest(rule).session(place), rule.info.locality)
 
 
 def locality_holds(subject: RuleUnderTest) -> None:
@@ -15,7 +28,7 @@ def locality_holds(subject: RuleUnderTest) -> None:
     for place in subject.distinct_places:
         if place.granularity == 1 and not is_within(declared, "local-labels"):
             continue  # of one hidden layer, which the readout's error reaches, all such classes are the same
-        found = audit(lambda place=place: subject.session(place), declared)  # type: ignore[misc]
+        found = audit_on(subject.rule, place)
         assert found.holds, f"on {place}: {'; '.join(found.reasons)}"
 
 
