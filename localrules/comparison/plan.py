@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from localrules.config.overrides import Tree
 from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings, merge_settings
+from localrules.core.windows import split_granularity
 from localrules.engine.builder import load_run_dataset
 from localrules.engine.environment import providers
 from localrules.engine.resolve import resolve_run
@@ -115,5 +116,16 @@ def plan(rules: Sequence[str], settings: Settings | Tree, seeds: int, registry: 
 
 def _resolve(rule: str, given: Settings, shared: Settings, registry: Registry) -> ResolvedRun:
     """The run of one rule: what all share, and the options under the rule's own name."""
-    named = Settings.from_tree({"rule": {"name": rule}}, f"--rules {rule}")
-    return resolve_run(merge_settings(shared, given.sub(rule).under("rule"), named), registry)
+    named = {"rule": {"name": rule}, **_granularity_of_control(rule, shared.tree.get("granularity"), registry)}
+    own = Settings.from_tree(named, f"--rules {rule}")
+    return resolve_run(merge_settings(shared, given.sub(rule).under("rule"), own), registry)
+
+
+def _granularity_of_control(rule: str, granularity: object, registry: Registry) -> Tree:
+    """What stands in place of windows for a rule whose gradients cross all borders anyway: how the network is cut."""
+    if not isinstance(granularity, str) or "=" in rule:  # a mixture
+        return {}
+    cut, window = split_granularity(granularity)
+    if window == 1 or registry.resolve("rule", rule).info.locality != "backprop":
+        return {}
+    return {"granularity": cut}

@@ -79,7 +79,7 @@ class PredictiveCoding(Rule):
         )
 
     info = RuleInfo(
-        search_space={"mode": SearchChoice(("fixed-prediction", "strict", "error"))},
+        search_space={"mode": SearchChoice(("fixed-prediction", "strict", "error", "incremental"))},
         formula="v_l += rate (-e_l + sum_k J_k^T e_k), e_l = v_l - f_l; then dW_l = e_l df_l/dW_l",
         locality="backprop",  # what fixed-prediction computes, exactly; strict is measured as feedback
         requires=Requirements(forward_passes=None, targets="weighted"),
