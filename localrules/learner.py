@@ -103,16 +103,42 @@ class Learner:
 
         Args:
             images: Shape (batch, ...).
-            labels: int64, shape (batch,).
+            labels: int64, shape (batch,); or targets as :func:`torch.nn.functional.cross_entropy` takes them, floating
+                point, shape (batch, classes): probabilities, as of label smoothing and mixup, or these times a weight.
+
+        Raises:
+            UsageError: Targets of another shape, or that the rule cannot learn from.
         """
+        batch = self._batch(images, labels)
         self.network.train()
         for module in self._frozen:
             module.eval()
         self.rule.train()
         with rule_border(self.rule, self.network, "step"):
-            report = run_step(self.rule, self.network, Batch(images, labels, self._num_classes), self._context)
+            report = run_step(self.rule, self.network, batch, self._context)
         self._check.after_step(self._context.is_trainable)
         return report
+
+    def _batch(self, images: Tensor, labels: Tensor) -> Batch:
+        if not labels.is_floating_point():
+            return Batch(images, labels, self._num_classes)
+        if labels.shape != (len(images), self._num_classes):
+            raise UsageError(
+                f"the targets have the shape {tuple(labels.shape)}",
+                where="Learner.step(images, labels)",
+                why="floating-point targets are a weight of each class for each sample",
+                fix=f"give the shape {(len(images), self._num_classes)}; or labels, int64, of shape ({len(images)},)",
+            )
+        for cls in training_classes(self.rule):
+            admitted = cls.info.requires.targets
+            if admitted == "labels" or (admitted == "probabilities" and not _sum_to_one(labels)):
+                raise UsageError(
+                    f"{cls.__name__} cannot learn from these targets",
+                    where="Learner.step(images, labels)",
+                    why="it learns from labels alone" if admitted == "labels" else "it needs probabilities, sum 1",
+                    fix="give labels, int64; or use a rule whose Requirements.targets admits more",
+                )
+        return Batch(images, labels.argmax(1), self._num_classes, labels)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
@@ -135,6 +161,11 @@ class Learner:
         self.network.model.load_state_dict(state["model"])
         self.rule.load_state_dict(state["rule"])
         self.optimizers.load_state_dict(state["optimizers"])
+
+
+def _sum_to_one(targets: Tensor) -> bool:
+    sums = targets.sum(1, dtype=torch.float32)
+    return torch.allclose(sums, torch.ones_like(sums), atol=1e-2)  # half precision rounds
 
 
 def _is_frozen(module: nn.Module) -> bool:

@@ -52,6 +52,49 @@ def test_its_back_propagation_is_pytorchs() -> None:
         torch.testing.assert_close(one, other)
 
 
+SMOOTH = functional.one_hot(torch.arange(16) % 4, 4).float() * 0.9 + 0.025
+
+
+def small_learner(rule: str) -> Learner:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 8), nn.ReLU(), nn.Linear(8, 4))
+    return Learner(model, rule, example=torch.zeros(2, 1, 16, 16), num_classes=4, optimizer="sgd", lr=0.1)
+
+
+@pytest.mark.parametrize("targets", [SMOOTH, SMOOTH * torch.tensor([0.5, 1, 1, 1.5])], ids=["smooth", "weighted"])
+def test_it_learns_from_the_targets_that_cross_entropy_takes(targets: torch.Tensor) -> None:
+    images = torch.randn(16, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    learner, expected = small_learner("backprop"), small_learner("backprop").network.model
+    loss = functional.cross_entropy(expected(images), targets)
+    loss.backward()
+    report = learner.step(images, targets)
+    assert float(report.loss) == pytest.approx(loss.item())
+    moved = [before - 0.1 * before.grad for before in expected.parameters()]  # type: ignore[operator]
+    for one, other in zip(learner.network.model.parameters(), moved, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("rule", "targets", "message"),
+    [
+        ("forward-forward", SMOOTH, "cannot learn from these targets"),
+        ("hsic", SMOOTH * 2, "cannot learn from these targets"),
+        ("backprop", SMOOTH[:, :3], r"the targets have the shape \(16, 3\)"),
+        ("backprop", SMOOTH[:, 0], r"the targets have the shape \(16,\)"),
+    ],
+)
+def test_other_targets_are_refused(rule: str, targets: torch.Tensor, message: str) -> None:
+    learner = small_learner(rule)
+    before = [parameter.clone() for parameter in learner.network.parameters()]
+    with pytest.raises(UsageError, match=message):
+        learner.step(torch.randn(16, 1, 16, 16), targets)
+    assert all(map(torch.equal, before, learner.network.parameters()))
+
+
+def test_probabilities_in_half_precision_are_probabilities() -> None:
+    small_learner("hsic").step(torch.randn(16, 1, 16, 16), SMOOTH.bfloat16())
+
+
 def test_a_module_that_the_rule_cannot_train_is_refused() -> None:
     class Chains(Objective):
         info = RuleInfo(requires=Requirements(allows_norm=False))

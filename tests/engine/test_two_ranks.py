@@ -22,6 +22,8 @@ CASES = [
     Case("greedy-infomax", options=(("negatives", "drawn"),)),
     Case("sign-symmetry", options=(("kind", "batch-random"),)),
     Case("local-ce", settings=(("augment", {"crop_area": 0.5, "cutout": 2, "erase_size": 0.5}),)),
+    Case("hsic", settings=(("targets", {"label_smoothing": 0.1, "mixup": 0.4}),)),
+    Case("backprop", settings=(("targets", {"class_weights": "balanced", "mixup": 0.4}),)),
     Case("hsic", settings=(("optimizer", {"name": "sgd", "lr": 5e-4, "grad_clip_norm": 0.1, "step_timing": "pass"}),)),
 ]
 UNSYNCHRONISED = Case("local-ce", "Regularized", settings=(("sync_batchnorm", False),))
