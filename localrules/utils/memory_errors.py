@@ -8,6 +8,7 @@ from localrules.errors import LocalRulesError, UsageError, error_text
 
 _UNITS = {"": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5, "EiB": 6}
 _ASKED = re.compile(r"(?:allocate|Unable to allocate)\s+([\d.]+)\s*(bytes|[KMGTPE]iB)")
+_FREE = re.compile(r"where ([\d.]+) are free")
 _OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|Unable to allocate", re.IGNORECASE)
 _NO_SIZE = re.compile(
     r"Storage size calculation overflowed|integer multiplication overflow|Overflow when unpacking long"
@@ -31,6 +32,8 @@ def size_error(error: BaseException, where: str = "") -> LocalRulesError | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(text)):
         asked = _ASKED.search(text)
         why = f"{_gib(asked[1], asked[2]):,.1f} GiB were asked for at once" if asked else text[:300]
+        if free := _FREE.search(text):
+            why += f", and {float(free[1]):,.1f} GiB are free"
         return LocalRulesError("there is not enough memory", where=where, why=why, fix=_FIX)
     return None
 

@@ -16,7 +16,8 @@ Range = Literal["tanh", "elu", "linear"]
 def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
     """One linear or convolution, and an activation.
 
-    From feature map to feature map: resized to the nearest values, then a convolution of 3 x 3. Otherwise a linear.
+    From feature map to feature map: resized to the nearest values, then a convolution of 3 x 3. From tokens to as many
+    tokens: a linear on each. Otherwise a linear on all values.
 
     Args:
         out_shape: Shape of the layer's output, without the batch.
@@ -31,6 +32,8 @@ def inverse(out_shape: Shape, in_shape: Shape, last: Range) -> nn.Sequential:
         if out_shape[1:] != in_shape[1:]:
             parts["sized"] = nn.Upsample(size=in_shape[1:])
         parts["conv"] = nn.Conv2d(out_shape[0], in_shape[0], 3, padding=1)
+    elif len(out_shape) == len(in_shape) == 2 and out_shape[0] == in_shape[0]:
+        parts["linear"] = nn.Linear(out_shape[1], in_shape[1])
     else:
         parts["flat"] = nn.Flatten()
         parts["linear"] = nn.Linear(torch.Size(out_shape).numel(), torch.Size(in_shape).numel())

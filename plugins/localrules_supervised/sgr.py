@@ -108,11 +108,13 @@ class SGR(LayerParallel, Rule):
                 return output.detach()
             known = [pair for pairs in self._below.values() for pair in pairs]
             outputs = layer_outputs(layer, output)
+            # That of a frozen first layer has no graph, and its readers need the gradient there all the same.
+            found = [each if each.requires_grad else each.detach().requires_grad_() for each in outputs]
             pairs = []
             with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
-                losses = [self._loss(layer, index, each, batch) for index, each in enumerate(outputs)]
+                losses = [self._loss(layer, index, each, batch) for index, each in enumerate(found)]
                 total = torch.stack([each.mean() for each in losses]).sum()
-                for loss, each in zip(losses, outputs, strict=True):
+                for loss, each in zip(losses, found, strict=True):
                     (gradient,) = torch.autograd.grad(loss.sum(), each, retain_graph=True)
                     pairs.append((each.detach().requires_grad_(), gradient))
                 self._below[layer.name] = pairs

@@ -185,3 +185,11 @@ def test_little_batches_and_half_precision(network: Any, settings: dict[str, Any
 
 def test_it_learns_digits() -> None:
     assert learn_digits(DifferenceTargetPropagation, epochs=6) > 0.93
+
+
+def test_of_tokens_an_inverse_is_the_same_linear_for_each() -> None:
+    invert = inverse((17, 8), (17, 6), "linear")
+    assert sum(weights.numel() for weights in invert.parameters()) == 8 * 6 + 6
+    tokens = torch.randn(2, 17, 8)
+    torch.testing.assert_close(invert(tokens)[:, 3:5], invert(tokens[:, 3:5]))
+    assert inverse((17, 8), (16, 6), "linear")(tokens).shape == (2, 16, 6)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from helpers.tiny_runs import FACES, MLP, Said, localrules
 
-from localrules.utils.allocation_limit import AllocationLimit, machine_memory
+from localrules.utils.allocation_limit import AllocationLimit, free_memory, machine_memory
+from localrules.utils.memory_errors import size_error
 
 DIGITS = "9" * 5000
 HUGE = "1" + "0" * 30
@@ -112,6 +113,22 @@ def test_maps_that_the_machine_cannot_hold(tmp_path: Path) -> None:
     small = ["--model", "dense_fpn_small", "--set", f"model.lateral={2**31}"]
     error = check(run(tmp_path, model=small), tmp_path, code=1)
     assert "GiB were asked for" in error["why"]
+
+
+def test_more_memory_than_is_free_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with AllocationLimit():
+        torch.zeros(2**25)
+        monkeypatch.setattr("localrules.utils.allocation_limit.free_memory", lambda: 2**26)
+        with pytest.raises(MemoryError) as refused:
+            torch.zeros(2**25)
+    error = size_error(refused.value)
+    assert error is not None
+    assert error.why == "0.1 GiB were asked for at once, and 0.1 GiB are free"
+
+
+def test_free_memory_is_a_part_of_the_machines() -> None:
+    held = torch.ones(2**26)  # 256 MiB
+    assert 0 < free_memory() <= machine_memory() - held.nbytes
 
 
 def test_more_memory_than_the_machine_has_is_not_asked_for() -> None:

@@ -277,6 +277,16 @@ class OneOutputAlone(Backprop):
         return super().step(network, batch, context)
 
 
+class TrainsFrozenLayers(Backprop):
+    """Moves the parameters of all layers, whichever are to learn."""
+
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(0.99)
+        return super().step(network, batch, context)
+
+
 class OfAHeavyPlugin(Plain):
     """Its plugin's entry-point module imports numpy."""
 
@@ -324,6 +334,7 @@ BROKEN = {
     "resuming_equals_no_interruption": (ForgetsOnResume, "these differ after a resume"),
     "layers_can_train_in_parallel": (KnowsItsThread, "3 layers at once, these differ"),
     "batch_order_does_not_matter": (MindsTheOrder, "the gradient of layers.0"),
+    "phases_train_their_layers_alone": (TrainsFrozenLayers, "moved while only last was to learn: layers.0"),
     "predictions_have_their_shape": (PredictsBadly, r"shape \(1, 4\), not \(5, 4\)"),
     "predictions_depend_on_image_and_state": (KnowsTheLabels, "a run that was loaded answers otherwise"),
     "prediction_changes_nothing": (LearnsFromPredicting, "changed by prediction: rule objectives.layers.0#0.predicted"),

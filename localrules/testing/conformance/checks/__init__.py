@@ -13,6 +13,7 @@ from localrules.testing.conformance.checks import batch_checks as batches
 from localrules.testing.conformance.checks import learning_checks as learning
 from localrules.testing.conformance.checks import locality_checks as claims
 from localrules.testing.conformance.checks import option_checks as options
+from localrules.testing.conformance.checks import phase_checks as phases
 from localrules.testing.conformance.checks import prediction_checks as answers
 from localrules.testing.conformance.checks import reproducibility_checks as repeats
 from localrules.testing.conformance.checks import step_checks as steps
@@ -36,6 +37,7 @@ CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
         repeats.resuming_equals_no_interruption,
         repeats.layers_can_train_in_parallel,
         repeats.batch_order_does_not_matter,
+        phases.phases_train_their_layers_alone,
         answers.predictions_have_their_shape,
         answers.predictions_depend_on_image_and_state,
         answers.prediction_changes_nothing,
