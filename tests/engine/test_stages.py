@@ -24,7 +24,7 @@ CASES = [
     *(Case(rule, "dense_fpn_small") for rule in ("hsic-projected", "predsim", "softhebb")),
     Case("predsim", "vgg8b", (("phases", "two-phase"), ("steps", 10), ("optimizer", CLIPPED))),
     Case("softhebb", "resnet20", (("checkpoint_every", 5),)),
-    Case("sgr", "resnet20", (("phases", "two-phase"),)),
+    Case("sgr", "resnet20", (("phases", "two-phase"), ("steps", 10))),
     Case("hsic-projected", "resnet20", (("targets", {"label_smoothing": 0.1}), ("precision", "bf16"))),
     Case(MIXTURE, "vgg8b"),
     Case("softhebb", "vgg8b"),
