@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.digits import learn_digits
 from helpers.tiny_sessions import dense, perceptron, state, train
 from test_fa_rule import gradients, lenet
 
@@ -99,7 +98,3 @@ def test_layers_that_do_not_learn_stay_as_they_are(learns: str) -> None:
     train(session)
     moved = {name.split(".")[1] for name, tensor in state(session).items() if not torch.equal(tensor, before[name])}
     assert moved == ({"readout"} if learns == "readout" else {"layers"})
-
-
-def test_it_learns_the_digits() -> None:
-    assert learn_digits(DirectFeedbackAlignment) > 0.93

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.digits import learn_digits
 from helpers.one_step import by_autograd, first_batch, gradients_in_double
 from helpers.tiny_sessions import dense, perceptron, state
 from test_hard_batches import HARD, assert_stays_finite
@@ -181,10 +180,6 @@ def test_a_batch_with_nothing_to_learn_from_breaks_nothing(case: str) -> None:
 @pytest.mark.parametrize("network", [perceptron, lenet])
 def test_little_batches_and_half_precision(network: Any, settings: dict[str, Any]) -> None:
     assert_stays_finite(network(DifferenceTargetPropagation, **settings))
-
-
-def test_it_learns_digits() -> None:
-    assert learn_digits(DifferenceTargetPropagation, epochs=6) > 0.93
 
 
 def test_of_tokens_an_inverse_is_the_same_linear_for_each() -> None:

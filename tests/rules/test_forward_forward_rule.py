@@ -13,7 +13,6 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.auditing.dependence import measure_dependence
 from localrules_forward.forward_forward import ForwardForward, embed_as_waves, embed_in_pixels
 
 CLASSES = 4
@@ -149,11 +148,6 @@ def test_the_prediction_is_the_label_with_the_highest_goodness_over_layers(optio
             goodness = features.square().mean(1) - 1
             total += goodness * features.shape[1] * (index > 0) if options else goodness
         torch.testing.assert_close(found[:, label], total, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("network", [perceptron, dense])
-def test_a_layer_learns_from_itself_and_from_what_it_reads(network: Any) -> None:
-    assert measure_dependence(lambda: network(ForwardForward)).is_local
 
 
 def test_the_readout_does_not_learn() -> None:

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from helpers.digits import learn_digits
 from helpers.one_layer import LABELS, make
 from helpers.reference import kernel, labels_kernel, pooled, trace_form
 from torch import Tensor, nn
@@ -129,7 +128,3 @@ def test_equal_images_leave_finite_gradients() -> None:
     view = LayerView(ALONE, (), output, Batch(output, LABELS, 3))
     objective(view)["hsic"].backward()
     assert output.grad.isfinite().all()
-
-
-def test_it_learns_digits() -> None:
-    assert learn_digits(ProjectedHSIC) > 0.9

@@ -15,7 +15,6 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import nn
 
 from localrules import Batch, Layer, LayerView
-from localrules.auditing.dependence import measure_dependence
 from localrules_diffusion.noprop import CosineSchedule, NoProp
 
 CLASSES = 4
@@ -148,11 +147,6 @@ def test_a_layer_with_several_outputs_is_one_step() -> None:
     assert len(steps) > 1
     assert set(steps) == {(1, 1)}
     assert session.predictor.scores(session.data.split("valid")).logits.isfinite().all()
-
-
-@pytest.mark.parametrize("network", [perceptron, dense])
-def test_a_layer_learns_from_itself_and_from_what_it_reads(network: Any) -> None:
-    assert measure_dependence(lambda: network(NoProp)).is_local
 
 
 @pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)

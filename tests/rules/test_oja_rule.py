@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.digits import learn_digits
-from helpers.tiny_sessions import dense, perceptron
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
-from localrules.auditing.dependence import measure_dependence
 from localrules.core.ops import record_ops
 from localrules_unsupervised.oja import Oja
 
@@ -91,15 +89,6 @@ def test_groups_of_a_convolution_are_each_a_network_of_their_own(form: Any) -> N
         settle(conv, same_power[:, 2 * index : 2 * index + 2], Oja.Config(form=form), 3, 0.5)
     settle(grouped, same_power, Oja.Config(form=form), 3, 0.5)
     torch.testing.assert_close(grouped.weight, torch.cat([conv.weight for conv in alone]))
-
-
-@pytest.mark.parametrize("network", [dense, perceptron])
-def test_no_layer_feels_another(network: Any) -> None:
-    assert measure_dependence(lambda: network(Oja, optimizer={"name": "sgd", "lr": 0.1})).is_local
-
-
-def test_learns_the_digits() -> None:
-    assert learn_digits(Oja) > 0.9
 
 
 def test_sangers_form_learns_the_digits_less_well_as_units_beyond_their_dimension_fade() -> None:

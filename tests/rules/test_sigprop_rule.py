@@ -14,7 +14,6 @@ from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
 from localrules import Batch, Layer, LayerView, UsageError
-from localrules.auditing.dependence import measure_dependence
 from localrules.engine.session import Session
 from localrules_supervised.sigprop import SigProp
 
@@ -119,11 +118,6 @@ def test_the_prediction_is_the_class_of_the_most_similar_target(answer: str) -> 
             if answer == "all" or index == 2:
                 expected += torch.cosine_similarity(features[:, None], targets, dim=2) / 0.1
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("network", [perceptron, dense])
-def test_a_layer_learns_from_itself_and_from_what_it_reads(network: Any) -> None:
-    assert measure_dependence(lambda: network(SigProp)).is_local
 
 
 def test_the_readout_does_not_learn() -> None:

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.digits import learn_digits
 from helpers.tiny_sessions import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Batch, Layer, LayerView
-from localrules.auditing.dependence import measure_dependence
 from localrules.core.ops import record_ops
 from localrules.errors import UsageError
 from localrules_unsupervised.softhebb import SoftHebb
@@ -123,12 +121,3 @@ def test_triangle_is_what_exceeds_the_mean_over_units_to_a_power() -> None:
 def test_a_layer_without_weights_is_an_error_that_names_it() -> None:
     with pytest.raises(UsageError, match="'layer' has no linear and no convolution"):
         SoftHebb(SoftHebb.Config(), view_of(nn.BatchNorm2d(2), MAPS).layer, 4)
-
-
-@pytest.mark.parametrize("network", [dense, perceptron])
-def test_no_layer_feels_another(network: Any) -> None:
-    assert measure_dependence(lambda: network(SoftHebb, optimizer={"name": "sgd", "lr": 0.05})).is_local
-
-
-def test_learns_the_digits() -> None:
-    assert learn_digits(SoftHebb) > 0.9

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.digits import learn_digits
 from helpers.one_layer import LABELS, SAMPLES, drawn, draws, layer_of, make, see
 from helpers.tiny_sessions import DATASET, dense, perceptron, train
 
 from localrules import Batch, Objective
-from localrules.auditing.dependence import measure_dependence
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
@@ -54,21 +52,6 @@ HARD: dict[str, dict[str, Any]] = {
     "two images": {"batch_size": 2},
     "half precision": {"precision": "bf16"},
 }
-
-
-@for_each_rule
-def test_it_learns_digits(rule: type[Objective]) -> None:
-    assert learn_digits(rule, epochs=4) > 0.9
-
-
-@pytest.mark.parametrize("network", [dense, perceptron])
-@for_each_rule
-def test_a_layer_s_update_depends_on_itself_and_what_it_reads_alone(rule: type[Objective], network: Any) -> None:
-    assert rule.info.locality == "local-labels"
-    found = measure_dependence(lambda: network(rule, batch_size=8), steps=2)
-    assert found.leaks == []
-    assert found.is_local
-    assert all(found.depends[place][place] for place in range(len(found.layers)))
 
 
 @pytest.mark.parametrize("case", HARD)
