@@ -7,9 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from helpers.snippets import LANGUAGES, PAGES, SMALL, run, snippets
+from helpers.snippets import DRAWN, LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
+from localrules.config.schema import RunConfig
+from localrules.runs import page, plots
 from localrules_fer.faces import dataset
 from localrules_fer.faces.draw import draw
 
@@ -22,6 +24,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("few-faces")
 
 
+def is_drawn(config: RunConfig) -> bool:
+    return config.rule.label == DRAWN
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, where no data set of the user's is found, and 140 faces are all that is drawn."""
@@ -30,6 +36,9 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("LOCALRULES_FER2013", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
+    drawing, paging = plots.save_plots, page.write_run_page
+    monkeypatch.setattr(plots, "save_plots", lambda run, *rest: drawing(run, *rest) if is_drawn(run.config) else [])
+    monkeypatch.setattr(page, "write_run_page", lambda run, *rest: paging(run, *rest) if is_drawn(run.config) else None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -32,7 +32,6 @@ steps = 3
 batch_size = 14
 threads = 1
 log_every = 1
-plots = false
 [model]
 name = "dense_fpn_small"
 blocks = 1
@@ -47,6 +46,7 @@ PERCEPTRON = """[model]
 name = "mlp"
 hidden = [64, 32, 16]
 """
+SMALLER = {"mlp": ["hidden=[64, 32, 16]"], "dense_fpn_small": ["blocks=1", "convolutions=2"]}
 DRAWN = "sparse"
 """The rule whose plots a page reads; all other runs draw none, which would take as long as the rest of a page."""
 _SNIPPET = re.compile(r"(?:^<!-- (not run|file): ([^>]+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -108,11 +108,13 @@ def _command(words: list[str], place: str, folder: Path) -> None:
     assert words[0] == "localrules", f"{place}: only localrules is run; mark the snippet as <!-- not run: REASON -->"
     words = [_newest(word, folder) for word in words[1:]]
     if words[0] in ("run", "sweep") and not {"--resume", "--config"} & {*words}:
-        small = SMALL.replace("plots = false", "plots = true") if DRAWN in words else SMALL
+        small = SMALL
         if "mlp" in words:
             small = re.sub(r"\[model\].*?(?=\[)", PERCEPTRON, small, flags=re.DOTALL)
         (folder / "small.toml").write_text(small)
         words += ["--config", "small.toml"]
+    elif words[0] == "audit" and "--model" in words:
+        words += [word for name in SMALLER[words[words.index("--model") + 1]] for word in ("--set", f"model.{name}")]
     for name in [name for name in sys.modules if name.startswith("localrules_file_")]:
         del sys.modules[name]  # a page may show a second version of one file
     assert main(words) == 0, f"{place}: localrules {shlex.join(words)}"
