@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint vocabulary format docs docs-serve dist constraints clean
+.PHONY: help run test test-fast lint lint-types lint-style vocabulary format docs docs-serve dist constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,13 @@ test-fast: $(VENV)/installed-dev ## The unit tests alone, in less than two minut
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow and not installs"
 
 lint: $(VENV)/installed-dev ## Check style, types, spelling, vocabulary and architecture
+	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-style
+
+lint-types: $(VENV)/installed-dev
+	@echo "==> mypy"
+	@$(BIN)/python -m mypy
+
+lint-style: $(VENV)/installed-dev
 	@echo "==> ruff check"
 	@$(BIN)/python -m ruff check
 	@echo "==> ruff format --check"
@@ -39,8 +46,6 @@ lint: $(VENV)/installed-dev ## Check style, types, spelling, vocabulary and arch
 	@$(BIN)/python -m codespell_lib
 	@echo "==> vocabulary"
 	@$(BIN)/python .ci/vocabulary.py
-	@echo "==> mypy"
-	@$(BIN)/python -m mypy
 	@echo "==> lint-imports"
 	@$(BIN)/lint-imports --no-logo
 

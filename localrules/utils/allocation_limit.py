@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-
 _LOOKED_AT = 2**26  # bytes: smaller tensors are not looked at, to ask the system seldom
 
 
