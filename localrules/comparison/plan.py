@@ -122,7 +122,7 @@ def _resolve(rule: str, given: Settings, shared: Settings, registry: Registry) -
 
 
 def _granularity_of_control(rule: str, granularity: object, registry: Registry) -> Tree:
-    """What stands in place of windows for a rule whose gradients cross all borders anyway: how the network is cut."""
+    """The granularity of a rule whose gradients cross all borders anyway: windows are left out, the cut stays."""
     if not isinstance(granularity, str) or "=" in rule:  # a mixture
         return {}
     cut, window = split_granularity(granularity)
