@@ -8,7 +8,7 @@ Each run is short, of two or three processes that divide its batches or its laye
 others from when there is a run folder. Then
 
 - all others must have ended within 30 seconds, with no process of the run left,
-- the error must name the rank, and the command with which the run continues if it has a folder by then,
+- the error must name the rank, and the command with which the run continues, if it has a checkpoint by then,
 - the run, resumed, must end with the weights and metrics of an unbroken one.
 
 Each fault is printed, and its folders are kept. Needs Linux, whose /proc tells which processes belong to a run.
@@ -107,7 +107,9 @@ def kill_rank(line: list[str], place: Path, seconds: float, draw: random.Random)
     folder, said = run_folder(out), " ".join(log.read_text().split())  # which has been wrapped
     if code == 0:  # the run was over
         return Kill(folder, False)
-    wanted = [rf"lost rank {rank}\b", *([f"localrules run --resume {re.escape(str(folder))}\\b"] if folder else [])]
+    wanted = [rf"lost rank {rank}\b"]
+    if folder is not None and (folder / "checkpoints").exists():  # else there is nothing to continue from
+        wanted.append(rf"localrules run --resume {re.escape(str(folder))}\b")
     missing = [words for words in wanted if not re.search(words, said)]
     return Kill(folder, True, f"the error has no {' and '.join(missing)}" if missing else "")
 
