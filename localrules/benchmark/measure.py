@@ -64,7 +64,7 @@ class Work:
 def step_work(candidate: Candidate) -> Work:
     """The work of a candidate's second step."""
     candidate.step(0)
-    with FlopCounterMode(display=False) as counter, _Traffic() as traffic:
+    with FlopCounterMode(display=False) as counter, Traffic() as traffic:
         candidate.step(1)
     return Work(counter.get_total_flops() // 2, traffic.bytes)
 
@@ -100,14 +100,21 @@ def _covered(spans: Iterable[tuple[int, int]]) -> int:
     return total
 
 
-class _Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write."""
+class Traffic(TorchDispatchMode):
+    """Counts operations, and the bytes that they read and write; views do neither.
+
+    Attributes:
+        bytes: Read and written, each tensor whole.
+        operations: How many.
+    """
 
     bytes = 0
+    operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         if not func.is_view:
             tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs, found)) if isinstance(leaf, Tensor)]
             self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self.operations += 1
         return found

@@ -17,6 +17,9 @@ from localrules.runs.train import start
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
+WAYS = ("alone", "one", "data", "layers")
+"""One process with the threads of one of several, one with those of all, and several that divide batches or layers."""
+
 
 def bench_processes(
     rules: Sequence[str], settings: Tree, registry: Registry, count: int, rounds: int
@@ -31,24 +34,40 @@ def bench_processes(
         rounds: Timed steps of each run.
 
     Returns:
-        For each rule ``name``, ``one`` (seconds of a step in one process), ``data`` and ``layers`` (where processes
-        divide these), ``bubble_fraction``, and ``stage_seconds``; ``None`` where they cannot, and then ``refused``
-        has the reason.
+        For each rule ``name``, and for each way of :data:`WAYS` the seconds of a step, ``None`` where processes cannot
+        divide it so, and then ``refused`` has the reason. ``threads`` has the threads of each process for each way,
+        ``samples_per_second`` and ``peak_memory_mib`` (of the process that needs most, see
+        :func:`~localrules.engine.profiling.peak_memory`) what came of it; ``bubble_fraction`` and ``stage_seconds`` are
+        of divided layers.
     """
-    threads = settings["threads"]
-    divided = {"devices": count, "threads": max(1, threads // count)}
+    each = max(1, settings["threads"] // count)
+    divided = {"devices": count, "threads": each}
+    ways: dict[str, Tree] = {
+        "alone": {"threads": each},
+        "one": {},
+        "data": {**divided, "parallel": "data"},
+        "layers": {**divided, "parallel": "layers"},
+    }
     rows = []
     for rule in rules:
-        row: dict[str, Any] = {"name": rule, "data": None, "layers": None, "refused": {}}
-        row["one"] = _run(rule, settings, registry, rounds)["step_seconds"]
-        for parallel in ("data", "layers"):
+        row: dict[str, Any] = {"name": rule, "refused": {}, "threads": {}}
+        row |= {"samples_per_second": {}, "peak_memory_mib": {}, "bubble_fraction": None, "stage_seconds": None}
+        for way in WAYS:
+            whole = merge(settings, ways[way])
             try:
-                found = _run(rule, merge(settings, {**divided, "parallel": parallel}), registry, rounds)
+                found = _run(rule, whole, registry, rounds)
             except UsageError as error:
-                row["refused"][parallel] = error.why
-                found = {}
-            row[parallel] = found.get("step_seconds")
-        rows.append({**row, **{name: found.get(name) for name in ("bubble_fraction", "stage_seconds")}})
+                if "parallel" not in ways[way]:
+                    raise
+                row[way], row["refused"][way] = None, error.why
+                continue
+            row[way] = found["step_seconds"]
+            row["threads"][way] = whole["threads"]
+            row["samples_per_second"][way] = whole["batch_size"] / found["step_seconds"]
+            row["peak_memory_mib"][way] = found["peak_memory_mib"]
+            if way == "layers":
+                row |= {name: found[name] for name in ("bubble_fraction", "stage_seconds")}
+        rows.append(row)
     return rows
 
 

@@ -136,16 +136,29 @@ def _processes(rows: list[dict[str, Any]]) -> Table:
 
     table = Table(title="\nSeveral processes", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)
-    for heading in ("one", "divided batches", "divided layers", "speed-up", "bubble"):
-        table.add_column(heading, justify="right")
+    for heading in ("", "threads", "step", "samples/s", "to one", "to one, all threads", "to backprop, batches"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column("memory", justify="right")
+    table.add_column("bubble", justify="right")
+    shown = {"alone": "one", "one": "one, all threads", "data": "batches", "layers": "layers"}
+    control = rows[0]["data"]
     for row in rows:
-        layers, bubble = row["layers"], row["bubble_fraction"]
-        table.add_row(
-            row["name"],
-            *("-" if seconds is None else f"{seconds:.3f} s" for seconds in (row["one"], row["data"], layers)),
-            "-" if layers is None else f"{row['one'] / layers:.2f}",
-            "-" if bubble is None else f"{100 * bubble:.0f} %",
-        )
+        for way, name in shown.items():
+            seconds = row[way]
+            if seconds is None:
+                continue
+            others = (row["alone"], row["one"], control)
+            bubble = row["bubble_fraction"] if way == "layers" else None
+            table.add_row(
+                row["name"] if way == "alone" else "",
+                name,
+                str(row["threads"][way]),
+                f"{seconds:.3f} s",
+                f"{row['samples_per_second'][way]:.0f}",
+                *("-" if other is None else f"{other / seconds:.2f}" for other in others),
+                f"{row['peak_memory_mib'][way]:.0f} MiB",
+                "" if bubble is None else f"{100 * bubble:.0f} %",
+            )
     return table
 
 

@@ -64,7 +64,7 @@ class LocalProcesses(Processes):
             environment = {**os.environ, **shared, **_rank(rank)}
             self._children[rank] = start_child(
                 _serve,
-                (rank, environment, os.getcwd(), self._run.config, self._registry.files),
+                (rank, environment, os.getcwd(), self._run.config, self._registry.files, self.folder),
                 [__name__, "lightning_fabric"],
             )
         own = shared | _rank(0)
@@ -163,7 +163,13 @@ def _rank(rank: int) -> dict[str, str]:
 
 
 def _serve(
-    rank: int, environment: Mapping[str, str], place: str, config: RunConfig, files: tuple[str, ...], link: Connection
+    rank: int,
+    environment: Mapping[str, str],
+    place: str,
+    config: RunConfig,
+    files: tuple[str, ...],
+    folder: Path | None,
+    link: Connection,
 ) -> None:
     """In another process: take part in the run."""
     os.environ.clear()
@@ -175,7 +181,7 @@ def _serve(
     warnings.simplefilter("ignore")  # the main process gives the same
     registry = Registry.from_plugins(files)
     run = resolve_config(config, registry)
-    processes = Processes(run, registry)
+    processes = Processes(run, registry, folder)
     threading.Thread(target=_end_with_main, args=(rank, processes, link), daemon=True).start()
     try:
         import lightning_fabric  # noqa: F401  # before the others wait for it

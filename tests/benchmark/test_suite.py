@@ -18,7 +18,8 @@ from localrules.benchmark.measure import (
     step_work,
     time_interleaved,
 )
-from localrules.benchmark.processes import bench_processes
+from localrules.benchmark.processes import WAYS, bench_processes
+from localrules.cli.bench import _processes
 from localrules.config.schema import ScheduleConfig
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
@@ -78,9 +79,16 @@ def test_processes_are_timed_beside_one_or_refused_with_the_reason(registry: Reg
     assert control["layers"] is control["stage_seconds"] is None
     assert control["refused"]["layers"].startswith("its class of locality is backprop")
     assert local["refused"] == {}
-    assert min(control["one"], control["data"], local["one"], local["data"], local["layers"]) > 0
+    assert min(control["alone"], control["one"], control["data"], *(local[way] for way in WAYS)) > 0
+    assert control["threads"] == {"alone": 1, "one": 2, "data": 1}
+    assert local["samples_per_second"]["layers"] == 16 / local["layers"]
+    assert min(local["peak_memory_mib"].values()) > 0
     assert len(local["stage_seconds"]) == 2
     assert 0 <= local["bubble_fraction"] < 1
+    table = _processes(rows)
+    assert table.row_count == 3 + 4
+    ratio = next(reversed(list(table.columns[7].cells)))  # layers, to backprop that divides batches
+    assert ratio == f"{control['data'] / local['layers']:.2f}"
 
 
 def test_candidates_take_turns_and_none_always_follows_the_same_other() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.tiny_runs import STEPS, TINY, localrules, metrics, only_run, resume, train
+from helpers.torchrun import run_by_torchrun
 
 from localrules.engine import trainer
 from localrules.engine.pipeline import stage_steps
@@ -76,6 +77,14 @@ def test_it_logs_evaluates_and_saves_what_one_process_does(alone: dict[str, Any]
     assert "stages busy" in said.err
     assert "they wait for" in said.err
     assert multiprocessing.active_children() == []
+
+
+def test_processes_of_torchrun_divide_the_layers_too(alone: dict[str, Any], tmp_path: Path) -> None:
+    words = ["run", *ALONE, "--parallel", "layers", "--out", str(tmp_path / "runs"), "--json"]
+    found = run_by_torchrun([str(word) for word in words], tmp_path)
+    assert (found["devices"], found["parallel"], len(found["stage_seconds"])) == (2, "layers", 2)
+    assert found["weights_sha256"] == alone["weights_sha256"]
+    assert metrics(found["run_dir"]) == metrics(alone["run_dir"])
 
 
 def test_it_continues_a_run_of_one_process_and_is_continued_by_one_after_a_kill(

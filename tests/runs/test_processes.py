@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import multiprocessing
 import os
 import signal
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, command, localrules, metrics, only_run, start_process, train
+from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, localrules, metrics, only_run, train
+from helpers.torchrun import run_by_torchrun
 
 from localrules.engine import step as stepping
 from localrules.engine import trainer
@@ -138,25 +138,9 @@ def processes_with(value: str) -> list[str]:
     return found
 
 
-def launched(rank: int, port: int, words: list[str], errors: Path) -> None:
-    """The work of a process that torchrun has started."""
-    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in group.items()}, MASTER_ADDR="127.0.0.1")
-    os.environ.update(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0", GLOO_SOCKET_IFNAME="lo")
-    command(words, errors)
-
-
 def test_processes_of_torchrun_are_one_run(unbroken: dict[str, Any], tmp_path: Path) -> None:
-    from torch.distributed import TCPStore
-
-    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     words = ["run", *SETTING, "--checkpoint-every", "3", "--out", str(tmp_path / "runs"), "--json"]
-    processes = [start_process(launched, rank, agent.port, words, tmp_path / f"rank{rank}.err") for rank in range(2)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0], (tmp_path / "rank1.err").read_text()
-    summary = json.loads((tmp_path / "rank0.out").read_text())
-    assert (tmp_path / "rank1.out").read_text() == (tmp_path / "rank1.err").read_text() == ""
+    summary = run_by_torchrun(words, tmp_path)
     assert summary["run_dir"] == str(only_run(tmp_path / "runs"))
     assert (summary["devices"], summary["weights_sha256"]) == (2, unbroken["weights_sha256"])
 
