@@ -194,6 +194,9 @@ class RunConfig(Section):
         description="Fraction of the training split that takes the valid split's place, with near duplicates "
         "on one side: to choose settings by (ours: 0).",
     )
+    holdout_seed: int = Field(
+        0, ge=0, le=2**31, description="Draws which samples are held out; the run's own seed has no part in it (ours: 0)."
+    )
     granularity: Literal["layer", "block"] | int | Annotated[str, Field(pattern=WINDOW_PATTERN)] = Field(
         "layer",
         description="layer, block, or a number of parts; window:K or window:K:CUT for overlapping windows of K layers.",

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 IN_MEMORY = 1 << 30
 """Bytes of a training split up to which its parts are copied in memory; parts of a larger one are files of the cache,
 mapped as the whole is."""
-DIVISION_SEED = 0
 """The division is the same for all runs, whatever their seed: their choices are compared on the same images."""
 
 
-def split_holdout(data: Dataset, fraction: float) -> Dataset:
+def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """The data set with a part of its training split in the place of its valid split.
 
     Copies and near duplicates stay on one side. What was valid is left out; test stays.
@@ -33,6 +32,7 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
     Args:
         data: Any.
         fraction: Of the training samples, above 0 and below 1: so many, rounded, or a few more where a group ends.
+        seed: Draws which.
 
     Raises:
         DataError: It has no training split.
@@ -40,7 +40,7 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
     train = data.split("train")
     groups = near_duplicate_groups(train.images)
     names, sizes = groups.unique(return_counts=True)
-    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(DIVISION_SEED))
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     before = sizes[order].cumsum(0) - sizes[order]
     chosen = names[order[before < round(fraction * len(train))]]
     held = torch.isin(groups, chosen)
@@ -48,7 +48,7 @@ def split_holdout(data: Dataset, fraction: float) -> Dataset:
         splits = {**data.splits, "train": train.subset(~held), "valid": train.subset(held)}
         identity = fingerprint(splits)
     else:
-        key = sha256(f"{data.fingerprint} {fraction}".encode()).hexdigest()
+        key = sha256(f"{data.fingerprint} {fraction} {seed}".encode()).hexdigest()
         found = load_splits("holdout-1", key, lambda store: _store(store, train, held))
         splits = {**data.splits, **found.splits}
         identity = sha256(f"{data.fingerprint} {found.fingerprint}".encode()).hexdigest()

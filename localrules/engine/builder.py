@@ -38,7 +38,8 @@ def load_dataset(data: Component) -> Dataset:
 def load_run_dataset(config: RunConfig, data: Component) -> Dataset:
     """The data set of a run, with what it holds out of its training split in the place of the valid split."""
     found = load_dataset(data)
-    return split_holdout(found, config.holdout_fraction) if config.holdout_fraction else found
+    fraction = config.holdout_fraction
+    return split_holdout(found, fraction, config.holdout_seed) if fraction else found
 
 
 def build_network_and_rule(

@@ -180,7 +180,7 @@ def _configured(
     run = resolve_run(find_dataset(asked.data_path, settings, registry), registry)
     config = run.config
     assert run.data is not None
-    same = f"{config.data.model_dump_json()}, {config.holdout_fraction} held out"
+    same = f"{config.data.model_dump_json()}, {config.holdout_fraction} of division {config.holdout_seed} held out"
     if same not in known:
         known[same] = load_run_dataset(config, run.data)
     data = known[same]

@@ -29,7 +29,7 @@ IMPORTANCE = "The weight of each setting among the trials that are better than m
 def best_settings(sweep: Sweep, best: SweepTrial) -> Tree:
     """The settings with which a run repeats the best trial on the whole training split."""
     whole = merge(sweep.settings.tree, nest(best.settings))
-    return {key: value for key, value in whole.items() if key != "holdout_fraction"}
+    return {key: value for key, value in whole.items() if key not in ("holdout_fraction", "holdout_seed")}
 
 
 def write_report(sweep: Sweep, trials: Sequence[SweepTrial], command: str) -> Path:

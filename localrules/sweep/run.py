@@ -176,7 +176,8 @@ class Sweep:
         """The run of a trial."""
         run = resolve_run(self._with(params), self.registry)
         assert run.data is not None
-        key = json.dumps([run.config.to_dict()["data"], run.config.holdout_fraction], sort_keys=True)
+        config = run.config
+        key = json.dumps([config.to_dict()["data"], config.holdout_fraction, config.holdout_seed], sort_keys=True)
         if key not in self._data:
             self._data[key] = load_run_dataset(run.config, run.data)
         return PlannedRun(run.config.rule.label, run, providers(run.config, self.registry), self._data[key].fingerprint)

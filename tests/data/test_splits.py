@@ -94,6 +94,14 @@ def test_the_division_is_the_same_each_time_and_is_another_data_set_to_a_run() -
     assert once.fingerprint == again.fingerprint != data.fingerprint
 
 
+def test_another_seed_draws_another_division() -> None:
+    data = data_set(draw_images(50))
+    one, other = (split_holdout(data, 0.2, seed) for seed in (0, 1))
+    assert len(one.splits["valid"]) == len(other.splits["valid"])
+    assert not torch.equal(one.splits["valid"].images, other.splits["valid"].images)
+    assert one.fingerprint != other.fingerprint
+
+
 def test_labels_go_with_their_images() -> None:
     data = data_set(draw_images(70))
     label_of = {row.numpy().tobytes(): label for row, label in zip(*vars(data.splits["train"]).values(), strict=True)}

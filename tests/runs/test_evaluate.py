@@ -303,6 +303,12 @@ def test_a_run_that_held_images_out_is_scored_on_them(tmp_path: Path) -> None:
     assert scored(held["run_dir"], "--split", "train")["n"] == 140 - found["n"]
 
 
+def test_a_run_is_scored_on_its_own_division(tmp_path: Path) -> None:
+    division = ["--set", "holdout_fraction=0.5", "--set", "holdout_seed=3"]
+    held = train(tmp_path, "--rule", "backprop", *division, setting=[*FACES, *MLP, *SHORT])
+    assert scored(held["run_dir"])["top1"] == held["valid_accuracy"]
+
+
 def test_what_was_held_out_stays_so_where_the_data_have_moved_and_a_name_asks_for_the_sources_splits(
     tmp_path: Path,
 ) -> None:
