@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+LONGEST = 1200
+"""Characters of a part of an error: what is quoted in it may be of any length."""
+
+MOST_NAMES = 60
+
+
 class LocalRulesError(Exception):
     """An error meant for the person at the keyboard; the command line prints it without a traceback.
 
@@ -17,10 +23,10 @@ class LocalRulesError(Exception):
 
     def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
         super().__init__(what)
-        self.what = what
-        self.where = where
-        self.why = why
-        self.fix = fix
+        self.what = shorten(what, LONGEST)
+        self.where = shorten(where, LONGEST)
+        self.why = shorten(why, LONGEST)
+        self.fix = shorten(fix, LONGEST)
 
     def as_dict(self) -> dict[str, str]:
         """The four parts, as the command line prints them under ``--json``."""
@@ -89,11 +95,12 @@ def warn(message: str) -> None:
 
 
 def suggest_names(name: str, known: list[str]) -> str:
-    """A sentence that suggests the known names nearest to a mistyped one, or lists them all."""
+    """A sentence that suggests the known names nearest to a mistyped one, or lists them, the first 60 of many."""
     import difflib
 
     by_lower = {item.lower(): item for item in known}
     close = [by_lower[item] for item in difflib.get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)]
     if close:
         return "did you mean " + " or ".join(repr(item) for item in close) + "?"
-    return "known names: " + ", ".join(sorted(known)) if known else "none is installed"
+    left = f", and {len(known) - MOST_NAMES:,} more" if len(known) > MOST_NAMES else ""
+    return f"known names: {', '.join(sorted(known)[:MOST_NAMES])}{left}" if known else "none is installed"

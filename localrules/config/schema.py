@@ -195,7 +195,10 @@ class RunConfig(Section):
         "on one side: to choose settings by (ours: 0).",
     )
     holdout_seed: int = Field(
-        0, ge=0, le=2**31, description="Draws which samples are held out; the run's own seed has no part in it (ours: 0)."
+        0,
+        ge=0,
+        le=2**31,
+        description="Draws which samples are held out; the run's own seed has no part in it (ours: 0).",
     )
     granularity: Literal["layer", "block"] | int | Annotated[str, Field(pattern=WINDOW_PATTERN)] = Field(
         "layer",

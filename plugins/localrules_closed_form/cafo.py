@@ -96,7 +96,7 @@ class CaFo(Rule):
             )
         self.predictors = nn.ModuleDict()
         for layer in network.hidden:
-            for index, shape in enumerate(layer.out_shapes):
+            for index, shape in enumerate(layer.as_feature_maps().out_shapes):
                 width = self._read(torch.zeros(1, *shape)).shape[1]
                 self.predictors[state_key(layer, index)] = self._predictor(width, num_classes)
 

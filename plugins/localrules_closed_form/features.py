@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from localrules import Layer, Network
+from localrules.core.feature_maps import to_feature_map
 from localrules.core.interception import Forward, intercept_layers, layer_outputs
 from localrules.core.nn.pooling import pool_flat
 
@@ -16,12 +17,14 @@ from localrules.core.nn.pooling import pool_flat
 def extract_features(
     network: Network, images: Tensor, read: Callable[[Tensor], Tensor]
 ) -> list[tuple[Layer, list[Tensor]]]:
-    """The features of each hidden layer in one forward pass, ``read`` of each of its outputs."""
+    """The features of each hidden layer in one forward pass, ``read`` of each of its outputs; of tokens, as maps."""
     found: list[tuple[Layer, list[Tensor]]] = []
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = forward(*args, **kwargs)
-        found.append((layer, [read(tensor) for tensor in layer_outputs(layer, output)]))
+        outputs = enumerate(layer_outputs(layer, output))
+        maps = [to_feature_map(tensor) if layer.has_features_last(index) else tensor for index, tensor in outputs]
+        found.append((layer, [read(tensor) for tensor in maps]))
         return output
 
     with intercept_layers(network.hidden, visit):

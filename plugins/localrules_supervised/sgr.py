@@ -27,6 +27,7 @@ from localrules import (
     state_key,
     zero_init_classifier,
 )
+from localrules.core.feature_maps import to_feature_map
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs
 from localrules.core.nn.pooling import pool_flat
 
@@ -78,7 +79,7 @@ class SGR(LayerParallel, Rule):
         self._grids: dict[str, int] = {}
         for layer in network.hidden:
             for index in range(len(layer.out_shapes)):
-                own = layer.select_output(index)
+                own = layer.select_output(index).as_feature_maps()
                 key = state_key(layer, index)
                 self._grids[key] = own.pool_size or self.config.grid
                 features = own.pooled_features(self._grids[key])
@@ -160,6 +161,7 @@ class SGR(LayerParallel, Rule):
         """Each sample's cross-entropy by the head of one output, shape (batch,)."""
         key = state_key(layer, index)
         exact = output.to(torch.promote_types(output.dtype, torch.float32))
+        exact = to_feature_map(exact) if layer.has_features_last(index) else exact
         return functional.cross_entropy(
             self.heads[key](pool_flat(exact, self._grids[key])), batch.targets, reduction="none"
         )
