@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from localrules.core.view import Batch, LayerView
     from localrules.data.dataset import Dataset, DataSource, Split
     from localrules.errors import UsageError
+    from localrules.exporting.export import ExportResult, export
     from localrules.learner import Learner
     from localrules.registry.entries import (
         DataEntry,
@@ -77,6 +78,8 @@ _HOMES = {
     "ExecutorEntry": "localrules.registry.entries",
     "ExperimentEntry": "localrules.registry.entries",
     "ExporterEntry": "localrules.registry.entries",
+    "export": "localrules.exporting.export",
+    "ExportResult": "localrules.exporting.export",
     "ExtractViews": "localrules.core.objective",
     "FeatureReader": "localrules.core.nn.heads",
     "hookimpl": "localrules.registry.hookspecs",
@@ -141,6 +144,7 @@ __all__ = [
     "Executor",
     "ExecutorEntry",
     "ExperimentEntry",
+    "ExportResult",
     "ExporterEntry",
     "ExtractViews",
     "FeatureReader",
@@ -185,6 +189,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "export",
     "hookimpl",
     "isolated_forward",
     "load_run",

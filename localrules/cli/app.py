@@ -29,6 +29,7 @@ COMMANDS = tuple(
         "run",
         "eval",
         "predict",
+        "export",
         "compare",
         "audit",
         "reproduce",

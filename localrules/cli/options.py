@@ -70,7 +70,10 @@ DeviceOfRunOption = Annotated[
 ]
 RunArgument = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="The run's folder, or its weights on W&B: wandb:ENTITY/PROJECT/NAME:latest."),
+    typer.Argument(
+        metavar="RUN",
+        help="The folder of a run or hub export, or weights on W&B: wandb:ENTITY/PROJECT/NAME:latest.",
+    ),
 ]
 ReportOption = Annotated[
     Literal["auto", "online", "offline"] | None,

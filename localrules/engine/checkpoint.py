@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from localrules.config.diff import identity_settings
 from localrules.core.network import Network
@@ -24,6 +24,8 @@ from localrules.utils.text import shell_quote
 WEIGHTS = "last.safetensors"
 STATE = "last.pt"
 PREVIOUS = "previous.pt"
+PACKED_WEIGHTS = "model.safetensors"
+PACKED_RULE = "rule.safetensors"
 _LARGEST_HEADER = 1 << 26  # of a safetensors file; theirs is 100 MB
 
 
@@ -103,11 +105,18 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
 def load_weights(run: Path, network: Network, rule: Rule) -> None:
     """Load a run's last weights, and its rule's state, for evaluation.
 
+    Args:
+        run: The run folder, or a folder with what :func:`write_weights` writes.
+        network, rule: Where they go.
+
     Raises:
         UsageError: The run has no checkpoint yet.
         LocalRulesError: A file is damaged, or of another network or rule.
     """
     folder = run / "checkpoints"
+    if not folder.exists() and (run / PACKED_WEIGHTS).exists():
+        _load_packed(run, network, rule)
+        return
     if not (folder / WEIGHTS).exists():
         raise _no_checkpoint(run)
     weights, digest = _read_weights(folder / WEIGHTS)
@@ -125,15 +134,44 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
 def write_weights(folder: Path, network: Network, rule: Rule) -> None:
     """Write what :func:`load_weights` needs, and no more: the weights, and the state of a rule that has one.
 
+    ``model.safetensors`` has the names of the plain module's ``state_dict``, ``rule.safetensors`` those of the rule's.
+
     Args:
-        folder: In the place of a run's ``checkpoints/``.
+        folder: In the place of a run folder.
         network, rule: As they are now.
+
+    Raises:
+        UsageError: The rule's state has values that are not tensors.
     """
-    weights = _contiguous_cpu(network.model.state_dict())
-    write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, {"sha256": _sha256(weights)}))
+    _check_tensors(rule)
+    _write_packed(folder / PACKED_WEIGHTS, network.model.state_dict())
     if state := rule.state_dict():
-        whole = {"progress": {}, "network": weights, "rule": state, "optimizers": {}}
-        write_atomic(folder / STATE, lambda path: torch.save(whole, path))
+        _write_packed(folder / PACKED_RULE, state)
+
+
+def _write_packed(path: Path, state: dict[str, Tensor]) -> None:
+    tensors = _contiguous_cpu(state)
+    write_atomic(path, lambda place: save_file(tensors, place, {"format": "pt", "sha256": _sha256(tensors)}))
+
+
+def _check_tensors(rule: Rule) -> None:
+    for name, value in rule.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UsageError(
+                f"the state of {type(rule).__name__} cannot be written as safetensors",
+                where=name,
+                why=f"it is of type {type(value).__name__}, and such a file holds tensors alone",
+                fix="keep the run folder itself, whose last.pt has the whole state",
+            )
+
+
+def _load_packed(folder: Path, network: Network, rule: Rule) -> None:
+    try:
+        network.model.load_state_dict(_read_weights(folder / PACKED_WEIGHTS)[0])
+        if rule.state_dict():
+            rule.load_state_dict(_read_weights(folder / PACKED_RULE)[0])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise _load_error(folder, _describe(error)) from error
 
 
 def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) -> str:
@@ -218,7 +256,12 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def weights_sha256(network: Network) -> str:
     """A hash over the names, dtypes, shapes and bytes of the network's weights and buffers, in order of name."""
-    return _sha256(_contiguous_cpu(network.model.state_dict()))
+    return state_sha256(network.model)
+
+
+def state_sha256(module: nn.Module) -> str:
+    """The same of any module whose state is made of tensors."""
+    return _sha256(_contiguous_cpu(module.state_dict()))
 
 
 def _sha256(weights: dict[str, Tensor]) -> str:
@@ -234,6 +277,8 @@ def _load_error(path: Path, why: str) -> LocalRulesError:
     fix = "the file was changed after it was written: start a new run"
     if path.name == STATE and previous.exists():
         fix = f"continue from the checkpoint before, {PREVIOUS}: remove {path.name}, then run --resume again"
+    elif path.name in (PACKED_WEIGHTS, PACKED_RULE) or (path / PACKED_WEIGHTS).exists():
+        fix = "export or download it again"
     elif path.name == WEIGHTS:
         fix = "remove it, then run --resume again, which writes it anew, or start a new run"
     return LocalRulesError("the checkpoint cannot be loaded", where=str(path), why=why, fix=fix)

@@ -71,7 +71,7 @@ class Predictor:
                 found = self._logits(batch.images)
                 if flip:
                     flipped = self._logits(self.preprocess.to_memory_format(batch.images.flip(-1)))
-                    found = torch.logaddexp(found.log_softmax(1), flipped.log_softmax(1)) - math.log(2)
+                    found = mean_answer(found, flipped)
                 logits.append(found.cpu())
                 labels.append(batch.labels.cpu())
         return Scores(torch.cat(logits), torch.cat(labels))
@@ -80,7 +80,7 @@ class Predictor:
         """Predict images without labels.
 
         Args:
-            images: uint8, shape (images, channels, height, width).
+            images: Shape (images, channels, height, width), uint8 or floating point in [0, 255].
 
         Returns:
             float32 on the CPU, shape (images, classes): the softmax of the rule's answer.
@@ -121,6 +121,11 @@ class Predictor:
         """Eval mode without gradients, in the run's precision; every module's mode is put back afterwards."""
         with eval_mode(self.network.model, self.rule), torch.no_grad(), self.device.autocast():
             yield
+
+
+def mean_answer(logits: Tensor, others: Tensor) -> Tensor:
+    """The logarithm of the mean of two answers' probabilities, shape (batch, classes) as theirs."""
+    return torch.logaddexp(logits.log_softmax(1), others.log_softmax(1)) - math.log(2)
 
 
 def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from pydantic import BaseModel, Field, PositiveInt
+from torch import Tensor
 
 from localrules.config.overrides import RUN_METADATA, Tree, diff
 from localrules.config.schema import RunConfig
@@ -31,6 +34,7 @@ from localrules.utils.text import shell_quote
 from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -148,6 +152,44 @@ class TrainedRun:
     def model(self) -> nn.Module:
         """The plain PyTorch module, on its device."""
         return self.predictor.network.model
+
+    def predict(self, images: Tensor | NDArray[Any]) -> Tensor:
+        """Predict images, as ``localrules predict`` does.
+
+        Args:
+            images: Shape (images, channels, height, width), the last three as in :attr:`shape`: uint8, or floating
+                point in [0, 1].
+
+        Returns:
+            Probabilities, float32 on the CPU, shape (images, classes); the classes are those of :attr:`classes`.
+
+        Raises:
+            DataError: The images have another shape, type or range.
+        """
+        found = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))
+        if found.dim() != 1 + len(self.shape) or tuple(found.shape[1:]) != self.shape or not len(found):
+            raise DataError(
+                "the images do not fit the run",
+                why=f"their shape is {tuple(found.shape)}; the network learned images of {self.shape}",
+                fix="give a batch, (images, channels, height, width); images[None] makes one of a single image",
+            )
+        if found.is_floating_point():
+            if not bool(((found >= 0) & (found <= 1)).all()):
+                raise DataError(
+                    "the images do not fit the run",
+                    why=f"their values lie between {float(found.min()):.3g} and {float(found.max()):.3g}",
+                    fix="give uint8, or floating point in [0, 1]: normalisation is the run's own part",
+                )
+            found = found.float() * 255
+        elif found.dtype != torch.uint8:
+            raise DataError(
+                "the images do not fit the run",
+                why=f"they are of type {str(found.dtype).removeprefix('torch.')}",
+                fix="give uint8, or floating point in [0, 1]",
+            )
+        with preserve_global_state():
+            set_deterministic(self.config.threads, self.predictor.device.device)
+            return self.predictor.probabilities(found)
 
     @classmethod
     def load(cls, folder: Path, registry: Registry, *, device: str | None = None) -> TrainedRun:

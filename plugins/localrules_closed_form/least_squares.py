@@ -53,6 +53,8 @@ class LeastSquares(nn.Module):
     @property
     def solution(self) -> Tensor:
         """float64, shape (features + 1, classes); the last vector along the first axis is the bias."""
+        if torch.compiler.is_exporting():  # of a network that has predicted: the solution is a constant of its graph
+            return self._solved[1]
         samples = int(self.samples)
         if self._solved[0] != samples or samples == 0:
             self._solved = (samples, self._solve() if samples else torch.zeros_like(self.targets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Literal
 
@@ -93,15 +94,15 @@ class NoProp(CustomPrediction, Objective):
         first = objectives[0]
         pairs = list(zip(objectives, extract_views(images), strict=True))
         codes = torch.eye(first.num_classes, device=images.device)
-        noise = torch.Generator().manual_seed(0)
+        draws = first.config.draws
+        noise = iter(_prediction_noise(first.num_classes, draws * (1 + first.schedule.steps)).to(images.device))
         logits = []
-        for _ in range(first.config.draws):
-            label = torch.randn(first.num_classes, generator=noise).to(images.device).expand(len(images), -1)
+        for _ in range(draws):
+            label = next(noise).expand(len(images), -1)
             for step, outputs in groupby(pairs, key=lambda pair: pair[0].step):
                 a, b, c = first.schedule.transition(step)
                 clean = torch.stack([objective._denoise(view, label) for objective, view in outputs]).mean(0)
-                fresh = torch.randn(first.num_classes, generator=noise).to(images.device)
-                label = a * clean + b * label + c**0.5 * fresh
+                label = a * clean + b * label + c**0.5 * next(noise)
             logits.append(-(label[:, None] - codes).square().sum(2))
         return torch.stack(logits).mean(0)
 
@@ -114,6 +115,13 @@ class NoProp(CustomPrediction, Objective):
             return 1.0
         ratio, steps = self.schedule.ratio, self.schedule.steps  # the gains sum to the last ratio
         return (ratio(self.step) - ratio(self.step - 1)) / ratio(steps) * steps
+
+
+@cache
+def _prediction_noise(num_classes: int, count: int) -> Tensor:
+    """The noise of every prediction, shape (count, classes), drawn once."""
+    noise = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randn(num_classes, generator=noise) for _ in range(count)])
 
 
 class _Denoiser(nn.Module):

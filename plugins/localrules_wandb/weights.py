@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from localrules.engine.checkpoint import write_weights
-from localrules.tracking.model_card import model_card
+from localrules.tracking.model_card import ModelDescription, model_card
+from localrules.tracking.model_folder import write_model_folder
 
 if TYPE_CHECKING:
     from wandb import Artifact, Run
@@ -24,7 +23,7 @@ _DESCRIBED = ("rule", "model", "data", "seed", "steps", "valid_accuracy", "param
 def pack_weights(
     run: Run, info: RunInfo, network: Network, rule: Rule, facts: Mapping[str, Any], alias: str
 ) -> Artifact:
-    """An artifact of type ``model``: ``config.toml``, ``checkpoints/`` and a model card, as in a run folder.
+    """An artifact of type ``model``: weights, ``config.toml`` and a model card.
 
     Args:
         run: The W&B run.
@@ -43,10 +42,8 @@ def pack_weights(
     place = f"wandb:{run.entity or 'ENTITY'}/{run.project}/{name}:{alias}"
     with TemporaryDirectory() as name_of_folder:
         folder = Path(name_of_folder)
-        (folder / "checkpoints").mkdir()
-        write_weights(folder / "checkpoints", network, rule)
-        (folder / "README.md").write_text(model_card(info, facts, place), encoding="utf-8")
-        shutil.copyfile(info.directory / "config.toml", folder / "config.toml")
+        card = model_card(ModelDescription.of_run(info), facts, place)
+        write_model_folder(folder, info.config, network, rule, card)
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             # Copied by W&B before the folder goes. Not add_dir, which prints.
             name_in_it = path.relative_to(folder).as_posix()

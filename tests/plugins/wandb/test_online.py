@@ -56,7 +56,7 @@ def test_a_run_comes_with_its_metrics_charts_and_weights(tmp_path: Path, server:
 
     final, at_epoch_2 = (server.artifacts_of("model")[place] for place in (-1, 0))
     assert (final.aliases, at_epoch_2.aliases) == (["latest"], ["epoch-2"])
-    assert set(final.files) == {"README.md", "config.toml", "checkpoints/last.safetensors", "checkpoints/last.pt"}
+    assert set(final.files) == {"README.md", "config.toml", "model.safetensors", "rule.safetensors"}
     card = server.storage[final.files["README.md"]].decode()
     assert f"localrules eval wandb:somebody/mine/{run.name}-weights:latest" in card
 

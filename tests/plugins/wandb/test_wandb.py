@@ -110,7 +110,7 @@ def test_an_offline_run_has_configuration_metrics_axes_and_weights(
     assert artifact["type"] == "model"
     assert artifact["aliases"] == ["latest"]
     paths = {item["path"] for item in artifact["manifest"]["contents"]}
-    assert paths == {"README.md", "config.toml", "checkpoints/last.safetensors"}
+    assert paths == {"README.md", "config.toml", "model.safetensors"}
 
     assert screen.out == ""
     assert f"wandb leet {part}" in screen.err

@@ -1,0 +1,105 @@
+"""The formats of an export: what each writes, and how it is read back to be compared."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from localrules.errors import MissingDependencyError, UsageError
+
+if TYPE_CHECKING:
+    from localrules.runs.load import TrainedRun
+
+
+class ExportFormat(ABC):
+    """A format.
+
+    Attributes:
+        name: The word users type, and the extra of localrules that has the packages.
+        packages: Packages that writing and reading need.
+    """
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:
+        """Refuse what this Python cannot write, before any work.
+
+        Raises:
+            MissingDependencyError: A package is not installed.
+        """
+        missing = [package for package in self.packages if find_spec(package) is None]
+        if missing:
+            raise MissingDependencyError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
+                where=f"--format {self.name}",
+                why="it is an extra of localrules, since most runs do without",
+                fix=f"pip install 'localrules[{self.name}]'",
+            )
+
+    def prepare(self, run: TrainedRun) -> TrainedRun:
+        """The run, on the CPU, as this format predicts."""
+        return run
+
+    @abstractmethod
+    def write(self, run: TrainedRun, folder: Path, about: ExportContext) -> None:
+        """Write the network.
+
+        Args:
+            run: As :meth:`prepare` gives it.
+            folder: Empty.
+            about: What to tell readers.
+
+        Raises:
+            UsageError: The run's prediction cannot be written in this format.
+        """
+
+    @abstractmethod
+    def predict(self, run: TrainedRun, folder: Path, images: list[Tensor]) -> list[Tensor]:
+        """The probabilities that the written network gives.
+
+        Args:
+            run: The run that was written.
+            folder: Where :meth:`write` has written it.
+            images: Batches, each uint8, shape (images, channels, height, width).
+        """
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """Facts of an export for its readers.
+
+    Attributes:
+        facts: Names, classes, shapes and versions: the content of ``export.json``.
+        license: Of the weights; empty: none is given.
+        repository: On the Hugging Face Hub; empty: none.
+        name: The name of the folder.
+    """
+
+    facts: dict[str, Any]
+    license: str
+    repository: str
+    name: str
+
+
+def find_format(name: str) -> ExportFormat:
+    """The format of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from localrules.exporting.hub_format import HubFormat
+    from localrules.exporting.onnx_format import OnnxFormat
+    from localrules.exporting.torch_format import TorchFormat
+
+    formats: dict[str, type[ExportFormat]] = {each.name: each for each in (OnnxFormat, TorchFormat, HubFormat)}
+    if name not in formats:
+        raise UsageError(
+            f"there is no export format {name!r}", where="--format", fix=f"choose one of: {', '.join(formats)}"
+        )
+    return formats[name]()

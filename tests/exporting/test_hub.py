@@ -1,0 +1,209 @@
+"""Hub folders: read back as runs are, on another machine, and uploaded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from helpers.tiny_runs import MLP, SHORT, localrules, tiny_csv, train
+from PIL import Image
+from safetensors.torch import load_file
+
+import localrules as package
+from localrules.errors import LocalRulesError
+from localrules.tracking.model_folder import portable_record
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a rule with state, on data from a file."""
+    place = tmp_path_factory.mktemp("runs")
+    data = ["--data", "fer2013", "--data-path", str(tiny_csv(place / "faces.csv"))]
+    summary = train(place, "--rule", "noprop", "--granularity", "layer", setting=[*data, *MLP, *SHORT])
+    return Path(summary["run_dir"])
+
+
+@pytest.fixture
+def exported(run: Path, tmp_path: Path) -> Path:
+    said = localrules("export", run, "--format", "hub", "--out", tmp_path / "net", "--license", "mit", "--json")
+    assert said.document == {"path": str(tmp_path / "net"), "format": "hub", "max_abs_difference": 0.0}
+    return tmp_path / "net"
+
+
+def test_a_hub_folder_is_read_back_elsewhere(run: Path, exported: Path, tmp_path: Path) -> None:
+    names = {"model.safetensors", "rule.safetensors", "config.toml", "README.md", "export.json"}
+    assert {path.name for path in exported.iterdir()} == names
+    moved = Path(shutil.move(exported, tmp_path / "elsewhere"))
+    for path in moved.iterdir():
+        assert str(run.parent).encode() not in path.read_bytes(), path
+    plain = package.load_run(run).model
+    assert load_file(moved / "model.safetensors").keys() == plain.state_dict().keys()
+
+    data = ["--data-path", run.parent / "faces.csv", "--json"]
+    scores = [localrules("eval", folder, *data).document for folder in (run, moved)]
+    assert scores[0]["confusion"] == scores[1]["confusion"]
+    assert (moved / "evaluation").is_dir()
+    Image.new("L", (48, 48), 90).save(tmp_path / "image.png")
+    answers = [localrules("predict", folder, tmp_path / "image.png", "--json").out for folder in (run, moved)]
+    assert answers[0] == answers[1]
+    images = torch.rand(3, 1, 48, 48)
+    assert torch.equal(package.load_run(run).predict(images), package.load_run(moved).predict(images))
+
+
+def test_the_card_has_metrics_terms_and_licence(run: Path, exported: Path) -> None:
+    card = (exported / "README.md").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    assert card.startswith("---\nlibrary_name: localrules\n")
+    assert 'license: "mit"' in card
+    assert f"| accuracy on valid | {summary['valid_accuracy']:.1%}" in card.replace(" %", "%")
+    assert "| rule | noprop |" in card
+    assert "| class of locality | local-labels |" in card
+    assert "may not be redistributed" in card
+    assert summary["weights_sha256"] in card
+    assert "localrules eval net" in card
+
+
+def test_the_same_export_is_kept_and_another_is_refused(run: Path, exported: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
+    words = ["export", run, "--format", "hub", "--out", exported, "--json"]
+    assert localrules(*words, "--license", "mit").document["max_abs_difference"] == 0.0
+    assert {path.name: path.stat().st_mtime_ns for path in exported.iterdir()} == before
+    refused = localrules(*words)
+    assert refused.code == 2
+    assert refused.error["why"] == "it holds another export: license differ"
+    (exported / "export.json").unlink()
+    refused = localrules(*words)
+    assert refused.error["why"] == "it is not empty, and holds no export"
+    assert "remove this one" in refused.error["fix"]
+
+
+def test_damaged_weights_are_an_error(exported: Path) -> None:
+    content = bytearray((exported / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (exported / "model.safetensors").write_bytes(bytes(content))
+    with pytest.raises(LocalRulesError, match="cannot be loaded") as caught:
+        package.load_run(exported)
+    assert "export or download it again" in str(caught.value)
+
+
+def test_a_record_loses_what_holds_on_one_machine_alone() -> None:
+    record = {
+        "device": "cuda:1",
+        "model": {"name": "timm:resnet18", "pretrained": True, "weights": "/elsewhere/somebody/w.pt"},
+        "data": {"name": "fer2013", "path": "C:\\data\\fer2013.csv", "seed": 1},
+        "rule": {"name": "mixed", "parts": [{"name": "hsic", "file": "/elsewhere/somebody/x"}]},
+        "trackers": {"wandb": {"project": "mine"}},
+        "environment": {"python": "3.11", "command": "/elsewhere/somebody/bin/localrules run", "git": {}},
+        "trained_on": {"origin": "/elsewhere/somebody/fer2013.csv: the original", "fingerprint": "1"},
+    }
+    assert portable_record(record) == {
+        "device": "auto",
+        "model": {"name": "timm:resnet18", "pretrained": False},
+        "data": {"name": "fer2013", "seed": 1},
+        "rule": {"name": "mixed", "parts": [{"name": "hsic"}]},
+        "environment": {"python": "3.11"},
+        "trained_on": {"fingerprint": "1"},
+    }
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """As much of the Hub's protocol as an upload of small files needs."""
+
+    asked: ClassVar[list[tuple[str, str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append((self.path, self.headers.get("Authorization", ""), body))
+        here = f"http://127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
+        if self.path == "/api/repos/create":
+            self._answer({"url": f"{here}/somebody/net", "id": "somebody/net"})
+        elif "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            self._answer(
+                {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            )
+        elif "/commit/" in self.path:
+            self._answer({"commitUrl": f"{here}/somebody/net/commit/1", "commitOid": "1", "success": True})
+        else:
+            self._answer({"errors": [], "warnings": []})
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers.get("Authorization", ""), b""))
+        self._answer({"id": "somebody/net", "sha": "0", "siblings": []})
+
+    def _answer(self, document: Any) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    """A server in the place of the Hub."""
+    from huggingface_hub import constants, hf_api
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(_Hub, "asked", [])
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(hf_api, "ENDPOINT", constants.ENDPOINT, raising=False)
+        monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
+        yield server
+        server.shutdown()
+
+
+def test_a_folder_is_uploaded(run: Path, exported: Path, hub: ThreadingHTTPServer) -> None:
+    localrules("eval", exported, "--data-path", run.parent / "faces.csv")
+    words = ["export", run, "--format", "hub", "--out", exported, "--license", "mit", "--push", "somebody/net"]
+    said = localrules(*words, "--json")
+    assert said.code == 0, said.out + said.err
+    assert said.document["url"].endswith("/somebody/net")
+    ((token, commit),) = [(token, body) for path, token, body in _Hub.asked if "/commit/" in path]
+    assert token == "Bearer hf_of_the_test"
+    lines = [json.loads(line) for line in commit.splitlines()]
+    sent = {line["value"]["path"] for line in lines if line["key"] == "file"}
+    assert sent == {"model.safetensors", "rule.safetensors", "config.toml", "README.md", "export.json"}
+
+
+def test_an_upload_that_cannot_succeed_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    def refused(*words: str) -> dict[str, str]:
+        said = localrules("export", tmp_path / "no run", "--out", tmp_path / "out", "--json", *words)
+        assert said.code == 2
+        return said.error
+
+    assert refused("--format", "onnx", "--push", "a/b")["fix"] == "add --format hub"
+    assert "USER/NAME" in refused("--format", "hub", "--push", "a/b/c")["fix"]
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    assert "hf auth login" in refused("--format", "hub", "--push", "a/b")["fix"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert refused("--format", "hub", "--push", "a/b")["where"] == "HF_HUB_OFFLINE"
+    monkeypatch.setattr("localrules.exporting.push.find_spec", lambda name: None)
+    assert "localrules[hub]" in refused("--format", "hub", "--push", "a/b")["fix"]
+
+
+def test_a_hub_that_does_not_answer_is_an_error(run: Path, exported: Path, hub: ThreadingHTTPServer) -> None:
+    hub.shutdown()
+    hub.server_close()
+    words = ["export", run, "--format", "hub", "--out", exported, "--license", "mit", "--push", "somebody/net"]
+    said = localrules(*words, "--json")
+    assert said.code == 1
+    assert str(exported) in said.error["fix"]
