@@ -58,7 +58,7 @@ def test_a_command_in_an_error_is_one_line_where_nobody_reads_a_terminal(
     command = f"localrules run --resume /data/{'long-' * 40}name"
     monkeypatch.setattr(Registry, "load", raising(LocalRulesError("the run has lost rank 1", fix=command)))
     assert main(["rules", "list"]) == 1
-    assert f"  fix   {command}" in capsys.readouterr().err
+    assert f"  fix {command}" in capsys.readouterr().err
 
 
 def test_errors_for_people_are_on_standard_error_with_their_four_parts(capsys: pytest.CaptureFixture[str]) -> None:
