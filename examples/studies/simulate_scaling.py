@@ -160,7 +160,7 @@ def _ranges(ahead: Sequence[bool], batches: Sequence[int]) -> str:
 
 def plot(networks: dict[str, list[LayerWork]], machine: Machine, file: Path) -> None:
     """Images a second against the batch, for each network on one node and on four."""
-    figure = new_figure(10, 7)
+    figure = new_figure(8, 5.6)
     axes = figure.subplots(len(networks), 2)
     for (name, layers), line in zip(networks.items(), axes, strict=True):
         for gpus, place in zip((8, 32), line, strict=True):
