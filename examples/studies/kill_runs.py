@@ -106,7 +106,7 @@ def result(folder: Path) -> tuple[str, list[dict[str, str]]]:
 
 
 class Kill(NamedTuple):
-    """What came of a kill.
+    """The outcome of a kill.
 
     Attributes:
         folder: The run folder, if there is one.

@@ -1,20 +1,21 @@
 """The work of each layer of a network in a training step, by back-propagation and by a local rule.
 
-    python examples/studies/measure_layers.py --model resnet110 --side 32 --out layers-resnet110.csv
-    python examples/studies/measure_layers.py --model vit_small --side 224 --out layers-vit_small.csv
+    python examples/studies/measure_layers.py --model resnet110 --side 32 --option grid=1 --out layers-resnet110.csv
+    python examples/studies/measure_layers.py --model vit_small --side 224 --classes 1000 --batch 4 --option grid=1 \\
+        --out layers-vit_small.csv
 
 A line for each layer: what it reads, its parameters, the elements of its output, and for its forward pass, its backward
-pass and its step by the rule (forward pass, objective, gradients and optimizer in one)
+pass, its optimizer and its step by the rule (all of these and the objective in one)
 
 - FLOPs of convolutions and products of matrices,
 - bytes that operations read and write, each tensor whole, in float32,
 - the number of operations,
-- seconds on this CPU with one thread, the smallest of several,
+- seconds of this CPU with one thread, without those that other processes take, the smallest of several,
 - bytes of the tensors that are kept for the backward pass.
 
 Counts are linear in the batch, and are found from two batches: what is there for any batch, such as the optimizer's
 traffic, stands in columns that end in ``_fixed``, all else is for a sample. Seconds are those of the larger batch.
-The optimizer of a layer counts with its backward pass. ``simulate_scaling.py`` reads the file.
+``simulate_scaling.py`` reads the file.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from localrules.engine.step import train_step
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 
-PARTS = ("forward", "backward", "local")
+PARTS = ("forward", "backward", "optimizer", "local")
 COUNTED = ("flops", "bytes", "operations", "kept")
 Counts = dict[str, dict[str, float]]  # by layer, then by "part_what"
 
@@ -67,10 +68,10 @@ def counting(found: dict[str, float], part: str, weights: set[int]) -> Iterator[
 @contextmanager
 def timing(found: dict[str, float], part: str, weights: set[int]) -> Iterator[None]:
     """Note the seconds of a part of a step, if they are the fewest so far."""
-    began = time.perf_counter()
+    began = time.process_time()
     yield
     name = f"{part}_seconds"
-    found[name] = min(time.perf_counter() - began, found.get(name, float("inf")))
+    found[name] = min(time.process_time() - began, found.get(name, float("inf")))
 
 
 Noting = Callable[[dict[str, float], str, set[int]], Any]
@@ -109,6 +110,7 @@ def backprop_step(session: Session, noting: Noting, found: Counts) -> None:
         gradients = [torch.ones_like(root) for root in roots]
         with noting(found[layer.name], "backward", weights):
             torch.autograd.backward(roots, gradients)
+        with noting(found[layer.name], "optimizer", weights):
             session.optimizers.step(layer.name)
         found[layer.name]["elements"] = sum(tensor.numel() for tensor in tensor_leaves(output))
         return output
@@ -122,7 +124,9 @@ def storages(session: Session) -> set[int]:
     return {each.untyped_storage().data_ptr() for each in (*session.network.parameters(), *session.rule.parameters())}
 
 
-def measure(model: str, side: int, rule: str, batch: int, classes: int, repeats: int) -> list[dict[str, Any]]:
+def measure(
+    model: str, side: int, rule: str, options: dict[str, int], batch: int, classes: int, repeats: int
+) -> list[dict[str, Any]]:
     """A row for each layer of a network; see the module."""
     registry = Registry.load()
     found: list[Counts] = []
@@ -134,6 +138,7 @@ def measure(model: str, side: int, rule: str, batch: int, classes: int, repeats:
                 registry.resolve("rule", name),
                 registry.resolve("model", model),
                 data,
+                rule_options=options if name == rule else {},
                 batch_size=size,
                 steps=repeats + 2,
                 granularity="block",
@@ -179,12 +184,14 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--side", type=int, required=True, help="of the images, in pixels")
     parser.add_argument("--rule", default="local-ce")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=NUMBER", help="of the rule")
     parser.add_argument("--batch", type=int, default=8, help="the smaller batch")
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=5, help="timed steps")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args()
-    rows = measure(asked.model, asked.side, asked.rule, asked.batch, asked.classes, asked.repeats)
+    options = {name: int(number) for name, _, number in (word.partition("=") for word in asked.option)}
+    rows = measure(asked.model, asked.side, asked.rule, options, asked.batch, asked.classes, asked.repeats)
     with asked.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -161,4 +161,7 @@ def _print_error(error: LocalRulesError) -> None:
     for name, text in list(error.as_dict().items())[1:]:
         if text:
             grid.add_row(Text(f"  {name}", style="dim"), Text(text, style="green" if name == "fix" else ""))
-    DetachableConsole(stderr=True).print(grid)
+    console = DetachableConsole(stderr=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a command in a log is copied as a line
+        console.width = max(console.width, 8 + max(map(len, str(error).splitlines())))
+    console.print(grid)

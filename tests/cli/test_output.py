@@ -51,6 +51,16 @@ def test_wrong_use_is_exit_code_2_with_what_to_do(
     assert fix in error["fix"]
 
 
+def test_a_command_in_an_error_is_one_line_where_nobody_reads_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    command = f"localrules run --resume /data/{'long-' * 40}name"
+    monkeypatch.setattr(Registry, "load", raising(LocalRulesError("the run has lost rank 1", fix=command)))
+    assert main(["rules", "list"]) == 1
+    assert f"  fix {command}" in capsys.readouterr().err
+
+
 def test_errors_for_people_are_on_standard_error_with_their_four_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "show", "hsik"]) == 2
     shown = capsys.readouterr()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,12 @@ class StageTrainer(Trainer):
     """
 
     _settling = MEASURED_STEPS
+    _stages: StageSteps | None = None
 
-    def __init__(
-        self,
-        session: Session,
-        callbacks: CallbackList,
-        folder: Path,
-        state: dict[str, Any],
-        before_step: Callable[[int], None] = lambda _: None,
-    ) -> None:
-        super().__init__(session, callbacks, folder, state, before_step)
-        self._stages: StageSteps | None = None
-        self._times = StageTimes()
+    @cached_property
+    def _times(self) -> StageTimes:
+        """The times of this process's stage in all phases."""
+        return StageTimes()
 
     def _run_phase(self, phase: Phase) -> None:
         self._measured = MeasuredNetwork(self.session.network, self.session.rule)
