@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from localrules.core.phase import Phase
 from localrules.utils.plugin_border import name_of
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,9 +98,12 @@ class RunInfo:
     state: dict[str, Any] = field(default_factory=dict)
 
     def command(self, subcommand: str, directory: Path | None = None) -> str:
-        """The command line ``localrules <subcommand> <run folder>``, with the plugin files that the run needs."""
-        files = [word for file in self.plugin_files for word in ("--plugin", file)]
-        return f"localrules {subcommand} {shell_join([directory or self.directory, *files])}"
+        """The command line ``localrules <subcommand> <run folder>``, with the plugin files that the run needs.
+
+        Files are absolute where the folder is, so that the command works in any folder.
+        """
+        folder = directory or self.directory
+        return command_line([*subcommand.split(), folder], self.plugin_files, absolute=folder.is_absolute())
 
 
 class Callback:

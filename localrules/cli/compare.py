@@ -25,7 +25,7 @@ from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from localrules.utils.bootstrap import Difference
 
 app = typer.Typer()
+
+_SEEDS = 3
 
 
 @app.command(cls=MetricCommand)
@@ -122,16 +124,27 @@ def compare(
         "--wandb": wandb,
     }
     given = {flag: value for flag, value in flags.items() if value is not None}
-    words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
-    words += [word for flag, value in given.items() for word in (flag, str(value))]
-    words += [word for setting in set_ or [] for word in ("--set", setting)]
     registry = load_registry(plugin, no_plugin)
     metrics = metric_files(ctx, metric, registry)
-    words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
-    words += ["--leak-check"] if leak_check else []
-    words += ["--out", str(out), *(word for file in plugin or [] for word in ("--plugin", str(file)))]
-    words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
-    command = shell_join(["localrules", "compare", *words])
+
+    def repeated(seeds: int | None = seeds) -> str:
+        """This command, over so many seeds."""
+        words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
+        words += [
+            word
+            for flag, value in {**given, **({"--seeds": seeds} if seeds else {})}.items()
+            for word in (flag, str(value))
+        ]
+        words += [word for setting in set_ or [] for word in ("--set", setting)]
+        words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
+        words += ["--leak-check"] if leak_check else []
+        words += ["--workers", str(workers)] if workers > 1 else []
+        words += ["--executor", executor] if executor else []
+        words += [word for option in executor_option or [] for word in ("--executor-option", option)]
+        words += [word for name in no_plugin or [] for word in ("--no-plugin", name)]
+        return command_line(["compare", *words, "--out", out], plugin or ())
+
+    command = repeated()
     if (rules is None) == (not runs):
         raise UsageError(
             "no argument says what to compare" if not runs else "rules and runs are both given",
@@ -153,7 +166,7 @@ def compare(
     found = compare_(
         runs or (),
         rules=names,
-        seeds=3 if seeds is None else seeds,
+        seeds=_SEEDS if seeds is None else seeds,
         settings=_settings(given, set_ or [], out, registry, workers) if names else None,
         out=out,
         callbacks=_callbacks,
@@ -177,6 +190,11 @@ def compare(
         print_json(found.rows())
     else:
         _print(found, out)
+        if names and (seeds or _SEEDS) < _SEEDS:
+            from localrules.utils.console import print_command
+
+            why = f"compare over {_SEEDS} seeds; finished runs are kept"
+            print_command(get_console(), why, repeated(_SEEDS))
     for one in found.results:  # one that could not be scored has no scores
         for run, scores in zip(one.runs, found.scores.get(one.label, ()), strict=False):
             if leak_check and not has_leak_warning(scores):

@@ -24,7 +24,7 @@ from localrules.cli.options import (
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line, shell_join
 
 if TYPE_CHECKING:
     from localrules.config.settings import Settings
@@ -174,7 +174,6 @@ def sweep(
     shown = (lambda: [SeriesProgress()], status, runner)
     study = Sweep(settings, searched, out, registry, objective, goal, sampler, pruner, seed, *shown)
     found = study.run(trials)
-    files = [word for file in registry.files for word in ("--plugin", file)]
     page = write_report(study, found, shell_join(["localrules", *sys.argv[1:]]))
     best = study.best()
     if wandb is not None:
@@ -194,7 +193,7 @@ def sweep(
             }
         )
     else:
-        _print(found, best, objective, page, shell_join([out / BEST, *files]))
+        _print(found, best, objective, page, command_line(["run", "--config", out / BEST], registry.files))
 
 
 def _space(settings: Settings, words: list[str], file: Path | None, registry: Registry) -> Space:
@@ -214,8 +213,10 @@ def _space(settings: Settings, words: list[str], file: Path | None, registry: Re
     return {name: values for name, values in found.items() if settings.get(*name.split(".")) is None}
 
 
-def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, settings: str) -> None:
+def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, command: str) -> None:
     from rich.table import Table
+
+    from localrules.utils.console import print_command
 
     console = get_console()
     names = list(trials[0].settings) if trials else []
@@ -231,5 +232,4 @@ def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, pa
     console.print(table)
     console.print(f"\nThe page: {page}", markup=False, soft_wrap=True)
     if best is not None:
-        console.print("  train with the best settings:")
-        console.print(f"    localrules run --config {settings}", markup=False, soft_wrap=True)
+        print_command(console, "train with the best settings, on the whole training split", command)

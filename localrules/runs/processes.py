@@ -22,7 +22,7 @@ from localrules.errors import LocalRulesError, UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
 from localrules.utils.launch_env import Launch, external_launch
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line
 
 ANSWER_SECONDS = 5.0
 """For how long a process that has lost the others waits to learn why."""
@@ -72,8 +72,8 @@ class Processes:
         if self.folder is None:
             where, fix = f"--devices {self._run.config.devices}", "start the run again"
         else:
-            files = [word for file in self._registry.files for word in ("--plugin", file)]
-            where, fix = str(self.folder), f"localrules run --resume {shell_join([self.folder, *files])}"
+            where = str(self.folder)
+            fix = command_line(["run", "--resume", self.folder], self._registry.files)
         names = " and ".join(f"rank {rank}" for rank in ranks) if ranks else "a process"
         return LocalRulesError(f"the run has lost {names}", where=where, why=why, fix=fix)
 

@@ -20,7 +20,7 @@ from localrules.sweep.run import PRUNED, RUNS, Sweep, SweepTrial
 from localrules.sweep.space import Space, encode
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_none
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line
 
 PAGE, BEST = "index.html", "best.toml"
 IMPORTANCE = "The weight of each setting among the trials that are better than most; PED-ANOVA (Watanabe et al. 2023)."
@@ -79,8 +79,8 @@ def _best(page: Page, sweep: Sweep, best: SweepTrial, trials: Sequence[SweepTria
     text = tomli_w.dumps(without_none(best_settings(sweep, best)))
     write_atomic(sweep.folder / BEST, text)
     page.heading("Best settings")
-    files = [word for file in sweep.registry.files for word in ("--plugin", file)]
-    command = shell_join(["localrules", "run", "--config", BEST, *files])
+    words = ["run", "--config", (sweep.folder / BEST).resolve()]
+    command = command_line(words, sweep.registry.files, absolute=True)
     page.paragraph("For ", code(command), ", which trains on the whole training split:")
     page.code(text.strip())
 

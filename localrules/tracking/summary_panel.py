@@ -15,6 +15,7 @@ from rich.text import Text
 
 from localrules.callbacks.base import Plot, RunInfo
 from localrules.tracking.records import CONFIG, PAGE
+from localrules.utils.console import print_command
 from localrules.utils.formatting import duration, memory, percent, step_time
 from localrules.utils.text import shell_quote
 
@@ -42,9 +43,8 @@ def print_summary(console: Console, run: RunInfo, summary: Mapping[str, Any], im
     console.print(
         Panel(Group(table), title=Text(title, "bold"), title_align="left", box=box.ROUNDED, border_style=colour)
     )
-    # Outside the panel and never wrapped, so that they can be copied.
     for why, command in next_commands(run, summary):
-        console.print(Text.assemble((f"  {why}:\n", "dim"), f"    {command}"), soft_wrap=True)
+        print_command(console, why, command)
 
 
 def _lines(run: RunInfo, summary: Mapping[str, Any], images: list[Plot]) -> list[tuple[str, Text]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
+from rich.text import Text
 
 from localrules.utils.text import without_escape_codes
 
@@ -47,3 +48,8 @@ class _Plain:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[Segment]:
         for text, style, control in console.render(self._renderable, options):
             yield Segment(text if control else without_escape_codes(text), style, control)
+
+
+def print_command(console: Console, why: str, command: str) -> None:
+    """Print what a user may do next; the command is never wrapped, so that it can be copied."""
+    console.print(Text.assemble((f"  {why}:\n", "dim"), f"    {command}"), soft_wrap=True)

@@ -40,6 +40,18 @@ def shell_join(words: Iterable[object]) -> str:
     return " ".join(map(shell_quote, words))
 
 
+def command_line(words: Iterable[object], plugin_files: Iterable[object] = (), *, absolute: bool = False) -> str:
+    """A command of localrules to be pasted into a shell.
+
+    Args:
+        words: Its words after ``localrules``.
+        plugin_files: The files that it needs, as ``--plugin`` named them.
+        absolute: Name them so that the command works in any folder.
+    """
+    files = [os.path.abspath(str(file)) if absolute else file for file in plugin_files]
+    return shell_join(["localrules", *words, *(word for file in files for word in ("--plugin", file))])
+
+
 def has_surrogates(text: str) -> bool:
     """Whether a text has bytes that are not UTF-8, which Python keeps as lone surrogates."""
     return any("\ud800" <= letter <= "\udfff" for letter in text)

@@ -19,6 +19,28 @@ def test_a_module_of_ones_own_learns_in_a_loop_of_ones_own() -> None:
     assert main(steps=40, images=980) > 1.5 / 7
 
 
+def test_the_notebook_runs_from_a_comparison_to_its_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is; it holds no output of its own, and says how to install what it uses."""
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(ROOT / "examples" / "first_comparison.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell for cell in cells if cell.outputs or cell.execution_count] == []
+    assert "# %pip install .." in cells[0].source
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    outputs = [output for cell in cells for output in cell.outputs if output.output_type != "stream"]
+    assert ["image/png" in output.data for output in outputs] == [False, True]
+    assert "backprop" in outputs[0].data["text/plain"]
+    assert (tmp_path / "first_comparison" / "index.html").is_file()
+    assert not (ROOT / "examples" / "first_comparison").exists()
+
+
 def test_the_pages_show_the_example_rule_as_it_is() -> None:
     example = (ROOT / "examples" / "myrule.py").read_text(encoding="utf-8").split("\n", 2)[2]
     for page in ("README.md", "docs/tutorial.md"):

@@ -9,7 +9,10 @@ from pathlib import Path
 # A path into somebody's home or a machine's own corners; "~" and made-up paths below a test's folder are fine.
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE_PATH = re.compile(r"(?<![\w.~/$}])/(?:home|root|Users|mnt|opt|srv|work)/\w")
-PACKAGE_INDEX = re.compile(r"--(?:extra-)?index-url|--find-links|--trusted-host")
+# PyTorch's own index is public, and needed for its wheels without CUDA.
+PACKAGE_INDEX = re.compile(
+    r"--(?:extra-)?index-url(?! https://download\.pytorch\.org/| \$\{TORCH_INDEX\})|--find-links|--trusted-host"
+)
 IMAGE_IN_TEXT = re.compile(r"(?:\d{1,3}[ ,]+){2303}\d")
 
 

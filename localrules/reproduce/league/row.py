@@ -14,7 +14,7 @@ from typing import Any
 from localrules.config.diff import flatten
 from localrules.config.overrides import Tree, format_overrides
 from localrules.utils.atomic_io import write_atomic
-from localrules.utils.text import shell_join
+from localrules.utils.text import command_line
 
 COLUMNS = (
     "ground", "rule", "model", "data", "split", "class", "accuracy_mean", "accuracy_std", "seeds", "steps",
@@ -139,11 +139,10 @@ def run_command(settings: Tree, plugin_files: Sequence[str] = ()) -> str:
         settings: Of the run.
         plugin_files: Files that it needs.
     """
-    words: list[str] = ["localrules", "run"]
+    words = ["run"]
     flat = {key: value for key, value in flatten(settings).items() if key != "data.path"}
     for key, flag in FLAGS.items():
         if key in flat:
             words += [flag, str(flat.pop(key))]
     words += [word for setting in format_overrides(flat) for word in ("--set", setting)]
-    words += [word for file in plugin_files for word in ("--plugin", file)]
-    return shell_join(words)
+    return command_line(words, plugin_files)
