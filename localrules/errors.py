@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 LONGEST = 1200
 """Characters of a part of an error: what is quoted in it may be of any length."""
 

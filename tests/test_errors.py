@@ -1,4 +1,4 @@
-"""What errors say stays readable."""
+"""Errors stay readable."""
 
 from __future__ import annotations
 

@@ -1,0 +1,182 @@
+"""Extensions of hsic-projected that the second search on FER2013 tries: second_search.py runs them.
+
+localrules run --plugin examples/studies/searched_on_fer2013.py --rule searched --set rule.depth=4 \
+    --model dense_fpn_small
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from localrules import Batch, Layer, LayerView, Network, state_key
+from localrules.core.nn.heads import mlp
+from localrules.core.nn.pooling import pool_flat, pooled_features
+from localrules.kernels.labels import class_codes
+from localrules_hsic.hsic_projected import ProjectedHSIC
+from localrules_supervised.auglocal import AugLocal, unit_like
+from localrules_supervised.sgr import SGR
+
+MEMORY = 0.99  # of the moving average of predictions by class
+
+
+class Searched(ProjectedHSIC):
+    """``hsic-projected`` with a longer view: a head like the layers that follow, patches, softer targets below.
+
+    References:
+        Heads: Ma, Wu, Si & Tan 2024, https://arxiv.org/abs/2402.17318 (AugLocal), for a cross-entropy; patches: Su et
+        al. 2024, https://arxiv.org/abs/2407.05638 (HPFF), for a cross-entropy; softer targets are ours.
+    """
+
+    class Config(ProjectedHSIC.Config):
+        """Options of rule searched."""
+
+        depth: int = Field(0, ge=0, description="Units of the first layer's head; 0: none (ours; AugLocal: up to 9).")
+        pyramid: float = Field(1.0, ge=0, le=1, description="How much shorter heads get towards the top (ours).")
+        reach: float = Field(1.0, gt=0, le=1, description="Fraction of the layers that have a head, from below (ours).")
+        pick: Literal["spread", "next"] = Field(
+            "spread",
+            description="Like which layers: at even distances up to the last (AugLocal's), or the next (ours).",
+        )
+        patches: int = Field(1, ge=1, description="Patches per side, each with the objective; 1: none (ours).")
+        soften: float = Field(
+            0.0,
+            ge=0,
+            lt=1,
+            description="Part of the first layer's targets that its own classifier's mean prediction for the class "
+            "takes; it falls to 0 at the last layer. Needs vote (ours).",
+        )
+
+    config: Searched.Config
+
+    def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head: nn.Sequential | None = None
+        last = max(1, len(layer.peers) - 1)
+        self.place = layer.peer_index / last
+        shape = layer.out_shape
+        if config.depth and self.place <= config.reach and len(shape) == 3 and layer.peer_index < last:
+            units = []
+            for picked in self._picked():
+                unit, shape = unit_like(picked, shape)
+                units.append(unit)
+            self.head = nn.Sequential(*units)
+            features = self.reader.features + pooled_features(shape, self.reader.grid)
+            self.projection = mlp(features, config.hidden, config.projection, 2 if config.hidden else 1)
+        if config.patches > 1 and len(layer.out_shape) == 3 and min(layer.out_shape[1:]) >= 2 * config.patches:
+            self.side = max(1, self.reader.grid // config.patches)
+            features = pooled_features((layer.out_shape[0], 10**6, 10**6), self.side)
+            self.of_patches = mlp(features, config.hidden, config.projection, 2 if config.hidden else 1)
+        if config.soften:
+            self.register_buffer("means", torch.eye(num_classes))
+
+    def _picked(self) -> list[Layer]:
+        if self.config.pick == "spread":
+            return AugLocal.pick_layers(self)  # type: ignore[arg-type, return-value]
+        part = self.config.pyramid * self.place
+        count = max(1, round(self.config.depth * (1 - part) + part))
+        start = self.layer.peer_index + 1
+        return list(self.layer.peers[start : start + count])  # type: ignore[arg-type]
+
+    def forward(self, view: LayerView) -> dict[str, Tensor]:
+        """The parts of hsic-projected, and ``patches``."""
+        features = self.reader(view)
+        if self.head is not None:
+            features = torch.cat([features, pool_flat(self.head(view.output), self.reader.grid)], 1)
+        projected = self.projection(features)
+        parts = {"hsic": self._dependence(projected.float(), view)}
+        if hasattr(self, "of_patches"):
+            each = [self._dependence(self._project_patch(patch), view) for patch in self._patches(view.output)]
+            parts["patches"] = torch.stack(each).mean()
+        if self.config.vote:
+            logits = self._classify(projected.detach())
+            loss = nn.functional.cross_entropy(logits, view.targets)
+            parts["vote"] = loss - loss.detach()
+            if self.config.soften:
+                self._remember(logits, view)
+        return parts
+
+    def layer_logits(self, view: LayerView) -> Tensor | None:
+        """The logits of the classifier on the projection, shape (batch, classes), with ``vote``."""
+        if not self.config.vote:
+            return None
+        features = self.reader(view)
+        if self.head is not None:
+            features = torch.cat([features, pool_flat(self.head(view.output), self.reader.grid)], 1)
+        return self._classify(self.projection(features))
+
+    def _patches(self, maps: Tensor) -> list[Tensor]:
+        rows = maps.tensor_split(self.config.patches, 2)
+        return [patch for row in rows for patch in row.tensor_split(self.config.patches, 3)]
+
+    def _project_patch(self, patch: Tensor) -> Tensor:
+        pooled = nn.functional.adaptive_avg_pool2d(patch, self.side).flatten(1)
+        projected: Tensor = self.of_patches(pooled)
+        return projected.float()
+
+    @torch.no_grad()
+    def _remember(self, logits: Tensor, view: LayerView) -> None:
+        """Move the mean prediction for each class of the batch towards this batch's."""
+        codes = class_codes(view.targets, view.num_classes, torch.float32)
+        counts = codes.sum(0)[:, None]
+        found = codes.T @ logits.float().softmax(1) / counts.clamp(min=1)
+        self.means.lerp_(torch.where(counts > 0, found, self.means), 1 - MEMORY)
+
+    def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
+        part = self.config.soften * (1 - self.place)
+        if not part:
+            return super()._dependence(projected, view)
+        codes = class_codes(view.targets, view.num_classes, torch.float32)
+        soft = (1 - part) * codes + part * codes @ self.means
+        batch = Batch(view.batch.images, view.labels, view.num_classes, soft, view.batch.part)
+        return super()._dependence(projected, LayerView(view.layer, view.inputs, view.output, batch))
+
+
+class SearchedSGR(SGR):
+    """``sgr`` with the objective of ``hsic-projected`` in place of the cross-entropy of a head."""
+
+    class Config(SGR.Config):
+        """Options of rule searched-sgr."""
+
+        gamma: float = Field(2.0, gt=0, description="Weight of HSIC(P, Y) (ours).")
+        channels: int = Field(0, ge=0, description="As of hsic-projected (ours).")
+        relative: bool = Field(True, description="Compare gradients of length 1 instead of the gradients (ours).")
+
+    config: SearchedSGR.Config
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        """An objective for each output of each hidden layer."""
+        self.heads = nn.ModuleDict()
+        self._below = {}
+        self._grids = {}
+        options = ProjectedHSIC.Config(gamma=self.config.gamma, channels=self.config.channels, inputs=False)
+        for layer in network.hidden:
+            for index in range(len(layer.out_shapes)):
+                self.heads[state_key(layer, index)] = ProjectedHSIC(options, layer.select_output(index), num_classes)
+
+    def _loss(self, layer: Layer, index: int, output: Tensor, batch: Batch) -> Tensor:
+        """The objective of the batch for each sample, shape (batch,): their mean is that objective."""
+        head = self.heads[state_key(layer, index)]
+        exact = output.to(torch.promote_types(output.dtype, torch.float32))
+        own = layer.select_output(index)
+        return head(LayerView(own, (), exact, batch))["hsic"].expand(len(output))
+
+    def _distance(self, loss: Tensor, below: list[tuple[Tensor, Tensor]]) -> Tensor | None:
+        if not self.config.relative:
+            return super()._distance(loss, below)
+        values = [value for value, _ in below]
+        found = torch.autograd.grad(loss, values, create_graph=True, allow_unused=True)
+        pairs = [(wanted, known) for wanted, (_, known) in zip(found, below, strict=True) if wanted is not None]
+        if not pairs:
+            return None
+        cosines = [
+            nn.functional.cosine_similarity(wanted.flatten(1), known.flatten(1), dim=1).mean()
+            for wanted, known in pairs
+        ]
+        return (1 - torch.stack(cosines)).mean()
+
+
+RULES = {"searched": Searched, "searched-sgr": SearchedSGR}
