@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from localrules import Batch, Layer, LayerView, Network, state_key
 from localrules.core.nn.heads import mlp
 from localrules.core.nn.pooling import pool_flat, pooled_features
-from localrules.kernels.labels import class_codes
+from localrules.kernels.labels import class_codes, labels_gram
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.auglocal import AugLocal, unit_like
 from localrules_supervised.sgr import SGR
@@ -135,6 +135,20 @@ class Searched(ProjectedHSIC):
         return super()._dependence(projected, LayerView(view.layer, view.inputs, view.output, batch))
 
 
+class TwiceDifferentiable(ProjectedHSIC):
+    """``hsic-projected`` in plain operations, whose gradients have gradients."""
+
+    def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
+        targets = view.targets
+        if self.config.proxies:
+            projected, targets = self.proxies(projected, targets)
+        rows = nn.functional.normalize(projected - projected.mean(0), dim=1)
+        k = rows @ rows.T
+        k = k - k.mean(0) - k.mean(1, keepdim=True) + k.mean()
+        y = labels_gram(targets, view.num_classes, self.config.kernel_y)
+        return (k * (k - self.config.gamma * y)).sum() / (len(k) - 1) ** 2
+
+
 class SearchedSGR(SGR):
     """``sgr`` with the objective of ``hsic-projected`` in place of the cross-entropy of a head."""
 
@@ -155,7 +169,8 @@ class SearchedSGR(SGR):
         options = ProjectedHSIC.Config(gamma=self.config.gamma, channels=self.config.channels, inputs=False)
         for layer in network.hidden:
             for index in range(len(layer.out_shapes)):
-                self.heads[state_key(layer, index)] = ProjectedHSIC(options, layer.select_output(index), num_classes)
+                own = layer.select_output(index).as_feature_maps()
+                self.heads[state_key(layer, index)] = TwiceDifferentiable(options, own, num_classes)
 
     def _loss(self, layer: Layer, index: int, output: Tensor, batch: Batch) -> Tensor:
         """The objective of the batch for each sample, shape (batch,): their mean is that objective."""

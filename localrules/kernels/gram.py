@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from localrules.errors import UsageError
 from localrules.kernels.checks import flatten_features, full_precision, no_autocast, require_batch
@@ -61,7 +62,7 @@ def linear(x: Tensor) -> Tensor:
 def cosine(x: Tensor, *, centered: bool = False, eps: float = ROUNDING) -> Tensor:
     """The cosine kernel: inner products of the rows, each divided by its length.
 
-    As in pHSIC with the cosine kernel (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) and the similarity
+    Torch refuses to differentiate its gradient again. As in pHSIC with the cosine kernel (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) and the similarity
     matching loss (Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656).
 
     Args:
@@ -106,6 +107,7 @@ class _Cosines(torch.autograd.Function):
         return cosines
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         rows, cosines, scale = ctx.saved_tensors
         with no_autocast(rows):

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from localrules.kernels.checks import full_precision, no_autocast, require_gram, require_pair
 from localrules.kernels.gram import ROUNDING
@@ -81,7 +82,7 @@ def _centered(k: Tensor) -> Tensor:
 
 @full_precision
 def normalize(k: Tensor, *, eps: float = ROUNDING) -> Tensor:
-    """The centred Gram matrix divided by its Frobenius norm.
+    """The centred Gram matrix divided by its Frobenius norm; torch refuses to differentiate its gradient again.
 
     Args:
         k: (batch, batch), not centred yet.
@@ -113,6 +114,7 @@ class _Normalize(torch.autograd.Function):
         return normalized
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         normalized, scale = ctx.saved_tensors
         slope = _centered(grad)
@@ -125,7 +127,7 @@ def ridge_normalize(k: Tensor, *, eps: float = 1e-5) -> Tensor:
     """``R = Kc (Kc + eps m I)^-1`` with ``Kc = H k H``: the centred Gram matrix with its spectrum flattened to [0, 1).
 
     Ma, Lewis & Kleijn 2020 (https://arxiv.org/abs/1908.01580), whose code centres one side only (``k H``); the traces
-    ``tr(R_X R_Y)`` are the same, and the symmetric form has a Cholesky factor.
+    ``tr(R_X R_Y)`` are the same, and the symmetric form has a Cholesky factor. Torch refuses to differentiate its gradient again.
 
     Args:
         k: (batch, batch), symmetric and positive semi-definite up to rounding.
@@ -161,6 +163,7 @@ class _RidgeNormalize(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (inverse,) = ctx.saved_tensors
         with no_autocast(inverse):
