@@ -62,7 +62,9 @@ def linear(x: Tensor) -> Tensor:
 def cosine(x: Tensor, *, centered: bool = False, eps: float = ROUNDING) -> Tensor:
     """The cosine kernel: inner products of the rows, each divided by its length.
 
-    Torch refuses to differentiate its gradient again. As in pHSIC with the cosine kernel (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) and the similarity
+    Torch refuses to differentiate its gradient again.
+
+    As in pHSIC with the cosine kernel (Pogodin & Latham 2020, https://arxiv.org/abs/2006.07123) and the similarity
     matching loss (Nøkland & Eidnes 2019, https://arxiv.org/abs/1901.06656).
 
     Args:

@@ -127,7 +127,8 @@ def ridge_normalize(k: Tensor, *, eps: float = 1e-5) -> Tensor:
     """``R = Kc (Kc + eps m I)^-1`` with ``Kc = H k H``: the centred Gram matrix with its spectrum flattened to [0, 1).
 
     Ma, Lewis & Kleijn 2020 (https://arxiv.org/abs/1908.01580), whose code centres one side only (``k H``); the traces
-    ``tr(R_X R_Y)`` are the same, and the symmetric form has a Cholesky factor. Torch refuses to differentiate its gradient again.
+    ``tr(R_X R_Y)`` are the same, and the symmetric form has a Cholesky factor. Torch refuses to
+    differentiate its gradient again.
 
     Args:
         k: (batch, batch), symmetric and positive semi-definite up to rounding.
