@@ -11,6 +11,7 @@ from localrules.callbacks.base import Callback, Plot, RunInfo
 from localrules.callbacks.callback_list import CallbackList
 from localrules.callbacks.early_stopping import EarlyStopping
 from localrules.config.overrides import Tree
+from localrules.config.schema import HISTOGRAMS
 from localrules.engine.device import warn_if_slower_than_asked
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
@@ -132,7 +133,10 @@ def execute_run(
         locality=session.run.locality,
     )
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
-    events = CallbackList([RunFolder(), *stopping, *callbacks, *registry.callbacks()])
+    receivers = [*callbacks, *registry.callbacks()]
+    if HISTOGRAMS in config.diagnostics and all(type(one).on_results is Callback.on_results for one in receivers):
+        warn("histograms are measured and kept nowhere: the run has no tracker (--wandb auto, --track tensorboard)")
+    events = CallbackList([RunFolder(), *stopping, *receivers])
     audit = InRunAudit(session, folder) if config.audit else None
     trainer = trainer_of(session, events, folder / "checkpoints", info.state, *([audit.before_step] if audit else []))
     if progress:

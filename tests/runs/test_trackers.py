@@ -111,3 +111,9 @@ def test_a_tracker_whose_package_is_missing_ends_the_command_before_training(
     assert said.code == 2
     assert "pip install 'localrules[tensorboard]'" in said.error["fix"]
     assert not (tmp_path / "runs").exists()
+
+
+def test_histograms_that_nobody_receives_are_reported_at_the_start(tmp_path: Path) -> None:
+    said = localrules("run", "--rule", "local-ce", *TINY, "--diagnose", "histograms", "--out", tmp_path)
+    assert said.code == 0
+    assert said.err.count("histograms are measured and kept nowhere") == 1
