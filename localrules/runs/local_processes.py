@@ -191,7 +191,8 @@ def _serve(
         link.send("done")
         leave_group()
     except BaseException as error:
-        link.send(_failure(error))
+        with suppress(OSError):  # the main process may have gone, which the other thread reports
+            link.send(_failure(error))
         time.sleep(2 * ANSWER_SECONDS)  # the main process ends this one
         os._exit(1)
 
