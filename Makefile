@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint lint-types lint-style vocabulary format docs docs-serve dist constraints clean
+.PHONY: help run test test-fast pytest lint lint-types lint-style vocabulary format docs docs-serve dist constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,7 +23,10 @@ help: ## This list
 run: $(VENV)/installed ## Set up, then watch a network learn faces without back-propagation (RULE=backprop: the control)
 	@$(BIN)/python -m localrules run --rule $(RULE) --model dense_fpn_small --data faces
 
-test: lint ## Set up, then check everything: style, types, architecture, tests
+test: $(VENV)/installed-dev ## Set up, then check everything: style, types, architecture, tests
+	@$(MAKE) --no-print-directory --jobs 2 lint-types pytest
+
+pytest: lint-style
 	@echo "==> pytest"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
