@@ -21,8 +21,8 @@ class LocalRulesError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str = "", why: str = "", fix: str = "") -> None:
-        super().__init__(what)
         self.what = shorten(what, LONGEST)
+        super().__init__(self.what)
         self.where = shorten(where, LONGEST)
         self.why = shorten(why, LONGEST)
         self.fix = shorten(fix, LONGEST)

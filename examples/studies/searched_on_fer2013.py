@@ -6,21 +6,55 @@ localrules run --plugin examples/studies/searched_on_fer2013.py --rule searched 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from localrules import Batch, Layer, LayerView, Network, state_key
+from localrules import (
+    Batch,
+    FeatureReader,
+    Layer,
+    LayerInfo,
+    LayerView,
+    Network,
+    state_key,
+    zero_init_classifier,
+)
 from localrules.core.nn.heads import mlp
 from localrules.core.nn.pooling import pool_flat, pooled_features
+from localrules.errors import UsageError
 from localrules.kernels.labels import class_codes, labels_gram
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.auglocal import AugLocal, unit_like
 from localrules_supervised.sgr import SGR
 
 MEMORY = 0.99  # of the moving average of predictions by class
+
+
+class LookAheadReader(nn.Module):
+    """The features of another reader, and averages of a head's output: units like layers that follow.
+
+    Args:
+        reader: The layer's own.
+        layer: Who is read; its output is a feature map.
+        picked: The layers that the head's units are like.
+    """
+
+    def __init__(self, reader: FeatureReader, layer: Layer, picked: Sequence[LayerInfo]) -> None:
+        super().__init__()
+        units, shape = [], layer.out_shape
+        for each in picked:
+            unit, shape = unit_like(each, shape)
+            units.append(unit)
+        self.reader, self.grid, self.head = reader, reader.grid, nn.Sequential(*units)
+        self.features = reader.features + pooled_features(shape, reader.grid)
+
+    def forward(self, view: LayerView) -> Tensor:
+        """Shape (batch, features)."""
+        return torch.cat([self.reader(view), pool_flat(self.head(view.output), self.grid)], 1)
 
 
 class Searched(ProjectedHSIC):
@@ -47,66 +81,53 @@ class Searched(ProjectedHSIC):
             ge=0,
             lt=1,
             description="Part of the first layer's targets that its own classifier's mean prediction for the class "
-            "takes; it falls to 0 at the last layer. Needs vote (ours).",
+            "takes; it falls to 0 at the last layer. Needs vote or ce (ours).",
         )
 
     config: Searched.Config
 
     def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
-        self.head: nn.Sequential | None = None
         last = max(1, len(layer.peers) - 1)
         self.place = layer.peer_index / last
-        shape = layer.out_shape
-        if config.depth and self.place <= config.reach and len(shape) == 3 and layer.peer_index < last:
-            units = []
-            for picked in self._picked():
-                unit, shape = unit_like(picked, shape)
-                units.append(unit)
-            self.head = nn.Sequential(*units)
-            features = self.reader.features + pooled_features(shape, self.reader.grid)
-            self.projection = mlp(features, config.hidden, config.projection, 2 if config.hidden else 1)
+        if config.depth and self.place <= config.reach and len(layer.out_shape) == 3 and layer.peer_index < last:
+            self.reader = LookAheadReader(self.reader, layer, self._picked())  # type: ignore[assignment]
+            self.projection = self._network(self.reader.features)
+            if config.ce:
+                self.classifier = zero_init_classifier(self.reader.features, config.hidden, num_classes)
+        self.of_patches: nn.Sequential | None = None
         if config.patches > 1 and len(layer.out_shape) == 3 and min(layer.out_shape[1:]) >= 2 * config.patches:
             self.side = max(1, self.reader.grid // config.patches)
-            features = pooled_features((layer.out_shape[0], 10**6, 10**6), self.side)
-            self.of_patches = mlp(features, config.hidden, config.projection, 2 if config.hidden else 1)
+            self.of_patches = self._network(layer.out_shape[0] * self.side**2)
         if config.soften:
+            if not (config.vote or config.ce):
+                raise UsageError("no classifier predicts the classes", where="rule.soften", fix="set rule.vote=true")
             self.register_buffer("means", torch.eye(num_classes))
 
-    def _picked(self) -> list[Layer]:
+    def _network(self, features: int) -> nn.Sequential:
+        return mlp(features, self.config.hidden, self.config.projection, 2 if self.config.hidden else 1)
+
+    def _picked(self) -> list[LayerInfo]:
         if self.config.pick == "spread":
-            return AugLocal.pick_layers(self)  # type: ignore[arg-type, return-value]
+            return AugLocal.pick_layers(self)  # type: ignore[arg-type]
         part = self.config.pyramid * self.place
         count = max(1, round(self.config.depth * (1 - part) + part))
         start = self.layer.peer_index + 1
-        return list(self.layer.peers[start : start + count])  # type: ignore[arg-type]
+        return list(self.layer.peers[start : start + count])
 
     def forward(self, view: LayerView) -> dict[str, Tensor]:
         """The parts of hsic-projected, and ``patches``."""
-        features = self.reader(view)
-        if self.head is not None:
-            features = torch.cat([features, pool_flat(self.head(view.output), self.reader.grid)], 1)
-        projected = self.projection(features)
-        parts = {"hsic": self._dependence(projected.float(), view)}
-        if hasattr(self, "of_patches"):
+        parts = super().forward(view)
+        if self.of_patches is not None:
             each = [self._dependence(self._project_patch(patch), view) for patch in self._patches(view.output)]
             parts["patches"] = torch.stack(each).mean()
-        if self.config.vote:
-            logits = self._classify(projected.detach())
-            loss = nn.functional.cross_entropy(logits, view.targets)
-            parts["vote"] = loss - loss.detach()
-            if self.config.soften:
-                self._remember(logits, view)
+        if self.config.soften:
+            self._remember(self._predicted, view)
         return parts
 
-    def layer_logits(self, view: LayerView) -> Tensor | None:
-        """The logits of the classifier on the projection, shape (batch, classes), with ``vote``."""
-        if not self.config.vote:
-            return None
-        features = self.reader(view)
-        if self.head is not None:
-            features = torch.cat([features, pool_flat(self.head(view.output), self.reader.grid)], 1)
-        return self._classify(self.projection(features))
+    def _classify(self, features: Tensor) -> Tensor:
+        self._predicted = super()._classify(features)
+        return self._predicted
 
     def _patches(self, maps: Tensor) -> list[Tensor]:
         rows = maps.tensor_split(self.config.patches, 2)
@@ -114,6 +135,7 @@ class Searched(ProjectedHSIC):
 
     def _project_patch(self, patch: Tensor) -> Tensor:
         pooled = nn.functional.adaptive_avg_pool2d(patch, self.side).flatten(1)
+        assert self.of_patches is not None
         projected: Tensor = self.of_patches(pooled)
         return projected.float()
 
@@ -169,8 +191,9 @@ class SearchedSGR(SGR):
         options = ProjectedHSIC.Config(gamma=self.config.gamma, channels=self.config.channels, inputs=False)
         for layer in network.hidden:
             for index in range(len(layer.out_shapes)):
-                own = layer.select_output(index).as_feature_maps()
-                self.heads[state_key(layer, index)] = TwiceDifferentiable(options, own, num_classes)
+                self.heads[state_key(layer, index)] = TwiceDifferentiable(
+                    options, layer.select_output(index), num_classes
+                )
 
     def _loss(self, layer: Layer, index: int, output: Tensor, batch: Batch) -> Tensor:
         """The objective of the batch for each sample, shape (batch,): their mean is that objective."""

@@ -130,11 +130,8 @@ def compare(
     def repeated(seeds: int | None = seeds) -> str:
         """This command, over so many seeds."""
         words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
-        words += [
-            word
-            for flag, value in {**given, **({"--seeds": seeds} if seeds else {})}.items()
-            for word in (flag, str(value))
-        ]
+        shown = {**given, "--seeds": seeds} if seeds else given
+        words += [word for flag, value in shown.items() for word in (flag, str(value))]
         words += [word for setting in set_ or [] for word in ("--set", setting)]
         words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
         words += ["--leak-check"] if leak_check else []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from localrules.errors import MissingDependencyError, UsageError
+from localrules.errors import UsageError
+from localrules.utils.extras import require_extra
 
 if TYPE_CHECKING:
     from localrules.runs.load import TrainedRun
@@ -33,14 +33,7 @@ class ExportFormat(ABC):
         Raises:
             MissingDependencyError: A package is not installed.
         """
-        missing = [package for package in self.packages if find_spec(package) is None]
-        if missing:
-            raise MissingDependencyError(
-                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
-                where=f"--format {self.name}",
-                why="it is an extra of localrules, since most runs do without",
-                fix=f"pip install 'localrules[{self.name}]'",
-            )
+        require_extra(self.name, self.packages, f"--format {self.name}")
 
     def prepare(self, run: TrainedRun) -> TrainedRun:
         """The run, on the CPU, as this format predicts."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
-from localrules.errors import LocalRulesError, MissingDependencyError, UsageError, describe_exception, shorten
+from localrules.errors import LocalRulesError, UsageError, describe_exception, shorten
+from localrules.utils.extras import require_extra
 
 
 def check_push(repository: str) -> None:
@@ -15,13 +15,7 @@ def check_push(repository: str) -> None:
         UsageError: The package, the login or the name is missing or wrong, or the client is set to work offline.
     """
     where = f"--push {repository}"
-    if find_spec("huggingface_hub") is None:
-        raise MissingDependencyError(
-            "huggingface_hub is not installed",
-            where=where,
-            why="it is an extra of localrules, since most exports stay here",
-            fix="pip install 'localrules[hub]'",
-        )
+    require_extra("hub", ("huggingface_hub",), where, why="most exports stay here")
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id

@@ -28,10 +28,10 @@ def machine_memory() -> int:
 def free_memory() -> int:
     """The bytes of memory that this process can still take, as far as the system says; else those of the machine."""
     found = [machine_memory()]
-    with suppress(OSError):
+    with suppress(OSError, KeyError):  # no such file; or an old kernel
         known = _numbers("/proc/meminfo")  # in KiB
         found.append(1024 * known["MemAvailable"])
-    with suppress(OSError, ValueError):  # no such group, or "max"
+    with suppress(OSError, KeyError, ValueError):  # no such group, or "max"
         group = Path("/sys/fs/cgroup")
         taken = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["inactive_file"]
         found.append(max(0, int((group / "memory.max").read_text()) - taken))

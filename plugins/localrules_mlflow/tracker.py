@@ -13,9 +13,9 @@ from localrules.callbacks.base import MetricsRow, Plot, RunInfo
 from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.tracking.charts import Chart
-from localrules.tracking.extras import require_extra
 from localrules.tracking.metric_names import scalars
 from localrules.tracking.plots.charts import chart_image
+from localrules.utils.extras import require_extra
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +44,7 @@ class MlflowTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        require_extra("mlflow", "MLflow")
+        require_extra("mlflow", ("mlflow",), "tracker mlflow", title="MLflow")
         self._client: MlflowClient | None = None
 
     def on_run_start(self, run: RunInfo) -> None:

@@ -15,10 +15,10 @@ from localrules.callbacks.base import MetricsRow, Plot, RunInfo
 from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
-from localrules.tracking.extras import require_extra
 from localrules.tracking.layer_metrics import HEADINGS
 from localrules.tracking.metric_names import histogram_name, scalars
 from localrules.tracking.plots.charts import chart_image
+from localrules.utils.extras import require_extra
 from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class TensorBoardTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        require_extra("tensorboard", "TensorBoard")
+        require_extra("tensorboard", ("tensorboard",), "tracker tensorboard", title="TensorBoard")
         self._writer: SummaryWriter | None = None
 
     def on_run_start(self, run: RunInfo) -> None:

@@ -14,9 +14,9 @@ from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
-from localrules.tracking.extras import require_extra
 from localrules.tracking.metric_names import histogram_name, scalars
 from localrules.tracking.plots.charts import chart_image
+from localrules.utils.extras import require_extra
 from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TrackioTracker(ChartingTracker):
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)
-        require_extra("trackio", "trackio")
+        require_extra("trackio", ("trackio",), "tracker trackio", title="trackio")
         self._run: Any = None
 
     def on_run_start(self, run: RunInfo) -> None:

@@ -133,7 +133,7 @@ def test_images_are_predicted_in_either_range_and_others_are_refused(run_of: Any
 
 
 def test_missing_packages_are_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localrules.exporting.formats.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     said = localrules("export", tmp_path / "no run", "--format", "onnx", "--out", tmp_path / "out", "--json")
     assert said.code == 2
     assert said.error["what"] == "onnx, onnxscript, onnxruntime are not installed"

@@ -196,7 +196,7 @@ def test_an_upload_that_cannot_succeed_is_refused_before_any_work(
     assert "hf auth login" in refused("--format", "hub", "--push", "a/b")["fix"]
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert refused("--format", "hub", "--push", "a/b")["where"] == "HF_HUB_OFFLINE"
-    monkeypatch.setattr("localrules.exporting.push.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "localrules[hub]" in refused("--format", "hub", "--push", "a/b")["fix"]
 
 
