@@ -202,7 +202,8 @@ def _run_league(
         raise UsageError("a league computes accuracy alone", where="--metric", fix="leave it out")
     runner = LeagueRunner(league, asked, out / name, registry, lambda: [SeriesProgress()], status, executor)
     rows = runner.run()
-    page = write_report(out / name, league, rows, runner.budget, command)
+    budgets = {ground.name: runner.budget(ground) for ground in league.grounds}
+    page = write_report(out / name, league, rows, budgets, command)
     if wandb is not None:
         from localrules.cli.reporting import report_rows
 

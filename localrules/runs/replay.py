@@ -27,6 +27,7 @@ from localrules.engine.step import train_steps
 from localrules.errors import LocalRulesError, UsageError, describe_exception
 from localrules.registry.registry import Registry
 from localrules.runs.load import read_run
+from localrules.utils.child_process import fork_server
 
 STEPS = 4  # of a branch: what a rule keeps from one step shows in the next ones
 APPROACH = 24  # steps of the process before it branches: a rule may behave for some steps
@@ -100,12 +101,8 @@ def last_steps(session: Session, step: int) -> tuple[int, int]:
 def _run_process(request: Replay) -> Iterator[dict[str, Any]]:
     """The messages of the process, which loads the plugins. This one does not: they cannot change how it compares."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        server = multiprocessing.get_context("forkserver")
-        server.set_forkserver_preload([__name__])  # only torch and localrules: plugins are loaded in each process
-        process: BaseProcess = server.Process(target=_serve, args=(request, sender))
-    else:
-        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(request, sender))
+    # The server imports torch and localrules alone: plugins are loaded in each process.
+    process: BaseProcess = fork_server([__name__]).Process(target=_serve, args=(request, sender))
     process.start()
     sender.close()
     try:

@@ -12,7 +12,23 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+# Any optimizer imports it when it is made, which takes a second or more.
+IMPORTED_LATE = "torch._dynamo"
+
 _starting = threading.Lock()
+
+
+def fork_server(preload: Sequence[str]) -> Any:
+    """The context of a fork server, or that of fresh processes where there is none.
+
+    Args:
+        preload: Modules that the server imports, beside what PyTorch imports late. They count if it does not run yet.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*preload, IMPORTED_LATE])
+    return context
 
 
 def start_child(
@@ -26,15 +42,11 @@ def start_child(
     Args:
         target: Called in it with ``args`` and its end of the pipe.
         args: Can be pickled.
-        preload: Modules that the fork server imports.
+        preload: Modules that the fork server imports first.
         daemon: Whether it may have no processes of its own.
     """
     ours, theirs = multiprocessing.Pipe()
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(list(preload))
-    process = context.Process(target=target, args=(*args, theirs), daemon=daemon)  # type: ignore[attr-defined]
+    process: BaseProcess = fork_server(preload).Process(target=target, args=(*args, theirs), daemon=daemon)
     with _starting, _without_main_module():
         process.start()
     theirs.close()

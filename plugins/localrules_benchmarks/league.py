@@ -12,11 +12,13 @@ def league() -> League:
             Ground(
                 name="cifar10",
                 settings={
-                    "model": {"name": "vgg8b", "width": 0.25, "hidden": [256]},
+                    "model": {"name": "vgg8b", "width": 0.125, "hidden": [128]},
                     "data": {"name": "cifar10"},
                     "augment": {"shift": 4, "padding": "black", "flip": True},
                     "batch_size": 128,
                 },
+                steps=400,
+                trial_steps=130,
             ),
             Ground(
                 name="fashion_mnist",
@@ -26,6 +28,8 @@ def league() -> League:
                     "augment": {"shift": 0, "flip": False},
                     "batch_size": 128,
                 },
+                steps=2_000,
+                trial_steps=700,
             ),
         ),
         controls=("backprop", "backprop-checkpointed"),

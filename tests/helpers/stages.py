@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import tempfile
 import traceback
@@ -33,6 +32,7 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
+from localrules.utils.child_process import fork_server
 
 DATASET = toy_dataset(samples=12, shape=(1, 16, 16))
 MODELS: dict[str, dict[str, Any]] = {
@@ -142,8 +142,7 @@ class Found:
 def compare_stages(cases: Sequence[Case], count: int) -> dict[str, Found]:
     """Train all cases in some processes, and in one of them alone."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["localrules.runs.train", "helpers.stages", "lightning_fabric"])
+    context = fork_server(["localrules.runs.train", "helpers.stages", "lightning_fabric"])
     links, processes = [], []
     for rank in range(count):
         ours, theirs = context.Pipe()

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from localrules.utils.child_process import fork_server
+
 FACES = ["--data", "faces", "--set", "data.train=140", "--set", "data.valid=70", "--set", "data.test=70"]
 MLP = ["--model", "mlp", "--set", "model.hidden=[12, 8]"]
 DENSE = ["--model", "dense_fpn_small"] + [
@@ -99,8 +101,7 @@ def only_run(out: Path) -> Path:
 
 def start_process(work: Callable[..., None], *args: Any) -> multiprocessing.process.BaseProcess:
     """A process that has torch imported already, so that tests can afford many of them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["localrules.runs.train", "localrules.cli.run", "helpers.tiny_runs"])
+    context = fork_server(["localrules.runs.train", "localrules.cli.run", "helpers.tiny_runs"])
     process = context.Process(target=work, args=args, daemon=True)
     process.start()
     return process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
+from localrules.utils.child_process import fork_server
 
 STEPS = 20
 REPEATED = 3  # steps that are taken twice
@@ -142,8 +142,7 @@ class Found:
 def compare_ranks(cases: Sequence[Case]) -> dict[str, Found]:
     """Train all cases in two processes, and in one of them alone."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["localrules.runs.train", "helpers.two_ranks", "lightning_fabric"])
+    context = fork_server(["localrules.runs.train", "helpers.two_ranks", "lightning_fabric"])
     links, processes = [], []
     for rank in range(2):
         ours, theirs = context.Pipe()

@@ -32,12 +32,12 @@ TINY = League(
                 "data": {"name": "faces", "train": 140, "valid": 70, "test": 70},
                 "batch_size": 28,
             },
+            steps=20,
+            trial_steps=10,
         ),
     ),
     controls=("backprop",),
-    seconds=0.02,
     trials=2,
-    trial_seconds=0.01,
     best=1,
     seeds=2,
 )
@@ -112,8 +112,8 @@ def test_another_budget_is_another_league(folder: Path) -> None:
 
 def test_page_and_table_have_every_rule(folder: Path, tmp_path: Path) -> None:
     rows = league(folder, "backprop")
-    budget: dict[str, Any] = {"seconds": 0.02, "trial_seconds": 0.01, "trials": 2, "settings": ""}
-    write_report(tmp_path, TINY, rows, budget, "localrules reproduce league")
+    budgets: dict[str, Any] = {"faces": {"steps": 20, "trial_steps": 10, "trials": 2, "settings": ""}}
+    write_report(tmp_path, TINY, rows, budgets, "localrules reproduce league")
     page = (tmp_path / PAGE).read_text()
     assert all(row.rule in page for row in rows)
     assert all(row.command.split(" --set")[0] in page for row in rows if row.command)

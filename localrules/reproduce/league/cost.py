@@ -39,7 +39,7 @@ class Cost:
 
 
 def cost_of(run: ResolvedRun, control: ResolvedRun, data: Dataset, folder: Path) -> Cost:
-    """The cost of a rule's step, measured once and kept in a file.
+    """The cost of a rule's step, measured once and kept in a file; learning rates do not change it.
 
     Args:
         run: The rule's run.
@@ -47,7 +47,8 @@ def cost_of(run: ResolvedRun, control: ResolvedRun, data: Dataset, folder: Path)
         data: The data set.
         folder: Where measurements are kept; the same settings are not measured again.
     """
-    settings = run.config.to_dict() | {"steps": None, "seed": 0, "audit": False}
+    settings = run.config.to_dict()
+    settings |= {"steps": None, "seed": 0, "audit": False, "optimizer": settings["optimizer"] | {"lr": None}}
     key = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{run.config.rule.label}-{key}.json"
     if not path.exists():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +23,14 @@ RANKED = 16  # best rules of a ground in the plot of the ranking, beside the con
 _HEAD = ("", "rule", "class", "accuracy", "std", "seeds", "steps", "step time", "memory", "parameters", "settings")
 
 
-def write_report(folder: Path, league: League, rows: Sequence[Row], budget: Tree, command: str) -> Path:
+def write_report(folder: Path, league: League, rows: Sequence[Row], budgets: Mapping[str, Tree], command: str) -> Path:
     """Write ``league.csv`` and ``index.html``.
 
     Args:
         folder: Where they go.
         league: Its specification.
         rows: By ground, best first.
-        budget: The time of runs and trials.
+        budgets: Of each ground: the length of runs and trials.
         command: The command that makes the page again.
 
     Returns:
@@ -39,7 +39,7 @@ def write_report(folder: Path, league: League, rows: Sequence[Row], budget: Tree
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / TABLE, as_csv(rows))
     page = Page("League", "Every rule on the same grounds, with the same search and the same time")
-    for text in protocol(league, budget):
+    for text in protocol(league, budgets):
         page.paragraph(text)
     for ground in league.grounds:
         own = [row for row in rows if row.ground == ground.name]
@@ -76,21 +76,25 @@ def _ground(page: Page, league: League, name: str, rows: Sequence[Row]) -> None:
             page.paragraph(strong(row.rule), ": ", row.reason)
 
 
-def protocol(league: League, budget: Tree) -> list[str]:
+def protocol(league: League, budgets: Mapping[str, Tree]) -> list[str]:
     """The rules of the league, in sentences."""
     control = league.controls[0]
+    lengths = ", ".join(
+        f"{budget['steps']:,} steps on {name} (trials: {budget['trial_steps']:,})" for name, budget in budgets.items()
+    )
+    changed = next((budget["settings"] for budget in budgets.values()), "")
     return [
-        f"Each rule has {league.trials} trials of {budget['trial_seconds']:g} seconds of training on "
+        f"Each rule has {league.trials} trials on "
         f"{100 - 100 * league.holdout_fraction:g} % of the training split, and is scored on the rest. The first trial "
         "has the rule's own settings; the others draw the learning rate within a factor of "
         f"{LR_FACTOR:g} of the rule's own, and one option that the rule declares. The best settings are then run on "
-        f"the whole training split for {budget['seconds']:g} seconds.",
-        f"Seconds are those of {control}: its step is timed alone, then each rule's step beside it, and a rule whose "
-        "step takes twice as long takes half as many steps. Step time and memory are ratios to it. Evaluation is not "
-        "counted.",
+        "the whole training split.",
+        f"All runs have the time that {control} needs for {lengths}: the step of each rule is timed beside the step of "
+        f"{control}, and a rule whose step takes twice as long takes half as many. Step time and memory are ratios to "
+        "it. Evaluation is not counted.",
         f"The controls and the {league.best} best rules of each ground have {league.seeds} seeds, the others one. "
         "The class of locality is measured in the run with seed 0. Parameters include those of auxiliary networks.",
-        *([f"Settings of all runs were changed: {budget['settings']}."] if budget["settings"] else []),
+        *([f"Settings of all runs were changed: {changed}."] if changed else []),
         *league.notes,
     ]
 

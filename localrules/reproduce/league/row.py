@@ -31,7 +31,7 @@ class Row:
         rule: The rule's name.
         model: The network's name.
         data: The data set's name.
-        budget: The time of runs and trials, and the user's settings: a row of another budget is not this one.
+        budget: The length of runs and trials, and the user's settings: a row of another budget is not this one.
         split: Where accuracies are measured.
         accuracies: Of the last weights, in the order of seeds from 0.
         locality: The class that the first run measured; empty where none could be.

@@ -42,7 +42,8 @@ class LeagueRunner:
 
     Attributes:
         league: Its specification.
-        asked: What the user asked for: ``scale`` shortens all runs, ``cases`` is a pattern of rules.
+        asked: What the user asked for: ``scale`` shortens all runs, ``cases`` is a pattern of rules or of
+            ``ground/rule``.
         folder: Rows, measurements and run folders go here. What is in it is not done again.
         registry: Where names are looked up.
         callbacks: Makes the callbacks of a run in this process.
@@ -70,60 +71,64 @@ class LeagueRunner:
         Raises:
             UsageError: No rule fits the pattern, or a ground's data set or network is not there.
         """
-        wanted = self.rules()
-        for ground in self.league.grounds:
-            self._control(ground)  # what cannot run is known before anything has run
+        wanted = self.wanted()
+        for ground in wanted:
+            self._dataset(ground, 0.0)  # what cannot run is known before anything has run
         with RunPool(self.folder / "runs", self.registry, self.callbacks, executor=self.executor) as self._pool:
-            for ground in self.league.grounds:
-                for rule in wanted:
+            for ground, rules in wanted.items():
+                for rule in rules:
                     self._row(ground, rule)
-                self._other_seeds(ground, wanted)
+                self._other_seeds(ground, rules)
         return self.rows()
 
-    def rules(self) -> list[str]:
-        """The rules that are asked for: controls first, then by name.
+    def wanted(self) -> dict[Ground, list[str]]:
+        """What is asked for: of each ground the rules, controls first, then by name.
 
         Raises:
-            UsageError: None fits the pattern.
+            UsageError: Nothing fits the pattern.
         """
         known = [item.entry.name for item in self.registry.entries("rule") if item.status == "ok"]
         order = [*(name for name in self.league.controls if name in known), *sorted({*known} - {*self.league.controls})]
-        found = [name for name in order if fnmatchcase(name, self.asked.cases.lower())]
-        if not found:
+        pattern = self.asked.cases.lower()
+        found = {}
+        for ground in self.league.grounds:
+            names = {name: (name, f"{ground.name}/{name}") for name in order}
+            found[ground] = [name for name, forms in names.items() if any(fnmatchcase(form, pattern) for form in forms)]
+        if not any(found.values()):
             raise UsageError(
                 "no rule fits the pattern",
                 where=f"--cases {self.asked.cases}",
-                why=f"there are {len(order)} rules, from {min(order)} to {max(order)}",
-                fix="localrules rules lists them",
+                why=f"there are {len(order)} rules, from {min(order)} to {max(order)}, on the grounds "
+                + " and ".join(ground.name for ground in self.league.grounds),
+                fix="localrules rules lists them; those of one ground are --cases 'GROUND/PATTERN'",
             )
-        return found
+        return {ground: rules for ground, rules in found.items() if rules}
 
     def rows(self) -> list[Row]:
         """The rows that are there, by ground, best first; rules that cannot run come last."""
         everything = [entry.entry.name for entry in self.registry.entries("rule")]
         found: list[Row] = []
         for ground in self.league.grounds:
-            rows = [read_row(self.folder, ground.name, rule, self.budget) for rule in everything]
+            rows = [read_row(self.folder, ground.name, rule, self.budget(ground)) for rule in everything]
             there = [row for row in rows if row is not None]
             found += sorted(there, key=lambda row: (-(row.accuracy_mean or -1.0), row.rule))
         return found
 
-    @property
-    def budget(self) -> Tree:
-        """The time of runs and trials in seconds, and the settings that the user changed."""
+    def budget(self, ground: Ground) -> Tree:
+        """The length of runs and trials in steps of the control, and the settings that the user changed."""
         return {
-            "seconds": self.league.seconds * self.asked.scale,
-            "trial_seconds": self.league.trial_seconds * self.asked.scale,
+            "steps": round(ground.steps * self.asked.scale),
+            "trial_steps": round(ground.trial_steps * self.asked.scale),
             "trials": self.league.trials,
             "settings": " ".join(self.asked.raw_overrides),
         }
 
     def _row(self, ground: Ground, rule: str) -> None:
-        if read_row(self.folder, ground.name, rule, self.budget) is not None:
+        if read_row(self.folder, ground.name, rule, self.budget(ground)) is not None:
             self.say(f"{ground.name}, {rule}: done before")
             return
         settings = self._settings(ground, {})
-        row = Row(ground.name, rule, settings["model"]["name"], settings["data"]["name"], self.budget)
+        row = Row(ground.name, rule, settings["model"]["name"], settings["data"]["name"], self.budget(ground))
         try:
             run = self._resolve(ground, {"rule": {"name": rule}})
         except UsageError as error:
@@ -138,7 +143,7 @@ class LeagueRunner:
         """Search, then run with the first seed."""
         rule, cls = row.rule, own.rule_parts[-1].cls
         space = candidates(rule, ground.name, own.config.optimizer.lr, cls.info.search_space, self.league.trials)
-        trials = self._trials(ground, rule, space)
+        trials = self._trials(ground, rule, space, row.budget["trial_steps"])
         row = replace(row, declared=own.locality, trials=tuple(trials))
         best = max(range(len(trials)), key=lambda number: trials[number]["accuracy"] or -1.0)
         if trials[best]["accuracy"] is None:
@@ -150,16 +155,16 @@ class LeagueRunner:
             options=space[best].options,
             step_ratio=cost.step_ratio,
             memory_ratio=cost.memory_ratio,
-            steps=self._steps(ground, cost, self.budget["seconds"]),
+            steps=self._steps(row.budget["steps"], cost),
         )
         return self._with_seeds(ground, row, 1)
 
-    def _trials(self, ground: Ground, rule: str, space: Sequence[Candidate]) -> list[Tree]:
+    def _trials(self, ground: Ground, rule: str, space: Sequence[Candidate], control_steps: int) -> list[Tree]:
         """Each candidate with the accuracy on held-out data that it comes to; ``None`` where it diverged."""
         planned, trials = [], []
         for candidate in space:
             chosen = candidate.settings(rule)
-            steps = self._steps(ground, self._cost(ground, chosen), self.budget["trial_seconds"])
+            steps = self._steps(control_steps, self._cost(ground, chosen))
             held_out = {"steps": steps, "seed": 0, "holdout_fraction": self.league.holdout_fraction}
             planned.append(self._plan(ground, merge(chosen, held_out)))
             trials.append({"lr": candidate.lr, "options": candidate.options, "steps": steps})
@@ -210,16 +215,15 @@ class LeagueRunner:
             if row.rule in (*self.league.controls, *best) and row.rule in wanted and len(row.accuracies) < seeds:
                 write_row(self.folder, self._with_seeds(ground, row, seeds))
 
-    def _steps(self, ground: Ground, cost: Cost, seconds: float) -> int:
-        control = self._control(ground)
-        return max(FEWEST_STEPS, round(seconds / (control.control_seconds * cost.step_ratio)))
+    def _steps(self, control_steps: int, cost: Cost) -> int:
+        """As many steps of a rule as take the time of the control's."""
+        return max(FEWEST_STEPS, round(control_steps / cost.step_ratio))
 
-    def _control(self, ground: Ground) -> Cost:
-        """The cost of the control beside itself, which is measured first and says how long a step takes."""
-        return self._cost(ground, {"rule": {"name": self.league.controls[0]}})
+    def _control(self, ground: Ground) -> ResolvedRun:
+        return self._resolve(ground, {"rule": {"name": self.league.controls[0]}})
 
     def _cost(self, ground: Ground, chosen: Tree) -> Cost:
-        control = self._resolve(ground, {"rule": {"name": self.league.controls[0]}})
+        control = self._control(ground)
         data = self._dataset(ground, 0.0)
         return cost_of(self._resolve(ground, chosen), control, data, self.folder / "costs")
 

@@ -1,4 +1,4 @@
-"""Specification of a league: the grounds, the search, and the time that each rule is given."""
+"""Specification of a league: the grounds, the search, and how long each rule trains."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ if TYPE_CHECKING:
     from localrules.core.search_space import SearchValues
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Ground:
     """A network and a data set on which all rules are run.
 
     Attributes:
         name: In tables and file names.
         settings: Of every run: ``model`` and ``data``, and whatever is not a default; neither rule nor length.
+        steps: Of a run of the control, at scale 1.
+        trial_steps: Of the control in a trial of the search.
     """
 
     name: str
     settings: Tree
+    steps: int
+    trial_steps: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +37,13 @@ class League:
     """Every rule on every ground, with equal search and equal time.
 
     Time is counted in steps of the control: a rule whose step takes twice as long takes half as many. The ratio is
-    measured beside the control in one process, so that a busy machine does not change it.
+    measured beside the control in one process, so that a busy machine does not change it, and rows that were made on
+    different machines belong together.
 
     Attributes:
         grounds: In the order of the tables.
         controls: Rules that are run with all seeds whatever their place; times and memory are ratios to the first.
-        seconds: Training time of a run.
         trials: Runs of the search. The first has the rule's own settings.
-        trial_seconds: Training time of each of them.
         holdout_fraction: Of the training split, on which the search compares; tests are not read for it.
         best: Rules of each ground that are run with all seeds.
         seeds: Of the best and of the controls; the others have the first alone.
@@ -49,9 +52,7 @@ class League:
 
     grounds: tuple[Ground, ...]
     controls: tuple[str, ...]
-    seconds: float = 180.0
     trials: int = 4
-    trial_seconds: float = 60.0
     holdout_fraction: float = 0.1
     best: int = 10
     seeds: int = 3
