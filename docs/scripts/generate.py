@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from benchmarks import all_runs, one_run, published, table
 from conformance import entry_checks, measured, rule_checks
+from league import league_commands, league_protocol, league_table
 from pydantic import BaseModel
 from reference import localities, summary_keys
 from typer.models import OptionInfo
@@ -217,6 +218,7 @@ PARTS: dict[str, Callable[[], Iterable[str]]] = {
     "checks": rule_checks,
     "entry checks": entry_checks,
     "commands": _commands,
+    "league": league_protocol,
     "localities": localities,
     "measured classes": measured,
     "published": published,
@@ -224,6 +226,8 @@ PARTS: dict[str, Callable[[], Iterable[str]]] = {
     "summary keys": summary_keys,
 }
 PARTS_OF: dict[str, Callable[[str], Iterable[str]]] = {
+    "league": league_table,
+    "league commands": league_commands,
     "models": _models,
     "options": _options,
     "published": published,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ class NetworkCache:
         if key not in self._built:
             built, after = build(), torch.get_rng_state()
             try:
-                self._built[key] = deepcopy(built), after
+                self._built[key] = _copied(built), after
             except Exception:  # a module may hold anything, such as a lock
                 return built
             finally:
@@ -46,4 +48,14 @@ class NetworkCache:
             return built
         built, after = self._built[key]
         torch.set_rng_state(after)
-        return deepcopy(built)
+        return _copied(built)
+
+
+def _copied(network: Network) -> Network:
+    """A copy. A module has a dozen empty containers, mostly of hooks, which take ``deepcopy`` most of its time."""
+    empty: dict[int, Any] = {}
+    for module in network.modules():
+        for value in vars(module).values():
+            if not value and type(value) in (OrderedDict, dict, set):
+                empty[id(value)] = type(value)()
+    return deepcopy(network, empty)

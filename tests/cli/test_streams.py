@@ -15,6 +15,8 @@ from localrules.cli import main
 from localrules.cli.output import print_json
 from localrules.cli.streams import usable_streams
 
+pytestmark = pytest.mark.slow
+
 NOT_ASCII = "L\u00f6we"  # in the references of a rule
 
 

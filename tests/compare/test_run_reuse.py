@@ -19,6 +19,8 @@ from localrules.engine.resolve import resolve_run
 from localrules.registry.registry import Registry
 from localrules.tracking.records import read_config, write_config
 
+pytestmark = pytest.mark.slow
+
 REGISTRY = Registry.load(allow=[])
 SHORT = [
     *MLP,

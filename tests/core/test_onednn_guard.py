@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.slow
+
 ISAS = ["AVX2", "DEFAULT"]
 PRELUDE = """
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import runpy
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from helpers.snippets import ROOT, snippets
 from helpers.tiny_runs import FACES, MLP, train
 from sklearn.datasets import load_digits
+
+from localrules.reproduce.league.row import Row, write_row
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +124,24 @@ def test_layers_of_a_finished_run_get_a_vote(
     assert found["readout"] == pytest.approx(summary["train_accuracy"], abs=1e-3)
     assert found["layers"] > 0.3
     assert found.keys() == {"readout", "layers", "vote"}
+
+
+def test_the_rows_of_a_league_become_a_table_and_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Row("g", "pred", "mlp", "faces", {}, accuracies=(0.5, 0.6), locality="local-labels", step_ratio=0.9,
+            memory_ratio=0.5, machine="a CPU"),
+        Row("g", "backprop", "mlp", "faces", {}, accuracies=(0.7,), locality="backprop", step_ratio=1.0,
+            memory_ratio=1.0, machine="a CPU"),
+        Row("h", "fa", "mlp", "faces", {}, reason="every trial diverged"),
+    ]  # fmt: skip
+    for row in rows:
+        write_row(tmp_path, row)
+    example = runpy.run_path(str(ROOT / "examples" / "studies" / "draw_league.py"))
+    words = ["draw_league.py", "--rows", str(tmp_path / "rows"), "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    example["main"]()
+    with (tmp_path / "league.csv").open(encoding="utf-8") as file:
+        assert [(line["rule"], line["accuracy_mean"]) for line in csv.DictReader(file)] == [
+            ("backprop", "0.7000"), ("pred", "0.5500"), ("fa", ""),
+        ]  # fmt: skip
+    assert [path.name for path in tmp_path.glob("*.png")] == ["league-g.png"]

@@ -15,6 +15,8 @@ from localrules.engine.pipeline.messages import Header, MessageFormat, layout_of
 from localrules.engine.pipeline.stages import Stage, cut_into_stages
 from localrules.errors import LocalRulesError
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 3
 MIXTURE = {"name": "mixed", "layers": [{"layers": "stages.0.*", "name": "softhebb"}, {"layers": "*", "name": "hsic"}]}
 CLIPPED = {"name": "muon", "grad_clip_norm": 0.1, "step_timing": "pass"}

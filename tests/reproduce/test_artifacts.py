@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from helpers.tiny_runs import Said, localrules, tiny_csv
 
+pytestmark = pytest.mark.slow
+
 FACES = ["--data", "faces", *(word for split in ("train", "valid", "test") for word in ("--set", f"data.{split}=70"))]
 
 SMALL = [

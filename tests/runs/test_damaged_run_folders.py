@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from helpers.tiny_runs import localrules, train
 
+pytestmark = pytest.mark.slow
+
 COMMANDS: dict[str, Callable[[Path, Path], list[str]]] = {
     "resume": lambda run, _: ["run", "--resume", str(run)],
     "eval": lambda run, _: ["eval", str(run)],

@@ -10,6 +10,8 @@ import torch
 from helpers import faulty_plugin
 from helpers.tiny_runs import FACES, MLP, localrules
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(faulty_plugin.__file__)
 STEPS = ["--steps", "2", "--batch-size", "16", "--threads", "1", "--set", "plots=false"]
 

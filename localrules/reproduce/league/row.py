@@ -96,9 +96,14 @@ def read_row(folder: Path, ground: str, rule: str, budget: Tree) -> Row | None:
     path = row_path(folder, ground, rule)
     if not path.exists():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    row = Row(**found | {"accuracies": tuple(found["accuracies"]), "trials": tuple(found["trials"])})
+    row = load_row(path)
     return row if row.budget == budget else None
+
+
+def load_row(path: Path) -> Row:
+    """A row of any budget."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return Row(**found | {"accuracies": tuple(found["accuracies"]), "trials": tuple(found["trials"])})
 
 
 def write_row(folder: Path, row: Row) -> None:

@@ -82,7 +82,7 @@ class LeagueRunner:
         return self.rows()
 
     def wanted(self) -> dict[Ground, list[str]]:
-        """What is asked for: of each ground the rules, controls first, then by name.
+        """The rules that are asked for on each ground: controls first, then by name.
 
         Raises:
             UsageError: Nothing fits the pattern.

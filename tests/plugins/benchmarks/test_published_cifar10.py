@@ -70,6 +70,7 @@ def test_a_case_has_a_source_a_percentage_and_what_differs(case: Case) -> None:
         assert 50 < case.published < 100  # none is an error or a fraction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_a_case_is_built_in_full_and_a_small_one_learns_in_20_steps(case: Case, data: Dataset) -> None:
     model = case.settings["model"]

@@ -17,6 +17,8 @@ from localrules.engine.resolve import resolve_component
 from localrules.errors import DataError, LocalRulesError, MissingDependencyError, UsageError
 from localrules.registry.registry import Registry
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (3, 32, 32)
 REGISTRY = Registry.load(allow=[])
 SMALL = "torchvision:shufflenet_v2_x0_5"
