@@ -56,7 +56,7 @@ def league_table(ground: str) -> Iterator[str]:
 
 
 def league_commands(ground: str) -> Iterator[str]:
-    """What repeats the first run of each row, but for what all rows have in common, which comes first."""
+    """Commands that repeat the first run of each row; the settings that all rows share come first."""
     rows = [row for row in rows_of(ground) if row.command]
     words = [_settings(row.command) for row in rows]
     shared = [setting for setting in words[0] if all(setting in other for other in words)] if words else []

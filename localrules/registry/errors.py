@@ -8,6 +8,16 @@ from localrules.registry.entries import KINDS
 from localrules.registry.listing import ListedEntry
 
 
+class UnknownNameError(UsageError):
+    """No plugin supplies a rule, model, data set or the like of a name.
+
+    Attributes:
+        kind: What it should have been, e.g. ``rule``.
+    """
+
+    kind: str
+
+
 def ambiguous_error(kind: str, items: list[ListedEntry]) -> UsageError:
     word, name = KINDS[kind].name, items[0].entry.name
     return UsageError(
@@ -37,12 +47,13 @@ def unknown_error(kind: str, name: str, listed: list[ListedEntry]) -> UsageError
     if unusable:
         said = "; ".join(f"{item.distribution} {item.version} is {item.status}: {item.cause}" for item in unusable)
         why = f"no usable plugin supplies it, and some plugins cannot be used: {said}"
-    error = UsageError(
+    error = UnknownNameError(
         f"there is no {KINDS[kind].name} {shorten(name)!r}",
         where=f"{KINDS[kind].name} {shorten(name)!r}",
         why=why,
         fix=f"{suggest_names(name, known)} (more come as packages, localrules-..., or as a file, --plugin rule.py)",
     )
+    error.kind = kind
     error.__cause__ = unusable[0].error if unusable else None
     return error
 

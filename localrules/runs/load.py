@@ -28,6 +28,7 @@ from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
+from localrules.runs.suppliers import name_suppliers
 from localrules.tracking.records import CONFIG, SUMMARY, read_config
 from localrules.tracking.run_folder import METRICS
 from localrules.utils.text import shell_quote
@@ -211,7 +212,8 @@ class TrainedRun:
         ranks = Device(config)
         set_deterministic(config.threads, ranks.device)
         shape, classes = tuple(known["shape"]), tuple(known["classes"])
-        resolved = resolve_config(config, registry, network_only=True)
+        with name_suppliers(record):
+            resolved = resolve_config(config, registry, network_only=True)
         network, rule = build_network_and_rule(resolved, shape, len(classes), ranks.device)
         load_weights(folder, network, rule)
         normalize = Normalize(tuple(known["mean"]), tuple(known["std"]))

@@ -27,6 +27,7 @@ from localrules.engine.step import train_steps
 from localrules.errors import LocalRulesError, UsageError, describe_exception
 from localrules.registry.registry import Registry
 from localrules.runs.load import read_run
+from localrules.runs.suppliers import name_suppliers
 from localrules.utils.child_process import fork_server
 
 STEPS = 4  # of a branch: what a rule keeps from one step shows in the next ones
@@ -88,8 +89,10 @@ def replay(request: Replay) -> Iterator[dict[str, Any]]:
 
 def build_session(run: Path, plugins: Sequence[str] = ()) -> Session:
     """A fresh session with the configuration of a run."""
-    config, _ = read_run(run)
-    return Session.build(resolve_config(config, Registry.from_plugins(plugins)))
+    config, record = read_run(run)
+    with name_suppliers(record):
+        resolved = resolve_config(config, Registry.from_plugins(plugins))
+    return Session.build(resolved)
 
 
 def last_steps(session: Session, step: int) -> tuple[int, int]:

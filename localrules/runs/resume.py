@@ -20,6 +20,7 @@ from localrules.runs.execution import build_trackers, execute_run, run_record
 from localrules.runs.load import read_run
 from localrules.runs.processes import follow, processes_of
 from localrules.runs.result import RunResult, completed_summary
+from localrules.runs.suppliers import name_suppliers
 from localrules.runs.train import nest_settings
 from localrules.tracking.records import CONFIG, read_summary
 from localrules.tracking.run_folder import lock_run
@@ -54,8 +55,9 @@ def resume(
     folder = Path(run).expanduser().resolve()
     stored, record = read_run(folder)
     given = nest_settings(settings or {})
-    given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
-    resolved = resolve_run(merge_settings(Settings.from_file(folder / CONFIG), given), registry)
+    with name_suppliers(record):
+        given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
+        resolved = resolve_run(merge_settings(Settings.from_file(folder / CONFIG), given), registry)
     _check_unchanged(folder, "the settings", _differences(stored.to_dict(), resolved.config.to_dict()))
     summary = completed_summary(folder)
     if summary is not None:
