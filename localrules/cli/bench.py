@@ -10,9 +10,12 @@ import typer
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import default_dataset, default_entries
+from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from localrules.config.overrides import Tree
 
 app = typer.Typer()
 
@@ -25,6 +28,14 @@ def bench(
         str, typer.Option("--rules", metavar="A,B", help="Rules to measure; A@block runs A at granularity block.")
     ] = RULES,
     model: Annotated[str | None, setting("--model")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=VALUE",
+            help="Any other setting that all rules share, e.g. model.width=0.25. May be repeated.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 128,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey images, in pixels.")] = 48,
@@ -64,16 +75,19 @@ def bench(
     """
     registry = load_registry(plugin, no_plugin)
     from localrules.benchmark import suite
+    from localrules.config.overrides import merge
     from localrules.engine.device import available_threads
 
-    settings = {
+    plain = {
         "model": {"name": model or default_entries("model", registry)[0].name},
         "batch_size": batch_size,
         "precision": precision,
         "threads": threads or available_threads(),
     }
+    settings = merge(plain, _shared_settings(overrides or []))
     names = [name.strip() for name in rules.split(",") if name.strip()]
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
+    found["settings"]["overrides"] = overrides or []
     if depths:
         found["depth"] = suite.depth(names, settings, registry)
     if parallel is not None:
@@ -97,15 +111,33 @@ def bench(
         _print(found)
 
 
+def _shared_settings(overrides: list[str]) -> Tree:
+    """What ``--set`` was given, if all rules can share it."""
+    from localrules.config.settings import Settings
+
+    given = Settings.from_overrides(overrides)
+    for section, why in (
+        ("rule", "every rule is measured with its own defaults"),
+        ("data", "steps are measured on random images, --side says how large"),
+    ):
+        if section in given.tree:
+            raise UsageError(
+                f"bench takes no settings of the {section}",
+                where=f"--set {next(word for word in overrides if word.startswith(section))}",
+                why=why,
+                fix="leave it out",
+            )
+    return given.tree
+
+
 def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     console, shared = get_console(), found["settings"]
-    title = (
-        f"{shared['model']}, {shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}, "
-        f"{shared['threads']} threads, {shared['rounds']} rounds"
-        + (f", {shared['parallel_layers']} parallel layers where they can" if shared["parallel_layers"] > 1 else "")
-    )
+    at_once = shared["parallel_layers"]
+    shape = f"{shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}"
+    parts = [shared["model"], *shared["overrides"], shape, f"{shared['threads']} threads, {shared['rounds']} rounds"]
+    title = ", ".join(parts + [f"{at_once} parallel layers where they can"] * (at_once > 1))
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)
     for heading in ("step", "to backprop", "MACs", "bytes", "device", "to by hand", "memory", "to backprop"):
