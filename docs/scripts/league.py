@@ -34,7 +34,7 @@ def league_table(ground: str) -> Iterator[str]:
         cells = (
             str(place),
             f"[`{row.rule}`](../rules/{row.rule}.md)",
-            row.locality or f"{row.declared} (declared)",
+            row.class_text,
             f"{100 * row.accuracy_mean:.2f}{spread}",
             str(len(row.accuracies)),
             f"{row.steps:,}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,21 @@ def test_the_command_of_a_row_repeats_its_run(folder: Path, tmp_path: Path) -> N
         if (found := json.loads(path.read_text()))["seed"] == 0 and found["steps"] == row.steps and "locality" in found
     )
     assert said.document["weights_sha256"] == first["weights_sha256"]
+
+
+def test_a_class_is_shown_with_the_declared_one_where_that_is_another() -> None:
+    row = Row("g", "r", "m", "d", {}, declared="feedback")
+    assert row.class_text == "feedback (declared)"
+    assert replace(row, locality="feedback").class_text == "feedback"
+    assert replace(row, locality="backprop").class_text == "backprop (declared feedback)"
+
+
+def test_a_pattern_may_name_the_ground(tmp_path: Path) -> None:
+    asked = ReproductionRequest(cases="faces/ll*", incidental={"threads": 1})
+    wanted = LeagueRunner(TINY, asked, tmp_path, REGISTRY).wanted()
+    assert {ground.name: rules for ground, rules in wanted.items()} == {"faces": ["lls"]}
+    with pytest.raises(UsageError, match="no rule fits"):
+        LeagueRunner(TINY, replace(asked, cases="other/*"), tmp_path, REGISTRY).wanted()
 
 
 def test_no_rule_of_that_name_is_an_error(tmp_path: Path) -> None:

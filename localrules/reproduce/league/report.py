@@ -164,7 +164,7 @@ def _cells(place: int, row: Row, controls: Sequence[str]) -> list[Cell]:
     return [
         str(place),
         [strong(row.rule), *([badge("control")] if row.rule in controls else [])],
-        row.locality or f"{row.declared} (declared)",
+        row.class_text,
         f"{100 * row.accuracy_mean:.2f}",
         "" if row.accuracy_std is None else f"{100 * row.accuracy_std:.2f}",
         str(len(row.accuracies)),

@@ -69,6 +69,13 @@ class Row:
     command: str = ""
 
     @property
+    def class_text(self) -> str:
+        """The measured class, and the declared one where that is another or nothing was measured."""
+        if self.locality == self.declared:
+            return self.locality
+        return f"{self.locality} (declared {self.declared})" if self.locality else f"{self.declared} (declared)"
+
+    @property
     def accuracy_mean(self) -> float | None:
         """Over seeds; ``None`` where the rule did not run."""
         return mean(self.accuracies) if self.accuracies else None
