@@ -57,7 +57,7 @@ class DualPropagation(Rule):
 
     info = RuleInfo(
         formula="dW_l = -(s+ - s-)_l / beta da_l/dW_l, s+-_l = act(a_l + {1 - alpha, -alpha} J^T (s+ - s-)_{l+1})",
-        locality="feedback",
+        locality="backprop",
         requires=Requirements(
             forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True, targets="weighted"
         ),
