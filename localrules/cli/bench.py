@@ -112,7 +112,7 @@ def bench(
 
 
 def _shared_settings(overrides: list[str]) -> Tree:
-    """What ``--set`` was given, if all rules can share it."""
+    """The settings of ``--set``, if all rules can share them."""
     from localrules.config.settings import Settings
 
     given = Settings.from_overrides(overrides)

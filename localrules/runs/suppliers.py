@@ -1,4 +1,4 @@
-"""Where a run had its rule, network and data set from, for when they are not there."""
+"""The suppliers of a run: which plugins it had its rule, network and data set from, for when they are not there."""
 
 from __future__ import annotations
 
