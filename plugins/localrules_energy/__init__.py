@@ -34,7 +34,7 @@ def localrules_rules() -> list[RuleEntry]:
             target="localrules_energy.dual_propagation:DualPropagation",
             summary="Units have two states, nudged in opposite directions; weights learn from their difference.",
             reference="Høier & Zach 2024, https://arxiv.org/abs/2402.08573",
-            locality="feedback",
+            locality="backprop",
         ),
         RuleEntry(
             name="counter-current",
