@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localrules.registry.registry import Registry
-from localrules.reproduce.league.row import Row, load_row
+from localrules.reproduce.league.row import Row, load_rows
 from localrules.reproduce.registry import find_league
 
 ROWS = Path(__file__).resolve().parents[1] / "benchmarks" / "measured" / "league"
@@ -15,8 +15,7 @@ ROWS = Path(__file__).resolve().parents[1] / "benchmarks" / "measured" / "league
 
 def rows_of(ground: str) -> list[Row]:
     """The rows of a ground, best first; rules that cannot run come last."""
-    rows = [load_row(path) for path in ROWS.glob(f"{ground}-*.json")]
-    return sorted(rows, key=lambda row: (-(row.accuracy_mean or -1.0), row.rule))
+    return [row for row in load_rows(ROWS) if row.ground == ground]
 
 
 def league_table(ground: str) -> Iterator[str]:

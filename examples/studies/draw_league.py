@@ -1,7 +1,9 @@
 """The league's rows as a CSV file and a plot for each ground: accuracy against memory, coloured by class.
 
-python examples/studies/draw_league.py                                          # of the documentation
-python examples/studies/draw_league.py --rows reproduced/league/rows --out .    # of a league of your own
+    python examples/studies/draw_league.py                                          # of the documentation
+    python examples/studies/draw_league.py --rows reproduced/league/rows --out .    # of a league of your own
+
+Named in a plot are the rules that no other beats in both accuracy and memory, then the most accurate ones.
 """
 
 from __future__ import annotations
@@ -10,22 +12,22 @@ import argparse
 from pathlib import Path
 
 from localrules.core.locality import LOCALITY_LEVELS
-from localrules.reproduce.league.row import Row, as_csv, load_row
+from localrules.reproduce.league.row import Row, as_csv, load_rows
 from localrules.utils.palette import COLOURS, MARKERS
 from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
 DOCS = Path(__file__).parents[2] / "docs"
-NAMED = 12  # rules of each ground that are named in the plot: best, and cheapest
+NAMED = 12  # rules of each ground that are named in its plot
 
 
 def draw(rows: list[Row], out: Path) -> None:
-    """Accuracy against memory, a point a rule."""
+    """Accuracy against memory, a point a rule; rows come best first."""
     figure = new_figure(8, 5)
     axes = figure.subplots()
     plain_axes(axes, f"{rows[0].model} on {rows[0].data}", x="peak memory of a step, to backprop")
     axes.set_ylabel("test accuracy")
     for level, name in enumerate(LOCALITY_LEVELS):
-        own = [row for row in rows if (row.locality or row.declared) == name]
+        own = [row for row in rows if row.level == name]
         if own:
             memory, accuracy = [row.memory_ratio for row in own], [row.accuracy_mean for row in own]
             axes.scatter(memory, accuracy, color=COLOURS[level], marker=MARKERS[level], s=34, label=name, zorder=3)
@@ -37,10 +39,8 @@ def draw(rows: list[Row], out: Path) -> None:
 
 def _named(rows: list[Row]) -> list[Row]:
     """The rules that no other beats in both accuracy and memory, then the most accurate ones."""
-    best = sorted(rows, key=lambda row: -(row.accuracy_mean or 0.0))
-    front = [row for at, row in enumerate(best) if all(row.memory_ratio < other.memory_ratio for other in best[:at])]
-    others = [row for row in best if row not in front]
-    return (front + others)[:NAMED]
+    front = [row for at, row in enumerate(rows) if all(row.memory_ratio < other.memory_ratio for other in rows[:at])]
+    return (front + [row for row in rows if row not in front])[:NAMED]
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         "--out", type=Path, help="for the CSV file and the plots; those of the documentation by default"
     )
     asked = parser.parse_args()
-    rows = sorted(map(load_row, asked.rows.glob("*.json")), key=lambda row: (row.ground, -(row.accuracy_mean or -1.0)))
+    rows = load_rows(asked.rows)
     table = asked.out or asked.rows.parent
     (table / "league.csv").write_text(as_csv(rows), encoding="utf-8")
     for ground in sorted({row.ground for row in rows}):

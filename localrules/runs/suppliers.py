@@ -11,7 +11,7 @@ from localrules.errors import UsageError
 from localrules.registry.discovery import OWN_DISTRIBUTION
 from localrules.registry.errors import UnknownNameError
 
-_FILE = re.compile(r"(.+) [0-9a-f]{16}")  # as ``engine.environment.providers`` records a plugin file
+_DIGEST = re.compile("[0-9a-f]{16}")  # of a plugin file, in place of the version: see engine.environment.providers
 
 
 @contextmanager
@@ -28,19 +28,15 @@ def name_suppliers(record: Tree) -> Iterator[None]:
         absent = [one for one in supplied.split(", ") if one and not one.startswith(f"{OWN_DISTRIBUTION} ")]
         if not absent:
             raise
-        files = [_FILE.fullmatch(supplier) for supplier in absent]
-        names = [file[1] if file else supplier for file, supplier in zip(files, absent, strict=True)]
-        hints = [
-            f"--plugin PATH/TO/{name}" if file else _installing(name) for file, name in zip(files, names, strict=True)
-        ]
         raise UsageError(
             error.what,
             where=error.where,
-            why=f"the run had it from {', '.join(names)}, which is not here",
-            fix=" and ".join(hints),
+            why=f"the run had it from {', '.join(absent)}, which is not here",
+            fix=" and ".join(map(_remedy, absent)),
         ) from error.__cause__
 
 
-def _installing(supplier: str) -> str:
+def _remedy(supplier: str) -> str:
+    """The option that names a file, or the command that installs a distribution."""
     name, _, version = supplier.rpartition(" ")
-    return f"pip install {name}=={version}"
+    return f"--plugin PATH/TO/{name}" if _DIGEST.fullmatch(version) else f"pip install {name}=={version}"

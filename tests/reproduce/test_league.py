@@ -146,7 +146,7 @@ def test_a_class_is_shown_with_the_declared_one_where_that_is_another() -> None:
 def test_a_pattern_may_name_the_ground(tmp_path: Path) -> None:
     asked = ReproductionRequest(cases="faces/ll*", incidental={"threads": 1})
     wanted = LeagueRunner(TINY, asked, tmp_path, REGISTRY).wanted()
-    assert {ground.name: rules for ground, rules in wanted.items()} == {"faces": ["lls"]}
+    assert {ground.name: rules for ground, rules in wanted} == {"faces": ["lls"]}
     with pytest.raises(UsageError, match="no rule fits"):
         LeagueRunner(TINY, replace(asked, cases="other/*"), tmp_path, REGISTRY).wanted()
 

@@ -36,7 +36,7 @@ def test_every_command_on_a_run_of_a_plugin_file_names_the_file(tmp_path: Path) 
         assert said.error["what"] == "there is no rule 'spread'"
         assert "had it from mine.py" in said.error["why"]
         assert said.error["fix"] == "--plugin PATH/TO/mine.py"
-        assert localrules(*words, "--plugin", plugin, "--json").code in (0, 1)
+        assert localrules(*words, "--plugin", plugin, "--json").code == 0
 
 
 def test_a_distribution_is_named_with_its_version() -> None:

@@ -133,7 +133,7 @@ def cost_chart(rows: Sequence[Row]) -> XYChart:
     """Accuracy against memory, a point a rule, a series a class of locality."""
     series = []
     for name in LOCALITY_LEVELS:
-        own = [row for row in rows if _class(row) == name]
+        own = [row for row in rows if row.level == name]
         if own:
             series.append(
                 Series(
@@ -150,12 +150,7 @@ def cost_chart(rows: Sequence[Row]) -> XYChart:
 
 
 def _level(row: Row) -> int:
-    name = _class(row)
-    return LOCALITY_LEVELS.index(name) if name in LOCALITY_LEVELS else 0
-
-
-def _class(row: Row) -> str:
-    return row.locality or row.declared
+    return LOCALITY_LEVELS.index(row.level) if row.level in LOCALITY_LEVELS else 0
 
 
 def _cells(place: int, row: Row, controls: Sequence[str]) -> list[Cell]:

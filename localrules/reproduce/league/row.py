@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
@@ -69,6 +69,11 @@ class Row:
     command: str = ""
 
     @property
+    def level(self) -> str:
+        """The measured class, or the declared one where none was measured."""
+        return self.locality or self.declared
+
+    @property
     def class_text(self) -> str:
         """The measured class, and the declared one where that is another or nothing was measured."""
         if self.locality == self.declared:
@@ -111,6 +116,17 @@ def load_row(path: Path) -> Row:
     """A row of any budget."""
     found = json.loads(path.read_text(encoding="utf-8"))
     return Row(**found | {"accuracies": tuple(found["accuracies"]), "trials": tuple(found["trials"])})
+
+
+def load_rows(folder: Path) -> list[Row]:
+    """All rows in a folder, of any budget: by ground, best first."""
+    rows = [load_row(path) for path in folder.glob("*.json")]
+    return sorted(best_first(rows), key=lambda row: row.ground)
+
+
+def best_first(rows: Iterable[Row]) -> list[Row]:
+    """By accuracy; rules that cannot run come last."""
+    return sorted(rows, key=lambda row: (-(row.accuracy_mean or -1.0), row.rule))
 
 
 def write_row(folder: Path, row: Row) -> None:

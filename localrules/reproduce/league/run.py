@@ -20,7 +20,7 @@ from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.errors import LocalRulesError, UsageError
 from localrules.reproduce.league.cost import Cost, cost_of
-from localrules.reproduce.league.row import Row, read_row, run_command, write_row
+from localrules.reproduce.league.row import Row, best_first, read_row, run_command, write_row
 from localrules.reproduce.league.spec import Candidate, Ground, League, candidates
 from localrules.reproduce.plan import find_dataset
 from localrules.reproduce.request import ReproductionRequest
@@ -72,17 +72,17 @@ class LeagueRunner:
             UsageError: No rule fits the pattern, or a ground's data set or network is not there.
         """
         wanted = self.wanted()
-        for ground in wanted:
+        for ground, _ in wanted:
             self._dataset(ground, 0.0)  # what cannot run is known before anything has run
         with RunPool(self.folder / "runs", self.registry, self.callbacks, executor=self.executor) as self._pool:
-            for ground, rules in wanted.items():
+            for ground, rules in wanted:
                 for rule in rules:
                     self._row(ground, rule)
                 self._other_seeds(ground, rules)
         return self.rows()
 
-    def wanted(self) -> dict[Ground, list[str]]:
-        """The rules that are asked for on each ground: controls first, then by name.
+    def wanted(self) -> list[tuple[Ground, list[str]]]:
+        """Each ground with the rules that are asked for on it: controls first, then by name.
 
         Raises:
             UsageError: Nothing fits the pattern.
@@ -90,11 +90,14 @@ class LeagueRunner:
         known = [item.entry.name for item in self.registry.entries("rule") if item.status == "ok"]
         order = [*(name for name in self.league.controls if name in known), *sorted({*known} - {*self.league.controls})]
         pattern = self.asked.cases.lower()
-        found = {}
+        found = []
         for ground in self.league.grounds:
-            names = {name: (name, f"{ground.name}/{name}") for name in order}
-            found[ground] = [name for name, forms in names.items() if any(fnmatchcase(form, pattern) for form in forms)]
-        if not any(found.values()):
+            fitting = [
+                rule for rule in order if fnmatchcase(rule, pattern) or fnmatchcase(f"{ground.name}/{rule}", pattern)
+            ]
+            if fitting:
+                found.append((ground, fitting))
+        if not found:
             raise UsageError(
                 "no rule fits the pattern",
                 where=f"--cases {self.asked.cases}",
@@ -102,7 +105,7 @@ class LeagueRunner:
                 + " and ".join(ground.name for ground in self.league.grounds),
                 fix="localrules rules lists them; those of one ground are --cases 'GROUND/PATTERN'",
             )
-        return {ground: rules for ground, rules in found.items() if rules}
+        return found
 
     def rows(self) -> list[Row]:
         """The rows that are there, by ground, best first; rules that cannot run come last."""
@@ -110,8 +113,7 @@ class LeagueRunner:
         found: list[Row] = []
         for ground in self.league.grounds:
             rows = [read_row(self.folder, ground.name, rule, self.budget(ground)) for rule in everything]
-            there = [row for row in rows if row is not None]
-            found += sorted(there, key=lambda row: (-(row.accuracy_mean or -1.0), row.rule))
+            found += best_first(row for row in rows if row is not None)
         return found
 
     def budget(self, ground: Ground) -> Tree:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from localrules.core.search_space import SearchValues
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Ground:
     """A network and a data set on which all rules are run.
 
