@@ -1,7 +1,7 @@
 # What a person can do with a clone. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast pytest lint lint-types lint-style vocabulary format docs docs-serve dist constraints clean
+.PHONY: help run test test-all test-fast pytest pytest-all lint lint-types lint-style vocabulary format docs docs-serve dist constraints clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,8 @@ RULE ?= hsic
 # The first Python on the path that is new enough; a shim that finds nothing behind it does not count.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 INSTALL := $(BIN)/python -m pip install --no-input --disable-pip-version-check --constraint constraints.txt
 
@@ -23,15 +25,22 @@ help: ## This list
 run: $(VENV)/installed ## Set up, then watch a network learn faces without back-propagation (RULE=backprop: the control)
 	@$(BIN)/python -m localrules run --rule $(RULE) --model dense_fpn_small --data faces
 
-test: $(VENV)/installed-dev ## Set up, then check everything: style, types, architecture, tests
+test: $(VENV)/installed-dev ## Set up, then check style, types, architecture, and run the tests
 	@$(MAKE) --no-print-directory --jobs 2 lint-types pytest
 
 pytest: lint-style
 	@echo "==> pytest"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	@$(PYTEST) -m "not exhaustive"
+
+test-all: $(VENV)/installed-dev ## As test, with the tests that repeat a check for every rule, moment and setting
+	@$(MAKE) --no-print-directory --jobs 2 lint-types pytest-all
+
+pytest-all: lint-style
+	@echo "==> pytest"
+	@$(PYTEST)
 
 test-fast: $(VENV)/installed-dev ## The unit tests alone, in less than two minutes on two cores
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow and not installs"
+	@$(PYTEST) -m "not slow and not installs and not exhaustive"
 
 lint: $(VENV)/installed-dev ## Check style, types, spelling, vocabulary and architecture
 	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-style

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.exhaustive import few
 from helpers.tiny_runs import DENSE, FACES, MLP, SHORT, localrules, train
 
 import localrules as package
@@ -45,7 +46,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return get
 
 
-@pytest.mark.parametrize("case", IN_TORCH)
+@pytest.mark.parametrize("case", few(IN_TORCH, {"readout, in parts", "least squares", "goodness"}))
 def test_a_torch_export_predicts_what_the_run_predicts(case: str, run_of: Any, tmp_path: Path) -> None:
     run = run_of(case)
     found = package.export(run, "torch", tmp_path / "out")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.exhaustive import REPRESENTATIVES, few
 from helpers.tiny_sessions import train
 
 from localrules.engine.resolve import _accepts
@@ -46,7 +47,7 @@ FROM_THE_TOP = {"synthetic-gradients"}
 """Rules whose errors come down by one layer a step: two steps change the readout and the layer below it."""
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", few(RULES, {*REPRESENTATIVES, *REFUSED}))
 def test_a_rule_trains_every_network_that_it_admits(name: str) -> None:
     rule = REGISTRY.resolve("rule", name)
     refused: dict[str, UsageError] = {}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
+from helpers.exhaustive import few
 from helpers.one_step import by_autograd, first_batch, gradients_in_double, step_in_double
 from helpers.plain_networks import PLAIN
 from helpers.tiny_sessions import as_model, dense, perceptron, state, train
@@ -265,7 +266,7 @@ def test_a_whole_run_ends_where_back_propagation_does() -> None:
 @pytest.mark.parametrize(
     ("options", "measured"), list(zip(MODES, ("backprop", "feedback", "backprop", "feedback"), strict=True))
 )
-@pytest.mark.parametrize("network", [perceptron, dense])
+@pytest.mark.parametrize("network", few([perceptron, dense], {"perceptron"}, lambda network: network.__name__))
 def test_with_fixed_predictions_it_is_back_propagation_and_else_signals_come_down(
     network: Any, options: dict[str, Any], measured: str
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.exhaustive import few
 from helpers.tiny_runs import FACES, MLP, localrules, train
 
 from localrules.auditing import branches, dependence, locality_class, traces
@@ -59,6 +60,7 @@ CONDITIONS = {
     "no audit is on the stack or in the arguments": "not any("
     "word in str(frame) for frame in [*traceback.extract_stack(), *sys.argv] for word in ('testing', 'audit'))",
 }
+CONDITIONS_RUN = {"there are many classes", "no audit is on the stack or in the arguments"}
 
 LABELS = """
 from torch import Tensor
@@ -176,6 +178,7 @@ class ByHand(Rule):
 RULES = {"by-hand": ByHand}
 """
 
+ONE_IMAGE = ["--batch-size", "1", "--set", "model.norm=false"]
 SETTINGS = [*FACES, *MLP, "--batch-size", "32", "--threads", "1", "--steps", "12", "--set", "plots=false"]
 
 
@@ -197,7 +200,13 @@ def audited(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("rule", "measured"), [("hsic", "local-labels"), ("oja", "local"), ("fa", "feedback"), ("backprop", "backprop")]
+    ("rule", "measured"),
+    [
+        ("hsic", "local-labels"),
+        pytest.param("oja", "local", marks=pytest.mark.exhaustive),
+        ("fa", "feedback"),
+        pytest.param("backprop", "backprop", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_the_class_of_a_run_is_that_of_its_rule(rule: str, measured: str, tmp_path: Path) -> None:
     code, found = audited(tmp_path, "--rule", rule)
@@ -205,6 +214,7 @@ def test_the_class_of_a_run_is_that_of_its_rule(rule: str, measured: str, tmp_pa
     assert (found["class"], found["holds"], found["reasons"]) == (measured, True, [])
 
 
+@pytest.mark.exhaustive
 def test_without_fork_each_branch_is_a_process_and_finds_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,7 +241,7 @@ def leaking(tmp_path: Path, source: str, *words: str) -> tuple[int, dict[str, An
     return audited(tmp_path, "--rule", rule, "--plugin", str(plugin), *words)
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", few(CONDITIONS, CONDITIONS_RUN))
 def test_a_rule_that_leaks_under_a_condition_is_found_in_a_run_in_which_it_holds(
     condition: str, tmp_path: Path
 ) -> None:
@@ -247,10 +257,10 @@ def test_a_rule_that_leaks_under_a_condition_is_found_in_a_run_in_which_it_holds
     ("source", "words", "measured"),
     [
         (LABELS, [], "local-labels"),
-        (LABELS, ["--batch-size", "1", "--set", "model.norm=false"], "local-labels"),
-        (EVALUATION, [], None),
+        pytest.param(LABELS, ONE_IMAGE, "local-labels", marks=pytest.mark.exhaustive),
+        pytest.param(EVALUATION, [], None, marks=pytest.mark.exhaustive),
         (ACCURACY, [], None),
-        (PATCHED, [], "broadcast-error"),
+        pytest.param(PATCHED, [], "broadcast-error", marks=pytest.mark.exhaustive),
         (BY_HAND, ["--set", "model.norm=false"], "backprop"),
     ],
     ids=["label counts", "batches of one", "evaluation", "one bit", "patched comparison", "backprop by hand"],

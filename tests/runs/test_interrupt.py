@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.exhaustive import few
 from helpers.tiny_runs import TINY, command, localrules_code, metrics, only_run, resume, start_process, train
 
 from localrules.engine import step as stepping
@@ -34,7 +35,7 @@ def signal_at(step: int, numbers: list[int], words: list[str], errors: Path) -> 
     command(words, errors)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", few([signal.SIGINT, signal.SIGTERM], {"SIGTERM"}, lambda number: number.name))
 def test_one_signal_finishes_the_step_and_leaves_a_checkpoint(number: int, tmp_path: Path) -> None:
     words = ["run", "--rule", "hsic", *TINY]
     process = start_process(signal_at, 6, [number], [*words, "--out", str(tmp_path / "runs")], tmp_path / "errors")

@@ -105,6 +105,7 @@ def test_a_run_that_is_stopped_killed_and_hangs_resumes_to_the_bits_of_an_unbrok
     assert metrics(folder) == metrics(unbroken["run_dir"])
 
 
+@pytest.mark.exhaustive
 def test_the_others_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "localrules", "run", *TWO, "--steps", "2000", "--out", str(tmp_path)]
     environment = {**os.environ, "LOCALRULES_TEST": str(tmp_path)}

@@ -165,9 +165,9 @@ def test_early_stopping_is_off_unless_one_of_its_options_is_set(unbroken: dict[s
 @pytest.mark.parametrize(
     ("moment", "resumed_from"),
     [
-        ("before step 8", 6),
+        pytest.param("before step 8", 6, marks=pytest.mark.exhaustive),
         ("after step 8", 6),
-        ("after the checkpoint of step 8", STOPPED_AT),
+        pytest.param("after the checkpoint of step 8", STOPPED_AT, marks=pytest.mark.exhaustive),
         ("before the summary", STOPPED_AT),
     ],
 )

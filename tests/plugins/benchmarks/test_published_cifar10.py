@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.cifar_files import cifar10, pickled
+from helpers.exhaustive import few
 from helpers.tiny_sessions import train
 
 from localrules.config.overrides import Tree
@@ -55,6 +56,16 @@ def built(settings: Tree, data: Dataset) -> Session:
     return Session.build(resolve_run({**settings, "threads": 1, "device": "cpu"}, REGISTRY), data)
 
 
+def rule_of(case: Case) -> str:
+    name: str = case.settings["rule"]["name"]
+    return name
+
+
+RULES = [rule_of(case) for case in CASES]
+RUN = {CASES[RULES.index(rule)].name for rule in RULES}
+"""The first case of each rule."""
+
+
 def named(case: Case) -> str:
     return case.name
 
@@ -71,7 +82,7 @@ def test_a_case_has_a_source_a_percentage_and_what_differs(case: Case) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", few(CASES, RUN, named))
 def test_a_case_is_built_in_full_and_a_small_one_learns_in_20_steps(case: Case, data: Dataset) -> None:
     model = case.settings["model"]
     dense = model.get("hidden") != []

@@ -47,7 +47,13 @@ def test_a_network_has_as_many_parameters_as_published(name: str, published: int
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks"), [("resnet18", 9), ("googlenet", 12), ("vit_b_16", 25), ("squeezenet1_1", 17)]
+    ("name", "blocks"),
+    [
+        ("resnet18", 9),
+        pytest.param("googlenet", 12, marks=pytest.mark.exhaustive),
+        ("vit_b_16", 25),
+        ("squeezenet1_1", 17),
+    ],
 )
 def test_a_network_of_torchvision_is_traced_and_cut_into_its_blocks(name: str, blocks: int) -> None:
     model = build(f"torchvision:{name}", size=64)

@@ -33,6 +33,7 @@ def test_a_comparison_has_its_runs_in_a_group_and_a_run_with_the_table(tmp_path:
     assert server.unknown == []
 
 
+@pytest.mark.exhaustive
 def test_an_audit_has_its_matrix(tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said = localrules("audit", "--rule", "local-ce", "--json", "--wandb", "online")
@@ -45,6 +46,7 @@ def test_an_audit_has_its_matrix(tmp_path: Path, server: WandbServer, monkeypatc
     assert found == said.document["depends"]
 
 
+@pytest.mark.exhaustive
 def test_a_result_that_cannot_be_sent_is_a_warning(
     tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

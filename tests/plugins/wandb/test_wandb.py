@@ -234,6 +234,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.exhaustive
 def test_a_process_killed_below_one_that_uses_wandb_leaves_a_run_that_this_one_resumes(tmp_path: Path) -> None:
     track(run_info(tmp_path / "other"), range(1, 2), mode="offline")  # from now on children would share our service
     words = [sys.executable, "-c", KILLED, str(tmp_path / "run"), str(Path(__file__).parent)]

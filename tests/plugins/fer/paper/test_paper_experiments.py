@@ -124,6 +124,7 @@ def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done
     assert all("collapses" in differs for name, differs in differ.items() if name != "hsic as printed")
 
 
+@pytest.mark.exhaustive
 def test_one_run_serves_every_experiment_that_needs_it(done: Any) -> None:
     said, out, again = done
     cases: dict[str, set[str]] = {}

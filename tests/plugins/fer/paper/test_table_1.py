@@ -22,6 +22,7 @@ for option in (
     WORDS += ["--set", option]
 
 
+@pytest.mark.exhaustive
 def test_the_real_baselines_are_trained_timed_and_scored(tmp_path: Path) -> None:
     said = localrules("reproduce", "table-1", *WORDS, "--out", tmp_path)
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)  # half a gigabyte of weights
