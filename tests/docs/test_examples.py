@@ -23,6 +23,7 @@ def test_a_module_of_ones_own_learns_in_a_loop_of_ones_own() -> None:
     assert main(steps=40, images=980) > 1.5 / 7
 
 
+@pytest.mark.exhaustive
 def test_the_notebook_runs_from_a_comparison_to_its_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is; it holds no output of its own, and says how to install what it uses."""
     import nbformat

@@ -92,7 +92,7 @@ TRIED = [
 ]
 
 
-@pytest.mark.parametrize("options", TRIED)
+@pytest.mark.parametrize("options", few(TRIED, TRIED[::4]))
 def test_what_was_tried_can_be_tried_again(options: str, tmp_path: Path) -> None:
     plugin = ["--plugin", str(ROOT / "examples" / "studies" / "tried_on_fer2013.py"), "--rule", "tried"]
     plugin += [word for option in options.split() for word in ("--set", f"rule.{option}")]

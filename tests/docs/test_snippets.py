@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from helpers.exhaustive import REPRESENTATIVES, few
 from helpers.snippets import DRAWN, LANGUAGES, PAGES, SMALL, run, snippets
 
 from localrules.cli import main
@@ -16,6 +17,10 @@ from localrules_fer.faces import dataset
 from localrules_fer.faces.draw import draw
 
 pytestmark = pytest.mark.slow
+
+LONG = {f"docs/guides/{page}.md" for page in ("audit", "sweep", "testing")}
+RULES = {page for page in PAGES if page.startswith("docs/rules/")}
+RUN = {*PAGES} - LONG - RULES | {f"docs/rules/{page}.md" for page in ("index", *REPRESENTATIVES)}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)])
+@pytest.mark.parametrize("page", few([page for page in PAGES if snippets(page)], RUN))
 def test_the_snippets_of_a_page_work_one_after_the_other(page: str, folder: Path) -> None:
     for snippet in snippets(page):
         if not snippet.reason:

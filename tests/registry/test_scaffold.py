@@ -42,18 +42,21 @@ def test_its_rule_is_at_most_fifteen_lines_however_they_are_counted() -> None:
     assert len([line for line in text.splitlines() if line.strip()]) <= 15  # or the file with its imports
 
 
-@pytest.mark.installs
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_tests(
-    tmp_path: Path, site: Site
-) -> None:
+def install_one_of_each_kind(tmp_path: Path, site: Site) -> list[Path]:
+    """Write a plugin of each kind, and install them beside the example; their folders."""
     folders = {kind: tmp_path / f"my-{kind}" for kind in scaffold.KINDS}
     for kind, folder in folders.items():
         assert main(["plugins", "new", f"my-{kind}", "--kind", kind, "--out", str(folder), "--json"]) in (None, 0)
     command = [sys.executable, "-m", "pip", "install", *OPTIONS, "--target", str(site.folder)]
     subprocess.run([*command, *map(str, folders.values()), str(EXAMPLE)], check=True)
+    return list(folders.values())
 
+
+@pytest.mark.installs
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_plugin_of_each_kind_installs_is_listed_and_passes_its_checks(tmp_path: Path, site: Site) -> None:
+    install_one_of_each_kind(tmp_path, site)
     listed = {row["name"]: row for row in localrules("rules", "--json").document}
     for rule in ("my-rule", "neighbours"):
         assert (listed[rule]["status"], listed[rule]["distribution"]) == ("ok", f"localrules-{rule}")
@@ -65,10 +68,17 @@ def test_a_plugin_of_each_kind_installs_is_listed_passes_its_checks_and_its_own_
         assert {row["status"] for row in checked.document} <= {"passed", "skipped"}
         assert any(row["status"] == "passed" for row in checked.document)
 
+
+@pytest.mark.exhaustive
+@pytest.mark.installs
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_plugin_of_each_kind_passes_its_own_tests(tmp_path: Path, site: Site) -> None:
+    folders = install_one_of_each_kind(tmp_path, site)
     path = os.pathsep.join([str(site.folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     words = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", "not learns_digits"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *words, *(str(folder / "tests") for folder in folders.values())],
+        [sys.executable, "-m", "pytest", *words, *(str(folder / "tests") for folder in folders)],
         capture_output=True,
         text=True,
         cwd=tmp_path,

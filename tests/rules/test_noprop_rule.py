@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from helpers.digits import learn_digits
+from helpers.exhaustive import few
 from helpers.one_layer import make
 from helpers.tiny_sessions import DATASET, dense, perceptron, train
 from test_hard_batches import HARD, assert_stays_finite
@@ -160,6 +161,6 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(NoProp, data=DATASET, **settings))
 
 
-@pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
+@pytest.mark.parametrize("options", few([{}, {"preset": "paper"}], {"{}"}))
 def test_it_learns_digits(options: dict[str, Any]) -> None:
     assert learn_digits(NoProp, rule_options=options) > 0.95

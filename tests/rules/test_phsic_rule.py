@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
+from helpers.exhaustive import few
 from helpers.one_layer import LABELS, make
 from helpers.tiny_sessions import dense, perceptron, state
 from torch import Tensor, nn
@@ -243,9 +244,15 @@ def test_it_is_local(network: Any, options: dict[str, Any]) -> None:
     assert measure_dependence(lambda: network(PHSIC, rule_options=options)).is_local
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"preset": "paper-divisive"}, {"preset": "paper-gaussian-grouped"}, {"kernel": "linear"}], ids=str
-)
+LEARNING: list[dict[str, Any]] = [
+    {},
+    {"preset": "paper-divisive"},
+    {"preset": "paper-gaussian-grouped"},
+    {"kernel": "linear"},
+]
+
+
+@pytest.mark.parametrize("options", few(LEARNING, {"{}"}))
 def test_it_learns_digits(options: dict[str, Any]) -> None:
     assert learn_digits(PHSIC, rule_options=options) > 0.9
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.digits import learn_digits
+from helpers.exhaustive import few
 from helpers.one_layer import make
 from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
@@ -140,6 +141,6 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(SigProp, data=DATASET, **settings))
 
 
-@pytest.mark.parametrize("options", [{}, {"preset": "paper"}, {"balanced": True}], ids=str)
+@pytest.mark.parametrize("options", few([{}, {"preset": "paper"}, {"balanced": True}], {"{}"}))
 def test_it_learns_digits(options: dict[str, Any]) -> None:
     assert learn_digits(SigProp, rule_options=options) > 0.93

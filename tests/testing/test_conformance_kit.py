@@ -471,7 +471,7 @@ RULES = {"mine": Mine}
 """
 
 
-@pytest.mark.parametrize(("value", "code"), [("1", 0), ("undefined", 1)])
+@pytest.mark.parametrize(("value", "code"), [pytest.param("1", 0, marks=pytest.mark.exhaustive), ("undefined", 1)])
 def test_the_command_prints_what_scripts_rely_on(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, value: str, code: int
 ) -> None:
@@ -508,6 +508,7 @@ def test_a_name_of_nothing_is_an_error_for_people(capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["error"]["what"].startswith("there is no rule")
 
 
+@pytest.mark.exhaustive
 def test_models_and_data_sets_are_checked_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugins", "check", "classics", "--json", "--only", "logits_have_their_shape"]) == 0
     found = {line["check"]: line["status"] for line in json.loads(capsys.readouterr().out)}
