@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 REPRESENTATIVES = frozenset(
     {
-        *("backprop", "hsic", "hsic-projected", "local-ce", "predsim", "softhebb"),  # objectives, some with heads
-        *("fa", "dfa", "predictive-coding", "difference-target-propagation"),  # errors and targets from above
+        *("backprop", "hsic", "hsic-projected", "predsim", "softhebb"),  # objectives, some with heads
+        *("fa", "dfa", "predictive-coding"),  # errors from above
         *("forward-forward", "node-perturbation"),  # other passes through the network
         *("sgr", "synthetic-gradients"),  # what goes from one layer to the next
     }
