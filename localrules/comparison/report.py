@@ -53,7 +53,7 @@ def write(comparison: Comparison, out: Path, command: str | None) -> Path:
         page.charts(cost, caption="Time: the median of a step; memory: the allocator's peak in a training step.")
     _clean(page, comparison)
     scored = {one.label: comparison.scores[one.label] for one in comparison.ranked if one.label in comparison.scores}
-    add_evaluation(page, scored, comparison.metrics)
+    add_evaluation(page, scored, comparison.metrics, styles)
     page.heading("Runs")
     for one in comparison.ranked:
         _runs(page, one, out)

@@ -41,13 +41,19 @@ _METRICS = {
 }
 
 
-def add_evaluation(page: Page, scored: Scored, metrics: Mapping[str, MetricEntry] | None = None) -> None:
+def add_evaluation(
+    page: Page,
+    scored: Scored,
+    metrics: Mapping[str, MetricEntry] | None = None,
+    styles: Mapping[str, int] | None = None,
+) -> None:
     """Add a section with all of it to a page; nothing where there are no scores.
 
     Args:
         page: The page.
         scored: The scores.
         metrics: The plugins' metrics by name.
+        styles: The style of each network in the page's other charts, by its name.
     """
     if not scored:
         return
@@ -57,7 +63,7 @@ def add_evaluation(page: Page, scored: Scored, metrics: Mapping[str, MetricEntry
         (recall_table(scored), RECALLS_CAPTION),
     ):
         page.table(head, [_cells(row) for row in rows], align="l" + "r" * (len(head) - 1), caption=f"{caption}.")
-    page.charts([calibration_chart(scored)], caption=f"{CALIBRATION_CAPTION}.")
+    page.charts([calibration_chart(scored, styles)], caption=f"{CALIBRATION_CAPTION}.")
     page.charts(confusion_charts(scored), caption=f"{CONFUSIONS_CAPTION}.")
 
 
@@ -144,12 +150,18 @@ def confusion_charts(scored: Scored) -> list[HeatMap]:
     return charts
 
 
-def calibration_chart(scored: Scored) -> XYChart:
-    """Accuracy against confidence for each network, bin by bin; a mark is as large as its fraction of images."""
+def calibration_chart(scored: Scored, styles: Mapping[str, int] | None = None) -> XYChart:
+    """Accuracy against confidence for each network, bin by bin; a mark is as large as its fraction of images.
+
+    Args:
+        scored: The scores.
+        styles: The style of each network, by its name; in the order of the scores if None.
+    """
+    styles = {name: index for index, name in enumerate(scored)} if styles is None else styles
     series = []
-    for index, (name, scores) in enumerate(scored.items()):
+    for name, scores in scored.items():
         x, y, images = _pooled(scores).tolist()
-        series.append(Series(name, x, y, index, sizes=images))
+        series.append(Series(name, x, y, styles[name], sizes=images))
     x_axis, y_axis = (Axis(label, percent=True, low=0.0, high=1.0) for label in ("confidence", "accuracy"))
     return XYChart("Calibration", x_axis, y_axis, series, diagonal=True)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from localrules.callbacks.results import EpochResults
 
 _ID = "mlflow_id"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages are those of language models
 _PARAMETERS, _LENGTH = 100, 500  # that MLflow takes at a time; characters of a value
 
 
@@ -110,7 +111,7 @@ class MlflowTracker(ChartingTracker):
         found = self._client.get_experiment_by_name(self.config.experiment)
         if found is not None:
             return str(found.experiment_id)
-        return str(self._client.create_experiment(self.config.experiment))
+        return str(self._client.create_experiment(self.config.experiment, tags=_KIND))
 
     def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric

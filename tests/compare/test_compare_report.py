@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from html.parser import HTMLParser
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_the_table_has_every_rule_and_every_column(page: Elements) -> None:
         assert word in page.text
     for word in ("balanced", "without duplicates", "one against rest", "calibration error", "surprise"):
         assert word in page.text
+
+
+def test_a_rule_has_one_style_in_all_charts(done: Path) -> None:
+    text = (done / "index.html").read_text(encoding="utf-8")
+    legends = re.findall(r'<li class="key c\d+ s(\d+)">.*?</svg>(.*?)</li>', text)
+    assert len(legends) > len(set(legends)) == len(RULES.split(","))
 
 
 def test_the_best_is_marked_and_comes_first(page: Elements, done: Path) -> None:

@@ -85,3 +85,9 @@ def test_a_page_without_scores_has_no_section_for_them() -> None:
     assert "Evaluation" not in page.html()
     add_evaluation(page, SCORED)
     assert page.html().count("<h4>") == 3
+
+
+def test_a_network_may_have_the_style_that_it_has_in_other_charts() -> None:
+    assert [one.style for one in calibration_chart(SCORED).series] == [*range(len(SCORED))]
+    styles = {name: 3 + place for place, name in enumerate(SCORED)}
+    assert {one.label: one.style for one in calibration_chart(SCORED, styles).series} == styles

@@ -22,7 +22,9 @@ def test_a_run_has_its_settings_metrics_charts_and_weights(tmp_path: Path, monke
     words = ["--rule", "local-ce", "--track", "mlflow", "--set", f"mlflow.uri={uri}", "--diagnose", "probe"]
     summary = train(tmp_path / "runs", *words)
     client = mlflow.MlflowClient(tracking_uri=uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("localrules").experiment_id])
+    experiment = client.get_experiment_by_name("localrules")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert run.data.params["rule.name"] == "local-ce"
     assert run.data.metrics["summary/valid_accuracy"] == summary["valid_accuracy"]
