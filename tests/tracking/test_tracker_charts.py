@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from localrules.tracking.charts import MOST_STEPS, Chart, LayerHistory, dependence_chart
-from localrules.tracking.plots.charts import chart_image
+from localrules.tracking.plots.charts import chart_image, draw_chart
 
 pytestmark = pytest.mark.draws
 
@@ -76,3 +76,13 @@ def test_every_kind_of_chart_is_drawn() -> None:
         assert image.shape[2] == 3
         assert image.std() > 5  # something is drawn
     assert chart_image(Chart("t", "Table", "table", ("a",), [(1,)])) is None
+
+
+@pytest.mark.parametrize(("values", "count"), [((0.0, 0.0), 1), ((0.5, 0.5), 1), ((0.0, 1.0), 6)])
+def test_a_heat_map_of_one_value_has_a_scale_of_this_value_alone(values: tuple[float, float], count: int) -> None:
+    chart = charts(*({"step": step, "dead/stem": value} for step, value in enumerate(values)))["charts/dead"]
+    figure = draw_chart(chart)
+    assert figure is not None
+    scale = figure.axes[1].get_yticks()
+    assert len(scale) == count
+    assert values[0] in scale

@@ -59,6 +59,12 @@ def _column(chart: Chart, name: str) -> list[Any]:
     return [row[place] for row in chart.rows]
 
 
+def _only_value(grid: np.ndarray) -> list[float] | None:
+    """The one value of a grid without any other; ``None`` of other grids. NaN is no value."""
+    found = np.unique(grid[~np.isnan(grid)])
+    return found.tolist() if found.size == 1 else None
+
+
 def _heat_map(figure: Figure, axes: Axes, x: list[Any], y: list[Any], values: list[float], label: str) -> None:
     columns, rows = list(dict.fromkeys(x)), list(dict.fromkeys(y))
     grid = np.full((len(rows), len(columns)), np.nan)
@@ -71,4 +77,4 @@ def _heat_map(figure: Figure, axes: Axes, x: list[Any], y: list[Any], values: li
         every = max(1, len(names) // _MOST_TICKS)
         ticks(range(0, len(names), every), [str(name) for name in names[::every]])
     axes.tick_params(axis="x", rotation=90)
-    figure.colorbar(image, ax=axes, label=label)
+    figure.colorbar(image, ax=axes, label=label, ticks=_only_value(grid))
