@@ -1,13 +1,17 @@
 """The second search on FER2013: trials of a recipe on three divisions of Training, beside the control.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                 # all
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases 'hsic*' --scale 0.5
-    python examples/studies/second_search.py --out search --table                                 # what is there
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases 'control,hsic*'
+    python examples/studies/second_search.py --table                                              # of what is done
 
 All are 51 runs of about half an hour each on one thread, if a step takes 0.6 seconds as in the first search. A trial
 trains on nine tenths of Training and is scored on the rest, held out by ``holdout_seed`` 0, 1 and 2; PublicTest is not
 read. All trials have equal time: the step of each is timed beside the control's, and the first phase has as many epochs
-as fit into the control's time. Repeat the command to go on where it stopped; what is done is not done again.
+as fit into the control's time. Repeat the command to go on where it stopped.
+
+A trial that is done has a record, a file of some kilobytes with its settings, what it cost, and for each held-out image
+the cross-entropy and whether it is classified correctly. What has a record is not done again, so that a search may be
+continued on another machine: commit the records.
 
 A difference to a reference is a mean over all held-out images of the three divisions, with the 95 % interval of a
 paired bootstrap. It is kept if its interval excludes 0 in accuracy or in cross-entropy.
@@ -16,6 +20,7 @@ paired bootstrap. It is kept if its interval excludes 0 in accuracy or in cross-
 from __future__ import annotations
 
 import argparse
+import json
 import tomllib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,6 +44,7 @@ DIVISIONS = (0, 1, 2)
 HELD_OUT = 0.1
 TOGETHER, READOUT = 11.0, 8.0  # epochs of the control's phases, as of the recipes
 RESAMPLES = 10_000
+RECORDS = STUDIES.parents[1] / "docs" / "research" / "second_search"
 
 HSIC: dict[str, Any] = {"rule.name": "searched"}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -74,7 +80,16 @@ def settings_of(case: str, division: int, data_path: str) -> Settings:
     return Settings.from_tree(merge(tree, held), f"trial {case}")
 
 
-def train(case: str, division: int, data_path: str, out: Path, scale: float, registry: Registry) -> Path:
+def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry: Registry) -> float:
+    """The time of a case's step to the control's: measured once, so that a case is as long on each division."""
+    for path in sorted(records.glob(f"{case}-[0-9].npz")):
+        return float(facts_of(path)["step_ratio"])
+    run, control = (resolve_run(settings_of(each, DIVISIONS[0], data_path), registry) for each in (case, "control"))
+    assert run.data is not None
+    return cost_of(run, control, load_run_dataset(run.config, run.data), out / "costs").step_ratio
+
+
+def train(case: str, division: int, step_ratio: float, data_path: str, out: Path, registry: Registry) -> Path:
     """Train a trial, or go on with it. Returns its run folder."""
     place = out / case / str(division)
     there = [folder for folder in sorted(place.glob("2*")) if (folder / "config.toml").exists()]
@@ -82,30 +97,35 @@ def train(case: str, division: int, data_path: str, out: Path, scale: float, reg
         if not (there[-1] / "summary.json").exists():
             localrules.resume(there[-1], plugins=registry)
         return there[-1]
-    settings = settings_of(case, division, data_path)
-    # On the first division, so that a case is as long on each.
-    run, control = (resolve_run(settings_of(each, DIVISIONS[0], data_path), registry) for each in (case, "control"))
-    assert run.data is not None
-    step = cost_of(run, control, load_run_dataset(run.config, run.data), out / "costs").step_ratio
-    epoch = step * control.config.batch_size / run.config.batch_size
-    together = round(TOGETHER / epoch, 1)
+    tree, control = (settings_of(each, division, data_path).tree for each in (case, "control"))
+    together = round(TOGETHER / step_ratio * tree["batch_size"] / control["batch_size"], 1)
     phases = [
         {"name": "together", "train_layers": "all", "fraction": together},
         {"name": "readout", "train_layers": "readout", "fraction": READOUT},
     ]
-    whole = merge(settings.tree, {"phases": phases, "epochs": scale * (together + READOUT)})
+    whole = merge(tree, {"phases": phases, "epochs": together + READOUT})
     return localrules.train(settings=whole, out=place, plugins=registry).directory
 
 
-def score(folder: Path, registry: Registry) -> dict[str, np.ndarray]:
-    """Of each held-out image: whether it is classified correctly, and its cross-entropy."""
-    kept = folder / "held_out.npz"
-    if not kept.exists():
-        run = TrainedRun.load(folder, registry)
-        scores = run.predictor.scores(run.data(registry).split("valid"))
-        losses = functional.cross_entropy(scores.logits, scores.labels, reduction="none")
-        np.savez(kept, right=(scores.predictions == scores.labels).numpy().astype(float), loss=losses.numpy())
-    return dict(np.load(kept))
+def record_of(folder: Path, step_ratio: float, registry: Registry) -> dict[str, np.ndarray]:
+    """The record of a trial: ``right`` and ``loss`` of each held-out image, and ``facts`` as JSON."""
+    run = TrainedRun.load(folder, registry)
+    scores = run.predictor.scores(run.data(registry).split("valid"))
+    losses = functional.cross_entropy(scores.logits, scores.labels, reduction="none")
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    facts = {key: summary[key] for key in ("steps", "epochs", "parameters", "peak_memory_mib", "weights_sha256")}
+    facts |= {"step_ratio": step_ratio, "settings": run.config.model_dump(mode="json", exclude={"data", "threads"})}
+    return {
+        "right": (scores.predictions == scores.labels).numpy(),
+        "loss": losses.numpy().astype(np.float16),
+        "facts": np.array(json.dumps(facts)),
+    }
+
+
+def read_record(path: Path) -> dict[str, np.ndarray]:
+    """``right`` and ``loss`` of each held-out image, float64."""
+    with np.load(path) as found:
+        return {key: found[key].astype(np.float64) for key in ("right", "loss")}
 
 
 def interval(differences: np.ndarray) -> tuple[float, float, float]:
@@ -116,15 +136,22 @@ def interval(differences: np.ndarray) -> tuple[float, float, float]:
     return float(differences.mean()), float(low), float(high)
 
 
-def tabulate(out: Path, registry: Registry) -> pd.DataFrame:
+def facts_of(path: Path) -> dict[str, Any]:
+    """The settings and the cost of a recorded trial."""
+    with np.load(path) as found:
+        facts: dict[str, Any] = json.loads(str(found["facts"]))
+    return facts
+
+
+def tabulate(records: Path) -> pd.DataFrame:
     """A row for each case that is done on all divisions, beside the control and beside plain hsic."""
     found: dict[str, dict[str, np.ndarray]] = {}
     rows = []
     for case in CASES:
-        folders = [next(iter(sorted((out / case / str(each)).glob("2*/summary.json"))), None) for each in DIVISIONS]
-        if None in folders:
+        paths = [records / f"{case}-{division}.npz" for division in DIVISIONS]
+        if not all(path.exists() for path in paths):
             continue
-        parts = [score(path.parent, registry) for path in folders if path is not None]
+        parts = [read_record(path) for path in paths]
         found[case] = {key: np.concatenate([part[key] for part in parts]) for key in ("right", "loss")}
         reference = "control" if case.startswith("control") or case == "hsic" else "hsic"
         row: dict[str, Any] = {"case": case, "images": len(found[case]["right"])}
@@ -142,20 +169,26 @@ def main() -> None:
     """Train what is asked for and not done, then print and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-path", default="fer2013.csv", metavar="FILE")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--cases", default="*", metavar="PATTERN", help="of names in CASES")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="X", help="of the length")
+    parser.add_argument("--out", type=Path, default=Path("search"), metavar="FOLDER", help="of the runs")
+    parser.add_argument("--records", type=Path, default=RECORDS, metavar="FOLDER")
+    parser.add_argument("--cases", default="*", metavar="A,B", help="patterns of names in CASES")
     parser.add_argument("--table", action="store_true", help="train nothing")
     asked = parser.parse_args()
     registry = Registry.from_plugins([STUDIES / "searched_on_fer2013.py"])
-    if not asked.table:
-        for division in DIVISIONS:
-            for case in CASES:
-                if fnmatchcase(case, asked.cases):
-                    print(f"{case}, division {division}", flush=True)
-                    train(case, division, asked.data_path, asked.out, asked.scale, registry)
-    table = tabulate(asked.out, registry)
-    table.to_csv(asked.out / "trials.csv", index=False, float_format="%.5f")
+    chosen = [case for case in CASES if any(fnmatchcase(case, pattern) for pattern in asked.cases.split(","))]
+    asked.records.mkdir(parents=True, exist_ok=True)
+    for division in () if asked.table else DIVISIONS:
+        for case in chosen:
+            path = asked.records / f"{case}-{division}.npz"
+            if not path.exists():
+                print(f"{case}, division {division}", flush=True)
+                ratio = step_ratio_of(case, asked.data_path, asked.out, asked.records, registry)
+                folder = train(case, division, ratio, asked.data_path, asked.out, registry)
+                part = path.with_suffix(".part.npz")
+                np.savez_compressed(part, **record_of(folder, ratio, registry))
+                part.replace(path)
+    table = tabulate(asked.records)
+    table.to_csv(asked.records / "trials.csv", index=False, float_format="%.5f")
     print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 

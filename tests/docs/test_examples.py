@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import runpy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from helpers.exhaustive import few
 from helpers.snippets import ROOT, snippets
-from helpers.tiny_runs import FACES, MLP, train
+from helpers.tiny_runs import FACES, MLP, tiny_csv, train
 from sklearn.datasets import load_digits
 
 from localrules.reproduce.league.row import Row, write_row
@@ -147,3 +148,41 @@ def test_the_rows_of_a_league_become_a_table_and_plots(tmp_path: Path, monkeypat
             ("backprop", "0.7000"), ("pred", "0.5500"), ("fa", ""),
         ]  # fmt: skip
     assert [path.name for path in tmp_path.glob("*.png")] == ["league-g.png"]
+
+
+def test_a_search_goes_on_from_the_records_of_its_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("second_search", ROOT / "examples" / "studies" / "second_search.py")
+    assert spec is not None
+    assert spec.loader is not None
+    search = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(search)
+    small = {"model.blocks": 1, "model.convolutions": 1, "model.growth": 4, "model.stem": 4, "model.lateral": 4}
+    small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
+    for name, value in (
+        ("CASES", {"control": ("fer_backprop", small), "hsic": ("fer_hsic", {**small, "batch_size": 20})}),
+        *(("TOGETHER", 0.5), ("READOUT", 0.5), ("DIVISIONS", (0, 1)), ("RESAMPLES", 100)),
+    ):
+        monkeypatch.setattr(search, name, value)
+    monkeypatch.setattr("localrules.reproduce.league.cost.SECONDS", 0.1)
+    data, records = tiny_csv(tmp_path / "fer2013.csv", train=100, valid=10), tmp_path / "records"
+    words = ["second_search.py", "--data-path", str(data), "--records", str(records), "--out"]
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here")])
+    search.main()
+    rows = list(csv.DictReader((records / "trials.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["case"], row["images"], row["beside"]) for row in rows] == [
+        ("control", "20", "control"), ("hsic", "20", "control"),
+    ]  # fmt: skip
+    assert float(rows[1]["loss_low"]) <= float(rows[1]["loss_difference"]) <= float(rows[1]["loss_high"])
+    ratios = [search.facts_of(records / f"hsic-{division}.npz")["step_ratio"] for division in (0, 1)]
+    assert ratios[0] == ratios[1]
+    one, two = (search.read_record(records / f"hsic-{division}.npz") for division in (0, 1))
+    assert set(one["right"]) <= {0.0, 1.0}
+    assert list(one["loss"]) != list(two["loss"])  # other images are held out
+    (records / "hsic-1.npz").unlink()
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "elsewhere")])
+    search.main()
+    assert [line for line in capsys.readouterr().out.splitlines() if "division" in line] == ["hsic, division 1"]
+    assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
