@@ -36,10 +36,12 @@ def bench(
             help="Any other setting that all rules share, e.g. model.width=0.25. May be repeated.",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples a step.")] = 128,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Samples a step. \\[default: 128]")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey images, in pixels.")] = 48,
-    precision: Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="Precision of all.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "bf16"] | None, typer.Option("--precision", help="Precision of all. \\[default: fp32]")
+    ] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
     parallel_layers: Annotated[
         int,
@@ -79,12 +81,14 @@ def bench(
     from localrules.engine.device import available_threads
 
     plain = {
-        "model": {"name": model or default_entries("model", registry)[0].name},
-        "batch_size": batch_size,
-        "precision": precision,
-        "threads": threads or available_threads(),
+        "model": {"name": default_entries("model", registry)[0].name},
+        "batch_size": 128,
+        "precision": "fp32",
+        "threads": available_threads(),
     }
-    settings = merge(plain, _shared_settings(overrides or []))
+    flags = {"model": model and {"name": model}, "batch_size": batch_size, "precision": precision, "threads": threads}
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = merge(merge(merge(plain, given), _shared_settings(overrides or [])), given)  # flags win
     names = [name.strip() for name in rules.split(",") if name.strip()]
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     found["settings"]["overrides"] = overrides or []

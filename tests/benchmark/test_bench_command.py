@@ -26,3 +26,9 @@ def test_what_rules_do_not_share_is_refused(setting: str) -> None:
     said = localrules(*SMALL, "--rules", "hsic", "--set", setting, "--json")
     assert said.code == 2
     assert said.error["where"] == f"--set {setting}"
+
+
+def test_a_flag_counts_more_than_the_same_setting() -> None:
+    words = [*SMALL, "--rules", "pred", "--set", "batch_size=6", "--set", "precision=bf16", "--batch-size", "4"]
+    settings = localrules(*words, "--json").document["settings"]
+    assert (settings["batch_size"], settings["precision"]) == (4, "bf16")

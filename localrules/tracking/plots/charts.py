@@ -60,7 +60,7 @@ def _column(chart: Chart, name: str) -> list[Any]:
 
 
 def _only_value(grid: np.ndarray) -> list[float] | None:
-    """The one value of a grid without any other; ``None`` of other grids. NaN is no value."""
+    """The one value of a grid without any other; ``None`` of other grids. NaN is not counted."""
     found = np.unique(grid[~np.isnan(grid)])
     return found.tolist() if found.size == 1 else None
 
