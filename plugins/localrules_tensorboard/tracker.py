@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +83,8 @@ class TensorBoardTracker(ChartingTracker):
         was_training = [module for module in network.model.modules() if module.training]
         try:
             network.model.eval()
-            with warnings.catch_warnings(), torch.no_grad():
+            # Of a network that it cannot trace, torch says so on standard output, and raises the error as well.
+            with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")  # of torch's tracer, for shapes that are read in Python
                 self._writer.add_graph(network.model, torch.zeros(2, *shape, device=device))
         except Exception:  # a network that cannot be traced has no graph, and trains as well

@@ -30,6 +30,17 @@ def test_value_and_gradient_are_those_of_torch_and_the_gradient_lies_like_the_ma
     assert ours.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["channels last", "rows"])
+@pytest.mark.parametrize(("sides", "grid"), [((8, 8), 4), ((7, 5), 3), ((6, 4), 1)])
+def test_without_gradients_the_bits_are_the_same(
+    layout: torch.memory_format, sides: tuple[int, int], grid: int
+) -> None:
+    maps = torch.randn(3, 5, *sides).contiguous(memory_format=layout)
+    with torch.no_grad():
+        alone = pool(maps, grid)
+    assert torch.equal(alone, pool(maps.requires_grad_(), grid))
+
+
 @pytest.mark.parametrize("shape", [(5, 8, 8), (5, 6, 6), (5, 3, 9), (5, 2, 2), (5,), (5, 4)])
 @pytest.mark.parametrize("grid", [None, 1, 4])
 def test_as_many_features_as_foretold(shape: tuple[int, ...], grid: int | None) -> None:

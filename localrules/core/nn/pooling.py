@@ -30,11 +30,15 @@ def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
 def pool(maps: Tensor, grid: int) -> Tensor:
     """Average maps over a ``grid`` x ``grid`` grid, (batch, channels, grid, grid)."""
     height, width = maps.shape[2:]
-    if height % grid or width % grid:
-        uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))
-        return uneven
-    means: Tensor = _CellMeans.apply(maps, (height // grid, width // grid))
-    return means
+    cell = (height // grid, width // grid)
+    even = height % grid == 0 and width % grid == 0
+    if not torch.is_grad_enabled():  # torch.jit, and with it TensorBoard's graph, knows no autograd.Function
+        return functional.avg_pool2d(maps, cell) if even else functional.adaptive_avg_pool2d(maps, grid)
+    if even:
+        means: Tensor = _CellMeans.apply(maps, cell)
+        return means
+    uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))
+    return uneven
 
 
 # Every layer of a local step is pooled, and what flattening sends back is in rows: spread in that order, the gradient

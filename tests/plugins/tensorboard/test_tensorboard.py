@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny_runs import train
+from helpers.tiny_runs import DENSE, FACES, SHORT, train
 from PIL import Image
 
 from localrules.callbacks.base import Plot, RunInfo
@@ -107,3 +107,14 @@ def test_a_run_has_charts_of_all_layers_hyperparameters_histograms_curves_and_a_
     curves = [tag for tag in tags["tensors"] if tag.startswith("precision_recall/")]
     assert len(curves) == 7
     assert tags["graph"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [DENSE, ["--model", "resnet20", "--set", "model.width=4"], ["--model", "vit_tiny", "--set", "model.depth=1"]],
+    ids=lambda words: words[1],
+)
+def test_a_network_has_a_graph(model: list[str], tmp_path: Path) -> None:
+    words = ["--rule", "backprop", "--track", "tensorboard", *SHORT, "--steps", "1"]
+    assert read(Path(train(tmp_path, *words, setting=[*FACES, *model])["run_dir"])).Tags()["graph"]
