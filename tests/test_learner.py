@@ -22,7 +22,13 @@ def batches() -> Batches:
 
 @pytest.mark.parametrize(
     "rule",
-    ["hsic", HSIC, Backprop, Backprop(), {"*.0": "local-ce", "*": "hsic"}],
+    [
+        "hsic",
+        pytest.param(HSIC, marks=pytest.mark.exhaustive),
+        Backprop,
+        Backprop(),
+        pytest.param({"*.0": "local-ce", "*": "hsic"}, marks=pytest.mark.exhaustive),
+    ],
     ids=["name", "objective", "rule class", "rule", "mixture"],
 )
 def test_it_learns_by_whatever_it_is_given(rule: object) -> None:

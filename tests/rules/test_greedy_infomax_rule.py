@@ -147,6 +147,7 @@ def learned(phases: str | list[dict[str, str]]) -> float:
     return session.predictor.scores(session.data.split("test")).top1
 
 
+@pytest.mark.exhaustive
 def test_learns_the_digits_where_the_readout_on_random_layers_does_not() -> None:
     assert learned("joint") > 0.9
     assert learned([{"name": "readout", "train_layers": "readout"}]) < 0.88

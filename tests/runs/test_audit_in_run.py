@@ -64,11 +64,11 @@ def run(tmp_path: Path, *words: str | Path) -> tuple[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("rule", "measured"),
     [
-        ("oja", "local"),
+        pytest.param("oja", "local", marks=pytest.mark.exhaustive),
         ("hsic", "local-labels"),
         ("dfa", "broadcast-error"),
-        ("fa", "feedback"),
-        ("backprop", "backprop"),
+        pytest.param("fa", "feedback", marks=pytest.mark.exhaustive),
+        pytest.param("backprop", "backprop", marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_summary_has_the_declared_and_the_measured_class(rule: str, measured: str, tmp_path: Path) -> None:

@@ -413,6 +413,7 @@ def test_what_is_drawn_for_an_image_goes_with_it_when_the_batch_is_shuffled() ->
         run(DrawsWhoIsMet, "batch_order_does_not_matter")
 
 
+@pytest.mark.exhaustive
 def test_every_check_has_one_of_four_results() -> None:
     known = {"parameters_move_by_optimizers_alone": "weights decay by hand"}
     results = run_checks(Writes, expected_failures=known)
