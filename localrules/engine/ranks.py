@@ -151,19 +151,20 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """A sum over processes; what each process makes of it has its own gradient, and these add up."""
+    """A sum over processes; what each process makes of it has its own gradient, and these add up.
+
+    So its backward pass is a sum as well, which can be differentiated again: some rules learn from gradients.
+    """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        summed = values.clone()
+        summed = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(summed)
         return summed
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        summed = grad.contiguous().clone()
-        dist.all_reduce(summed)
+        summed: Tensor = _Sum.apply(grad)
         return summed
 
 
