@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 import torch
 from helpers.during_runs import at_step, interrupt, saved_state, send
-from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, localrules, metrics, only_run, resume, train
+from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, metrics, only_run, resume, train
+from helpers.tiny_runs import localrules as command
 
+import localrules
+from localrules import Callback, Stop
+from localrules.callbacks.base import MetricsRow
 from localrules.engine import trainer
 from localrules.engine.pipeline import stage_steps
 
@@ -36,7 +40,7 @@ def divided(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_it_logs_evaluates_and_saves_what_divided_batches_do(divided: dict[str, Any], tmp_path: Path) -> None:
-    said = localrules("run", *SETTING, *GRID, "--out", tmp_path, "--json")
+    said = command("run", *SETTING, *GRID, "--out", tmp_path, "--json")
     assert said.code == 0, said.err
     found = said.document
     assert (found["devices"], found["parallel"], found["stages"]) == (4, "layers", 2)
@@ -55,12 +59,12 @@ def test_a_run_that_is_stopped_is_continued_by_processes_that_divide_the_batches
     divided: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_step(4, interrupt, stage_steps, monkeypatch)
-    stopped = localrules("run", *SETTING, *GRID, "--out", tmp_path, "--json")
+    stopped = command("run", *SETTING, *GRID, "--out", tmp_path, "--json")
     found = re.fullmatch(rf"stopped at step (\d+) of {STEPS}", stopped.error["what"])
     assert found
     assert 5 <= int(found[1]) <= 8
     monkeypatch.undo()
-    said = localrules("run", "--resume", only_run(tmp_path), *DATA, "--parallel", "data", "--set", "stages=1", "--json")
+    said = command("run", "--resume", only_run(tmp_path), *DATA, "--parallel", "data", "--set", "stages=1", "--json")
     assert said.code == 0, said.out
     assert "within rounding" not in said.err
     assert (said.document["parallel"], said.document["stages"]) == ("data", None)
@@ -73,7 +77,7 @@ def test_one_process_continues_it_after_a_kill_and_is_continued_by_it(
 ) -> None:
     killed_at: list[float] = []
     at_step(10, lambda: killed_at.append(time.monotonic()) or send(signal.SIGKILL), stage_steps, monkeypatch)
-    killed = localrules("run", *SETTING, *GRID, "--out", tmp_path, "--json")
+    killed = command("run", *SETTING, *GRID, "--out", tmp_path, "--json")
     folder = only_run(tmp_path)
     assert (killed.code, killed.error["what"]) == (1, "the run has lost rank 3")
     assert killed.error["why"] == "its process was ended by SIGKILL"
@@ -81,7 +85,7 @@ def test_one_process_continues_it_after_a_kill_and_is_continued_by_it(
     assert multiprocessing.active_children() == []
 
     at_step(8, interrupt, trainer, monkeypatch)
-    alone = localrules("run", "--resume", folder, "--devices", "1", "--json")
+    alone = command("run", "--resume", folder, "--devices", "1", "--json")
     assert alone.error["what"] == f"stopped at step 9 of {STEPS}"
     assert "batches were divided into 2 parts, and now are into 1" in alone.err
 
@@ -96,9 +100,35 @@ def test_one_process_continues_it_after_a_kill_and_is_continued_by_it(
         )
 
 
+class StopAt(Callback):
+    """Stops a run when it logs a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_log(self, row: MetricsRow) -> None:
+        if row["step"] == self.step:
+            raise Stop("enough")
+
+
+def test_a_callback_stops_all_processes(tmp_path: Path) -> None:
+    short = {"steps": STEPS, "batch_size": 32, "threads": 1, "log_every": 1, "plots": False}
+    found = localrules.train(
+        {"name": "local-ce"},
+        {"name": "mlp", "hidden": [12, 8]},
+        {"name": "faces", "train": 140, "valid": 70, "test": 70},
+        settings={**short, "devices": 4, "parallel": "layers", "stages": 2},
+        out=tmp_path,
+        callbacks=[StopAt(5)],
+    )
+    assert (found.summary["status"], found.summary["stop_reason"]) == ("done", "enough")
+    assert 5 <= found.summary["steps"] <= 8  # the end of an epoch
+    assert multiprocessing.active_children() == []
+
+
 def test_a_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(10, lambda: send(signal.SIGSTOP), stage_steps, monkeypatch)
-    hung = localrules("run", *SETTING, *GRID, "--set", "process_timeout=3", "--out", tmp_path, "--json")
+    hung = command("run", *SETTING, *GRID, "--set", "process_timeout=3", "--out", tmp_path, "--json")
     assert (hung.code, hung.error["what"]) == (1, "the run has lost rank 3")
     assert hung.error["why"] == "it did not answer within 3 s"
     assert multiprocessing.active_children() == []
@@ -116,7 +146,7 @@ def test_a_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_what_cannot_be_divided_is_refused_before_any_work(words: list[str], what: str, tmp_path: Path) -> None:
-    said = localrules("run", *SETTING, *GRID, *words, "--out", tmp_path / "runs", "--json")
+    said = command("run", *SETTING, *GRID, *words, "--out", tmp_path / "runs", "--json")
     assert (said.code, said.error["what"]) == (2, what)
     assert said.error["why"]
     assert not (tmp_path / "runs").exists()
@@ -126,8 +156,8 @@ def test_other_numbers_of_processes_that_divide_the_batches_alone_are_refused(
     divided: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_step(4, interrupt, trainer, monkeypatch)
-    localrules("run", *SETTING, *DATA, "--out", tmp_path, "--json")
-    said = localrules("run", "--resume", only_run(tmp_path), "--devices", "1", "--json")
+    command("run", *SETTING, *DATA, "--out", tmp_path, "--json")
+    said = command("run", "--resume", only_run(tmp_path), "--devices", "1", "--json")
     assert (said.code, said.error["what"]) == (2, "the settings differ from those of the run")
     monkeypatch.undo()
     done = resume(only_run(tmp_path), *GRID)
