@@ -3,9 +3,9 @@
     python examples/studies/kill_ranks.py                       # 50 kills, some twenty minutes
     python examples/studies/kill_ranks.py --kills 5 --seed 1
 
-Each run is short, of two or three processes that divide its batches or its layers. One of them, at random, is killed
-(SIGKILL) at a random moment, once to three times: one kill of four at any time from when all processes are there, the
-others from when there is a run folder. Then
+Each run is short, of two to four processes that divide its batches, its layers or both. One of them, at random, is
+killed (SIGKILL) at a random moment, once to three times: one kill of four at any time from when all processes are
+there, the others from when there is a run folder. Then
 
 - all others must have ended within 30 seconds, with no process of the run left,
 - the error must name the rank, and the command with which the run continues, if it has a checkpoint by then,
@@ -33,6 +33,10 @@ from localrules.registry.registry import Registry
 LIMIT = 30.0  # seconds within which the others have to end
 
 
+LAYERS = ["--parallel", "layers", "--devices"]
+WAYS = [["--devices", "2"], [*LAYERS, "2"], [*LAYERS, "3"], [*LAYERS, "4", "--set", "stages=2"]]
+
+
 class Process(NamedTuple):
     """A process as /proc shows it."""
 
@@ -46,10 +50,7 @@ def kinds(draw: random.Random) -> list[str]:
     model, smaller = draw.choices(MODELS, (4, 4, 1, 1))[0]  # the last two take long
     words = ["--rule", rule, "--model", model, "--set", smaller, *FACES, *SHORT]
     words += ["--steps", str(draw.randint(16, 48)), "--seed", str(draw.randint(0, 99))]
-    if draw.random() < 0.5:
-        words += ["--devices", "2", "--parallel", "data"]
-    else:
-        words += ["--devices", str(draw.randint(2, 3)), "--parallel", "layers"]
+    words += draw.choices(WAYS, (2, 1, 1, 1))[0]
     for fraction, more in (
         (0.7, ("--checkpoint-every", str(draw.randint(1, 6)))),
         (0.3, ("--set", "phases=two-phase")),

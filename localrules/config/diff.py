@@ -27,9 +27,33 @@ def without_incidental(settings: Mapping[str, Any]) -> Tree:
 
 
 def without_stages(settings: Mapping[str, Any]) -> Tree:
-    """The settings as if one process trained all layers, where several divide them: the result is the same."""
-    found = {key: value for key, value in settings.items() if key != "parallel"}
-    return found | {"devices": 1} if settings.get("parallel") == "layers" else found
+    """The settings as if each process trained all layers, where several divide them: the result is the same."""
+    return _without_processes(settings) | {"devices": replicas(settings)}
+
+
+def without_processes(*trees: Mapping[str, Any]) -> list[Tree]:
+    """Settings without the processes with which they may be exchanged in a run.
+
+    Where some of them divide the layers, any of the others may continue the run. Otherwise as many processes as before
+    divide the batches.
+    """
+    if any(_divides_layers(tree) for tree in trees):
+        return [_without_processes(tree) for tree in trees]
+    return [without_stages(tree) for tree in trees]
+
+
+def replicas(settings: Mapping[str, Any]) -> int:
+    """The number of parts that each batch is divided into."""
+    devices: int = settings.get("devices", 1)
+    return devices // settings.get("stages", devices) if _divides_layers(settings) else devices
+
+
+def _divides_layers(settings: Mapping[str, Any]) -> bool:
+    return settings.get("parallel") == "layers" and settings.get("devices", 1) > 1
+
+
+def _without_processes(settings: Mapping[str, Any]) -> Tree:
+    return {key: value for key, value in settings.items() if key not in ("devices", "parallel", "stages")}
 
 
 def identity_settings(settings: Mapping[str, Any]) -> Tree:

@@ -238,6 +238,13 @@ class RunConfig(Section):
         "data",
         description="Several processes: whether they divide each batch, or the layers of the network (ours: data).",
     )
+    stages: int | None = Field(
+        None,
+        gt=0,
+        le=MOST_THREADS,
+        description="Processes that divide the layers: how many do so; `devices` is a multiple of it, and the others "
+        "do the same for other parts of each batch. All if unset.",
+    )
     sync_batchnorm: bool = Field(
         False,
         description="Several processes: batch norms normalise by the statistics of the whole batch, not of each "
@@ -319,6 +326,16 @@ class RunConfig(Section):
     def description(self) -> str:
         """The run in a line, for plots: rule, model, data and seed."""
         return f"{self.rule.label} trains {self.model.name} on {self.data.name}, seed {self.seed}"
+
+    @property
+    def stage_count(self) -> int:
+        """Number of processes that divide the layers among them; 1 where each trains all layers."""
+        return self.stages or self.devices if self.devices > 1 and self.parallel == "layers" else 1
+
+    @property
+    def replicas(self) -> int:
+        """Number of parts that each batch is divided into, for one process or for several that divide the layers."""
+        return self.devices // self.stage_count
 
     def to_dict(self) -> Tree:
         """The settings as ``config.toml`` holds them; TOML has no null, so what is ``None`` is left out."""

@@ -178,11 +178,13 @@ def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) ->
     """A hash of what a run's weights were trained with, and of what it takes to use them.
 
     Args:
-        config: The settings, as a tree; those that change no result, and the place of the data, are left out.
+        config: The settings, as a tree; those that change no result, the number of processes, and the place of the data
+            are left out.
         trained_on: At least ``fingerprint, shape, classes, mean, std`` of the data.
     """
     used = {name: trained_on[name] for name in ("fingerprint", "shape", "classes", "mean", "std")}
-    settings = {**identity_settings(config), "seed": config["seed"]}
+    # A run may be continued by another number of processes, and is still that of its config.toml.
+    settings = {**identity_settings(config), "seed": config["seed"], "devices": 1}
     return hashlib.sha256(json.dumps([settings, used], sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from localrules.config.schema import RunConfig
+from localrules.engine.grid import Grid
 from localrules.engine.ranks import Ranks, set_timeout
 from localrules.errors import UsageError
 from localrules.utils.launch_env import external_launch
@@ -40,8 +41,7 @@ class Device:
 
     Attributes:
         device: The torch device.
-        world: The processes of the run.
-        ranks: Those of them that divide every batch.
+        grid: The processes of the run.
 
     Raises:
         UsageError: The device is not there.
@@ -51,8 +51,8 @@ class Device:
         joins = join and config.devices > 1
         fabric = None if is_cpu(config.device) and not joins else _fabric(config, joins)
         self.device = torch.device("cpu") if fabric is None else fabric.device
-        self.world = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
-        self.ranks = self.world if config.parallel == "data" else Ranks()
+        world = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
+        self.grid = Grid.form(world, config.stage_count if joins else 1, config.process_timeout)
         self._bf16 = config.precision == "bf16"
 
     def autocast(self) -> AbstractContextManager[Any]:

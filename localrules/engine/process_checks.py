@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from localrules.config.schema import RunConfig
 from localrules.core.locality import LOCALITY_DESCRIPTIONS, is_within
 from localrules.core.network import Network
 from localrules.core.objective import Objective
@@ -22,12 +23,31 @@ def check_processes(run: ResolvedRun) -> None:
     Raises:
         UsageError: With the setting that stands against it.
     """
-    if run.config.devices == 1:
+    config = run.config
+    if config.devices == 1:
         return
-    if run.config.parallel == "layers":
+    _check_stage_count(config)
+    if config.stage_count > 1:
         _check_layers(run)
-    else:
-        check_parallel(run)
+    check_parallel(run)
+
+
+def _check_stage_count(config: RunConfig) -> None:
+    stages, where = config.stages, f"--devices {config.devices}, stages={config.stages}"
+    if config.parallel == "data" and stages is not None and stages > 1:
+        raise UsageError(
+            "there are stages where processes divide the layers, and here they divide each batch",
+            where=where,
+            why=f"stages={stages} means that {stages} processes train one part of the layers each",
+            fix="add --parallel layers, or leave out stages",
+        )
+    if config.devices % config.stage_count:
+        raise UsageError(
+            f"{config.devices} processes cannot form groups of {stages}",
+            where=where,
+            why="each group divides the layers in as many stages, and trains on its part of every batch",
+            fix="choose devices as a multiple of stages, or leave out stages",
+        )
 
 
 def _check_layers(run: ResolvedRun) -> None:
@@ -86,9 +106,9 @@ def check_stages(count: int, network: Network, rule: Rule) -> None:
     if count > len(layers):
         raise UsageError(
             f"{count} processes cannot divide {len(layers)} layers",
-            where=f"--parallel layers --devices {count}",
+            where="--parallel layers",
             why="each trains at least one",
-            fix=f"choose --devices {len(layers)} or fewer, or a finer --granularity",
+            fix=f"choose --devices {len(layers)} or fewer, or as many stages, or a finer --granularity",
         )
     owned = {id(module) for layer in layers for module in layer.module.modules()}
     for name, module in network.model.named_modules():

@@ -19,6 +19,7 @@ from localrules.data.targets import Targets
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
 from localrules.engine.compilation import compile_parts
 from localrules.engine.device import Device, keep_freed_memory, set_deterministic
+from localrules.engine.grid import Grid
 from localrules.engine.inference import Predictor
 from localrules.engine.learning_check import LearningCheck
 from localrules.engine.network_cache import NetworkCache
@@ -94,14 +95,14 @@ class Session:
             data = load_run_dataset(config, run.data)
         classes = len(data.classes)
         network, rule = build_network_and_rule(run, data.shape, classes, device.device, networks)
-        if device.world.count > 1 and config.parallel == "layers":
-            check_stages(config.devices, network, rule)
+        if device.grid.replica.count > 1:
+            check_stages(config.stage_count, network, rule)
         check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
         preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device.device)
         targets = Targets(config.targets, train.labels, classes)
-        part = device.ranks
+        part = device.grid.ranks
         batches = Batches(
             train, config.batch_size, config.seed, preprocess, augment=augment, targets=targets, part=part
         )
@@ -130,22 +131,27 @@ class Session:
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
 
     @property
-    def world(self) -> Ranks:
+    def grid(self) -> Grid:
         """The processes of the run."""
-        return self.device.world
+        return self.device.grid
+
+    @property
+    def world(self) -> Ranks:
+        """All processes of the run."""
+        return self.grid.world
 
     @property
     def divides_layers(self) -> bool:
-        """Whether the processes of the run divide the layers."""
-        return self.world.count > 1 and self.config.parallel == "layers"
+        """Whether processes of the run divide the layers."""
+        return self.grid.replica.count > 1
 
     @property
     def ranks(self) -> Ranks:
-        """The processes of the run that divide every batch."""
-        return self.device.ranks
+        """The processes that divide every batch, and train the same layers."""
+        return self.grid.ranks
 
     def average_gradients(self, layer: Layer) -> None:
-        """Average a layer's gradients over the processes of the run."""
+        """Average a layer's gradients over the processes that train it."""
         self.ranks.average_gradients([*layer.parameters(), *self.rule.parameters_for(layer)])
 
     @contextmanager

@@ -74,7 +74,7 @@ class SplitBatch(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         """Replaces ``functional.batch_norm``."""
-        if not training:
+        if not training or input.is_meta:  # the output of a layer of another stage, without values
             return functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
         wide = input.to(torch.promote_types(input.dtype, torch.float32))
         others = [axis for axis in range(wide.dim()) if axis != 1]
@@ -97,13 +97,13 @@ class SplitBatch(TorchFunctionMode):
 
 
 def check_parallel(run: ResolvedRun) -> None:
-    """Refuse a run whose batches cannot be divided among its processes.
+    """Refuse a run whose batches cannot be divided among its processes, or among groups of them.
 
     Raises:
         UsageError: With the setting that stands against it.
     """
     config, where = run.config, f"--devices {run.config.devices}"
-    if config.devices == 1:
+    if config.replicas == 1:
         return
     for part in run.rule_parts:
         if part.cls.info.requires.global_batch and issubclass(part.cls, Rule):
@@ -113,12 +113,12 @@ def check_parallel(run: ResolvedRun) -> None:
                 why="it takes the step of the whole network itself, and needs all samples of a batch for it",
                 fix="leave it out, or choose another rule",
             )
-    if config.batch_size % config.devices:
+    if config.batch_size % config.replicas:
         raise UsageError(
             "the batch cannot be divided evenly",
             where=f"{where}, --batch-size {config.batch_size}",
-            why="every process takes equally many of its samples",
-            fix=f"choose a multiple of {config.devices}",
+            why="its parts have equally many samples",
+            fix=f"choose a multiple of {config.replicas}",
         )
     stands_against = {
         "parallel_layers": config.parallel_layers > 1,

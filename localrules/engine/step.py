@@ -99,7 +99,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class AveragedStep:
-    """A step with the means over all processes."""
+    """A step with the means over all parts of its batch."""
 
     report: StepReport
     accuracy: Tensor | None

@@ -53,8 +53,9 @@ class Trainer:
         timer: Times of the steps.
         peak_memory_mib: The allocator's peak in a step, above what was live at its start.
         seconds: Training time so far, evaluation included.
-        stage_seconds: Seconds in which each stage computes in a step, where processes divide the layers.
-        bubble_fraction: The fraction of time in which stages wait, on average over them.
+        stage_seconds: Seconds in which each stage computes in a step, where processes divide the layers; the mean over
+            replicas.
+        bubble_fraction: The fraction of time in which processes wait for other stages, on average over them.
 
     All but the last two are the run's: a resumed run counts on from its checkpoint.
     """
@@ -202,11 +203,14 @@ class Trainer:
         Raises:
             LocalRulesError: Training diverged.
         """
-        taken = average_report(self.session.ranks, step)
+        taken = self._average(step)
         if error := check_finite(self.session, taken.report, self.step, thorough=thorough):
             self.callbacks.on_log(self._metrics_row(phase, taken))
             raise error
         return taken
+
+    def _average(self, step: StepResult) -> AveragedStep:
+        return average_report(self.session.ranks, step)
 
     def _results(self, scores: Scores | None) -> EpochResults:
         epoch, histograms = self.step / self.session.batches.steps_per_epoch, self._diagnostics.histograms()

@@ -79,7 +79,7 @@ class LocalProcesses(Processes):
         lost = is_of_lost_connection(error) or isinstance(error, _Dead)
         deadline = time.monotonic() + (ANSWER_SECONDS if lost else 0)
         while True:
-            self._listen()
+            dead = self._dead()
             failures = {rank: said for rank, said in self._said.items() if isinstance(said, dict)}
             if lost and failures:
                 rank, failure = min(failures.items())
@@ -87,7 +87,7 @@ class LocalProcesses(Processes):
                 return kind(**{**failure, "what": f"rank {rank}: {failure['what']}"})
             if not lost:
                 return error
-            if dead := self._dead():
+            if dead:
                 return self.lost(dead, self._ends(dead))
             silent = [rank for rank in self._children if rank not in self._said or self._said[rank] == "ready"]
             if time.monotonic() > deadline:
@@ -114,7 +114,6 @@ class LocalProcesses(Processes):
     def _wait_until_ready(self) -> None:
         while any(self._said.get(rank) != "ready" for rank in self._children):
             wait([process.sentinel for process, _ in self._children.values()] + self._open_links(), timeout=1)
-            self._listen()
             if self._dead() or any(isinstance(said, dict) for said in self._said.values()):
                 raise _Dead
 
@@ -130,11 +129,9 @@ class LocalProcesses(Processes):
 
     def _dead(self) -> list[int]:
         """The processes that have ended without a word."""
-        return [
-            rank
-            for rank, (process, _) in self._children.items()
-            if not process.is_alive() and self._said.get(rank) in (None, "ready")
-        ]
+        ended = [rank for rank, (process, _) in self._children.items() if not process.is_alive()]
+        self._listen()  # afterwards, so that nothing that they have said is missed
+        return [rank for rank in ended if self._said.get(rank) in (None, "ready")]
 
     def _ends(self, ranks: list[int]) -> str:
         codes = [self._children[rank][0].exitcode or 0 for rank in ranks]
@@ -193,8 +190,7 @@ def _serve(
     except BaseException as error:
         with suppress(OSError):  # the main process may have gone, which the other thread reports
             link.send(_failure(error))
-        time.sleep(2 * ANSWER_SECONDS)  # the main process ends this one
-        os._exit(1)
+        os._exit(1)  # at once: others may wait for this process alone, and learn by its end that it has failed
 
 
 def _failure(error: BaseException) -> Any:

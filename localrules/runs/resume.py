@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
-from localrules.config.diff import without_stages
+from localrules.config.diff import replicas, without_processes
 from localrules.config.overrides import Tree, diff
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
 from localrules.engine.resolve import resolve_run, spell_out_presets
 from localrules.engine.session import Session
-from localrules.errors import UsageError
+from localrules.errors import UsageError, warn
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, execute_run, run_record
 from localrules.runs.load import read_run
@@ -38,12 +38,14 @@ def resume(
 ) -> RunResult:
     """Continue a run from its last checkpoint; a run that is done is left as it is.
 
-    The continued run ends with the same bits as one that was never interrupted.
+    The continued run ends with the same bits as one that was never interrupted, unless processes that divide the layers
+    now divide the batches into another number of parts: then within rounding, and with a warning.
 
     Args:
         run: The run folder.
         settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them. Processes
-            may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so.
+            may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so, and their number may
+            change then.
         callbacks: As for :func:`localrules.train`.
         plugins: As for :func:`localrules.train`.
 
@@ -81,13 +83,23 @@ def resume(
             if progress is not None:
                 changed = _differences(progress["config"], resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)
+                _warn_of_other_parts(replicas(progress["config"]), resolved.config.replicas)
             result = execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])
         return processes.share_result(session, result)
 
 
 def _differences(before: Tree, after: Tree) -> list[str]:
-    """The differences of settings, if there is any that changes the result."""
-    return diff(before, after) if without_stages(before) != without_stages(after) else []
+    """The differences of settings, if there is any with which a run cannot be continued."""
+    was, now = without_processes(before, after)
+    return diff(before, after) if was != now else []
+
+
+def _warn_of_other_parts(before: int, now: int) -> None:
+    if before != now:
+        warn(
+            f"batches were divided into {before} part{'s'[: before != 1]}, and now are into {now}: the result is equal "
+            "within rounding, not bit for bit, and batch norms that are not synchronised see another part of a batch"
+        )
 
 
 def _check_unchanged(folder: Path, what: str, lines: list[str]) -> None:

@@ -20,6 +20,7 @@ CASES = [
     Case("local-ce", "Regularized", options=(("hidden", 8),)),
     Case("hsic-projected", "Regularized", options=(("ce", 0.5),)),
     Case("error-broadcast", options=(("memory", 0.9), ("power", 0.1), ("entropy", 0.1))),
+    Case("sgr", "Regularized"),
     Case("cafo", options=(("predictor", "ce"),)),
     Case("greedy-infomax", options=(("negatives", "drawn"),)),
     Case("sign-symmetry", options=(("kind", "batch-random"),)),

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from helpers.process_groups import Groups, Send, in_processes
 from helpers.tiny_sessions import as_model
 from localrules.callbacks.callback_list import CallbackList
 from localrules.config.schema import RunConfig
@@ -32,7 +29,6 @@ from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
-from localrules.utils.child_process import fork_server
 
 DATASET = toy_dataset(samples=12, shape=(1, 16, 16))
 MODELS: dict[str, dict[str, Any]] = {
@@ -87,8 +83,8 @@ def registry() -> Registry:
     return Registry.load(allow=[])
 
 
-def session(case: Case, devices: int) -> Session:
-    """A session of a case, on this process alone or with the others."""
+def session(case: Case, devices: int, **settings: Any) -> Session:
+    """A session of a case, on this process alone or with the others, which divide the layers if not set otherwise."""
     tree = {
         "rule": case.rule if isinstance(case.rule, dict) else {"name": case.rule},
         "model": {"name": case.model, **MODELS.get(case.model, {})},
@@ -101,6 +97,7 @@ def session(case: Case, devices: int) -> Session:
         "schedule": {"name": "constant"},
         "checkpoint_every": 100,
         **dict(case.settings),
+        **settings,
     }
     config = validate_config(RunConfig, Settings.from_tree(tree))
     known: Any = registry()
@@ -109,10 +106,10 @@ def session(case: Case, devices: int) -> Session:
     return Session.build(resolve_config(config, known, network_only=True), DATASET, join=devices > 1, networks=NETWORKS)
 
 
-def train(case: Case, devices: int) -> tuple[str, Trainer]:
+def train(case: Case, devices: int, **settings: Any) -> tuple[str, Trainer]:
     """A digest of the whole state after a run, and its trainer."""
     with tempfile.TemporaryDirectory() as place:
-        found = session(case, devices)
+        found = session(case, devices, **settings)
         trainer = trainer_of(found, CallbackList([]), Path(place), {})
         trainer.run()
         return digest(checkpoint.session_state(found, {})), trainer
@@ -141,37 +138,13 @@ class Found:
 
 def compare_stages(cases: Sequence[Case], count: int) -> dict[str, Found]:
     """Train all cases in some processes, and in one of them alone."""
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    context = fork_server(["localrules.runs.train", "helpers.stages", "lightning_fabric"])
-    links, processes = [], []
-    for rank in range(count):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(rank, count, store.port, tuple(cases), theirs), daemon=True)
-        process.start()
-        theirs.close()
-        links.append(ours)
-        processes.append(process)
-    found = {}
-    for case in cases:
-        main, *_ = [link.recv() for link in links]
-        if isinstance(main, str):
-            raise AssertionError(main)
-        found[str(case)] = main
-    for process in processes:
-        process.join()
-    return found
+    sent = in_processes([count], _compare, tuple(cases), count, messages=len(cases))
+    return {str(case): main for case, (main, *_) in zip(cases, sent, strict=True)}
 
 
-def _serve(rank: int, count: int, port: int, cases: Sequence[Case], link: Connection) -> None:
-    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in group.items()})
-    os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+def _compare(groups: Groups, send: Send, cases: Sequence[Case], count: int) -> None:
+    groups.join(count)
     for case in cases:
-        try:
-            together, trainer = train(case, count)
-            alone = train(case, 1)[0] if rank == 0 else together
-            link.send(Found(together == alone, trainer.stage_seconds))
-        except BaseException:
-            link.send(traceback.format_exc())
-            raise
+        together, trainer = train(case, count)
+        alone = train(case, 1)[0] if groups.rank == 0 else together
+        send(Found(together == alone, trainer.stage_seconds))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.connection import Connection
 from typing import Any
 
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from helpers.process_groups import Groups, Send, in_processes
 from helpers.tiny_sessions import as_model
 from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings
@@ -24,7 +22,6 @@ from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.registry.registry import Registry
 from localrules.testing.conformance.sessions import StaticRegistry, toy_dataset
-from localrules.utils.child_process import fork_server
 
 STEPS = 20
 REPEATED = 3  # steps that are taken twice
@@ -141,30 +138,15 @@ class Found:
 
 def compare_ranks(cases: Sequence[Case]) -> dict[str, Found]:
     """Train all cases in two processes, and in one of them alone."""
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    context = fork_server(["localrules.runs.train", "helpers.two_ranks", "lightning_fabric"])
-    links, processes = [], []
-    for rank in range(2):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(rank, store.port, tuple(cases), theirs), daemon=True)
-        process.start()
-        theirs.close()
-        links.append(ours)
-        processes.append(process)
     found = {}
-    for case in cases:
-        (digest, repeatable, differences), (other, again, _) = (link.recv() for link in links)
+    for case, sent in zip(cases, in_processes([2], _compare, tuple(cases), messages=len(cases)), strict=True):
+        (digest, repeatable, differences), (other, again, _) = sent
         found[str(case)] = Found(digest == other, repeatable and again, differences)
-    for process in processes:
-        process.join()
     return found
 
 
-def _serve(rank: int, port: int, cases: Sequence[Case], link: Connection) -> None:
-    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in group.items()})
-    os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+def _compare(groups: Groups, send: Send, cases: Sequence[Case]) -> None:
+    groups.join(2)
     for case in cases:
         together, again = session(case, devices=2), session(case, devices=2)
         train_steps(together, REPEATED)
@@ -172,14 +154,15 @@ def _serve(rank: int, port: int, cases: Sequence[Case], link: Connection) -> Non
         repeatable = _digest(state(together)) == _digest(state(again))
         train_steps(together, STEPS - REPEATED, start=REPEATED)
         found, differences = state(together), {}
-        if rank == 0:
+        if groups.rank == 0:
             alone = session(case, devices=1)
             train_steps(alone)
-            differences = {name: _difference(found[name], value) for name, value in state(alone).items()}
-        link.send((_digest(found), repeatable, differences))
+            differences = {name: relative_difference(found[name], value) for name, value in state(alone).items()}
+        send((_digest(found), repeatable, differences))
 
 
-def _difference(found: Tensor, expected: Tensor) -> float:
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """The norm of the difference of two tensors, relative to that of the second."""
     found, expected = found.double(), expected.double()
     return float((found - expected).norm() / expected.norm().clamp_min(1e-4))
 

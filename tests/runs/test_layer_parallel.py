@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.during_runs import at_step, interrupt, saved_state, send
 from helpers.tiny_runs import STEPS, TINY, localrules, metrics, only_run, resume, train
 from helpers.torchrun import run_by_torchrun
 
 from localrules.engine import trainer
 from localrules.engine.pipeline import stage_steps
-from localrules.engine.step import train_step
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,46 +32,18 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return train(tmp_path_factory.mktemp("alone"), setting=ALONE)
 
 
-def at_step(number: int, act: Callable[[], object], module: Any, patch: pytest.MonkeyPatch) -> None:
-    """Do something in the main process before a step that a module takes."""
-
-    def take(session: Any, phase: Any, step: int, *network: Any) -> Any:
-        if step == number:
-            act()
-        return train_step(session, phase, step, *network)
-
-    patch.setattr(module, "train_step", take)
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def kill_other() -> None:
-    (other,) = multiprocessing.active_children()
-    assert other.pid is not None
-    os.kill(other.pid, signal.SIGKILL)
-
-
-def state_of(summary: dict[str, Any]) -> dict[str, Any]:
-    """The content of a checkpoint, but for where the run stands in time."""
-    state = torch.load(Path(summary["run_dir"]) / "checkpoints" / "last.pt", weights_only=True)
-    del state["progress"]
-    return state
-
-
 def test_it_logs_evaluates_and_saves_what_one_process_does(alone: dict[str, Any], tmp_path: Path) -> None:
     said = localrules("run", *ALONE, *LAYERS, "--out", tmp_path, "--json")
     assert said.code == 0, said.err
     found = said.document
     assert (found["devices"], found["parallel"]) == (2, "layers")
-    assert len(found["stage_seconds"]) == 2
+    assert found["stages"] == len(found["stage_seconds"]) == 2
     assert all(0 < seconds < found["seconds"] for seconds in found["stage_seconds"])
     assert 0 <= found["bubble_fraction"] < 1
     same = ("weights_sha256", "valid_accuracy", "train_accuracy", "steps", "parameters")
     assert [found[name] for name in same] == [alone[name] for name in same]
     assert metrics(found["run_dir"]) == metrics(alone["run_dir"])
-    torch.testing.assert_close(state_of(found), state_of(alone), rtol=0, atol=0)
+    torch.testing.assert_close(saved_state(found), saved_state(alone), rtol=0, atol=0)
     assert "stages busy" in said.err
     assert "they wait for" in said.err
     assert multiprocessing.active_children() == []
@@ -95,7 +65,7 @@ def test_it_continues_a_run_of_one_process_and_is_continued_by_one_after_a_kill(
     folder = only_run(tmp_path)
     assert stopped.error["what"] == f"stopped at step 5 of {STEPS}"
 
-    at_step(10, kill_other, stage_steps, monkeypatch)
+    at_step(10, lambda: send(signal.SIGKILL), stage_steps, monkeypatch)
     killed = localrules("run", "--resume", folder, *LAYERS, "--json")
     assert killed.code == 1
     assert killed.error == {

@@ -9,15 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.during_runs import at_step, interrupt, send
 from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, localrules, metrics, only_run, train
 from helpers.torchrun import run_by_torchrun
 
-from localrules.engine import step as stepping
 from localrules.engine import trainer
 from localrules.utils.launch_env import Launch, external_launch
 
@@ -33,24 +32,6 @@ TWO = [*SETTING, "--devices", "2", "--checkpoint-every", "3", "--set", "process_
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return train(tmp_path_factory.mktemp("unbroken"), setting=TWO)
-
-
-def at_step(number: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
-    """Do something in the main process before a step."""
-
-    def train_step(session: Any, phase: Any, step: int) -> Any:
-        if step == number:
-            act()
-        return stepping.train_step(session, phase, step)
-
-    patch.setattr(trainer, "train_step", train_step)
-
-
-def send(number: int) -> None:
-    """Send a signal to the other process of a run."""
-    (other,) = multiprocessing.active_children()
-    assert other.pid is not None
-    os.kill(other.pid, number)
 
 
 def test_two_processes_log_and_learn_what_one_does(unbroken: dict[str, Any], tmp_path: Path) -> None:
@@ -74,13 +55,13 @@ def test_nothing_of_a_run_stays_in_the_process(unbroken: dict[str, Any]) -> None
 def test_a_run_that_is_stopped_killed_and_hangs_resumes_to_the_bits_of_an_unbroken_one(
     unbroken: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_step(4, lambda: os.kill(os.getpid(), signal.SIGINT), monkeypatch)
+    at_step(4, interrupt, trainer, monkeypatch)
     stopped = localrules("run", *TWO, "--out", tmp_path, "--json")
     folder = only_run(tmp_path)
     again = f"localrules run --resume {folder}"
     assert (stopped.code, stopped.error["what"]) == (1, f"stopped at step 5 of {STEPS}")
 
-    at_step(7, lambda: send(signal.SIGKILL), monkeypatch)
+    at_step(7, lambda: send(signal.SIGKILL), trainer, monkeypatch)
     killed = localrules("run", "--resume", folder, "--json")
     assert killed.code == 1
     assert killed.error == {
@@ -91,7 +72,7 @@ def test_a_run_that_is_stopped_killed_and_hangs_resumes_to_the_bits_of_an_unbrok
     }
     assert multiprocessing.active_children() == []
 
-    at_step(8, lambda: send(signal.SIGSTOP), monkeypatch)
+    at_step(8, lambda: send(signal.SIGSTOP), trainer, monkeypatch)
     hung = localrules("run", "--resume", folder, "--json")
     assert hung.code == 1
     assert hung.error == {**killed.error, "why": "it did not answer within 3 s"}

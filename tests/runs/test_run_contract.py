@@ -44,6 +44,7 @@ SUMMARY: dict[str, type | tuple[type, ...]] = {
     "threads": int,
     "devices": int,
     "parallel": type(None),
+    "stages": type(None),
     "stage_seconds": type(None),
     "bubble_fraction": type(None),
     "steps": int,

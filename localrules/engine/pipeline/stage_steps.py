@@ -19,7 +19,7 @@ from localrules.engine.pipeline.messages import Header, MessageFormat
 from localrules.engine.pipeline.networks import Given, MeasuredNetwork, StageNetwork
 from localrules.engine.pipeline.stages import BUSY, Stage, cut_into_stages
 from localrules.engine.session import Session
-from localrules.engine.step import StepResult, train_step
+from localrules.engine.step import AveragedStep, StepResult, average_report, train_step
 from localrules.errors import LocalRulesError
 from localrules.utils.torch_utils import read_scalars
 
@@ -76,8 +76,10 @@ class Border:
 class StageSteps:
     """The steps of this process's stage in one phase of a run.
 
-    The main process trains the last stage: what it has finished, all have, so it logs a step without waiting for any
-    stage. All processes make the same cut and call the same methods, in the same state of the whole network.
+    The main process trains the last stage of the first replica: what it has finished, all stages have, so it logs a
+    step without waiting for any. Replicas meet in each layer, whose gradients they average, and the first stages agree
+    before each step on whether to pause. All processes make the same cut and call the same methods, in the same state
+    of the whole network.
 
     Args:
         session: The run.
@@ -89,14 +91,18 @@ class StageSteps:
     Attributes:
         stages: All stages, in forward order.
         paused: Whether all stages stand behind the step that was taken last, since a process asked for that.
+        reported: The last step that was reported, with the means over the replicas: of this stage's layers; in the main
+            process of all.
     """
 
+    reported: AveragedStep
+
     def __init__(self, session: Session, measured: MeasuredNetwork, start: int, stop: int, times: StageTimes) -> None:
-        world, network = session.world, session.network
+        world, network, count = session.world, session.network, session.grid.replica.count
         self._session, self._pauses = session, 0
-        self.index, self._last = world.count - 1 - world.index, world.count - 1
+        self.index, self._last = session.grid.stage, count - 1
         _check_order(network, measured)
-        self.stages = world.from_main(cut_into_stages(_mean_seconds(session, measured), network.layers, world.count))
+        self.stages = world.from_main(cut_into_stages(_mean_seconds(session, measured), network.layers, count))
         stage = self.stages[self.index]
         self._network = StageNetwork(network, session.rule, stage, measured.given)
         self._store = dist.distributed_c10d._get_default_store()
@@ -123,12 +129,12 @@ class StageSteps:
             phase: The phase.
             step: Counted from 0 over the whole run.
             pauses: Whether all know that they pause after it.
-            reports: Whether the main process needs a report of all layers.
+            reports: Whether the main process needs a report of all layers, as it does where they pause.
 
         Returns:
-            In the main process, of all layers if it ``reports`` or has ``paused``; else of this stage's layers.
+            Of this stage's layers, and of this replica's part of the batch.
         """
-        network, waited = self._network, self._waited
+        session, network, waited = self._session, self._network, self._waited
         began = time.perf_counter()
         if self._receiver is not None:
             header = self._below.unpack(self._receiver.receive(), network)
@@ -136,14 +142,15 @@ class StageSteps:
                 raise LocalRulesError(f"stage {self.index} has received step {header.step} in place of {step}")
             self.paused = header.pauses
         else:
-            self.paused = pauses or self._pause_is_requested()
-        taken = train_step(self._session, phase, step, network)
+            (self.paused,) = [True] if pauses else session.ranks.any(self._pause_is_requested())
+        taken = train_step(session, phase, step, network)
         if self.index < self._last:
             taken = StepResult(replace(taken.report, logits=None, labels=None), taken.labels)
-        reports, busy = reports or self.paused, self._busy
-        if reports and self.index < self._last:
-            numbers = _numbers(taken.report, busy)
-            self._store.set(f"{self._name}/{step}/{self.index}", json.dumps(numbers))
+        reports = reports or self.paused
+        if reports:
+            self.reported = average_report(session.ranks, self._with_busy(taken))
+            if session.ranks.is_main and self.index < self._last:
+                self._store.set(f"{self._name}/{step}/{self.index}", _to_json(self.reported.report))
         if self._sender is not None:
             self._sender.send(self._above.pack(Header(step, self.paused), network))
         network.given, network.generators = {}, {}
@@ -155,12 +162,17 @@ class StageSteps:
             self._times.elapsed += now - self._since
             self._times.steps += 1
         self._since = now
-        return self._whole_report(step, taken, busy) if reports and self.index == self._last else taken
+        if reports and session.world.is_main:
+            self.reported = replace(self.reported, report=self._whole_report(step, self.reported.report))
+        return taken
 
-    @property
-    def _busy(self) -> dict[str, float]:
-        """The fraction of the time before this step in which this stage computed, as a metric."""
-        return {f"{BUSY}{self.index}": self._times.busy / self._times.elapsed} if self._times.elapsed else {}
+    def _with_busy(self, taken: StepResult) -> StepResult:
+        """A step with the metric of the fraction of the time before it in which this stage computed."""
+        if not self._times.elapsed:
+            return taken
+        busy = torch.tensor(self._times.busy / self._times.elapsed)
+        metrics = taken.report.metrics | {f"{BUSY}{self.index}": busy}
+        return replace(taken, report=replace(taken.report, metrics=metrics))
 
     @property
     def _waited(self) -> float:
@@ -193,23 +205,22 @@ class StageSteps:
         if self._receiver is not None:
             self._receiver.close()
 
-    def _whole_report(self, step: int, taken: StepResult, busy: dict[str, float]) -> StepResult:
+    def _whole_report(self, step: int, own: StepReport) -> StepReport:
         """The report of all stages; the others have finished the step before this one."""
-        own, objectives, metrics = taken.report, dict[str, Tensor](), dict[str, Tensor]()
+        objectives, metrics = dict[str, Tensor](), dict[str, Tensor]()
         for index in range(self._last):
             key = f"{self._name}/{step}/{index}"
             of_stage, more = json.loads(self._store.get(key))
             self._store.delete_key(key)
             objectives |= {name: torch.tensor(value, dtype=torch.float64) for name, value in of_stage.items()}
             metrics |= {name: torch.tensor(value, dtype=torch.float64) for name, value in more.items()}
-        metrics |= own.metrics | {name: torch.tensor(value) for name, value in busy.items()}
-        report = replace(own, objectives=objectives | own.objectives, metrics=dict(sorted(metrics.items())))
-        return StepResult(report, taken.labels)
+        metrics |= own.metrics
+        return replace(own, objectives=objectives | own.objectives, metrics=dict(sorted(metrics.items())))
 
 
-def _numbers(report: StepReport, busy: dict[str, float]) -> tuple[dict[str, float], dict[str, float]]:
-    """The objectives of a report, and its metrics with those of a stage."""
-    return read_scalars(report.objectives), read_scalars(report.metrics) | busy
+def _to_json(report: StepReport) -> str:
+    """The objectives and the metrics of a report."""
+    return json.dumps((read_scalars(report.objectives), read_scalars(report.metrics)))
 
 
 def _mean_seconds(session: Session, measured: MeasuredNetwork) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from localrules.callbacks.base import MetricsRow
@@ -14,7 +15,7 @@ from localrules.engine.pipeline.networks import MeasuredNetwork
 from localrules.engine.pipeline.stage_state import load_state_of_layers, state_of_layers
 from localrules.engine.pipeline.stage_steps import StageSteps, StageTimes
 from localrules.engine.session import Session
-from localrules.engine.step import StepResult, train_step
+from localrules.engine.step import AveragedStep, StepResult, train_step
 from localrules.engine.trainer import CHECKPOINT_SECONDS, Trainer, TrainingInterrupted
 
 MEASURED_STEPS = 3
@@ -30,9 +31,9 @@ class StageTrainer(Trainer):
     """Takes one stage of a session through its steps, in step with the processes that train the others.
 
     In the first steps of a phase every process trains the whole network, to measure the layers. Then the layers are cut
-    into stages, and each process trains its own. All stages pause where the whole state is needed: at the end of an
-    epoch or phase, for a checkpoint, and when a process asks for it, since the run is to be stopped or a minute has
-    passed. The main process then holds the state of a run in one process, and does what that would do.
+    into stages, and each process trains its own. All stages, of all replicas, pause where the whole state is needed: at
+    the end of an epoch or phase, for a checkpoint, and when a process asks for it, since the run is to be stopped or a
+    minute has passed. The main process then holds the state of a run in one process, and does what that would do.
     """
 
     _settling = MEASURED_STEPS
@@ -85,22 +86,30 @@ class StageTrainer(Trainer):
         if stages is not None and self.step < phase.stop:
             stages.go_on()
 
+    def _average(self, step: StepResult) -> AveragedStep:
+        return super()._average(step) if self._stages is None else self._stages.reported
+
     def _is_checkpoint_late(self) -> bool:
         unset = self.session.config.checkpoint_every is None
         return self._world.is_main and unset and time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
 
     def _collect(self, stages: StageSteps, *, everywhere: bool) -> None:
-        """Bring the state of all layers into the main process, or into all."""
-        network, own = self.session.network, stages.stages[stages.index]
+        """Bring the state of all layers into the main process, or into all, and the times into the main process."""
+        network, own, grid = self.session.network, stages.stages[stages.index], self.session.grid
+        if everywhere or grid.ranks.is_main:  # in other replicas no process needs it
+            state = state_of_layers(self.session, network.layers[own.first : own.last + 1])
+            for index, of_layers in grid.replica.gather_objects((stages.index, state), everywhere=everywhere):
+                if index != stages.index:
+                    load_state_of_layers(self.session, of_layers)
         self._times.peak_memory_mib = self.peak_memory_mib
-        state = state_of_layers(self.session, network.layers[own.first : own.last + 1])
-        gathered = self._world.gather_objects((stages.index, self._times, state), everywhere=everywhere)
-        for index, _, of_layers in gathered:
-            if index != stages.index:
-                load_state_of_layers(self.session, of_layers)
+        times = self._world.gather_objects((stages.index, self._times))
         if self._world.is_main:
-            times = [of_stage for _, of_stage, _ in sorted(gathered, key=lambda each: each[0])]
-            self.peak_memory_mib = max(each.peak_memory_mib for each in times)
-            if self._times.steps:
-                self.stage_seconds = [each.busy / each.steps for each in times]
-                self.bubble_fraction = 1 - sum(each.busy for each in times) / (len(times) * self._times.elapsed)
+            self._sum_up([[each for at, each in times if at == index] for index in range(len(stages.stages))])
+
+    def _sum_up(self, times: list[list[StageTimes]]) -> None:
+        """Sum up the times of all processes, those of each stage together."""
+        processes = [each for of_stage in times for each in of_stage]
+        self.peak_memory_mib = max(each.peak_memory_mib for each in processes)
+        if self._times.steps:
+            self.stage_seconds = [mean(each.busy / each.steps for each in of_stage) for of_stage in times]
+            self.bubble_fraction = 1 - mean(each.busy for each in processes) / self._times.elapsed
