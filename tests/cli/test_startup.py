@@ -71,6 +71,7 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert (code, heavy) == (0, "[]")
 
 
+@pytest.mark.exhaustive
 def test_a_run_imports_what_draws_plots_only_where_it_draws_them(tmp_path: Path) -> None:
     words = ["run", "--rule", "local-ce", *TINY, "--set", "plots=false", "--out", str(tmp_path)]
     code, _, heavy = heavy_after("from localrules.cli import main; sys.exit(main())", *words)

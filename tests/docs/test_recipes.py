@@ -47,6 +47,7 @@ def test_every_rule_but_the_control_is_local() -> None:
     assert "backprop" not in rules.values()
 
 
+@pytest.mark.exhaustive
 def test_curves_say_what_runs_had_reached_and_spent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracies are the run folders', and a readout alone costs less arithmetic than all layers."""
     phases = '[{name="together", train_layers="all", fraction=2}, {name="readout", train_layers="readout", fraction=1}]'

@@ -18,7 +18,7 @@ from localrules_fer.faces.draw import draw
 
 pytestmark = pytest.mark.slow
 
-LONG = {f"docs/guides/{page}.md" for page in ("audit", "sweep", "testing")}
+LONG = {f"docs/guides/{page}.md" for page in ("audit", "cookbook", "sweep", "testing")}
 RULES = {page for page in PAGES if page.startswith("docs/rules/")}
 RUN = {*PAGES} - LONG - RULES | {f"docs/rules/{page}.md" for page in ("index", *REPRESENTATIVES)}
 

@@ -14,10 +14,9 @@ T = TypeVar("T")
 
 REPRESENTATIVES = frozenset(
     {
-        *("backprop", "hsic", "hsic-projected", "predsim", "softhebb"),  # objectives, some with heads
+        *("backprop", "hsic", "predsim", "softhebb"),  # objectives, one with heads
         *("fa", "dfa", "predictive-coding"),  # errors from above
-        *("forward-forward", "node-perturbation"),  # other passes through the network
-        *("sgr", "synthetic-gradients"),  # what goes from one layer to the next
+        *("forward-forward", "sgr"),  # other passes through the network, and gradients of gradients
     }
 )
 """Rules of every mechanism that the engine has, for what is checked of all rules."""

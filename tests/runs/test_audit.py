@@ -271,6 +271,7 @@ def test_a_disguised_leak_is_found(source: str, words: list[str], measured: str 
     assert measured is None or found["class"] == measured
 
 
+@pytest.mark.exhaustive
 def test_a_rule_that_leaks_late_is_found_at_the_step_that_is_named(tmp_path: Path) -> None:
     source = LEAKS.replace("CONDITION:", "KNOWN['calls'] > 100:").replace("CONDITION", "it is late")
     plugin = tmp_path / "late.py"

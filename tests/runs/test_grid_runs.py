@@ -72,6 +72,7 @@ def test_a_run_that_is_stopped_is_continued_by_processes_that_divide_the_batches
     assert metrics(said.document["run_dir"]) == metrics(divided["run_dir"])
 
 
+@pytest.mark.exhaustive
 def test_one_process_continues_it_after_a_kill_and_is_continued_by_it(
     divided: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ class StopAt(Callback):
             raise Stop("enough")
 
 
+@pytest.mark.exhaustive
 def test_a_callback_stops_all_processes(tmp_path: Path) -> None:
     short = {"steps": STEPS, "batch_size": 32, "threads": 1, "log_every": 1, "plots": False}
     found = localrules.train(
@@ -126,6 +128,7 @@ def test_a_callback_stops_all_processes(tmp_path: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.exhaustive
 def test_a_process_that_hangs_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_step(10, lambda: send(signal.SIGSTOP), stage_steps, monkeypatch)
     hung = command("run", *SETTING, *GRID, "--set", "process_timeout=3", "--out", tmp_path, "--json")

@@ -45,6 +45,7 @@ def test_a_rule_whose_options_cannot_be_shown(rule: str) -> None:
     check(said.error, said.code)
 
 
+@pytest.mark.exhaustive
 def test_a_network_that_fails_does_not_keep_rules_from_being_shown() -> None:
     said = localrules("rules", "show", "greedy-infomax", "--plugin", FILE)
     assert said.code == 0

@@ -118,6 +118,7 @@ def test_more_trials_are_added_and_fewer_repeat_nothing(unbroken: Sweep) -> None
     assert len(unbroken.trials()) == 5
 
 
+@pytest.mark.exhaustive
 def test_a_grid_has_each_point_once_and_a_searched_space_ends(tmp_path: Path) -> None:
     space: Space = {"rule.hidden": SearchChoice((0, 4)), "model.hidden": SearchChoice(([8], [4]))}
     settings = {**TREE, "model": {"name": "mlp"}}

@@ -295,6 +295,7 @@ def test_online_without_a_network_warns_once_and_training_goes_on(
     callbacks.close()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX")
 def test_on_a_terminal_without_a_login_nobody_is_asked(tmp_path: Path) -> None:
     import pty

@@ -80,6 +80,7 @@ def test_cases_are_the_papers_settings_but_for_what_they_are_about(name: str) ->
         assert config.optimizer.lr == 0.005 or name == "figure-14"
 
 
+@pytest.mark.exhaustive
 def test_everything_runs_through(done: Any) -> None:
     said, out, _ = done
     assert said.code == 0, said.out
@@ -90,6 +91,7 @@ def test_everything_runs_through(done: Any) -> None:
         assert list((out / name).glob("*.png"))
 
 
+@pytest.mark.exhaustive
 def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     said, _, _ = done
     assert all(run["claim"] == ALL[run["experiment"]].claim for run in said.document)
@@ -98,6 +100,7 @@ def test_every_run_says_what_the_paper_claims_of_it(done: Any) -> None:
     assert {run["verdict"] for run in trained(said)} == {"no published value", "other data: not comparable"}
 
 
+@pytest.mark.exhaustive
 def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:
     _, out, _ = done
     text = (out / "index.html").read_text()
@@ -108,6 +111,7 @@ def test_the_page_has_every_claim_and_every_image_in_it(done: Any) -> None:
     assert "Three dense blocks are best" in text
 
 
+@pytest.mark.exhaustive
 def test_beside_every_claim_stands_what_was_measured_and_in_what_it_differs(done: Any) -> None:
     _, out, _ = done
     text = (out / "index.html").read_text()
@@ -137,6 +141,7 @@ def test_one_run_serves_every_experiment_that_needs_it(done: Any) -> None:
     assert len(list((out / "runs").iterdir())) == 17
 
 
+@pytest.mark.exhaustive
 def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> None:
     _, out, _ = done
     with (out / "table-1" / "table-1.csv").open(newline="") as file:
@@ -150,6 +155,7 @@ def test_table_1_sets_cost_and_accuracy_beside_the_printed_ones(done: Any) -> No
         assert 0 <= float(line["top-1"]) <= float(line["one against rest"]) <= 100
 
 
+@pytest.mark.exhaustive
 def test_every_case_is_shown_with_all_that_an_evaluation_says(done: Any) -> None:
     said, out, _ = done
     for name in sorted(set(NAMES) - {"figure-6-9"}):
@@ -168,6 +174,7 @@ def test_every_case_is_shown_with_all_that_an_evaluation_says(done: Any) -> None
     assert shown == pytest.approx(values, abs=0.051)
 
 
+@pytest.mark.exhaustive
 def test_curves_are_kept_as_numbers(done: Any) -> None:
     _, out, _ = done
     with (out / "figure-12" / "curves.csv").open(newline="") as file:
@@ -181,6 +188,7 @@ def test_curves_are_kept_as_numbers(done: Any) -> None:
         assert spent["20"] == pytest.approx(2 * spent["10"], abs=2e-5)
 
 
+@pytest.mark.exhaustive
 def test_measures_tell_over_fitting(done: Any) -> None:
     _, out, _ = done
     with (out / "figure-10-11" / "measures.csv").open(newline="") as file:
@@ -189,6 +197,7 @@ def test_measures_tell_over_fitting(done: Any) -> None:
         assert float(line["over-fitting"]) == pytest.approx(float(line["train"]) - float(line["test"]), abs=0.11)
 
 
+@pytest.mark.exhaustive
 def test_the_data_are_shown_as_they_are(done: Any) -> None:
     _, out, _ = done
     with (out / "figure-6-9" / "figure-8-labels.csv").open(newline="") as file:
