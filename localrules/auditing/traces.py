@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from threading import get_native_id
 from typing import Any
 
 import torch
@@ -99,9 +102,23 @@ def train_from_perturbed(
 
 
 def on_own_stack(work: Callable[[], object]) -> None:
-    """Do some work in a thread, and wait for it; what it raises is raised here."""
+    """Do some work in a thread, and wait for its end; what it raises is raised here."""
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(work).result()
+        thread = threads.submit(get_native_id).result()
+        done = threads.submit(work)
+    _wait_until_gone(thread)
+    done.result()
+
+
+def _wait_until_gone(thread: int) -> None:
+    """Wait until the system has ended a thread, on Linux; Python takes it for ended a little earlier.
+
+    Meanwhile it may hold a lock, such as that of MKL's memory, for which a process that is forked now would wait
+    forever.
+    """
+    place, until = Path(f"/proc/self/task/{thread}"), time.monotonic() + 10
+    while place.exists() and time.monotonic() < until:
+        time.sleep(1e-4)
 
 
 def change_layer(session: Session, index: int, seed: int, *, absolute: float = NOISE, relative: float = 0.0) -> None:
