@@ -81,14 +81,14 @@ def bench(
     from localrules.engine.device import available_threads
 
     plain = {
-        "model": {"name": default_entries("model", registry)[0].name},
+        "model": {"name": model or default_entries("model", registry)[0].name},
         "batch_size": 128,
         "precision": "fp32",
         "threads": available_threads(),
     }
     flags = {"model": model and {"name": model}, "batch_size": batch_size, "precision": precision, "threads": threads}
     given = {name: value for name, value in flags.items() if value is not None}
-    settings = merge(merge(merge(plain, given), _shared_settings(overrides or [])), given)  # flags win
+    settings = merge(merge(plain, _shared_settings(overrides or [])), given)  # flags win
     names = [name.strip() for name in rules.split(",") if name.strip()]
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     found["settings"]["overrides"] = overrides or []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from localrules.callbacks.results import EpochResults
 
 _ID = "mlflow_id"
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages are those of language models
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # how MLflow names experiments that train models
 _PARAMETERS, _LENGTH = 100, 500  # that MLflow takes at a time; characters of a value
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.exhaustive import few
 from helpers.snippets import ROOT, snippets
 from helpers.tiny_runs import FACES, MLP, tiny_csv, train
 from sklearn.datasets import load_digits
@@ -100,7 +99,8 @@ def test_cases_of_the_gap_are_those_of_the_suite() -> None:
         assert same.epochs + 5 == row.settings["epochs"]
 
 
-@pytest.mark.parametrize("form", few(["ours", "all of them"], set()))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("form", ["ours", "all of them"])
 def test_forward_forward_by_hand_learns_digits(form: str, tmp_path: Path) -> None:
     """Made as large as MNIST's images, and by fewer steps."""
     found = load_digits()

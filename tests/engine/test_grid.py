@@ -9,7 +9,7 @@ from helpers.exhaustive import cases_to_run, few
 from helpers.grids import REPEATED, STAGES, Found, compare_grids
 from helpers.stages import Case
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")]
 
 # Adam makes steps of rounding errors where a gradient is zero.
 SMALL_STEPS = {"name": "sgd", "lr": 5e-4}
@@ -29,7 +29,7 @@ CASES = [
 ]
 UNSYNCHRONISED = Case("local-ce", "resnet20", (("optimizer", {"name": "adam"}),))
 RUN = {*map(str, CASES[:2])}
-"""The others are rules and networks of these, in other pairs."""
+"""Two rules alone, since groups of four processes take long on two cores."""
 
 
 @pytest.fixture(scope="module")

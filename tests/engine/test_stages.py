@@ -45,7 +45,7 @@ def found(request: pytest.FixtureRequest) -> dict[str, Found]:
     return compare_stages(cases_to_run(request), PROCESSES)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
 @pytest.mark.parametrize("case", few(CASES, RUN))
 def test_the_whole_state_has_the_bits_of_one_process(case: Case, found: dict[str, Found]) -> None:
     assert found[str(case)].equal

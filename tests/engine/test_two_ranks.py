@@ -11,7 +11,7 @@ from helpers.two_ranks import Case, Found, compare_ranks
 
 from localrules.registry.registry import Registry
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")]
 
 RULES = [item.entry.name for item in Registry.load(allow=[]).entries("rule")]
 CASES = [

@@ -27,7 +27,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.executor import make_executor
 from localrules_executors.local import own_cores, visible_gpus
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")]
 
 REGISTRY = Registry.load(allow=[])
 TREE: dict[str, Any] = {

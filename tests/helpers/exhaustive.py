@@ -1,6 +1,6 @@
 """The part that `make test` runs of tests that repeat a check over all rules, networks, moments or settings.
 
-The other cases are marked ``exhaustive``: `make test-all` and the continuous integration run them as well.
+The other cases are marked ``exhaustive``: `make test-all` and the continuous integration on GitHub run them as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REPRESENTATIVES = frozenset(
         *("forward-forward", "sgr"),  # other passes through the network, and gradients of gradients
     }
 )
-"""Rules of every mechanism that the engine has, for what is checked of all rules."""
+"""Rules of different mechanisms, of which `make test` checks what `make test-all` checks of every rule."""
 
 
 def few(cases: Iterable[T], keep: Container[str], ids: Callable[[T], str] = str) -> list[Any]:

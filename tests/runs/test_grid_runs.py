@@ -24,7 +24,7 @@ from localrules.engine.pipeline import stage_steps
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server"),
 ]
 
 SETTING = [*FACES, *MLP, *SHORT, "--rule", "local-ce", "--set", "optimizer.name=sgd", "--set", "sync_batchnorm=true"]

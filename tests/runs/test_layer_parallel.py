@@ -20,7 +20,7 @@ from localrules.engine.pipeline import stage_steps
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server"),
 ]
 
 ALONE = [*TINY, "--rule", "local-ce", "--checkpoint-every", "6", "--set", "process_timeout=20"]

@@ -22,7 +22,7 @@ from localrules.utils.launch_env import Launch, external_launch
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server"),
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server"),
 ]
 
 SETTING = [*FACES, *MLP, "--set", "model.norm=false", *SHORT, "--rule", "hsic-projected", "--set", "optimizer.name=sgd"]

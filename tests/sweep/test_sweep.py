@@ -239,7 +239,7 @@ def test_on_weights_and_biases_the_trials_are_a_group_called_like_the_folder(
     assert seen[0].plan({"rule.hidden": "4"}).config.trackers["wandb"]["group"] == "my-study"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
 def test_several_workers_try_distinct_trials_and_prune(tmp_path: Path) -> None:
     executor = make_executor("local", 2, tmp_path / "executor", REGISTRY)
     settings = {key: value for key, value in TREE.items() if key != "steps"} | {"epochs": 2}
