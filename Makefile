@@ -41,7 +41,7 @@ pytest-all: lint-style
 	@echo "==> pytest"
 	@$(PYTEST)
 
-test-fast: $(VENV)/installed-dev ## The unit tests alone, in less than two minutes on two cores
+test-fast: $(VENV)/installed-dev ## The unit tests alone
 	@$(PYTEST) -m "not slow and not installs and not exhaustive"
 
 lint: $(VENV)/installed-dev ## Check style, types, spelling, vocabulary and architecture
