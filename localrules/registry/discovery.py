@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib import metadata
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -66,8 +66,23 @@ def installed_sources(group: str) -> list[PluginSource]:
 
     Distributions are read one by one, since ``importlib.metadata.entry_points`` gives none at all when a single
     distribution has a malformed ``entry_points.txt``. Of two copies of one distribution the first on the path counts,
-    as it does for imports.
+    as it does for imports. They are read again when a folder of the path has changed: reading hundreds of them takes as
+    long as some steps of a small network, and a program may train many.
     """
+    return list(_read_distributions(group, tuple((folder, _modified(folder)) for folder in sys.path)))
+
+
+def _modified(folder: str) -> int | None:
+    """The time, in nanoseconds, of the last file that was added to a folder or removed from it."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _read_distributions(group: str, folders: tuple[tuple[str, int | None], ...]) -> tuple[PluginSource, ...]:
+    """The sources of a group, with the folders of the path as they are now."""
     found: dict[str, list[PluginSource]] = {}
     for distribution in metadata.distributions():
         try:
@@ -85,9 +100,11 @@ def installed_sources(group: str) -> list[PluginSource]:
         except Exception:  # a damaged installation, most likely of something that is not a plugin at all
             continue
     sources = [source for of_one in found.values() for source in of_one]
-    return sorted(
-        sources,
-        key=lambda source: (source.distribution != OWN_DISTRIBUTION, normalize_name(source.distribution), source.name),
+    return tuple(
+        sorted(
+            sources,
+            key=lambda each: (each.distribution != OWN_DISTRIBUTION, normalize_name(each.distribution), each.name),
+        )
     )
 
 

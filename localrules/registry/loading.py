@@ -126,8 +126,23 @@ def _check_module(module: object) -> None:
         )
 
 
+class _Manager(pluggy.PluginManager):
+    """A plugin manager that looks at functions with a mark alone.
+
+    pluggy examines every name of a module, imported classes included: most of the time of loading a plugin.
+    """
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        marked = hasattr(getattr(module_or_class, name, None), f"{self.project_name}_spec")
+        return super().parse_hookspec_opts(module_or_class, name) if marked else None
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        marked = hasattr(getattr(plugin, name, None), f"{self.project_name}_impl")
+        return super().parse_hookimpl_opts(plugin, name) if marked else None
+
+
 def _register(source: PluginSource, module: ModuleType) -> Any:
-    manager = pluggy.PluginManager("localrules")
+    manager = _Manager("localrules")
     manager.add_hookspecs(hookspecs)
     if os.environ.get("LOCALRULES_TRACE_PLUGINS", "") not in ("", "0"):
         _trace(manager, f"{source.distribution}/{source.name}")

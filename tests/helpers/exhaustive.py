@@ -15,7 +15,7 @@ T = TypeVar("T")
 REPRESENTATIVES = frozenset(
     {
         *("backprop", "hsic", "predsim", "softhebb"),  # objectives, one with heads
-        *("fa", "dfa", "predictive-coding"),  # errors from above
+        *("fa", "predictive-coding"),  # errors from above
         *("forward-forward", "sgr"),  # other passes through the network, and gradients of gradients
     }
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from helpers.fake_distributions import Answer, Site, good
 
@@ -176,3 +178,18 @@ def test_what_a_plugin_prints_at_import_does_not_spoil_json(site: Site) -> None:
     answer = site.run("rules", "--json")
     assert answer.named("loud-rule")["status"] == "ok"
     assert "hello from a plugin" in answer.err
+
+
+def test_what_is_installed_and_removed_meanwhile_is_there_and_gone_for_the_next_registry(site: Site) -> None:
+    site.install("first", good("first-rule"))
+    assert Registry.load().entries_of("first", "rule")
+    site.install("second", good("second-rule"))
+    assert Registry.load().entries_of("second", "rule")
+    shutil.rmtree(site.folder / "second-1.0.dist-info")
+    assert "second" not in {entry.distribution for entry in Registry.load().entries("rule")}
+
+
+def test_other_things_in_a_plugins_module_are_let_alone(site: Site) -> None:
+    odd = "class Odd:\n    def __getattr__(self, name):\n        raise AttributeError(name)\n\nodd = Odd()\n"
+    site.install("odd", odd + good("odd-rule"))
+    assert [entry.status for entry in Registry.load().entries_of("odd", "rule")] == ["ok"]
