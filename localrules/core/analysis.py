@@ -60,6 +60,7 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             inputs_visible_downstream=len({tensor.shape[2:] for tensor in inputs})
             == 1,  # whether it could be; see _in_order
             in_shape=_combined_shape(inputs),
+            sample_shape=tuple(example.shape[1:]),
             out_shapes=shapes,
             features_last=tuple(last.applies_to(shape) for shape in shapes),
             macs=counter.get_total_flops() // 2 // samples,

@@ -17,6 +17,8 @@ from localrules.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
 
 @dataclass(eq=False, kw_only=True)
 class LayerInfo:
@@ -34,6 +36,7 @@ class LayerInfo:
             as in a densely connected block; only for feature maps of one size, or vectors.
         in_shape: Shape of its input without the batch; several feature maps of one size count as concatenated by
             channel.
+        sample_shape: Shape of one sample as the network receives it, whatever it does before its first layer.
         out_shapes: Shape of each of its outputs without the batch.
         features_last: Whether the features of each output are its last dimension, as those of tokens, (positions,
             features), are. Objectives see such outputs as feature maps, see :meth:`as_feature_maps`.
@@ -52,6 +55,7 @@ class LayerInfo:
     input_layers: tuple[str, ...] = ()
     inputs_visible_downstream: bool = False
     in_shape: Shape = ()
+    sample_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
     features_last: tuple[bool, ...] = ()
     output_indices: tuple[int, ...] | None = None
@@ -78,6 +82,18 @@ class LayerInfo:
     def parameter_count(self) -> int:
         """Number of learned values."""
         return sum(math.prod(shape) for shape in self.parameter_shapes)
+
+
+def require_sample_shape(rule: str, layer: LayerInfo, samples: Tensor) -> None:
+    """Raises UsageError when samples have another shape than those with which the network was built."""
+    found = tuple(samples.shape[1:])
+    if found != layer.sample_shape:
+        raise UsageError(
+            f"rule {rule!r} cannot learn from samples of this shape",
+            where=f"a batch with samples of shape {list(found)}",
+            why=f"the rule was built for samples of shape {list(layer.sample_shape)}, and uses each of their values",
+            fix="give all samples one shape, or build the network and the rule anew",
+        )
 
 
 @dataclass(eq=False)

@@ -39,6 +39,16 @@ class Mix:
         """Whether the module has stride 2."""
         return self.one == 0
 
+    def scaled(self, width: float) -> Mix:
+        """The module with its numbers of channels multiplied by a factor."""
+        one, pooled = (_scaled(channels, width) if channels else 0 for channels in (self.one, self.pooled))
+        three, double = ((_scaled(pair[0], width), _scaled(pair[1], width)) for pair in (self.three, self.double))
+        return Mix(one, three, double, pooled, self.pooling)
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, int(channels * width))
+
 
 STEM = (64, 64, 192)
 MIXES = (
@@ -105,6 +115,10 @@ class InceptionV2(Model):
         """Options of inception_v2."""
 
         size: Size = Field("as-is", description=described(NATIVE, LEAST))
+        width: float = Field(1, gt=0, description="All numbers of channels are multiplied by this (the paper's: 1).")
+        depth: int = Field(
+            len(MIXES), ge=1, le=len(MIXES), description="Modules, counted from the images (the paper's: 10)."
+        )
 
     config: InceptionV2.Config
 
@@ -112,7 +126,7 @@ class InceptionV2(Model):
         super().__init__(config, shape, num_classes)
         self._side = side_of(config.size, shape, NATIVE, LEAST)
         colours = to_rgb_channels("inception_v2", shape)
-        first, reduced, third = STEM
+        first, reduced, third = (_scaled(channels, config.width) for channels in STEM)
         activation, norm = config.activation, config.norm
         self.stem = nn.Sequential(
             conv_layer(colours, first, 7, stride=2, activation=activation, norm=norm, pool=_halving()),
@@ -121,8 +135,8 @@ class InceptionV2(Model):
         )
         self.mixed = nn.ModuleList()
         channels = third
-        for mix in MIXES:
-            module = InceptionModule(channels, mix, config)
+        for mix in MIXES[: config.depth]:
+            module = InceptionModule(channels, mix.scaled(config.width), config)
             self.mixed.append(module)
             channels = module.channels
         self.readout = global_readout(channels, num_classes)

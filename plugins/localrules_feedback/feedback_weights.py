@@ -62,8 +62,7 @@ class FeedbackRule(Rule):
             UsageError: A parameter that would carry errors and can have no feedback weights.
         """
         like = next(network.parameters())
-        shape = getattr(network.model, "shape", network.layers[0].in_shape)
-        images = like.new_zeros(2, *shape)
+        images = like.new_zeros(2, *network.layers[0].sample_shape)
         operations = network.operations(images)
         for operation in operations:
             if operation.input.requires_grad:

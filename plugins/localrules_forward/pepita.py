@@ -22,10 +22,10 @@ from localrules import (
     RuleInfo,
     SearchRange,
     StepReport,
-    UsageError,
     record_ops,
 )
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.layer import require_sample_shape
 from localrules.core.nn.losses import cross_entropy_error
 from localrules.core.ops import check_operations
 
@@ -70,7 +70,8 @@ class Pepita(Rule):
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Draw F, shape (values of an image, classes)."""
-        values = torch.Size(network.layers[0].in_shape).numel()
+        self._first = network.layers[0].without_module()
+        values = torch.Size(self._first.sample_shape).numel()
         bound = self.config.scale * (6 / values) ** 0.5
         self.register_buffer("feedback", torch.empty(values, num_classes).uniform_(-bound, bound))
 
@@ -126,13 +127,7 @@ class Pepita(Rule):
 
     def _project_error(self, error: Tensor, images: Tensor) -> Tensor:
         """``F e``, shaped like the images."""
-        if self.feedback.shape[0] != images[0].numel():
-            raise UsageError(
-                "rule 'pepita' cannot add the error to these images",
-                where="the network's first layer",
-                why=f"it reads {self.feedback.shape[0]} values, and an image has {images[0].numel()}",
-                fix="let the first layer read the whole image",
-            )
+        require_sample_shape("pepita", self._first, images)
         return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
 
 

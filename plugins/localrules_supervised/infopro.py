@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Batch, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange, UsageError
+from localrules import Batch, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
+from localrules.core.layer import require_sample_shape
 from localrules.kernels.gram import cosine
 from localrules_supervised.heads import conv_unit
 
@@ -63,18 +64,9 @@ class InfoPro(Objective):
 
     def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
-        first = next((peer for peer in layer.peers if not peer.input_layers), None)
-        if first is None:
-            raise UsageError(
-                "infopro does not know the size of the images",
-                where="--rule",
-                why="none of its layers reads the images, whose shape it takes from the layer that does",
-                fix="train the network's first layer by infopro too",
-            )
-        self.image_shape = first.in_shape
         outputs = config.features if config.task == "contrast" else num_classes
         head = task_head(layer.out_shape, config.features, outputs)
-        self.decoder = image_decoder(layer.out_shape, self.image_shape)
+        self.decoder = image_decoder(layer.out_shape, layer.sample_shape)
         self.head = head
 
     def forward(self, view: LayerView) -> dict[str, Tensor]:
@@ -98,14 +90,8 @@ class InfoPro(Objective):
         return first + (last - first) * (self.layer.peer_index / max(1, len(self.layer.peers) - 1))
 
     def _in_unit_range(self, batch: Batch) -> Tensor:
+        require_sample_shape("infopro", self.layer, batch.images)
         images = batch.images.flatten(1).float()
-        if images.shape[1] != math.prod(self.image_shape):
-            raise UsageError(
-                "infopro cannot reconstruct the images",
-                where="the network's first layer",
-                why=f"it reads {list(self.image_shape)}, and an image is {list(batch.images.shape[1:])}",
-                fix="use a network whose first layer reads the images as they are",
-            )
         low, high = images.aminmax()
         return (images - low) / (high - low).clamp_min(1e-6)
 

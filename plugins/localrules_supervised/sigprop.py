@@ -22,8 +22,8 @@ from localrules import (
     RuleConfig,
     RuleInfo,
     SearchRange,
-    UsageError,
 )
+from localrules.core.layer import require_sample_shape
 
 
 class SigProp(InputTransform, CustomPrediction, Objective):
@@ -76,7 +76,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
         super().__init__(config, layer, num_classes)
         if layer.peer_index == 0:  # the layer that makes the network's inputs
             # One image per class: noise, standardised like the images.
-            self.register_buffer("targets", torch.randn(num_classes, *layer.in_shape))
+            self.register_buffer("targets", torch.randn(num_classes, *layer.sample_shape))
 
     def make_inputs(self, batch: Batch) -> Tensor:
         """The batch's images, then the classes' targets."""
@@ -111,11 +111,5 @@ class SigProp(InputTransform, CustomPrediction, Objective):
         return images @ targets.T / self.config.temperature
 
     def _with_targets(self, images: Tensor) -> Tensor:
-        if self.targets[0].numel() != images[0].numel():
-            raise UsageError(
-                "rule 'sigprop' cannot make targets like these images",
-                where="the network's first layer",
-                why=f"it reads {self.targets[0].numel()} values, and an image has {images[0].numel()}",
-                fix="let the first layer read the whole image",
-            )
-        return torch.cat([images, self.targets.view(-1, *images.shape[1:]).to(images)])
+        require_sample_shape("sigprop", self.layer, images)
+        return torch.cat([images, self.targets.to(images)])

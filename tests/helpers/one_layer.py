@@ -26,8 +26,16 @@ def draws(*shape: int, seed: int = 0) -> Tensor:
 def layer_of(
     shape: tuple[int, ...], *, index: int = 0, pool_size: int | None = None, in_shape: tuple[int, ...] = ()
 ) -> Layer:
-    """A layer that is known by its shapes."""
-    return Layer("layer", nn.Identity(), index=index, pool_size=pool_size, in_shape=in_shape, out_shapes=(shape,))
+    """A layer that is known by its shapes, and that reads the network's input."""
+    return Layer(
+        "layer",
+        nn.Identity(),
+        index=index,
+        pool_size=pool_size,
+        in_shape=in_shape,
+        sample_shape=in_shape,
+        out_shapes=(shape,),
+    )
 
 
 def make(rule: type[T], layer: Layer, *, peers: Sequence[Layer] = (), num_classes: int = CLASSES, **options: Any) -> T:

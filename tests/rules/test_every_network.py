@@ -30,6 +30,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "vit_tiny": {"width": 8, "heads": 2, "depth": 2},
     "mlp_mixer": {"width": 8, "token_hidden": 4, "channel_hidden": 8, "depth": 2},
     "convnext_tiny": {"width": 4, "blocks": [1, 1]},
+    "inception_v2": {"width": 1 / 16, "depth": 3},
 }
 """One of each kind: the others are deeper or wider ones of these classes, and torchvision's."""
 DATA = toy_dataset(samples=16)
@@ -39,7 +40,7 @@ REFUSED = {
     "difference-target-propagation": set(NETWORKS) - SEQUENTIAL,
     "dual-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
     "equilibrium-propagation": set(NETWORKS) - {"mlp", "lenet", "vgg8b"},
-    "greedy-infomax": {"mlp", "lenet", "vgg8b"},
+    "greedy-infomax": {"mlp", "lenet", "vgg8b", "inception_v2"},  # maps of 1 x 1, the images being tiny
     "man": set(NETWORKS) - SEQUENTIAL,
 }
 """The networks with which a rule does not go together, for some of those that need something of a network."""

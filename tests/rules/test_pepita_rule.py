@@ -154,7 +154,7 @@ def test_the_feedback_is_fixed_saved_and_within_its_bound() -> None:
     assert 0.95 * bound < before.abs().max() <= bound
 
 
-def test_images_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
+def test_the_error_is_added_to_images_that_the_network_changes_before_its_first_layer() -> None:
     class Cropped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -166,13 +166,12 @@ def test_images_that_the_first_layer_does_not_read_as_they_are_are_refused() -> 
     network = Network.wrap(Cropped(), ["first", "last"], example=torch.zeros(2, 6))
     rule = Pepita()
     rule.prepare(network, 2)
+    assert rule.feedback.shape == (6, 2)
     session = perceptron(Pepita)
-    with pytest.raises(UsageError, match="cannot add the error"):
-        rule.step(
-            network,
-            Batch(torch.zeros(2, 6), torch.tensor([0, 1]), 2),
-            StepContext(session, session.phases[0]),
-        )
+    context = StepContext(session, session.phases[0])
+    rule.step(network, Batch(torch.zeros(2, 6), torch.tensor([0, 1]), 2), context)
+    with pytest.raises(UsageError, match="'pepita' cannot learn from samples of this shape"):
+        rule.step(network, Batch(torch.zeros(2, 7), torch.tensor([0, 1]), 2), context)
 
 
 @pytest.mark.parametrize("network", [perceptron, dense])

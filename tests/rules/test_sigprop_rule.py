@@ -23,7 +23,7 @@ LABELS = torch.tensor([0, 1, 1, 3, 0, 1])  # not every class is there
 
 
 def made(**options: Any) -> SigProp:
-    return make(SigProp, Layer("layer", nn.Identity(), in_shape=(1, 4, 4)), num_classes=CLASSES, **options)
+    return make(SigProp, Layer("layer", nn.Identity(), sample_shape=(1, 4, 4)), num_classes=CLASSES, **options)
 
 
 def view_of(shape: tuple[int, ...], labels: Tensor = LABELS) -> LayerView:
@@ -98,8 +98,8 @@ def test_targets_are_fixed_drawn_by_the_seed_and_saved() -> None:
     assert [name for name in first.rule.state_dict() if "targets" in name] == ["objectives.layers/0#0.targets"]
 
 
-def test_images_that_the_first_layer_does_not_read_as_they_are_are_refused() -> None:
-    with pytest.raises(UsageError, match="cannot make targets"):
+def test_images_of_another_size_than_the_first_are_refused() -> None:
+    with pytest.raises(UsageError, match="'sigprop' cannot learn from samples of this shape"):
         made().make_inputs(Batch(torch.zeros(2, 1, 5, 5), torch.tensor([0, 1]), CLASSES))
 
 

@@ -48,6 +48,7 @@ def make_view(
         index=0,
         depth=1,
         in_shape=tuple(inputs[0].shape[1:]),
+        sample_shape=tuple(images.shape[1:]),
         out_shapes=(tuple(output.shape[1:]),),
     )
     layer = replace(layer, peers=(layer.without_module(),))

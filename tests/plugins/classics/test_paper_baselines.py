@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_baselines import narrow_inception
 from helpers.tiny_sessions import train
 from torch import nn
 from torch.nn import functional
@@ -27,10 +26,7 @@ BASELINES: tuple[type[Model], ...] = (AlexNet, ResNet50, InceptionV2)
 GREY = (1, 48, 48)
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BN-Inception with three modules of a few channels each."""
-    narrow_inception(monkeypatch)
+NARROW: dict[str, Any] = {"width": 1 / 32, "depth": 3}
 
 
 def on_meta(kind: type[Model], classes: int) -> Model:
@@ -106,8 +102,8 @@ def test_a_module_of_inception_concatenates_its_branches_and_halves_where_it_has
     ]  # fmt: skip
 
 
-def test_every_convolution_of_inception_is_a_layer_and_every_module_a_block(narrow: None) -> None:
-    model = InceptionV2(InceptionV2.Config(), GREY, 7)
+def test_every_convolution_of_inception_is_a_layer_and_every_module_a_block() -> None:
+    model = InceptionV2(InceptionV2.Config(**NARROW), GREY, 7)
     convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
     layers = Network.wrap(model, granularity="layer", example=torch.zeros(2, *GREY)).hidden
     blocks = Network.wrap(model, granularity="block", example=torch.zeros(2, *GREY)).hidden
@@ -117,8 +113,9 @@ def test_every_convolution_of_inception_is_a_layer_and_every_module_a_block(narr
 
 @pytest.mark.parametrize("rule", [Backprop, LocalCrossEntropy])
 @pytest.mark.parametrize("granularity", ["layer", "block", 2])
-def test_inception_is_trained_by_any_rule_at_any_granularity(narrow: None, rule: type, granularity: str | int) -> None:
-    session = build_session(rule, InceptionV2, toy_dataset(shape=(1, 16, 16)), granularity=granularity, steps=2)
+def test_inception_is_trained_by_any_rule_at_any_granularity(rule: type, granularity: str | int) -> None:
+    data = toy_dataset(shape=(1, 16, 16))
+    session = build_session(rule, InceptionV2, data, granularity=granularity, steps=2, model_options=NARROW)
     before = [parameter.clone() for parameter in session.network.parameters()]
     train(session)
     moved = [not torch.equal(a, b) for a, b in zip(before, session.network.parameters(), strict=True)]
