@@ -3,10 +3,11 @@
     python examples/studies/tracking_cost.py                                  # dense_fpn_small by hsic
     python examples/studies/tracking_cost.py --trackers wandb tensorboard --model mlp --rounds 3
 
-Runs with and without a tracker alternate, at the default interval of logged rows. Printed are the median ratio of the
-CPU time that their process takes for training, with its 95 % interval, which holds the tracker's threads as well, and
-the fraction of the time that training waits in the tracker. CPU time, since other work on the machine changes it
-least; what W&B does in a process of its own is not in it. Both must be below 2 %.
+Runs with and without a tracker alternate, at the default interval of logged rows. Printed are, from the first step to
+the last, the fraction of the CPU time that the tracker takes, in calls and in threads of its own, and the fraction of
+the time that training waits in it: both must be below 2 %. Beside them is the ratio of the CPU time of whole runs with
+its 95 % interval, in which most is noise of the machine. What a tracker does in a process of its own is in none of
+them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,34 +43,51 @@ def main() -> int:
     options = parser.parse_args()
     registry, missed = Registry.load(), False
     for name in options.trackers:
-        waited = _time_events(registry.resolve("tracker", name))
-        with_it, without, fractions = [], [], []
+        calls = _time_events(registry.resolve("tracker", name))
+        with_it, without, taken, waited = [], [], [], []
         for _ in range(options.rounds):
             without.append(_train(options, {}))
-            waited.clear()
+            calls.clear()
             with_it.append(_train(options, {f"trackers.{name}": OPTIONS[name]}))
-            fractions.append(sum(waited) / with_it[-1].seconds)
+            threads = with_it[-1].thread_seconds - without[-1].thread_seconds
+            taken.append((sum(call.cpu_seconds for call in calls) + threads) / with_it[-1].cpu_seconds)
+            waited.append(sum(call.seconds for call in calls) / with_it[-1].seconds)
         ratio = ratio_bootstrap(*(np.array([run.cpu_seconds for run in runs]) for runs in (with_it, without)))
-        fraction = float(np.median(fractions))
-        missed |= fraction > AT_MOST or ratio.median > 1 + AT_MOST
+        missed |= max(np.median(taken), np.median(waited)) > AT_MOST
         print(
-            f"{name}: {ratio.median:.3f} of the CPU time without ({ratio.low:.3f} to {ratio.high:.3f}); training waits "
-            f"{fraction:.2%} of the time (at most {AT_MOST:.0%})",
+            f"{name}: {np.median(taken):.2%} of the CPU time, training waits {np.median(waited):.2%} of the time (at "
+            f"most {AT_MOST:.0%}); a run takes {with_it[-1].cpu_seconds:.0f} s of CPU time, {ratio.median:.3f} of one "
+            f"without ({ratio.low:.3f} to {ratio.high:.3f})",
             flush=True,
         )
     return int(missed)
 
 
-class Clock(localrules.Callback):
-    """Seconds from the first step to the end of training: of the clock on the wall, and of this process's CPU time."""
+class Call(NamedTuple):
+    """What one call of a tracker takes: of the clock on the wall, and CPU time of the thread that calls."""
 
-    seconds = cpu_seconds = 0.0
+    seconds: float
+    cpu_seconds: float
+
+
+class Clock(localrules.Callback):
+    """Seconds from the first step to the end of training.
+
+    Attributes:
+        seconds: Of the clock on the wall.
+        cpu_seconds: CPU time of this process.
+        thread_seconds: CPU time of its other threads.
+    """
+
+    seconds = cpu_seconds = thread_seconds = 0.0
 
     def on_train_start(self, network: localrules.Network, rule: localrules.Rule) -> None:
-        self._began = time.perf_counter(), time.process_time()
+        self._began = time.perf_counter(), time.process_time(), time.thread_time()
 
     def on_checkpoint(self) -> None:
-        self.seconds, self.cpu_seconds = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+        now = time.perf_counter(), time.process_time(), time.thread_time()
+        self.seconds, self.cpu_seconds, main = (end - began for end, began in zip(now, self._began, strict=True))
+        self.thread_seconds = self.cpu_seconds - main
 
 
 def _train(options: argparse.Namespace, trackers: dict[str, Any]) -> Clock:
@@ -90,21 +108,21 @@ def _train(options: argparse.Namespace, trackers: dict[str, Any]) -> Clock:
     return clock
 
 
-def _time_events(tracker: type) -> list[float]:
-    """Let a tracker note the seconds that each event of a step or epoch takes."""
-    waited: list[float] = []
+def _time_events(tracker: type) -> list[Call]:
+    """Let a tracker note what each event of a step or epoch takes."""
+    calls: list[Call] = []
 
     def timed(event: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
-            began = time.perf_counter()
+            began, cpu_began = time.perf_counter(), time.thread_time()
             event(*arguments)
-            waited.append(time.perf_counter() - began)
+            calls.append(Call(time.perf_counter() - began, time.thread_time() - cpu_began))
 
         return call
 
     for name in EVENTS:
         setattr(tracker, name, timed(getattr(tracker, name)))
-    return waited
+    return calls
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 REPRESENTATIVES = frozenset(
     {
-        *("backprop", "hsic", "predsim", "softhebb"),  # objectives, one with heads
+        *("backprop", "hsic", "predsim"),  # objectives, one with heads
         *("fa", "predictive-coding"),  # errors from above
         *("forward-forward", "sgr"),  # other passes through the network, and gradients of gradients
     }

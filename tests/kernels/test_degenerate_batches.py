@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from helpers.exhaustive import few
 
 from localrules.kernels.gram import cosine, gaussian, linear
 from localrules.kernels.hsic import hsic, nhsic, normalized_trace, phsic
@@ -42,7 +43,7 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("dtype", few([torch.float32, torch.bfloat16, torch.float16], {"torch.float32"}))
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_degenerate_features_give_finite_values_and_gradients(kernel, form, dtype):

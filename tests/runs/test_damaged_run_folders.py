@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.exhaustive import few
 from helpers.tiny_runs import localrules, train
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,7 @@ def check(words: list[str]) -> dict[str, str]:
     return said.error
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", few(COMMANDS, {"resume"}))
 @pytest.mark.parametrize("damage", CONFIG)
 def test_the_configuration(damage: str, command: str, run: Path, image: Path) -> None:
     if damage == "phases-number" and "phases = [" not in (run / "config.toml").read_text():
