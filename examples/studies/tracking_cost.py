@@ -64,7 +64,7 @@ def main() -> int:
 
 
 class Call(NamedTuple):
-    """What one call of a tracker takes: of the clock on the wall, and CPU time of the thread that calls."""
+    """The time of one call of a tracker: by the clock on the wall, and CPU time of the thread that calls."""
 
     seconds: float
     cpu_seconds: float
