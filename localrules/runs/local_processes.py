@@ -28,6 +28,9 @@ from localrules.utils.child_process import start_child
 GRACE_SECONDS = 15.0
 """For how long the main process may go on when another is dead, before it is ended whatever it is doing."""
 
+MAIN_SECONDS = 1.0
+"""For how long another process that fails looks whether the main one has ended: it can lose the connection first."""
+
 LOOPBACK = "lo"  # Linux's name
 
 
@@ -179,7 +182,8 @@ def _serve(
     registry = Registry.from_plugins(files)
     run = resolve_config(config, registry)
     processes = Processes(run, registry, folder)
-    threading.Thread(target=_end_with_main, args=(rank, processes, link), daemon=True).start()
+    watcher = threading.Thread(target=_end_with_main, args=(rank, processes, link), daemon=True)
+    watcher.start()
     try:
         import lightning_fabric  # noqa: F401  # before the others wait for it
 
@@ -188,9 +192,10 @@ def _serve(
         link.send("done")
         leave_group()
     except BaseException as error:
-        with suppress(OSError):  # the main process may have gone, which the other thread reports
+        with suppress(OSError):
             link.send(_failure(error))
-        os._exit(1)  # at once: others may wait for this process alone, and learn by its end that it has failed
+        watcher.join(MAIN_SECONDS)  # if the main process has gone, the thread reports it, and ends this one
+        os._exit(1)  # soon: others may wait for this process alone, and learn by its end that it has failed
 
 
 def _failure(error: BaseException) -> Any:

@@ -107,6 +107,42 @@ def test_the_others_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
     assert f"localrules run --resume {folder}" in said
 
 
+FATAL = '''
+import os
+import signal
+from pathlib import Path
+
+from localrules_backprop.backprop import Backprop
+
+class Fatal(Backprop):
+    """Kills the main process from the other one, which has lost the connection before it can know why."""
+
+    def step(self, network, batch, context):
+        if os.environ["RANK"] == "1":
+            fork_server = Path(f"/proc/{os.getppid()}/stat").read_text()
+            os.kill(int(fork_server.rpartition(")")[2].split()[1]), signal.SIGKILL)
+            raise RuntimeError("gloo: Connection closed by peer")
+        return super().step(network, batch, context)
+
+RULES = {"fatal": Fatal}
+'''
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads from /proc who started whom")
+def test_a_process_that_loses_the_connection_before_it_sees_the_main_process_end_names_it(tmp_path: Path) -> None:
+    (tmp_path / "fatal.py").write_text(FATAL)
+    words = [*FACES, *MLP, *SHORT, "--devices", "2", "--plugin", str(tmp_path / "fatal.py"), "--rule", "fatal"]
+    words = [sys.executable, "-m", "localrules", "run", *words, "--out", str(tmp_path / "runs")]
+    with (tmp_path / "errors").open("w") as errors:  # a pipe would be read to the end of all processes
+        done = subprocess.run(words, stdout=errors, stderr=errors, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    limit = time.monotonic() + 30
+    while "Error   the run has lost rank 0" not in (tmp_path / "errors").read_text():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
 def processes_with(value: str) -> list[str]:
     """The processes that have a value in their environment."""
     found = []
