@@ -20,6 +20,7 @@ def batches() -> Batches:
     return Batches(DATASET.split("train"), 16, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [

@@ -20,6 +20,7 @@ def module() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", faulty_plugin.RULES)
 def test_a_rule(rule: str) -> None:
     if rule.startswith(("hidden-tensor", "closes-")):

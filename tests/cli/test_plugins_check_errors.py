@@ -11,6 +11,7 @@ from helpers.tiny_runs import localrules
 RULES = ["vector", "system-exit", "recursion", "backward", "no-view", "no-forward", "reports-nothing", "no-grad"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_faulty_rule(rule: str) -> None:
     said = localrules(
@@ -30,6 +31,7 @@ def test_a_faulty_rule(rule: str) -> None:
     assert faulty_plugin.RULES[rule].__name__ in found["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["dict-config", "plain-config", "tensor-config"])
 def test_options_that_are_none(rule: str) -> None:
     said = localrules("plugins", "check", rule, "--plugin", faulty_plugin.__file__, "--json")

@@ -26,6 +26,7 @@ def heavy_after(code: str, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr.rpartition("HEAVY ")[2].strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

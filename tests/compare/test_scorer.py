@@ -13,6 +13,7 @@ from localrules.config.diff import differing_settings
 from localrules.registry.registry import Registry
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_again_to_the_accuracy_it_ended_with(done: Path) -> None:
     all_answers = Scorer(Registry.load(allow=[]))
     for folder in run_folders(done):

@@ -28,6 +28,7 @@ def make(name: str) -> nn.Module:
     return DenseFPN(TINY, (1, 16, 16), 4) if name == "dense_fpn" else PLAIN[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "granularity"),
     [*itertools.product([*PLAIN, "dense_fpn"], ["layer", 1, 2, 3]), ("dense_fpn", "block")],

@@ -26,6 +26,7 @@ def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "tes
     return Dataset("some", ("one", "two", "three", "four"), splits, "made up", "0", redistributable=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("names", [("train", "valid", "test"), ("test",)])
 def test_images_are_drawn_for_any_channels_and_splits(tmp_path: Path, channels: int, names: tuple[str, ...]) -> None:

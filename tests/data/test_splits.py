@@ -47,6 +47,7 @@ def test_images_of_one_grey_are_copies_of_each_other() -> None:
     assert near_duplicate_groups(torch.cat([draw_images(1), plain])).tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_many_images_are_not_compared_each_with_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = draw_images(1500)
     images = torch.cat([images, images[:300], images[300:600].flip(-1)])

@@ -148,12 +148,14 @@ def test_checkpointing_leaves_norms_alone_that_do_not_run() -> None:
     assert_same_bits(*(trained(session) for session in sessions))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_stepping_each_layer_at_once_gives_the_bits_of_stepping_all_at_the_end(rule: str) -> None:
     at_once, at_the_end = (dense(RULES[rule], optimizer={"step_timing": step}) for step in ("layer", "pass"))
     assert_same_bits(trained(at_once), trained(at_the_end))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_the_same_session_built_twice_gives_the_same_bits(rule: str) -> None:
     assert_same_bits(trained(dense(RULES[rule])), trained(dense(RULES[rule])))

@@ -42,12 +42,14 @@ def run(**variables: str) -> tuple[bool, int]:
     return changed == "True", int(faults)
 
 
+@pytest.mark.slow
 def test_pages_are_found_once() -> None:
     changed, faults = run()
     assert changed
     assert faults < 1000  # 64 MiB are 16,384 pages
 
 
+@pytest.mark.slow
 def test_what_the_user_has_set_stays() -> None:
     changed, faults = run(GLIBC_TUNABLES="glibc.malloc.mmap_threshold=131072")
     assert not changed

@@ -225,6 +225,7 @@ def test_a_map_that_the_part_reads_itself_is_not_an_end_of_it() -> None:
     assert [layer.out_shapes for layer in network.hidden] == [((5, 6, 6),), ((6,),)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "times"), [*((rule, 1) for rule in (*LOCAL_RULES, "backprop")), ("backprop-checkpointed", 2)]
 )

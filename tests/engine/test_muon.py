@@ -94,6 +94,7 @@ def test_momentum_is_muons_own_unless_one_is_given() -> None:
     assert not torch.equal(twice(MUON), twice(MUON.model_copy(update={"momentum": 0.5})))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_learn_by_it_and_no_layer_writes_to_another(rule: str) -> None:
     session = perceptron(RULES[rule], optimizer={"name": "muon", "lr": 0.01}, steps=30)

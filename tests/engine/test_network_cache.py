@@ -35,6 +35,7 @@ def trained(built: Session) -> dict[str, Tensor]:
     return {**built.network.model.state_dict(), **built.rule.state_dict()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["layer", 2, "window:2"])
 @pytest.mark.parametrize(("model", "options"), NETWORKS)
 def test_they_train_to_the_same_bits(model: type[Model], options: dict[str, Any], granularity: Any) -> None:

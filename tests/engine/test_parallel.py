@@ -57,6 +57,7 @@ class Draws(Objective):
         return (view.output.float() - torch.randn(view.output.shape)).square().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [LocalCrossEntropy, Draws])
 @pytest.mark.parametrize("setting", [{}, {"precision": "bf16"}, {"optimizer": {"step_timing": "pass"}}], ids=str)
 def test_the_bits_are_those_of_one_after_the_other(rule: type, setting: dict[str, Any]) -> None:

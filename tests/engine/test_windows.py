@@ -172,6 +172,7 @@ def test_the_audit_finds_the_class_window_and_no_dependence_beyond_it(window: in
     assert not any(row[4] for row in found.dependence.depends[:4])  # the readout
 
 
+@pytest.mark.slow
 def test_what_goes_beyond_its_window_is_not_of_that_class() -> None:
     class Peeks(Known):
         """Also learns from the weights of the layer two above."""

@@ -43,6 +43,7 @@ FEATURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", few([torch.float32, torch.bfloat16, torch.float16], {"torch.float32"}))
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -70,6 +70,7 @@ def test_gradient_of_the_views_is_the_derivative():
         assert torch.autograd.gradcheck(view, k)
 
 
+@pytest.mark.slow
 @repeat
 @given(seed=seeds, m=sizes)
 @pytest.mark.parametrize("name", ALL)

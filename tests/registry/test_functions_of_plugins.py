@@ -80,6 +80,7 @@ def test_a_metric(answer: Any, why: str) -> None:
     assert __file__ in failed.value.where
 
 
+@pytest.mark.slow
 def test_ten_thousand_names_are_listed_in_seconds(tmp_path: Path) -> None:
     import time
 

@@ -76,6 +76,7 @@ def test_another_fault_refuses_all_as_ever(reproduce: Any, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_once_the_package_is_there_the_case_is_run_and_its_metrics_stay(
     reproduce: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ def test_phsic_under_two_learning_rates_is_the_papers() -> None:
     assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)
 
 
+@pytest.mark.slow
 def test_cases_find_their_files_in_one_folder(tmp_path: Path) -> None:
     draws = np.random.default_rng(0)
     for name in ("mnist", "fashion_mnist"):

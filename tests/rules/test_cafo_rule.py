@@ -145,6 +145,7 @@ def test_hard_batches_stay_finite(predictor: str, settings: dict[str, Any]) -> N
     assert bool(session.predictor.scores(session.data.split("valid")).logits.isfinite().all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("predictor", ["mse", "ce"])
 @pytest.mark.parametrize("network", [dense, perceptron])
 def test_no_layer_feels_another(network: Any, predictor: str) -> None:

@@ -75,6 +75,7 @@ def test_a_pattern_is_about_as_long_whatever_the_layer(shape: tuple[int, ...]) -
     assert lengths.mean().item() == pytest.approx(1, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_a_hidden_layer_hears_of_others_only_by_what_it_reads_and_the_broadcast_error(network: Any) -> None:
     found = measure_dependence(lambda: network(DirectFeedbackAlignment))

@@ -127,6 +127,7 @@ def by_settling(session: Session, steps: int = 60) -> dict[str, Tensor]:
     return dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [tiny, convolutional])
 @pytest.mark.parametrize("nudges", ["symmetric", "one-sided", "random-sign"])
 def test_with_a_small_nudge_it_is_the_gradient_at_the_free_equilibrium(build: Any, nudges: str) -> None:
@@ -180,12 +181,14 @@ def test_networks_that_it_cannot_settle_are_refused_before_any_work(build: Any, 
     assert why in found.value.why
 
 
+@pytest.mark.slow
 def test_signals_come_down_from_layer_to_layer() -> None:
     dependence = measure_dependence(tiny)
     assert dependence.deterministic
     assert measure_class(tiny, dependence) == EquilibriumPropagation.info.locality == "feedback"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", HARD)
 def test_a_batch_with_nothing_to_learn_from_breaks_nothing(case: str) -> None:
     assert_stays_finite(perceptron(EquilibriumPropagation, data=HARD[case]))
@@ -197,6 +200,7 @@ def test_little_batches_and_half_precision(network: Any, settings: dict[str, Any
     assert_stays_finite(network(EquilibriumPropagation, rule_options={"free_steps": 6, "nudged_steps": 3}, **settings))
 
 
+@pytest.mark.slow
 def test_it_learns_digits() -> None:
     options = {"free_steps": 10, "nudged_steps": 6}  # enough for two layers
     assert learn_digits(EquilibriumPropagation, rule_options=options, hidden=(64, 64), epochs=5) > 0.92

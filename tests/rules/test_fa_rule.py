@@ -78,6 +78,7 @@ NETWORKS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["layer", 2])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_with_transposed_weights_it_is_back_propagation(kind: str, granularity: str | int) -> None:
@@ -224,6 +225,7 @@ def test_layers_that_do_not_learn_stay_as_they_are(phases: list[dict[str, str]])
     assert moved == ({"readout"} if phases[0]["train_layers"] == "readout" else {"layers"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [perceptron, dense])
 def test_an_update_depends_on_the_layers_above(network: Any) -> None:
     found = measure_dependence(lambda: network(FeedbackAlignment))

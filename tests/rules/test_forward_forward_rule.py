@@ -159,6 +159,7 @@ def test_the_readout_does_not_learn() -> None:
     assert any("layers.0" in name for name in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"preset": "mean"}], ids=str)
 @pytest.mark.parametrize("case", HARD)
 def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
@@ -170,6 +171,7 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(ForwardForward, data=DATASET, **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "bound"), [({}, 0.9), ({"preset": "mean", "size": "rms"}, 0.85)], ids=str)
 def test_it_learns_digits(options: dict[str, Any], bound: float) -> None:
     """Pezeshki's threshold of 2 is reached more slowly, and with inputs of length 1 not in seconds."""

@@ -69,6 +69,7 @@ def test_one_unit_per_group_and_signs_give_the_exact_gradient() -> None:
     torch.testing.assert_close(gradient_of(rule, view), exact(rule, view))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", ["normal", "signs"])
 @pytest.mark.parametrize("shape", [(6,), (4, 8, 8)])
 def test_on_average_it_is_the_gradient(shape: tuple[int, ...], directions: str) -> None:

@@ -16,6 +16,7 @@ from localrules_unsupervised.softhebb import SoftHebb
 BLACK = replace(DATASET, splits={"train": Split(torch.zeros(32, 1, 16, 16, dtype=torch.uint8), torch.zeros(32).long())})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"batch_size": 2}, {"precision": "bf16"}, {"data": BLACK}], ids=["two images", "bf16", "black"]
 )

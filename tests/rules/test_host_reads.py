@@ -67,6 +67,7 @@ def host_reads() -> Iterator[list[str]]:
         yield found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_reads_nothing(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalization, "is_read_freely", lambda values: False)  # as on a GPU

@@ -88,6 +88,7 @@ def test_the_form_as_printed(rule: type[Objective], expected: Any) -> None:
     assert_equal(objective(rule, view, **rule.info.presets["paper"]), expected, view, tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel_y", ["delta", "balanced", "gaussian"])
 @pytest.mark.parametrize("kernel", ["cosine", "gaussian", "linear"])
 @pytest.mark.parametrize("normalization", ["frobenius", "none"])
@@ -97,6 +98,7 @@ def test_trace_form_with_each_kernel(normalization: str, kernel: str, kernel_y: 
     assert_equal(objective(HSIC, view, **options), trace_loss, view)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -150,6 +150,7 @@ def test_a_layer_with_several_outputs_is_one_step() -> None:
     assert session.predictor.scores(session.data.split("valid")).logits.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
 @pytest.mark.parametrize("case", HARD)
 def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
@@ -161,6 +162,7 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(NoProp, data=DATASET, **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", few([{}, {"preset": "paper"}], {"{}"}))
 def test_it_learns_digits(options: dict[str, Any]) -> None:
     assert learn_digits(NoProp, rule_options=options) > 0.95

@@ -109,6 +109,7 @@ def test_an_update_depends_on_the_layers_above() -> None:
     assert SignSymmetry.info.locality == "feedback"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_the_digits(kind: str) -> None:
     assert learn_digits(SignSymmetry, rule_options={"kind": kind}) > 0.95

@@ -130,6 +130,7 @@ def test_the_readout_does_not_learn() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"preset": "paper"}], ids=str)
 @pytest.mark.parametrize("case", HARD)
 def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
@@ -141,6 +142,7 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(SigProp, data=DATASET, **settings))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", few([{}, {"preset": "paper"}, {"balanced": True}], {"{}"}))
 def test_it_learns_digits(options: dict[str, Any]) -> None:
     assert learn_digits(SigProp, rule_options=options) > 0.93

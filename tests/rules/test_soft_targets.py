@@ -64,6 +64,7 @@ def differ(one: Tensor, other: Tensor) -> bool:
     return not torch.allclose(one, other, rtol=1e-3, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_a_rule_honours_the_targets_that_it_admits(
     monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]

@@ -58,6 +58,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_value_is_refused(case: str, tmp_path: Path) -> None:
     check(run(tmp_path, *REFUSED[case], rule="hsic"), tmp_path)

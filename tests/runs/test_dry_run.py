@@ -41,6 +41,7 @@ def test_a_global_rule_owns_every_layer() -> None:
     assert {layer["rule"] for layer in document["layers"]} == {"backprop"}
 
 
+@pytest.mark.slow
 def test_the_papers_network_has_about_seven_million_parameters_and_its_preset_ten_thousand_steps() -> None:
     words = ["run", "--preset", "paper", "--rule", "hsic", "--threads", "1", *FACES]
     document = localrules(*words, "--batch-size", "4", "--dry-run", "--json").document

@@ -12,6 +12,7 @@ from localrules.tracking.plots.diagnostics import plot_diagnostics
 pytestmark = pytest.mark.draws
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("gradient",), ("probe", "dead"), ("hsic-input", "hsic-labels", "angle", "cka")])
 def test_each_measure_has_a_panel(tmp_path: Path, names: tuple[str, ...]) -> None:
     layers = ("stem", "head")

@@ -62,6 +62,7 @@ def test_a_resumed_run_has_the_steps_before(tmp_path: Path) -> None:
     assert history.charts()[0].rows == [(1, 0, "stem", 0.5), (3, 0, "stem", 0.25)]
 
 
+@pytest.mark.slow
 def test_every_kind_of_chart_is_drawn() -> None:
     found = charts(
         {"step": 1, "probe/stem": 0.5, "probe/readout": 0.7, "hsic-input/stem": 0.1, "hsic-labels/stem": 0.2}

@@ -102,6 +102,7 @@ def test_the_second_layer_of_a_block_reads_the_blocks_input_and_returns_the_acti
 RESIDUAL: dict[str, Any] = {"blocks": [1, 1], "width": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["layer", "block", 2])
 def test_local_rules_are_local_on_resnet20(granularity: str | int) -> None:
     data = toy_dataset(shape=(1, 8, 8))
@@ -127,6 +128,7 @@ def test_a_projection_learns_from_the_layer_that_adds() -> None:
     assert {"shortcut.0.weight", "conv.weight"} <= {name for name, _ in second.module.named_parameters()}
 
 
+@pytest.mark.slow
 def test_local_rules_are_local_on_densenet_bc() -> None:
     data = toy_dataset(shape=(1, 8, 8))
     options = {"depth": 10, "growth": 2}

@@ -68,6 +68,7 @@ def test_gzipped_with_other_columns_line_ends_and_a_byte_order_mark(tmp_path: Pa
     assert_whole(load(path), faces)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("index", [None, "", "Unnamed: 0", "index", "id"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])

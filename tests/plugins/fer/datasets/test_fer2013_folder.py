@@ -356,6 +356,7 @@ def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path: Path, for
     assert "/tmp" not in data.origin.replace(str(tmp_path), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["zip", "tar.gz"])
 def test_an_archive_of_the_original_file(tmp_path: Path, form: str) -> None:
     file = tiny_csv(tmp_path / "fer2013.csv")

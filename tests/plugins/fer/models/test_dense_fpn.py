@@ -91,6 +91,7 @@ def test_a_block_reads_everything_before_and_hands_on_everything() -> None:
     torch.testing.assert_close(block(maps), joined)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 6])
 @pytest.mark.parametrize("shape", [(1, 48, 48), (3, 33, 20)])
 def test_any_number_of_blocks_fits_any_image(blocks: int, shape: tuple[int, int, int]) -> None:
