@@ -35,7 +35,7 @@ class Normalize:
     def from_split(cls, split: Split) -> Normalize:
         """The constants of a split, computed from integer sums: exact, and equal under any number of threads."""
         channels = split.images.shape[1]
-        pixels = torch.zeros(channels, 256, dtype=torch.int64)  # of each value: counted in a tenth of a sum's time
+        pixels = torch.zeros(channels, 256, dtype=torch.int64)  # with each value: faster to count than to sum
         for chunk in image_chunks(split.images):
             for channel, counts in enumerate(pixels):
                 counts += torch.bincount(chunk[:, channel].flatten(), minlength=256).cpu()

@@ -66,8 +66,8 @@ def installed_sources(group: str) -> list[PluginSource]:
 
     Distributions are read one by one, since ``importlib.metadata.entry_points`` gives none at all when a single
     distribution has a malformed ``entry_points.txt``. Of two copies of one distribution the first on the path counts,
-    as it does for imports. They are read again when a folder of the path has changed: reading hundreds of them takes as
-    long as some steps of a small network, and a program may train many.
+    as it does for imports. They are read again only when a folder of the path has changed: reading hundreds of them
+    takes tens of milliseconds, and a program may train many networks.
     """
     return list(_read_distributions(group, tuple((folder, _modified(folder)) for folder in sys.path)))
 

@@ -129,7 +129,7 @@ def _check_module(module: object) -> None:
 class _Manager(pluggy.PluginManager):
     """A plugin manager that looks at functions with a mark alone.
 
-    pluggy examines every name of a module, imported classes included: most of the time of loading a plugin.
+    pluggy examines every name of a module, imported classes included, which takes long for many plugins.
     """
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:

@@ -18,6 +18,7 @@ from localrules_classics.layers import (
     global_readout,
     initialise_as_he,
     require_side,
+    scaled,
 )
 
 BLOCKS = 3
@@ -81,7 +82,7 @@ class DenseNetBC(Model):
         self.blocks, self.transitions = nn.ModuleList(), nn.ModuleList()
         for index in range(BLOCKS):
             if index:
-                kept = max(1, int(channels * config.compression))
+                kept = scaled(channels, config.compression)
                 self.transitions.append(self._layer(channels, kept, 1, pool=nn.AvgPool2d(2)))
                 channels = kept
             steps = []

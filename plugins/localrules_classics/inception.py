@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from localrules import Model
 from localrules.core.layer_spec import LayerSpec
 from localrules_classics.input_size import Size, described, side_of, sized, to_rgb_channels
-from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he
+from localrules_classics.layers import LayerOptions, conv_layer, global_readout, initialise_as_he, scaled
 
 NATIVE, LEAST = 224, 16  # pixels of a side: as published, and below which nothing would be left
 
@@ -41,13 +41,9 @@ class Mix:
 
     def scaled(self, width: float) -> Mix:
         """The module with its numbers of channels multiplied by a factor."""
-        one, pooled = (_scaled(channels, width) if channels else 0 for channels in (self.one, self.pooled))
-        three, double = ((_scaled(pair[0], width), _scaled(pair[1], width)) for pair in (self.three, self.double))
+        one, pooled = (scaled(channels, width) if channels else 0 for channels in (self.one, self.pooled))
+        three, double = ((scaled(pair[0], width), scaled(pair[1], width)) for pair in (self.three, self.double))
         return Mix(one, three, double, pooled, self.pooling)
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, int(channels * width))
 
 
 STEM = (64, 64, 192)
@@ -126,7 +122,7 @@ class InceptionV2(Model):
         super().__init__(config, shape, num_classes)
         self._side = side_of(config.size, shape, NATIVE, LEAST)
         colours = to_rgb_channels("inception_v2", shape)
-        first, reduced, third = (_scaled(channels, config.width) for channels in STEM)
+        first, reduced, third = (scaled(channels, config.width) for channels in STEM)
         activation, norm = config.activation, config.norm
         self.stem = nn.Sequential(
             conv_layer(colours, first, 7, stride=2, activation=activation, norm=norm, pool=_halving()),

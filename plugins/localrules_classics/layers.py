@@ -81,6 +81,11 @@ def conv_layer(
     return nn.Sequential(parts)
 
 
+def scaled(channels: int, factor: float) -> int:
+    """A number of channels multiplied by a factor, rounded down; at least 1."""
+    return max(1, int(channels * factor))
+
+
 def global_readout(channels: int, classes: int) -> nn.Sequential:
     """The mean of each map, and a linear classifier on the means."""
     return nn.Sequential(

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from localrules import Model
 from localrules.core.layer_spec import LayerSpec
-from localrules_classics.layers import DROPOUT, LayerOptions, conv_layer, dense_layer, dense_readout, require_side
+from localrules_classics.layers import (
+    DROPOUT,
+    LayerOptions,
+    conv_layer,
+    dense_layer,
+    dense_readout,
+    require_side,
+    scaled,
+)
 
 LARGE = 64  # pixels of a side, above which the first convolution halves the image
 
@@ -50,7 +58,7 @@ class VGG(Model):
         for channels in self.channels:
             convs = nn.Sequential()
             for place, unscaled in enumerate(channels):
-                width = max(1, int(unscaled * config.width))
+                width = scaled(unscaled, config.width)
                 conv = conv_layer(
                     inputs,
                     width,

@@ -70,13 +70,13 @@ class Pepita(Rule):
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Draw F, shape (values of an image, classes)."""
-        self._first = network.layers[0].without_module()
-        values = torch.Size(self._first.sample_shape).numel()
+        values = torch.Size(network.layers[0].sample_shape).numel()
         bound = self.config.scale * (6 / values) ** 0.5
         self.register_buffer("feedback", torch.empty(values, num_classes).uniform_(-bound, bound))
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Two passes; each layer is stepped as soon as the second has reached it."""
+        require_sample_shape("pepita", network.layers[0], batch.images)
         logits, activities, norms = self._first_pass(network, batch.images, context)
         error = cross_entropy_error(logits, batch.targets)
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
@@ -127,7 +127,6 @@ class Pepita(Rule):
 
     def _project_error(self, error: Tensor, images: Tensor) -> Tensor:
         """``F e``, shaped like the images."""
-        require_sample_shape("pepita", self._first, images)
         return (error.to(self.feedback) @ self.feedback.T).view(images.shape).to(images)
 
 
