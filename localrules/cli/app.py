@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -11,17 +12,17 @@ from typing import Annotated, Any
 import typer
 
 from localrules.cli import completion
-from localrules.cli.data_progress import show_decoding
 from localrules.cli.early_exit import refuse_early_exit
 from localrules.cli.listing import ListCommand
 from localrules.cli.options import normalize_argv, wants_json
 from localrules.cli.output import only_json_on_stdout, plain_warnings, report_error
 from localrules.cli.process_end import end_process
 from localrules.cli.streams import discard_output, usable_streams
-from localrules.data.progress import show_progress
+from localrules.cli.work_display import show_work
 from localrules.errors import LocalRulesError, UsageError, suggest_names
 from localrules.utils.global_state import keep_streams
 from localrules.utils.launch_env import external_launch, is_main_process
+from localrules.utils.progress import show_progress
 
 COMMANDS = tuple(
     name
@@ -147,7 +148,7 @@ def _run(words: list[str]) -> int:
         keep_streams(),
         plain_warnings(),
         refuse_early_exit(),
-        show_progress(show_decoding),
+        show_progress(show_work) if is_main_process() else nullcontext(),
     ):
         try:
             with typer.main.get_command(app).make_context("localrules", words) as context:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from localrules.data.folders import count_of, some_names
 from localrules.data.images import decode_image, fit_to_shape, refuse_huge_images
-from localrules.data.progress import progress
 from localrules.errors import DataError
+from localrules.utils.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,7 +107,7 @@ class _Attempt:
 
     def run(self) -> None:
         places = _places(self.samples)
-        text = f"decoding {count_of(self.samples, 'image')} of {self.tree.path}"
+        text = f"decoding images of {self.tree.path} into the cache"
         with refuse_huge_images(), progress(text, len(self.samples)) as advance, _threads() as (pool, limit):
             waiting: deque[Future[int]] = deque()
             contents = self.tree.contents(places)

@@ -23,6 +23,7 @@ from localrules.engine.device import Device
 from localrules.engine.rule_border import rule_border, training_classes
 from localrules.engine.scores import Scores
 from localrules.utils.plugin_border import wrong_result
+from localrules.utils.progress import progress
 from localrules.utils.torch_utils import eval_mode
 
 LOGITS_DIMS = 2
@@ -66,7 +67,8 @@ class Predictor:
         """
         flip = self.flip if flip is None else flip
         logits, labels = [], []
-        with self.eval_mode():
+        count = len(split) if indices is None else len(indices)
+        with self.eval_mode(), progress("predicting images", count) as advance:
             for batch in iter_batches(split, self.batch_size, self.preprocess, indices=indices):
                 found = self._logits(batch.images)
                 if flip:
@@ -74,6 +76,7 @@ class Predictor:
                     found = mean_answer(found, flipped)
                 logits.append(found.cpu())
                 labels.append(batch.labels.cpu())
+                advance(len(batch))
         return Scores(torch.cat(logits), torch.cat(labels))
 
     def probabilities(self, images: Tensor) -> Tensor:

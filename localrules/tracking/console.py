@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from localrules.tracking.live_display import render
 from localrules.tracking.progress import Progress
 from localrules.tracking.summary_panel import print_summary
 from localrules.utils.console import DetachableConsole
+from localrules.utils.progress import Advance, Work, show_progress
 
 _REDRAW_SECONDS = 0.12
 _LINE_SECONDS = 5.0
@@ -37,9 +39,11 @@ class ConsoleProgress(Callback):
         self._live: Live | None = None
         self._shown = -1e9
         self._pace_said = False
+        self._meanwhile = ExitStack()
 
     def on_run_start(self, run: RunInfo) -> None:
         self._progress = Progress(run, self._clock)
+        self._meanwhile.enter_context(show_progress(self._show_work))
         # What the live display draws is beyond a terminal that is not UTF-8.
         if self._console.is_terminal and not self._console.is_dumb_terminal and self._console.encoding == "utf-8":
             # Drawn by us when a row comes: a thread that draws would take time from the steps it reports.
@@ -76,9 +80,28 @@ class ConsoleProgress(Callback):
         print_summary(self._console, self._progress.run, summary, plots)
 
     def close(self) -> None:
+        self._meanwhile.close()
         if self._live:
             self._live.stop()
             self._live = None
+
+    @contextmanager
+    def _show_work(self, text: str, total: int) -> Iterator[Advance]:
+        """Show work between steps, such as an evaluation, where it takes longer than they do."""
+        work = self._progress.work = Work(text, total, self._clock)
+
+        def advance(done: int) -> None:
+            work.done += done
+            if self._live:
+                if self._clock() - self._shown >= _REDRAW_SECONDS:
+                    self._draw()
+            elif self._clock() - self._shown >= _LINE_SECONDS and work.done < total:
+                self._print(work.line())
+
+        try:
+            yield advance
+        finally:
+            self._progress.work = None
 
     def _draw(self) -> None:
         assert self._live is not None

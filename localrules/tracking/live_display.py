@@ -33,12 +33,14 @@ def render(progress: Progress, width: int, height: int) -> RenderableType:
     # A global rule reports no objectives, as the first row shows.
     if progress.objectives and (progress.learning or progress.step == run.resumed_from_step):
         parts += [Text(), _objectives(progress, width - _FRAME, height - _LINES_ABOVE)]
-    phase = Text(f"phase {progress.phase}") if progress.phase not in ("", "joint") else None
+    below = f"phase {progress.phase}" if progress.phase not in ("", "joint") else ""
+    if progress.work is not None:
+        below = progress.work.line()
     return Panel(
         Group(*parts),
         title=title,
         title_align="left",
-        subtitle=phase,
+        subtitle=Text(below) if below else None,
         box=box.ROUNDED,
         border_style="dim",
         width=width,

@@ -11,6 +11,7 @@ from localrules.callbacks.base import MetricsRow, RunInfo
 from localrules.engine.phases import cost_until
 from localrules.engine.pipeline.stages import BUSY
 from localrules.tracking.sparkline import Sparkline
+from localrules.utils.progress import Work
 
 OBJECTIVE = "objective/"
 TREND_WIDTH = 8
@@ -24,6 +25,9 @@ class Progress:
     Args:
         run: The run.
         clock: Seconds on a clock that never goes back.
+
+    Attributes:
+        work: What is done between steps at the moment, such as an evaluation.
     """
 
     def __init__(self, run: RunInfo, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,6 +38,7 @@ class Progress:
         self._seen: deque[tuple[float, int]] = deque([(self._started, self.step)], maxlen=_WINDOW)
         self._newest: MetricsRow = {}
         self.learning: set[str] = set()
+        self.work: Work | None = None
         layers = [column.removeprefix(OBJECTIVE) for column in run.columns if column.startswith(OBJECTIVE)]
         self.objectives = {layer: Sparkline(TREND_WIDTH) for layer in layers}
 

@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource
 from localrules.data.decoding import DECODER_VERSION
 from localrules.data.file_tree import tree_key
-from localrules.data.folders import count_of
 from localrules.data.images import fit_to_shape
 from localrules.data.mapped_cache import ArrayStore, Notes, load_splits
-from localrules.data.progress import progress
 from localrules.errors import DataError, UsageError, describe_exception, suggest_names
+from localrules.utils.progress import progress
 from localrules_vision.download import torchvision_datasets
 from localrules_vision.holdout import DESCRIPTION, store_splits
 
@@ -138,7 +137,7 @@ def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
     images: list[Any] = []
     labels: list[int] = []
     shape: tuple[int, ...] = ()
-    with progress(f"decoding {count_of(data, 'image')} of {where}", len(data)) as advance:
+    with progress(f"decoding images of {where}", len(data)) as advance:
         for number in range(len(data)):
             try:
                 image, label = data[number]

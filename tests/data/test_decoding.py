@@ -12,8 +12,8 @@ from localrules.data.decoding import ImageForm, Sample, decode_splits
 from localrules.data.file_tree import open_tree
 from localrules.data.images import fit_to_shape, read_image
 from localrules.data.mapped_cache import ArrayStore
-from localrules.data.progress import show_progress
 from localrules.errors import DataError
+from localrules.utils.progress import show_progress
 
 Files = dict[str, bytes]
 SAMPLES = [
@@ -108,4 +108,4 @@ def test_progress_counts_all_images(tmp_path: Path, files: Files) -> None:
 
     with show_progress(display):
         decode(write_folder(tmp_path, files))
-    assert done == [(f"decoding 4 images of {tmp_path}", 4), 1, 3]
+    assert done == [(f"decoding images of {tmp_path} into the cache", 4), 1, 3]

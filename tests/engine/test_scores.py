@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from helpers.tiny_sessions import RULES, perceptron
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample
 from localrules.engine.scores import Scores
+from localrules.utils.progress import show_progress
 
 CLASSES = 5
 
@@ -73,6 +76,20 @@ def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in session.network.named_buffers())
     relabelled = session.predictor.scores(Split(split.images, 3 - split.labels))
     assert torch.equal(relabelled.logits, whole.logits)
+
+
+def test_scoring_reports_its_progress() -> None:
+    session = perceptron(RULES["local-ce"], eval_batch_size=5)
+    seen: list[object] = []
+
+    @contextmanager
+    def display(text: str, total: int) -> Iterator[Callable[[int], None]]:
+        seen.append((text, total))
+        yield seen.append
+
+    with show_progress(display):
+        session.predictor.scores(session.data.split("valid"), torch.arange(7))
+    assert seen == [("predicting images", 7), 5, 2]
 
 
 def test_the_samples_scored_at_the_end_are_spread_over_the_split() -> None:

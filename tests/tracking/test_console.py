@@ -14,6 +14,7 @@ from localrules.core.phase import Phase
 from localrules.tracking.console import ConsoleProgress
 from localrules.tracking.sparkline import Sparkline
 from localrules.utils.formatting import duration, format_metric, memory, step_time
+from localrules.utils.progress import progress as work
 
 LAYERS = [f"block{block}.conv{conv}" for block in range(5) for conv in range(5)]
 
@@ -135,6 +136,43 @@ def test_on_a_terminal_a_rule_without_objectives_of_layers_shows_none() -> None:
     progress.close()
     assert "30 of 100 steps" in screen.getvalue()
     assert LAYERS[0] not in screen.getvalue()
+
+
+def test_a_long_evaluation_says_how_far_it_is() -> None:
+    """The untrained network is evaluated before the first step, which takes minutes for a large one on a CPU."""
+    shown, screen, clock = plain()
+    shown.on_run_start(run_info())
+    with work("predicting images", 1000) as advance:
+        for _ in range(4):
+            clock.now += 3
+            advance(250)
+    shown.close()
+    lines = [line for line in screen.getvalue().splitlines() if line.startswith("predicting")]
+    assert lines == ["predicting images: 500 of 1,000, about 6.0 s left"]
+
+
+def test_on_a_terminal_an_evaluation_is_shown_below_the_metrics_while_it_lasts() -> None:
+    shown, screen, clock = live(80)
+    shown.on_run_start(run_info())
+    with work("predicting images", 1000) as advance:
+        clock.now += 3
+        advance(250)
+    assert "predicting images: 250 of 1,000, about 9.0 s left" in screen.getvalue()
+    screen.truncate(0)
+    clock.now += 1
+    shown.on_log(row(1))
+    shown.close()
+    assert "predicting" not in screen.getvalue()
+
+
+def test_a_run_that_is_closed_shows_no_more_work() -> None:
+    shown, screen, clock = plain()
+    shown.on_run_start(run_info())
+    shown.close()
+    with work("predicting images", 1000) as advance:
+        clock.now += 10
+        advance(500)
+    assert "predicting" not in screen.getvalue()
 
 
 def test_on_a_low_terminal_objectives_that_do_not_fit_are_counted() -> None:

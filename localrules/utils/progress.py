@@ -1,10 +1,13 @@
-"""Progress of reading data, for whoever shows it: this package prints nothing."""
+"""Progress of long work, such as decoding or predicting many images, for whoever shows it: this prints nothing."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+
+from localrules.utils.formatting import duration
 
 Advance = Callable[[int], None]
 Display = Callable[[str, int], AbstractContextManager[Advance]]
@@ -31,3 +34,27 @@ def show_progress(display: Display) -> Iterator[None]:
         yield
     finally:
         _display.reset(token)
+
+
+class Work:
+    """A piece of work as displays show it.
+
+    Args:
+        text: What is done.
+        total: How many items there are.
+        clock: Seconds on a clock that never goes back.
+    """
+
+    def __init__(self, text: str, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.text, self.total, self.done = text, total, 0
+        self._clock, self._began = clock, clock()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return self._clock() - self._began
+
+    def line(self) -> str:
+        """The work, its progress, and an estimate of the time left."""
+        left = self.seconds / self.done * (self.total - self.done) if self.done else None
+        return f"{self.text}: {self.done:,} of {self.total:,}" + (f", about {duration(left)} left" if left else "")
