@@ -192,6 +192,10 @@ class _SimpleContext:
     def is_objective_trainable(self, layer: Layer) -> bool:
         return self.is_trainable(layer)
 
+    def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
+        """The backward pass; nothing is scaled here."""
+        loss.backward()
+
     def step_layer(self, layer: Layer) -> None:
         if self.is_trainable(layer):
             self._check.before_step(layer)

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn import functional
 
 from localrules.data.augment import Augment
 from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset, Split
 from localrules.data.preprocess import Preprocessor
+from localrules.engine.device import autocast_dtype
 from localrules.engine.phases import apply_phase
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
@@ -77,15 +79,16 @@ def plain_pytorch_step(
     train = data.split("train")
     preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device)
     batches = Batches(train, config.batch_size, config.seed, preprocess, augment=Augment(config.augment))
-    half = config.precision == "bf16"
+    dtype, scaler = autocast_dtype(config.precision), GradScaler(device.type, enabled=config.precision == "fp16")
 
     def step(number: int) -> None:
         torch.set_num_threads(config.threads)
         batch = batches.batch(number)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
+        with torch.autocast(device.type, dtype, enabled=dtype is not None, cache_enabled=False):
             loss = functional.cross_entropy(model(batch.images).float(), batch.labels)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
     return Candidate(name, step, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, Rep
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import default_dataset, default_entries
 from localrules.errors import UsageError
+from localrules.utils.precision import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +41,7 @@ def bench(
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed steps of each.")] = 30,
     side: Annotated[int, typer.Option("--side", min=8, help="Side of the grey images, in pixels.")] = 48,
     precision: Annotated[
-        Literal["fp32", "bf16"] | None, typer.Option("--precision", help="Precision of all. \\[default: fp32]")
+        Precision | None, typer.Option("--precision", help="Precision of all. \\[default: fp32]")
     ] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads. \\[default: all]")] = None,
     parallel_layers: Annotated[

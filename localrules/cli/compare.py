@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.cli.scores import has_leak_warning, print_leak_warnings
 from localrules.errors import UsageError
+from localrules.utils.precision import Precision
 from localrules.utils.text import command_line
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def compare(
         ),
     ] = None,
     device: Annotated[str | None, setting("--device")] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision")] = None,
+    precision: Annotated[Precision | None, setting("--precision")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
     metric: MetricOption = None,
     leak_check: Annotated[

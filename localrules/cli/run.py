@@ -13,6 +13,7 @@ from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
 from localrules.utils.launch_env import is_main_process
+from localrules.utils.precision import Precision
 
 if TYPE_CHECKING:
     from localrules.config.settings import Settings
@@ -90,7 +91,7 @@ def run(
         ),
     ] = None,
     device: Annotated[str | None, setting("--device", _WHERE)] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision", _WHERE)] = None,
+    precision: Annotated[Precision | None, setting("--precision", _WHERE)] = None,
     threads: Annotated[int | None, setting("--threads", _WHERE)] = None,
     out: Annotated[Path, _option("--out", metavar="DIR", panel=_WHERE, help="Where run folders go.")] = Path("runs"),
     resume: Annotated[

@@ -24,6 +24,7 @@ from localrules.cli.options import (
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import collect_settings, fill_defaults
 from localrules.errors import UsageError
+from localrules.utils.precision import Precision
 from localrules.utils.text import command_line, shell_join
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def sweep(
         list[str] | None, _option("--set", metavar="A.B=C", panel=_RUNS, help="Any other setting. May be repeated.")
     ] = None,
     device: Annotated[str | None, setting("--device", _RUNS)] = None,
-    precision: Annotated[Literal["fp32", "bf16"] | None, setting("--precision", _RUNS)] = None,
+    precision: Annotated[Precision | None, setting("--precision", _RUNS)] = None,
     threads: Annotated[int | None, setting("--threads", _RUNS)] = None,
     wandb: RunsAsGroupOption = None,
     trials: Annotated[

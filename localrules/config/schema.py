@@ -12,6 +12,7 @@ from localrules.config.overrides import Tree
 from localrules.core.windows import WINDOW_PATTERN
 from localrules.data.augment import AugmentConfig
 from localrules.data.targets import TargetsConfig
+from localrules.utils.precision import Precision
 
 LARGEST = 2**63
 """Whole numbers are smaller than this."""
@@ -256,7 +257,9 @@ class RunConfig(Section):
         le=1e6,
         description="Several processes: seconds for which one waits for the others before the run ends (ours).",
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="fp32, or bf16 autocast with fp32 weights.")
+    precision: Precision = Field(
+        "fp32", description="fp32, or bf16 or fp16 autocast with fp32 weights; losses are scaled in fp16."
+    )
     tf32: bool = Field(
         False,
         description="On a GPU: float32 products and convolutions in TF32, with 10 bits of mantissa in place of 23; "

@@ -41,6 +41,8 @@ class RuleInfo:
         trains_readout: Whether the readout is trained: for objectives by cross-entropy beside the layers. If not, an
             objective must derive from :class:`~localrules.CustomPrediction`, and a rule override ``predict``.
         not_compiled: The reason for which layers cannot be compiled under the rule (``compile``); empty: they can be.
+        loss_scaling: Of a rule: whether all its backward passes go through ``context.backward``, so that it can be
+            trained in fp16. Objectives always can.
         autocast: Objectives only: whether the objective runs under the run's mixed precision and sees tensors in the
             precision in which the layer computed them. Otherwise it runs in float32, outside of autocast.
     """
@@ -56,6 +58,7 @@ class RuleInfo:
     trains_layers: bool = True
     trains_readout: bool = True
     not_compiled: str = ""
+    loss_scaling: bool = False
     autocast: bool = False
 
     def replace(self, **changes: Any) -> RuleInfo:

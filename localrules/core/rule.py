@@ -50,6 +50,17 @@ class Context(Protocol):
     def is_objective_trainable(self, layer: Layer) -> bool:
         """Whether the modules of the layer's objective are trained, with the layer or alone in such a phase."""
 
+    def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
+        """The backward pass of a loss, which is scaled first where the run's precision (fp16) needs that.
+
+        Gradients in ``.grad`` are then scaled, too, until :meth:`step_layer` divides them. A rule that computes all of
+        them in this way declares ``RuleInfo(loss_scaling=True)``; others cannot be trained in fp16.
+
+        Args:
+            loss: A scalar.
+            layer: The layer that it trains, if it is one: its scale is then its own.
+        """
+
     def step_layer(self, layer: Layer) -> None:
         """Step the layer's optimizer: its gradients are complete. The engine averages and clips them first."""
 

@@ -50,12 +50,15 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
 
 def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
     """The whole state of a session, as ``last.pt`` holds it."""
-    return {
+    state = {
         "progress": progress,
         "network": _contiguous_cpu(session.network.model.state_dict()),
         "rule": session.rule.state_dict(),
         "optimizers": session.optimizers.state_dict(),
     }
+    if session.loss_scaling is not None:
+        state["loss_scaling"] = session.loss_scaling.state_dict()
+    return state
 
 
 def apply_state(session: Session, state: Mapping[str, Any]) -> None:
@@ -63,6 +66,8 @@ def apply_state(session: Session, state: Mapping[str, Any]) -> None:
     session.network.model.load_state_dict(state["network"])
     session.rule.load_state_dict(state["rule"])
     session.optimizers.load_state_dict(state["optimizers"])
+    if session.loss_scaling is not None:
+        session.loss_scaling.load_state_dict(state["loss_scaling"])
 
 
 def last_state(run: Path) -> dict[str, Any]:

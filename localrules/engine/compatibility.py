@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 
 from localrules.config.validate import validate_config
 from localrules.core.network import Granularity, Network
+from localrules.core.objective import Objective
 from localrules.core.windows import split_granularity
 from localrules.data.targets import TargetsConfig
 from localrules.engine.builder import incompatible_error
@@ -66,7 +68,8 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
     windows = run.config.granularity != split_granularity(run.config.granularity)[0]
     for part in run.rule_parts:
         if windows and window_incompatibility(part.cls):
-            check_windows(part.name, part.cls, _rules_for_windows(registry))
+            able = _rules_that(lambda cls: not window_incompatibility(cls), registry)
+            check_windows(part.name, part.cls, ", ".join(able))
         requires = part.cls.info.requires
         if not requires.constrains_network:
             continue
@@ -78,13 +81,38 @@ def check_compatibility(run: ResolvedRun, registry: Registry) -> None:
             raise incompatible_error(part.name, run.model.name, why, _suggest_models(part.name, part.cls, registry))
 
 
-def _rules_for_windows(registry: Registry) -> str:
+def _rules_that(fits: Callable[[type[RuleBase]], bool], registry: Registry) -> list[str]:
     names = []
     for item in registry.entries("rule"):
         with suppress(LocalRulesError):  # of a broken plugin
-            if not window_incompatibility(registry.resolve("rule", item.entry.name)):
+            if fits(registry.resolve("rule", item.entry.name)):
                 names.append(item.entry.name)
-    return ", ".join(names)
+    return names
+
+
+def check_precision(run: ResolvedRun, registry: Registry) -> None:
+    """Refuse fp16 for a rule whose losses the engine cannot scale.
+
+    Raises:
+        UsageError: With the rules that can be trained in fp16.
+    """
+    if run.config.precision != "fp16":
+        return
+    for part in run.rule_parts:
+        if not scales_losses(part.cls):
+            able = _rules_that(scales_losses, registry)
+            raise UsageError(
+                f"rule {part.name!r} cannot be trained in fp16",
+                where="--precision fp16",
+                why="small gradients become zero there unless losses are scaled, and this rule computes gradients by "
+                "itself, so that the engine cannot scale them",
+                fix=f"choose --precision bf16 or fp32, or one of these rules: {', '.join(able)}",
+            )
+
+
+def scales_losses(cls: type[RuleBase]) -> bool:
+    """Whether a rule leaves its backward passes to the engine, so that losses can be scaled."""
+    return issubclass(cls, Objective) or cls.info.loss_scaling
 
 
 def check_targets(rule: str, kind: type[RuleBase], config: TargetsConfig, registry: Registry) -> None:
@@ -103,14 +131,7 @@ def check_targets(rule: str, kind: type[RuleBase], config: TargetsConfig, regist
         return
     asked = [name for name in TargetsConfig.model_fields if getattr(config, name)]
     wanted = "class weights" if config.class_weights is not None else "probabilities of classes"
-    able = []
-    for item in registry.entries("rule"):
-        try:
-            other = registry.resolve("rule", item.entry.name)
-        except LocalRulesError:  # of a broken plugin
-            continue
-        if other.info.requires.admits(config.kind):
-            able.append(item.entry.name)
+    able = _rules_that(lambda cls: cls.info.requires.admits(config.kind), registry)
     raise UsageError(
         f"rule {rule!r} cannot learn from {wanted}",
         where=", ".join(f"targets.{name}" for name in asked),

@@ -20,6 +20,7 @@ from localrules.engine.grid import Grid
 from localrules.engine.ranks import Ranks, set_timeout
 from localrules.errors import UsageError
 from localrules.utils.launch_env import external_launch
+from localrules.utils.precision import AUTOCAST_DTYPES, Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -53,14 +54,19 @@ class Device:
         self.device = torch.device("cpu") if fabric is None else fabric.device
         world = Ranks(fabric.global_rank, fabric.world_size, self.device) if fabric and joins else Ranks()
         self.grid = Grid.form(world, config.stage_count if joins else 1, config.process_timeout)
-        self._bf16 = config.precision == "bf16"
+        self._dtype = autocast_dtype(config.precision)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Autocast around a forward pass, if the run asked for it.
 
         Autocast's cache of cast weights is off: it would keep every layer's half-precision copy to the end of the pass.
         """
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16, cache_enabled=False)
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False)
+
+
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """The type of forward passes under autocast; ``None`` in fp32, without it."""
+    return getattr(torch, AUTOCAST_DTYPES[precision]) if precision in AUTOCAST_DTYPES else None
 
 
 def is_cpu(name: str) -> bool:
@@ -74,14 +80,13 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
     from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
-    precision: Any = {"fp32": "32-true", "bf16": "bf16-mixed"}[config.precision]
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # it announces what the user typed
     kind, _, index = config.device.partition(":")
     accelerator = "cpu" if is_cpu(config.device) else kind
     try:
         if not joins:
-            return Fabric(accelerator=accelerator, devices=[int(index)] if index else 1, precision=precision)
+            return Fabric(accelerator=accelerator, devices=[int(index)] if index else 1)
         launch = external_launch()
         assert launch is not None, "nobody has started the other processes"
         here = launch.local_count
@@ -91,7 +96,7 @@ def _fabric(config: RunConfig, joins: bool) -> Fabric:
             timeout=timedelta(seconds=max(config.process_timeout, JOIN_SECONDS)),
         )
         nodes = config.devices // here
-        fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=nodes, precision=precision, strategy=strategy)
+        fabric = Fabric(accelerator=accelerator, devices=here, num_nodes=nodes, strategy=strategy)
     except Exception as error:
         raise UsageError(
             f"device {config.device!r} cannot be used here",
@@ -157,7 +162,7 @@ def bf16_is_emulated(device: torch.device) -> bool:
 
 
 def warn_if_slower_than_asked(config: RunConfig, device: torch.device) -> None:
-    """Say so if bf16 was asked for and will take longer than fp32, or TF32 where there is none."""
+    """Say so if half precision was asked for and will take longer than fp32, or TF32 where there is none."""
     if config.tf32 and device.type != "cuda":
         warnings.warn(f"tf32 changes nothing on this device ({device.type}): only Nvidia's GPUs have it", stacklevel=2)
     if config.precision == "bf16" and bf16_is_emulated(device):
@@ -166,6 +171,8 @@ def warn_if_slower_than_asked(config: RunConfig, device: torch.device) -> None:
             "--precision fp32 is faster here.",
             stacklevel=2,
         )
+    if config.precision == "fp16" and device.type == "cpu":
+        warnings.warn("fp16 is for GPUs without bf16, and slow on a CPU; --precision fp32 is faster here", stacklevel=2)
 
 
 def _capabilities() -> Mapping[str, Any]:

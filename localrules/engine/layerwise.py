@@ -142,7 +142,7 @@ class LayerwiseRule(Rule):
                 with torch.enable_grad(), self._checking_first_loss(layer):
                     loss = self._loss(layer, output, read, operations, divided, context.autocast, report)
                 with torch.autocast(inputs.device.type, enabled=False):
-                    self._backward(layer, loss)
+                    self._backward(layer, loss, context)
                 report.objectives[layer.name] = loss.detach()
                 context.step_layer(layer)
 
@@ -173,9 +173,10 @@ class LayerwiseRule(Rule):
         if not left and any(parameter.grad is not None for parameter in learned):
             raise backward_called(self._specs[layer.name].cls)
 
-    def _backward(self, layer: Layer, loss: Tensor) -> None:
+    def _backward(self, layer: Layer, loss: Tensor, context: Context, *, is_own: bool = True) -> None:
+        """The backward pass of a layer's loss; of its own parameters alone, or of those of other layers, too."""
         try:
-            loss.backward()
+            context.backward(loss, layer if is_own else None)
         except RuntimeError as error:
             if layer.is_readout:
                 raise

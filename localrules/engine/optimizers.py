@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from localrules.config.schema import OptimizerConfig
@@ -80,15 +81,32 @@ class LayerOptimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * self._scales[name]
 
-    def step(self, name: str) -> None:
-        """Clip the layer's gradients if asked to, step its optimizer, and free the gradients."""
+    def step(self, name: str, scaler: GradScaler | None = None) -> bool:
+        """Clip the layer's gradients if asked to, step its optimizer, and free the gradients.
+
+        Args:
+            name: Of the layer.
+            scaler: What the loss was scaled by: it divides the gradients first, and leaves the step out where one is
+                not finite.
+
+        Returns:
+            Whether the layer has an optimizer and gradients.
+        """
         optimizer = self.by_layer.get(name)
         if optimizer is None:
-            return
+            return False
+        if scaler is not None:
+            if all(parameter.grad is None for parameter in self._parameters[name]):
+                return False
+            scaler.unscale_(optimizer)
         if self.config.grad_clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters[name], self.config.grad_clip_norm)
-        optimizer.step()
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
         optimizer.zero_grad(set_to_none=True)
+        return True
 
     def state_tensors(self, name: str) -> list[torch.Tensor]:
         """The tensors of a layer's optimizer state, such as its running averages."""

@@ -15,7 +15,7 @@ from localrules.config.schema import ComponentConfig, RuleAssignment, RunConfig
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
 from localrules.config.validate import check_config_class, validate_config
 from localrules.core.base import RuleBase
-from localrules.engine.compatibility import check_compatibility, check_targets
+from localrules.engine.compatibility import check_compatibility, check_precision, check_targets
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart, tracker_options
 from localrules.errors import UsageError, suggest_names
 from localrules.utils.plugin_border import plugin_border
@@ -50,6 +50,7 @@ def resolve_run(
     _check_named(merged, *COMPONENTS)
     run = _validated(merged, parts, kinds, registry, network_only)
     check_compatibility(run, registry)
+    check_precision(run, registry)
     return run
 
 

@@ -22,6 +22,7 @@ from localrules.engine.device import Device, keep_freed_memory, set_deterministi
 from localrules.engine.grid import Grid
 from localrules.engine.inference import Predictor
 from localrules.engine.learning_check import LearningCheck
+from localrules.engine.loss_scaling import LossScaling, loss_scaling_of
 from localrules.engine.network_cache import NetworkCache
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.parallel import LayerExecutor
@@ -49,6 +50,7 @@ class Session:
         trainable: ``id`` of every parameter that may learn.
         learning_check: That every layer which should learn does.
         executor: The threads on which layers learn at the same time, if the run asked for it.
+        loss_scaling: The scales of losses, in fp16.
     """
 
     run: ResolvedRun
@@ -63,6 +65,7 @@ class Session:
     trainable: frozenset[int]
     learning_check: LearningCheck
     executor: LayerExecutor | None = None
+    loss_scaling: LossScaling | None = None
 
     @classmethod
     def build(
@@ -113,7 +116,22 @@ class Session:
         executor = LayerExecutor.from_config(config, rule, device.device)
         check = LearningCheck(network, rule)
         compile_parts(config, network, rule)
-        return cls(run, data, network, rule, batches, optimizers, device, predictor, phases, trainable, check, executor)
+        scaling = loss_scaling_of(config.precision, device.device, network.layers)
+        return cls(
+            run=run,
+            data=data,
+            network=network,
+            rule=rule,
+            batches=batches,
+            optimizers=optimizers,
+            device=device,
+            predictor=predictor,
+            phases=phases,
+            trainable=trainable,
+            learning_check=check,
+            executor=executor,
+            loss_scaling=scaling,
+        )
 
     @property
     def config(self) -> RunConfig:

@@ -42,6 +42,13 @@ class StepContext:
         """Whether the layer's auxiliary modules learn, with it or while it stands still."""
         return self.is_trainable(layer) or (self._phase.auxiliary and not layer.is_readout)
 
+    def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
+        """The backward pass of a loss, scaled in fp16."""
+        if self._session.loss_scaling is None:
+            loss.backward()
+        else:
+            self._session.loss_scaling.backward(loss, layer)
+
     def step_layer(self, layer: Layer) -> None:
         """The layer's gradients are complete: average them and step, now or at the end of the pass."""
         if not self.is_objective_trainable(layer):
@@ -50,7 +57,7 @@ class StepContext:
             self._session.learning_check.before_step(layer)
         self._session.average_gradients(layer)
         if self._session.config.optimizer.step_timing == "layer":
-            self._session.optimizers.step(layer.name)
+            self._step(layer)
         elif layer in self._waiting:
             raise UsageError(
                 f"layer {layer.name!r} is stepped twice in one step",
@@ -78,8 +85,16 @@ class StepContext:
         if self._session.executor is not None:
             self._session.executor.finish()
         for layer in self._waiting:
-            self._session.optimizers.step(layer.name)
+            self._step(layer)
         self._waiting.clear()
+        if self._session.loss_scaling is not None:
+            self._session.loss_scaling.finish_step()
+
+    def _step(self, layer: Layer) -> None:
+        if self._session.loss_scaling is None:
+            self._session.optimizers.step(layer.name)
+        else:
+            self._session.loss_scaling.step(layer.name, self._session.optimizers)
 
 
 @dataclass(frozen=True)
@@ -173,6 +188,8 @@ def train_step(session: Session, phase: Phase, step: int, network: Network | Non
     finally:
         if session.executor is not None:
             session.executor.cancel()
+    if session.loss_scaling is not None:
+        report.metrics |= session.loss_scaling.metrics()
     report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
     return StepResult(report, batch.labels if report.labels is None else report.labels)
 

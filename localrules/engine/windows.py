@@ -123,7 +123,7 @@ class WindowedRule(LayerwiseRule):
             with self._checking_first_loss(layer):
                 loss = self._loss(layer, seen, read, operations, divided, context.autocast, report)
             with torch.autocast(inputs.device.type, enabled=False):
-                self._backward(layer, loss)
+                self._backward(layer, loss, context, is_own=False)
             report.objectives[layer.name] = loss.detach()
             own = _gradients(tensor_leaves(output), tensor_leaves(seen))
             if not in_window:

@@ -17,6 +17,7 @@ class Backprop(Rule):
     info = RuleInfo(
         formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above",
         requires=Requirements(targets="weighted"),
+        loss_scaling=True,
     )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
@@ -24,7 +25,7 @@ class Backprop(Rule):
         with context.autocast():
             logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.targets)
-        loss.backward()
+        context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())

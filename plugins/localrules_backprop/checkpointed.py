@@ -28,6 +28,7 @@ class BackpropCheckpointed(Rule):
     info = RuleInfo(
         formula="as backprop, with each layer's forward pass run again during the backward pass",
         requires=Requirements(forward_passes=2, targets="weighted"),
+        loss_scaling=True,
     )
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
@@ -52,7 +53,7 @@ class BackpropCheckpointed(Rule):
         with context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.targets)
-        loss.backward()
+        context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())

@@ -79,6 +79,7 @@ class CaFo(Rule):
         locality="local-labels",
         requires=Requirements(targets="probabilities"),
         trains_layers=False,
+        loss_scaling=True,
         trains_readout=False,
         presets={"paper": {"ridge": 1e-8, "grid": 32, "features": 8192}},
     )
@@ -135,7 +136,7 @@ class CaFo(Rule):
                 losses.append(functional.cross_entropy(predictor(inputs), batch.targets))
         if losses:
             loss = torch.stack(losses).sum()
-            loss.backward()
+            context.backward(loss, layer)
             report.objectives[layer.name] = loss.detach()
             context.step_layer(layer)
 

@@ -53,7 +53,7 @@ class FeedbackRule(Rule):
     """
 
     Config: ClassVar[type[BaseModel]] = FeedbackOptions
-    info = RuleInfo(locality="feedback", requires=Requirements(targets="weighted"))
+    info = RuleInfo(locality="feedback", requires=Requirements(targets="weighted"), loss_scaling=True)
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Call :meth:`draw` for each operation through which an error goes back.
@@ -101,7 +101,7 @@ class FeedbackRule(Rule):
             with network.intercept_operations(run):
                 logits = network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.targets)
-        loss.backward()
+        context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())

@@ -76,8 +76,28 @@ def test_with_dropout_and_augmentation(tmp_path: Path) -> None:
     assert_resumes(lambda: build_session(RULES["hsic"], model, toy_dataset(), augment=augment), tmp_path)
 
 
-def test_in_parts_and_half_precision(tmp_path: Path) -> None:
-    assert_resumes(lambda: dense(RULES["local-ce"], granularity=2, precision="bf16"), tmp_path)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_in_parts_and_half_precision(precision: str, tmp_path: Path) -> None:
+    assert_resumes(lambda: dense(RULES["local-ce"], granularity=2, precision=precision), tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["local-ce", "backprop"])
+def test_the_scales_of_losses_are_resumed(rule: str, tmp_path: Path) -> None:
+    def build() -> Session:
+        made = perceptron(RULES[rule], precision="fp16")
+        for parameter in made.network.layers[0].parameters():
+            parameter.register_hook(lambda gradient: gradient * float("inf"))  # its scale is halved in each step
+        return made
+
+    first, second = build(), build()
+    train(first, 0, 3)
+    checkpoint.save(tmp_path, first, {"step": 3})
+    checkpoint.restore(tmp_path, second)
+    assert first.loss_scaling is not None
+    assert second.loss_scaling is not None
+    known = first.loss_scaling.state_dict()
+    assert 65536.0 / 8 in {scale["scale"] for scale in known.values() if scale}
+    assert second.loss_scaling.state_dict() == known
 
 
 class Counts(Objective):

@@ -50,6 +50,9 @@ class Recorder:
     def is_objective_trainable(self, layer: Layer) -> bool:
         return True
 
+    def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
+        loss.backward()
+
     def step_layer(self, layer: Layer) -> None:
         found = {}
         for parameter in layer.parameters():

@@ -29,6 +29,7 @@ CASES = [
     Case("backprop", settings=(("targets", {"class_weights": "balanced", "mixup": 0.4}),)),
     Case("hsic", settings=(("optimizer", {"name": "sgd", "lr": 5e-4, "grad_clip_norm": 0.1, "step_timing": "pass"}),)),
 ]
+SCALED = Case("local-ce", settings=(("precision", "fp16"),))
 UNSYNCHRONISED = Case("local-ce", "Regularized", settings=(("sync_batchnorm", False),))
 RUN = {*map(str, CASES[len(RULES) :]), *(str(Case(rule)) for rule in ("forward-forward", "predsim", "softhebb"))}
 
@@ -36,7 +37,7 @@ RUN = {*map(str, CASES[len(RULES) :]), *(str(Case(rule)) for rule in ("forward-f
 @pytest.fixture(scope="module")
 def found(request: pytest.FixtureRequest) -> dict[str, Found]:
     """All cases, in one pair of processes."""
-    return compare_ranks([*cases_to_run(request), UNSYNCHRONISED])
+    return compare_ranks([*cases_to_run(request), SCALED, UNSYNCHRONISED])
 
 
 @pytest.mark.parametrize("case", few(CASES, RUN))
@@ -53,6 +54,13 @@ def test_two_processes_train_as_one_does(case: Case, found: dict[str, Found]) ->
 def test_both_processes_hold_the_same_bits_each_time(case: Case, found: dict[str, Found]) -> None:
     assert found[str(case)].equal_ranks
     assert found[str(case)].repeatable
+
+
+def test_scaled_gradients_are_averaged_in_fp16(found: dict[str, Found]) -> None:
+    scaled = found[str(SCALED)]
+    assert scaled.equal_ranks
+    assert scaled.repeatable
+    assert 0 < max(scaled.differences.values()) < 0.02  # forward passes of half a batch are rounded differently
 
 
 def test_batch_norms_that_are_not_synchronised_see_a_part_of_the_batch(found: dict[str, Found]) -> None:

@@ -21,7 +21,7 @@ class _Open:
     def __init__(self, session: Session) -> None:
         inner = StepContext(session, session.phases[0])
         self.is_trainable, self.autocast, self.submit = inner.is_trainable, inner.autocast, inner.submit
-        self.is_objective_trainable = inner.is_objective_trainable
+        self.is_objective_trainable, self.backward = inner.is_objective_trainable, inner.backward
 
     def step_layer(self, layer: Any) -> None:
         pass

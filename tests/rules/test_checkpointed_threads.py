@@ -24,6 +24,9 @@ class Context:
     def autocast(self) -> Any:
         return nullcontext()
 
+    def backward(self, loss: Any) -> None:
+        loss.backward()
+
     def step_layer(self, layer: Any) -> None:
         pass
 

@@ -41,6 +41,7 @@ class _Open:
     def __init__(self, session: Session) -> None:
         inner = StepContext(session, session.phases[0])
         self.is_trainable, self.autocast, self.submit = inner.is_trainable, inner.autocast, inner.submit
+        self.backward = inner.backward
 
     def step_layer(self, layer: Any) -> None:
         pass

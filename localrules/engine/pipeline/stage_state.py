@@ -16,7 +16,9 @@ def state_of_layers(session: Session, layers: Iterable[Layer]) -> dict[str, Any]
     owned = {id(value) for layer in layers for value in layer.module.state_dict(keep_vars=True).values()}
     network = session.network.model.state_dict(keep_vars=True)
     optimizers = session.optimizers.by_layer
+    scaling = session.loss_scaling
     return {
+        "loss_scaling": {} if scaling is None else scaling.state_dict(layer.name for layer in layers),
         "network": {name: value.detach() for name, value in network.items() if id(value) in owned},
         "rule": {
             name: value
@@ -33,3 +35,5 @@ def load_state_of_layers(session: Session, state: dict[str, Any]) -> None:
     session.rule.load_state_dict(state["rule"], strict=False)
     for name, optimizer in state["optimizers"].items():
         session.optimizers.by_layer[name].load_state_dict(optimizer)
+    if session.loss_scaling is not None:
+        session.loss_scaling.load_state_dict(state["loss_scaling"])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from localrules.data.dataset import Dataset, Split
+from localrules.engine.compatibility import scales_losses
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
@@ -56,9 +57,10 @@ def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
 
 
 def half_precision_stays_finite(subject: RuleUnderTest) -> None:
-    """Under bf16 autocast, objectives and weights stay finite."""
+    """Under bf16 autocast, objectives and weights stay finite; in fp16, too, if the rule can be trained so."""
     for place in subject.distinct_places:
-        _stays_finite(subject.session(place, precision="bf16"), f"bf16, {place}")
+        for precision in ("bf16", "fp16") if scales_losses(subject.rule) else ("bf16",):
+            _stays_finite(subject.session(place, precision=precision), f"{precision}, {place}")
 
 
 def _stays_finite(session: Session, case: str) -> None:

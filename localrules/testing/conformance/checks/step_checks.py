@@ -75,7 +75,7 @@ class _Observed:
 def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
     """The first step, observed for all checks at once."""
     session = subject.session(place)
-    session.optimizers.step = lambda name: None  # type: ignore[method-assign]
+    session.optimizers.step = lambda name, scaler=None: False  # type: ignore[method-assign]
     parameters = [*session.network.named_parameters(), *session.rule.named_parameters()]
     before = [parameter.detach().clone() for _, parameter in parameters]
     passes: Counter[str] = Counter()
