@@ -60,12 +60,12 @@ def _check_layers(run: ResolvedRun) -> None:
                 why=why,
                 fix="leave it out: --devices then divides each batch",
             )
-    if run.window > 1:
+    if run.window > 1 and config.precision == "fp16":
         raise UsageError(
-            "processes cannot divide layers that learn in windows",
-            where=f"--parallel layers, granularity {config.granularity}",
-            why="gradients come down across every border between layers, and here outputs only go up",
-            fix="leave out one of them",
+            "processes cannot divide layers that learn in windows and in fp16",
+            where=f"--parallel layers, granularity {config.granularity}, --precision fp16",
+            why="gradients that cross borders have one scale in all layers, which processes do not share",
+            fix="choose --precision bf16 or fp32, or leave out one of the others",
         )
     stands_against = {
         "parallel_layers": config.parallel_layers > 1,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from localrules.core.interception import (
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.objective import Objective
-from localrules.core.rule import Context, StepReport
+from localrules.core.rule import Context, LayerParallel, StepReport
 from localrules.core.view import Batch
 from localrules.core.windows import layers_in_windows
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
@@ -29,6 +30,49 @@ from localrules.errors import LocalRulesError, UsageError
 
 Gradients = list[tuple[Tensor, Tensor]]
 """Tensors, and the gradient at each."""
+
+NOTHING: Mapping[Any, Tensor] = MappingProxyType({})
+
+
+class Arrival(NamedTuple):
+    """The way of a gradient that has crossed borders between layers.
+
+    Attributes:
+        objective: The layer whose objective it is of.
+        borders: Borders that it has crossed, 1 or more.
+        layer: The layer at whose output it has arrived.
+        output: The output's position among those that this layer gave.
+    """
+
+    objective: str
+    borders: int
+    layer: str
+    output: int
+
+
+class Crossing(NamedTuple):
+    """A gradient that has arrived.
+
+    Attributes:
+        gradient: The sum of what several layers sent.
+        sender: The position in forward order of the last layer that sent some of it.
+    """
+
+    gradient: Tensor
+    sender: int
+
+
+class Borders(Protocol):
+    """The borders of a part of the layers, beyond which other processes train the others."""
+
+    def is_ready(self, objective: str) -> bool:
+        """Whether all that goes down from this part is known once this layer's objective is."""
+
+    def send(self, gradients: Mapping[Arrival, Tensor]) -> None:
+        """Let the layers below have the gradients that have arrived at their outputs."""
+
+    def receive(self) -> dict[Arrival, Tensor]:
+        """The gradients that layers above have sent down in this step, by objective in forward order."""
 
 
 @dataclass(eq=False)
@@ -41,6 +85,7 @@ class _OpenLayer:
         given: What its readers receive, with the layer's graph: the outputs themselves, or transformed ones.
         values: The leaves that readers received in their place.
         received: The sum of the gradients that came to each of ``given``.
+        is_elsewhere: Whether another process trains it: only ``values`` are here.
     """
 
     layer: Layer
@@ -48,13 +93,14 @@ class _OpenLayer:
     given: list[Tensor]
     values: list[Tensor]
     received: dict[int, Tensor] = field(default_factory=dict)
+    is_elsewhere: bool = False
 
     def messages(self, gradients: Mapping[int, Tensor]) -> Gradients:
         """Gradients at what readers received, by position, as gradients at ``given``."""
         return [(self.given[at], gradient) for at, gradient in gradients.items()]
 
 
-class WindowedRule(LayerwiseRule):
+class WindowedRule(LayerwiseRule, LayerParallel):
     """Trains every hidden layer on its own objective and on those of the layers up to ``window - 1`` above it.
 
     The gradient of a layer's parameters is ``dL_j / dtheta_j + weight * sum_c dL_c / dtheta_j``, over the layers ``c``
@@ -71,6 +117,10 @@ class WindowedRule(LayerwiseRule):
         window: Layers in a window, from 2.
         weight: Of the gradients from objectives of layers above.
 
+    Attributes:
+        borders: Those of a process that trains a part of the layers; it is called with no more than these.
+        arrivals: Filled with the gradients of a step if it is not ``None``.
+
     Raises:
         UsageError: An objective that cannot be trained in windows.
 
@@ -83,6 +133,8 @@ class WindowedRule(LayerwiseRule):
     def __init__(self, specs: Mapping[str, ObjectiveSpec], window: int, weight: float = 1.0) -> None:
         super().__init__(specs)
         self._window, self._weight = window, weight
+        self.borders: Borders | None = None
+        self.arrivals: dict[Arrival, Crossing] | None = None
         for cls in self.objective_classes:
             check_windows(cls.__name__, cls)
 
@@ -90,6 +142,7 @@ class WindowedRule(LayerwiseRule):
         """Make the objectives, and find out when each layer has received all gradients."""
         super().prepare(network, num_classes)
         order = [layer.name for layer in network.hidden]
+        self._position = {name: position for position, name in enumerate(order)}
         self._complete: dict[str, list[str]] = {name: [] for name in order}
         for name, reached in layers_in_windows(network.layers, self._window).items():
             self._complete[max({name, *reached}, key=order.index)].append(name)
@@ -99,13 +152,16 @@ class WindowedRule(LayerwiseRule):
         report = StepReport()
         guard = InplaceGuard()
         inputs, divided = self._make_inputs(batch)
-        open_layers: dict[str, _OpenLayer] = {}
+        self._open: dict[str, _OpenLayer] = {}
+        self._going_down: dict[Arrival, Tensor] = {}
+        self._is_trainable = context.is_trainable
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = run(layer, forward, args, kwargs)
+            if self.borders is not None and self.borders.is_ready(layer.name):
+                self.borders.send(self._going_down)
             for name in self._complete.get(layer.name, ()):
-                if name in open_layers:
-                    self._train(open_layers.pop(name), context)
+                self._train(name, context)
             return output
 
         def run(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -136,8 +192,8 @@ class WindowedRule(LayerwiseRule):
             opened = _OpenLayer(layer, own, tensor_leaves(given), tensor_leaves(values))
             self._check_given(opened)
             with torch.autocast(inputs.device.type, enabled=False):
-                self._send_down(opened, open_layers)
-            open_layers[layer.name] = opened
+                self._send_down(layer.name, [(opened, own)])
+            self._open[layer.name] = opened
             for tensor in opened.values:
                 guard.track(layer, tensor)
             return values
@@ -145,27 +201,80 @@ class WindowedRule(LayerwiseRule):
         with torch.enable_grad(), context.autocast(), intercept_layers(network.layers, visit):
             logits = network(inputs)
         guard.check()
+        if self.borders is not None:
+            self._learn_from_above(self.borders, context)
+        self._open, self._going_down = {}, {}
         if self.trains_readout:
             logits, trained_on = divided.of_readout(logits.detach())
             report.logits, report.labels = logits, trained_on.labels
         return report
 
-    def _send_down(self, top: _OpenLayer, open_layers: Mapping[str, _OpenLayer]) -> None:
-        """Give the layers below the gradient of one layer's objective, border by border."""
-        sending: list[tuple[_OpenLayer, Gradients]] = [(top, top.own)]
-        for _ in range(self._window - 1):
-            arrived: dict[str, dict[int, Tensor]] = {}
-            for sender, gradients in sending:
-                for source, found in _below(sender.layer, gradients, open_layers):
-                    _add(arrived.setdefault(source, {}), found)
-            sending = []
-            for name, found in arrived.items():
-                receiver = open_layers[name]
-                _add(receiver.received, found)
-                sending.append((receiver, receiver.messages(found)))
+    def sent_with(self, layer: Layer) -> list[Tensor]:
+        """Nothing: gradients go the other way."""
+        return []
 
-    def _train(self, opened: _OpenLayer, context: Context) -> None:
+    def receive(self, layer: Layer, output: Any, beside: list[Tensor]) -> Any:
+        """Leaves in place of the outputs of a layer that is trained elsewhere, so that gradients there are known."""
+        if not self._is_trainable(layer) or layer.is_readout:
+            return output
+        values = pytree.tree_map_only(Tensor, _as_leaf, output)
+        self._open[layer.name] = _OpenLayer(layer, [], [], tensor_leaves(values), is_elsewhere=True)
+        return values
+
+    def _learn_from_above(self, borders: Borders, context: Context) -> None:
+        """Train the layers that objectives of other processes reach, and let those below have what concerns them."""
+        by_objective: dict[str, dict[Arrival, Tensor]] = {}
+        for way, gradient in borders.receive().items():
+            by_objective.setdefault(way.objective, {})[way] = gradient
+        for objective, gradients in by_objective.items():
+            self._send_down(objective, [], gradients)
+        if borders.is_ready(""):
+            borders.send(self._going_down)
+        for name in [name for name, opened in self._open.items() if not opened.is_elsewhere]:
+            self._train(name, context)
+
+    def _send_down(
+        self,
+        objective: str,
+        sending: list[tuple[_OpenLayer, Gradients]],
+        from_above: Mapping[Arrival, Tensor] = NOTHING,
+    ) -> None:
+        """Give the layers below the gradient of one layer's objective, border by border.
+
+        Args:
+            objective: The layer's name.
+            sending: The layer, and the gradients at its outputs, if it is here.
+            from_above: Gradients that other processes have computed.
+        """
+        for borders in range(1, self._window):
+            arrived: dict[str, dict[int, Tensor]] = {}
+            senders: dict[str, int] = {}
+            for way, gradient in from_above.items():
+                if way.borders == borders:
+                    arrived.setdefault(way.layer, {})[way.output] = gradient
+            for sender, gradients in sending:
+                for source, found in _below(sender.layer, gradients, self._open):
+                    _add(arrived.setdefault(source, {}), found)
+                    senders.setdefault(source, self._position[sender.layer.name])
+            sending = []
+            # The last layer first: what comes from above is then added first, whichever process has computed it.
+            for name in sorted(arrived, key=self._position.__getitem__, reverse=True):
+                found, receiver = arrived[name], self._open[name]
+                ways = {Arrival(objective, borders, name, at): gradient for at, gradient in found.items()}
+                if self.arrivals is not None:
+                    self.arrivals |= {way: Crossing(gradient, senders[name]) for way, gradient in ways.items()}
+                if receiver.is_elsewhere:
+                    self._going_down |= ways
+                else:
+                    _add(receiver.received, found)
+                    sending.append((receiver, receiver.messages(found)))
+
+    def _train(self, name: str, context: Context) -> None:
         """Step a layer that has received all gradients; its graph is freed."""
+        opened = self._open.get(name)
+        if opened is None or opened.is_elsewhere:
+            return
+        del self._open[name]
         received = opened.messages({at: self._weight * each for at, each in opened.received.items()})
         with torch.autocast(opened.values[0].device.type, enabled=False):
             _backward([*opened.own, *(received if self._weight else [])], opened.layer)

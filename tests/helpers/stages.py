@@ -74,7 +74,8 @@ class Case:
     settings: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
-        return " ".join([str(self.rule), self.model, *(name for name, _ in self.settings)])
+        said = (f"{name} {value}" if name == "granularity" else name for name, value in self.settings)
+        return " ".join([str(self.rule), self.model, *said])
 
 
 @cache

@@ -49,6 +49,18 @@ def test_it_logs_evaluates_and_saves_what_one_process_does(alone: dict[str, Any]
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.filterwarnings("ignore:fp16 is for GPUs")
+def test_losses_that_are_scaled_in_fp16_have_the_scales_of_one_process(tmp_path: Path) -> None:
+    words = [*ALONE, "--precision", "fp16"]
+    expected = train(tmp_path / "alone", setting=words)
+    said = localrules("run", *words, *LAYERS, "--out", tmp_path, "--json")
+    assert said.code == 0, said.err
+    assert said.document["weights_sha256"] == expected["weights_sha256"]
+    assert "loss_scale/layers.0" in metrics(expected["run_dir"])[0]
+    assert metrics(said.document["run_dir"]) == metrics(expected["run_dir"])
+    torch.testing.assert_close(saved_state(said.document), saved_state(expected), rtol=0, atol=0)
+
+
 def test_processes_of_torchrun_divide_the_layers_too(alone: dict[str, Any], tmp_path: Path) -> None:
     words = ["run", *ALONE, "--parallel", "layers", "--out", str(tmp_path / "runs"), "--json"]
     found = run_by_torchrun([str(word) for word in words], tmp_path)
@@ -100,6 +112,23 @@ def test_a_run_that_is_stopped_continues_with_other_processes(
     assert metrics(folder) == metrics(alone["run_dir"])
 
 
+def test_windows_of_layers_reach_across_stages_and_can_be_stopped_and_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*ALONE, "--granularity", "window:2", "--set", "model.hidden=[12,12,8]"]
+    expected = train(tmp_path / "alone", setting=words)
+    at_step(4, interrupt, stage_steps, monkeypatch)
+    stopped = localrules("run", *words, *LAYERS, "--out", tmp_path / "runs", "--json")
+    assert stopped.error["what"].startswith("stopped at step")
+    assert multiprocessing.active_children() == []
+    monkeypatch.undo()
+    folder = only_run(tmp_path / "runs")
+    done = resume(folder)
+    assert done["devices"] == 2
+    assert done["weights_sha256"] == expected["weights_sha256"]
+    assert metrics(folder) == metrics(expected["run_dir"])
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -107,7 +136,10 @@ def test_a_run_that_is_stopped_continues_with_other_processes(
         (["--rule", "dfa"], "processes cannot divide the layers that rule 'dfa' trains"),
         (["--rule", "man"], "processes cannot divide the layers that rule 'man' trains"),
         (["--rule", "cafo"], "processes cannot divide the layers that rule 'cafo' trains"),
-        (["--granularity", "window:2"], "processes cannot divide layers that learn in windows"),
+        (
+            ["--granularity", "window:2", "--precision", "fp16"],
+            "processes cannot divide layers that learn in windows and in fp16",
+        ),
         (["--audit"], "audit does not go together with processes that divide the layers"),
         (["--set", "parallel_layers=2"], "parallel_layers does not go together with processes that divide the layers"),
         (["--diagnose", "update"], "diagnostic update does not go together with processes that divide the layers"),

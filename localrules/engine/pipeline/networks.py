@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from localrules.core.rule import LayerParallel, Rule
 from localrules.engine.pipeline.absent import absent, is_absent
 from localrules.engine.pipeline.messages import layout_of
 from localrules.engine.pipeline.stages import Stage
+from localrules.engine.windows import Arrival, Crossing, WindowedRule
 from localrules.errors import LocalRulesError
 
 
@@ -66,13 +67,10 @@ class PartialNetwork(Network):
         self._all = network.layers
 
     def forward(self, images: Tensor) -> Any:
-        """Logits, shape (batch, classes); a tensor without elements if the readout is in a later stage."""
-        try:
-            # Outermost, since a rule has put its own visitor in place before it calls the network.
-            with patch_forwards(self._all, self._visit):
-                return self.body(images)
-        except _EndOfStageError:
-            return images.new_empty(0)
+        """Logits, shape (batch, classes)."""
+        # Outermost, since a rule has put its own visitor in place before it calls the network.
+        with patch_forwards(self._all, self._visit):
+            return self.body(images)
 
     def _visit(self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise NotImplementedError
@@ -89,6 +87,7 @@ class MeasuredNetwork(PartialNetwork):
         seconds: For each step, the seconds of each layer, with its objective and what runs between it and the layer
             before.
         given: Layouts of what the readers of each layer were given in the last step, without values.
+        arrivals: The gradients that crossed borders between layers in the last step, without values.
         draws_behind: Layers behind which the network drew random numbers before the next layer.
     """
 
@@ -98,7 +97,14 @@ class MeasuredNetwork(PartialNetwork):
         self.given: dict[str, Given] = {}
         self.draws_behind: set[str] = set()
 
+    @property
+    def arrivals(self) -> dict[Arrival, Crossing]:
+        found = self._rule.arrivals if isinstance(self._rule, WindowedRule) else None
+        return {way: Crossing(layout_of(gradient), sender) for way, (gradient, sender) in (found or {}).items()}
+
     def forward(self, images: Tensor) -> Any:
+        if isinstance(self._rule, WindowedRule):
+            self._rule.arrivals = {}
         self.seconds.append({})
         self._behind: tuple[str, Tensor] | None = None
         self._since = time.perf_counter()
@@ -131,6 +137,7 @@ class StageNetwork(PartialNetwork):
     Attributes:
         given: What readers of layers are given in this step, by layer: arrived from earlier stages, or of this one.
         generators: States of torch's generator behind layers in this step.
+        on_end: Called behind the last layer of a stage that others follow.
     """
 
     def __init__(self, network: Network, rule: Rule, stage: Stage, layouts: Mapping[str, Given]) -> None:
@@ -141,6 +148,15 @@ class StageNetwork(PartialNetwork):
         self._absent = {name: absent(layouts[name].output) for name in self._before - set(stage.receives)}
         self.given: dict[str, Given] = {}
         self.generators: dict[str, Tensor] = {}
+        self.on_end: Callable[[], None] = lambda: None
+
+    def forward(self, images: Tensor) -> Any:
+        """Logits, shape (batch, classes); a tensor without elements if the readout is in a later stage."""
+        try:
+            return super().forward(images)
+        except _EndOfStageError:
+            self.on_end()
+            return images.new_empty(0)
 
     def _visit(self, layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if layer.name in self._before:

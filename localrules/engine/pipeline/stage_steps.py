@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -18,8 +20,10 @@ from localrules.engine.pipeline.links import Receiver, Sender
 from localrules.engine.pipeline.messages import Header, MessageFormat
 from localrules.engine.pipeline.networks import Given, MeasuredNetwork, StageNetwork
 from localrules.engine.pipeline.stages import BUSY, Stage, cut_into_stages
+from localrules.engine.pipeline.window_borders import WindowBorders
 from localrules.engine.session import Session
 from localrules.engine.step import AveragedStep, StepResult, average_report, train_step
+from localrules.engine.windows import WindowedRule
 from localrules.errors import LocalRulesError
 from localrules.utils.torch_utils import read_scalars
 
@@ -116,7 +120,19 @@ class StageSteps:
         if self.index < self._last:
             self._above = _border(session, measured, stage)
             self._sender = Sender(world.index - 1, self._above.size, stop - start, timeout)
+        self._borders: WindowBorders | None = None
+        if isinstance(session.rule, WindowedRule):
+            self._borders = WindowBorders(
+                stage,
+                [layer.name for layer in network.layers],
+                measured.arrivals,
+                rank=world.index,
+                steps=stop - start,
+                timeout=timeout,
+            )
+            session.rule.arrivals = None
         self._links = [link for link in (self._receiver, self._sender) if link is not None]
+        self._links += self._borders.links if self._borders is not None else []
         self.paused = False
         self._times = times
         self._free_others()
@@ -143,7 +159,9 @@ class StageSteps:
             self.paused = header.pauses
         else:
             (self.paused,) = [True] if pauses else session.ranks.any(self._pause_is_requested())
-        taken = train_step(session, phase, step, network)
+        network.on_end = partial(self._send, Header(step, self.paused))
+        with self._crossed_borders(step):
+            taken = train_step(session, phase, step, network)
         if self.index < self._last:
             taken = StepResult(replace(taken.report, logits=None, labels=None), taken.labels)
         reports = reports or self.paused
@@ -151,8 +169,6 @@ class StageSteps:
             self.reported = average_report(session.ranks, self._with_busy(taken))
             if session.ranks.is_main and self.index < self._last:
                 self._store.set(f"{self._name}/{step}/{self.index}", _to_json(self.reported.report))
-        if self._sender is not None:
-            self._sender.send(self._above.pack(Header(step, self.paused), network))
         network.given, network.generators = {}, {}
         for link in self._links:
             link.free()
@@ -165,6 +181,25 @@ class StageSteps:
         if reports and session.world.is_main:
             self.reported = replace(self.reported, report=self._whole_report(step, self.reported.report))
         return taken
+
+    def _send(self, header: Header) -> None:
+        """Let the next stage have what it reads, before gradients are awaited from there."""
+        if self._sender is not None:
+            self._sender.send(self._above.pack(header, self._network))
+
+    @contextmanager
+    def _crossed_borders(self, step: int) -> Iterator[None]:
+        """Let gradients of windows cross the borders of the stage in a step."""
+        rule = self._session.rule
+        if self._borders is None or not isinstance(rule, WindowedRule):
+            yield
+            return
+        self._borders.begin(step)
+        rule.borders = self._borders
+        try:
+            yield
+        finally:
+            rule.borders = None
 
     def _with_busy(self, taken: StepResult) -> StepResult:
         """A step with the metric of the fraction of the time before it in which this stage computed."""
@@ -200,10 +235,10 @@ class StageSteps:
 
     def close(self) -> None:
         """Take no more steps, although there are some left in the phase."""
-        if self._sender is not None:
-            self._sender.close()
-        if self._receiver is not None:
-            self._receiver.close()
+        for kind in (Sender, Receiver):  # what is sent fits into the room that was made for it
+            for link in self._links:
+                if isinstance(link, kind):
+                    link.close()
 
     def _whole_report(self, step: int, own: StepReport) -> StepReport:
         """The report of all stages; the others have finished the step before this one."""
