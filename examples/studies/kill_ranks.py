@@ -56,6 +56,7 @@ def kinds(draw: random.Random) -> list[str]:
         (0.3, ("--set", "phases=two-phase")),
         (0.2, ("--set", "optimizer.name=muon")),
         (0.2, ("--set", "early_stopping.patience=2")),
+        (0.2, ("--granularity", "window:2")),
     ):
         words += more if draw.random() < fraction else ()
     return words
