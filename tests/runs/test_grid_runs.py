@@ -15,6 +15,7 @@ import torch
 from helpers.during_runs import at_step, interrupt, saved_state, send
 from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, metrics, only_run, resume, train
 from helpers.tiny_runs import localrules as command
+from helpers.torchrun import run_by_torchrun
 
 import localrules
 from localrules import Callback, Stop
@@ -53,6 +54,20 @@ def test_it_logs_evaluates_and_saves_what_divided_batches_do(divided: dict[str, 
     torch.testing.assert_close(saved_state(found), saved_state(divided), rtol=0, atol=0)
     assert "stages busy" in said.err
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+def test_processes_of_torchrun_on_two_machines_divide_layers_and_batches(
+    stages: int, divided: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each machine is a replica, or the stages of one replica are on both."""
+    deeper = ["--set", "model.hidden=[12,12,8]"] if stages == 4 else []
+    words = ["run", *SETTING, *deeper, "--parallel", "layers", "--set", f"stages={stages}", "--json"]
+    found = run_by_torchrun([str(word) for word in [*words, "--out", tmp_path / "runs"]], tmp_path, nodes=2)
+    assert (found["devices"], found["parallel"], found["stages"]) == (4, "layers", stages)
+    expected = divided if stages == 2 else train(tmp_path / "alone", *deeper, setting=SETTING)
+    assert found["weights_sha256"] == expected["weights_sha256"]
+    assert metrics(found["run_dir"]) == metrics(expected["run_dir"])
 
 
 def test_a_run_that_is_stopped_is_continued_by_processes_that_divide_the_batches_to_the_same_bits(
