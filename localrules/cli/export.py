@@ -26,6 +26,9 @@ def export(
         str | None,
         typer.Option("--license", metavar="ID", help="Licence of the weights, for the model card: apache-2.0."),
     ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the parameters of a hub folder as float16, in half the space.")
+    ] = False,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
@@ -40,7 +43,8 @@ def export(
     from localrules.exporting.export import export as write_export
     from localrules.tracking.service import fetch_run
 
-    found = write_export(fetch_run(run, registry), format, out, license=license or "", push_to=push, plugins=registry)
+    source = fetch_run(run, registry)
+    found = write_export(source, format, out, license=license or "", half=half, push_to=push, plugins=registry)
     if as_json:
         print_json(found.as_dict())
         return

@@ -136,7 +136,7 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
         raise _load_error(folder, _describe(error)) from error
 
 
-def write_weights(folder: Path, network: Network, rule: Rule) -> None:
+def write_weights(folder: Path, network: Network, rule: Rule, *, half: bool = False) -> None:
     """Write what :func:`load_weights` needs, and no more: the weights, and the state of a rule that has one.
 
     ``model.safetensors`` has the names of the plain module's ``state_dict``, ``rule.safetensors`` those of the rule's.
@@ -144,18 +144,22 @@ def write_weights(folder: Path, network: Network, rule: Rule) -> None:
     Args:
         folder: In the place of a run folder.
         network, rule: As they are now.
+        half: Store parameters as float16, which reading turns into float32. Buffers stay as they are: the running
+            variance of a norm may be beyond its range.
 
     Raises:
         UsageError: The rule's state has values that are not tensors.
     """
     _check_tensors(rule)
-    _write_packed(folder / PACKED_WEIGHTS, network.model.state_dict())
-    if state := rule.state_dict():
-        _write_packed(folder / PACKED_RULE, state)
+    _write_packed(folder / PACKED_WEIGHTS, network.model, half=half)
+    if rule.state_dict():
+        _write_packed(folder / PACKED_RULE, rule, half=half)
 
 
-def _write_packed(path: Path, state: dict[str, Tensor]) -> None:
-    tensors = _contiguous_cpu(state)
+def _write_packed(path: Path, module: nn.Module, *, half: bool) -> None:
+    tensors = _contiguous_cpu(module.state_dict())
+    if half:
+        tensors |= {name: tensors[name].half() for name, _ in module.named_parameters() if name in tensors}
     write_atomic(path, lambda place: save_file(tensors, place, {"format": "pt", "sha256": _sha256(tensors)}))
 
 

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
     from localrules.runs.result import RunResult
 
-TOLERANCE = 1e-5  # of a probability (ours)
 _BATCHES = (1, 3, 8)  # images of random pixels on which both are compared (ours)
-_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license")
+_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license", "half")
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def export(
     out: str | Path,
     *,
     license: str = "",
+    half: bool = False,
     push_to: str | None = None,
     plugins: Registry | Sequence[str | Path] = (),
 ) -> ExportResult:
@@ -73,6 +73,7 @@ def export(
         format: ``onnx``, ``torch`` or ``hub``.
         out: The folder; it may hold the same export already, which is then compared and kept.
         license: The licence of the weights, for the model card: an identifier such as ``apache-2.0``.
+        half: Store the parameters of a ``hub`` folder as float16, in half the space; they are read as float32.
         push_to: A repository on the Hugging Face Hub, ``USER/NAME``, to which a ``hub`` folder is uploaded.
         plugins: As for :func:`localrules.load_run`; a result and a loaded run have their own.
 
@@ -81,7 +82,7 @@ def export(
             holds something else. Nothing is written then.
         LocalRulesError: What was written predicts something else, or cannot be uploaded.
     """
-    kind = find_format(format)
+    kind = find_format(format, half=half)
     kind.check()
     if push_to is not None:
         if format != "hub":
@@ -93,7 +94,7 @@ def export(
     source, known = (run.folder, run.registry) if isinstance(run, TrainedRun) else (run, plugins)
     with preserve_global_state():
         loaded = kind.prepare(load_run(source, device="cpu", plugins=known))
-        facts = _facts(loaded, kind, license)
+        facts = {**_facts(loaded, kind, license), "half": half}
         context = ExportContext(facts, license=license, repository=push_to or "", name=target.name)
         if is_written(target, {name: facts[name] for name in _IDENTITY}):
             difference = _compared(loaded, kind, target)
@@ -149,11 +150,11 @@ def _compared(run: TrainedRun, kind: ExportFormat, folder: Path) -> float:
         ) from error
     pairs = zip(answers, map(run.predictor.probabilities, images), strict=True)
     difference = max(_distance(found, expected) for found, expected in pairs)
-    if not difference <= TOLERANCE:
+    if not difference <= kind.tolerance:
         raise LocalRulesError(
             "the export predicts something else than the run",
             where=f"--format {kind.name}",
-            why=f"a probability differs by {difference:.3g}; up to {TOLERANCE:g} is rounding",
+            why=f"a probability differs by {difference:.3g}; up to {kind.tolerance:g} is rounding",
             fix="export it in another format; if the folder was there before, remove it and export again",
         )
     return difference

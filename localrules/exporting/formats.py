@@ -22,10 +22,12 @@ class ExportFormat(ABC):
     Attributes:
         name: The word users type, and the extra of localrules that has the packages.
         packages: Packages that writing and reading need.
+        tolerance: The largest difference of a probability from the run's (ours).
     """
 
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
+    tolerance: float = 1e-5
 
     def check(self) -> None:
         """Refuse what this Python cannot write, before any work.
@@ -80,11 +82,15 @@ class ExportContext:
     name: str
 
 
-def find_format(name: str) -> ExportFormat:
+def find_format(name: str, *, half: bool = False) -> ExportFormat:
     """The format of that name.
 
+    Args:
+        name: ``onnx``, ``torch`` or ``hub``.
+        half: Store parameters as float16.
+
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it stores no float16.
     """
     from localrules.exporting.hub_format import HubFormat
     from localrules.exporting.onnx_format import OnnxFormat
@@ -95,4 +101,13 @@ def find_format(name: str) -> ExportFormat:
         raise UsageError(
             f"there is no export format {name!r}", where="--format", fix=f"choose one of: {', '.join(formats)}"
         )
-    return formats[name]()
+    if not half:
+        return formats[name]()
+    if name != HubFormat.name:
+        raise UsageError(
+            "only the weights of a hub folder are stored as float16",
+            where="--half",
+            why=f"{name} computes in the precision in which its weights are stored",
+            fix="add --format hub, or leave it out",
+        )
+    return HubFormat(half=True)

@@ -13,11 +13,22 @@ from localrules.tracking.model_folder import write_model_folder
 from localrules.tracking.records import read_summary
 from localrules.utils.text import shell_quote
 
+HALF_TOLERANCE = 0.02  # of a probability (ours)
+
 
 class HubFormat(ExportFormat):
-    """``model.safetensors``, ``rule.safetensors`` where the rule has state, ``config.toml``, and a model card."""
+    """``model.safetensors``, ``rule.safetensors`` where the rule has state, ``config.toml``, and a model card.
+
+    Args:
+        half: Store parameters as float16.
+    """
 
     name = "hub"
+
+    def __init__(self, half: bool = False) -> None:
+        self._half = half
+        if half:
+            self.tolerance = HALF_TOLERANCE
 
     def write(self, run: TrainedRun, folder: Path, about: ExportContext) -> None:
         _, record = read_run(run.folder)
@@ -32,10 +43,12 @@ class HubFormat(ExportFormat):
             bool(record["trained_on"].get("redistributable", False)),
         )
         facts = {**record, **(read_summary(run.folder) or {}), "weights_sha256": about.facts["weights_sha256"]}
+        if self._half:
+            facts["stored_as"] = "float16; the hash is that of the float32 weights"
         place = shell_quote(Path(about.name))
         download = f"hf download {about.repository} --local-dir {place}" if about.repository else ""
         card = model_card(described, facts, place, license=about.license, download=download)
-        write_model_folder(folder, record, predictor.network, predictor.rule, card)
+        write_model_folder(folder, record, predictor.network, predictor.rule, card, half=self._half)
 
     def predict(self, run: TrainedRun, folder: Path, images: list[Tensor]) -> list[Tensor]:
         again = TrainedRun.load(folder, run.registry, device="cpu")

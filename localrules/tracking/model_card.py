@@ -100,6 +100,7 @@ def _known(about: ModelDescription, facts: Mapping[str, Any]) -> dict[str, Any]:
         "seed": facts.get("seed"),
         "steps": facts.get("steps"),
         **{name: None if value is None else percent(value) for name, value in accuracies.items()},
+        "weights stored as": facts.get("stored_as"),
         "SHA-256 of the weights": facts.get("weights_sha256"),
     }
 

@@ -21,7 +21,9 @@ _OF_THIS_MACHINE = ("trackers",)
 _OF_THIS_MACHINE_BESIDE = ("command", "git")
 
 
-def write_model_folder(folder: Path, record: Mapping[str, Any], network: Network, rule: Rule, card: str) -> None:
+def write_model_folder(
+    folder: Path, record: Mapping[str, Any], network: Network, rule: Rule, card: str, *, half: bool = False
+) -> None:
     """Write the folder's files.
 
     Args:
@@ -29,11 +31,12 @@ def write_model_folder(folder: Path, record: Mapping[str, Any], network: Network
         record: The run's ``config.toml``.
         network, rule: As they are now.
         card: The model card, Markdown.
+        half: Store parameters as float16.
 
     Raises:
         UsageError: The rule's state cannot be written as tensors.
     """
-    write_weights(folder, network, rule)
+    write_weights(folder, network, rule, half=half)
     write_config(folder, portable_record(record))
     write_atomic(folder / CARD, card)
 

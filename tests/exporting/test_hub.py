@@ -86,6 +86,25 @@ def test_the_same_export_is_kept_and_another_is_refused(run: Path, exported: Pat
     assert "remove this one" in refused.error["fix"]
 
 
+def test_parameters_in_half_precision_predict_nearly_the_same(run: Path, tmp_path: Path) -> None:
+    words = ["export", run, "--out", tmp_path / "net", "--half", "--json"]
+    said = localrules(*words, "--format", "hub")
+    assert 0 < said.document["max_abs_difference"] < 0.01
+    stored, whole = load_file(tmp_path / "net" / "model.safetensors"), package.load_run(run).model
+    parameters = {name for name, _ in whole.named_parameters()}
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(stored[name], tensor.half() if name in parameters else tensor)
+    again = package.load_run(tmp_path / "net")
+    assert {parameter.dtype for parameter in again.model.parameters()} == {torch.float32}
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "| weights stored as | float16" in card
+    assert localrules(*words, "--format", "hub").document["max_abs_difference"] > 0
+    refused = localrules(*words[:-2], "--format", "hub", "--json")
+    assert refused.error["why"] == "it holds another export: half differ"
+    refused = localrules(*words, "--format", "torch")
+    assert (refused.code, refused.error["where"]) == (2, "--half")
+
+
 def test_damaged_weights_are_an_error(exported: Path) -> None:
     content = bytearray((exported / "model.safetensors").read_bytes())
     content[-1] ^= 1

@@ -32,7 +32,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "convnext_tiny": {"width": 4, "blocks": [1, 1]},
     "inception_v2": {"width": 1 / 16, "depth": 3},
 }
-"""One of each kind: the others are deeper or wider ones of these classes, and torchvision's."""
+"""One of each kind: the others are deeper or wider ones of these classes."""
 DATA = toy_dataset(samples=16)
 SEQUENTIAL = {"mlp", "lenet", "vgg8b", "vit_tiny", "mlp_mixer", "convnext_tiny"}
 REFUSED = {
@@ -53,25 +53,51 @@ def test_a_rule_trains_every_network_that_it_admits(name: str) -> None:
     rule = REGISTRY.resolve("rule", name)
     refused: dict[str, UsageError] = {}
     for network, options in NETWORKS.items():
-        model = REGISTRY.resolve("model", network)
-        suits = {key: value for key, value in rule.info.model_defaults.items() if _accepts(model.Config, key, value)}
         try:
-            session = build_session(rule, model, DATA, model_options=suits | options, steps=2, batch_size=8)
+            assert_trained(name, network, options)
         except UsageError as error:
             refused[network] = error
-            continue
-        before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
-        train(session)
-        learned = session.network.layers[-2:] if name in FROM_THE_TOP else session.network.layers
-        for layer, was in zip(session.network.layers, before, strict=True):
-            now = list(layer.parameters())
-            assert all(bool(parameter.isfinite().all()) for parameter in now), f"{network}, {layer.name}"
-            if session.rule.trains(layer) and layer in learned:
-                assert not all(map(torch.equal, was, now)), f"{network}, {layer.name} did not change"
     assert set(refused) == REFUSED.get(name, set(refused) if rule.info.requires.constrains_network else set())
     assert len(refused) < len(NETWORKS)
     for network, error in refused.items():
-        assert "cannot train" in error.what
-        if (name, network) != ("greedy-infomax", "inception_v2"):  # fits, but for the size of these images
-            assert error.why.startswith("it needs ")
-            assert "lists the models that fit" in error.fix
+        # It fits greedy-infomax, but for the size of these images.
+        assert_names_what_fits(error, is_of_network=(name, network) != ("greedy-infomax", "inception_v2"))
+
+
+@pytest.mark.exhaustive  # they have 25 and 57 million weights
+@pytest.mark.parametrize("network", ["alexnet", "resnet50"])
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_trains_the_networks_of_torchvision_that_it_admits(name: str, network: str) -> None:
+    pytest.importorskip("torchvision")
+    try:
+        assert_trained(name, network, {}, batch_size=2)
+    except UsageError as error:
+        assert REGISTRY.resolve("rule", name).info.requires.constrains_network
+        assert_names_what_fits(error)
+
+
+def assert_trained(name: str, network: str, options: dict[str, Any], batch_size: int = 8) -> None:
+    """Take two steps, in which every layer learns.
+
+    Raises:
+        UsageError: The rule does not admit the network.
+    """
+    rule, model = REGISTRY.resolve("rule", name), REGISTRY.resolve("model", network)
+    suits = {key: value for key, value in rule.info.model_defaults.items() if _accepts(model.Config, key, value)}
+    session = build_session(rule, model, DATA, model_options=suits | options, steps=2, batch_size=batch_size)
+    before = [[parameter.clone() for parameter in layer.parameters()] for layer in session.network.layers]
+    train(session)
+    learned = session.network.layers[-2:] if name in FROM_THE_TOP else session.network.layers
+    for layer, was in zip(session.network.layers, before, strict=True):
+        now = list(layer.parameters())
+        assert all(bool(parameter.isfinite().all()) for parameter in now), f"{network}, {layer.name}"
+        if session.rule.trains(layer) and layer in learned:
+            assert not all(map(torch.equal, was, now)), f"{network}, {layer.name} did not change"
+
+
+def assert_names_what_fits(error: UsageError, *, is_of_network: bool = True) -> None:
+    """A refusal says why, and which networks fit."""
+    assert "cannot train" in error.what
+    if is_of_network:
+        assert error.why.startswith("it needs ")
+        assert "lists the models that fit" in error.fix
