@@ -12,7 +12,7 @@ from localrules.utils.progress import Advance, Work
 if TYPE_CHECKING:
     from rich.console import Console
 
-FIRST_SECONDS = 2.0  # work that is done by then is not shown
+FIRST_SECONDS = 2.0  # until work is shown that takes longer
 LINE_SECONDS = 30.0  # between two lines
 
 
@@ -46,7 +46,7 @@ class _Display:
 
     def advance(self, done: int) -> None:
         self._work.done += done
-        if self._draw is None and self._work.seconds >= FIRST_SECONDS:
+        if self._draw is None and self._work.seconds >= FIRST_SECONDS and self._work.takes_long:
             self._draw = self._open()
         if self._draw is not None:
             self._draw()
@@ -72,6 +72,6 @@ class _Display:
         return lambda: bar.update(task, completed=self._work.done)
 
     def _line(self, console: Console) -> None:
-        if self._work.seconds >= self._next and self._work.done < self._work.total:
+        if self._work.seconds >= self._next and self._work.takes_long:
             self._next = self._work.seconds + LINE_SECONDS
             console.print(self._work.line(), markup=False, soft_wrap=True)

@@ -20,7 +20,7 @@ class Requirements:
     """Requirements of a rule, checked before any work.
 
     Attributes:
-        min_batch: The smallest batch on which the objective is defined.
+        min_batch: The smallest batch on which the objective is defined and every layer has something to learn.
         operations: Whether it reads the weight-bearing operations inside a layer (``view.operations``).
         forward_passes: How often each layer runs in a step; ``None`` if that depends on options.
         sequential: Whether each layer must read exactly the one before it.

@@ -95,7 +95,7 @@ class ConsoleProgress(Callback):
             if self._live:
                 if self._clock() - self._shown >= _REDRAW_SECONDS:
                     self._draw()
-            elif self._clock() - self._shown >= _LINE_SECONDS and work.done < total:
+            elif self._clock() - self._shown >= _LINE_SECONDS and work.takes_long:
                 self._print(work.line())
 
         try:

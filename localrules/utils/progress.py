@@ -12,6 +12,9 @@ from localrules.utils.formatting import duration
 Advance = Callable[[int], None]
 Display = Callable[[str, int], AbstractContextManager[Advance]]
 
+SOON = 3.0
+"""Seconds: work that ends in less is not announced."""
+
 _display: ContextVar[Display | None] = ContextVar("display of progress", default=None)
 
 
@@ -54,7 +57,17 @@ class Work:
         """Since it began."""
         return self._clock() - self._began
 
+    @property
+    def left(self) -> float | None:
+        """Seconds to its end at the pace so far; ``None`` before anything is done."""
+        return self.seconds / self.done * (self.total - self.done) if self.done else None
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether its end is so far off that it is worth a line."""
+        return self.left is not None and self.left >= SOON
+
     def line(self) -> str:
         """The work, its progress, and an estimate of the time left."""
-        left = self.seconds / self.done * (self.total - self.done) if self.done else None
+        left = self.left
         return f"{self.text}: {self.done:,} of {self.total:,}" + (f", about {duration(left)} left" if left else "")

@@ -57,7 +57,8 @@ class HSIC(Objective):
     info = RuleInfo(
         search_space={"beta": SearchRange(10, 1000, log=True)},
         formula="HSIC(Z, X) - beta HSIC(Z, Y), HSIC(A, B) = tr(K_A H K_B H) of kernels centred and normalised",
-        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
+        # Of two samples every layer has the same centred and normalised Gram matrix, and nothing to learn.
+        requires=Requirements(min_batch=3, targets="probabilities", global_batch=True),
         run_defaults={"optimizer": {"lr": 0.005}},  # the paper's
         presets={
             "paper": {

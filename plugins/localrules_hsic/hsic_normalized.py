@@ -61,7 +61,8 @@ class NormalizedHSIC(Objective):
     info = RuleInfo(
         search_space={"beta": SearchRange(10, 1000, log=True)},
         formula="nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1",
-        requires=Requirements(min_batch=2, targets="probabilities", global_batch=True),
+        # Of two samples every layer has the same centred and normalised Gram matrix, and nothing to learn.
+        requires=Requirements(min_batch=3, targets="probabilities", global_batch=True),
         presets={
             "paper": {
                 "beta": 200.0,

@@ -63,7 +63,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.03, 1, log=True)},
         formula="CE(cos(z, z_c) / t, Y), z_c the layer's output for class c's own target image",
-        requires=Requirements(float_inputs=True, targets="probabilities", global_batch=True),
+        requires=Requirements(min_batch=2, float_inputs=True, targets="probabilities", global_batch=True),
         presets={"paper": {"similarity": "dot", "temperature": 1.0}},
         trains_readout=False,
         autocast=True,

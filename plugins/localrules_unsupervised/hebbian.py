@@ -23,7 +23,7 @@ class Hebbian(Objective):
 
     info = RuleInfo(
         locality="local",
-        requires=Requirements(operations=True, targets="weighted", global_batch=True),
+        requires=Requirements(min_batch=2, operations=True, targets="weighted", global_batch=True),
     )
 
     def __init__(self, config: BaseModel, layer: Layer, num_classes: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
 from localrules.cli.work_display import show_work
@@ -28,9 +29,10 @@ def shown(seconds_per_item: float, *, terminal: bool = False, total: int = 100) 
     return screen.getvalue()
 
 
-def test_nothing_is_said_of_work_that_takes_less_than_two_seconds() -> None:
-    assert shown(0.01) == ""
-    assert shown(0.01, terminal=True) == ""
+@pytest.mark.parametrize("seconds", [0.01, 0.04])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_nothing_is_said_of_work_that_is_soon_done(seconds: float, terminal: bool) -> None:
+    assert shown(seconds, terminal=terminal) == ""
 
 
 def test_lines_say_how_far_it_is_every_half_minute() -> None:

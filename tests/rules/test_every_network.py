@@ -44,6 +44,8 @@ REFUSED = {
     "man": set(NETWORKS) - SEQUENTIAL,
 }
 """The networks with which a rule does not go together, for some of those that need something of a network."""
+TOO_SMALL = {("greedy-infomax", "inception_v2"), ("greedy-infomax", "resnet50")}
+"""They fit, but for the size of these images."""
 FROM_THE_TOP = {"synthetic-gradients"}
 """Rules whose errors come down by one layer a step: two steps change the readout and the layer below it."""
 
@@ -60,20 +62,30 @@ def test_a_rule_trains_every_network_that_it_admits(name: str) -> None:
     assert set(refused) == REFUSED.get(name, set(refused) if rule.info.requires.constrains_network else set())
     assert len(refused) < len(NETWORKS)
     for network, error in refused.items():
-        # It fits greedy-infomax, but for the size of these images.
-        assert_names_what_fits(error, is_of_network=(name, network) != ("greedy-infomax", "inception_v2"))
+        assert_names_what_fits(error, is_of_network=(name, network) not in TOO_SMALL)
+
+
+@pytest.mark.parametrize("network", ["mlp", "lenet"])
+@pytest.mark.parametrize("name", RULES)
+def test_the_smallest_batch_that_a_rule_admits_trains_every_layer(name: str, network: str) -> None:
+    options = NETWORKS[network] | ({"norm": False} if network == "mlp" else {})
+    try:
+        assert_trained(name, network, options, REGISTRY.resolve("rule", name).info.requires.min_batch)
+    except UsageError as error:
+        assert_names_what_fits(error)
 
 
 @pytest.mark.exhaustive  # they have 25 and 57 million weights
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("network", ["alexnet", "resnet50"])
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_trains_the_networks_of_torchvision_that_it_admits(name: str, network: str) -> None:
     pytest.importorskip("torchvision")
     try:
-        assert_trained(name, network, {}, batch_size=2)
+        assert_trained(name, network, {}, batch_size=max(2, REGISTRY.resolve("rule", name).info.requires.min_batch))
     except UsageError as error:
         assert REGISTRY.resolve("rule", name).info.requires.constrains_network
-        assert_names_what_fits(error)
+        assert_names_what_fits(error, is_of_network=(name, network) not in TOO_SMALL)
 
 
 def assert_trained(name: str, network: str, options: dict[str, Any], batch_size: int = 8) -> None:

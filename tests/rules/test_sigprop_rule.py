@@ -137,7 +137,7 @@ def test_hard_batches_break_nothing(case: str, options: dict[str, Any]) -> None:
     assert_stays_finite(dense(SigProp, data=HARD[case], rule_options=options))
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize("settings", [{"batch_size": 2}, {"precision": "bf16"}], ids=str)
 def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
     assert_stays_finite(perceptron(SigProp, data=DATASET, **settings))
 

@@ -30,7 +30,7 @@ DENSE_RUN = ["--rule", "hsic", *FACES, *DENSE, *SHORT]
         (["--granularity", "999"], "DenseFPNSmall cannot be cut into 999 parts", "a number from 1 to 3"),
         (["--granularity", "0"], "granularity 0 is not known", "a whole number from 1"),
         (["--granularity", "nonsense"], "option 'granularity' has a value", "layer, block, or a number of parts"),
-        (["--batch-size", "1"], "rule 'hsic' needs batches of at least 2", "--batch-size 2 or more"),
+        (["--batch-size", "1"], "rule 'hsic' needs batches of at least 3", "--batch-size 3 or more"),
         (["--batch-size", "141"], "the training split does not fill one batch", "between 1 and 140"),
         (["--set", "phases=two-phase", "--steps", "1"], "2 phases do not fit into 1 steps", "2 steps or more"),
         (["--set", "phases=tow-phase"], "option 'phases' has a value", "joint, two-phase, or a list"),
