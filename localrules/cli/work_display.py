@@ -1,4 +1,4 @@
-"""Progress of work that takes longer than seconds, such as the decoding of a large data set, on standard error."""
+"""Progress of work that takes more than a few seconds, such as the decoding of a large data set, on standard error."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ class Context(Protocol):
         """The backward pass of a loss, which is scaled first where the run's precision (fp16) needs that.
 
         Gradients in ``.grad`` are then scaled, too, until :meth:`step_layer` divides them. A rule that computes all of
-        them in this way declares ``RuleInfo(loss_scaling=True)``; others cannot be trained in fp16.
+        them in this way declares ``RuleInfo(loss_scaling=True)``; others cannot be trained in fp16. In one step a layer
+        learns from losses of its own or from losses of several layers, not from both; by the latter it is stepped once.
 
         Args:
             loss: A scalar.

@@ -159,7 +159,16 @@ def write_weights(folder: Path, network: Network, rule: Rule, *, half: bool = Fa
 def _write_packed(path: Path, module: nn.Module, *, half: bool) -> None:
     tensors = _contiguous_cpu(module.state_dict())
     if half:
-        tensors |= {name: tensors[name].half() for name, _ in module.named_parameters() if name in tensors}
+        names = [name for name, _ in module.named_parameters(remove_duplicate=False) if name in tensors]
+        for name in names:
+            if tensors[name].numel() and tensors[name].abs().max() > torch.finfo(torch.float16).max:
+                raise UsageError(
+                    "the weights do not fit into half precision",
+                    where=name,
+                    why=f"float16 ends at {torch.finfo(torch.float16).max:g}",
+                    fix="leave out --half",
+                )
+        tensors |= {name: tensors[name].half() for name in names}
     write_atomic(path, lambda place: save_file(tensors, place, {"format": "pt", "sha256": _sha256(tensors)}))
 
 

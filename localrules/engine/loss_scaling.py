@@ -24,8 +24,8 @@ class LossScaling:
 
     A number below 6e-8 is zero in fp16, as many gradients at a layer's output are. So a loss is multiplied by a scale
     before its backward pass, and the gradients of the parameters, which are float32, are divided by it. Where one is
-    not finite, the step is left out and the scale halved; after 2000 steps in a row it is doubled (torch's own
-    :class:`~torch.amp.GradScaler` and its defaults, which begin with 65536).
+    not finite, the step is left out and the scale halved; after 2000 steps in a row without that it is doubled (torch's
+    own :class:`~torch.amp.GradScaler` and its defaults, which begin with 65536).
 
     A loss of one layer has a scale of its own, which does not depend on other layers. A loss that trains several has
     one scale, and a step is left out in those of the layers whose gradients are not finite.
@@ -36,11 +36,11 @@ class LossScaling:
     """
 
     def __init__(self, device: torch.device, layers: Iterable[str]) -> None:
-        self._device = device
+        self._one = torch.ones((), device=device)
         self._scalers = {name: GradScaler(device.type) for name in (SHARED, *layers)}
         self._scale_of = dict.fromkeys(self._scalers, SHARED)
-        self._used: set[str] = set()
-        self._shared_is_due = False
+        self._used: set[str] = set()  # scales of losses in this step
+        self._shared: set[str] = set()  # layers that were stepped by the shared scale in this step
 
     def backward(self, loss: Tensor, layer: Layer | None) -> None:
         """The backward pass of a loss times its scale.
@@ -60,27 +60,40 @@ class LossScaling:
     def step(self, name: str, optimizers: LayerOptimizers) -> None:
         """Step a layer by its gradients divided by their scale, where these are finite."""
         key = self._scale_of[name]
+        if key not in self._used or name in self._shared:
+            raise UsageError(
+                f"layer {name!r} cannot be stepped in fp16",
+                where="--precision fp16",
+                why="it is stepped twice by a loss of several layers"
+                if name in self._shared
+                else "its gradients do not come from context.backward, so their scale is not known",
+                fix="declare RuleInfo(loss_scaling=True) only for a rule that calls context.backward for each of its "
+                "losses, and then steps each layer once",
+            )
         if not optimizers.step(name, self._scalers[key]):
             return
         if key == SHARED:
-            self._shared_is_due = True
+            self._shared.add(name)
         else:
             self._scalers[key].update()
 
-    def finish_step(self) -> None:
-        """Adapt the scale that layers share, when all have been stepped."""
-        if self._shared_is_due:
-            self._scalers[SHARED].update()
-            self._shared_is_due = False
+    def finish_step(self) -> dict[str, Tensor]:
+        """Adapt the scale that layers share, when all have been stepped.
 
-    def metrics(self) -> dict[str, Tensor]:
-        """The scales that are used, as metrics of a step; they stay on the device."""
-        one = torch.ones((), device=self._device)
-        return {
-            f"{METRIC}/{name}" if name else METRIC: scaler.scale(one)
+        Returns:
+            The scales of this step's losses, as metrics; they stay on the device.
+        """
+        if self._shared:
+            self._scalers[SHARED].update()
+        found = {
+            f"{METRIC}/{name}" if name else METRIC: scaler.scale(self._one)
             for name, scaler in self._scalers.items()
             if name in self._used
         }
+        self._used.clear()
+        self._shared.clear()
+        self._scale_of = dict.fromkeys(self._scalers, SHARED)
+        return found
 
     def state_dict(self, names: Iterable[str] | None = None) -> dict[str, Any]:
         """The scales, as plain values: of these layers, or all."""

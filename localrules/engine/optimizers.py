@@ -99,6 +99,7 @@ class LayerOptimizers:
             if all(parameter.grad is None for parameter in self._parameters[name]):
                 return False
             scaler.unscale_(optimizer)
+            _begin_momentum(optimizer)
         if self.config.grad_clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters[name], self.config.grad_clip_norm)
         if scaler is None:
@@ -138,6 +139,16 @@ class LayerOptimizers:
             if not isinstance(optimizer, MuonWithAdamW):  # that one checks its two parts
                 check_state(optimizer, state[name])
             optimizer.load_state_dict(state[name])
+
+
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """Let SGD begin with zero momentum: where torch leaves a first step out, it keeps memory that nobody has set."""
+    if not isinstance(optimizer, SGD):
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def matrix_parameter_ids(network: Network) -> frozenset[int]:

@@ -28,11 +28,16 @@ STEP_SEED_STREAM = 2  # the stream of seeds for whatever a rule or a network dra
 
 
 class StepContext:
-    """The implementation of a step's context; see :class:`localrules.core.rule.Context`."""
+    """The implementation of a step's context; see :class:`localrules.core.rule.Context`.
+
+    Attributes:
+        metrics: Of the engine itself, once the step is finished.
+    """
 
     def __init__(self, session: Session, phase: Phase) -> None:
         self._session, self._phase = session, phase
         self._waiting: list[Layer] = []
+        self.metrics: dict[str, Tensor] = {}
 
     def is_trainable(self, layer: Layer) -> bool:
         """Whether the layer learns in the present phase."""
@@ -88,7 +93,7 @@ class StepContext:
             self._step(layer)
         self._waiting.clear()
         if self._session.loss_scaling is not None:
-            self._session.loss_scaling.finish_step()
+            self.metrics |= self._session.loss_scaling.finish_step()
 
     def _step(self, layer: Layer) -> None:
         if self._session.loss_scaling is None:
@@ -188,8 +193,7 @@ def train_step(session: Session, phase: Phase, step: int, network: Network | Non
     finally:
         if session.executor is not None:
             session.executor.cancel()
-    if session.loss_scaling is not None:
-        report.metrics |= session.loss_scaling.metrics()
+    report.metrics |= context.metrics
     report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
     return StepResult(report, batch.labels if report.labels is None else report.labels)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -35,10 +35,10 @@ NOTHING: Mapping[Any, Tensor] = MappingProxyType({})
 
 
 class Arrival(NamedTuple):
-    """The way of a gradient that has crossed borders between layers.
+    """The path of a gradient that has crossed borders between layers.
 
     Attributes:
-        objective: The layer whose objective it is of.
+        objective: The layer whose objective it belongs to.
         borders: Borders that it has crossed, 1 or more.
         layer: The layer at whose output it has arrived.
         output: The output's position among those that this layer gave.
@@ -154,7 +154,7 @@ class WindowedRule(LayerwiseRule, LayerParallel):
         inputs, divided = self._make_inputs(batch)
         self._open: dict[str, _OpenLayer] = {}
         self._going_down: dict[Arrival, Tensor] = {}
-        self._is_trainable = context.is_trainable
+        self._is_trainable: Callable[[Layer], bool] = context.is_trainable
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = run(layer, forward, args, kwargs)
@@ -198,12 +198,14 @@ class WindowedRule(LayerwiseRule, LayerParallel):
                 guard.track(layer, tensor)
             return values
 
-        with torch.enable_grad(), context.autocast(), intercept_layers(network.layers, visit):
-            logits = network(inputs)
-        guard.check()
-        if self.borders is not None:
-            self._learn_from_above(self.borders, context)
-        self._open, self._going_down = {}, {}
+        try:
+            with torch.enable_grad(), context.autocast(), intercept_layers(network.layers, visit):
+                logits = network(inputs)
+            guard.check()
+            if self.borders is not None:
+                self._learn_from_above(self.borders, context)
+        finally:
+            self._open, self._going_down, self._is_trainable = {}, {}, bool
         if self.trains_readout:
             logits, trained_on = divided.of_readout(logits.detach())
             report.logits, report.labels = logits, trained_on.labels

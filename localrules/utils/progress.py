@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 
 from localrules.utils.formatting import duration
@@ -18,15 +18,34 @@ SOON = 3.0
 _display: ContextVar[Display | None] = ContextVar("display of progress", default=None)
 
 
-def progress(text: str, total: int) -> AbstractContextManager[Advance]:
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Advance]:
     """A piece of work of known size; the value of the context is called with how much of it has been done since.
+
+    A display that fails, since its terminal has gone or a disk is full, ends no work: it is left out from there on.
 
     Args:
         text: What is done, such as ``"decoding images.zip"``.
         total: How many items there are.
     """
-    display = _display.get()
-    return nullcontext(lambda done: None) if display is None else display(text, total)
+    display, shown = _display.get(), ExitStack()
+    advances: list[Advance] = []
+    if display is not None:
+        with suppress(Exception):
+            advances.append(shown.enter_context(display(text, total)))
+
+    def advance(done: int) -> None:
+        try:
+            for each in advances:
+                each(done)
+        except Exception:  # of a stream or of rich
+            advances.clear()
+
+    try:
+        yield advance
+    finally:
+        with suppress(Exception):
+            shown.close()
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class NormalizedHSIC(Objective):
     info = RuleInfo(
         search_space={"beta": SearchRange(10, 1000, log=True)},
         formula="nHSIC(Z, X) - beta nHSIC(Z, Y), nHSIC(A, B) = tr(R_A R_B), R = Kc (Kc + eps m I)^-1",
-        # Of two samples every layer has the same centred and normalised Gram matrix, and nothing to learn.
+        # Of two samples every layer has nearly the same matrix R, and hardly anything to learn.
         requires=Requirements(min_batch=3, targets="probabilities", global_batch=True),
         presets={
             "paper": {

@@ -63,6 +63,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.03, 1, log=True)},
         formula="CE(cos(z, z_c) / t, Y), z_c the layer's output for class c's own target image",
+        # The samples of a batch are told from each other: one has nothing to be told from.
         requires=Requirements(min_batch=2, float_inputs=True, targets="probabilities", global_batch=True),
         presets={"paper": {"similarity": "dot", "temperature": 1.0}},
         trains_readout=False,

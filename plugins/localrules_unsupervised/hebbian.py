@@ -23,6 +23,7 @@ class Hebbian(Objective):
 
     info = RuleInfo(
         locality="local",
+        # Outputs are standardised over the batch: those of one sample are zero, behind a linear layer.
         requires=Requirements(min_batch=2, operations=True, targets="weighted", global_batch=True),
     )
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from helpers.tiny_sessions import RULES, perceptron, train
+from helpers.tiny_sessions import RULES, perceptron, state, train
 from torch import Tensor
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, RuleConfig
 from localrules.config.settings import Settings
+from localrules.engine.phases import apply_phase
 from localrules.engine.resolve import resolve_run
 from localrules.engine.session import Session
+from localrules.engine.step import train_step
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 
@@ -42,8 +46,9 @@ class OneOverflows(Faint):
         return 1e35 if self.layer.name == "layers.1" else 1e-3
 
 
-def session(rule: type, precision: str = "fp16", **settings: object) -> Session:
-    return perceptron(rule, precision=precision, optimizer={"name": "sgd", "lr": 1e6, "momentum": 0.0}, **settings)
+def session(rule: type, precision: str = "fp16", **settings: Any) -> Session:
+    plain = {"name": "sgd", "lr": 1e6, "momentum": 0.0}
+    return perceptron(rule, precision=precision, **{"optimizer": plain, **settings})
 
 
 def movement(made: Session) -> dict[str, Tensor]:
@@ -56,7 +61,15 @@ def movement(made: Session) -> dict[str, Tensor]:
 
 def scales(made: Session) -> dict[str, float]:
     assert made.loss_scaling is not None
-    return {name: float(value) for name, value in made.loss_scaling.metrics().items()}
+    return {name: state["scale"] for name, state in made.loss_scaling.state_dict().items()}
+
+
+def logged(made: Session, step: int = 0) -> dict[str, float]:
+    """The scales among the metrics of a step."""
+    (phase,) = [phase for phase in made.phases if phase.start <= step < phase.stop]
+    apply_phase(phase, made.network, made.trainable)
+    metrics = train_step(made, phase, step).report.metrics
+    return {name: float(value) for name, value in metrics.items() if name.startswith("loss_scale")}
 
 
 def assert_near(found: Tensor, expected: Tensor, tolerance: float) -> None:
@@ -86,18 +99,20 @@ def test_a_layer_that_overflows_is_not_stepped_and_no_other_layer_knows() -> Non
     assert moved.pop("layers.1") == 0.0
     assert min(moved.values()) > 0
     assert scales(made) == {
-        "loss_scale/layers.0": FIRST_SCALE,
-        "loss_scale/layers.1": FIRST_SCALE / 2,
-        "loss_scale/layers.2": FIRST_SCALE,
-        "loss_scale/readout": FIRST_SCALE,
+        "": FIRST_SCALE,
+        "layers.0": FIRST_SCALE,
+        "layers.1": FIRST_SCALE / 2,
+        "layers.2": FIRST_SCALE,
+        "readout": FIRST_SCALE,
     }
+    assert logged(made, 1)["loss_scale/layers.1"] == FIRST_SCALE / 4
 
 
 def test_one_loss_of_all_layers_has_one_scale() -> None:
     made = perceptron(RULES["backprop"], precision="fp16")
     moved = movement(made)
     assert all(float(each.abs().max()) > 0 for each in moved.values())
-    assert scales(made) == {"loss_scale": FIRST_SCALE}
+    assert logged(made, 1) == {"loss_scale": FIRST_SCALE}
 
 
 def test_one_loss_of_all_layers_is_scaled_down_once_a_step() -> None:
@@ -105,7 +120,39 @@ def test_one_loss_of_all_layers_is_scaled_down_once_a_step() -> None:
     for parameter in made.network.parameters():
         parameter.register_hook(lambda gradient: gradient * float("inf"))
     assert all(float(each.abs().max()) == 0 for each in movement(made).values())
-    assert scales(made) == {"loss_scale": FIRST_SCALE / 2}
+    assert scales(made)[""] == FIRST_SCALE / 2
+
+
+def test_a_phase_logs_the_scales_of_the_layers_that_learn_in_it() -> None:
+    made = session(RULES["local-ce"], phases="two-phase", steps=4)
+    readout = next(phase for phase in made.phases if phase.name == "readout")
+    assert "loss_scale/layers.0" in logged(made, 0)
+    assert logged(made, readout.start).keys() == {"loss_scale/readout"}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon"])
+def test_the_step_after_one_that_was_left_out_is_a_first_step(name: str) -> None:
+    """Fused SGD, for one, keeps a momentum that nobody has set."""
+    sessions = [session(Faint, optimizer={"name": name, "lr": 0.01}) for _ in range(2)]
+    overflows = [
+        parameter.register_hook(lambda gradient: gradient * float("inf"))
+        for parameter in sessions[0].network.parameters()
+    ]
+    for made in sessions:
+        made.optimizers.set_learning_rate(0.01)
+    before = state(sessions[0])
+    logged(sessions[0], 1)
+    assert all(torch.equal(before[n], each) for n, each in state(sessions[0]).items() if n.endswith(("weight", "bias")))
+    for hook in overflows:
+        hook.remove()
+    for made in sessions:
+        for module in made.network.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.reset_running_stats()
+        logged(made, 0)
+    ones, others = map(state, sessions)
+    for key, each in ones.items():
+        assert_near(each, others[key], 0.01)
 
 
 @pytest.mark.parametrize("timing", ["layer", "pass"])

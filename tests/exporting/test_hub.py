@@ -17,7 +17,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import localrules as package
-from localrules.errors import LocalRulesError
+from localrules.engine.checkpoint import write_weights
+from localrules.errors import LocalRulesError, UsageError
 from localrules.tracking.model_folder import portable_record
 
 pytestmark = pytest.mark.slow
@@ -103,6 +104,14 @@ def test_parameters_in_half_precision_predict_nearly_the_same(run: Path, tmp_pat
     assert refused.error["why"] == "it holds another export: half differ"
     refused = localrules(*words, "--format", "torch")
     assert (refused.code, refused.error["where"]) == (2, "--half")
+
+
+def test_weights_beyond_half_precision_are_named(run: Path, tmp_path: Path) -> None:
+    loaded = package.load_run(run)
+    with torch.no_grad():
+        next(iter(loaded.model.parameters())).flatten()[0] = 1e5
+    with pytest.raises(UsageError, match="do not fit into half precision"):
+        write_weights(tmp_path, loaded.predictor.network, loaded.predictor.rule, half=True)
 
 
 def test_damaged_weights_are_an_error(exported: Path) -> None:

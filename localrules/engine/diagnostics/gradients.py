@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,8 @@ class GradientDiagnostics:
         own = {layer.name: _trained_parameters(layer) for layer in learning}
         weights = [parameter for parameters in own.values() for parameter in parameters]
         with preserve_buffers(session.network.model.buffers()), torch.enable_grad():
-            with session.device.autocast():
+            # Unscaled, small gradients would be zero in fp16.
+            with nullcontext() if session.loss_scaling is not None else session.device.autocast():
                 logits = session.network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.targets)
             gradients = iter(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))

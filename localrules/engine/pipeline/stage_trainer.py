@@ -17,6 +17,7 @@ from localrules.engine.pipeline.stage_steps import StageSteps, StageTimes
 from localrules.engine.session import Session
 from localrules.engine.step import AveragedStep, StepResult, train_step
 from localrules.engine.trainer import CHECKPOINT_SECONDS, Trainer, TrainingInterrupted
+from localrules.engine.windows import WindowedRule
 
 MEASURED_STEPS = 3
 """Steps at the start of a phase that all processes take alike, to measure layers; the first does not count (ours)."""
@@ -52,6 +53,9 @@ class StageTrainer(Trainer):
         except TrainingInterrupted:
             self._close()
             raise
+        finally:
+            if isinstance(self.session.rule, WindowedRule):
+                self.session.rule.arrivals = None
         if self.step < phase.stop:
             self._close()
 

@@ -71,10 +71,16 @@ class WindowBorders:
 
     def is_ready(self, objective: str) -> bool:
         """Whether all that goes down is known behind a layer; behind the empty name, what came from above is, too."""
-        return objective == self._last
+        return objective == (self._last or "")
 
     def send(self, gradients: Mapping[Arrival, Tensor]) -> None:
-        """Let the stage before have the gradients at outputs of earlier layers."""
+        """Let the stage before have the gradients at outputs of earlier layers.
+
+        Raises:
+            LocalRulesError: They are not those of the steps that were measured.
+        """
+        for way in gradients.keys() - set(self._down):
+            raise _other_gradients("a gradient that it did not send", way)
         if self._sender is not None:
             tensors = [self._laid_out(way, gradients.get(way)) for way in self._down]
             self._sender.send(self._down_format.pack(Header(self._step, False), tensors))
@@ -91,12 +97,16 @@ class WindowBorders:
     def _laid_out(self, way: Arrival, gradient: Tensor | None) -> Tensor:
         """A gradient in the memory layout of the measured one, which may differ where several stages add to it."""
         if gradient is None:
-            raise LocalRulesError(
-                f"the objective of layer {way.objective!r} has sent no gradient to layer {way.layer!r}",
-                why="it did in the steps before, and stages send each other the same in every step",
-                fix="leave out --parallel layers",
-            )
+            raise _other_gradients("no gradient, as it did", way)
         layout = self._layouts[way]
         if gradient.stride() == layout.stride():
             return gradient
         return torch.empty_strided(layout.shape, layout.stride(), dtype=layout.dtype).copy_(gradient)
+
+
+def _other_gradients(what: str, way: Arrival) -> LocalRulesError:
+    return LocalRulesError(
+        f"the objective of layer {way.objective!r} sends layer {way.layer!r} {what} in the steps before",
+        why="stages send each other the same in every step",
+        fix="leave out --parallel layers",
+    )

@@ -57,7 +57,7 @@ def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
 
 
 def half_precision_stays_finite(subject: RuleUnderTest) -> None:
-    """Under bf16 autocast, objectives and weights stay finite; in fp16, too, if the rule can be trained so."""
+    """Under bf16 autocast, objectives and weights stay finite; also in fp16, if the rule supports it."""
     for place in subject.distinct_places:
         for precision in ("bf16", "fp16") if scales_losses(subject.rule) else ("bf16",):
             _stays_finite(subject.session(place, precision=precision), f"{precision}, {place}")
