@@ -32,7 +32,7 @@ def draw(rows: list[Row], out: Path) -> None:
     figure = new_figure(10, 6.4)
     axes = figure.subplots()
     plain_axes(axes, f"{rows[0].model} on {rows[0].data}", x="peak memory of a step, to backprop")
-    axes.set_ylabel("test accuracy, on a logarithmic scale of the error")
+    axes.set_ylabel(f"accuracy on the {rows[0].split} split, on a logarithmic scale of the error")
     axes.set_yscale("function", functions=(_height, lambda height: 1 - np.exp(-height)))
     axes.yaxis.set_major_locator(FixedLocator([*np.arange(0.1, 0.8, 0.1), 0.75, 0.8, 0.84, *np.arange(0.86, 1, 0.01)]))
     axes.yaxis.set_major_formatter("{x:.2f}")

@@ -80,6 +80,7 @@ def settings_of(case: str, division: int, data_path: str) -> Settings:
         tree["rule"] = {}
     tree = merge(tree, nest(changes))
     held = {"holdout_fraction": HELD_OUT, "holdout_seed": division, "plots": False, "data": {"path": data_path}}
+    held["precision"] = "fp32"  # the recipes have bf16, which most CPUs emulate
     return Settings.from_tree(merge(tree, held), f"trial {case}")
 
 
