@@ -4,9 +4,8 @@
     python examples/studies/second_search.py --data-path fer2013.csv --out search --cases 'control,hsic*'
     python examples/studies/second_search.py --table                                              # of what is done
 
-All are 51 runs of about a quarter of an hour each on one thread, if a step takes 0.6 seconds as in the first search, on
-a CPU with instructions for bf16. Without these a step of the control takes 29 seconds in the recipes' bf16 and 4.4 in
-float32 (one busy thread of an EPYC with AVX2), which is two hours and more for a trial.
+All are 51 runs. Trials are in float32, since most CPUs emulate the recipes' bf16: on one busy thread of an EPYC with
+AVX2 a step of the control takes 4.4 seconds, and 29 in bf16, so a trial takes two hours and more there.
 
 A trial trains on nine tenths of Training and is scored on the rest, held out by ``holdout_seed`` 0, 1 and 2; PublicTest
 is not read. The control has half the epochs of its recipe, and all trials have its time: the step of each is timed

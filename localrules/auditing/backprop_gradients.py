@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -76,8 +75,7 @@ def _backprop_gradients(session: Session, layers: list[Layer], step: int) -> dic
         name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters(remove_duplicate=False)
     }
     seed_step(session.config, step, session.device.device)
-    # Unscaled, small gradients would be zero in fp16.
-    with torch.enable_grad(), nullcontext() if session.loss_scaling is not None else session.device.autocast():
+    with torch.enable_grad(), session.device.autocast_unscaled():
         logits = functional_call(model, {**wanted, **buffers}, (batch.images,))
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own = {layer.name: [names[id(parameter)] for parameter in layer.parameters()] for layer in layers}

@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from localrules.engine.grid import Grid
 from localrules.engine.ranks import Ranks, set_timeout
 from localrules.errors import UsageError
 from localrules.utils.launch_env import external_launch
-from localrules.utils.precision import AUTOCAST_DTYPES, Precision
+from localrules.utils.precision import Precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -63,10 +63,14 @@ class Device:
         """
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False)
 
+    def autocast_unscaled(self) -> AbstractContextManager[Any]:
+        """As :meth:`autocast`, but none in fp16: of a loss that is not scaled, small gradients would be zero there."""
+        return nullcontext() if self._dtype is torch.float16 else self.autocast()
+
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:
     """The type of forward passes under autocast; ``None`` in fp32, without it."""
-    return getattr(torch, AUTOCAST_DTYPES[precision]) if precision in AUTOCAST_DTYPES else None
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
 def is_cpu(name: str) -> bool:

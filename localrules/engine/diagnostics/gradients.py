@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +94,7 @@ class GradientDiagnostics:
         own = {layer.name: _trained_parameters(layer) for layer in learning}
         weights = [parameter for parameters in own.values() for parameter in parameters]
         with preserve_buffers(session.network.model.buffers()), torch.enable_grad():
-            # Unscaled, small gradients would be zero in fp16.
-            with nullcontext() if session.loss_scaling is not None else session.device.autocast():
+            with session.device.autocast_unscaled():
                 logits = session.network(batch.images)
             loss = functional.cross_entropy(logits.float(), batch.targets)
             gradients = iter(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))

@@ -49,7 +49,7 @@ class WindowBorders:
         self._down, self._up = across(stage.first), across(stage.last + 1)
         self._layouts = {way: measured[way].gradient for way in (*self._down, *self._up)}
         last = max((position[way.objective] for way in self._down), default=None)
-        self._last = None if last is None else names[last] if last <= stage.last else ""
+        self._last = names[last] if last is not None and last <= stage.last else ""
         self._step = 0
         self._sender: Sender | None = None
         self._receiver: Receiver | None = None
@@ -71,7 +71,7 @@ class WindowBorders:
 
     def is_ready(self, objective: str) -> bool:
         """Whether all that goes down is known behind a layer; behind the empty name, what came from above is, too."""
-        return objective == (self._last or "")
+        return objective == self._last
 
     def send(self, gradients: Mapping[Arrival, Tensor]) -> None:
         """Let the stage before have the gradients at outputs of earlier layers.
