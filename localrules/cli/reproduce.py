@@ -61,11 +61,14 @@ def reproduce(
         int | None, typer.Option("--seeds", min=1, help="Runs of each case, with seeds from 0. \\[default: the case's]")
     ] = None,
     cases: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--cases", "--rows", metavar="PATTERN", help="Only these cases, e.g. 'mnist*'; upper or lower case."
+            "--cases",
+            "--rows",
+            metavar="PATTERN",
+            help="Only these cases, e.g. 'mnist*'; upper or lower case. May be repeated. \\[default: all]",
         ),
-    ] = "*",
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -153,7 +156,7 @@ def reproduce(
     asked = ReproductionRequest(
         scale=scale,
         seeds=seeds,
-        cases=cases,
+        cases=tuple(cases or ()),
         defaults=below,
         overrides=over,
         raw_overrides=typed,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +111,7 @@ def _tag(tasks: list[PlannedCase]) -> list[PlannedCase]:
 
 def matching_cases(experiment: Experiment, asked: ReproductionRequest) -> list[Case]:
     """The cases of an experiment that are asked for."""
-    return [case for case in experiment.cases if fnmatchcase(case.name.lower(), asked.cases.lower())]
+    return [case for case in experiment.cases if asked.selects(case.name)]
 
 
 def unspecified_components(experiments: dict[str, Experiment]) -> set[str]:
@@ -135,9 +134,9 @@ def find_dataset_settings(asked: ReproductionRequest, registry: Registry) -> Dat
 
 def _check_data(experiments: dict[str, Experiment], cases: list[Case], asked: ReproductionRequest) -> None:
     names = [case.name for experiment in experiments.values() for case in experiment.cases]
-    if not cases and (names or asked.cases != "*"):
+    if not cases and (names or asked.cases):
         raise UsageError(
-            f"no case fits {asked.cases!r}",
+            f"no case fits {' or '.join(map(repr, asked.cases))}",
             where="--cases",
             why=f"the cases are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
             fix="a * stands for anything: --cases 'mnist*'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from localrules.config.overrides import Tree
@@ -18,8 +19,8 @@ class ReproductionRequest:
     Attributes:
         scale: The fraction of each case's published budget.
         seeds: How many runs of each case, with seeds from 0; ``None``: the case's own.
-        cases: Only cases whose name matches this pattern, ignoring case; with a pattern other than ``*``
-            an experiment without cases is left out.
+        cases: Patterns of the cases to run, ignoring case; without one, all. With patterns, an experiment without
+            cases is left out.
         defaults: Settings for what cases leave open: ``model`` and ``data``.
         overrides: Settings that replace the cases' own.
         raw_overrides: ``defaults`` and ``overrides`` as a user typed them, but for names; with any, no
@@ -31,13 +32,19 @@ class ReproductionRequest:
 
     scale: float = 1.0
     seeds: int | None = None
-    cases: str = "*"
+    cases: tuple[str, ...] = ()
     defaults: Settings = field(default_factory=Settings)
     overrides: Settings = field(default_factory=Settings)
     raw_overrides: tuple[str, ...] = ()
     incidental: Tree = field(default_factory=dict)
     data_path: Path | None = None
     metrics: MetricFiles = field(default_factory=dict)
+
+    def selects(self, *names: str) -> bool:
+        """Whether a case that goes by any of these names is to be run."""
+        return not self.cases or any(
+            fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.cases
+        )
 
 
 def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, Settings]:

@@ -44,7 +44,7 @@ TINY = League(
 )
 
 
-def league(folder: Path, cases: str = "*", spec: League = TINY, said: list[str] | None = None) -> list[Row]:
+def league(folder: Path, *cases: str, spec: League = TINY, said: list[str] | None = None) -> list[Row]:
     asked = ReproductionRequest(cases=cases, incidental={"threads": 1})
     return LeagueRunner(spec, asked, folder, REGISTRY, say=(said if said is not None else []).append).run()
 
@@ -107,7 +107,7 @@ def test_nothing_is_done_twice(folder: Path) -> None:
 
 
 def test_another_budget_is_another_league(folder: Path) -> None:
-    asked = ReproductionRequest(scale=0.5, cases="lls", incidental={"threads": 1})
+    asked = ReproductionRequest(scale=0.5, cases=("lls",), incidental={"threads": 1})
     assert LeagueRunner(TINY, asked, folder, REGISTRY).rows() == []
 
 
@@ -144,11 +144,17 @@ def test_a_class_is_shown_with_the_declared_one_where_that_is_another() -> None:
 
 
 def test_a_pattern_may_name_the_ground(tmp_path: Path) -> None:
-    asked = ReproductionRequest(cases="faces/ll*", incidental={"threads": 1})
+    asked = ReproductionRequest(cases=("faces/ll*",), incidental={"threads": 1})
     wanted = LeagueRunner(TINY, asked, tmp_path, REGISTRY).wanted()
     assert {ground.name: rules for ground, rules in wanted} == {"faces": ["lls"]}
     with pytest.raises(UsageError, match="no rule fits"):
-        LeagueRunner(TINY, replace(asked, cases="other/*"), tmp_path, REGISTRY).wanted()
+        LeagueRunner(TINY, replace(asked, cases=("other/*",)), tmp_path, REGISTRY).wanted()
+
+
+def test_patterns_add_up(tmp_path: Path) -> None:
+    asked = ReproductionRequest(cases=("faces/ll*", "OJA"), incidental={"threads": 1})
+    ((_, rules),) = LeagueRunner(TINY, asked, tmp_path, REGISTRY).wanted()
+    assert rules == ["lls", "oja"]
 
 
 def test_no_rule_of_that_name_is_an_error(tmp_path: Path) -> None:

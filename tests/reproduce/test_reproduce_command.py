@@ -274,7 +274,7 @@ def test_a_run_is_tagged_with_every_experiment_that_it_serves() -> None:
     data = {"name": "faces", "train": 14, "valid": 7, "test": 7}
     asked = ReproductionRequest(
         scale=0.0001,
-        cases="[rb]e*[u0]",  # relu, and every beta
+        cases=("[rb]e*[u0]",),  # relu, and every beta
         defaults=Settings.from_tree({"model": small, "data": data}),
         overrides=Settings.from_tree({"batch_size": 7}),
         incidental={"threads": 1, "trackers": {"wandb": {"mode": "offline", "group": "out"}}},
@@ -301,6 +301,7 @@ def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(repr
         (["smal"], "there is no experiment 'smal'"),
         (["small", "--scale", "0"], "there is nothing to train"),
         (["small", "--cases", "third*"], "no case fits 'third*'"),
+        (["small", "--cases", "third*", "--cases", "fourth"], "no case fits 'third*' or 'fourth'"),
         (["small", "--model", "lenet"], "--model changes nothing here"),
         (["small", "--set", "data.train=70"], "--data changes nothing here"),
         (["small", "--set", "steps=3"], "'steps' is not set for a reproduction"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,18 +88,15 @@ class LeagueRunner:
         """
         known = [item.entry.name for item in self.registry.entries("rule") if item.status == "ok"]
         order = [*(name for name in self.league.controls if name in known), *sorted({*known} - {*self.league.controls})]
-        pattern = self.asked.cases.lower()
         found = []
         for ground in self.league.grounds:
-            fitting = [
-                rule for rule in order if fnmatchcase(rule, pattern) or fnmatchcase(f"{ground.name}/{rule}", pattern)
-            ]
+            fitting = [rule for rule in order if self.asked.selects(rule, f"{ground.name}/{rule}")]
             if fitting:
                 found.append((ground, fitting))
         if not found:
             raise UsageError(
                 "no rule fits the pattern",
-                where=f"--cases {self.asked.cases}",
+                where="--cases " + " --cases ".join(self.asked.cases),
                 why=f"there are {len(order)} rules, from {min(order)} to {max(order)}, on the grounds "
                 + " and ".join(ground.name for ground in self.league.grounds),
                 fix="localrules rules lists them; those of one ground are --cases 'GROUND/PATTERN'",

@@ -105,7 +105,8 @@ def verdict(case: Case, on: dict[str, str]) -> str:
 
 def test_only_the_original_files_are_compared(folder: Path) -> None:
     small = Settings.from_tree({"batch_size": 4})
-    asked = ReproductionRequest(data_path=folder.parent, cases="vgg8b, sim", overrides=small, incidental={"threads": 1})
+    alone = {"threads": 1}
+    asked = ReproductionRequest(data_path=folder.parent, cases=("vgg8b, sim",), overrides=small, incidental=alone)
     (task,) = plan_cases({NAME: EXPERIMENT}, asked, REGISTRY)
     assert verdict(task.case, task.on) == "other data: not comparable"
     assert verdict(task.case, {**task.on, "data": "cifar10"}) == "matches"
