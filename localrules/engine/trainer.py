@@ -56,12 +56,14 @@ class Trainer:
         stage_seconds: Seconds in which each stage computes in a step, where processes divide the layers; the mean over
             replicas.
         bubble_fraction: The fraction of time in which processes wait for other stages, on average over them.
+        valid_scores: The scores of the valid split by the last weights, where an epoch ended with the last step.
 
-    All but the last two are the run's: a resumed run counts on from its checkpoint.
+    All but the last three are the run's: a resumed run counts on from its checkpoint.
     """
 
     stage_seconds: list[float] | None = None
     bubble_fraction: float | None = None
+    valid_scores: Scores | None = None
     _settling = 0  # steps at the start of a phase in which no memory is measured
 
     def __init__(
@@ -191,6 +193,8 @@ class Trainer:
                 if self._world.is_main:
                     self.callbacks.on_results(self._results(scores))
             self._agree_on_stop()
+            if last or self.stop_reason is not None:
+                self.valid_scores = scores
         if saves or self.stop_reason is not None:
             self.save()
             self._agree_on_stop()

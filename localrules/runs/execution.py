@@ -144,7 +144,7 @@ def execute_run(
     try:
         events.on_run_start(info)
         trainer.run()
-        scored = closing.score(session)
+        scored = closing.score(session, trainer.valid_scores)
         summary = closing.summarize(session, trainer, folder, info, scored)
         if audit is not None and audit.points:
             summary["locality"] = audit.locality()

@@ -36,8 +36,15 @@ class FinalScores(NamedTuple):
         return f"{scored:,}{' of' if evenly else ''}{evenly} images of the {self.split} split"
 
 
-def score(session: Session) -> FinalScores:
-    """Score the last weights in eval mode, without augmentation."""
+def score(session: Session, valid_scores: Scores | None = None) -> FinalScores:
+    """Score the last weights in eval mode, without augmentation.
+
+    Args:
+        session: The run.
+        valid_scores: Those of the valid split, where they are known.
+    """
+    if valid_scores is not None:
+        return FinalScores("valid", valid_scores, len(session.data.splits["valid"]))
     name = "valid" if "valid" in session.data.splits else "train"
     split = session.data.splits[name]
     indices = subsample(split) if name == "train" else None

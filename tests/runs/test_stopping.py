@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from helpers.tiny_runs import (
 import localrules as api
 from localrules import Callback, EarlyStopping, MetricsRow, RunInfo, Stop
 from localrules.errors import UsageError
+from localrules.utils.progress import Advance, show_progress
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +90,21 @@ def test_the_events_of_a_run_come_in_order(tmp_path: Path) -> None:
     epoch = ["on_log", "on_log", "on_evaluate", "on_checkpoint"]
     last = ["on_log", "on_evaluate", "on_checkpoint"]
     assert callback.heard == ["on_run_start", "on_train_start", "on_log", *epoch, *last, "on_run_end", "close"]
+
+
+def test_the_last_weights_predict_the_valid_split_once(tmp_path: Path) -> None:
+    predicted: list[int] = []
+
+    @contextmanager
+    def count(text: str, total: int) -> Iterator[Advance]:
+        predicted.append(total)
+        yield lambda done: None
+
+    with show_progress(count):
+        result = api.train(rule="hsic", **TINY_RUN | {"steps": 6}, out=tmp_path)
+    train, valid = TINY_RUN["data"]["train"], TINY_RUN["data"]["valid"]
+    assert predicted == [valid, valid, valid, train]  # untrained, after each of two epochs, and for the summary
+    assert result.valid_accuracy == list(result.metrics()["valid_accuracy"])[-1]
 
 
 @pytest.mark.parametrize(
