@@ -162,7 +162,7 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
     for name, value in (
         ("CASES", {"control": ("fer_backprop", small), "hsic": ("fer_hsic", {**small, "batch_size": 20})}),
-        *(("TOGETHER", 0.5), ("READOUT", 0.5), ("DIVISIONS", (0, 1)), ("RESAMPLES", 100)),
+        *(("TOGETHER", 0.5), ("READOUT", 0.5), ("DIVISIONS", (0, 1)), ("RESAMPLES", 100), ("HALF_WIDTH", {})),
     ):
         monkeypatch.setattr(search, name, value)
     monkeypatch.setattr("localrules.reproduce.league.cost.SECONDS", 0.1)
