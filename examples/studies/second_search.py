@@ -120,7 +120,7 @@ def train(case: str, division: int, step_ratio: float, data_path: str, out: Path
 def record_of(folder: Path, step_ratio: float, registry: Registry) -> dict[str, np.ndarray]:
     """The record of a trial: ``right`` and ``loss`` of each held-out image, and ``facts`` as JSON."""
     run = TrainedRun.load(folder, registry)
-    scores = run.predictor.scores(run.data(registry).split("valid"))
+    scores = run.predictor.scores(run.data().split("valid"))
     losses = functional.cross_entropy(scores.logits, scores.labels, reduction="none")
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     facts = {key: summary[key] for key in ("steps", "epochs", "parameters", "peak_memory_mib", "weights_sha256")}

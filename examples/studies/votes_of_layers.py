@@ -49,9 +49,9 @@ def seen(run: TrainedRun, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     return answer, {name: features.float() for name, features in found.items()}
 
 
-def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
+def learned(run: TrainedRun, epochs: int) -> nn.ModuleDict:
     """A classifier for each hidden layer, behind a batch norm, trained by cross-entropy; the network learns nothing."""
-    data = run.data(registry)
+    data = run.data()
     torch.manual_seed(run.config.seed)
     made = {
         layer.name.replace(".", "/"): nn.Sequential(
@@ -77,10 +77,10 @@ def learned(run: TrainedRun, registry: Registry, epochs: int) -> nn.ModuleDict:
 
 
 @torch.no_grad()
-def accuracies(run: TrainedRun, registry: Registry, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
+def accuracies(run: TrainedRun, classifiers: nn.ModuleDict, split: str) -> dict[str, float]:
     """Top-1 of the readout, of the layers, and of both, asked about flipped images if the run asks so."""
     totals: dict[str, int] = {}
-    chosen = run.data(registry).split(split)
+    chosen = run.data().split(split)
     for batch in iter_batches(chosen, BATCH, run.predictor.preprocess):
         answers: dict[str, Tensor] = {}
         for images in [batch.images, batch.images.flip(-1)][: 1 + run.predictor.flip]:
@@ -109,7 +109,7 @@ def main() -> None:
     registry = Registry.load()
     for folder in given.runs:
         run = TrainedRun.load(folder, registry)
-        found = accuracies(run, registry, learned(run, registry, given.epochs), given.split)
+        found = accuracies(run, learned(run, given.epochs), given.split)
         print(f"{folder.name:44}", *(f"{name} {accuracy:.4f}" for name, accuracy in found.items()), flush=True)
 
 

@@ -76,13 +76,11 @@ class Scorer:
         finished = replace(TrainedRun.load(run.folder, self._registry), config=run.config)  # which knows where data are
         key = run.config.data.model_dump_json()
         if key not in self._data:
-            self._data[key] = finished.data(self._registry)
+            self._data[key] = finished.data()
         data = self._data[key]
         if data.fingerprint != run.record["trained_on"]["fingerprint"]:
             raise DataError("the data have changed since the run", where=data.origin)
-        found, scores, known = evaluate_split(
-            finished, data, SPLIT, self._registry, metrics=self._metrics, leak_check=self._leak_check
-        )
+        found, scores, known = evaluate_split(finished, data, SPLIT, metrics=self._metrics, leak_check=self._leak_check)
         right = (scores.predictions == scores.labels).numpy()
         return RunPredictions(right, None if known is None else known.clean.numpy(), found)
 

@@ -233,7 +233,7 @@ def load_or_evaluate(
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if split not in known or any(not known[split].get(name) for name in metrics):
         finished = TrainedRun.load(run.folder, registry)
-        known[split] = evaluate_split(finished, data, split, registry, metrics=metrics).metrics
+        known[split] = evaluate_split(finished, data, split, metrics=metrics).metrics
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

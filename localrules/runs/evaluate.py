@@ -74,7 +74,7 @@ def evaluate(
             choice = {"name": own.name, **options, **asked}
         # What the run held out is a part of its own data set: of another one the splits are the source's.
         another = isinstance(data, str) or (data is not None and "name" in data)
-        scored = loaded.data(loaded.registry, choice, held_out=not another)
+        scored = loaded.data(choice, held_out=not another)
         if (loaded.predictor.flip if flip is None else flip) and not scored.flip_preserves_label:
             warnings.warn(
                 f"the flip of an image of {scored.name} need not have its label: averaging over both may do harm",
@@ -84,7 +84,6 @@ def evaluate(
             loaded,
             scored,
             split,
-            loaded.registry,
             flip=flip,
             metrics=metrics,
             leak_check=leak_check,
@@ -96,7 +95,6 @@ def evaluate_run(
     run: TrainedRun,
     data: Dataset,
     split: str,
-    registry: Registry,
     *,
     flip: bool | None = None,
     metrics: MetricFiles = NO_METRICS,
@@ -109,7 +107,6 @@ def evaluate_run(
         run: The run.
         data: What to score it on.
         split: Which split.
-        registry: Where the run's own data set is looked up.
         flip: Average each image's probabilities with those of its flipped image; as the run has it if ``None``.
         metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
@@ -125,7 +122,7 @@ def evaluate_run(
         DataError: There is no such split, or a metric's file does not fit it.
         UsageError: Nothing can be written there.
     """
-    found, scores, known = evaluate_split(run, data, split, registry, flip=flip, metrics=metrics, leak_check=leak_check)
+    found, scores, known = evaluate_split(run, data, split, flip=flip, metrics=metrics, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
     folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
@@ -153,7 +150,6 @@ def evaluate_split(
     run: TrainedRun,
     data: Dataset,
     split: str,
-    registry: Registry,
     *,
     flip: bool | None = None,
     metrics: MetricFiles = NO_METRICS,
@@ -164,15 +160,15 @@ def evaluate_split(
     Raises:
         DataError: There is no such split, or a metric's file does not fit it.
     """
-    built = build_metrics(metrics, data, split, registry)
+    built = build_metrics(metrics, data, split, run.registry)
     flip = run.predictor.flip if flip is None else flip
     scores = run.predictor.scores(data.split(split), flip=flip)
     found = compute_metrics(data, split, scores)
-    found |= {"flip": flip, **dict.fromkeys(metric_entries(registry))}
+    found |= {"flip": flip, **dict.fromkeys(metric_entries(run.registry))}
     found |= {name: compute_metric(metric, scores) for name, metric in built.items()}
     known, found["leak_check"] = None, None
     if split != "train" and (leak_check or is_implausible(data, found["top1"])):
-        known, found["leak_check"] = _leak_check(run, data, split, registry, scores)
+        known, found["leak_check"] = _leak_check(run, data, split, scores)
     return Evaluation(found, scores, known)
 
 
@@ -193,11 +189,9 @@ def find_leaks(data: Dataset, split: str, learned: Split, scores: Scores) -> dic
     return _leak_report(data, LeakMask.find(data.split(split), learned), scores)
 
 
-def _leak_check(
-    run: TrainedRun, data: Dataset, split: str, registry: Registry, scores: Scores
-) -> tuple[LeakMask | None, dict[str, Any]]:
+def _leak_check(run: TrainedRun, data: Dataset, split: str, scores: Scores) -> tuple[LeakMask | None, dict[str, Any]]:
     try:
-        learned = run.training_split(data, registry)
+        learned = run.training_split(data)
     except LocalRulesError as error:
         return None, {**_leak_context(data), "not_done": str(error)}
     known = LeakMask.find(data.split(split), learned)

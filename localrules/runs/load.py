@@ -221,11 +221,10 @@ class TrainedRun:
         predictor = Predictor.from_config(config, network, rule, ranks, preprocess)
         return cls(folder, config, classes, shape, predictor, registry)
 
-    def data(self, registry: Registry, choice: Tree | None = None, *, held_out: bool = True) -> Dataset:
+    def data(self, choice: Tree | None = None, *, held_out: bool = True) -> Dataset:
         """The run's own data set, or another that fits its network.
 
         Args:
-            registry: Where names are looked up.
             choice: Name and options of another data set, or of the run's own at another place; the run's own where it
                 found it if ``None``.
             held_out: What the run held out is the valid split; else the splits are the source's.
@@ -233,7 +232,7 @@ class TrainedRun:
         Raises:
             UsageError: The images have another size, or the labels other names.
         """
-        component = resolve_component("data", choice or self.config.data.model_dump(), registry)
+        component = resolve_component("data", choice or self.config.data.model_dump(), self.registry)
         config = self.config if held_out else self.config.model_copy(update={"holdout_fraction": 0.0})
         data = load_run_dataset(config, component)
         if tuple(data.shape) != self.shape or data.classes != self.classes:
@@ -254,14 +253,14 @@ class TrainedRun:
         """
         return compute_metrics(data, split, self.predictor.scores(data.split(split)))
 
-    def training_split(self, scored: Dataset, registry: Registry) -> Split:
+    def training_split(self, scored: Dataset) -> Split:
         """The training samples: those of ``scored`` where it is the data set that the run learned from.
 
         Raises:
             LocalRulesError: The data set that the run learned from is gone, or has changed since.
         """
         fingerprint = read_run(self.folder)[1]["trained_on"]["fingerprint"]
-        data = scored if scored.fingerprint == fingerprint else self.data(registry)
+        data = scored if scored.fingerprint == fingerprint else self.data()
         if data.fingerprint != fingerprint:
             raise DataError(
                 "the data have changed since the run",

@@ -33,7 +33,7 @@ def finished(run: Path) -> TrainedRun:
 @pytest.fixture(scope="module")
 def valid(finished: TrainedRun) -> torch.Tensor:
     """Synthetic faces."""
-    return finished.data(Registry.load(allow=[])).split("valid").images
+    return finished.data().split("valid").images
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_the_document_ranks_the_networks_own_probabilities(
 
 
 def test_the_answer_is_the_one_that_is_scored(finished: TrainedRun, valid: torch.Tensor) -> None:
-    scores = finished.predictor.scores(finished.data(Registry.load(allow=[])).split("valid"))
+    scores = finished.predictor.scores(finished.data().split("valid"))
     assert torch.equal(finished.predictor.probabilities(valid).argmax(1), scores.predictions)
 
 

@@ -127,7 +127,7 @@ def test_flipping_averages_the_probabilities_of_an_image_and_its_flip_image(done
 
     registry = Registry.load(allow=[])
     run = TrainedRun.load(Path(done["run_dir"]), registry)
-    split = run.data(registry).split("valid")
+    split = run.data().split("valid")
     flipped = run.predictor.probabilities(split.images.flip(-1))
     mean = (run.predictor.probabilities(split.images) + flipped) / 2
     both = run.predictor.scores(split, flip=True)
@@ -329,7 +329,7 @@ def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) 
     done = train(tmp_path, "--rule", "backprop", setting=setting)
     registry = Registry.load(allow=[])
     run = TrainedRun.load(Path(done["run_dir"]), registry)
-    split = run.data(registry).split("valid")
+    split = run.data().split("valid")
     plain, both = (run.predictor.scores(split, flip=flip) for flip in (False, True))
     assert not torch.equal(plain.logits, both.logits)
     assert torch.equal(run.predictor.scores(split).logits, both.logits)
