@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,9 +31,10 @@ from localrules.core.rule import Context, Rule, StepReport, state_key
 from localrules.core.view import Batch, LayerView
 from localrules.core.windows import layers_in_windows
 from localrules.engine.mixture import check_mixable
-from localrules.engine.rule_values import backward_called, check_losses, inplace_error, versions
+from localrules.engine.objective_loss import objective_loss
+from localrules.engine.rule_values import backward_called
 from localrules.errors import LocalRulesError, NotFiniteError, error_text
-from localrules.utils.plugin_border import code_error, definition, name_of, state_error
+from localrules.utils.plugin_border import code_error, definition, name_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -323,7 +324,7 @@ class LayerwiseRule(Rule):
         for objective, view in zip(
             self._objectives_of[layer.name], self._views(layer, output, inputs, operations, batch.own), strict=True
         ):
-            loss = self._objective_loss(objective, view, batch, autocast, report)
+            loss = objective_loss(objective, view, batch, autocast, report)
             total = loss if total is None else total + loss
         if total is not None and layer.name not in self._seen_finite:
             self._check_finite(layer, output, total)
@@ -348,49 +349,6 @@ class LayerwiseRule(Rule):
                 fix="guard divisions, roots and logarithms (clamp, add a small number), or set a min_batch",
             )
 
-    def _objective_loss(
-        self,
-        objective: Objective,
-        view: LayerView,
-        batch: DividedBatch,
-        autocast: Callable[[], AbstractContextManager[Any]],
-        report: StepReport,
-    ) -> Tensor:
-        """The sum of an objective's losses; named losses and logged values go to the report."""
-        if objective.info.autocast:
-            context = autocast()
-        else:
-            context = torch.autocast(view.output.device.type, enabled=False)
-            view = replace(
-                view, inputs=tuple(map(_at_least_float32, view.inputs)), output=_at_least_float32(view.output)
-            )
-        cls = type(objective)
-        tensors = [*view.inputs, view.output, view.labels]
-        before = versions(tensors)
-        if together := cls.info.requires.global_batch or issubclass(cls, InputTransform):
-            view = batch.view(view)
-        with context, batch.own.part.undivided() if together else nullcontext():
-            try:
-                found = objective(view)
-            except (KeyboardInterrupt, LocalRulesError):
-                raise
-            except BaseException as error:
-                raise code_error(error, [cls], "forward") from error
-        if not torch.is_grad_enabled():
-            raise state_error(cls, "forward", ["turned gradients off"])
-        if versions(tensors) != before:
-            raise inplace_error(cls, "forward", "its layer's inputs, output or labels")
-        check_losses(cls, found)
-        name = objective.layer.name
-        for key, value in objective.pop_logged().items():
-            report.metrics[f"{key}/{name}"] = value
-        if not isinstance(found, dict):
-            return found
-        for key, value in found.items():
-            column = f"loss/{key}/{name}"  # summed over the layer's outputs
-            report.metrics[column] = report.metrics.get(column, 0) + value.detach()
-        return sum(found.values(), torch.zeros(()))
-
 
 def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:
     found: list[ObjectiveSpec] = []
@@ -398,7 +356,3 @@ def _distinct(specs: Iterable[ObjectiveSpec]) -> list[ObjectiveSpec]:
         if spec not in found:  # options need not be hashable
             found.append(spec)
     return found
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
