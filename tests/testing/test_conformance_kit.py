@@ -249,6 +249,15 @@ class NeedsCompany(Plain):
         return super().forward(view) * (1.0 if len(view.output) > 1 else float("nan"))
 
 
+class ComparesOthers(Plain):
+    """Its loss is the same whatever the outputs of two images are, and it does not say so."""
+
+    info = Plain.info.replace(requires=Requirements(min_batch=2))
+
+    def forward(self, view: LayerView) -> Tensor:
+        return super().forward(view) * (len(view.output) > 2)
+
+
 class NeedsFullPrecision(Plain):
     """Overflows in half precision."""
 
@@ -342,7 +351,7 @@ BROKEN = {
         DividesByTheSpread,
         "one class, dense maps cut by layer: the objective of .* is not finite",
     ),
-    "the_smallest_batch_stays_finite": (NeedsFour, "batches of 2, perceptron cut by layer"),
+    "the_smallest_batch_trains": (NeedsFour, "batches of 2, perceptron cut by layer"),
     "half_precision_stays_finite": (NeedsFullPrecision, "bf16, "),
     "multi_operation_layers_stay_finite": (OneOperationAlone, "too many values"),
     "soft_targets_are_honoured": (ReadsLabelsAlone, "mixed targets teach the same as labels"),
@@ -393,7 +402,14 @@ def test_a_rule_that_does_not_take_one_image_has_to_say_so() -> None:
     with pytest.raises(
         AssertionError, match=r"batches of 1, dense maps cut by layer: the objective of .* is not finite"
     ):
-        run(NeedsCompany, "the_smallest_batch_stays_finite")
+        run(NeedsCompany, "the_smallest_batch_trains")
+
+
+def test_a_rule_that_learns_nothing_from_two_images_has_to_say_so() -> None:
+    with pytest.raises(
+        AssertionError, match=r"batches of 2, perceptron cut by layer: training changed nothing in layers"
+    ):
+        run(ComparesOthers, "the_smallest_batch_trains")
 
 
 def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_too() -> None:

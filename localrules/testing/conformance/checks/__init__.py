@@ -42,7 +42,7 @@ CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
         answers.predictions_depend_on_image_and_state,
         answers.prediction_changes_nothing,
         batches.hard_batches_stay_finite,
-        batches.the_smallest_batch_stays_finite,
+        batches.the_smallest_batch_trains,
         batches.multi_operation_layers_stay_finite,
         batches.half_precision_stays_finite,
         targets.soft_targets_are_honoured,

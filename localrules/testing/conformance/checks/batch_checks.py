@@ -36,12 +36,12 @@ def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
         _stays_finite(subject.session(place, data=_with(data, cases[case])), f"{case}, {place}")
 
 
-def the_smallest_batch_stays_finite(subject: RuleUnderTest) -> None:
-    """Batches of ``Requirements.min_batch`` images, and of two: objectives and weights stay finite."""
+def the_smallest_batch_trains(subject: RuleUnderTest) -> None:
+    """Batches of ``Requirements.min_batch`` images, and of two: all stays finite, and every layer learns."""
     for size in dict.fromkeys((subject.rule.info.requires.min_batch, max(2, subject.rule.info.requires.min_batch))):
         for place in subject.distinct_places:
             try:
-                _stays_finite(subject.session(place, batch_size=size), f"batches of {size}, {place}")
+                _trains(subject.session(place, batch_size=size), f"batches of {size}, {place}")
             except UsageError:
                 if size > 1:  # of one image, the network's norms make nothing
                     raise
@@ -65,10 +65,18 @@ def half_precision_stays_finite(subject: RuleUnderTest) -> None:
         _stays_finite(subject.session(place, precision="fp16"), f"fp16, {place}")
 
 
-def _stays_finite(session: Session, case: str) -> None:
+def _trains(session: Session, case: str) -> None:
+    before = {layer.name: [each.detach().clone() for each in layer.parameters()] for layer in session.network.layers}
+    _stays_finite(session, case, session.total_steps)  # an error may come down by one layer a step
+    learning = [layer for layer in session.network.layers if session.rule.trains(layer)]
+    still = [layer.name for layer in learning if all(map(torch.equal, before[layer.name], layer.parameters()))]
+    assert not still, f"{case}: training changed nothing in {abbreviate(still)}; is min_batch too small?"
+
+
+def _stays_finite(session: Session, case: str, steps: int = STEPS) -> None:
     for phase in session.phases:
         apply_phase(phase, session.network, session.trainable)
-        for step in range(phase.start, min(phase.stop, phase.start + STEPS)):
+        for step in range(phase.start, min(phase.stop, phase.start + steps)):
             try:
                 report = train_step(session, phase, step).report
             except NotFiniteError as error:
