@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from functools import cache
 from typing import Literal
 
 import torch
@@ -62,6 +64,7 @@ class ForwardGradient(Objective):
 
     def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
+        _load_forward_differentiation()
         self.grid = layer.pool_size or config.grid
         channels = layer.out_channels
         size = max(divisor for divisor in range(1, min(config.group, channels) + 1) if channels % divisor == 0)
@@ -104,3 +107,11 @@ def _losses(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
     logits = torch.einsum("bgfc,gkf->bgkc", features, weight) + bias
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), reduction="none")
     return losses.view(len(features), features.shape[1], features.shape[3])
+
+
+@cache
+def _load_forward_differentiation() -> None:
+    """Have torch import what its first ``jvp`` imports, without the warning about torch's own code that this gives."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+        jvp(torch.neg, (torch.ones(1),), (torch.ones(1),))
