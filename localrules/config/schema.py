@@ -97,10 +97,10 @@ class OptimizerConfig(Section):
 
     name: Literal["adam", "adamw", "sgd", "muon"] = Field(
         "adam",
-        description="adam (the paper's), adamw, sgd, or muon: Muon for hidden weights with 2 or more axes, AdamW for "
+        description="adam (Han et al.'s), adamw, sgd, or muon: Muon for hidden weights with 2 or more axes, AdamW for "
         "the rest.",
     )
-    lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; the paper's 0.005 is in preset `paper`).")
+    lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; Han et al.'s 0.005 is in preset `paper`).")
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
     momentum: float | None = Field(
@@ -218,7 +218,7 @@ class RunConfig(Section):
         description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours).",
     )
     steps: int | None = Field(None, gt=0, lt=LARGEST, description="Steps, instead of epochs.")
-    batch_size: int = Field(128, gt=0, lt=LARGEST, description="Samples a step (the paper's).")
+    batch_size: int = Field(128, gt=0, lt=LARGEST, description="Samples a step (Han et al.'s).")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
     threads: int = Field(1, gt=0, le=MOST_THREADS, description="CPU threads; equal bits need equal threads.")
     parallel_layers: int = Field(

@@ -70,7 +70,25 @@ class Operation:
             post, inputs = post.float(), self.input.detach().float()
             if self.kind == "linear":
                 return post.flatten(0, -2).T @ inputs.flatten(0, -2)
-            return conv2d_weight(inputs, list(self.weight.shape), post, **self.options)
+            options = dict(self.options)
+            if options.get("padding") == "same":
+                inputs = pad_same(inputs, self.weight, options.get("dilation", 1))
+            if isinstance(options.get("padding"), str):  # "valid" pads nothing
+                options["padding"] = 0
+            return conv2d_weight(inputs, list(self.weight.shape), post, **options)
+
+
+def pad_same(inputs: Tensor, weight: Tensor, dilation: int | tuple[int, int] = 1) -> Tensor:
+    """The input of a convolution whose padding is ``"same"`` with its zeros around it.
+
+    Args:
+        inputs: (batch, channels, height, width).
+        weight: (units, channels / groups, height, width).
+        dilation: Of the convolution.
+    """
+    dilations = (dilation, dilation) if isinstance(dilation, int) else dilation
+    y, x = (step * (side - 1) for step, side in zip(dilations, weight.shape[2:], strict=True))
+    return functional.pad(inputs, (x // 2, x - x // 2, y // 2, y - y // 2))  # as in torch, odd ones right and below
 
 
 Handler = Callable[[Operation], Tensor]

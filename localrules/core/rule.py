@@ -99,6 +99,14 @@ class Rule(RuleBase, ABC):
         """Parameters of the rule that are optimised together with this layer, such as those of an auxiliary head."""
         return ()
 
+    def weights_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """Those of :meth:`parameters_for` that have to be stepped as the layer's own weights are.
+
+        Feedback weights that change as the forward ones do are such. It matters to Muon, which steps the weights of
+        hidden layers and leaves the other parameters to AdamW.
+        """
+        return ()
+
     def buffers_for(self, layer: Layer) -> Iterable[Tensor]:
         """Buffers of the rule that belong to this layer; the audit counts them as learned by the layer.
 

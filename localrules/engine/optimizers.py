@@ -67,7 +67,7 @@ class LayerOptimizers:
         """Those of a network whose layers own what the rule gives them, too."""
         guard(rule)  # the network's own were found when it was wrapped
         owned = {layer.name: [*layer.parameters(), *rule.parameters_for(layer)] for layer in network.layers}
-        return cls(owned, config, matrix_parameter_ids(network))
+        return cls(owned, config, matrix_parameter_ids(network, rule))
 
     @property
     def learning_rate(self) -> float:
@@ -151,11 +151,13 @@ def _begin_momentum(optimizer: Optimizer) -> None:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def matrix_parameter_ids(network: Network) -> frozenset[int]:
-    """``id`` of every weight of a hidden layer with two or more dimensions; of no readout and no auxiliary module."""
-    return frozenset(
-        id(weight) for layer in network.hidden for weight in layer.parameters() if weight.ndim >= MATRIX_DIMS
-    )
+def matrix_parameter_ids(network: Network, rule: Rule) -> frozenset[int]:
+    """``id`` of every weight of a hidden layer with two or more dimensions; of no readout.
+
+    Of a rule's parameters, only those that :meth:`Rule.weights_for` gives are among them.
+    """
+    weights = (weight for layer in network.hidden for weight in (*layer.parameters(), *rule.weights_for(layer)))
+    return frozenset(id(weight) for weight in weights if weight.ndim >= MATRIX_DIMS)
 
 
 def _lr_scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float]:

@@ -36,7 +36,7 @@ class CounterCurrent(Rule):
 
     No gradient passes from layer to layer, up or down; what comes down is the feedback network's activity, whose
     weights learned from the layers above. The readout is trained by cross-entropy. A sample whose class already has a
-    probability above ``1 - confident`` has no part in the first term's gradient.
+    probability above ``1 - confident`` has no part in the loss: its ``h_i`` is zero.
 
     With ``contrast`` 0.5 this is the loss of the authors' code for convolutional networks. With ``cosine`` off it is
     that of their fully connected ones, ``128 / features`` times the mean of ``(h_i c_k - [y_i = k])^2``, unnormalised.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -12,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleConfig, RuleInfo, SearchRange, StepReport
+from localrules.core.interception import intercept_layers
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
-from localrules_energy.preactivations import Activation, split_activations
+from localrules_energy.preactivations import Activation, activations_last, apply_all, split_activations
 from localrules_energy.signals import RepeatedForward, Signals, accumulate_gradients
 
 States = dict[str, list[Tensor]]
@@ -35,9 +35,9 @@ class DualPropagation(Rule):
 
     This is the variant that the second paper derives from a Lagrangian, which is stable for every alpha; with alpha 0.5
     it is the first paper's. The readout has no states. Everything is computed in float32: the difference of nearly
-    equal states would be lost in half precision. Under max-pooling the two orders of pooling and activation are the
-    same. Difference: states are found in passes from the top down, of which one reaches every layer (``passes``), where
-    the paper's experiments sweep from the bottom up, 16 times.
+    equal states would be lost in half precision. Predictions have activations behind the pooling, too; under
+    max-pooling the two orders are the same. Difference: states are found in passes from the top down, of which one
+    reaches every layer (``passes``), where the paper's experiments sweep from the bottom up, 16 times.
 
     References:
         Høier, Staudt & Zach 2023, https://arxiv.org/abs/2302.01228; Høier & Zach 2024,
@@ -76,7 +76,7 @@ class DualPropagation(Rule):
             def activated(layer: Layer, outputs: list[Tensor]) -> list[Tensor]:
                 if layer.is_readout:
                     return outputs
-                return [_apply(activations[layer.name], output) for output in outputs]
+                return [apply_all(activations[layer.name], output) for output in outputs]
 
             traces = forward(activated)
             logits = traces[-1].output.detach()
@@ -96,6 +96,12 @@ class DualPropagation(Rule):
             context.step_layer(layer)
         return report
 
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        """The readout's logits, with activations behind the pooling as in training."""
+        with intercept_layers(network.hidden, activations_last):
+            logits: Tensor = network(images)
+        return logits
+
     @torch.no_grad()
     def _nudged(
         self, traces: list[LayerTrace], difference: Tensor, activations: dict[str, list[Activation]]
@@ -109,16 +115,12 @@ class DualPropagation(Rule):
             backs = torch.autograd.grad(above.outputs, below.values, coming, retain_graph=True)
             name = below.layer.name
             found = [
-                [_apply(activations[name], output + weight * back) for weight in (1 - alpha, -alpha)]
+                [apply_all(activations[name], output + weight * back) for weight in (1 - alpha, -alpha)]
                 for output, back in zip(below.outputs, backs, strict=True)
             ]
             means[name] = [alpha * plus + (1 - alpha) * minus for plus, minus in found]
             differences[name] = coming = [plus - minus for plus, minus in found]
         return means, differences
-
-
-def _apply(activations: list[Activation], tensor: Tensor) -> Tensor:
-    return reduce(lambda value, activation: activation(value), activations, tensor)
 
 
 def _half_square(differences: list[Tensor]) -> Tensor:

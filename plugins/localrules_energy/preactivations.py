@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from localrules import Layer
 from localrules.core.interception import Forward, patch_forwards
@@ -43,6 +45,18 @@ def without_activations(layer: Layer, forward: Forward, args: tuple[Any, ...], k
     """Run a layer with every activation left out; for :func:`~localrules.core.interception.intercept_layers`."""
     with _WithoutActivations():
         return forward(*args, **kwargs)
+
+
+def activations_last(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a layer with its activations behind all else; for :func:`~localrules.core.interception.intercept_layers`."""
+    with _WithoutActivations() as mode:
+        output = forward(*args, **kwargs)
+    return pytree.tree_map_only(Tensor, lambda leaf: apply_all(mode.left_out, leaf), output)
+
+
+def apply_all(activations: Sequence[Activation], tensor: Tensor) -> Tensor:
+    """The activations of a layer, in order."""
+    return reduce(lambda value, activation: activation(value), activations, tensor)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.utils import _pair
 
 from localrules import Operation
+from localrules.core.ops import pad_same
 
 
 def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:
@@ -47,9 +48,8 @@ def _convolve(
     assert inputs is not None
     assert weight is not None
     dilations = _pair(dilation)
-    if padding == "same":  # as in torch, the odd one goes to the right and below
-        y, x = (dilation * (side - 1) for dilation, side in zip(dilations, weight.shape[2:], strict=True))
-        inputs = functional.pad(inputs, (x // 2, x - x // 2, y // 2, y - y // 2))
+    if padding == "same":
+        inputs = pad_same(inputs, weight, dilation)
     padding = 0 if isinstance(padding, str) else padding
     return _Conv2d.apply(inputs, weight, bias, feedback, _pair(stride), _pair(padding), dilations, groups)
 

@@ -45,7 +45,8 @@ class ErrorBroadcast(Rule):
     batch, per unit. Both are off by default: the networks' norms and rates do not need them here.
 
     What differs: the error is that of the softmax (``loss=squared``: the paper's); the scale of the signal is free of
-    ``memory``; the entropy does not remember earlier batches; no forward broadcast, no sparse weights.
+    ``memory``; the entropy is that of the centred output, and does not remember earlier batches; no forward broadcast,
+    no sparse weights.
 
     References:
         Erdogan, Pehlevan & Erdogan 2025, Error broadcast and decorrelation as a potential artificial and natural
@@ -57,12 +58,13 @@ class ErrorBroadcast(Rule):
         """Options of rule error-broadcast."""
 
         memory: float = Field(
-            0.99999, ge=0, le=1, description="Weight of earlier batches in the correlation (the paper's)."
+            0.99999, ge=0, le=1, description="Weight of earlier batches in the correlation (the paper's, of its CNN)."
         )
         gain: float = Field(
             0.01,
             ge=0,
-            description="Factor of Xavier's uniform numbers, with which the correlation starts (the paper's).",
+            description="Factor of Xavier's uniform numbers, with which the correlation starts (the paper's, of its "
+            "MLP).",
         )
         loss: Literal["cross-entropy", "squared"] = Field(
             "cross-entropy",

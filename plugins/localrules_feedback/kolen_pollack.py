@@ -16,7 +16,8 @@ class KolenPollack(FeedbackRule):
 
     The change ``dW = -delta h^T`` of a forward weight is the product of its input and the error at its output. The
     feedback weight has the same two values at its ends, so both can change alike without either being copied. Under
-    weight decay the difference ``W - B`` shrinks by the same factor in each step, whatever is learned.
+    weight decay the difference ``W - B`` shrinks, whatever is learned; without momentum, or where the decay is apart
+    from the gradient (AdamW, Muon), by the same factor in each step.
 
     ``B`` gets the gradient of ``W`` and is stepped by the optimizer of the layer whose operation it belongs to. Under
     SGD, AdamW and Muon both therefore make the same steps; under Adam with weight decay they do not quite, because the
@@ -49,3 +50,7 @@ class KolenPollack(FeedbackRule):
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The feedback weights of the layer's operations."""
         return [parameter for name, parameter in self.named_parameters() if is_state_of(name, layer)]
+
+    def weights_for(self, layer: Layer) -> Iterable[nn.Parameter]:
+        """All of them."""
+        return self.parameters_for(layer)

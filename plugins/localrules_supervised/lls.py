@@ -44,12 +44,12 @@ class LLS(Objective):
         grid: int = Field(
             4,
             ge=1,
-            description="Positions per side to which feature maps are averaged, unless the model sets it (the paper's "
-            "code).",
+            description="Positions per side to which feature maps are averaged, unless the model sets it (ours; the "
+            "paper's code: 4 in the first layer of a VGG, 2 in the others).",
         )
         lowest: float = Field(50.0, description="Frequency of the first class, in radians per feature (the paper's).")
         highest: float = Field(512.0, description="Frequency of the last class (the paper's).")
-        temperature: float = Field(1.0, gt=0, description="Agreements are divided by it (the paper's).")
+        temperature: float = Field(1.0, gt=0, description="Agreements are divided by it (ours; the paper's code: 0.5).")
 
     info = RuleInfo(
         search_space={"temperature": SearchRange(0.1, 3, log=True)},

@@ -37,7 +37,19 @@ def test_a_folded_kernel_is_seen_as_the_operation_meets_it() -> None:
     assert torch.equal(seen[0].weight[:, 1:], -layer.weight[:, 1:])
 
 
-@pytest.mark.parametrize("layer", [nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(3, 6, 3, padding=1, groups=3), nn.Linear(8, 4)])
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(3, 4, 3, 2, 1),
+        nn.Conv2d(3, 6, 3, padding=1, groups=3),
+        nn.Conv2d(3, 4, 3, padding="same"),
+        nn.Conv2d(3, 4, (4, 2), padding="same", dilation=(1, 2)),
+        nn.Conv2d(3, 4, 3, padding="valid"),
+        nn.Linear(8, 4),
+    ],
+    ids=["strided", "grouped", "same", "same with an even kernel", "valid", "linear"],
+)
 def test_correlate_is_the_weights_gradient_of_the_same_sum(layer: nn.Module) -> None:
     with record_ops() as seen:
         output = layer(MAPS)

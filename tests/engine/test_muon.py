@@ -66,7 +66,7 @@ def test_everything_else_is_stepped_by_adamw() -> None:
 def test_matrices_are_hidden_layers_weights_and_neither_readouts_nor_auxiliary_ones() -> None:
     session = dense(RULES["local-ce"])
     network: Network = session.network
-    found = matrix_parameter_ids(network)
+    found = matrix_parameter_ids(network, session.rule)
     named = {name for name, weight in network.model.named_parameters() if id(weight) in found}
     kernels = {name for name, weight in network.model.named_parameters() if weight.ndim == 4}
     assert named == {name for name in kernels if not name.startswith("readout.")}

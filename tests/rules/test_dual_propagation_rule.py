@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers.one_step import by_autograd, first_batch, gradients_in_double
 from torch import Tensor
+from torch.nn import functional
 
 from localrules.engine.session import Session
 from localrules.errors import UsageError
@@ -81,6 +82,23 @@ def test_with_a_small_nudge_it_is_back_propagation(network: type, alpha: float) 
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+def test_what_is_trained_is_what_predicts(pooling: str) -> None:
+    options = {"pooling": pooling, "norm": False}
+    data = toy_dataset(shape=(1, 16, 16))
+    session = build_session(DualPropagation, LeNet, data, rule_options={"beta": 1e-7}, model_options=options)
+    found, report = gradients_in_double(session)
+    images, labels = (part := first_batch(session)).images, part.labels
+    assert report.logits is not None
+    torch.testing.assert_close(session.rule.predict(session.network, images), report.logits)
+    same_as_module = torch.allclose(session.network(images), report.logits)
+    assert same_as_module == (pooling == "max")
+    session.network.zero_grad()
+    functional.cross_entropy(session.rule.predict(session.network, images), labels).backward()
+    for name, parameter in session.network.model.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=1e-5, atol=1e-7)
 
 
 def test_without_kinks_it_is_back_propagation_whatever_the_nudge() -> None:

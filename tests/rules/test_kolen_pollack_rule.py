@@ -56,19 +56,34 @@ def test_with_transposed_weights_it_is_back_propagation(network: Any) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-7)  # weights are copied in float32
 
 
+def with_momentum(lr: float, decay: float, momentum: float) -> float:
+    """The rest of a difference of 1 after six steps of SGD in which it has no gradient."""
+    value, buffer = 1.0, 0.0
+    for _ in range(6):
+        buffer = momentum * buffer + decay * value
+        value -= lr * buffer
+    return value
+
+
+@pytest.mark.parametrize("network", [perceptron, lenet])
 @pytest.mark.parametrize(
-    "optimizer", [{"name": "sgd", "lr": 0.1, "momentum": 0.9}, {"name": "adamw", "lr": 0.01}], ids=["sgd", "adamw"]
+    ("optimizer", "hidden", "readout"),
+    [
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.0}, (1 - 0.1 * 0.2) ** 6, None),
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.9}, with_momentum(0.1, 0.2, 0.9), None),
+        ({"name": "adamw", "lr": 0.01}, (1 - 0.01 * 0.2) ** 6, None),
+        ({"name": "muon", "lr": 0.01, "muon_scale": 3.0}, (1 - 0.03 * 0.2) ** 6, (1 - 0.01 * 0.2) ** 6),
+    ],
+    ids=["sgd", "momentum", "adamw", "muon"],
 )
-def test_the_difference_decays_and_nothing_else_changes_it(optimizer: dict[str, Any]) -> None:
-    decay = 0.2
-    sgd = optimizer["name"] == "sgd"
-    session = perceptron(
-        KolenPollack, optimizer={**optimizer, "weight_decay": 0 if sgd else decay, "grad_clip_norm": None}
-    )
+def test_the_difference_decays_and_nothing_else_changes_it(
+    network: Any, optimizer: dict[str, Any], hidden: float, readout: float | None
+) -> None:
+    session = network(KolenPollack, optimizer={**optimizer, "weight_decay": 0.2, "grad_clip_norm": None})
     before = {key: (weight - feedback).detach().clone() for key, (weight, feedback) in pairs(session).items()}
     train(session)
-    factor = 1.0 if sgd else (1 - optimizer["lr"] * decay) ** 6
     for key, (weight, feedback) in pairs(session).items():
+        factor = readout if readout is not None and "readout" in key else hidden
         torch.testing.assert_close((weight - feedback).detach(), before[key] * factor, rtol=1e-4, atol=1e-5)
 
 
