@@ -215,12 +215,18 @@ class RunConfig(Section):
         None,
         gt=0,
         le=1e9,
-        description="Passes over the training split; a fraction is allowed. 3 if neither is given (ours).",
+        description="Passes over the training split, each without its last batch where that is incomplete; a "
+        "fraction is allowed. 3 if neither is given (ours).",
     )
     steps: int | None = Field(None, gt=0, lt=LARGEST, description="Steps, instead of epochs.")
     batch_size: int = Field(128, gt=0, lt=LARGEST, description="Samples a step (Han et al.'s).")
     seed: int = Field(0, ge=0, lt=2**63, description="Of weights, order, augmentation and all other draws.")
-    threads: int = Field(1, gt=0, le=MOST_THREADS, description="CPU threads; equal bits need equal threads.")
+    threads: int = Field(
+        1,
+        gt=0,
+        le=MOST_THREADS,
+        description="CPU threads; equal bits need equal threads. Where a run leaves it out: the cores of the process.",
+    )
     parallel_layers: int = Field(
         1,
         gt=0,
