@@ -48,9 +48,8 @@ class PublishedSource(DataSource):
         )
         download: bool = Field(
             False,
-            description="Download it by torchvision, if that can and it is not there: to path, or else to the user's data "
-            "folder. "
-            "With run, also --download.",
+            description="Download it by torchvision, if that can and it is not there: to path, or else to the user's "
+            "data folder. With run, also --download.",
         )
 
     config: Config
