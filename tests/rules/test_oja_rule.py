@@ -53,6 +53,21 @@ def projector(basis: NDArray[np.float64]) -> NDArray[np.float64]:
     return basis.T @ basis
 
 
+@pytest.mark.parametrize("centered", [True, False])
+def test_a_change_is_the_formula_written_out(centered: bool) -> None:
+    linear, images = nn.Linear(8, 3, bias=False), SAMPLES[:20]
+    before = linear.weight.detach().clone()
+    settle(linear, images, Oja.Config(centered=centered), 1, rate=1.0)
+    inputs, weight = images.double(), before.double()
+    mean = inputs.mean(0) if centered else torch.zeros(8, dtype=torch.float64)
+    change = torch.zeros(3, 8, dtype=torch.float64)
+    for image in inputs:
+        activity = weight @ (image - mean)
+        change += torch.outer(activity, image - mean) - torch.outer(activity, activity) @ weight
+    expected = change / float((inputs**2).sum())  # a mean over samples, over the mean squared length of an input
+    torch.testing.assert_close((linear.weight - before).double(), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("centered", few([True, False], {"True"}))
 def test_the_weights_become_an_orthonormal_basis_of_the_leading_principal_subspace(centered: bool) -> None:
     linear = nn.Linear(8, 3)
