@@ -5,18 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from helpers.clock import Clock
 from rich.console import Console
 
 from localrules.cli.work_display import show_work
-
-
-class Clock:
-    """Time that moves when told."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def shown(seconds_per_item: float, *, terminal: bool = False, total: int = 100) -> str:

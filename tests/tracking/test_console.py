@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.clock import Clock
 from rich.console import Console
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
@@ -17,15 +18,6 @@ from localrules.utils.formatting import duration, format_metric, memory, step_ti
 from localrules.utils.progress import progress as work
 
 LAYERS = [f"block{block}.conv{conv}" for block in range(5) for conv in range(5)]
-
-
-class Clock:
-    """Time that moves when told."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def run_info(**changes: Any) -> RunInfo:
