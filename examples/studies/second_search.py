@@ -101,7 +101,7 @@ def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry:
 
 def train(case: str, division: int, step_ratio: float, data_path: str, out: Path, registry: Registry) -> Path:
     """Train a trial, or go on with it. Returns its run folder."""
-    place = out / case / str(division)
+    place = out / "half-width" / case / str(division)
     there = [folder for folder in sorted(place.glob("2*")) if (folder / "config.toml").exists()]
     if there:
         if not (there[-1] / "summary.json").exists():

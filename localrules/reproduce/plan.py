@@ -134,9 +134,9 @@ def find_dataset_settings(asked: ReproductionRequest, registry: Registry) -> Dat
 
 def _check_data(experiments: dict[str, Experiment], cases: list[Case], asked: ReproductionRequest) -> None:
     names = [case.name for experiment in experiments.values() for case in experiment.cases]
-    if not cases and (names or asked.cases):
+    if unused := asked.unused_patterns(names):
         raise UsageError(
-            f"no case fits {' or '.join(map(repr, asked.cases))}",
+            f"no case fits {' or '.join(map(repr, unused))}",
             where="--cases",
             why=f"the cases are: {'; '.join(dict.fromkeys(names)) or 'none, since it trains nothing'}",
             fix="a * stands for anything: --cases 'mnist*'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,11 +41,23 @@ class ReproductionRequest:
     data_path: Path | None = None
     metrics: MetricFiles = field(default_factory=dict)
 
+    @property
+    def selects_all(self) -> bool:
+        """Whether all cases are to be run, and experiments without cases."""
+        return not self.cases or "*" in self.cases
+
     def selects(self, *names: str) -> bool:
         """Whether a case that goes by any of these names is to be run."""
-        return not self.cases or any(
-            fnmatchcase(name.lower(), pattern.lower()) for name in names for pattern in self.cases
-        )
+        return self.selects_all or any(_fits(pattern, names) for pattern in self.cases)
+
+    def unused_patterns(self, names: Iterable[str]) -> list[str]:
+        """The patterns that fit none of these names."""
+        known = list(names)
+        return [] if self.selects_all else [pattern for pattern in self.cases if not _fits(pattern, known)]
+
+
+def _fits(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern.lower()) for name in names)
 
 
 def parse_settings(words: tuple[str, ...], named: Settings) -> tuple[Settings, Settings]:

@@ -172,7 +172,7 @@ def run_experiments(
                 upsert(outcome, out)
                 report.write_page(out, experiments_in(out, registry), command)
             data = next((task.data for task in mine if task.data is not None), None)
-            if not experiment.cases and not asked.cases:
+            if not experiment.cases and asked.selects_all:
                 data = find_dataset_settings(asked, registry)
                 documents.append(as_document(name, experiment.claim))
             if data is not None:

@@ -76,7 +76,7 @@ def test_a_case_without_a_published_metric_has_no_difference(reproduce: Any) -> 
 
 
 def test_what_another_command_showed_stays_on_the_page(reproduce: Any, tmp_path: Path) -> None:
-    reproduce("looks", *FACES)
+    reproduce("looks", "--cases", "*", *FACES)
     reproduce("open", "--cases", "any", "--seeds", "1", *FACES)
     text = page(tmp_path / "out")
     assert "Images are images." in text

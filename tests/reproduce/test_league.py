@@ -155,6 +155,8 @@ def test_patterns_add_up(tmp_path: Path) -> None:
     asked = ReproductionRequest(cases=("faces/ll*", "OJA"), incidental={"threads": 1})
     ((_, rules),) = LeagueRunner(TINY, asked, tmp_path, REGISTRY).wanted()
     assert rules == ["lls", "oja"]
+    with pytest.raises(UsageError, match="no rule fits 'ojja'\n"):
+        LeagueRunner(TINY, replace(asked, cases=("faces/ll*", "ojja")), tmp_path, REGISTRY).wanted()
 
 
 def test_no_rule_of_that_name_is_an_error(tmp_path: Path) -> None:

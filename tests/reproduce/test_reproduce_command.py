@@ -302,6 +302,7 @@ def test_a_suite_runs_all_of_its_experiments_and_fills_what_they_leave_open(repr
         (["small", "--scale", "0"], "there is nothing to train"),
         (["small", "--cases", "third*"], "no case fits 'third*'"),
         (["small", "--cases", "third*", "--cases", "fourth"], "no case fits 'third*' or 'fourth'"),
+        (["small", "--cases", "first*", "--cases", "fourth"], "no case fits 'fourth'"),
         (["small", "--model", "lenet"], "--model changes nothing here"),
         (["small", "--set", "data.train=70"], "--data changes nothing here"),
         (["small", "--set", "steps=3"], "'steps' is not set for a reproduction"),

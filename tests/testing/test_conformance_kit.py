@@ -258,6 +258,13 @@ class ComparesOthers(Plain):
         return super().forward(view) * (len(view.output) > 2)
 
 
+class FreezesTheFirst(Backprop):
+    """Trains all layers but the first."""
+
+    def prepare(self, network: Network, num_classes: int) -> None:
+        network.layers[0].module.requires_grad_(False)
+
+
 class NeedsFullPrecision(Plain):
     """Overflows in half precision."""
 
@@ -405,11 +412,20 @@ def test_a_rule_that_does_not_take_one_image_has_to_say_so() -> None:
         run(NeedsCompany, "the_smallest_batch_trains")
 
 
-def test_a_rule_that_learns_nothing_from_two_images_has_to_say_so() -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_rule_that_learns_nothing_from_two_images_has_to_say_so(
+    decay: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = ComparesOthers.info.replace(run_defaults={"optimizer": {"name": "adamw", "weight_decay": decay}})
+    monkeypatch.setattr(ComparesOthers, "info", info)
     with pytest.raises(
         AssertionError, match=r"batches of 2, perceptron cut by layer: training changed nothing in layers"
     ):
         run(ComparesOthers, "the_smallest_batch_trains")
+
+
+def test_layers_that_a_rule_has_frozen_need_not_learn() -> None:
+    run(FreezesTheFirst, "the_smallest_batch_trains")
 
 
 def test_a_rule_that_learns_digits_from_vectors_has_to_learn_them_through_maps_too() -> None:

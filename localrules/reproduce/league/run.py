@@ -93,10 +93,11 @@ class LeagueRunner:
             fitting = [rule for rule in order if self.asked.selects(rule, f"{ground.name}/{rule}")]
             if fitting:
                 found.append((ground, fitting))
-        if not found:
+        by_ground = [f"{ground.name}/{rule}" for ground in self.league.grounds for rule in order]
+        if unused := self.asked.unused_patterns([*order, *by_ground]):
             raise UsageError(
-                "no rule fits the pattern",
-                where="--cases " + " --cases ".join(self.asked.cases),
+                f"no rule fits {' or '.join(map(repr, unused))}",
+                where="--cases",
                 why=f"there are {len(order)} rules, from {min(order)} to {max(order)}, on the grounds "
                 + " and ".join(ground.name for ground in self.league.grounds),
                 fix="localrules rules lists them; those of one ground are --cases 'GROUND/PATTERN'",
