@@ -1,6 +1,6 @@
 """The step time of a run whose threads share their cores with another program, by how its threads wait.
 
-    python examples/studies/busy_cores.py                                   # some ten minutes, on an idle machine
+    python examples/studies/busy_cores.py                                   # a quarter of an hour, on an idle machine
     python examples/studies/busy_cores.py --models mlp --rounds 5
 
 A run with as many threads as cores is measured alone, and beside one busy loop, with torch's OpenMP threads waiting at

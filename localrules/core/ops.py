@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
+from torch.nn.modules.utils import _pair
 from torch.overrides import TorchFunctionMode
 
 from localrules.core.layer import Layer
@@ -70,25 +71,29 @@ class Operation:
             post, inputs = post.float(), self.input.detach().float()
             if self.kind == "linear":
                 return post.flatten(0, -2).T @ inputs.flatten(0, -2)
-            options = dict(self.options)
-            if options.get("padding") == "same":
-                inputs = pad_same(inputs, self.weight, options.get("dilation", 1))
-            if isinstance(options.get("padding"), str):  # "valid" pads nothing
-                options["padding"] = 0
-            return conv2d_weight(inputs, list(self.weight.shape), post, **options)
+            padding, dilation = (self.options.get(name, default) for name, default in (("padding", 0), ("dilation", 1)))
+            inputs, padding = numeric_padding(inputs, self.weight, padding, dilation)
+            return conv2d_weight(inputs, list(self.weight.shape), post, **{**self.options, "padding": padding})
 
 
-def pad_same(inputs: Tensor, weight: Tensor, dilation: int | tuple[int, int] = 1) -> Tensor:
-    """The input of a convolution whose padding is ``"same"`` with its zeros around it.
+def numeric_padding(inputs: Tensor, weight: Tensor, padding: Any, dilation: Any) -> tuple[Tensor, Any]:
+    """A convolution's input and padding as numbers, where the padding is a word.
 
     Args:
         inputs: (batch, channels, height, width).
         weight: (units, channels / groups, height, width).
-        dilation: Of the convolution.
+        padding: ``"same"``, ``"valid"``, or one or two numbers.
+        dilation: One or two numbers.
+
+    Returns:
+        For ``"same"`` the input with zeros around it; and the padding that remains.
     """
-    dilations = (dilation, dilation) if isinstance(dilation, int) else dilation
-    y, x = (step * (side - 1) for step, side in zip(dilations, weight.shape[2:], strict=True))
-    return functional.pad(inputs, (x // 2, x - x // 2, y // 2, y - y // 2))  # as in torch, odd ones right and below
+    if not isinstance(padding, str):
+        return inputs, padding
+    if padding == "same":  # as in torch, the odd zero goes to the right and below
+        y, x = (step * (side - 1) for step, side in zip(_pair(dilation), weight.shape[2:], strict=True))
+        inputs = functional.pad(inputs, (x // 2, x - x // 2, y // 2, y - y // 2))
+    return inputs, 0
 
 
 Handler = Callable[[Operation], Tensor]

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.modules.utils import _pair
 
 from localrules import Operation
-from localrules.core.ops import pad_same
+from localrules.core.ops import numeric_padding
 
 
 def apply_with_feedback(operation: Operation, feedback: Tensor) -> Tensor:
@@ -47,11 +47,8 @@ def _convolve(
     inputs, weight, bias, feedback = tensors
     assert inputs is not None
     assert weight is not None
-    dilations = _pair(dilation)
-    if padding == "same":
-        inputs = pad_same(inputs, weight, dilation)
-    padding = 0 if isinstance(padding, str) else padding
-    return _Conv2d.apply(inputs, weight, bias, feedback, _pair(stride), _pair(padding), dilations, groups)
+    inputs, padding = numeric_padding(inputs, weight, padding, dilation)
+    return _Conv2d.apply(inputs, weight, bias, feedback, _pair(stride), _pair(padding), _pair(dilation), groups)
 
 
 class _Linear(torch.autograd.Function):

@@ -45,8 +45,8 @@ class ErrorBroadcast(Rule):
     batch, per unit. Both are off by default: the networks' norms and rates do not need them here.
 
     What differs: the error is that of the softmax (``loss=squared``: the paper's); the scale of the signal is free of
-    ``memory``; the entropy is that of the centred output, and does not remember earlier batches; no forward broadcast,
-    no sparse weights.
+    ``memory``; the entropy is that of the centred output, and does not remember earlier batches; the paper's
+    forward broadcast and sparse weights are left out.
 
     References:
         Erdogan, Pehlevan & Erdogan 2025, Error broadcast and decorrelation as a potential artificial and natural

@@ -84,7 +84,7 @@ class LeagueRunner:
         """Each ground with the rules that are asked for on it: controls first, then by name.
 
         Raises:
-            UsageError: Nothing fits the pattern.
+            UsageError: A pattern fits nothing.
         """
         known = [item.entry.name for item in self.registry.entries("rule") if item.status == "ok"]
         order = [*(name for name in self.league.controls if name in known), *sorted({*known} - {*self.league.controls})]
