@@ -86,17 +86,17 @@ def to_float32(x: Tensor) -> Tensor:
 
 @contextmanager
 def no_autocast(x: Tensor) -> Iterator[None]:
-    """A context in which autocast is off for the device of ``x``, and so is TF32."""
-    products = torch.backends.cuda.matmul
-    tf32 = x.device.type == "cuda" and products.allow_tf32
-    if tf32:
-        products.allow_tf32 = False
+    """A context in which autocast is off for the device of ``x``, and so is TF32, in products and convolutions."""
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    shortened = [backend for backend in backends if x.device.type == "cuda" and backend.allow_tf32]
+    for backend in shortened:
+        backend.allow_tf32 = False
     try:
         with torch.autocast(device_type=x.device.type, enabled=False):
             yield
     finally:
-        if tf32:
-            products.allow_tf32 = True
+        for backend in shortened:
+            backend.allow_tf32 = True
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:

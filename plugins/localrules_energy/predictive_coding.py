@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +15,7 @@ from torch.nn import functional
 from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, RuleInfo, SearchChoice, StepReport
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
+from localrules.kernels.checks import no_autocast
 from localrules_energy.signals import (
     RepeatedForward,
     Signals,
@@ -89,7 +93,7 @@ class PredictiveCoding(Rule):
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, let errors settle, and step every layer by its own error."""
-        forward = RepeatedForward(network, batch.images, context.autocast)
+        forward = RepeatedForward(network, batch.images, self._precision(batch, context))
         traces = forward()
         logits = traces[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
@@ -104,6 +108,12 @@ class PredictiveCoding(Rule):
             errors = self._settle_errors(traces, batch.targets)
         self._learn(traces, errors, context, report)
         return report
+
+    def _precision(self, batch: Batch, context: Context) -> Callable[[], AbstractContextManager[Any]]:
+        """The run's, where predictions are fixed; else float32: errors are differences of nearly equal values."""
+        if self.config.mode == "fixed-prediction":
+            return context.autocast
+        return partial(no_autocast, batch.images)
 
     @staticmethod
     def _learn(traces: list[LayerTrace], errors: Signals, context: Context, report: StepReport) -> None:

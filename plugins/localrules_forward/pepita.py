@@ -28,6 +28,7 @@ from localrules.core.interception import Forward, detach_tree, intercept_layers,
 from localrules.core.layer import require_sample_shape
 from localrules.core.nn.losses import cross_entropy_error
 from localrules.core.ops import check_operations
+from localrules.kernels.checks import no_autocast
 
 
 class Pepita(Rule):
@@ -41,7 +42,8 @@ class Pepita(Rule):
     ``h_l`` is the layer's output where that has the shape of the output of its linear or convolution, as in the paper;
     where pooling or another such operation follows inside the layer, it is the operation's own output. Hidden biases
     and norms are not trained, as in the paper's code. Both passes drop the same units (as there), and batch norms use
-    the first pass's statistics in both (ours), so that activities differ by the error alone.
+    the first pass's statistics in both (ours), so that activities differ by the error alone. Both run in float32
+    whatever the run's precision: once the error is small, half precision would round the difference away.
 
     References:
         Dellaferrera & Kreiman 2022, Error-driven input modulation, https://arxiv.org/abs/2201.11665;
@@ -77,7 +79,7 @@ class Pepita(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Two passes; each layer is stepped as soon as the second has reached it."""
         require_sample_shape("pepita", network.layers[0], batch.images)
-        logits, activities, norms = self._first_pass(network, batch.images, context)
+        logits, activities, norms = self._first_pass(network, batch.images)
         error = cross_entropy_error(logits, batch.targets)
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
 
@@ -88,7 +90,7 @@ class Pepita(Rule):
                 output = forward(*detach_tree(args), **detach_tree(kwargs))
             if not layer.is_readout:
                 check_operations(operations, layer, "Pepita")
-            with torch.enable_grad(), torch.autocast(batch.images.device.type, enabled=False):
+            with torch.enable_grad():
                 if layer.is_readout:
                     functional.cross_entropy(output.float(), batch.targets).backward()
                 else:
@@ -97,13 +99,11 @@ class Pepita(Rule):
             return detach_tree(output)
 
         perturbed = batch.images + self._project_error(error, batch.images)
-        with torch.no_grad(), context.autocast(), norms, intercept_layers(network.layers, visit):
+        with torch.no_grad(), no_autocast(batch.images), norms, intercept_layers(network.layers, visit):
             network(perturbed)
         return report
 
-    def _first_pass(
-        self, network: Network, images: Tensor, context: Context
-    ) -> tuple[Tensor, dict[str, list[Tensor]], SharedNormStats]:
+    def _first_pass(self, network: Network, images: Tensor) -> tuple[Tensor, dict[str, list[Tensor]], SharedNormStats]:
         """The first pass: logits, activities by layer and operation, and norms that repeat its statistics."""
         activities: dict[str, list[Tensor]] = {}
 
@@ -118,7 +118,7 @@ class Pepita(Rule):
         with (
             torch.random.fork_rng(devices),
             torch.no_grad(),
-            context.autocast(),
+            no_autocast(images),
             SharedNormStats() as norms,
             intercept_layers(network.layers, visit),
         ):

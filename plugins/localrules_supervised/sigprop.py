@@ -24,19 +24,21 @@ from localrules import (
     SearchRange,
 )
 from localrules.core.layer import require_sample_shape
+from localrules.kernels.checks import no_autocast
 
 
 class SigProp(InputTransform, CustomPrediction, Objective):
     """Signal propagation: images ``x_i`` and one target image ``t_c`` per class go through the same layers.
 
     With ``h_i`` and ``s_c`` the layer's outputs for them, and ``a_ic`` their similarity, each layer minimises
-    ``mean_i(log sum_c n_c exp(a_ic) - a_iy)``, where ``n_c`` is the number of samples of class c in the batch. These
-    are the losses v9 and v14 of the authors' code, which compare all images of a batch with all targets of a batch:
-    targets of one class are equal, so each is computed once here. The prediction is the class whose target is the most
-    similar.
+    ``mean_i(log sum_c n_c exp(a_ic) - a_iy)``, where ``n_c`` is the number of samples of class c in the batch. This is
+    the loss v14 of the authors' code, which compares all images of a batch with all targets of a batch: targets of one
+    class are equal, so each is computed once here. Its v9 is the same with each sample's term times ``n_y``. The
+    prediction is the class whose target is the most similar.
 
     What differs: the paper learns the projection from labels to targets, and its targets join after the first layer;
-    ours are fixed, random images. Similarity is a cosine by default (ours). Where a layer has batch norm, images and
+    ours are fixed, random images. The authors' code trains the last layer as a classifier and predicts with it; here
+    the readout is not trained. Similarity is a cosine by default (ours). Where a layer has batch norm, images and
     targets share its statistics.
 
     References:
@@ -54,10 +56,11 @@ class SigProp(InputTransform, CustomPrediction, Objective):
         temperature: float = Field(0.1, gt=0, description="Similarities are divided by it (ours; the paper's code: 1).")
         balanced: bool = Field(
             False,
-            description="Count every class once, present or not (ours), not as often as in the batch (the paper).",
+            description="Count every class once, present or not (ours), not as often as in the batch (the paper's "
+            "code).",
         )
         answer: Literal["last", "all"] = Field(
-            "last", description="Prediction by the last hidden layer (the paper) or by all, summed (ours)."
+            "last", description="Prediction by the last hidden layer or by all, summed (both ours)."
         )
 
     info = RuleInfo(
@@ -109,7 +112,8 @@ class SigProp(InputTransform, CustomPrediction, Objective):
         else:
             features = features / output[0, 0].numel() ** 0.5  # a mean over positions, as in the authors' code
         images, targets = features[: -self.num_classes], features[-self.num_classes :]
-        return images @ targets.T / self.config.temperature
+        with no_autocast(features):  # a rounded similarity is far off once the loss is small
+            return images @ targets.T / self.config.temperature
 
     def _with_targets(self, images: Tensor) -> Tensor:
         require_sample_shape("sigprop", self.layer, images)

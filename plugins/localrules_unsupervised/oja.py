@@ -50,7 +50,7 @@ class Oja(Hebbian):
     config: Oja.Config
 
     def change(self, operation: Operation, units: Tensor) -> Tensor:
-        """The averaged change, divided by the input's mean power."""
+        """The averaged change, divided by the mean power of the input as it is."""
         if self.config.centered:  # the mean of x drops out of <(y - mean y) x'>
             units = units - units.mean(1, keepdim=True)
         samples = units.shape[1]
