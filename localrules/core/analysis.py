@@ -62,6 +62,7 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             in_shape=_combined_shape(inputs),
             sample_shape=tuple(example.shape[1:]),
             out_shapes=shapes,
+            all_out_shapes=tuple(tuple(each.shape[1:]) for each in tensor_leaves(output)),
             features_last=tuple(last.applies_to(shape) for shape in shapes),
             macs=counter.get_total_flops() // 2 // samples,
         )

@@ -38,6 +38,8 @@ class LayerInfo:
             channel.
         sample_shape: Shape of one sample as the network receives it, whatever it does before its first layer.
         out_shapes: Shape of each of its outputs without the batch.
+        all_out_shapes: Shape of every tensor that others read, those that something inside the layer reads, too, among
+            them; as ``LayerTrace.outputs`` has them.
         features_last: Whether the features of each output are its last dimension, as those of tokens, (positions,
             features), are. Objectives see such outputs as feature maps, see :meth:`as_feature_maps`.
         output_indices: Which of the module's outputs count: those that nothing else inside the layer reads; usually
@@ -57,6 +59,7 @@ class LayerInfo:
     in_shape: Shape = ()
     sample_shape: Shape = ()
     out_shapes: tuple[Shape, ...] = ()
+    all_out_shapes: tuple[Shape, ...] = field(default=(), repr=False)
     features_last: tuple[bool, ...] = ()
     output_indices: tuple[int, ...] | None = None
     output_pool_sizes: tuple[int | None, ...] = ()

@@ -48,7 +48,11 @@ class Context(Protocol):
         """Whether the layer is trained in the current phase."""
 
     def is_objective_trainable(self, layer: Layer) -> bool:
-        """Whether the modules of the layer's objective are trained, with the layer or alone in such a phase."""
+        """Whether the layer's auxiliary modules are trained, with the layer or without it.
+
+        Without it in a phase with ``auxiliary``, and where the layer's author froze all its parameters but
+        :meth:`Rule.auxiliary_serves_others`.
+        """
 
     def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
         """The backward pass of a loss, which is scaled first where the run's precision (fp16) needs that.
@@ -106,6 +110,13 @@ class Rule(RuleBase, ABC):
         hidden layers and leaves the other parameters to AdamW.
         """
         return ()
+
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """Whether the parameters of :meth:`parameters_for` serve more than their layer: prediction, or other layers.
+
+        They are then trained even if all parameters of the layer itself are frozen (``requires_grad=False``).
+        """
+        return False
 
     def buffers_for(self, layer: Layer) -> Iterable[Tensor]:
         """Buffers of the rule that belong to this layer; the audit counts them as learned by the layer.

@@ -23,7 +23,8 @@ from localrules import (
     StepReport,
     isolated_forward,
 )
-from localrules.core.interception import Forward, intercept_layers, layer_outputs
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
+from localrules.kernels.checks import no_autocast
 from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
 
@@ -40,7 +41,8 @@ class NodePerturbation(Rule):
 
     What differs: noise is added to the layer's output, where the paper adds it to the pre-activations; the paper's
     variants, which perturb layer by layer, measure the change of activity, or decorrelate inputs, are not included.
-    Dropout drops the same units in all passes.
+    Dropout drops the same units in all passes. All passes run in float32 whatever the run's precision: half precision
+    would round a loss by more than small noise changes it.
 
     References:
         Dalm, van Gerven & Ahmad 2023, Effective learning with node perturbation in deep neural networks,
@@ -65,10 +67,10 @@ class NodePerturbation(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """A clean pass, the noisy passes, and a backward pass inside each layer."""
         draws = RngSnapshot(batch.images.device)
-        *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
+        *hidden, readout = isolated_forward(network, batch.images, precision=no_autocast(batch.images))
         loss = functional.cross_entropy(readout.output.float(), batch.targets)
         clean = _losses(readout.output.detach(), batch.targets)
-        signals = {trace.layer.name: [torch.zeros_like(each) for each in trace.final_outputs] for trace in hidden}
+        signals = {trace.layer.name: [torch.zeros_like(each) for each in trace.outputs] for trace in hidden}
         scale = 1 / (self.config.std**2 * self.config.perturbations * len(batch.labels))
         for _ in range(self.config.perturbations):
             noise = {
@@ -76,7 +78,7 @@ class NodePerturbation(Rule):
                 for name, outputs in signals.items()
             }
             with draws.replay(), freeze_batchnorm_stats(network):
-                change = (self._noisy_losses(network, batch, context, noise) - clean) * scale
+                change = (self._noisy_losses(network, batch, noise) - clean) * scale
             for name, outputs in signals.items():
                 for signal, drawn in zip(outputs, noise[name], strict=True):
                     signal += change.view(-1, *[1] * (drawn.dim() - 1)).to(drawn.dtype) * drawn
@@ -85,26 +87,24 @@ class NodePerturbation(Rule):
             context.step_layer(readout.layer)
         for trace in hidden:
             if context.is_trainable(trace.layer):
-                torch.autograd.backward(trace.final_outputs, signals[trace.layer.name])
+                pairs = zip(trace.outputs, signals[trace.layer.name], strict=True)
+                learned = [(output, signal) for output, signal in pairs if output.requires_grad]
+                torch.autograd.backward([output for output, _ in learned], [signal for _, signal in learned])
                 context.step_layer(trace.layer)
         return StepReport(logits=readout.output.detach(), loss=loss.detach())
 
     @torch.no_grad()
-    def _noisy_losses(self, network: Network, batch: Batch, context: Context, noise: dict[str, list[Tensor]]) -> Tensor:
+    def _noisy_losses(self, network: Network, batch: Batch, noise: dict[str, list[Tensor]]) -> Tensor:
         """Each sample's loss with noise at the layers' outputs, shape (batch,)."""
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = forward(*args, **kwargs)
             if layer.is_readout:
                 return output
-            added = {
-                id(tensor): drawn for tensor, drawn in zip(layer_outputs(layer, output), noise[layer.name], strict=True)
-            }
-            return pytree.tree_map_only(
-                Tensor, lambda tensor: tensor + added[id(tensor)] if id(tensor) in added else tensor, output
-            )
+            added = {id(tensor): drawn for tensor, drawn in zip(tensor_leaves(output), noise[layer.name], strict=True)}
+            return pytree.tree_map_only(Tensor, lambda tensor: tensor + added[id(tensor)], output)
 
-        with context.autocast(), intercept_layers(network.layers, visit):
+        with no_autocast(batch.images), intercept_layers(network.layers, visit):
             logits = network(batch.images)
         return _losses(logits, batch.targets)
 

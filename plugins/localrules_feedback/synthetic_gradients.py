@@ -68,16 +68,20 @@ class SyntheticGradients(Rule):
     config: SyntheticGradients.Config
 
     def prepare(self, network: Network, num_classes: int) -> None:
-        """A prediction for each output of each hidden layer."""
+        """A prediction for each tensor that the readers of each hidden layer get from it."""
         self.predictions = nn.ModuleDict()
         for layer in network.hidden:
-            for index, shape in enumerate(layer.out_shapes):
+            for index, shape in enumerate(layer.all_out_shapes):
                 classes = num_classes if self.config.labels else 0
                 self.predictions[state_key(layer, index)] = GradientPrediction(shape, classes, self.config.hidden)
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """Those of the layer's predictions."""
         return [parameter for own in self._own(layer) for parameter in own.parameters()]
+
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """The predictions of the layer below learn from this layer's."""
+        return not layer.is_readout
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass, predictions everywhere, and a backward pass through one layer for each."""
@@ -110,11 +114,13 @@ class SyntheticGradients(Rule):
         weights = [p for p in layer.parameters() if p.requires_grad]
         if weights:
             samples = len(trace.output)
-            signals = [
-                (each.detach() / samples).to(output.dtype)
-                for each, output in zip(predicted, trace.final_outputs, strict=True)
+            learned = [
+                (output, (each.detach() / samples).to(output.dtype))
+                for each, output in zip(predicted, trace.outputs, strict=True)
+                if output.requires_grad
             ]
-            torch.autograd.backward(trace.final_outputs, signals, inputs=weights)
+            outputs, signals = [output for output, _ in learned], [signal for _, signal in learned]
+            torch.autograd.backward(outputs, signals, inputs=weights)
         errors = [
             (each - target).square().mean() / batch.part.average(target.square().mean()).clamp(min=1e-30)
             for each, target in zip(predicted, targets, strict=True)
@@ -129,7 +135,7 @@ class SyntheticGradients(Rule):
         with torch.autocast(batch.images.device.type, enabled=False):
             return [
                 own(output.detach(), batch.targets)
-                for own, output in zip(self._own(trace.layer), trace.final_outputs, strict=True)
+                for own, output in zip(self._own(trace.layer), trace.outputs, strict=True)
             ]
 
     def _targets(
@@ -137,15 +143,14 @@ class SyntheticGradients(Rule):
     ) -> dict[str, list[Tensor]]:
         """The gradients that come down to hidden layers' outputs from their readers; zeros where nothing reads them."""
         *hidden, _ = traces
-        outputs = [output for trace in hidden for output in trace.final_outputs if output.requires_grad]
+        outputs = [output for trace in hidden for output in trace.outputs if output.requires_grad]
         signals = [
             signal.detach().to(output.dtype)
             for trace in hidden
-            for output, signal in zip(trace.final_outputs, predicted[trace.layer.name], strict=True)
+            for output, signal in zip(trace.outputs, predicted[trace.layer.name], strict=True)
             if output.requires_grad
         ]
-        places = {trace.layer.name: [_value(trace, output) for output in trace.final_outputs] for trace in hidden}
-        values = [value for each in places.values() for value in each]
+        values = [value for trace in hidden for value in trace.values]
         if not values:
             return {}
         found = iter(
@@ -154,18 +159,15 @@ class SyntheticGradients(Rule):
             )
         )
         return {
-            name: [torch.zeros_like(value) if one is None else one for value in each for one in (next(found),)]
-            for name, each in places.items()
+            trace.layer.name: [
+                torch.zeros_like(value) if one is None else one for value in trace.values for one in (next(found),)
+            ]
+            for trace in hidden
         }
 
     def _own(self, layer: Layer) -> list[GradientPrediction]:
-        keys = [state_key(layer, index) for index in range(len(layer.out_shapes))]
+        keys = [state_key(layer, index) for index in range(len(layer.all_out_shapes))]
         return [self.predictions[key] for key in keys if key in self.predictions]  # type: ignore[misc]
-
-
-def _value(trace: LayerTrace, output: Tensor) -> Tensor:
-    """The value that the readers of an output were given."""
-    return next(value for each, value in zip(trace.outputs, trace.values, strict=True) if each is output)
 
 
 class GradientPrediction(nn.Module):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from localrules import Model
+from localrules.core.layer_spec import LayerSpec
 from localrules.core.objective import RuleConfig
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
@@ -35,6 +37,37 @@ def dense(rule: type, *, data: Any = DATASET, model_options: dict[str, Any] | No
 def perceptron(rule: type, *, data: Any = DATASET, **settings: Any) -> Session:
     """A session of a tiny mlp."""
     return build_session(rule, MLP, data, model_options=PERCEPTRON, **settings)
+
+
+class ReadTwice(nn.Module):
+    """What follows reads the first operation and the second: if these are one layer, it has two outputs."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.second, self.third = nn.Linear(9, 3), nn.Linear(3, 4), nn.Linear(3, 4)
+        self.fourth, self.readout = nn.Linear(4, 5), nn.Linear(5, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        one = torch.tanh(self.first(images.flatten(1)))
+        other = torch.tanh(self.second(one))
+        return self.readout(torch.tanh(self.fourth(self.third(one) * other)))
+
+
+READ_TWICE = LayerSpec(
+    layers=["net.first", "net.second", "net.third", "net.fourth"],
+    blocks=[("net.first", "net.second"), ("net.third", "net.fourth")],
+    readout="net.readout",
+)
+
+
+def read_twice(rule: type, **settings: Any) -> Session:
+    """A session of :class:`ReadTwice` in two hidden layers, the first of which has two outputs."""
+    session = build_session(
+        rule, as_model(ReadTwice, READ_TWICE), toy_dataset(shape=(1, 3, 3)), granularity="block", **settings
+    )
+    first = session.network.layers[0]
+    assert (first.out_shapes, first.all_out_shapes) == (((4,),), ((3,), (4,)))
+    return session
 
 
 def as_model(plain: type[nn.Module], marks: Any = None) -> type[Model]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from helpers.one_step import by_autograd, gradients_in_double
-from helpers.tiny_sessions import dense, perceptron
+from helpers.tiny_sessions import dense, perceptron, read_twice
 from torch import Tensor
 
 from localrules.engine.session import Session
@@ -60,10 +61,16 @@ def test_against_the_formula_written_out() -> None:
         torch.testing.assert_close(found[f"{name}.weight"], gradient, rtol=1e-6, atol=1e-9)
 
 
-def test_on_average_it_is_back_propagation() -> None:
-    found, _ = gradients_in_double(small(std=1e-3, perturbations=500))
-    expected = by_autograd(small())
-    for name, gradient in expected.items():
+def with_two_outputs(**options: Any) -> Session:
+    return read_twice(NodePerturbation, rule_options=options)
+
+
+@pytest.mark.parametrize("network", [small, with_two_outputs])
+def test_on_average_it_is_back_propagation(network: Callable[..., Session]) -> None:
+    found, _ = gradients_in_double(network(std=1e-3, perturbations=1000))
+    expected = by_autograd(network())
+    weights = {name: gradient for name, gradient in expected.items() if gradient.dim() > 1}
+    for name, gradient in weights.items():
         cosine = torch.cosine_similarity(found[name].flatten(), gradient.flatten(), 0)
         assert cosine > 0.9, name
         assert found[name].norm().item() == pytest.approx(gradient.norm().item(), rel=0.2)

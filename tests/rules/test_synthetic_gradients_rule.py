@@ -8,11 +8,13 @@ import pytest
 import torch
 from helpers.one_layer import draws
 from helpers.one_step import by_autograd, gradients_in_double
-from helpers.tiny_sessions import dense, perceptron
+from helpers.tiny_sessions import dense, perceptron, read_twice
 from test_fa_rule import lenet
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from localrules import Batch
+from localrules import Batch, Layer
+from localrules.core.interception import Forward, intercept_layers, tensor_leaves
 from localrules.core.isolated_forward import LayerTrace
 from localrules.engine.session import Session
 from localrules.testing.conformance.sessions import build_session, toy_dataset
@@ -75,7 +77,11 @@ def test_against_the_formula_written_out(labels: bool) -> None:
         assert report.objectives[f"layers.{index}"].item() == pytest.approx(squares[index] / powers[index], rel=1e-6)
 
 
-@pytest.mark.parametrize("network", [perceptron, lenet, dense])
+def dense_blocks(rule: type) -> Session:
+    return dense(rule, granularity="block")
+
+
+@pytest.mark.parametrize("network", [perceptron, lenet, dense, dense_blocks, read_twice])
 def test_with_true_predictions_it_is_back_propagation_and_the_predictions_are_right(network: Any) -> None:
     session = network(SyntheticGradients)
     true = true_gradients(network(SyntheticGradients))
@@ -93,18 +99,21 @@ def test_with_true_predictions_it_is_back_propagation_and_the_predictions_are_ri
 
 
 def true_gradients(session: Session) -> dict[str, list[Tensor]]:
-    """Of each sample's cross-entropy, at the layers' outputs."""
-    outputs: dict[str, Tensor] = {}
-    for layer in session.network.hidden:
-        layer.module.register_forward_hook(
-            lambda module, args, output, name=layer.name: outputs.__setitem__(name, output)
-        )
-    for output in (by_autograd(session), outputs)[1:]:
-        assert output
+    """Of each sample's cross-entropy, at what the readers of each layer were given."""
+    given: dict[str, list[Tensor]] = {}
+
+    def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        copies = pytree.tree_map_only(Tensor, torch.clone, forward(*args, **kwargs))
+        given[layer.name] = tensor_leaves(copies)
+        return copies
+
+    by_autograd(session)  # puts the network into float64
     batch = session.batches.batch(0)
-    loss = torch.nn.functional.cross_entropy(session.network(batch.images.double()), batch.labels, reduction="sum")
-    found = torch.autograd.grad(loss, list(outputs.values()))
-    return {name: [gradient] for name, gradient in zip(outputs, found, strict=True)}
+    with intercept_layers(session.network.hidden, visit):
+        logits = session.network(batch.images.double())
+    loss = torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum")
+    found = iter(torch.autograd.grad(loss, [copy for each in given.values() for copy in each]))
+    return {name: [next(found) for _ in each] for name, each in given.items()}
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 4, 5), (2, 3)])
