@@ -87,15 +87,19 @@ class FeedbackRule(Rule):
             weight: The operation's weight, detached.
         """
 
+    def is_replaced(self, operation: Operation) -> bool:
+        """Whether an operation runs with feedback weights in this step: if an error goes back through it."""
+        return operation.input.requires_grad
+
     def replace(self, operation: Operation) -> Tensor:
-        """Run an operation through which an error goes back, with feedback weights; returns its output."""
+        """Run an operation with feedback weights; returns its output."""
         return apply_with_feedback(operation, self.feedback(operation.key, operation.weight.detach()))
 
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, backward through the feedback weights, and a step of every trained layer."""
 
         def run(operation: Operation) -> Tensor:
-            return self.replace(operation) if operation.input.requires_grad else operation.run()
+            return self.replace(operation) if self.is_replaced(operation) else operation.run()
 
         with context.autocast():
             with network.intercept_operations(run):

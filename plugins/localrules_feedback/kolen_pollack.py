@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from localrules import Layer
+from localrules import Layer, Operation
 from localrules.core.rule import is_state_of
+from localrules_feedback.backward import apply_with_feedback
 from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like
 
 
@@ -19,7 +20,8 @@ class KolenPollack(FeedbackRule):
     weight decay the difference ``W - B`` shrinks, whatever is learned; without momentum, or where the decay is apart
     from the gradient (AdamW, Muon), by the same factor in each step.
 
-    ``B`` gets the gradient of ``W`` and is stepped by the optimizer of the layer whose operation it belongs to. Under
+    ``B`` gets the gradient of ``W`` and is stepped by the optimizer of the layer whose operation it belongs to, also
+    while no layer below learns and no error goes back through it; it stands still while ``W`` is frozen. Under
     SGD, AdamW and Muon both therefore make the same steps; under Adam with weight decay they do not quite, because the
     decay is part of the gradient there. Where ``W`` is derived from other parameters, ``B`` follows its gradient, not
     its changes.
@@ -46,6 +48,16 @@ class KolenPollack(FeedbackRule):
     def feedback(self, key: str, weight: Tensor) -> Tensor:
         """The feedback weights as learned so far."""
         return self.get_parameter(key)
+
+    def is_replaced(self, operation: Operation) -> bool:
+        """Also where no error goes back, if the forward weight learns."""
+        learned = operation.weight.requires_grad and operation.key in self._parameters
+        return learned or super().is_replaced(operation)
+
+    def replace(self, operation: Operation) -> Tensor:
+        """Run an operation with its feedback weight, which learns if the forward weight does."""
+        own = self.get_parameter(operation.key)
+        return apply_with_feedback(operation, own if operation.weight.requires_grad else own.detach())
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:
         """The feedback weights of the layer's operations."""

@@ -20,10 +20,11 @@ from localrules_feedback.kolen_pollack import KolenPollack
 def pairs(session: Session) -> dict[str, tuple[Tensor, Tensor]]:
     """Forward and feedback weights by operation, of an mlp or a lenet."""
     found = {}
+    feedback = dict(session.rule.named_parameters())
     images = session.batches.batch(0).images.to(next(session.network.parameters()).dtype)
     for operation in session.network.operations(images):
-        if operation.input.requires_grad:
-            found[operation.key] = (operation.weight, session.rule.get_parameter(operation.key))
+        if operation.key in feedback:
+            found[operation.key] = (operation.weight, feedback[operation.key])
     return found
 
 
@@ -85,6 +86,29 @@ def test_the_difference_decays_and_nothing_else_changes_it(
     for key, (weight, feedback) in pairs(session).items():
         factor = readout if readout is not None and "readout" in key else hidden
         torch.testing.assert_close((weight - feedback).detach(), before[key] * factor, rtol=1e-4, atol=1e-5)
+
+
+PHASES = [
+    {"name": "above", "train_layers": "readout", "fraction": 1.0},
+    {"name": "below", "train_layers": "hidden", "fraction": 1.0},
+    {"name": "together", "train_layers": "all", "fraction": 1.0},
+]
+
+
+@pytest.mark.parametrize("network", [perceptron, lenet])
+def test_a_feedback_weight_learns_if_and_only_if_its_forward_weight_does(network: Any) -> None:
+    optimizer = {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.2, "grad_clip_norm": None}
+    session = network(KolenPollack, optimizer=optimizer, phases=PHASES)
+    rest = (1 - 0.1 * 0.2) ** 2  # of the difference, after the two steps of a phase
+    expected = {key: (weight - feedback).detach().clone() for key, (weight, feedback) in pairs(session).items()}
+    above = {key for key in expected if session.network.readout.name in key}
+    assert above
+    assert above < set(expected)
+    for phase, learning in zip(session.phases, (above, set(expected) - above, set(expected)), strict=True):
+        train(session, phase.start, phase.stop)
+        for key, (weight, feedback) in pairs(session).items():
+            expected[key] = expected[key] * (rest if key in learning else 1)
+            torch.testing.assert_close((weight - feedback).detach(), expected[key], rtol=1e-4, atol=1e-5)
 
 
 def test_the_feedback_weights_align() -> None:
