@@ -18,14 +18,23 @@ from localrules.core.interception import Forward, patch_forwards
 
 Activation = Callable[[Tensor], Tensor]
 
-ACTIVATIONS = frozenset(
-    {
-        *(getattr(functional, name) for name in ("relu", "relu6", "hardtanh", "hardsigmoid", "elu", "selu", "celu")),
-        *(getattr(functional, name) for name in ("leaky_relu", "gelu", "silu", "softplus", "hardswish", "mish")),
-        *(getattr(where, name) for where in (torch, Tensor) for name in ("relu", "sigmoid", "tanh", "clamp")),
-        *(torch.selu, torch.celu),
-    }
+_NAMES = (
+    *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "threshold"),
+    *("sigmoid", "hardsigmoid", "logsigmoid", "tanh", "hardtanh", "tanhshrink", "softsign", "hardswish"),
+    *("softshrink", "hardshrink", "clamp", "clip", "clamp_min", "clamp_max"),
 )
+
+ACTIVATIONS: dict[Any, Any] = {
+    getattr(owner, name + ending): getattr(owner, name)
+    for owner in (torch, Tensor, functional)
+    for name in _NAMES
+    for ending in ("", "_")  # with "_" it writes to its input
+    if hasattr(owner, name + ending)
+} | {torch.special.expit: torch.sigmoid}
+"""Torch's elementwise activations, each with its form that does not write to its input.
+
+One whose slope is learned or drawn (``prelu``, ``rrelu``) is not one of them.
+"""
 
 
 class _WithoutActivations(TorchFunctionMode):
@@ -34,11 +43,13 @@ class _WithoutActivations(TorchFunctionMode):
         self.left_out: list[Activation] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in ACTIVATIONS:
+        activation = ACTIVATIONS.get(func)
+        if activation is None:
             return func(*args, **(kwargs or {}))
-        rest, named = args[1:], {name: value for name, value in (kwargs or {}).items() if name != "inplace"}
-        self.left_out.append(lambda tensor: func(tensor, *rest, **named))
-        return args[0]
+        named = {name: value for name, value in (kwargs or {}).items() if name != "inplace"}
+        tensor, rest = (args[0], args[1:]) if args else (named.pop("input"), ())
+        self.left_out.append(lambda value: activation(value, *rest, **named))
+        return tensor
 
 
 def without_activations(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
