@@ -96,7 +96,7 @@ class Learner:
         self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
         self._check = LearningCheck(self.network, self.rule)
         frozen = frozenset(layer.name for layer in self.network.layers if _is_frozen(layer.module))
-        self._context = _SimpleContext(self.optimizers, self._check, frozen, precision)
+        self._context = _SimpleContext(self.rule, self.optimizers, self._check, frozen, precision)
 
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
         """Train on one batch: compute every layer's gradients and step its optimizer.
@@ -107,8 +107,10 @@ class Learner:
                 point, shape (batch, classes): probabilities, as of label smoothing and mixup, or these times a weight.
 
         Raises:
-            UsageError: Targets of another shape, or that the rule cannot learn from.
+            UsageError: Fewer samples than the rule needs, or targets of another shape or that it cannot learn from.
         """
+        for cls in training_classes(self.rule):
+            cls.info.requires.check(cls.__name__, len(images), "Learner.step(images, labels)")
         batch = self._batch(images, labels)
         self.network.train()
         for module in self._frozen:
@@ -179,18 +181,20 @@ class _SimpleContext:
 
     def __init__(
         self,
+        rule: Rule,
         optimizers: LayerOptimizers,
         check: LearningCheck,
         frozen: frozenset[str],
         precision: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self._optimizers, self._check, self._frozen, self._precision = optimizers, check, frozen, precision
+        self._rule, self._optimizers, self._check = rule, optimizers, check
+        self._frozen, self._precision = frozen, precision
 
     def is_trainable(self, layer: Layer) -> bool:
         return layer.name not in self._frozen
 
     def is_objective_trainable(self, layer: Layer) -> bool:
-        return self.is_trainable(layer)
+        return self.is_trainable(layer) or self._rule.auxiliary_serves_others(layer)
 
     def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
         """The backward pass; nothing is scaled here."""
@@ -199,6 +203,7 @@ class _SimpleContext:
     def step_layer(self, layer: Layer) -> None:
         if self.is_trainable(layer):
             self._check.before_step(layer)
+        if self.is_objective_trainable(layer):
             self._optimizers.step(layer.name)
 
     def submit(self, layer: Layer, work: Callable[[], None]) -> None:

@@ -11,8 +11,10 @@ from helpers import faulty_plugin
 from torch import nn
 
 from localrules import Learner
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
+from localrules.registry.registry import Registry
 
+REGISTRY = Registry.load(allow=[])
 IMAGES, LABELS = torch.randn(8, 6), torch.arange(8) % 3
 
 
@@ -34,6 +36,32 @@ def test_a_rule(rule: str) -> None:
     assert "line" in failed.value.where
     assert cls.__name__ in failed.value.what + failed.value.where
     assert failed.value.fix
+
+
+SMALLEST = {
+    item.entry.name: REGISTRY.resolve("rule", item.entry.name).info.requires for item in REGISTRY.entries("rule")
+}
+
+
+@pytest.mark.parametrize(
+    "rule", [name for name, needs in SMALLEST.items() if needs.min_batch > 1 and not needs.spatial_outputs]
+)
+def test_a_batch_that_is_too_small_for_the_rule_is_refused(rule: str) -> None:
+    network = module()
+    learner = Learner(network, rule, example=IMAGES, num_classes=3)
+    before = [parameter.clone() for parameter in network.parameters()]
+    few = SMALLEST[rule].min_batch - 1
+    with pytest.raises(UsageError, match=f"needs batches of at least {few + 1}") as refused:
+        learner.step(IMAGES[:few], LABELS[:few])
+    assert "Learner.step" in refused.value.where
+    assert all(map(torch.equal, before, network.parameters()))
+
+
+@pytest.mark.parametrize("rule", ["local-ce", "sgr"])
+def test_a_batch_norm_in_a_head_needs_two_samples(rule: str) -> None:
+    learner = Learner(module(), rule, example=IMAGES, num_classes=3, config={"hidden": 4})
+    with pytest.raises(UsageError, match="needs a batch of at least 2 samples"):
+        learner.step(IMAGES[:1], LABELS[:1])
 
 
 def test_the_exception_is_the_cause() -> None:

@@ -156,6 +156,11 @@ class LayerVoting(ABC):
 
     voting_weight: float = 0.5
 
+    @property
+    def is_voting(self) -> bool:
+        """Whether it does; its modules are then trained even if all parameters of the layer itself are frozen."""
+        return True
+
     @abstractmethod
     def layer_logits(self, view: LayerView) -> Tensor | None:
         """Logits of this layer, shape (batch, classes), or ``None`` if it does not vote.

@@ -17,6 +17,7 @@ class Phase:
         trainable_layers: Names of the layers that learn; never one whose parameters are all frozen.
         cost: Of a step, roughly, in forward passes of the network: a layer that learns takes its own three times.
         auxiliary: Whether the auxiliary modules of the other layers learn, too.
+        frozen_layers: Names of the layers that would learn if their author had not frozen all their parameters.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Phase:
     trainable_layers: frozenset[str]
     cost: float
     auxiliary: bool = False
+    frozen_layers: frozenset[str] = frozenset()
 
     def is_trainable(self, layer: Layer) -> bool:
         """Whether the layer learns in this phase."""

@@ -47,14 +47,14 @@ class Requirements:
     targets: TargetKind = "labels"
     global_batch: bool = False
 
-    def check(self, rule: str, batch_size: int) -> None:
+    def check(self, rule: str, batch_size: int, where: str = "--batch-size") -> None:
         """Raises UsageError when the batch is too small for the rule."""
         if batch_size < self.min_batch:
             raise UsageError(
                 f"rule {rule!r} needs batches of at least {self.min_batch}",
-                where="--batch-size",
+                where=where,
                 why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
-                fix=f"choose --batch-size {self.min_batch} or more",
+                fix=f"choose a batch size of {self.min_batch} or more",
             )
 
     def admits(self, targets: TargetKind) -> bool:

@@ -108,6 +108,12 @@ class LayerwiseRule(Rule):
         for objective in self._objectives_of.get(layer.name, ()):
             yield from objective.parameters()
 
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """Where objectives predict or vote."""
+        own = self._objectives_of.get(layer.name, ())
+        alone = self._only is not None and issubclass(self._only, CustomPrediction)
+        return alone or any(isinstance(each, LayerVoting) and each.is_voting for each in own)
+
     def trains(self, layer: Layer) -> bool:
         """Whether the parameters of the layer itself are trained."""
         return self.trains_readout if layer.is_readout else self._specs[layer.name].cls.info.trains_layers

@@ -45,8 +45,9 @@ class LearningCheck:
                 where=f"layer {layer.name!r}, {type(layer.module).__name__}",
                 why=f"{self._rule.describe(layer)} left no gradient in any of its parameters "
                 f"({', '.join(name for name, _ in _trainable(layer))})",
-                fix="compute the objective from view.output without detaching it, and call step_layer after backward; "
-                "or freeze the layer with requires_grad_(False)",
+                fix="freeze the whole layer with requires_grad_(False), if what the rule trains in it is frozen; in a "
+                "rule of your own, compute the objective from view.output without detaching it, and call step_layer "
+                "after backward",
             )
 
     def after_step(self, is_trainable: Callable[[Layer], bool]) -> None:

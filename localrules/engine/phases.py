@@ -45,8 +45,10 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
         until += config.fraction
         left = len(configs) - index - 1
         stop = min(max(round(total_steps * until / whole), start + 1), total_steps - left)
-        learning = _trainable_layers(config, network)
-        phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary))
+        named = _named_layers(config, network)
+        learning = frozenset(layer.name for layer in named if any(p.requires_grad for p in layer.parameters()))
+        frozen = frozenset(layer.name for layer in named) - learning
+        phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary, frozen))
         start = stop
     return phases
 
@@ -56,19 +58,15 @@ def cost_until(phases: Sequence[Phase], step: int) -> float:
     return sum(phase.cost * max(0, min(step, phase.stop) - phase.start) for phase in phases)
 
 
-def _trainable_layers(config: PhaseConfig, network: Network) -> frozenset[str]:
+def _named_layers(config: PhaseConfig, network: Network) -> Sequence[Layer]:
     named: dict[str, Sequence[Layer]]
     named = {"all": network.layers, "hidden": network.hidden, "readout": (network.readout,)}
     if isinstance(config.train_layers, str):
-        layers = named[config.train_layers]
-    else:
-        patterns.check_patterns_used(
-            config.train_layers, [layer.name for layer in network.layers], f"phase {config.name!r}, learns"
-        )
-        layers = [
-            layer for layer in network.layers if patterns.first_match(config.train_layers, layer.name) is not None
-        ]
-    return frozenset(layer.name for layer in layers if any(p.requires_grad for p in layer.parameters()))
+        return named[config.train_layers]
+    patterns.check_patterns_used(
+        config.train_layers, [layer.name for layer in network.layers], f"phase {config.name!r}, learns"
+    )
+    return [layer for layer in network.layers if patterns.first_match(config.train_layers, layer.name) is not None]
 
 
 def _cost(learning: frozenset[str], network: Network) -> float:

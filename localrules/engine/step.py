@@ -45,7 +45,10 @@ class StepContext:
 
     def is_objective_trainable(self, layer: Layer) -> bool:
         """Whether the layer's auxiliary modules learn, with it or while it stands still."""
-        return self.is_trainable(layer) or (self._phase.auxiliary and not layer.is_readout)
+        if self.is_trainable(layer) or layer.is_readout:
+            return self.is_trainable(layer)
+        frozen = layer.name in self._phase.frozen_layers
+        return self._phase.auxiliary or (frozen and self._session.rule.auxiliary_serves_others(layer))
 
     def backward(self, loss: Tensor, layer: Layer | None = None) -> None:
         """The backward pass of a loss, scaled in fp16."""

@@ -115,13 +115,17 @@ class CaFo(Rule):
             if not layer.is_readout:
                 yield from self.predictors[state_key(layer, index)].parameters()
 
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """The predictors predict."""
+        return not layer.is_readout
+
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass; each layer's predictor is trained on the layer's features."""
         report = StepReport()
         with torch.no_grad(), context.autocast():
             found = extract_features(network, batch.images, self._read)
         for layer, features in found:
-            if context.is_trainable(layer):
+            if context.is_objective_trainable(layer):
                 self._train(layer, features, batch, context, report)
         return report
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,6 +34,7 @@ class LeastSquares(nn.Module):
         self.register_buffer("samples", torch.zeros((), dtype=torch.int64))
         self._ridge = ridge
         self._solved: tuple[int, Tensor] = (0, torch.empty(0))
+        self.register_load_state_dict_post_hook(LeastSquares._forget)
 
     def add(self, features: Tensor, targets: Tensor) -> None:
         """Add a batch to the sums.
@@ -59,6 +62,12 @@ class LeastSquares(nn.Module):
         if self._solved[0] != samples or samples == 0:
             self._solved = (samples, self._solve() if samples else torch.zeros_like(self.targets))
         return self._solved[1]
+
+    @staticmethod
+    def _forget(module: nn.Module, _: Any) -> None:
+        """Other sums have another solution, though they may be of as many samples."""
+        assert isinstance(module, LeastSquares)
+        module._solved = (0, torch.empty(0))
 
     def _solve(self) -> Tensor:
         penalty = torch.full_like(self.products[0], self._ridge) * self.products.diagonal()[:-1].mean()

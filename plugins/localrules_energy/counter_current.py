@@ -89,6 +89,10 @@ class CounterCurrent(Rule):
         if state_key(layer) in self.feedback:
             yield from self.feedback[state_key(layer)].parameters()
 
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """The feedback network goes on to the layers below."""
+        return not layer.is_readout
+
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Both networks forward, and a backward pass inside each layer."""
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
@@ -106,7 +110,7 @@ class CounterCurrent(Rule):
             with context.autocast():
                 classes = self.feedback[state_key(trace.layer)](coming)
             coming = classes.detach()
-            if context.is_trainable(trace.layer):
+            if context.is_objective_trainable(trace.layer):
                 value = self._objective(trace.output.to(wide.dtype), classes.to(wide.dtype), targets, open_samples)
                 value.backward()
                 report.objectives[trace.layer.name] = value.detach()

@@ -26,7 +26,7 @@ from localrules import (
 )
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
-from localrules.utils.torch_utils import freeze_batchnorm_stats
+from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
 from localrules_energy.signals import accumulate_gradients, at_least_float32, backward_signals
 
@@ -85,8 +85,13 @@ class DifferenceTargetPropagation(Rule):
         if state_key(layer) in self.inverses:
             yield from self.inverses[state_key(layer)].parameters()
 
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """The layer's inverse makes the target of the layer below."""
+        return not layer.is_readout
+
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, targets from the top down, and a step of every layer with its inverse."""
+        draws = RngSnapshot(batch.images.device)
         traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         logits = traces[-1].output.detach()
         report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
@@ -96,10 +101,10 @@ class DifferenceTargetPropagation(Rule):
             signals[layer.name] = [-shift / (self.config.step * samples)]
             if context.is_trainable(layer):
                 report.objectives[layer.name] = _half_square(shift) / self.config.step
-        noisy, outputs = self._add_noise(network, batch, traces, context)
+        noisy, outputs = self._add_noise(network, batch, traces, context, draws)
         accumulate_gradients(traces, signals, context)
         for below, layer in pairwise(network.hidden):
-            if context.is_trainable(layer):
+            if context.is_objective_trainable(layer):
                 with context.autocast():
                     inverted = self.inverses[state_key(layer)](outputs[layer.name])
                 _half_square(at_least_float32(inverted) - noisy[below.name]).backward()
@@ -124,14 +129,17 @@ class DifferenceTargetPropagation(Rule):
             yield below.layer, shift
 
     def _add_noise(
-        self, network: Network, batch: Batch, traces: list[LayerTrace], context: Context
+        self, network: Network, batch: Batch, traces: list[LayerTrace], context: Context, draws: RngSnapshot
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """By layer name: its output with noise added, and its output for an input with noise added."""
+        """By layer name: its output with noise added, and its output for an input with noise added.
+
+        Dropout drops the units that the first pass dropped, so that inverses learn the network that has the targets.
+        """
         outputs = {trace.layer.name: at_least_float32(trace.output.detach()) for trace in traces[:-1]}
         draw = batch.part.randn_like
         noisy = {name: output + self.config.noise * draw(output) for name, output in outputs.items()}
         overrides = {name: [output] for name, output in noisy.items()}
-        with freeze_batchnorm_stats(network):
+        with draws.replay(), freeze_batchnorm_stats(network):
             found = isolated_forward(network, batch.images, overrides=overrides, precision=context.autocast())
         return noisy, {trace.layer.name: trace.output.detach() for trace in found}
 

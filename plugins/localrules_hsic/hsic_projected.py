@@ -116,6 +116,11 @@ class ProjectedHSIC(LayerVoting, Objective):
             parts["vote"] = loss - loss.detach()  # trains the classifier alone: the layer's objective is unchanged
         return parts
 
+    @property
+    def is_voting(self) -> bool:
+        """With ``vote``."""
+        return self.config.vote
+
     def layer_logits(self, view: LayerView) -> Tensor | None:
         """The logits of the layer's classifier, shape (batch, classes), with ``vote``."""
         if not self.config.vote:

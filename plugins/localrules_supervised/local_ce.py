@@ -18,6 +18,7 @@ from localrules import (
     SearchChoice,
     zero_init_classifier,
 )
+from localrules.kernels.checks import require_batch
 
 
 class LocalCrossEntropy(LayerVoting, Objective):
@@ -73,7 +74,14 @@ class LocalCrossEntropy(LayerVoting, Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The classifier's cross-entropy, a scalar."""
+        if self.config.hidden:
+            require_batch(len(view.targets), "a batch norm in local-ce's classifier")
         return functional.cross_entropy(self._logits(view), view.targets)
+
+    @property
+    def is_voting(self) -> bool:
+        """With ``vote``."""
+        return self.config.vote
 
     def layer_logits(self, view: LayerView) -> Tensor | None:
         """The classifier's logits, shape (batch, classes), with ``vote``."""

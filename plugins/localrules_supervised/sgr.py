@@ -30,6 +30,7 @@ from localrules import (
 from localrules.core.feature_maps import to_feature_map
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs
 from localrules.core.nn.pooling import pool_flat
+from localrules.kernels.checks import require_batch
 
 
 class SGR(LayerParallel, Rule):
@@ -94,8 +95,14 @@ class SGR(LayerParallel, Rule):
             for parameter in self.heads[key].parameters()
         ]
 
+    def auxiliary_serves_others(self, layer: Layer) -> bool:
+        """The layer above follows the gradient of this layer's loss."""
+        return not layer.is_readout
+
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass; each layer is trained as soon as its output is known, and its graph is freed."""
+        if self.config.hidden:
+            require_batch(len(batch.images), "a batch norm in sgr's heads")
         report = StepReport()
         self._below.clear()
 

@@ -36,6 +36,15 @@ class Hebbian(Objective):
                 why="a Hebbian rule changes the weights of linear and conv2d operations",
                 fix=f"let another rule train it: --rule '{layer.name}=RULE,*=...'",
             )
+        learned = [weight for weight in layer.parameters() if weight.requires_grad]
+        if learned and not any(weight.dim() > 1 for weight in learned):
+            raise UsageError(
+                f"nothing that the rule trains is left in layer {layer.name!r}",
+                where=f"{type(self).__name__} at layer {layer.name!r}",
+                why="its linears and convolutions are frozen; biases and norms stay as they are under a Hebbian rule",
+                fix="freeze the whole layer with requires_grad_(False), or let another rule train it: "
+                f"--rule '{layer.name}=RULE,*=...'",
+            )
 
     @abstractmethod
     def change(self, operation: Operation, units: Tensor) -> Tensor:

@@ -121,6 +121,18 @@ def test_a_run_that_is_resumed_has_the_same_sums(tmp_path: Path, predictor: str)
     assert torch.equal(whole.predictor.scores(split).logits, second.predictor.scores(split).logits)
 
 
+def test_a_rule_that_has_predicted_predicts_by_the_sums_that_it_loads() -> None:
+    one, other = perceptron(CaFo), perceptron(CaFo, data=toy_dataset(seed=1))
+    images = torch.randn(5, 1, 16, 16)
+    for session in (one, other):
+        train(session)
+        session.network.eval()
+        session.rule.predict(session.network, images)
+    one.network.load_state_dict(other.network.state_dict())
+    one.rule.load_state_dict(other.rule.state_dict())
+    assert torch.equal(one.rule.predict(one.network, images), other.rule.predict(other.network, images))
+
+
 def test_all_classes_have_equal_scores_before_the_first_step() -> None:
     scores = perceptron(CaFo).predictor.scores(toy_dataset().split("valid"))
     assert torch.equal(scores.logits, scores.logits[:, :1].expand_as(scores.logits))

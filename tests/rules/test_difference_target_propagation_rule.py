@@ -37,6 +37,24 @@ def lenet(rule: type = DifferenceTargetPropagation, **settings: Any) -> Session:
     return build_session(rule, LeNet, toy_dataset(), model_options={"activation": "tanh"}, **settings)
 
 
+def test_dropout_drops_the_same_units_in_the_noisy_pass() -> None:
+    session = build_session(
+        DifferenceTargetPropagation,
+        MLP,
+        toy_dataset(),
+        model_options={**PLAIN, "hidden": (12, 10), "dropout": 0.5},
+        rule_options={"noise": 0.0},  # without noise both passes have the same outputs
+    )
+    read: list[torch.Tensor] = []
+    for module in session.network.hidden[1].module:
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(lambda module, args, output: read.append(output.detach()))
+    train_step(session, session.phases[0], 0)
+    first, second = read
+    assert (first == 0).any()
+    assert torch.equal(first, second)
+
+
 def test_against_the_formula_written_out() -> None:
     """Targets, layers' gradients and inverses' gradients, image by image."""
     session = tiny(step=0.3, noise=0.0)  # without noise nothing is drawn
