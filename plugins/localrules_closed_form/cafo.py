@@ -69,7 +69,7 @@ class CaFo(Rule):
         features: int = Field(
             1024,
             ge=1,
-            description="Upper bound of a layer's features; the grid is coarser where it would give more (ours: it "
+            description="Upper bound of the features of maps; the grid is coarser where it would give more (ours: it "
             "bounds memory, 8 bytes times its square per layer).",
         )
 

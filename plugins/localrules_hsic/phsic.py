@@ -64,7 +64,7 @@ class PHSIC(OutputTransform, Objective):
             1.0,
             gt=0,
             description="Factor of the objective (ours). Under SGD it is the ratio of the layers' learning rate to "
-            "the readout's (the paper: 50 to 2000).",
+            "the readout's (the paper: 20 to 2000).",
         )
         reading: Reading = Field(
             "readers",

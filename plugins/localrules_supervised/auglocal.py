@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from localrules import Layer, LayerInfo, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
-from localrules.core.nn.pooling import pooled_features
+from localrules.core.nn.pooling import grid_sides, pooled_features
 from localrules_supervised.heads import conv_unit, halved_grid
 
 Shape = tuple[int, ...]
@@ -87,17 +88,24 @@ def unit_like(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:
     read = layer.in_shape[1:] if len(layer.in_shape) == 3 else shape[1:]
     side = (min(shape[1], read[0]), min(shape[2], read[1]))
     bridge = [nn.AdaptiveAvgPool2d(side)] if side != shape[1:] else []
-    kernel = max((weights[-1] for weights in layer.parameter_shapes if len(weights) == 4), default=1)
+    kernels = [weights for weights in layer.parameter_shapes if len(weights) == 4]
+    kernel = max((weights[-1] for weights in kernels), default=1)
     stride = max(1, round(side[0] / height))
-    unit = nn.Sequential(*bridge, conv_unit(shape[0], channels, kernel, stride))
+    groups = math.gcd(shape[0], channels, _groups(kernels, layer.in_shape[0]))
+    unit = nn.Sequential(*bridge, conv_unit(shape[0], channels, kernel, stride, groups))
     after = [(length + 2 * (kernel // 2) - kernel) // stride + 1 for length in side]
     return unit, (channels, *after)
+
+
+def _groups(kernels: Sequence[Shape], channels: int) -> int:
+    """Into how many groups a layer of one convolution splits its input; 1 for a layer of several."""
+    return channels // kernels[0][1] if len(kernels) == 1 and channels % kernels[0][1] == 0 else 1
 
 
 def _linear_unit(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:
     """A linear unit; feature maps are averaged until they have no more features than the layer reads."""
     grid = halved_grid(shape, math.prod(layer.in_shape))
     inputs, units = pooled_features(shape, grid), math.prod(layer.out_shape)
-    bridge = [nn.AdaptiveAvgPool2d(grid)] if grid is not None else []
+    bridge = [nn.AdaptiveAvgPool2d(grid_sides(shape[1:], grid))] if grid is not None else []
     linear = nn.Linear(inputs, units, bias=False)
     return nn.Sequential(*bridge, nn.Flatten(), linear, nn.BatchNorm1d(units), nn.ReLU()), (units,)

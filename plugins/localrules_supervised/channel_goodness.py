@@ -90,6 +90,14 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
                 fix="choose a wider network, or a coarser granularity",
             )
         sizes = torch.tensor([len(part) for part in torch.arange(units).tensor_split(num_classes)])
+        values = int(sizes.min()) * (math.prod(layer.out_shape[1:]) if self.by_channel else 1)
+        if config.normalize and values < 2:
+            raise UsageError(
+                f"rule 'channel-goodness' cannot normalise the groups of layer {layer.name!r}",
+                where=f"layer {layer.name!r}, with outputs of shape {list(layer.out_shape)}",
+                why=f"{units} units in {num_classes} groups leave groups of one value, which becomes 0 for every sample",
+                fix=f"choose a layer of {2 * num_classes} units or more, or --set rule.normalize=false",
+            )
         self.register_buffer("group", torch.repeat_interleave(torch.arange(num_classes), sizes))
         self.register_buffer("averaging", functional.one_hot(self.group, num_classes).T / sizes[:, None])
 

@@ -20,8 +20,9 @@ class DGL(Objective):
     feature maps to a quarter of their side, applies three 1 x 1 convolutions, averages to 2 x 2, and ends in three
     linear layers.
 
-    What differs: the synchronous form only, no replay buffers; the linear layers are narrower (``preset=paper``: as
-    wide as their input); for vectors only these remain.
+    What differs: the synchronous form only, no replay buffers; two hidden layers of the three linear ones, as in the
+    code of AugLocal's authors, where that of DGL's authors has three and a classifier; they are narrower
+    (``preset=paper``: as wide as their input); for vectors only these remain.
 
     References:
         Belilovsky, Eickenberg & Oyallon 2020, Decoupled greedy learning of CNNs, https://arxiv.org/abs/1901.08164;

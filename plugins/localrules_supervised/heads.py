@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import nn
 
+from localrules.core.nn.pooling import pooled_features
+
 Width = PositiveInt | Literal["all"]
 """A largest number of units, or ``"all"``: as many as there are inputs."""
 
@@ -30,12 +32,12 @@ def halved_grid(shape: tuple[int, ...], features: int) -> int | None:
     if len(shape) != 3 or math.prod(shape) <= features:
         return None
     grid = max(shape[1:])
-    while grid > 1 and shape[0] * grid**2 > features:
+    while grid > 1 and pooled_features(shape, grid) > features:
         grid = math.ceil(grid / 2)
     return grid
 
 
-def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+def conv_unit(inputs: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """Convolution padded by half its kernel, batch norm, ReLU."""
-    conv = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2, bias=False)
+    conv = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())

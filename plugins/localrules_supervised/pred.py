@@ -39,7 +39,7 @@ class Pred(Objective):
             2048,
             ge=1,
             description="Largest number of features that the decoder reads of a feature map, which is averaged until "
-            "it has no more (the paper's: 2048 to 4096).",
+            "it has no more (the paper's: 1024 to 4096).",
         )
 
     info = RuleInfo(

@@ -35,7 +35,8 @@ class CLAPP(InputTransform, Objective):
     Features are averages of feature maps over all positions, or over a grid of patches (CLAPP++): then ``B`` predicts
     patches from patches.
 
-    What differs: views are of the whole image, where those of CLAPP's paper are parts of it, one below the other (as in
+    What differs: it is the form that the paper calls CLAPP-s (both hinges for each sample, one matrix in both
+    directions); views are of the whole image, where those of CLAPP's paper are parts of it, one below the other (as in
     ``greedy-infomax``); one negative for each sample, of the same batch; both views learn, and all layers at once. The
     feedback of CLAPP++, where ``c`` is that of the top layer, is left out: it would be of another class.
 

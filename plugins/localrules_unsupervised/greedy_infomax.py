@@ -114,7 +114,4 @@ class GreedyInfoMax(Objective):
 
 def _average_cells(maps: Tensor, size: int) -> Tensor:
     """Means over ``size`` x ``size`` cells; a side with fewer pixels keeps them."""
-    height, width = maps.shape[2:]
-    if min(height, width) >= size:
-        return pool(maps, size)
-    return functional.adaptive_avg_pool2d(maps, (min(height, size), min(width, size)))
+    return pool(maps, size)

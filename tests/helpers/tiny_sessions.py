@@ -40,7 +40,7 @@ def perceptron(rule: type, *, data: Any = DATASET, **settings: Any) -> Session:
 
 
 class ReadTwice(nn.Module):
-    """What follows reads the first operation and the second: if these are one layer, it has two outputs."""
+    """Later operations read the first and the second: if these are one layer, it has two outputs."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()

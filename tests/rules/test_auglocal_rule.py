@@ -83,6 +83,15 @@ def test_a_unit_has_its_layer_s_kernel_stride_and_channels(
     assert said == given == tuple(unit(torch.zeros(2, *shape)).shape[1:])
 
 
+@pytest.mark.parametrize(("inputs", "groups"), [(8, 8), (4, 4), (6, 2), (5, 1)])
+def test_a_unit_has_its_layer_s_groups_as_far_as_they_divide_its_input(inputs: int, groups: int) -> None:
+    depthwise = Layer("conv", nn.Conv2d(8, 8, 3, padding=1, groups=8), in_shape=(8, 6, 6), out_shapes=((8, 6, 6),))
+    unit, said = unit_like(depthwise, (inputs, 6, 6))
+    (conv,) = [module for module in unit.modules() if isinstance(module, nn.Conv2d)]
+    assert conv.groups == groups
+    assert said == tuple(unit(torch.zeros(2, inputs, 6, 6)).shape[1:]) == (8, 6, 6)
+
+
 def test_a_unit_like_a_dense_layer_reads_maps_no_larger_than_the_layer_does() -> None:
     layer = Layer("dense", nn.Linear(32, 7), in_shape=(32,), out_shapes=((7,),))
     unit, said = unit_like(layer, (8, 16, 16))

@@ -13,7 +13,7 @@ from localrules import UsageError
 from localrules_supervised.channel_goodness import ChannelGoodness
 
 # (5,): groups of 2, 2 and 1 units. (4, 2, 3): of 2, 1 and 1 channels. (2, 2, 2): fewer channels than classes.
-GROUPS = {(5,): [[0, 1], [2, 3], [4]], (4, 2, 3): [[0, 1], [2], [3]], (2, 2, 2): [[0, 1, 2], [3, 4, 5], [6, 7]]}
+GROUPS = {(7,): [[0, 1, 2], [3, 4], [5, 6]], (4, 2, 3): [[0, 1], [2], [3]], (2, 2, 2): [[0, 1, 2], [3, 4, 5], [6, 7]]}
 
 
 def members(output: torch.Tensor, shape: tuple[int, ...]) -> list[list[list[float]]]:
@@ -68,3 +68,12 @@ def test_the_prediction(answer: str) -> None:
 def test_fewer_units_than_classes_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot split layer 'layer' into groups"):
         make(ChannelGoodness, layer_of((CLASSES - 1,)))
+
+
+@pytest.mark.parametrize("shape", [(2 * CLASSES - 1,), (CLASSES, 1, 1)])
+def test_a_group_of_one_value_cannot_be_normalised(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="cannot normalise the groups of layer 'layer'"):
+        make(ChannelGoodness, layer_of(shape), normalize=True)
+    make(ChannelGoodness, layer_of(shape))
+    make(ChannelGoodness, layer_of((2 * CLASSES,)), normalize=True)
+    make(ChannelGoodness, layer_of((CLASSES, 1, 2)), normalize=True)

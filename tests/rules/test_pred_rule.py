@@ -29,6 +29,7 @@ def test_cross_entropy_of_a_linear_decoder_on_averaged_maps(shape: tuple[int, ..
         ((64, 24, 24), 2048, 3),
         ((11, 24, 24), 2048, 12),
         ((4096, 2, 2), 2048, 1),
+        ((192, 65, 1), 2048, 9),
         ((128, 4, 4), 2048, None),
         ((5000,), 2048, None),
     ],

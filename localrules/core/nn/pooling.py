@@ -10,6 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def grid_sides(sides: tuple[int, ...], grid: int) -> tuple[int, int]:
+    """Rows and columns of a ``grid`` x ``grid`` grid over maps of some height and width: at most as many as they have.
+
+    Tokens are maps of one column.
+    """
+    height, width = sides
+    return min(grid, height), min(grid, width)
+
+
 def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
     """Average maps over a ``grid`` x ``grid`` grid and flatten them, shape (batch, features).
 
@@ -22,22 +31,23 @@ def pool_flat(maps: Tensor, grid: int | None) -> Tensor:
 
 def pooled_features(shape: tuple[int, ...], grid: int | None) -> int:
     """Number of features that :func:`pool_flat` returns for an output of this shape, given without the batch."""
-    if grid is None or len(shape) != 3 or max(shape[1:]) <= grid:
+    if grid is None or len(shape) != 3:
         return math.prod(shape)
-    return shape[0] * grid**2
+    return shape[0] * math.prod(grid_sides(shape[1:], grid))
 
 
 def pool(maps: Tensor, grid: int) -> Tensor:
-    """Average maps over a ``grid`` x ``grid`` grid, (batch, channels, grid, grid)."""
+    """Average maps over a ``grid`` x ``grid`` grid, (batch, channels, rows, columns); see :func:`grid_sides`."""
     height, width = maps.shape[2:]
-    cell = (height // grid, width // grid)
-    even = height % grid == 0 and width % grid == 0
+    sides = rows, columns = grid_sides((height, width), grid)
+    cell = (height // rows, width // columns)
+    even = height % rows == 0 and width % columns == 0
     if not torch.is_grad_enabled():  # torch.jit, and with it TensorBoard's graph, knows no autograd.Function
-        return functional.avg_pool2d(maps, cell) if even else functional.adaptive_avg_pool2d(maps, grid)
+        return functional.avg_pool2d(maps, cell) if even else functional.adaptive_avg_pool2d(maps, sides)
     if even:
         means: Tensor = _CellMeans.apply(maps, cell)
         return means
-    uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, grid), _layout(maps))
+    uneven: Tensor = _InLayout.apply(functional.adaptive_avg_pool2d(maps, sides), _layout(maps))
     return uneven
 
 
