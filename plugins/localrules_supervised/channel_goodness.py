@@ -95,7 +95,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
             raise UsageError(
                 f"rule 'channel-goodness' cannot normalise the groups of layer {layer.name!r}",
                 where=f"layer {layer.name!r}, with outputs of shape {list(layer.out_shape)}",
-                why=f"{units} units in {num_classes} groups leave groups of one value, which becomes 0 for every sample",
+                why=f"{units} units in {num_classes} groups leave groups of one value, which becomes 0",
                 fix=f"choose a layer of {2 * num_classes} units or more, or --set rule.normalize=false",
             )
         self.register_buffer("group", torch.repeat_interleave(torch.arange(num_classes), sizes))
