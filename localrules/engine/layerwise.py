@@ -109,7 +109,7 @@ class LayerwiseRule(Rule):
             yield from objective.parameters()
 
     def auxiliary_serves_others(self, layer: Layer) -> bool:
-        """Where objectives predict or vote."""
+        """Whether the objectives predict or vote."""
         own = self._objectives_of.get(layer.name, ())
         alone = self._only is not None and issubclass(self._only, CustomPrediction)
         return alone or any(isinstance(each, LayerVoting) and each.is_voting for each in own)

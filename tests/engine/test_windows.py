@@ -28,7 +28,7 @@ from localrules_supervised.local_ce import LocalCrossEntropy
 from localrules_unsupervised.softhebb import SoftHebb
 
 WEIGHT = 0.7
-HIDDEN = {"hidden": (9, 8, 7, 6)}
+HIDDEN = {"hidden": (11, 10, 9, 8)}
 
 
 class Square(Objective):
