@@ -50,11 +50,12 @@ class Requirements:
     def check(self, rule: str, batch_size: int, where: str = "--batch-size") -> None:
         """Raises UsageError when the batch is too small for the rule."""
         if batch_size < self.min_batch:
+            option = where if where.startswith("--") else "batches of"
             raise UsageError(
                 f"rule {rule!r} needs batches of at least {self.min_batch}",
                 where=where,
                 why=f"it compares the samples of a batch with each other; the batch has {batch_size}",
-                fix=f"choose a batch size of {self.min_batch} or more",
+                fix=f"choose {option} {self.min_batch} or more",
             )
 
     def admits(self, targets: TargetKind) -> bool:
