@@ -103,7 +103,8 @@ def train(case: str, division: int, step_ratio: float, data_path: str, out: Path
     place = out / "half-width" / case / str(division)
     there = [folder for folder in sorted(place.glob("2*")) if (folder / "config.toml").exists()]
     if there:
-        if not (there[-1] / "summary.json").exists():
+        summary = there[-1] / "summary.json"
+        if not summary.exists() or json.loads(summary.read_text(encoding="utf-8"))["status"] != "done":
             localrules.resume(there[-1], plugins=registry)
         return there[-1]
     tree, control = (settings_of(each, division, data_path).tree for each in (case, "control"))
