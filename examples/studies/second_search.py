@@ -6,7 +6,7 @@
 
 The first round is five cases, fixed before any was run, on three divisions. The network has half the width of the
 recipes', a quarter of their multiplications, and trials are in float32, since most CPUs emulate the recipes' bf16. On
-one thread of an EPYC with AVX2 a step of the control takes 1.0 second so, and 4.4 at full width: 25 minutes a trial.
+one thread of an EPYC with AVX2 a step of the control takes 1.0 second so, and 4.4 at full width.
 
 A trial trains on nine tenths of Training and is scored on the rest, held out by ``holdout_seed`` 0, 1 and 2; PublicTest
 is not read. The control has half the epochs of its recipe, and all trials have its time: the step of each is timed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,20 @@ class LayerTrace:
     def output(self) -> Tensor:
         """The last of its final outputs."""
         return self.final_outputs[-1]
+
+    def backward(self, signals: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> None:
+        """A backward pass inside the layer, from signals at all its outputs.
+
+        Args:
+            signals: Shaped like ``outputs``; at one without a graph nothing learns.
+            inputs: Tensors that get gradients; by default all that need them.
+        """
+        pairs = [
+            (output, signal.to(output.dtype))
+            for output, signal in zip(self.outputs, signals, strict=True)
+            if output.requires_grad
+        ]
+        torch.autograd.backward([output for output, _ in pairs], [signal for _, signal in pairs], inputs=inputs)
 
 
 def isolated_forward(

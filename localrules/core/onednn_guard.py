@@ -24,12 +24,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from torch._C import DispatchKey
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_installed: list[torch.library.Library] = []
+_installed: list[library.Library] = []
 
 
 def channels_at_risk() -> int:
@@ -93,9 +93,9 @@ class _Watch(TorchDispatchMode):
 
 
 def _install() -> None:
-    library = torch.library.Library("aten", "IMPL")
-    library.impl("convolution_backward", _convolution_backward, "CPU")
-    _installed.append(library)  # a library that nobody holds takes its kernels back
+    kernels = library.Library("aten", "IMPL")
+    kernels.impl("convolution_backward", _convolution_backward, "CPU")
+    _installed.append(kernels)  # a library that nobody holds takes its kernels back
 
 
 def _convolution_backward(

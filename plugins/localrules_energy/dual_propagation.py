@@ -14,6 +14,7 @@ from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleC
 from localrules.core.interception import intercept_layers
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
+from localrules.kernels.checks import no_autocast
 from localrules_energy.preactivations import Activation, activations_last, apply_all, split_activations
 from localrules_energy.signals import RepeatedForward, Signals, accumulate_gradients
 
@@ -70,8 +71,7 @@ class DualPropagation(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """Forward, states from the top down, forward at their means, and a step of every trained layer."""
         forward = RepeatedForward(network, batch.images, nullcontext)
-        off = torch.autocast(batch.images.device.type, enabled=False)
-        with off, split_activations(network.hidden) as activations:
+        with no_autocast(batch.images), split_activations(network.hidden) as activations:
 
             def activated(layer: Layer, outputs: list[Tensor]) -> list[Tensor]:
                 if layer.is_readout:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-import torch
 from torch import Tensor
 
 from localrules import Network
 from localrules.core.interception import intercept_layers
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
+from localrules.kernels.checks import no_autocast
 from localrules_energy.preactivations import without_activations
 from localrules_energy.signals import RepeatedForward, Signals, backward_signals
 
@@ -36,8 +36,7 @@ class Settling:
 
     def evaluate(self, states: Signals) -> list[LayerTrace]:
         """Each hidden layer without its activation, reading the states of the one below."""
-        off = torch.autocast(self._images.device.type, enabled=False)
-        with off, intercept_layers(self._network.hidden, without_activations):
+        with no_autocast(self._images), intercept_layers(self._network.hidden, without_activations):
             return self._forward(states)
 
     def settle(self, states: States, steps: int, targets: Tensor | None = None, beta: float = 0.0) -> States:

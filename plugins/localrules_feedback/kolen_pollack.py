@@ -56,7 +56,7 @@ class KolenPollack(FeedbackRule):
 
     def replace(self, operation: Operation) -> Tensor:
         """Run an operation with its feedback weight, which learns if the forward weight does."""
-        own = self.get_parameter(operation.key)
+        own = self.feedback(operation.key, operation.weight)
         return apply_with_feedback(operation, own if operation.weight.requires_grad else own.detach())
 
     def parameters_for(self, layer: Layer) -> Iterable[nn.Parameter]:

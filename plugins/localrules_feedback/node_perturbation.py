@@ -87,9 +87,7 @@ class NodePerturbation(Rule):
             context.step_layer(readout.layer)
         for trace in hidden:
             if context.is_trainable(trace.layer):
-                pairs = zip(trace.outputs, signals[trace.layer.name], strict=True)
-                learned = [(output, signal) for output, signal in pairs if output.requires_grad]
-                torch.autograd.backward([output for output, _ in learned], [signal for _, signal in learned])
+                trace.backward(signals[trace.layer.name])
                 context.step_layer(trace.layer)
         return StepReport(logits=readout.output.detach(), loss=loss.detach())
 

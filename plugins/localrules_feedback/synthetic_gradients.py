@@ -114,13 +114,7 @@ class SyntheticGradients(Rule):
         weights = [p for p in layer.parameters() if p.requires_grad]
         if weights:
             samples = len(trace.output)
-            learned = [
-                (output, (each.detach() / samples).to(output.dtype))
-                for each, output in zip(predicted, trace.outputs, strict=True)
-                if output.requires_grad
-            ]
-            outputs, signals = [output for output, _ in learned], [signal for _, signal in learned]
-            torch.autograd.backward(outputs, signals, inputs=weights)
+            trace.backward([each.detach() / samples for each in predicted], weights)
         errors = [
             (each - target).square().mean() / batch.part.average(target.square().mean()).clamp(min=1e-30)
             for each, target in zip(predicted, targets, strict=True)

@@ -84,7 +84,7 @@ class GreedyInfoMax(Objective):
 
     @full_precision
     def _info_nce_loss(self, maps: Tensor, weight: Tensor) -> Tensor:
-        cells = _average_cells(maps, self.config.grid).permute(2, 3, 0, 1)  # (height, width, batch, channels)
+        cells = pool(maps, self.config.grid).permute(2, 3, 0, 1)  # (height, width, batch, channels)
         height, channels = cells.shape[0], cells.shape[3]
         nearest = self._skip(height) + 1
         losses = []
@@ -110,8 +110,3 @@ class GreedyInfoMax(Objective):
 
     def _distances(self, height: int) -> int:
         return min(self.config.distances, height - 1 - self._skip(height))
-
-
-def _average_cells(maps: Tensor, size: int) -> Tensor:
-    """Means over ``size`` x ``size`` cells; a side with fewer pixels keeps them."""
-    return pool(maps, size)
