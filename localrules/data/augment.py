@@ -51,6 +51,7 @@ class AugmentConfig(BaseModel):
     cutout: int = Field(
         0,
         ge=0,
+        le=4096,
         description="Blank a square of so many pixels a side, centred anywhere in the image (16 is usual on CIFAR-10).",
     )
 
@@ -134,12 +135,12 @@ class Augment:
     def _crop(self, images: Tensor, draws: Tensor) -> Tensor:
         """Resize a random part of each image to the whole, bilinearly.
 
-        Source: Szegedy et al. 2015, Going deeper with convolutions, https://arxiv.org/abs/1409.4842. Where the part
-        would be wider or higher than the image, that side is cut to the image's (torchvision draws anew).
+        Source: Szegedy et al. 2015, Going deeper with convolutions, https://arxiv.org/abs/1409.4842. A part of the area
+        A that may be as wide as the image has an aspect of A to 1 / A (torchvision draws one that does not fit anew).
         """
         area = self.config.crop_area + draws[:, 0] * (1 - self.config.crop_area)
-        aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3))
-        width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        aspect = torch.exp((2 * draws[:, 1] - 1) * (-area.log()).clamp(max=math.log(4 / 3)))
+        width, height = (area * aspect).sqrt(), (area / aspect).sqrt()
         # The grid runs from -1 to 1: the centre of the part, from where it may stand without leaving the image.
         right, down = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
         nothing = torch.zeros_like(width)

@@ -33,7 +33,7 @@ Arrays = dict[str, "NDArray[np.generic]"]
 def directory() -> Path:
     """``$LOCALRULES_CACHE``, else the user's cache directory; it may be deleted at any time."""
     chosen = os.environ.get(DIRECTORY_VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("localrules")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("localrules")
 
 
 def load_or_build(kind: str, key: str, build: Callable[[], Mapping[str, NDArray[np.generic]]]) -> Arrays:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -10,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from localrules.data.folders import is_hidden, visible_files
 from localrules.data.io import AGAIN, read_error, source_key
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 1 << 30  # of an archive; whatever unpacks to more is neither an image nor a list
 LARGEST_WHOLE = 1 << 32  # of an archive that is unpacked to the disk
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_END, _ZIP_END_SIZE, _ZIP_COMMENT = b"PK\x05\x06", 22, 1 << 16
+_ZIP64 = 0xFFFF  # entries, where another record has their number
+_READ_SIZE = 1 << 20
 
 
 class FileTree(ABC):
@@ -86,8 +94,18 @@ class _Tar(FileTree):
     def __init__(self, path: Path, archive: tarfile.TarFile) -> None:
         super().__init__(path)
         self._archive = archive
-        # Links are left out: what they name may lie anywhere. Of two files of one name the later one counts, as always.
-        self._members = {name: file for file in archive if file.isreg() and (name := _inner_name(file.name))}
+        # Symbolic links are left out: what they name may lie anywhere. A hard link names a file of the archive. Of two
+        # files of one name the later one counts, as always.
+        self._members: dict[str, tarfile.TarInfo] = {}
+        regular: dict[str, tarfile.TarInfo] = {}
+        for member in archive:
+            file = regular.get(member.linkname) if member.islnk() else member if member.isreg() else None
+            if file is None:
+                continue
+            regular[member.name] = file
+            if name := _inner_name(member.name):
+                self._members[name] = file
+        _check_end(archive)
         self.names = list(self._members)
 
     def contents(self, names: Collection[str]) -> Iterator[tuple[str, Path | bytes]]:
@@ -110,7 +128,7 @@ class _Zip(FileTree):
         self._members = {
             name: file
             for file in archive.infolist()
-            if not file.is_dir()
+            if not file.filename.endswith(("/", "\\"))
             and not stat.S_ISLNK(file.external_attr >> 16)
             and (name := _inner_name(file.filename.replace("\\", "/")))
         }
@@ -128,13 +146,16 @@ class _Zip(FileTree):
 def tree_key(path: Path, also: str = "") -> str:
     """A key of what a folder or an archive holds, see :func:`localrules.data.io.source_key`. Archives are not opened.
 
+    A file of a folder that cannot be read counts as such in the key: whoever needs it says so.
+
     Raises:
-        DataError: The path is missing, or something in it cannot be read.
+        DataError: The path is missing, or an archive or a folder in it cannot be read.
     """
-    if not path.is_dir():
+    if not _is_folder(path):
         return source_key([path], also)
     with open_tree(path) as tree:
-        return source_key([path / name for name in tree.names], "\n".join([also, *tree.names]))
+        files = [path / name for name in tree.names]
+        return source_key(files, "\n".join([also, *tree.names]), may_be_unreadable=True)
 
 
 @contextmanager
@@ -144,12 +165,8 @@ def open_tree(path: Path) -> Iterator[FileTree]:
     Raises:
         DataError: The path is missing, is none of them, or is damaged.
     """
-    if path.is_dir():
-        try:
-            tree: FileTree = _Folder(path)
-        except OSError as error:
-            raise read_error(path, error) from error
-        yield tree
+    if _is_folder(path):
+        yield _Folder(path)
         return
     try:
         file = path.open("rb")
@@ -158,9 +175,10 @@ def open_tree(path: Path) -> Iterator[FileTree]:
     with file:
         if not path.stat().st_size:
             raise DataError("the data file is empty", where=str(path), why="it has 0 bytes", fix=AGAIN)
-        if zipfile.is_zipfile(file):
+        if file.read(4) in _ZIP_MAGIC:
             with _damage_told(path):
                 archive = zipfile.ZipFile(file)
+                _check_count(file, archive)
             with archive:
                 yield _Zip(path, archive)
             return
@@ -169,14 +187,16 @@ def open_tree(path: Path) -> Iterator[FileTree]:
             opened = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115 (closed below)
         with opened:
             with _damage_told(path):
-                tree = _Tar(path, opened)
+                tree: FileTree = _Tar(path, opened)
             yield tree
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a tar archive (plain, or compressed by gzip, bzip2 or xz) or a zip archive, by its content."""
     try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+        with path.open("rb") as file:
+            begins_as_zip = file.read(4) in _ZIP_MAGIC
+        return zipfile.is_zipfile(path) if begins_as_zip else tarfile.is_tarfile(path)
     except (OSError, *_DAMAGED):
         return False
 
@@ -225,6 +245,35 @@ def _write_inside(file: Path, content: bytes, archive: Path) -> None:
         ) from error
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise read_error(path, error) from error
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raise if the archive is cut short or damaged where tarfile takes that for its end."""
+    stream = archive.fileobj
+    assert stream is not None
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"no end mark at byte {archive.offset:,}")
+    while stream.read(_READ_SIZE):  # a compressed stream compares its checksum at its end
+        pass
+
+
+def _check_count(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Raise if the list of files is damaged in a way that hides some of them."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _ZIP_COMMENT - _ZIP_END_SIZE))
+    end = file.read()
+    at = end.rfind(_ZIP_END)
+    count = int.from_bytes(end[at + 10 : at + 12], "little")
+    if count not in (_ZIP64, len(archive.infolist())):
+        raise zipfile.BadZipFile(f"its list has {len(archive.infolist()):,} files, and should have {count:,}")
+
+
 @contextmanager
 def _damage_told(path: Path, what: str = "the archive is damaged, encrypted or cut short") -> Iterator[None]:
     try:
@@ -240,9 +289,9 @@ def _damage_told(path: Path, what: str = "the archive is damaged, encrypted or c
 
 
 def _inner_name(name: str) -> str:
-    """A member's name, tidied; empty for one that is hidden or leads out of the archive, which is left out."""
-    parts = PurePosixPath(name).parts
-    return "" if not parts or parts[0] == "/" or ".." in parts or any(map(is_hidden, parts)) else "/".join(parts)
+    """A member's name, relative; empty for one that is hidden or leads out of the archive, which is left out."""
+    parts = PurePosixPath(name.lstrip("/")).parts
+    return "" if ".." in parts or any(map(is_hidden, parts)) else "/".join(parts)
 
 
 def _refuse_large(where: str, size: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localrules.data.images import SUFFIXES
+from localrules.data.io import read_error
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ SPLIT_NAMES = {
 }
 EVALUATION = ("eval", "evaluation")  # valid in some data sets and test in others
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+OUR_PLOTS = "localrules-data"
+"""The folder that ``localrules data show`` draws into by default; it does not count."""
+OUR_RUN = {"config.toml", "metrics.csv"}
+"""A folder that holds these is a run's, and does not count."""
 NAMED = 5  # files or folders that a message names
 
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder does not count, by its name."""
     # macOS leaves "._name.jpg" beside the files that it copies, and __MACOSX/ in its archives.
-    return name.startswith(".") or name == "__MACOSX" or name.lower() in SYSTEM_FILES
+    return name.startswith(".") or name in ("__MACOSX", OUR_PLOTS) or name.lower() in SYSTEM_FILES
 
 
 def is_image(name: str) -> bool:
@@ -34,19 +39,53 @@ def is_image(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted, except for hidden ones."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    """The folders in a folder, sorted, except for hidden ones.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
+    try:
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    except OSError as error:
+        raise read_error(folder, error) from error
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """All files in a folder and in those inside it, except for hidden ones; a link to a folder is followed once."""
-    met: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        met.add(os.path.realpath(place))
-        folders[:] = sorted(
-            name for name in folders if not is_hidden(name) and os.path.realpath(Path(place, name)) not in met
-        )
-        yield from (Path(place, name) for name in sorted(names) if not is_hidden(name))
+    """All files in a folder and in those inside it, except for hidden ones and the folders of runs.
+
+    Links are followed, but for one to a folder around it. A link to nothing counts as a file, which cannot be read;
+    pipes, sockets and devices do not count.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    return _files_below(folder, ())
+
+
+def _files_below(folder: Path, around: tuple[str, ...]) -> Iterator[Path]:
+    around = (*around, os.path.realpath(folder))
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not is_hidden(entry.name)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise read_error(folder, error) from error
+    if len(around) > 1 and {entry.name for entry in entries} >= OUR_RUN:
+        return
+    folders = [entry.path for entry in entries if _is_folder(entry)]
+    yield from (Path(entry.path) for entry in entries if entry.path not in folders and _is_file(entry))
+    for place in folders:
+        if os.path.realpath(place) not in around:
+            yield from _files_below(Path(place), around)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    if entry.is_symlink():
+        return os.path.isfile(entry.path) or not os.path.exists(entry.path)
+    return entry.is_file()
 
 
 def named_splits(folders: Iterable[str], names: Mapping[str, tuple[str, ...]] = SPLIT_NAMES) -> dict[str, list[str]]:

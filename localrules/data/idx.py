@@ -6,6 +6,7 @@ dimensions, each dimension as four bytes with the highest first, then the values
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +34,7 @@ def parse_idx(content: bytes, dimensions: int, where: str) -> NDArray[np.uint8]:
     if content[:4] != magic or len(content) < start:
         raise _wrong(where, f"a file that begins with {content[:4]!r}", f"an IDX file, which begins with {magic!r}")
     shape = [int(size) for size in np.frombuffer(content[4:start], dtype=">u4")]
-    expected = start + int(np.prod(shape, dtype=np.int64))
+    expected = start + math.prod(shape)
     if len(content) != expected:
         raise _wrong(where, f"{len(content):,} bytes", f"{expected:,} for the shape {shape} in its head")
     return np.frombuffer(content[start:], dtype=np.uint8).reshape(shape)

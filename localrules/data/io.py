@@ -96,12 +96,13 @@ def read_error(path: Path, error: OSError) -> DataError:
     )
 
 
-def content_hash(paths: list[Path], also: str = "") -> str:
+def content_hash(paths: list[Path], also: str = "", *, may_be_unreadable: bool = False) -> str:
     """A hash of the bytes of some files, as they lie on the disk.
 
     Args:
         paths: The files; their order counts, their names do not.
         also: Anything else that the result should depend on.
+        may_be_unreadable: Let a file that cannot be read count as such; else it is an error.
 
     Raises:
         DataError: A file cannot be read.
@@ -112,11 +113,13 @@ def content_hash(paths: list[Path], also: str = "") -> str:
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "blake2b").digest())
         except OSError as error:
-            raise read_error(path, error) from error
+            if not may_be_unreadable:
+                raise read_error(path, error) from error
+            total.update(f"unreadable: {error.errno}\n".encode())
     return total.hexdigest()
 
 
-def source_key(paths: list[Path], also: str = "") -> str:
+def source_key(paths: list[Path], also: str = "", *, may_be_unreadable: bool = False) -> str:
     """A key of what some files hold: of their content, or of their state where reading them all would take long.
 
     Above a thousand files or a GiB in all, it is made of sizes, and of the times of the last change of the content and
@@ -125,6 +128,7 @@ def source_key(paths: list[Path], also: str = "") -> str:
     Args:
         paths: The files, in order.
         also: Anything else that the result should depend on, such as names and options.
+        may_be_unreadable: See :func:`content_hash`.
 
     Raises:
         DataError: A file cannot be read.
@@ -135,7 +139,12 @@ def source_key(paths: list[Path], also: str = "") -> str:
         try:
             state = path.stat()
         except OSError as error:
-            raise read_error(path, error) from error
+            if not may_be_unreadable:
+                raise read_error(path, error) from error
+            total.update(f"unreadable: {error.errno}\n".encode())
+            continue
         size += state.st_size
         total.update(f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
-    return content_hash(paths, also) if len(paths) <= FEW_FILES and size <= SMALL_SIZE else total.hexdigest()
+    if len(paths) <= FEW_FILES and size <= SMALL_SIZE:
+        return content_hash(paths, also, may_be_unreadable=may_be_unreadable)
+    return total.hexdigest()

@@ -158,8 +158,10 @@ class _NotWritableError(Exception):
 
 def _load(folder: Path) -> tuple[dict[str, NDArray[Any]], Notes] | None:
     """A sound entry, or ``None``."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EOFError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         index = json.loads((folder / INDEX).read_text())
+        if index.pop("crc32") != _checksum_of(index):
+            return None
         files = {name: folder / f"{name}.npy" for name in index["files"]}
         verify = sum(file["size"] for file in index["files"].values()) <= VERIFIED_SIZE
         for name, path in files.items():
@@ -181,7 +183,7 @@ def _map(path: Path) -> NDArray[Any]:
 def _build(folder: Path, build: Callable[[ArrayStore], Notes]) -> tuple[dict[str, NDArray[Any]], Notes]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        _remove_abandoned(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise _NotWritableError(error) from error
@@ -207,7 +209,8 @@ def _finish(folder: Path, arrays: Mapping[str, NDArray[Any]], notes: Notes) -> N
         path = folder / f"{name}.npy"
         fsync_path(path)
         files[name] = {"size": path.stat().st_size, "crc32": _checksum(path)}
-    (folder / INDEX).write_text(json.dumps({"files": files, "notes": notes}))
+    index = {"files": files, "notes": notes}
+    (folder / INDEX).write_text(json.dumps({**index, "crc32": _checksum_of(index)}))
     fsync_path(folder / INDEX)
 
 
@@ -227,10 +230,13 @@ def _place(temporary: Path, folder: Path) -> None:
     fsync_path(folder.parent)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    for place in folder.parent.glob(f".{folder.name}-*"):
-        if time.time() - place.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(place, ignore_errors=True)
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what processes that were killed have left of entries of any name."""
+    for place in directory.glob(".*-*"):
+        with contextlib.suppress(OSError):  # another process may remove it, too
+            newest = max(file.stat().st_mtime for file in (place, *place.iterdir()))
+            if time.time() - newest > ABANDONED_SECONDS:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _reserve(path: Path) -> None:
@@ -243,6 +249,10 @@ def _reserve(path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # of file systems that cannot do it
                 raise
+
+
+def _checksum_of(index: Notes) -> int:
+    return zlib.crc32(json.dumps(index, sort_keys=True).encode())
 
 
 def _checksum(path: Path) -> int:

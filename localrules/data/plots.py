@@ -44,7 +44,7 @@ def plot_label_counts(data: Dataset, path: Path) -> None:
             middle, percentages, height * 0.9, color=_SPLIT_COLOURS[name], label=f"{name}, {len(labels):,} samples"
         )
         axes.bar_label(bars, [f"{count:,}" for count in counts.tolist()], padding=4, fontsize=8, color=INK)
-    axes.set_yticks(range(len(data.classes)), data.classes)
+    axes.set_yticks(range(len(data.classes)), data.classes, parse_math=False)
     axes.invert_yaxis()
     axes.margins(x=0.1, y=0.02)
     axes.set_xlabel("fraction of the split, %", color=MUTED)
@@ -52,7 +52,7 @@ def plot_label_counts(data: Dataset, path: Path) -> None:
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
     axes.grid(axis="x", color=GRID, zorder=0)
     axes.set_axisbelow(True)
-    axes.set_title(f"{data.name}: labels", loc="left", color=INK, fontweight="bold", pad=30)
+    axes.set_title(f"{data.name}: labels", loc="left", color=INK, fontweight="bold", pad=30, parse_math=False)
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(-0.01, 1.0), labelcolor=INK, borderpad=0.2)
     save_figure(figure, path)
 
@@ -71,11 +71,13 @@ def plot_samples(data: Dataset, path: Path) -> None:
     figure = new_figure(inches[0] + 1.4, inches[1] + 0.7)
     axes = figure.add_subplot()
     axes.imshow(sheet.reshape(classes * rows, columns, -1).squeeze(), cmap="gray", vmin=0, vmax=255, aspect="equal")
-    axes.set_yticks([rows * (label + 0.5) for label in range(classes)], data.classes)
+    axes.set_yticks([rows * (label + 0.5) for label in range(classes)], data.classes, parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0, colors=INK)
     axes.spines[["top", "right", "bottom", "left"]].set_visible(False)
-    axes.set_title(f"{data.name}: images of the {name} split", loc="left", color=INK, fontweight="bold", pad=10)
+    axes.set_title(
+        f"{data.name}: images of the {name} split", loc="left", color=INK, fontweight="bold", pad=10, parse_math=False
+    )
     save_figure(figure, path)
 
 

@@ -11,6 +11,7 @@ import torch
 from localrules.data.dataset import CHUNK_VALUES, fingerprint
 from localrules.data.duplicates import near_duplicate_groups
 from localrules.data.mapped_cache import load_splits
+from localrules.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,8 @@ mapped as the whole is."""
 def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """The data set with a part of its training split in the place of its valid split.
 
-    Copies and near duplicates stay on one side. What was valid is left out; test stays.
+    Copies and near duplicates stay on one side: they are a group, and groups that are larger than the whole part stay
+    in train. What was valid is left out; test stays.
 
     Args:
         data: Any.
@@ -35,15 +37,18 @@ def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         seed: Draws which.
 
     Raises:
-        DataError: It has no training split.
+        DataError: It has no training split, or cannot be divided so.
     """
     train = data.split("train")
     groups = near_duplicate_groups(train.images)
     names, sizes = groups.unique(return_counts=True)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    count = round(fraction * len(train))
+    order = order[sizes[order] <= count]
     before = sizes[order].cumsum(0) - sizes[order]
-    chosen = names[order[before < round(fraction * len(train))]]
+    chosen = names[order[before < count]]
     held = torch.isin(groups, chosen)
+    _check_division(data, held, count, fraction, largest=int(sizes.max()))
     if train.images.numel() <= IN_MEMORY:
         splits = {**data.splits, "train": train.subset(~held), "valid": train.subset(held)}
         identity = fingerprint(splits)
@@ -58,6 +63,24 @@ def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         fingerprint=identity,
         origin=f"{data.origin}; valid is {int(held.sum()):,} samples of train, held out",
     )
+
+
+def _check_division(data: Dataset, held: Tensor, count: int, fraction: float, largest: int) -> None:
+    found = int(held.sum())
+    where = f"holdout_fraction={fraction:g} of the {len(held):,} samples of train of {data.name}"
+    if count < 1:
+        raise DataError("nothing would be held out", where=where, why="that is less than a sample", fix="hold out more")
+    if found == len(held):
+        raise DataError("nothing would be left to train on", where=where, why="all are held out", fix="hold out less")
+    if found < count / 2:
+        raise DataError(
+            "too little can be held out without dividing near duplicates",
+            where=where,
+            why=f"{largest:,} samples are near duplicates of each other and stay on one side; {found:,} of {count:,} "
+            "could be held out",
+            fix="hold out a larger fraction, or take the copies out of the data; a valid split of your own needs no "
+            "holdout_fraction",
+        )
 
 
 def _store(store: ArrayStore, train: Split, held: Tensor) -> Notes:

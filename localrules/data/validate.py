@@ -63,9 +63,12 @@ def _check_classes(data: Dataset, where: str) -> None:
         _refuse(
             where, f"classes of type {_kind(classes)}", "a tuple of names", "give the classes as a tuple of strings"
         )
-    if len(set(classes)) < max(2, len(classes)):
+    if len(classes) < 2:
+        found = f"one class, {classes[0]}" if classes else "no classes"
+        _refuse(where, found, "two or more", "add the samples of the other classes, or name the folder around them")
+    if len(set(classes)) < len(classes):
         found = f"{len(classes)} classes, {len(set(classes))} of them distinct"
-        _refuse(where, found, "two or more, all distinct", "name each class once, in the order of the labels")
+        _refuse(where, found, "distinct ones", "name each class once, in the order of the labels")
 
 
 def _check_split(split: Split, classes: int, where: str) -> None:

@@ -48,7 +48,7 @@ def plot_prediction(item: Prediction, out: Path) -> Path:
     figure = new_figure(8.4, 3.0)
     whole, shown, bars = figure.subplots(1, 3, width_ratios=[1.2, 1, 1.3])
     whole.imshow(shown_image, cmap="gray", vmin=0, vmax=255)
-    bare_axes(whole, item.image.name.replace("$", r"\$"))
+    bare_axes(whole, item.image.name)
     pixels = item.network_input.permute(1, 2, 0).numpy()
     shown.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
     what = "the face, " if item.face else ""
@@ -61,7 +61,7 @@ def _bars(axes: Axes, ranked: Sequence[tuple[str, float]]) -> None:
     names, fractions = zip(*ranked, strict=True)
     drawn = axes.barh(range(len(names)), fractions, color=[TRAIN] + [MUTED] * (len(names) - 1), height=0.7)
     axes.bar_label(drawn, [f"{100 * fraction:.1f} %" for fraction in fractions], padding=4, fontsize=8, color=INK)
-    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.2)  # room for the words behind a full bar
     axes.set_xticks([])

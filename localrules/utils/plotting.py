@@ -35,7 +35,7 @@ def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
     ``of`` says what it shows, such as rule, model, data and seed, in small print below it.
     """
     if of:
-        figure.supxlabel(printable(of), x=0.01, ha="left", fontsize=7.5, color=MUTED)
+        figure.supxlabel(printable(of), x=0.01, ha="left", fontsize=7.5, color=MUTED, parse_math=False)
     # No metadata: the same plot is the same bytes.
     write_atomic(out, lambda path: figure.savefig(path, format="png", dpi=_DPI, metadata={"Software": None}))
     return out
@@ -43,7 +43,7 @@ def save_figure(figure: Figure, out: Path, *, of: str = "") -> Path:
 
 def plain_axes(axes: Axes, title: str, *, x: str = "", y: str = "") -> None:
     """Axes with two sides, a faint grid and a heading at the left."""
-    axes.set_title(printable(title), loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_title(printable(title), loc="left", fontsize=11, fontweight="bold", color=INK, parse_math=False)
     axes.set_xlabel(x, color=INK, fontsize=9)
     axes.set_ylabel(y, color=INK, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -60,7 +60,7 @@ def bare_axes(axes: Axes, title: str = "", colour: str = INK) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     if title:
-        axes.set_title(printable(title), fontsize=7.5, color=colour, pad=3)
+        axes.set_title(printable(title), fontsize=7.5, color=colour, pad=3, parse_math=False)
 
 
 def depth_colours(count: int) -> list[tuple[float, float, float, float]]:

@@ -179,6 +179,16 @@ def test_a_crop_is_a_part_of_the_image_enlarged() -> None:
     assert starts.max() > 12
 
 
+def test_a_crop_has_the_area_that_is_asked_for_or_more() -> None:
+    ramp = torch.arange(32.0).expand(512, 1, 32, 32)
+    augment = Augment(AugmentConfig(**NOTHING, crop_area=0.95))
+    across, down = augment(ramp, draw())[:, 0], augment(ramp.transpose(2, 3), draw())[:, 0]
+    width, height = (across[:, 16, 20] - across[:, 16, 12]) / 8, (down[:, 20, 16] - down[:, 12, 16]) / 8
+    assert 0.949 < (width * height).min() < 0.955
+    assert (width * height).max() <= 1.001
+    assert max(width.max(), height.max()) <= 1.001
+
+
 def test_crops_leave_the_other_draws_as_they_were(images: torch.Tensor) -> None:
     constant = torch.randn(64, 1, 1, 1, generator=draw(3)).expand(64, 1, 20, 16).clone()
     others = AugmentConfig(flip=True, shift=2, erase_size=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from localrules.data.dataset import Dataset, Split
 from localrules.data.plots import plot_label_counts, plot_samples
+from localrules.tracking.plots.curves import plot_confusion
 
 pytestmark = pytest.mark.draws
 
@@ -24,6 +26,15 @@ def data_set(channels: int = 1, names: tuple[str, ...] = ("train", "valid", "tes
         for name in names
     }
     return Dataset("some", ("one", "two", "three", "four"), splits, "made up", "0", redistributable=True)
+
+
+def test_names_are_drawn_as_they_are_written(tmp_path: Path) -> None:
+    plain, dollars = data_set(), replace(data_set(), classes=("$5_$10", "over_$10", "{", "\\frac"))
+    for number, data in enumerate((plain, dollars)):
+        plot_label_counts(data, tmp_path / f"{number}.png")
+        plot_samples(data, tmp_path / f"{number}.png")
+        plot_confusion(torch.eye(4, dtype=torch.int64).tolist(), data.classes, tmp_path / f"confusion-{number}.png")
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes()
 
 
 @pytest.mark.slow

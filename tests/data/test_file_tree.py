@@ -36,11 +36,9 @@ def test_every_form_has_the_same_files(tmp_path: Path, form: str) -> None:
     assert contents(write(tmp_path, form, {**FILES, **HIDDEN})) == FILES
 
 
-def test_members_that_are_links_or_lead_out_of_the_archive_are_left_out(tmp_path: Path) -> None:
+def test_members_that_link_or_lead_out_of_the_archive_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
-    path = write_tar(
-        tmp_path / "a.tar", {"../secret": b"", "/etc/x.png": b"", "./a/1.png": b"one", "b/../../c.png": b""}
-    )
+    path = write_tar(tmp_path / "a.tar", {"../secret": b"", "./a/1.png": b"one", "b/../../c.png": b""})
     with tarfile.open(path, "a") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
             link = tarfile.TarInfo("a/link.png")
@@ -64,6 +62,135 @@ def test_of_two_members_of_one_name_the_later_one_counts(tmp_path: Path) -> None
         member.size = 3
         archive.addfile(member, io.BytesIO(b"new"))
     assert contents(path) == {"a/1.png": b"new"}
+
+
+@pytest.mark.parametrize("form", ["tar", "zip"])
+def test_absolute_names_are_read_as_relative_ones(tmp_path: Path, form: str) -> None:
+    assert contents(write(tmp_path, form, {"/a/1.png": b"one"})) == {"a/1.png": b"one"}
+
+
+def test_a_hard_link_has_the_content_of_the_file_in_the_archive(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"a/1.png": b"one"})
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("a/2.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a/1.png"
+        archive.addfile(link)
+    assert contents(path) == {"a/1.png": b"one", "a/2.png": b"one"}
+
+
+def test_an_archive_in_an_archive_is_one_of_its_files(tmp_path: Path) -> None:
+    inner = write_zip(tmp_path / "inner.zip", {"other.png": b"two"}).read_bytes()
+    path = write_tar(tmp_path / "a.tar", {"a/1.png": b"one", "z.zip": inner})
+    assert contents(path) == {"a/1.png": b"one", "z.zip": inner}
+
+
+@pytest.mark.parametrize("at", [512, 1536, 2000, 3072, -700])
+def test_a_tar_archive_that_is_cut_anywhere_is_an_error(tmp_path: Path, at: int) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"a/{number}.png": bytes([number]) * 900 for number in range(3)})
+    end = 3 * (512 + 1024) + 1024
+    path.write_bytes(path.read_bytes()[:end][:at])
+    with pytest.raises(DataError, match="damaged, encrypted or cut short"):
+        contents(path)
+
+
+def test_a_damaged_head_inside_a_tar_archive_is_an_error(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"a/{number}.png": b"some" for number in range(3)})
+    content = bytearray(path.read_bytes())
+    content[1024 + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged, encrypted or cut short"):
+        contents(path)
+
+
+def test_the_checksum_of_a_gzipped_archive_is_compared(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.gz", {"a/1.png": os.urandom(3000)})
+    content = bytearray(path.read_bytes())
+    content[1500] ^= 1  # random bytes are stored as they are, so that the stream stays readable
+    for damaged in (content, path.read_bytes()[:-8]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged, encrypted or cut short"):
+            contents(path)
+
+
+def test_a_zip_archive_whose_list_hides_files_is_an_error(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", {f"a/{number}.png": b"some" for number in range(4)})
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 32] = content.index(b"PK\x01\x02", entry + 1) - entry  # as if the next were its comment
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="should have 4"):
+        contents(path)
+
+
+def test_linked_folders_are_read_wherever_they_lead_but_to_one_around_them(tmp_path: Path) -> None:
+    write_folder(tmp_path / "elsewhere", {"1.png": b"one"})
+    root = write_folder(tmp_path / "root", {"test/a/2.png": b"two"})
+    (root / "train").mkdir()
+    for name in ("train/a", "train/b", "c"):
+        (root / name).symlink_to(tmp_path / "elsewhere")
+    (root / "valid").symlink_to(root / "test")
+    (root / "test/loop").symlink_to(root)
+    assert contents(root) == {
+        **{f"{split}/a/2.png": b"two" for split in ("test", "valid")},
+        **{f"{place}/1.png": b"one" for place in ("c", "train/a", "train/b")},
+    }
+
+
+def test_run_folders_and_our_plots_of_data_are_left_out(tmp_path: Path) -> None:
+    run = dict.fromkeys(("config.toml", "metrics.csv", "curves.png"), b"")
+    path = write_folder(
+        tmp_path / "folder",
+        {
+            **FILES,
+            "localrules-data/x/labels.png": b"",
+            **{f"runs/one/{name}": content for name, content in run.items()},
+        },
+    )
+    assert contents(path) == FILES
+
+
+def test_pipes_do_not_count_and_links_to_nothing_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "folder", FILES)
+    os.mkfifo(path / "a/pipe.png")
+    (path / "a/absent.png").symlink_to("nowhere.png")
+    (path / "a/self.png").symlink_to("self.png")
+    assert tree_key(path) == tree_key(path)
+    with open_tree(path) as tree:
+        assert sorted(set(tree.names) - set(FILES)) == ["a/absent.png", "a/self.png"]
+        with pytest.raises(DataError, match="no such data file"):
+            tree.read("a/absent.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_must_not_be_read_is_an_error(tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "folder", FILES)
+    (path / "a").chmod(0)
+    try:
+        with pytest.raises(DataError, match="cannot be read"):
+            contents(path)
+    finally:
+        (path / "a").chmod(0o755)
+
+
+def test_a_folder_that_fails_while_it_is_listed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_folder(tmp_path / "folder", FILES)
+    scandir = os.scandir
+
+    def refuse(place):
+        if Path(place).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError) as caught:
+        contents(path)
+    assert caught.value.where == str(path / "a/b")
+
+
+def test_a_name_that_is_too_long_is_an_error() -> None:
+    for use in (contents, tree_key):
+        with pytest.raises(DataError, match="cannot be read"):
+            use(Path("a" * 300))
 
 
 @pytest.mark.parametrize("form", ["tar.gz", "tar.xz", "zip"])

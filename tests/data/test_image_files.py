@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from localrules.data.images import fit_to_shape, read_image
 from localrules.errors import DataError, UsageError
@@ -183,6 +184,20 @@ def test_what_is_not_an_image_is_named(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:900])
     empty.touch()
     assert {refusal(path) for path in (words, cut, empty)} == {"this is not an image that can be read"}
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError, SyntaxError, TypeError])
+def test_whatever_a_decoder_raises_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def fail(image: Image.Image) -> None:
+        raise kind("damaged plane")  # as of AVIF and DDS
+
+    Image.fromarray(NOISE).save(tmp_path / "a.png")
+    monkeypatch.setattr(PngImageFile, "load", fail)
+    with pytest.raises(DataError, match="this is not an image that can be read") as caught:
+        read_image(tmp_path / "a.png")
+    assert "damaged plane" in caught.value.why
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])

@@ -82,7 +82,9 @@ def test_maps_are_read_only_where_the_system_promises_no_memory(monkeypatch: pyt
     check(load_splits("kind", "key", Decoder()))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "no index", "no array", "bad index"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "flipped", "empty", "no index", "no array", "bad index", "other notes", "no files"]
+)
 def test_a_damaged_entry_is_made_anew(cache: Path, damage: str) -> None:
     decoder = Decoder()
     load_splits("kind", "key", decoder)
@@ -97,6 +99,10 @@ def test_a_damaged_entry_is_made_anew(cache: Path, damage: str) -> None:
         file.unlink()
     if damage == "bad index":
         index.write_text("{")
+    if damage == "other notes":
+        index.write_text(index.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    if damage == "no files":
+        index.write_text('{"files": [], "notes": {}, "crc32": 0}')
     check(load_splits("kind", "key", decoder))
     assert decoder.calls == 2
     check(load_splits("kind", "key", decoder))
@@ -107,7 +113,7 @@ def test_large_entries_are_compared_by_size_alone(cache: Path, monkeypatch: pyte
     monkeypatch.setattr(mapped_cache, "VERIFIED_SIZE", 100)
     decoder = Decoder()
     load_splits("kind", "key", decoder)
-    monkeypatch.setattr(mapped_cache, "_checksum", lambda path: pytest.fail("read"))
+    monkeypatch.setattr(mapped_cache, "_checksum", lambda _: pytest.fail("read"))
     check(load_splits("kind", "key", decoder))
 
 
@@ -122,13 +128,14 @@ def test_an_error_of_the_decoder_leaves_nothing(cache: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later(cache: Path) -> None:
-    old, new = cache / ".kind-key-old", cache / ".kind-key-new"
-    for folder in (old, new):
+    old, new, active = (cache / f".{name}" for name in ("kind-key-old", "kind-key-new", "other-key-active"))
+    for folder in (old, new, active):
         folder.mkdir()
-    os.utime(old, (time.time() - 1e5,) * 2)
-    load_splits("kind", "key", Decoder())
-    assert not old.exists()
-    assert new.exists()
+    (active / "images.npy").touch()  # is still being written
+    for folder in (old, active):
+        os.utime(folder, (time.time() - 1e5,) * 2)
+    load_splits("another", "key", Decoder())
+    assert [folder.exists() for folder in (old, new, active)] == [False, True, True]
 
 
 @pytest.mark.parametrize("place", ["no folder", "full disk"])

@@ -112,6 +112,30 @@ def test_labels_go_with_their_images() -> None:
         )
 
 
+def similar_images(count: int) -> torch.Tensor:
+    """Near duplicates of each other."""
+    return (draw_images(1).float() + torch.arange(count).view(-1, 1, 1, 1)).clamp(0, 255).to(torch.uint8)
+
+
+def test_a_group_that_is_larger_than_the_part_to_hold_out_stays_in_train() -> None:
+    for seed in range(5):
+        held = split_holdout(data_set(torch.cat([similar_images(40), draw_images(60, seed=1)])), 0.1, seed)
+        assert (len(held.split("train")), len(held.split("valid"))) == (90, 10)
+
+
+@pytest.mark.parametrize(
+    ("images", "fraction", "message"),
+    [
+        (draw_images(20), 0.01, "nothing would be held out"),
+        (draw_images(20), 0.99, "nothing would be left to train on"),
+        (similar_images(20), 0.1, "without dividing near duplicates"),
+    ],
+)
+def test_a_division_that_leaves_a_side_empty_is_refused(images: torch.Tensor, fraction: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        split_holdout(data_set(images), fraction)
+
+
 def test_without_a_training_split_nothing_can_be_held_out() -> None:
     data = Dataset("some", ("a",), {}, "made up", "", redistributable=True)
     with pytest.raises(DataError, match="no 'train' split"):

@@ -100,7 +100,7 @@ def test_a_split_to_score_on_may_have_one_class_and_one_sample() -> None:
         ({"classes": "abcd"}, "classes of type str"),
         ({"classes": (0, 1, 2, 3)}, "classes of type tuple"),
         ({"classes": ("a", "b", "b", "c")}, "4 classes, 3 of them distinct"),
-        ({"classes": ("a",)}, "1 classes"),
+        ({"classes": ("a",)}, "one class, a"),
     ],
 )
 def test_what_is_around_the_splits_is_checked(fields: dict[str, Any], found: str) -> None:

@@ -75,6 +75,6 @@ def _heat_map(figure: Figure, axes: Axes, x: list[Any], y: list[Any], values: li
     axes.grid(False)
     for names, ticks in ((columns, axes.set_xticks), (rows, axes.set_yticks)):
         every = max(1, len(names) // _MOST_TICKS)
-        ticks(range(0, len(names), every), [str(name) for name in names[::every]])
+        ticks(range(0, len(names), every), [str(name) for name in names[::every]], parse_math=False)
     axes.tick_params(axis="x", rotation=90)
     figure.colorbar(image, ax=axes, label=label, ticks=_only_value(grid))

@@ -80,8 +80,9 @@ def plot_confusion(matrix: ArrayLike, classes: Sequence[str], out: Path, *, of: 
         )
         count_colour = "#d6e4f2" if strong else MUTED
         axes.text(column, row + 0.22, f"{counts[row, column]:,}", ha="center", fontsize=6.5, color=count_colour)
-    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=9)
-    axes.set_yticks(range(len(classes)), classes, fontsize=9)
+    ticks = range(len(classes))
+    axes.set_xticks(ticks, classes, rotation=40, ha="right", rotation_mode="anchor", fontsize=9, parse_math=False)
+    axes.set_yticks(ticks, classes, fontsize=9, parse_math=False)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", color=INK)

@@ -140,13 +140,15 @@ class _Sheet:
         extent = (x - right, x + right, y + down, y - down)
         self._axes.imshow(pixels, extent=extent, aspect="auto", interpolation="nearest", **options)
         if text:
-            above = self._axes.text(x, y - down - 0.03, printable(text), fontsize=7.5, color=colour, linespacing=1.0)
+            above = self._axes.text(
+                x, y - down - 0.03, printable(text), fontsize=7.5, color=colour, linespacing=1.0, parse_math=False
+            )
             above.set(ha="center", va="bottom")
 
     def name_row(self, row: int, text: str) -> None:
         """Write a row's name at its left."""
         y = (row + 0.5) * self._cell[1]
-        self._axes.text(-0.08, y, printable(text), ha="right", va="center", fontsize=7.5, color=INK)
+        self._axes.text(-0.08, y, printable(text), ha="right", va="center", fontsize=7.5, color=INK, parse_math=False)
 
 
 def _filter_images(weight: Tensor) -> Tensor:
