@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 from localrules.core.feature_maps import LastOperation
@@ -14,6 +16,7 @@ from localrules.core.interception import (
     Forward,
     InplaceGuard,
     detach_tree,
+    hides_tensors,
     intercept_layers,
     layer_outputs,
     tensor_leaves,
@@ -23,6 +26,8 @@ from localrules.errors import UsageError
 from localrules.utils.torch_utils import autograd_nodes, eval_mode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from localrules.core.network import Network
 
 
@@ -37,21 +42,32 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
         example: Inputs, shape (batch, ...).
 
     Raises:
-        UsageError: A layer that did not run, a readout that was not the last, or an output written in place.
+        UsageError: A layer that did not run or hides tensors in its output, a readout that was not the last, an output
+            written in place, or logits that are none.
     """
     found: dict[str, Layer] = {}
-    producers: dict[int, str] = {}
+    producers: dict[int, tuple[str, int]] = {}  # the layer, and the position among the tensors that it returned
+    read: dict[str, set[int]] = {}
+    returned: dict[str, int] = {}  # tensors, whether others read them or not
+    outputs: dict[str, list[Tensor]] = {}  # those that count, without values
     leaves: list[Tensor] = []  # kept alive, so that ids stay unique
     handed = InplaceGuard()
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inputs = tensor_leaves((args, kwargs))
-        reads = tuple(dict.fromkeys(name for tensor in inputs for name in _sources(tensor, producers)))
+        sources = [source for tensor in inputs for source in _sources(tensor, producers)]
+        for name, position in sources:
+            read.setdefault(name, set()).add(position)
+        reads = tuple(dict.fromkeys(name for name, _ in sources))
         with torch.no_grad(), FlopCounterMode(display=False) as counter, LastOperation() as last:
             output = forward(*detach_tree(args), **detach_tree(kwargs))
         handed.check()
+        _check_output(layer, output)
         samples = example.shape[0]
-        shapes = tuple(tuple(end.shape[1:]) for end in layer_outputs(layer, output))
+        layer = _without_integers(layer, output)
+        returned[layer.name] = len(tensor_leaves(output))
+        outputs[layer.name] = [torch.empty_like(end, device="meta") for end in layer_outputs(layer, output)]
+        shapes = tuple(tuple(end.shape[1:]) for end in outputs[layer.name])
         found[layer.name] = replace(
             layer,
             index=len(found),
@@ -66,24 +82,111 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             features_last=tuple(last.applies_to(shape) for shape in shapes),
             macs=counter.get_total_flops() // 2 // samples,
         )
-        return torch.utils._pytree.tree_map_only(Tensor, lambda tensor: as_source(layer, tensor), output)
+        positions = count()
+        return pytree.tree_map_only(Tensor, lambda tensor: as_source(layer, next(positions), tensor), output)
 
-    def as_source(layer: Layer, tensor: Tensor) -> Tensor:
+    def as_source(layer: Layer, position: int, tensor: Tensor) -> Tensor:
         leaf = tensor.detach().requires_grad_(tensor.is_floating_point())
         leaves.append(leaf)
-        producers[id(leaf)] = layer.name
+        producers[id(leaf)] = layer.name, position
         copy = leaf.clone()  # in-place writes to a leaf raise an error that names nobody; to a copy, they are found
         handed.track(layer, copy)
         return copy
 
     with eval_mode(network.model), torch.enable_grad(), intercept_layers(network.layers, visit):
-        network(example)
+        logits = network(example)
     handed.check()
-    return _sort_by_execution(network, found)
+    for name, positions in read.items():
+        kept = _read_outputs(found[name], positions, returned[name])
+        if len(kept) < len(outputs[name]):
+            found[name] = _with_outputs(found[name], kept)
+            outputs[name] = [outputs[name][at] for at in kept]
+    layers = _sort_by_execution(network, found)
+    _check_logits(network, logits, len(example))
+    return _with_samples_first(network, layers, outputs, example)
 
 
-def _sources(tensor: Tensor, producers: dict[int, str]) -> list[str]:
-    """Names of the layers whose outputs a tensor was made from, in the order of the network's inputs to it."""
+def _check_output(layer: Layer, output: Any) -> None:
+    hidden = next((leaf for leaf in pytree.tree_leaves(output) if hides_tensors(leaf)), None)
+    if hidden is not None:
+        raise UsageError(
+            f"layer {layer.name!r} returns a {type(hidden).__name__} with tensors in it",
+            where=f"the output of layer {layer.name!r}",
+            why="torch takes the object for a whole, so that gradients would go through it to the layer",
+            fix="return tensors, tuples, lists or dicts, or register the class by torch.utils._pytree",
+        )
+
+
+def _check_logits(network: Network, logits: Any, samples: int) -> None:
+    if isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == samples and logits.is_floating_point():
+        return
+    found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    raise UsageError(
+        f"the output of {type(network.model).__name__} is not logits",
+        where=f"forward of {type(network.model).__name__}",
+        why=f"for {samples} samples it is {found}; expected floating-point numbers of shape ({samples}, classes)",
+        fix="pass a module around it that returns one row of logits for each sample",
+    )
+
+
+def _without_integers(layer: Layer, output: Any) -> Layer:
+    """The layer, without those of its outputs that no objective can learn from: indices, masks."""
+    outputs = layer_outputs(layer, output)
+    kept = [at for at, tensor in enumerate(outputs) if isinstance(tensor, Tensor) and tensor.is_floating_point()]
+    if len(kept) in (0, len(outputs)):
+        return layer
+    if layer.output_indices is None:
+        return replace(layer, read_outputs=tuple(kept))
+    sizes = tuple(layer.output_pool_sizes[at] for at in kept) if layer.output_pool_sizes else ()
+    return replace(layer, output_indices=tuple(layer.output_indices[at] for at in kept), output_pool_sizes=sizes)
+
+
+def _read_outputs(layer: Layer, read: set[int], returned: int) -> list[int]:
+    """Which outputs of a layer count: of one that was marked by hand, those that another layer reads."""
+    if layer.output_indices is not None or layer.is_readout:
+        return list(range(len(layer.out_shapes)))
+    positions = range(returned) if layer.read_outputs is None else layer.read_outputs
+    return [at for at, position in enumerate(positions) if position in read]
+
+
+def _with_outputs(layer: Layer, kept: Sequence[int]) -> Layer:
+    return replace(
+        layer,
+        read_outputs=tuple(kept if layer.read_outputs is None else (layer.read_outputs[at] for at in kept)),
+        out_shapes=tuple(layer.out_shapes[at] for at in kept),
+        features_last=tuple(layer.features_last[at] for at in kept),
+    )
+
+
+def _with_samples_first(
+    network: Network, layers: tuple[Layer, ...], outputs: dict[str, list[Tensor]], example: Tensor
+) -> tuple[Layer, ...]:
+    """The layers, with ``samples_first`` filled in.
+
+    Where another dimension has as many values as there are samples, it must hold for a batch with one more, too.
+    """
+    samples = len(example)
+    first = _have_samples_first(outputs, samples)
+    if samples == 1 or any(samples in each.shape[1:] for given in outputs.values() for each in given):
+        outputs = {}
+
+        def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            output = forward(*args, **kwargs)
+            outputs[layer.name] = [torch.empty_like(end, device="meta") for end in layer_outputs(layer, output)]
+            return output
+
+        with eval_mode(network.model), torch.no_grad(), intercept_layers(layers, visit):
+            network(torch.cat([example, example[:1]]))
+        first &= _have_samples_first(outputs, samples + 1)
+    return tuple(replace(layer, samples_first=layer.name in first) for layer in layers)
+
+
+def _have_samples_first(outputs: dict[str, list[Tensor]], samples: int) -> set[str]:
+    return {name for name, given in outputs.items() if all(each.dim() and len(each) == samples for each in given)}
+
+
+def _sources(tensor: Tensor, producers: dict[int, tuple[str, int]]) -> list[tuple[str, int]]:
+    """The outputs of layers that a tensor was made from, in the order of the network's inputs to it."""
     leaves = (id(getattr(node, "variable", None)) for node in autograd_nodes(tensor))
     return [producers[leaf] for leaf in leaves if leaf in producers]
 

@@ -8,10 +8,12 @@ hands are those of the plain module.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -80,10 +82,23 @@ def tensor_leaves(tree: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def hides_tensors(leaf: Any) -> bool:
+    """Whether an object of an output, which torch takes for a whole, has tensors inside, where nobody detaches them."""
+    if isinstance(leaf, Tensor | torch.nn.Module):
+        return False
+    inside = list(vars(leaf).values()) if hasattr(leaf, "__dict__") else []
+    if isinstance(leaf, Mapping):
+        inside += leaf.values()
+    elif isinstance(leaf, list | tuple | set | frozenset | deque):
+        inside += leaf
+    return any(isinstance(value, Tensor) for value in pytree.tree_leaves(inside))
+
+
 def layer_outputs(layer: Layer, output: Any) -> list[Tensor]:
-    """The outputs of a layer that nothing else inside it reads."""
+    """The outputs of a layer that count: that others read, and nothing else inside it."""
     if layer.output_indices is None:
-        return tensor_leaves(output)
+        leaves = tensor_leaves(output)
+        return leaves if layer.read_outputs is None else [leaves[index] for index in layer.read_outputs]
     outputs = output if isinstance(output, tuple) else (output,)  # of a part: some may be sizes
     return [outputs[index] for index in layer.output_indices]
 

@@ -44,6 +44,8 @@ class LayerInfo:
             features), are. Objectives see such outputs as feature maps, see :meth:`as_feature_maps`.
         output_indices: Which of the module's outputs count: those that nothing else inside the layer reads; usually
             one.
+        read_outputs: Of a layer that was marked by hand: which of the tensors that it returns others read.
+        samples_first: Whether the first dimension of its outputs is the samples of the batch.
         output_pool_sizes: For a layer of several modules, the ``pool_size`` of each output.
         macs: Multiply-accumulate operations of one forward pass of one sample.
         parameter_shapes: Shape of each of its parameters.
@@ -62,6 +64,8 @@ class LayerInfo:
     all_out_shapes: tuple[Shape, ...] = field(default=(), repr=False)
     features_last: tuple[bool, ...] = ()
     output_indices: tuple[int, ...] | None = None
+    read_outputs: tuple[int, ...] | None = None
+    samples_first: bool = True
     output_pool_sizes: tuple[int | None, ...] = ()
     macs: int = 0
     parameter_shapes: tuple[Shape, ...] = field(default=(), repr=False)

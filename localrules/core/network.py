@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from localrules.core.analysis import analyze_layers
 from localrules.core.interception import Forward, intercept_layers
@@ -17,6 +18,7 @@ from localrules.core.layer_spec import LayerSpec, block_indices, layers_from_spe
 from localrules.core.onednn_guard import guard, guarding
 from localrules.core.ops import Handler, Operation, intercept_ops
 from localrules.core.partition import into_parts, partition_graph
+from localrules.core.partitioned_module import PartitionedModule
 from localrules.core.windows import Granularity, check_window, split_granularity
 from localrules.errors import UsageError
 from localrules.utils.torch_utils import eval_mode
@@ -33,14 +35,17 @@ class Network(nn.Module):
 
     body: nn.Module
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], body: nn.Module | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, layers: Sequence[Layer], body: nn.Module | None = None, *, owned: bool = True
+    ) -> None:
         super().__init__()
         self.model = model
         self.layers = tuple(layers)
         self.window = 1
         # Hidden from torch: where the model is cut into parts, the parts hold the model's own modules once more.
         object.__setattr__(self, "body", body if body is not None else model)
-        check_ownership(model, self.layers)
+        if owned:
+            check_ownership(model, self.layers)
 
     @classmethod
     def wrap(
@@ -74,6 +79,7 @@ class Network(nn.Module):
         """
         spec = getattr(model, "layer_spec", None)
         granularity, window = split_granularity(granularity)
+        _check_arguments(model, layers, readout, granularity, example)
         if layers is not None:
             network = cls(model, layers_from_spec(model, layers, readout, {}))
         elif isinstance(spec, LayerSpec) and (granularity == "layer" or (granularity == "block" and spec.blocks)):
@@ -114,7 +120,7 @@ class Network(nn.Module):
                 why="a network is cut by 'layer', by 'block', or into a number of parts",
                 fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
             )
-        fine = cls(model, *partition_graph(model, units))
+        fine = cls(model, *partition_graph(model, units), owned=False)  # parts may hold what its layers share
         if example is None:
             raise UsageError("cutting into equal parts needs an example batch", fix="pass example=...")
         costs = {layer.name: layer.macs for layer in analyze_layers(fine, example)}
@@ -137,6 +143,12 @@ class Network(nn.Module):
                 model, _units(model, spec), lambda units, segments: block_indices(units, spec.blocks, name)
             ),
         )
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Network:
+        super()._apply(fn, recurse)
+        if isinstance(self.body, PartitionedModule):
+            self.body.convert(fn)
+        return self
 
     def forward(self, images: Tensor) -> Any:
         """Logits, shape (batch, classes)."""
@@ -194,6 +206,50 @@ class Network(nn.Module):
         return self.layers[-1]
 
 
+def _check_arguments(
+    model: nn.Module, layers: Sequence[str] | None, readout: str, granularity: Granularity, example: Tensor | None
+) -> None:
+    name = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UsageError(
+            "a module that torch.jit has compiled cannot be cut into layers",
+            where=name,
+            why="its forward is no Python code any more",
+            fix="wrap the module that it was made from",
+        )
+    if example is not None and not isinstance(example, Tensor):
+        raise UsageError(
+            "the example is not a tensor",
+            where=f"example={type(example).__name__}",
+            why="a network is called with one tensor, shape (batch, ...)",
+            fix="give some inputs as one tensor; pass a module with several inputs inside one that divides it",
+        )
+    if readout and layers is None:
+        raise UsageError(
+            "a readout is named without layers",
+            where=f"readout={readout!r}",
+            why="without names the model's own layers are taken, or those that tracing finds, with the last on top",
+            fix='name the layers, too: layers=["conv1", "blocks.*"]',
+        )
+    if layers is not None and granularity != "layer":
+        raise UsageError(
+            "layers that are named are not cut once more",
+            where=f"granularity={granularity!r}",
+            why="the names say where one layer ends and the next begins",
+            fix="leave out granularity or layers; window:K may be given with both",
+        )
+    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        if example is None:
+            raise UsageError(
+                f"{name} has parameters without a shape",
+                where=f"the lazy modules of {name}",
+                why="they get their shapes in the first forward pass",
+                fix="pass example=..., or run the model once before",
+            )
+        with torch.no_grad(), eval_mode(model):
+            model(example)
+
+
 def _check_same_function(model: nn.Module, body: nn.Module, example: Tensor) -> None:
     """Raises UsageError if the parts that a traced model was cut into compute something else than the model."""
     with torch.no_grad(), eval_mode(model), eval_mode(body), torch.random.fork_rng():
@@ -201,8 +257,8 @@ def _check_same_function(model: nn.Module, body: nn.Module, example: Tensor) -> 
         expected = model(example)
         torch.manual_seed(0)
         found = body(example)
-    if expected.is_meta:
-        return  # without values there is nothing to compare
+    if not isinstance(expected, Tensor) or not isinstance(found, Tensor) or expected.is_meta:
+        return  # the analysis refuses other logits; without values there is nothing to compare
     if not torch.equal(expected, found) and not torch.allclose(expected, found, equal_nan=True):
         raise UsageError(
             f"the traced graph of {type(model).__name__} computes something else than the module",

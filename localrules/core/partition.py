@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from localrules.core.layer import Layer
-from localrules.core.tracing import is_derived, is_input_only, trace, weight_bearing
+from localrules.core.partitioned_module import INPUT, PartitionedModule
+from localrules.core.tracing import is_derived, is_input_only, reading_of, trace, weight_bearing, writes_in_place
 from localrules.errors import UsageError
-
-
-class PartitionedModule(nn.Module):
-    """Runs the parts of a cut network one after the other, and lets go of each value behind its last reader."""
-
-    def __init__(self, parts: Sequence[fx.GraphModule], reads: list[list[str]], writes: list[list[str]]) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(parts)
-        self._reads, self._writes = reads, writes
-        last_reader = {name: index for index, names in enumerate(reads) for name in names}
-        self._spent = [[name for name in names if last_reader[name] == index] for index, names in enumerate(reads)]
-
-    def forward(self, images: Tensor) -> Tensor:
-        values: dict[str, Any] = {INPUT: images}
-        output: Any = None
-        for part, reads, writes, spent in zip(self.parts, self._reads, self._writes, self._spent, strict=True):
-            output = part(*[values[name] for name in reads])
-            for name in spent:
-                del values[name]
-            values.update(zip(writes, output if len(writes) > 1 else (output,), strict=True))
-        return output
-
-
-INPUT = "the network's input"
-
 
 Grouping = Callable[[Sequence[str], Sequence[int]], Sequence[int]]
 """The part of each unit, given the units' names in the order in which they run, and the segment in which each lies;
@@ -60,20 +36,32 @@ def partition_graph(
     Raises:
         UsageError: The model cannot be traced.
     """
-    graph = trace(model, [unit.name for unit in units])
+    before = set(vars(model))
+    try:
+        graph = trace(model, [unit.name for unit in units])
+        return _cut(model, graph, units, grouping, constants=set(vars(model)) - before)
+    finally:
+        for name in set(vars(model)) - before:  # tracing has put them there
+            delattr(model, name)
+
+
+def _cut(
+    model: nn.Module, graph: fx.Graph, units: Sequence[Layer], grouping: Grouping | None, constants: set[str]
+) -> tuple[list[Layer], PartitionedModule]:
     sizes = _input_only(model, graph)
-    unit_of, names = _units(model, graph, {unit.name for unit in units}, sizes)
+    unit_of, names, derived = _units(model, graph, {unit.name for unit in units}, sizes)
     grid = {unit.name: unit.pool_size for unit in units}
     pool_size = {node: grid.get(names[unit]) for node, unit in unit_of.items()}
     if grouping is None:
         part_of_unit = list(range(len(names)))
     else:
-        groups = grouping(names[:-1], _segments(unit_of, len(names) - 1, sizes))
+        groups = grouping(names[:-1], _segments(unit_of, len(names) - 1, sizes | derived))
         parts = max(groups) + 1
         part_of_unit = [*groups, parts]
         names = [_part_name([n for n, g in zip(names, part_of_unit, strict=True) if g == p]) for p in range(parts + 1)]
     part_of = {node: part_of_unit[unit] for node, unit in unit_of.items()}
-    return _build_layers(model, graph, part_of, names, pool_size, sizes)
+    _refuse_writes_across(model, graph, part_of, names)
+    return _build_layers(model, graph, part_of, names, derived, pool_size, sizes, constants)
 
 
 def _part_name(names: list[str]) -> str:
@@ -119,36 +107,57 @@ def _computed_from_first(
 
 def _units(
     model: nn.Module, graph: fx.Graph, marked: set[str], sizes: set[fx.Node]
-) -> tuple[dict[fx.Node, int], list[str]]:
-    """The unit of every node that computes something, and each unit's name.
+) -> tuple[dict[fx.Node, int], list[str], set[fx.Node]]:
+    """The unit of every node that computes something, each unit's name, and what is computed from parameters alone.
 
     Units are numbered in the order in which their weight-bearing operation runs, and a node without weights joins
     the latest unit it reads, so values only ever flow from lower numbers to higher ones: any cut is free of loops.
-    What depends on parameters alone joins its first reader.
+    What depends on parameters alone belongs to no unit: each of its readers computes it.
     """
     unit_of: dict[fx.Node, int] = {}
     names: list[str] = []
-    derived: dict[fx.Node, None] = {}
+    derived: set[fx.Node] = set()
     for node in graph.nodes:
-        if node.op in ("placeholder", "output", "get_attr"):
+        if node.op in ("placeholder", "output", "get_attr") or reading_of(node) is not None:
             continue
         if is_derived(model, node, derived, sizes):
-            derived[node] = None
+            derived.add(node)
             continue
         starts = str(node.target) in marked if marked else weight_bearing(model, node, derived)
         if starts:
-            names.append(str(node.target) if node.op == "call_module" else node.name)
+            names.append(_unused(str(node.target) if node.op == "call_module" else node.name, names))
             unit_of[node] = len(names) - 1
         else:
             unit_of[node] = max((unit_of[source] for source in node.all_input_nodes if source in unit_of), default=0)
-    for node in reversed(derived):
-        unit_of[node] = min((unit_of[user] for user in node.users if user in unit_of), default=0)
     if len(names) < 2:
         raise UsageError(
             f"{type(model).__name__} has fewer than two weight-bearing operations",
             why="a network needs at least one layer below its readout",
         )
-    return unit_of, names
+    return unit_of, names, derived
+
+
+def _unused(name: str, taken: Sequence[str]) -> str:
+    """The name, with a number where a module that runs twice, or an operation that is called like one, has it."""
+    numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+    return next(free for free in numbered if free not in taken)
+
+
+def _refuse_writes_across(
+    model: nn.Module, graph: fx.Graph, part_of: Mapping[fx.Node, int], names: Sequence[str]
+) -> None:
+    """Raises UsageError where a value is written in place after another part has read it: the part would run later."""
+    place = {node: index for index, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        written = node.all_input_nodes[:1] if writes_in_place(model, node) else []
+        for reader in (user for value in written for user in value.users if user in part_of):
+            if place[reader] < place[node] and part_of[reader] > part_of.get(node, len(names)):
+                raise UsageError(
+                    f"{node.name!r} changes in place what layer {names[part_of[reader]]!r} has read",
+                    where=f"forward of {type(model).__name__}",
+                    why="the operation belongs to the layer before, and its other readers would see another value",
+                    fix="write it out of place (x = x + y, nn.ReLU()), or mark the layers by hand",
+                )
 
 
 def _build_layers(
@@ -156,8 +165,10 @@ def _build_layers(
     graph: fx.Graph,
     part_of: dict[fx.Node, int],
     names: list[str],
+    derived: set[fx.Node],
     pool_size: Mapping[fx.Node, int | None],
     sizes: set[fx.Node],
+    constants: set[str],
 ) -> tuple[list[Layer], PartitionedModule]:
     result = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(result, fx.Node) or part_of.get(result) != len(names) - 1:
@@ -168,10 +179,14 @@ def _build_layers(
         )
     modules, reads, writes, layers = [], [], [], []
     for index, name in enumerate(names):
-        inside = [node for node in graph.nodes if part_of.get(node) == index]
+        inside = _with_derived(graph, {node for node in part_of if part_of[node] == index}, derived)
         sources = list(dict.fromkeys(s for n in inside for s in n.all_input_nodes if s not in inside))
         inputs = [source for source in sources if source.op != "get_attr"]
-        outputs = [n for n in inside if n is result or any(u.op != "output" and u not in inside for u in n.users)]
+        outputs = [
+            n
+            for n in inside
+            if n not in derived and (n is result or any(u in part_of and u not in inside for u in n.users))
+        ]
         ends = _final_outputs(outputs, inside, sizes)
         if not ends:
             raise UsageError(
@@ -189,7 +204,17 @@ def _build_layers(
             name, module, is_readout=index == len(names) - 1, index=index, output_indices=ends, output_pool_sizes=grids
         )
         layers.append(replace(layer, pool_size=grids[0]) if len(set(grids)) == 1 else layer)
-    return layers, PartitionedModule(modules, reads, writes)
+    readings = {node.name: found for node in graph.nodes if (found := reading_of(node)) is not None}
+    return layers, PartitionedModule(model, modules, reads, writes, readings, constants)
+
+
+def _with_derived(graph: fx.Graph, part: set[fx.Node], derived: set[fx.Node]) -> list[fx.Node]:
+    """The nodes of a part, with what they read of those that depend on parameters alone, in order."""
+    inside = set(part)
+    for node in reversed(graph.nodes):
+        if node in inside:
+            inside |= derived.intersection(node.all_input_nodes)
+    return [node for node in graph.nodes if node in inside]
 
 
 def _build_part(

@@ -26,6 +26,8 @@ class Requirements:
         sequential: Whether each layer must read exactly the one before it.
         spatial_outputs: Whether hidden layers must have feature maps, (channels, height, width), or tokens as outputs.
         allows_norm: Whether hidden layers may contain normalisation layers.
+        samples_first: Whether the outputs of hidden layers must have the samples as first dimension, as those must that
+            are paired with labels or with each other.
         one_op_per_layer: Whether each hidden layer must have its weights in one operation.
         float_inputs: Whether the network's input must be floating-point numbers, not tokens.
         targets: What the rule can learn from: ``"labels"``, also class ``"probabilities"`` (label smoothing, mixup;
@@ -42,6 +44,7 @@ class Requirements:
     sequential: bool = False
     spatial_outputs: bool = False
     allows_norm: bool = True
+    samples_first: bool = True
     one_op_per_layer: bool = False
     float_inputs: bool = False
     targets: TargetKind = "labels"
@@ -75,12 +78,19 @@ class Requirements:
 
     @property
     def constrains_network(self) -> bool:
-        """Whether anything is needed of a network: whether :meth:`incompatibility` can find anything."""
+        """Whether anything is needed of a network beside samples that come first."""
         return self.sequential or self.spatial_outputs or self.one_op_per_layer or not self.allows_norm
 
     def incompatibility(self, network: Network) -> str:
         """The reason why the rule cannot train this network (shapes and readers known); empty if it can."""
         hidden = network.hidden
+        if self.samples_first:
+            for layer in hidden:
+                if not layer.samples_first:
+                    return (
+                        f"it needs the samples as the first dimension of what layers return; {layer.name!r} returns "
+                        "another (batch_first=True keeps it in torch's recurrent modules and transformers)"
+                    )
         if self.sequential:
             for before, layer in zip((None, *hidden), network.layers, strict=False):
                 if layer.input_layers != (() if before is None else (before.name,)):

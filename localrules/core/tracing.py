@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from inspect import Parameter, signature
 from itertools import zip_longest
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from localrules.core.partitioned_module import Reading, attribute
 from localrules.errors import UsageError
 from localrules.utils.plugin_border import definition
 from localrules.utils.torch_utils import NORMS, preserve_mode
@@ -20,6 +22,11 @@ _VARIADIC = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _SIZE_ATTRIBUTES = ("shape", "ndim", "dtype", "device")
 # Functions that put parameters beside the data or scale the data by them, as positions, scales and biases do.
 _ELEMENTWISE = {"add", "radd", "iadd", "sub", "rsub", "mul", "rmul", "imul", "div", "truediv", "cat", "concat", "stack"}
+_MULTIPLYING = {
+    *(f"conv{transposed}{number}d" for transposed in ("", "_transpose") for number in (1, 2, 3)),
+    *("linear", "bilinear", "matmul", "mm", "bmm", "addmm"),
+}
+_IN_PLACE = {"iadd", "isub", "imul", "itruediv", "iand", "ior", "ixor", "imatmul", "ipow"}  # of the module operator
 _CONSTANT = re.compile(r"_tensor_constant\d+")
 
 
@@ -67,7 +74,7 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """
     _check_signature(model)
     whole = set(leaves)
-    with preserve_mode(model):
+    with preserve_mode(model), _refused_if_buffers_change(model):
         while True:
             try:
                 return _trace_in_both_modes(model, whole)
@@ -75,6 +82,25 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
                 if not _is_inner_part(model, error.module):
                     raise error.error from error.error.__cause__
                 whole.add(error.module)
+
+
+@contextmanager
+def _refused_if_buffers_change(model: nn.Module) -> Iterator[None]:
+    """Raises UsageError if forward writes to a buffer where it is traced: it would do so once, and never again."""
+    before = {name: (buffer, buffer._version) for name, buffer in model.named_buffers()}
+    values = {name: buffer.clone() for name, (buffer, _) in before.items()}
+    yield
+    for name, buffer in model.named_buffers():
+        old, version = before[name]
+        if buffer is not old or buffer._version != version:
+            old.copy_(values[name])
+            setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], old)
+            raise UsageError(
+                f"forward writes to the buffer {name!r}",
+                where=f"forward of {type(model).__name__}",
+                why="a traced graph would not repeat it",
+                fix="write to it in a module that has none inside, which is not traced, or mark the layers by hand",
+            )
 
 
 class _Untraceable(Exception):
@@ -167,10 +193,40 @@ def weight_bearing(model: nn.Module, node: fx.Node, derived: Collection[fx.Node]
     """
     if node.op == "call_module":
         module = model.get_submodule(str(node.target))
+        if isinstance(module, nn.Linear | nn.Bilinear | nn.modules.conv._ConvNd):
+            return True  # even where its weight is one row or one value
         return not isinstance(module, NORMS) and any(_is_matrix(parameter) for parameter in module.parameters())
     if node.op not in ("call_function", "call_method") or _reads_size(node) or _function_name(node) in _ELEMENTWISE:
         return False
-    return any(source in derived or _is_matrix(_parameter(model, source)) for source in node.all_input_nodes)
+    multiplies = _function_name(node) in _MULTIPLYING
+    return any(
+        source in derived or (parameter is not None and (multiplies or _is_matrix(parameter)))
+        for source in node.all_input_nodes
+        for parameter in (_parameter(model, source),)
+    )
+
+
+def writes_in_place(model: nn.Module, node: fx.Node) -> bool:
+    """Whether an operation changes its first argument."""
+    if node.op == "call_module":
+        return bool(getattr(model.get_submodule(str(node.target)), "inplace", False))
+    if node.op not in ("call_method", "call_function"):
+        return False
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(node.kwargs.get("inplace")) or (name.endswith("_") and not name.endswith("__")) or name in _IN_PLACE
+
+
+def reading_of(node: fx.Node) -> Reading | None:
+    """What a node reads of one of the model's tensors, if it is a size, the data type or the device."""
+    sources = node.all_input_nodes
+    if not _reads_size(node) or len(sources) != 1 or sources[0].op != "get_attr":
+        return None
+    tensor, *args = node.args
+    if tensor is not sources[0]:
+        return None
+    if node.op == "call_function":
+        return Reading(str(sources[0].target), str(args[0]), None)
+    return Reading(str(sources[0].target), str(node.target), (*args, *node.kwargs.values()))
 
 
 def is_derived(model: nn.Module, node: fx.Node, derived: Collection[fx.Node], sizes: Collection[fx.Node]) -> bool:
@@ -190,7 +246,7 @@ def is_derived(model: nn.Module, node: fx.Node, derived: Collection[fx.Node], si
 
 
 def _parameter(model: nn.Module, node: fx.Node) -> nn.Parameter | None:
-    found = _attribute(model, str(node.target)) if node.op == "get_attr" else None
+    found = attribute(model, str(node.target)) if node.op == "get_attr" else None
     return found if isinstance(found, nn.Parameter) else None
 
 
@@ -225,10 +281,3 @@ def is_input_only(model: nn.Module, node: fx.Node, others: Collection[fx.Node]) 
         or (source.op == "get_attr" and _parameter(model, source) is None)
         for source in node.all_input_nodes
     )
-
-
-def _attribute(model: nn.Module, dotted: str) -> object:
-    value: object = model
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value

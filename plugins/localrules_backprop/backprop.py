@@ -16,7 +16,7 @@ class Backprop(Rule):
 
     info = RuleInfo(
         formula="dCE(logits, Y)/dW for every W, by the chain rule through all layers above",
-        requires=Requirements(targets="weighted"),
+        requires=Requirements(samples_first=False, targets="weighted"),
         loss_scaling=True,
     )
 

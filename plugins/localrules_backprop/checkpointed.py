@@ -27,7 +27,7 @@ class BackpropCheckpointed(Rule):
 
     info = RuleInfo(
         formula="as backprop, with each layer's forward pass run again during the backward pass",
-        requires=Requirements(forward_passes=2, targets="weighted"),
+        requires=Requirements(samples_first=False, forward_passes=2, targets="weighted"),
         loss_scaling=True,
     )
 

@@ -53,7 +53,9 @@ class FeedbackRule(Rule):
     """
 
     Config: ClassVar[type[BaseModel]] = FeedbackOptions
-    info = RuleInfo(locality="feedback", requires=Requirements(targets="weighted"), loss_scaling=True)
+    info = RuleInfo(
+        locality="feedback", requires=Requirements(samples_first=False, targets="weighted"), loss_scaling=True
+    )
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Call :meth:`draw` for each operation through which an error goes back.
