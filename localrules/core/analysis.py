@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from localrules.core.network import Network
+
+
+def _lstm_flops(inputs: Shape, to_input: Shape, to_hidden: Shape, *_: object, **__: object) -> int:
+    return 2 * math.prod(inputs[:2]) * (math.prod(to_input) + math.prod(to_hidden))
+
+
+UNCOUNTED = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
+"""Operations that torch's counter does not know: one layer and direction of an LSTM on a CPU."""
 
 
 def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
@@ -59,7 +68,11 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
         for name, position in sources:
             read.setdefault(name, set()).add(position)
         reads = tuple(dict.fromkeys(name for name, _ in sources))
-        with torch.no_grad(), FlopCounterMode(display=False) as counter, LastOperation() as last:
+        with (
+            torch.no_grad(),
+            FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter,
+            LastOperation() as last,
+        ):
             output = forward(*detach_tree(args), **detach_tree(kwargs))
         handed.check()
         _check_output(layer, output)

@@ -128,7 +128,7 @@ class Network(nn.Module):
             raise UsageError(
                 f"{type(model).__name__} cannot be cut into {granularity} parts",
                 where="--granularity",
-                why=f"it has {len(fine.hidden)} weight-bearing operations below its readout",
+                why=f"it has {len(fine.hidden)} layers below its readout",
                 fix=f"choose a number from 1 to {len(fine.hidden)}",
             )
         return cls(model, *partition_graph(model, units, into_parts(costs, granularity)))

@@ -233,30 +233,32 @@ class TestOutputsWithoutTheSamplesInFront:
         assert [layer.out_shapes for layer in learner.network.hidden] == [((5, 8),), ((5, 8) if layers else (8,),)]
         learner.step(inputs, LABELS)
 
+    def test_their_multiplications_are_counted(self) -> None:
+        network = Network.wrap(Recurrent(batch_first=True), example=torch.randn(2, 5, 6))
+        assert [layer.macs for layer in network.layers] == [5 * 32 * (6 + 8), 5 * 32 * (8 + 8), 24]
+
     def test_backprop_trains_them(self) -> None:
         inputs = torch.randn(6, 6, 6)
         Learner(Recurrent(), "backprop", example=inputs, num_classes=3).step(inputs, LABELS)
 
 
-class Pooling(nn.Module):
-    """Keeps the places of its maxima, as SegNet does."""
+class Sorting(nn.Module):
+    """Keeps the order of values beside the sorted ones."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(64, 3)
-        self.down, self.up = nn.MaxPool2d(2, return_indices=True), nn.MaxUnpool2d(2)
+        self.a, self.b, self.fc = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled, places = self.down(F.relu(self.a(x)))
-        return self.fc(self.up(F.relu(self.b(pooled)), places).flatten(1))
+        values, order = torch.sort(F.relu(self.a(x)), dim=1)
+        return self.fc(F.relu(self.b(values)).gather(1, order))
 
 
 @pytest.mark.parametrize("rule", ["hsic", "local-ce", "dfa"])
 def test_integers_that_go_between_layers_are_no_outputs_to_learn_from(rule: str) -> None:
-    images = torch.randn(6, 1, 4, 4)
-    learner = Learner(Pooling(), rule, example=images, num_classes=3)
+    learner = Learner(Sorting(), rule, example=EXAMPLE, num_classes=3)
     assert [len(layer.out_shapes) for layer in learner.network.hidden] == [1, 1]
-    learner.step(images, LABELS)
+    learner.step(EXAMPLE, LABELS)
 
 
 @dataclass
