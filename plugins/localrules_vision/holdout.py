@@ -24,9 +24,11 @@ DESCRIPTION = (
 def held_out(labels: NDArray[Any], count: int | None) -> NDArray[np.bool_]:
     """Which samples become the valid split: the last ones of each class, in proportion to the classes' sizes.
 
+    What does not divide evenly goes to the classes with the largest remainders, and of equal ones to the lower labels.
+
     Args:
         labels: Of the train split, shape (samples,).
-        count: How many in all, up to rounding; ``None`` for a tenth of each class, and one at least.
+        count: How many in all; ``None`` for a tenth of each class, and one at least.
 
     Returns:
         bool, shape (samples,).
@@ -37,9 +39,9 @@ def held_out(labels: NDArray[Any], count: int | None) -> NDArray[np.bool_]:
     mask = np.zeros(len(labels), dtype=bool)
     if count == 0:
         return mask
-    for label in np.unique(labels):
+    numbers, sizes = np.unique(labels, return_counts=True)
+    for label, own in zip(numbers, _counts(sizes.tolist(), count), strict=True):
         places = np.flatnonzero(labels == label)
-        own = max(1, len(places) // 10) if count is None else round(count * len(places) / len(labels))
         if own >= len(places):
             raise UsageError(
                 "holding out leaves a class without training samples",
@@ -49,6 +51,18 @@ def held_out(labels: NDArray[Any], count: int | None) -> NDArray[np.bool_]:
             )
         mask[places[len(places) - own :]] = True
     return mask
+
+
+def _counts(sizes: list[int], count: int | None) -> list[int]:
+    """The number of samples that are held out of each class."""
+    if count is None:
+        return [max(1, size // 10) for size in sizes]
+    total = sum(sizes)
+    counts = [count * size // total for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda at: -(count * sizes[at] % total))
+    for at in by_remainder[: count - sum(counts)]:
+        counts[at] += 1
+    return counts
 
 
 def store_splits(store: ArrayStore, splits: dict[str, Arrays], count: int | None) -> int:
