@@ -27,7 +27,7 @@ class PublishedSource(DataSource):
     """
 
     name: ClassVar[str]
-    version: ClassVar[int] = 1  # raise it when decode() changes
+    version: ClassVar[int] = 2  # raise it when decode() changes
     classes: ClassVar[tuple[str, ...]]
     places: ClassVar[tuple[str, ...]]  # files and folders that hold the data, by their usual names, the best first
     redistributable: ClassVar[bool] = False
@@ -60,7 +60,7 @@ class PublishedSource(DataSource):
         chosen = os.environ.get(cls.variable())
         if chosen:
             return Path(chosen)  # even if it is not there: then loading says so
-        return next((path for path in cls._usual_places() if path.exists()), None)
+        return next((path for path in cls._usual_places() if _holds_data(path)), None)
 
     @classmethod
     def variable(cls) -> str:
@@ -104,7 +104,7 @@ class PublishedSource(DataSource):
 
     def _path(self) -> Path:
         path = self.config.path or self.find()
-        if self.config.download and (path is None or not path.expanduser().exists()):
+        if self.config.download and (path is None or _is_absent(path.expanduser())):
             if not self.torchvision:
                 raise UsageError(
                     f"{self.name} cannot be downloaded",
@@ -126,7 +126,7 @@ class PublishedSource(DataSource):
     @classmethod
     def _inside(cls, path: Path) -> Path:
         """The data in a folder that holds several data sets, such as torchvision's root; else the path itself."""
-        return next((path / name for name in cls.places if (path / name).exists()), path)
+        return next((path / name for name in cls.places if _holds_data(path / name)), path)
 
     @classmethod
     def _usual_places(cls) -> list[Path]:
@@ -135,3 +135,13 @@ class PublishedSource(DataSource):
     @staticmethod
     def _home() -> Path:
         return platformdirs.user_data_path("localrules")
+
+
+def _holds_data(place: Path) -> bool:
+    """Whether a usual place is there. One without an ending is a folder: ``usps`` is also the name of a data file."""
+    return place.exists() if place.suffix else place.is_dir()
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether a download is to make the path: it is not there, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))

@@ -88,3 +88,21 @@ def test_a_data_set_that_is_not_downloaded_refuses(tmp_path: Path) -> None:
     said = localrules(*RUN, "--data", "faces", "--download", "--out", tmp_path / "runs")
     assert said.code == 2
     assert said.error["what"] == "faces cannot be downloaded"
+
+
+@pytest.mark.parametrize("name", ["here", "here.d"])
+def test_an_empty_folder_is_downloaded_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    calls = offline(monkeypatch)
+    (tmp_path / name).mkdir()
+    CIFAR10(CIFAR10.Config(path=tmp_path / name, download=True)).load()
+    assert len(calls) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_failure_leaves_no_new_folders_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(monkeypatch, URLError("no route to host"))
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="cannot be downloaded"):
+        CIFAR10(CIFAR10.Config(path=tmp_path / "mine" / "a" / "b" / "here", download=True)).load()
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
