@@ -13,6 +13,7 @@ from localrules import Split
 from localrules.data.idx import parse_idx
 from localrules.data.io import AGAIN, open_maybe_gzip, read_error
 from localrules.errors import DataError
+from localrules_classics.mnist_fingerprints import refuse_kmnist
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,8 @@ IDX_NAMES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+# An encrypted array is a RuntimeError, an unknown compression a NotImplementedError, which is one, too.
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
 
 
 class Source(NamedTuple):
@@ -61,6 +64,7 @@ def _read_npz(path: Path) -> dict[str, tuple[Source, Source]]:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise _wrong(str(path), "a file that is no .npz archive", "an .npz file or four IDX files")
+            refuse_kmnist(path)
             file.seek(0)
             with np.load(file) as archive:
                 absent = [name for pair in NPZ_NAMES.values() for name in pair if name not in archive.files]
@@ -76,8 +80,8 @@ def _read_npz(path: Path) -> dict[str, tuple[Source, Source]]:
                 }
     except OSError as error:
         raise read_error(path, error) from error
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError) as error:
-        raise DataError("the data file is damaged", where=str(path), why=str(error), fix=AGAIN) from error
+    except DAMAGED as error:
+        raise DataError("the data file is damaged or encrypted", where=str(path), why=str(error), fix=AGAIN) from error
 
 
 def _read_idx(folder: Path) -> dict[str, tuple[Source, Source]]:
@@ -105,6 +109,7 @@ def _find_idx(folder: Path, name: str) -> Path:
 def _read_idx_file(path: Path, dimensions: int) -> Source:
     with open_maybe_gzip(path) as file:
         content = file.read()
+    refuse_kmnist(path)
     return Source(parse_idx(content, dimensions, str(path)), str(path))
 
 

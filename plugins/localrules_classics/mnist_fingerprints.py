@@ -1,4 +1,4 @@
-"""Fingerprints of the published MNIST and Fashion-MNIST, to notice one that is given as the other.
+"""Fingerprints of the published MNIST and Fashion-MNIST, to notice one that is given as the other, and KMNIST's files.
 
 Hashes of the eight first images of each split, and of each split's labels: a file that is shuffled, cut or packed
 anew still holds some of these images.
@@ -52,6 +52,33 @@ KNOWN = {
         labels="5a94272eea281cb1 91602d8c52e4381e",
     ),
 }
+
+KMNIST_FILES = (
+    *("bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344"),
+    *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
+)
+"""The md5 of KMNIST's files as they are published: their names are those of MNIST's files."""
+FOLDERS = ("mnist", "fashionmnist", "fashion_mnist", "kmnist")
+
+
+def refuse_kmnist(path: Path) -> None:
+    """Raise if a file is KMNIST's by its md5, or by the innermost folder that has the name of a data set.
+
+    Raises:
+        DataError: It is.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    named = [part.lower() for part in path.absolute().with_suffix("").parts if part.lower() in FOLDERS]
+    in_folder = named[-1:] == ["kmnist"]
+    if md5 in KMNIST_FILES or in_folder:
+        raise DataError(
+            "the file is one of KMNIST's",
+            where=str(path),
+            why="it lies in a folder of that name" if in_folder else "its md5 is that of the published file",
+            fix="choose --data kmnist, or name another file or folder with --data-path",
+        )
 
 
 def refuse_other_data_set(name: str, splits: dict[str, Split], path: Path) -> None:

@@ -18,7 +18,7 @@ from localrules_vision.source import PublishedSource
 class ArraySource(PublishedSource):
     """Reads arrays, and holds a part of train out."""
 
-    md5: ClassVar[tuple[str, ...]]  # of the published files
+    md5: ClassVar[tuple[str, ...]]  # of the published files, or of the archive that holds them
 
     class Config(PublishedSource.Config):
         """Options, as ``--set data.<option>=...``."""
@@ -34,7 +34,7 @@ class ArraySource(PublishedSource):
     def decode(self, path: Path, store: ArrayStore) -> Notes:
         with open_tree(path) as tree:
             splits, digests = self.read(tree)
-        origin = origin_of(digests, self.md5, sum(len(labels) for _, labels in splits.values()))
+        origin = origin_of(path, digests, self.md5, sum(len(labels) for _, labels in splits.values()))
         held = store_splits(store, splits, self.config.holdout)
         if not held:
             fix = f"{self.name} has no official valid split: leave out data.holdout=0, which holds nothing out of train"

@@ -11,6 +11,7 @@ from localrules.data.file_tree import FileTree
 from localrules.data.idx import parse_idx
 from localrules_vision.array_source import ArraySource
 from localrules_vision.holdout import Arrays
+from localrules_vision.mnist_hashes import refuse_mnist
 from localrules_vision.reading import checked_split, read_file
 
 SHAPE = (1, 28, 28)
@@ -46,6 +47,7 @@ class KMNIST(ArraySource):
             names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
             arrays, where, own = read_idx_split(tree, names)
             splits[split] = checked_split(*arrays, SHAPE, len(self.classes), where)
+            refuse_mnist(self.name, *splits[split], where)
             digests += own
         return splits, digests
 
@@ -75,7 +77,7 @@ class EMNIST(ArraySource):
     torchvision = "EMNIST"
     downloads = ({"split": "balanced"},)  # all divisions come in one file
     get_it = "get gzip.zip from https://www.nist.gov/itl/products-and-services/emnist-dataset"
-    md5 = ()
+    md5 = ("58c8d27c78d21e728a6bc7b3cc06412e",)  # of gzip.zip; the files in it have none that is published
 
     class Config(ArraySource.Config):
         """Options, as ``--set data.<option>=...``."""

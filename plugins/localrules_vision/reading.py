@@ -16,11 +16,13 @@ from localrules.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from localrules.data.file_tree import FileTree
 
+PACKED_NAMES = ("", ".gz", ".bz2")  # what compression adds to a file's name
 _PACKED = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress}
 
 
@@ -39,12 +41,12 @@ class DataFile(NamedTuple):
 
 
 def read_file(tree: FileTree, names: Sequence[str]) -> DataFile:
-    """The first file of a tree that has one of some names, in whatever folder.
+    """The first file of a tree that has one of some names, or one of them with .gz or .bz2, in whatever folder.
 
     Raises:
         DataError: There is none, or it is damaged.
     """
-    for name in names:
+    for name in (name + ending for name in names for ending in PACKED_NAMES):
         found = [file for file in tree.names if PurePosixPath(file).name == name]
         if len(found) > 1:
             raise DataError(
@@ -110,10 +112,23 @@ def checked_split(
     return np.asarray(images, dtype=np.uint8), numbers
 
 
-def origin_of(digests: Sequence[str], known: Sequence[str], samples: int) -> str:
-    """Whether files are the published ones, by their md5."""
-    original = set(digests) <= set(known)
+def origin_of(path: Path, digests: Sequence[str], known: Sequence[str], samples: int) -> str:
+    """Whether files, or the archive that holds them, are the published ones, by their md5.
+
+    Args:
+        path: The folder or archive.
+        digests: The md5 of the files that were read.
+        known: Those of the published files.
+        samples: How many were read.
+    """
+    original = set(digests) <= set(known) or (path.is_file() and file_md5(path) in known)
     return f"{'the original' if original else 'unrecognised'}, {samples:,} samples"
+
+
+def file_md5(path: Path) -> str:
+    """The md5 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def wrong_format(where: str, found: str, expected: str) -> DataError:

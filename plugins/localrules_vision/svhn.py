@@ -77,4 +77,8 @@ def _read_mat(file: DataFile) -> tuple[Any, Any]:
     images, labels = found["X"], found["y"]
     if images.ndim != 4 or images.shape[:3] != (32, 32, 3):
         raise wrong_format(file.where, f"X of shape {images.shape}", "(32, 32, 3, samples)")
-    return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels.ravel() % 10  # the digit 0 has the label 10
+    if not isinstance(labels, np.ndarray) or not np.issubdtype(labels.dtype, np.integer):
+        raise wrong_format(file.where, f"y that is {getattr(labels, 'dtype', type(labels))}", "an array of integers")
+    numbers = labels.ravel().astype(np.int64)
+    numbers[numbers == len(SVHN.classes)] = 0  # the digit 0 has the label 10
+    return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), numbers

@@ -52,14 +52,17 @@ def _parse(file: DataFile) -> Arrays:
             pairs = [word.split(b":") for word in words[1:]]
             places = [int(place) for place, _ in pairs]
             pixels = np.array([float(value) for _, value in pairs])
-            label = int(float(words[0])) - 1
+            label = float(words[0])
         except ValueError as error:
             raise wrong_format(f"{file.where}, row {number}", str(error), "LABEL 1:VALUE 2:VALUE ...") from None
         if places != list(range(1, PIXELS + 1)) or not (np.abs(pixels) <= 1).all():
             found = f"{len(places)} values" if len(places) != PIXELS else "values out of order or range"
             raise wrong_format(f"{file.where}, row {number}", found, f"{PIXELS} values from -1 to 1, in order")
+        if not label.is_integer():  # nor are inf and nan
+            found = f"the label {words[0].decode(errors='backslashreplace')}"
+            raise wrong_format(f"{file.where}, row {number}", found, "an integer from 1 to 10")
         values.append(pixels)
-        labels.append(label)
+        labels.append(int(label) - 1)
     if not labels:
         raise wrong_format(file.where, "no rows", "one for each image")
     images = (np.array(values, dtype=np.float32) + 1) / 2 * 255

@@ -16,6 +16,7 @@ from helpers.isolated_data import cache  # noqa: F401
 from localrules.data.dataset import Dataset, Split
 from localrules.data.duplicates import image_keys
 from localrules.errors import DataError, UsageError
+from localrules_classics import mnist_fingerprints
 from localrules_classics.mnist import MNIST, FashionMNIST
 from localrules_classics.mnist_fingerprints import KNOWN, Known
 
@@ -156,6 +157,28 @@ def test_another_data_set_is_recognised_and_both_are_named(
         FashionMNIST(FashionMNIST.Config(path=tmp_path / "mnist.npz")).load()
 
 
+@pytest.mark.parametrize("source", [MNIST, FashionMNIST])
+def test_the_files_of_kmnist_are_refused(
+    tmp_path: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, source: type
+) -> None:
+    """They have the names of MNIST's files."""
+    raw = tmp_path / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    write_idx(raw, arrays, packed=True)
+    for path in (raw, raw.parent):
+        with pytest.raises(DataError, match="one of KMNIST's") as caught:
+            source(source.Config(path=path)).load()
+        assert "--data kmnist" in caught.value.fix
+    (raw / "mnist").mkdir()
+    write_idx(raw / "mnist", arrays, packed=True)
+    assert_whole(source(source.Config(path=raw / "mnist")).load(), arrays)
+    md5 = hashlib.md5((raw / "mnist" / "t10k-labels-idx1-ubyte.gz").read_bytes()).hexdigest()
+    monkeypatch.setattr(mnist_fingerprints, "KMNIST_FILES", (md5,))
+    with pytest.raises(DataError, match="one of KMNIST's") as caught:
+        source(source.Config(path=raw / "mnist")).load()
+    assert "its md5" in caught.value.why
+
+
 @pytest.mark.skipif(not all(PUBLISHED.values()), reason="LOCALRULES_MNIST and LOCALRULES_FASHION_MNIST are not set")
 def test_the_published_files_are_told_apart() -> None:
     for source, other in ((MNIST, FashionMNIST), (FashionMNIST, MNIST)):
@@ -222,6 +245,19 @@ def test_bad_archives(tmp_path: Path, arrays: Arrays) -> None:
     failure(path)
     np.savez(path, **{**arrays, "x_test": np.array([object()])})
     assert "damaged" in failure(path).what  # never unpickled
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 1), (8, 99)])
+def test_an_encrypted_array_or_one_of_an_unknown_compression(
+    tmp_path: Path, arrays: Arrays, at: int, value: int
+) -> None:
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    content = bytearray((tmp_path / "mnist.npz").read_bytes())
+    for mark, shift in ((b"PK\x03\x04", 0), (b"PK\x01\x02", 2)):  # the flags and the method, of a file and in the list
+        start = content.find(mark)
+        content[start + at + shift] = value
+    (tmp_path / "mnist.npz").write_bytes(content)
+    assert "damaged or encrypted" in failure(tmp_path / "mnist.npz").what
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import struct
 import sys
@@ -18,7 +19,9 @@ from helpers.image_trees import write_folder, write_tar, write_zip
 
 from localrules.data.dataset import Dataset
 from localrules.errors import LocalRulesError
+from localrules_classics import mnist_fingerprints
 from localrules_vision.idx_sets import EMNIST, KMNIST, VARIANTS
+from localrules_vision.mnist_hashes import FOLDERS, KNOWN, Known
 from localrules_vision.stl10 import STL10
 from localrules_vision.svhn import SVHN
 from localrules_vision.usps import USPS
@@ -148,6 +151,11 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path: Path, cache: Path, na
         ({"X": np.zeros((3, 3, 3, 20), np.uint8)}, "X of shape (3, 3, 3, 20)"),
         ({"y": np.zeros((7, 1), np.uint8)}, "shape (7,)"),
         ({"X": np.zeros((32, 32, 3, 20))}, "float64"),
+        ({"y": np.full((20, 1), 11, np.uint8)}, "the label 11"),
+        ({"y": np.full((20, 1), 20, np.uint8)}, "the label 20"),
+        ({"y": np.full((20, 1), -1, np.int16)}, "the label -1"),
+        ({"y": np.ones((20, 1))}, "y that is float64"),
+        ({"y": {"digit": 1}}, "y that is [('digit'"),
     ],
 )
 def test_wrong_arrays_of_svhn(tmp_path: Path, changes: dict[str, np.ndarray], why: str) -> None:
@@ -191,7 +199,105 @@ def test_the_unlabelled_images_of_stl10(tmp_path: Path) -> None:
         source.unlabelled()
 
 
-@pytest.mark.parametrize(("row", "why"), [("1 1:0.5", "1 values"), ("x " + "1:0 " * 256, "could not"), ("", "no rows")])
+VALUES = " ".join(f"{at}:0" for at in range(1, 257))
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("1 1:0.5", "1 values"),
+        ("x " + "1:0 " * 256, "could not"),
+        ("", "no rows"),
+        (f"1.5 {VALUES}", "the label 1.5"),
+        (f"inf {VALUES}", "the label inf"),
+        (f"1e400 {VALUES}", "the label 1e400"),
+        (f"1e30 {VALUES}", "labels that are object"),
+        (f"11 {VALUES}", "the label 10"),
+    ],
+)
 def test_wrong_rows_of_usps(tmp_path: Path, row: str, why: str) -> None:
     files = {**usps_files(), "usps.t.bz2": bz2.compress(row.encode() + b"\n")}
     assert why in failure(USPS, write_folder(tmp_path, files)).why
+
+
+@pytest.mark.parametrize("label", ["7", "7.0"])
+def test_a_label_of_usps_may_be_written_as_an_exact_integer(tmp_path: Path, label: str) -> None:
+    files = {**usps_files(), "usps.t.bz2": bz2.compress(f"{label} {VALUES}\n".encode())}
+    assert load(USPS, write_folder(tmp_path, files)).splits["test"].labels.tolist() == [6]
+
+
+def test_plain_files_of_usps_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name.removesuffix(".bz2"): bz2.decompress(content) for name, content in usps_files().items()}
+    path = write_folder(tmp_path, files)
+    assert len(load(USPS, path).splits["test"]) == TEST
+    monkeypatch.chdir(path)
+    assert USPS.find() is None  # the file usps is not a folder that holds the data
+
+
+def renamed(files: Files, old: str, new: str) -> Files:
+    return {name.replace(old, new): content for name, content in files.items()}
+
+
+PACKED = {
+    "svhn.gz": (SVHN, lambda: {f"{name}.gz": gzip.compress(content) for name, content in svhn_files().items()}),
+    "stl10.bz2": (STL10, lambda: {f"{name}.bz2": bz2.compress(content) for name, content in stl10_files().items()}),
+    "kmnist.bz2": (KMNIST, lambda: renamed(idx_files("train", "t10k", pack=bz2.compress), ".gz", ".bz2")),
+    "kmnist dotted": (KMNIST, lambda: renamed(idx_files("train", "t10k"), "-idx", ".idx")),
+    "emnist dotted": (
+        EMNIST,
+        lambda: renamed(idx_files("emnist-digits-train", "emnist-digits-test"), "-idx", ".idx"),
+    ),
+    "usps.gz": (
+        USPS,
+        lambda: {
+            name.replace("bz2", "gz"): gzip.compress(bz2.decompress(content)) for name, content in usps_files().items()
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PACKED)
+def test_each_file_may_be_packed_by_gzip_or_bzip2(tmp_path: Path, case: str) -> None:
+    source, files = PACKED[case]
+    data = load(source, write_folder(tmp_path, files()), holdout=0)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": TRAIN, "test": TEST}
+
+
+def test_emnist_is_recognised_by_the_md5_of_its_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zip(tmp_path / "gzip.zip", idx_files("emnist-digits-train", "emnist-digits-test"))
+    assert not load(EMNIST, path).recognised
+    monkeypatch.setattr(EMNIST, "md5", (hashlib.md5(path.read_bytes()).hexdigest(),))
+    monkeypatch.setattr(EMNIST, "version", 99)  # not from the cache
+    assert load(EMNIST, path).recognised
+
+
+@pytest.mark.parametrize("folder", ["MNIST", "FashionMNIST"])
+def test_files_in_a_folder_of_mnist_are_not_those_of_kmnist(tmp_path: Path, folder: str) -> None:
+    files = idx_files("train", "t10k")
+    root = write_folder(tmp_path / "root", {f"{folder}/raw/{name}": content for name, content in files.items()})
+    for path in (root, root / folder / "raw"):
+        error = failure(KMNIST, path)
+        assert f"files in {folder}/" in error.what
+        assert error.fix.startswith(f"choose --data {FOLDERS[folder.lower()]}")
+    inner = write_folder(tmp_path / folder / "KMNIST", files)
+    assert load(KMNIST, inner).name == "kmnist"
+
+
+@pytest.mark.parametrize("what", ["labels", "images"])
+def test_mnist_is_not_loaded_as_kmnist_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    image = hashlib.blake2b(noise(TEST, 28, 28, seed=1)[3].tobytes(), digest_size=16).hexdigest()[:16]
+    own_labels = hashlib.blake2b(labels(TEST).tobytes(), digest_size=8).hexdigest()
+    known = Known(images="", labels=own_labels) if what == "labels" else Known(images=image, labels="")
+    monkeypatch.setitem(KNOWN, "fashion_mnist", known)
+    error = failure(KMNIST, write_folder(tmp_path, idx_files("train", "t10k")))
+    assert error.what == f"the {what} are those of fashion_mnist, not of kmnist"
+    assert "--data fashion_mnist" in error.fix
+
+
+def test_the_hashes_of_mnist_are_the_same_in_both_plugins() -> None:
+    assert {name: tuple(known) for name, known in KNOWN.items()} == {
+        name: tuple(known) for name, known in mnist_fingerprints.KNOWN.items()
+    }
+    assert set(KMNIST.md5) == set(mnist_fingerprints.KMNIST_FILES)
