@@ -8,7 +8,15 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from localrules.data.decoding import Sample
-from localrules.data.folders import count_of, is_image, named_splits, printable, some_names, split_folders
+from localrules.data.folders import (
+    SPLIT_NAMES,
+    count_of,
+    is_image,
+    named_splits,
+    printable,
+    some_names,
+    split_folders,
+)
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,9 +63,9 @@ def read_layout(tree: FileTree, known: Mapping[str, int] | None = None, classes:
         DataError: There are no images in folders of classes, splits are ambiguous, a class is not known, or a class of
             another split does not occur in train.
     """
-    names = [name for name in tree.names if is_image(name)]
-    root = _root(names)
-    inner = {name: PurePosixPath(name).parts[root:] for name in names}
+    every = {name: PurePosixPath(name).parts for name in tree.names if is_image(name)}
+    root = _root(list(every.values()))
+    inner = {name: parts[len(root) :] for name, parts in every.items() if parts[: len(root)] == root}
     found = named_splits(dict.fromkeys(parts[0] for parts in inner.values() if len(parts) > IMAGE_AND_CLASS))
     splits = {folder: split for split, folder in split_folders(found, str(tree.path)).items()}
     above = 1 if splits else 0
@@ -72,20 +80,44 @@ def read_layout(tree: FileTree, known: Mapping[str, int] | None = None, classes:
     order = {split: number for number, split in enumerate(("train", "valid", "test"))}
     samples = [Sample(name, split, labels[folder]) for name, (split, folder) in placed.items()]
     samples.sort(key=lambda sample: (order[sample.split], sample.label, sample.name))
-    notes = [*_outside(inner, placed), *_no_images_by_name(tree)]
+    notes = [*_outside(every, len(root), placed), *_no_images_by_name(tree)]
     if known is None:
         classes = tuple(printable(folder) for folder in labels)
     return Layout(classes, samples, bool(splits), notes)
 
 
-def _root(names: list[str]) -> int:
-    """The number of folders that lie around everything. A folder with a split's name is never one of them."""
-    parts = [PurePosixPath(name).parts for name in names]
+def _root(images: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """The folder that holds the splits or the classes: the one around everything, or the one that has a train split.
+
+    Args:
+        images: The parts of their names.
+    """
+    root = _around(images)
+    level = len(root)
+    if named_splits(
+        {parts[level] for parts in images if parts[:level] == root and len(parts) > level + IMAGE_AND_CLASS}
+    ):
+        return root
+    # Images beside a wrapped tree, such as a cover or screenshots, do not make classes of the folders around it.
+    holders = {
+        parts[:level]
+        for parts in images
+        for level in range(WRAPPED + 1)
+        if len(parts) > level + IMAGE_AND_CLASS and parts[level].lower() in SPLIT_NAMES["train"]
+    }
+    return holders.pop() if len(holders) == 1 else root
+
+
+def _around(images: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """The folders that lie one in another around all images in folders. A split's folder is never one of them."""
+    root: tuple[str, ...] = ()
     for level in range(WRAPPED):
-        folders = {part[level] for part in parts if len(part) > level + IMAGE_AND_CLASS}
-        if len(folders) != 1 or named_splits(folders) or any(len(part) <= level + IMAGE_AND_CLASS for part in parts):
-            return level
-    return WRAPPED
+        inside = [parts for parts in images if parts[:level] == root and len(parts) > level + 1]
+        folders = {parts[level] for parts in inside}
+        if len(folders) != 1 or named_splits(folders) or any(len(parts) == level + IMAGE_AND_CLASS for parts in inside):
+            break
+        root = (*root, folders.pop())
+    return root
 
 
 def _labels(tree: FileTree, places: Iterable[tuple[str, str]]) -> dict[str, int]:
@@ -122,9 +154,9 @@ def _known_labels(tree: FileTree, places: Iterable[tuple[str, str]], known: Mapp
     return labels
 
 
-def _outside(inner: Mapping[str, tuple[str, ...]], placed: Mapping[str, object]) -> list[str]:
-    rest = [name for name in inner if name not in placed]
-    counts = Counter(inner[name][0] + "/" if len(inner[name]) > 1 else "the folder itself" for name in rest)
+def _outside(images: Mapping[str, tuple[str, ...]], level: int, placed: Mapping[str, object]) -> list[str]:
+    rest = [parts[:-1][: level + 1] for name, parts in images.items() if name not in placed]
+    counts = Counter(f"{'/'.join(folders)}/" if folders else "the folder itself" for folders in rest)
     places = some_names(f"{count:,} in {place}" for place, count in counts.items())
     return [f"{count_of(rest, 'image')} left out, which lie in no folder of a class: {places}"] if rest else []
 

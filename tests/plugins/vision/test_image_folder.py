@@ -58,6 +58,41 @@ def test_folders_around_the_data_do_not_count(tmp_path: Path, around: str) -> No
     assert sizes(load(path, valid_fraction=0)) == {"train": 30}
 
 
+@pytest.mark.parametrize("around", ["archive", "data/pets/2024"])
+@pytest.mark.parametrize(
+    ("stray", "place"),
+    [
+        ("cover.png", "1 in the folder itself"),
+        ("docs/shot.png", "1 in docs/"),
+        ("docs/2024/shot.png", "1 in docs/"),
+        ("archive/shot.png", "1 in archive/"),
+    ],
+)
+def test_images_beside_wrapped_splits_are_left_out(tmp_path: Path, around: str, stray: str, place: str) -> None:
+    files = {f"{around}/{name}": content for name, content in SPLITS.items()}
+    with pytest.warns(UserWarning, match=f"1 image left out, which lie in no folder of a class: {place}"):
+        data = load(write_folder(tmp_path, {**files, stray: png(99)}))
+    assert data.classes == ("cat", "dog")
+    assert sizes(data) == {"train": 4, "valid": 4, "test": 4}
+
+
+def test_an_image_beside_wrapped_classes_is_left_out(tmp_path: Path) -> None:
+    files = {f"archive/pets/{name}": content for name, content in CLASSES.items()}
+    with pytest.warns(UserWarning, match="1 image left out, which lie in no folder of a class: 1 in the folder itself"):
+        data = load(write_folder(tmp_path, {**files, "cover.png": png(99)}), valid_fraction=0)
+    assert data.classes == ("cat", "dog", "eel")
+
+
+def test_several_folders_with_splits_are_not_chosen_from(tmp_path: Path) -> None:
+    files = {f"{around}/{name}": content for around in ("one", "two") for name, content in SPLITS.items()}
+    assert load(write_folder(tmp_path, files), valid_fraction=0).classes == ("one", "two")
+
+
+def test_a_split_at_the_top_comes_before_one_in_a_folder(tmp_path: Path) -> None:
+    files = {**images("train/cat", "train/dog"), **images("test/old/train/cat", "test/dog")}
+    assert "test split has classes that train has not" in failure(write_folder(tmp_path, files)).what
+
+
 def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
     files = images("cat/2023", "cat/2024", "dog/2023/may", "dog")
     assert load(write_folder(tmp_path, files), valid_fraction=0).splits["train"].labels.tolist() == [0] * 4 + [1] * 4
