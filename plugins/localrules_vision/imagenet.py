@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, final
 
@@ -45,13 +46,14 @@ class WordNetFolders(PublishedSource):
 
     def decode(self, path: Path, store: ArrayStore) -> Notes:
         with open_tree(path) as tree:
-            samples, numbers = _samples(tree, self.name)
+            samples, numbers, notes = _samples(tree, self.name)
             side = self.config.size
             form = ImageForm((side, side), 3)
             skipped = decode_splits(tree, samples, store, form, skip_unreadable=self.config.skip_unreadable)
-            left_out = [f"{count_of(skipped, 'unreadable image')} left out: {some_names(skipped)}"] if skipped else []
+            if skipped:
+                notes.append(f"{count_of(skipped, 'unreadable image')} left out: {some_names(skipped)}")
             origin = f"a {tree.form} of {len(samples):,} images, resized to {side} x {side}"
-            return {"origin": origin, "classes": _class_names(tree, numbers), "warnings": left_out}
+            return {"origin": origin, "classes": _class_names(tree, numbers), "warnings": notes}
 
 
 @final
@@ -76,10 +78,11 @@ class ImageNet(WordNetFolders):
     get_it = "get ILSVRC 2012 from https://image-net.org or from Kaggle, unpacked into folders"
 
 
-def _samples(tree: FileTree, name: str) -> tuple[list[Sample], list[str]]:
-    """The samples, and the classes' numbers in WordNet."""
+def _samples(tree: FileTree, name: str) -> tuple[list[Sample], list[str], list[str]]:
+    """The samples, the classes' numbers in WordNet, and what has to be said of files that are left out."""
     found: dict[str, dict[str, str]] = {"train": {}, "val": {}}  # the class of each image
     flat: list[str] = []
+    outside: list[str] = []
     for file in filter(is_image, tree.names):
         parts = PurePosixPath(file).parts
         at = next((at for at, part in enumerate(parts[:-1]) if part in found), None)
@@ -89,8 +92,13 @@ def _samples(tree: FileTree, name: str) -> tuple[list[Sample], list[str]]:
             found[parts[at]][file] = parts[at + 1]
         elif parts[at] == "val" and parts[at + 1 : -1] in ((), ("images",)):
             flat.append(file)
+        else:
+            outside.append(file)
+    notes = _outside(outside)
     if flat:
-        found["val"] |= _annotated(tree, flat)
+        annotated, absent = _annotated(tree, flat, found["val"])
+        found["val"] |= annotated
+        notes += absent
     if not found["train"] and not found["val"]:
         raise DataError(
             f"the {tree.form} is not laid out as {name} is",
@@ -112,11 +120,27 @@ def _samples(tree: FileTree, name: str) -> tuple[list[Sample], list[str]]:
         for split, files in found.items()
         for file, number in sorted(files.items(), key=lambda item: (item[1], item[0]))
     ]
-    return samples, numbers
+    return samples, numbers, notes
 
 
-def _annotated(tree: FileTree, files: list[str]) -> dict[str, str]:
-    """The class of each image that lies in val/ itself, by the list that comes with the data set."""
+def _outside(files: list[str]) -> list[str]:
+    counts = Counter(f"{PurePosixPath(file).parent}/" for file in files)
+    places = some_names(f"{count:,} in {place}" for place, count in counts.items())
+    text = f"{count_of(files, 'image')} left out, which lie in no folder named after a class as n01234567: {places}"
+    return [text] if files else []
+
+
+def _annotated(tree: FileTree, files: list[str], others: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The class of each image that lies in val/ itself, by the list that comes with the data set.
+
+    Args:
+        tree: The files.
+        files: The images in val/ itself.
+        others: The images in folders of val/.
+
+    Returns:
+        The classes, and what has to be said of the list.
+    """
     lists = [name for name in tree.names if PurePosixPath(name).name in ANNOTATIONS]
     if not lists:
         raise DataError(
@@ -125,7 +149,31 @@ def _annotated(tree: FileTree, files: list[str]) -> dict[str, str]:
             why=f"{count_of(files, 'image')} in no folder of a class, and no {' or '.join(ANNOTATIONS)}",
             fix="sort them into folders named after their classes, or add the list",
         )
-    labels = dict(_rows(tree, lists[0]))
+    if len(lists) > 1:
+        raise DataError(
+            "there are several lists of labels",
+            where=str(tree.path),
+            why=f"found {some_names(lists)}",
+            fix="leave the one that belongs to the images in val/",
+        )
+    labels: dict[str, str] = {}
+    for image, number in _rows(tree, lists[0]):
+        if labels.setdefault(image, number) != number:
+            raise DataError(
+                "the list of labels gives an image two classes",
+                where=tree.where(lists[0]),
+                why=f"{image} has {labels[image]} and {number}",
+                fix="take the list that comes with the data set",
+            )
+    stems = {PurePosixPath(file).stem for file in files}
+    in_folders = {PurePosixPath(file).stem: file for file in others}
+    if twice := sorted(stems & in_folders.keys()):
+        raise DataError(
+            "images lie both in val/ itself and in a folder of a class",
+            where=str(tree.path),
+            why=f"found {some_names(twice)}, for example {in_folders[twice[0]]}",
+            fix="take out one of the copies",
+        )
     if absent := [file for file in files if PurePosixPath(file).stem not in labels]:
         raise DataError(
             "images in val/ are not in the list of labels",
@@ -133,25 +181,35 @@ def _annotated(tree: FileTree, files: list[str]) -> dict[str, str]:
             why=f"it lacks {some_names(absent)}",
             fix="take the list that belongs to these images",
         )
-    return {file: labels[PurePosixPath(file).stem] for file in files}
+    missing = sorted(labels.keys() - stems - in_folders.keys())
+    notes = [f"{count_of(missing, 'image')} of the list of labels not there: {some_names(missing)}"] if missing else []
+    return {file: labels[PurePosixPath(file).stem] for file in files}, notes
 
 
 def _rows(tree: FileTree, name: str) -> Iterator[tuple[str, str]]:
     """The name of each image, without its ending, and its class."""
     delimiter = "," if name.endswith(".csv") else "\t"
     text = tree.read(name).decode("utf-8", errors="replace")
-    for number, row in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), start=1):
-        if not row or (number == 1 and row[0] == "ImageId"):
-            continue
-        words = " ".join(row[1:2]).split()
-        if not words or not WORDNET.fullmatch(words[0]):
-            raise DataError(
-                "the list of labels cannot be read",
-                where=f"{tree.where(name)}, row {number}",
-                why=f"found {' '.join(row)[:60]!r}; expected the name of an image and a class such as n01443537",
-                fix="take the list that comes with the data set",
-            )
-        yield PurePosixPath(row[0]).stem, words[0]
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    try:
+        for number, row in enumerate(reader, start=1):
+            if not row or (number == 1 and row[0] == "ImageId"):
+                continue
+            words = " ".join(row[1:2]).split()
+            if not words or not WORDNET.fullmatch(words[0]):
+                raise _bad_row(tree.where(name), number, repr(" ".join(row)[:60]))
+            yield PurePosixPath(row[0]).stem, words[0]
+    except csv.Error as error:
+        raise _bad_row(tree.where(name), reader.line_num, str(error)) from error
+
+
+def _bad_row(where: str, number: int, found: str) -> DataError:
+    return DataError(
+        "the list of labels cannot be read",
+        where=f"{where}, row {number}",
+        why=f"found {found}; expected the name of an image and a class such as n01443537",
+        fix="take the list that comes with the data set",
+    )
 
 
 def _class_names(tree: FileTree, numbers: list[str]) -> list[str]:

@@ -78,6 +78,40 @@ def test_layouts_that_cannot_be_read(tmp_path: Path, cache: Path, files: dict[st
     assert list(cache.iterdir()) == []
 
 
+def test_images_in_no_folder_of_a_class_are_left_out_and_counted(tmp_path: Path) -> None:
+    others = {**images("train/cat"), "train/cover.png": png(70), "val/other/x.png": png(71)}
+    path = write_folder(tmp_path, {**TRAIN, **FLAT, **LIST, **TEST, **others})
+    with pytest.warns(UserWarning, match="4 images left out, .* 1 in train/, 2 in train/cat/, 1 in val/other/"):
+        data = load(path)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 4, "valid": 3}
+
+
+def test_names_of_the_list_without_an_image_are_counted(tmp_path: Path) -> None:
+    files = {**TRAIN, **FLAT, **LIST}
+    del files["val/images/val_1.JPEG"]
+    with pytest.warns(UserWarning, match="1 image of the list of labels not there: val_1"):
+        assert len(load(write_folder(tmp_path, files)).splits["valid"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"val/val_annotations.txt": f"{ROWS}val_0.JPEG\t{DOG}\n".encode()}, "gives an image two classes"),
+        ({**LIST, f"val/{CAT}/val_0.JPEG": png(50)}, "lie both in val/ itself and in a folder of a class"),
+        ({**LIST, "old/val_annotations.txt": ROWS.encode()}, "several lists of labels"),
+        ({"val/val_annotations.txt": b"v" * 140_000}, "list of labels cannot be read"),  # csv has a limit
+    ],
+)
+def test_labels_that_contradict_one_another(tmp_path: Path, cache: Path, files: dict[str, bytes], what: str) -> None:
+    assert what in failure(write_folder(tmp_path, {**TRAIN, **FLAT, **files})).what
+    assert list(cache.iterdir()) == []
+
+
+def test_an_image_may_be_listed_twice_with_one_class(tmp_path: Path) -> None:
+    files = {**TRAIN, **FLAT, "val/val_annotations.txt": f"{ROWS}val_0.JPEG\t{CAT}\n".encode()}
+    assert len(load(write_folder(tmp_path, files)).splits["valid"]) == 3
+
+
 def test_it_is_not_downloaded() -> None:
     with pytest.raises(LocalRulesError, match="cannot be downloaded"):
         ImageNet(ImageNet.Config(download=True)).load()
