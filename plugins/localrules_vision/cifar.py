@@ -7,7 +7,6 @@ and we neither ship nor pass them on.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import ClassVar, Literal, final
 
@@ -20,6 +19,7 @@ from localrules.errors import DataError, UsageError
 from localrules_vision.cifar_files import SHAPE, Form, find_form, read_form
 from localrules_vision.holdout import DESCRIPTION, hold_out_samples, store_splits
 from localrules_vision.layout import read_layout
+from localrules_vision.reading import file_md5
 from localrules_vision.source import PublishedSource
 
 SUPERCLASSES = {
@@ -85,7 +85,7 @@ class CIFAR(PublishedSource):
             splits, digests = read_form(tree, *found, len(self.classes))
         samples = sum(len(labels) for _, labels in splits.values())
         original = all(self.md5.get(name) == digest for name, digest in digests.items()) or (
-            path.is_file() and _file_md5(path) in self.md5.values()
+            path.is_file() and file_md5(path) in self.md5.values()
         )
         origin = f"the original, {samples:,} samples" if original else f"unrecognised, {samples:,} samples"
         held = store_splits(store, splits, self.config.holdout)
@@ -102,7 +102,12 @@ class CIFAR(PublishedSource):
                 fix="leave out data.holdout",
             )
         divided = hold_out_samples(samples, self.config.holdout)
-        decode_splits(tree, divided, store, ImageForm(channels=SHAPE[0]))
+        try:
+            decode_splits(tree, divided, store, ImageForm(channels=SHAPE[0]))
+        except DataError as error:
+            if "--set data." in error.fix:  # the options of image_folder, which this data set has not
+                error.fix = "replace or remove such images, or load them with --data image_folder"
+            raise
         shape = next(iter(store.arrays.values())).shape[1:]
         if shape != SHAPE:
             raise DataError(
@@ -120,6 +125,8 @@ class CIFAR(PublishedSource):
     def _notes(self, origin: str, held: int) -> Notes:
         if not held:
             fix = f"{self.name} has no official valid split: leave out data.holdout=0, which holds nothing out of train"
+            if self.config.holdout != 0:  # there is no train split
+                fix = "take the complete data set, or an image folder with train/"
             return {"origin": origin, "missing": {"valid": fix}}
         return {"origin": f"{origin}; the last {held:,} samples of train, evenly from the classes, held out as valid"}
 
@@ -223,8 +230,3 @@ class CIFAR100(CIFAR):
         if self.config.labels == "coarse":
             return COARSE_OF
         return super().known_folders()
-
-
-def _file_md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

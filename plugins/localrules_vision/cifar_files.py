@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from localrules.data.folders import is_image
 from localrules.data.io import AGAIN, read_error
 from localrules.errors import DataError
 from localrules_vision.restricted_pickle import load_pickle
@@ -45,14 +47,38 @@ class Form:
 
 
 def find_form(tree: FileTree, forms: tuple[Form, ...]) -> tuple[Form, str] | None:
-    """The first form of which the tree has a file of the train split, and the folder of that file."""
+    """The first form of which the tree has a folder with all files, and that folder.
+
+    Where no folder has all of them, the one that has most counts, so that reading it names those that are missing;
+    not beside image files, as CIFAR-100's files are called ``train`` and ``test``, which may be anything there.
+
+    Raises:
+        DataError: Several folders have all files of a form.
+    """
+    partial: list[tuple[int, Form, str]] = []
     for form in forms:
-        first = form.files["train"][0]
-        for name in tree.names:
-            place = PurePosixPath(name)
-            if place.name == first and all(str(place.with_name(file)) in tree.names for file in form.files["test"]):
-                return form, "" if len(place.parts) == 1 else f"{place.parent}/"
-    return None
+        wanted = {file for files in form.files.values() for file in files}
+        found = Counter(folder for folder, file in map(_parts, tree.names) if file in wanted)
+        whole = [folder for folder, count in found.items() if count == len(wanted)]
+        if len(whole) > 1:
+            raise DataError(
+                f"the {tree.form} holds the data set more than once",
+                where=str(tree.path),
+                why=f"found {' and '.join(folder or 'the folder itself' for folder in whole[:2])}",
+                fix="name one of these folders",
+            )
+        if whole:
+            return form, whole[0]
+        partial += [(count, form, folder) for folder, count in found.items()]
+    if not partial or any(map(is_image, tree.names)):
+        return None
+    return max(partial, key=lambda found: found[0])[1:]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """The folder of a file, with ``/`` at its end, and the file's name."""
+    folder, slash, file = name.rpartition("/")
+    return folder + slash, file
 
 
 def read_form(tree: FileTree, form: Form, folder: str, classes: int) -> tuple[dict[str, Arrays], dict[str, str]]:
@@ -118,10 +144,13 @@ def _read_binary(content: bytes, form: Form, where: str) -> tuple[Any, Any]:
 
 
 def _checked(pixels: Any, labels: Any, classes: int, where: str) -> Arrays:
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape != (len(pixels), PIXELS):
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (PIXELS,):
         found = f"{pixels.dtype} of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise _wrong(where, f"data that are {found}", f"uint8 of shape (samples, {PIXELS})")
-    numbers: NDArray[Any] = np.asarray(labels) if isinstance(labels, (list, np.ndarray)) else np.zeros(0)
+    try:
+        numbers: NDArray[Any] = np.asarray(labels) if isinstance(labels, (list, np.ndarray)) else np.zeros(0)
+    except ValueError as error:  # lists of several lengths in a list
+        raise _wrong(where, f"labels of no shape ({error})", "an integer for each image") from error
     if numbers.shape != (len(pixels),) or not len(numbers) or not np.issubdtype(numbers.dtype, np.integer):
         raise _wrong(where, f"labels of shape {numbers.shape}", f"an integer for each of the {len(pixels):,} images")
     wrong = np.flatnonzero((numbers < 0) | (numbers >= classes))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.cifar_files import BATCHES, Samples, binary, cifar10, cifar100, pickled, python2_pickle
-from helpers.image_trees import images, write_folder, write_tar, write_zip
+from helpers.image_trees import images, png, write_folder, write_tar, write_zip
 from helpers.tiny_runs import localrules
 
 from localrules.data.dataset import Dataset
@@ -186,6 +186,8 @@ BAD_PICKLES: dict[str, tuple[object, str]] = {
     "other shape": ({"data": np.zeros((1, 1024), np.uint8), "labels": [0]}, "uint8 of shape (1, 1024)"),
     "fewer labels": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}, "labels of shape (1,)"),
     "an impossible label": ({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 10]}, "the label 10"),
+    "ragged labels": ({"data": np.zeros((2, 3072), np.uint8), "labels": [[0], [1, 2]]}, "labels of no shape"),
+    "data without a shape": ({"data": np.array(7, np.uint8), "labels": [0]}, "uint8 of shape ()"),
     "text labels": ({"data": np.zeros((1, 3072), np.uint8), "labels": ["cat"]}, "labels of shape"),
 }
 
@@ -217,6 +219,40 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     assert "data_batch_4" in failure(write_tar(tmp_path / "c.tar.gz", files)).why
 
 
+@pytest.mark.parametrize("missing", ["data_batch_1", "test_batch"])
+@pytest.mark.parametrize("form", ["python", "binary"])
+def test_the_first_or_the_last_file_may_be_the_missing_one(tmp_path: Path, form: str, missing: str) -> None:
+    files = (pickled if form == "python" else binary)(cifar10())
+    missing += ".bin" * (form == "binary")
+    del files[missing]
+    error = failure(write_folder(tmp_path, inside("c", files)))
+    assert error.what == "the folder lacks files of the data set"
+    assert error.why == f"there is no c/{missing}"
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_a_missing_file_of_cifar100(tmp_path: Path, missing: str) -> None:
+    files = pickled(cifar100())
+    del files[missing]
+    assert failure(write_folder(tmp_path, files), CIFAR100).why == f"there is no {missing}"
+
+
+def test_a_file_of_cifar100s_names_beside_image_files_is_not_the_data_set(tmp_path: Path) -> None:
+    folders = images("train/beaver", "train/otter", size=(32, 32))
+    with pytest.warns(UserWarning, match="1 file left out, no images by their names: test"):
+        data = load(write_folder(tmp_path, {**folders, "test": b"notes"}), CIFAR100)
+    assert sizes(data) == {"train": 2, "valid": 2}
+
+
+def test_two_copies_in_one_folder_are_not_chosen_from(tmp_path: Path) -> None:
+    files = {**inside("one", pickled(cifar10())), **inside("two", pickled(cifar10()))}
+    error = failure(write_folder(tmp_path, files))
+    assert "more than once" in error.what
+    assert error.why == "found one/ and two/"
+    (tmp_path / "two" / "data_batch_3").unlink()
+    assert_whole(load(tmp_path, holdout=0))
+
+
 def test_the_other_data_set_is_recognised(tmp_path: Path) -> None:
     assert "--data cifar100" in failure(write_folder(tmp_path / "100", pickled(cifar100()))).fix
     assert "--data cifar10" in failure(write_folder(tmp_path / "10", binary(cifar10())), CIFAR100).fix
@@ -228,6 +264,20 @@ def test_images_that_are_not_cifar(tmp_path: Path, cache: Path) -> None:
     assert "8 x 8 pixels, not 32 x 32" in small.why
     assert "image_folder" in small.fix
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("bad", [b"text", png(1, size=(16, 16))])
+def test_a_remedy_names_no_option_that_cifar_has_not(tmp_path: Path, bad: bytes) -> None:
+    files = images("train/cat", "train/dog", size=(32, 32))
+    error = failure(write_folder(tmp_path, {**files, "train/dog/9.png": bad}))
+    assert "image_folder" in error.fix
+    assert "data.s" not in error.fix
+
+
+def test_a_valid_split_that_is_missing_with_train(tmp_path: Path) -> None:
+    data = load(write_folder(tmp_path, images("test/cat", "test/dog", size=(32, 32))))
+    assert "train/" in data.missing["valid"]
+    assert "data.holdout" not in data.missing["valid"]
 
 
 def test_a_run_on_cifar10(tmp_path: Path) -> None:
