@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +19,13 @@ from localrules.utils.progress import progress
 from localrules_vision.download import torchvision_datasets
 from localrules_vision.holdout import DESCRIPTION, store_splits
 
-VERSION = 1
-SPLITS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION = 2
+SPLITS = {"train": ("train", "trainval"), "valid": ("valid", "val", "validation"), "test": ("test",)}
+UNFLIPPED = ("MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "GTSRB", "Omniglot", "RenderedSST2")
+"""The data sets of characters, signs and sentences, in which a flipped image is of another class or of none."""
 
 
 class TorchvisionSet(DataSource):
@@ -36,10 +41,20 @@ class TorchvisionSet(DataSource):
         size: int | None = Field(
             None, gt=0, le=4096, description="Height and width to resize to; unset: all images must have one size."
         )
+        splits: dict[Literal["train", "valid", "test"], str] = Field(
+            default_factory=dict,
+            description="torchvision's word for each split, e.g. {train = 'train-standard', valid = 'val'} of "
+            "Places365; then only the named splits are read. Unset: those that go by the usual words.",
+        )
         arguments: dict[str, Any] = Field(
             default_factory=dict, description="More arguments of the class, e.g. {partition = 2} of DTD."
         )
         holdout: int | None = Field(None, ge=0, description=DESCRIPTION)
+        flip: bool | None = Field(
+            None,
+            description="Whether a flipped image keeps its class; decides if augmentation flips by default. Unset: not "
+            f"for {', '.join(UNFLIPPED)} (ours).",
+        )
 
     config: Config
 
@@ -54,7 +69,7 @@ class TorchvisionSet(DataSource):
             )
         path = path.expanduser()
         kind = f"torchvision-{VERSION}.{DECODER_VERSION}"
-        key = tree_key(path, self.config.model_dump_json(exclude={"path"}))
+        key = tree_key(path, self.config.model_dump_json(exclude={"path", "flip"}))
         found = load_splits(kind, key, lambda store: self._decode(name, path, store))
         return Dataset(
             name=f"torchvision:{name}",
@@ -63,11 +78,24 @@ class TorchvisionSet(DataSource):
             origin=f"{path}: {found.notes['origin']}",
             fingerprint=found.fingerprint,
             redistributable=False,
-            missing={split: f"torchvision's {name} has no {split} split" for split in SPLITS},
+            missing={split: self._why_missing(name, split) for split in SPLITS},
+            flip_preserves_label=name not in UNFLIPPED if self.config.flip is None else self.config.flip,
         )
 
+    def _why_missing(self, name: str, split: str) -> str:
+        if self.config.splits and split not in self.config.splits:
+            return f"data.splits names no {split} split"
+        return f"torchvision's {name} has no {split} split"
+
     def _decode(self, name: str, path: Path, store: ArrayStore) -> Notes:
-        made = _splits(_class_of(name), path, self.config.arguments)
+        made = _splits(_class_of(name), path, self.config.arguments, self.config.splits)
+        if "valid" in made and self.config.holdout:
+            raise UsageError(
+                f"torchvision's {name} has a valid split already",
+                where=f"data.holdout={self.config.holdout}",
+                why=f"valid has {_length(made['valid'], f'{name}, valid'):,} samples",
+                fix="leave out data.holdout",
+            )
         arrays = {split: _arrays(data, f"{name}, {split}", self.config.size) for split, data in made.items()}
         channels = max(images.shape[1] for images, _ in arrays.values())
         arrays = {
@@ -85,6 +113,7 @@ class TorchvisionSet(DataSource):
 def _class_of(name: str) -> type:
     datasets = torchvision_datasets(f"--data torchvision:{name}")
     every = {other: getattr(datasets, other) for other in datasets.__all__}
+    every.pop("VisionDataset", None)  # the base of all
     classes = {other: cls for other, cls in every.items() if "root" in inspect.signature(cls).parameters}
     if name not in classes:
         raise UsageError(
@@ -103,33 +132,124 @@ def _version() -> str:
     return version("torchvision")
 
 
-def _splits(cls: type, path: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The splits that the class has, by trying; all of a data set without splits is train."""
-    parameters = inspect.signature(cls).parameters
-    tries: list[tuple[str, dict[str, Any]]]
-    if "train" in parameters:
-        tries = [("train", {"train": True}), ("test", {"train": False})]
-    elif "split" in parameters:
-        tries = [(split, {"split": word}) for split, words in SPLITS.items() for word in words]
-    else:
-        tries = [("train", {})]
+def _splits(cls: type, path: Path, arguments: dict[str, Any], words: Mapping[Any, str]) -> dict[str, Any]:
+    """The splits that the class has; all of a data set without splits is train.
+
+    Args:
+        cls: torchvision's class.
+        path: Its root.
+        arguments: More arguments.
+        words: torchvision's word for each split that is read; empty: the usual words are tried.
+    """
+    tries = _tries(cls, words)
+    download = inspect.signature(cls).parameters.get("download")
+    if download is not None and download.default is True:  # nothing is downloaded unless asked for
+        arguments = {"download": False, **arguments}
+    _check_arguments(cls, arguments, tries[0][1])
     made: dict[str, Any] = {}
-    failures: list[str] = []
+    unknown = ""
     for split, own in tries:
         if split in made:
             continue
+        if split != "train" and not made and not words:
+            break
         try:
             made[split] = cls(str(path), **own, **arguments)
-        except Exception as error:  # of a split that it has not, or of files that are not there
-            failures.append(describe_exception(error))
-    if "train" not in made:
-        raise DataError(
-            f"torchvision's {cls.__name__} cannot be read",
-            where=str(path),
-            why=failures[0],
-            fix="name the folder that torchvision calls root as --data-path, with all files of the data set unpacked",
-        )
+        except Exception as error:  # of a split that it has not, or of files that are damaged or not there
+            if isinstance(error, ValueError) and "argument split" in str(error):
+                if words:
+                    raise _no_such_split(
+                        cls, f"data.splits.{split}={own['split']}", describe_exception(error)
+                    ) from error
+                unknown = unknown or describe_exception(error)
+                continue
+            raise DataError(
+                f"torchvision's {cls.__name__} cannot be read",
+                where=f"{path}, {split}",
+                why=describe_exception(error),
+                fix="name the folder that torchvision calls root as --data-path, with all files of the data set "
+                "unpacked; or name the splits that are there, as in --set \"data.splits={train = 'train'}\"",
+            ) from error
+    if not made:
+        raise _no_such_split(cls, str(path), unknown)
     return made
+
+
+def _tries(cls: type, words: Mapping[Any, str]) -> list[tuple[str, dict[str, Any]]]:
+    """The arguments that may make each split, the most usual first."""
+    parameters = _parameters(cls)
+    if "train" in parameters:
+        values = {"train": True, "test": False}
+        if other := [word for word in words.values() if word not in values]:
+            raise _no_such_split(cls, f"data.splits={dict(words)}", f"found {other[0]!r}; expected train or test")
+        named = words or {"train": "train", "test": "test"}
+        return [(split, {"train": values[named[split]]}) for split in SPLITS if split in named]
+    if "split" in parameters:
+        usual = [(split, word) for split in SPLITS for word in ([words[split]] if split in words else SPLITS[split])]
+        return [(split, {"split": word}) for split, word in usual if not words or split in words]
+    if words:
+        raise _no_such_split(cls, f"data.splits={dict(words)}", "the class has neither an argument train nor split")
+    return [("train", {})]
+
+
+def _parameters(cls: type) -> set[str]:
+    """The arguments of a class, with those that it takes by ``**kwargs`` for its base."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        own = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+        found |= own.keys()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in own.values()):
+            break
+    return found
+
+
+def _check_arguments(cls: type, arguments: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raise if the class does not take the arguments."""
+    if taken := [name for name in arguments if name in ("root", *own)]:
+        raise UsageError(
+            "data.arguments names what is given to torchvision already",
+            where=f"data.arguments, {taken[0]}",
+            why="--data-path is root, and each split is made with its own train or split",
+            fix="leave it out; data.splits chooses the splits",
+        )
+    try:
+        inspect.signature(cls).bind("root", **own, **arguments)
+    except TypeError as error:
+        raise UsageError(
+            f"torchvision's {cls.__name__} cannot be read with these arguments",
+            where=f"data.arguments={arguments}",
+            why=str(error),
+            fix=f"it takes {', '.join(inspect.signature(cls).parameters)}",
+        ) from error
+
+
+def _no_such_split(cls: type, where: str, why: str) -> UsageError:
+    return UsageError(
+        f"torchvision's {cls.__name__} has no such split",
+        where=where,
+        why=why,
+        fix="name its splits, for example --set \"data.splits={train = 'train-standard', valid = 'val'}\"",
+    )
+
+
+def _length(data: Any, where: str) -> int:
+    """The number of samples of one split, one at least."""
+    try:
+        count = len(data)
+    except Exception as error:
+        raise _unreadable(where, describe_exception(error)) from error
+    if not count:
+        raise _unreadable(where, "it has no samples")
+    return count
+
+
+def _unreadable(where: str, why: str) -> DataError:
+    return DataError(
+        "the samples cannot be read",
+        where=f"torchvision's {where}",
+        why=why,
+        fix="download or unpack the data set again",
+    )
 
 
 def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
@@ -137,8 +257,9 @@ def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
     images: list[Any] = []
     labels: list[int] = []
     shape: tuple[int, ...] = ()
-    with progress(f"decoding images of {where}", len(data)) as advance:
-        for number in range(len(data)):
+    count = _length(data, where)
+    with progress(f"decoding images of {where}", count) as advance:
+        for number in range(count):
             try:
                 image, label = data[number]
             except Exception as error:
@@ -171,5 +292,9 @@ def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
 
 
 def _classes(data: Any, count: int) -> list[str]:
-    names = [str(name) for name in getattr(data, "classes", [])]
+    """The names of the classes, or their numbers where there are no distinct names for all."""
+    try:
+        names = [str(name) for name in getattr(data, "classes", [])]
+    except Exception as error:
+        raise _unreadable(f"{type(data).__name__}, attribute classes", describe_exception(error)) from error
     return names if len(names) >= count and len(set(names)) == len(names) else [str(label) for label in range(count)]
