@@ -27,6 +27,8 @@ SPLITS = {"train": ("train", "trainval"), "valid": ("valid", "val", "validation"
 UNFLIPPED = ("MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "GTSRB", "Omniglot", "RenderedSST2")
 """The data sets of characters, signs and sentences, in which a flipped image is of another class or of none."""
 
+NAME_THEM = "name its splits, for example --set \"data.splits={train = 'train-standard', valid = 'val'}\""
+
 
 class TorchvisionSet(DataSource):
     """A data set of torchvision, such as ``torchvision:Flowers102``, whose labels are classes."""
@@ -181,14 +183,16 @@ def _tries(cls: type, words: Mapping[Any, str]) -> list[tuple[str, dict[str, Any
     if "train" in parameters:
         values = {"train": True, "test": False}
         if other := [word for word in words.values() if word not in values]:
-            raise _no_such_split(cls, f"data.splits={dict(words)}", f"found {other[0]!r}; expected train or test")
+            raise _no_such_split(
+                cls, f"data.splits={dict(words)}", f"found {other[0]!r}", "its words are train and test"
+            )
         named = words or {"train": "train", "test": "test"}
         return [(split, {"train": values[named[split]]}) for split in SPLITS if split in named]
     if "split" in parameters:
         usual = [(split, word) for split in SPLITS for word in ([words[split]] if split in words else SPLITS[split])]
         return [(split, {"split": word}) for split, word in usual if not words or split in words]
     if words:
-        raise _no_such_split(cls, f"data.splits={dict(words)}", "the class has neither an argument train nor split")
+        raise _no_such_split(cls, f"data.splits={dict(words)}", "it comes whole", "leave out data.splits")
     return [("train", {})]
 
 
@@ -223,12 +227,12 @@ def _check_arguments(cls: type, arguments: dict[str, Any], own: dict[str, Any]) 
         ) from error
 
 
-def _no_such_split(cls: type, where: str, why: str) -> UsageError:
+def _no_such_split(cls: type, where: str, why: str, fix: str = NAME_THEM) -> UsageError:
     return UsageError(
         f"torchvision's {cls.__name__} has no such split",
         where=where,
         why=why,
-        fix="name its splits, for example --set \"data.splits={train = 'train-standard', valid = 'val'}\"",
+        fix=fix,
     )
 
 
