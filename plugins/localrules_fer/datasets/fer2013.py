@@ -38,6 +38,7 @@ KNOWN = {
     "f8428a1edbd21e88f42c73edd2a14f95": "the original: all 35,887 samples",
     "23d0b16a00872ce2c91bf023f8129ad2": "the original without its PrivateTest samples",
 }
+PUBLISHED = dict(zip(SPLITS, (28_709, 3_589, 3_589), strict=True))  # samples of each split
 USAGE_NAMES = dict(zip(SPLITS, ("Training", "PublicTest", "PrivateTest"), strict=True))
 IMPLAUSIBLE_ABOVE = 0.76  # ours: two points above the best published single networks
 SHAPE = (1, SIDE, SIDE)
@@ -104,9 +105,10 @@ class FER2013(DataSource):
 
         arrays = load_or_build(f"fer2013-{CSV_VERSION}", content_hash([path]), decode)
         known = KNOWN.get(arrays["md5"].tobytes().hex())
-        count = len(arrays["labels"])
-        origin = "; ".join([f"{path}: {known or f'unrecognised, {count:,} samples'}", *notes])
-        return _data_set(arrays, origin, path.name)
+        count = f"{len(arrays['labels']):,} samples"
+        counts = f"{count}, as many of each split as published" if _has_published_counts(arrays) else None
+        origin = "; ".join([f"{path}: {known or counts or f'unrecognised, {count}'}", *notes])
+        return _data_set(arrays, origin, path.name, known is not None)
 
     def _from_file_in(self, contents: Contents) -> Dataset:
         file, *others = (contents.folder / name for name in contents.files)
@@ -138,7 +140,7 @@ class FER2013(DataSource):
         key = content_hash([image.path for image in images], also=places)
         arrays = load_or_build(f"fer2013-folder-{FOLDER_VERSION}", key, decode)
         origin = "; ".join([f"{path}: a folder of {len(images):,} images", *notes])
-        return _data_set(arrays, origin, f"{path.name}/")
+        return _data_set(arrays, origin, f"{path.name}/", known=False)
 
 
 def _warned(notes: list[str], path: Path) -> list[str]:
@@ -147,7 +149,13 @@ def _warned(notes: list[str], path: Path) -> list[str]:
     return notes
 
 
-def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:
+def _has_published_counts(arrays: Arrays) -> bool:
+    """Whether each split that is there has all its samples: the same ones are in files with other checksums."""
+    counts = {split: int((arrays["splits"] == number).sum()) for number, split in enumerate(SPLITS)}
+    return all(count in (0, PUBLISHED[split]) for split, count in counts.items())
+
+
+def _data_set(arrays: Arrays, origin: str, name: str, known: bool) -> Dataset:
     splits: dict[str, Split] = {}
     for number, split in enumerate(SPLITS):
         samples = arrays["splits"] == number
@@ -169,6 +177,7 @@ def _data_set(arrays: Arrays, origin: str, name: str) -> Dataset:
         missing=missing,
         flip_preserves_label=True,
         max_plausible_accuracy=IMPLAUSIBLE_ABOVE,
+        recognised=known or _has_published_counts(arrays),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from localrules.data.dataset import Dataset
 from localrules.errors import DataError
@@ -100,7 +101,27 @@ def test_the_original_is_recognised_by_the_md5_of_its_unpacked_text(
     path = tmp_path / "fer2013.csv.gz"
     path.write_bytes(gzip.compress(content))
     assert load(path).origin == f"{path}: the original"
+    assert load(path).recognised
     assert load(path).origin == f"{path}: the original"  # from the cache too
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_other_files_are_recognised_by_the_counts_of_their_splits(
+    tmp_path: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """``icml_face_data.csv`` and folders of images hold the published samples, but not the published bytes."""
+    if form == "file":
+        (tmp_path / "fer2013.csv").write_text(text(faces))
+    else:
+        for number, (face, label, usage) in enumerate(zip(faces, LABELS, USAGES, strict=True)):
+            path = tmp_path / usage / str(label) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(face.reshape(48, 48)).save(path)
+    assert not load(tmp_path).recognised
+    monkeypatch.setattr(fer2013, "PUBLISHED", SPLIT_SIZES)
+    assert load(tmp_path).recognised
+    monkeypatch.setattr(fer2013, "PUBLISHED", {**SPLIT_SIZES, "test": 3})
+    assert not load(tmp_path).recognised
 
 
 def test_train_csv_is_the_train_split_only(tmp_path: Path, faces: np.ndarray) -> None:
