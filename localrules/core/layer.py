@@ -163,9 +163,16 @@ class Layer(LayerInfo):
 
 
 def check_ownership(model: nn.Module, layers: Sequence[Layer]) -> None:
-    """Raises UsageError naming each trainable parameter that no layer owns, or that two layers own."""
+    """Raises UsageError naming each trainable parameter that no layer owns, or that two own, or a layer without any."""
     owners: dict[int, list[str]] = {}
     for layer in layers:
+        if not layer.parameter_shapes:
+            raise UsageError(
+                f"layer {layer.name!r} has no parameters",
+                where=f"the layers of {type(model).__name__}: {', '.join(layer.name for layer in layers)}",
+                why="there is nothing in it that could learn",
+                fix="leave it out: what stands between layers runs as it does in the module",
+            )
         for parameter in layer.parameters():
             owners.setdefault(id(parameter), []).append(layer.name)
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -320,6 +320,11 @@ def test_lazy_modules_get_their_shapes_from_the_example() -> None:
     assert "without a shape" in refusal(lazy(), example=None).what
 
 
+def test_a_layer_without_parameters_is_refused_by_name() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert refusal(model, layers=["0", "1", "2"]).what == "layer '1' has no parameters"
+
+
 def test_arguments_that_would_do_nothing_are_refused() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     assert "readout is named without layers" in refusal(model, readout="2").what
