@@ -50,6 +50,11 @@ def autograd_nodes(tensor: Tensor) -> Iterator[Node]:
         stack.extend(parent for parent, _ in reversed(node.next_functions))
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Half precision as float32, for sums and small differences; float64 as it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @contextmanager
 def preserve_buffers(buffers: Iterable[Tensor]) -> Iterator[None]:
     """Put buffers (the running statistics of batch norms) back to their present values when the context ends."""

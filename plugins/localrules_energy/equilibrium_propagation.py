@@ -60,7 +60,12 @@ class EquilibriumPropagation(Rule):
         formula="dW_l = (dPhi/dW_l at beta - dPhi/dW_l at -beta) / (2 beta), Phi = sum_l s_l . a_l(s_{l-1})",
         locality="feedback",
         requires=Requirements(
-            forward_passes=None, sequential=True, allows_norm=False, one_op_per_layer=True, targets="weighted"
+            forward_passes=None,
+            sequential=True,
+            allows_norm=False,
+            one_op_per_layer=True,
+            float_inputs=True,
+            targets="weighted",
         ),
         presets={"paper": {"free_steps": 250, "nudged_steps": 30}},
         model_defaults={"norm": False, "activation": "hard_sigmoid"},

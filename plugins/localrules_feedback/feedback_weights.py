@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Batch, Context, Network, Operation, Requirements, Rule, RuleConfig, RuleInfo, StepReport
+from localrules.utils.torch_utils import at_least_float32
 from localrules_feedback.backward import apply_with_feedback
 from localrules_feedback.coverage import check_coverage
 
@@ -63,13 +65,11 @@ class FeedbackRule(Rule):
         Raises:
             UsageError: A parameter that would carry errors and can have no feedback weights.
         """
-        like = next(network.parameters())
-        images = like.new_zeros(2, *network.layers[0].sample_shape)
-        operations = network.operations(images)
+        images, operations = _run_on_zeros(network)
         for operation in operations:
             if operation.input.requires_grad:
                 self.draw(operation.key, operation.weight.detach())
-        check_coverage(network, operations, images)
+        check_coverage(network, images)
 
     @abstractmethod
     def draw(self, key: str, weight: Tensor) -> None:
@@ -106,8 +106,20 @@ class FeedbackRule(Rule):
         with context.autocast():
             with network.intercept_operations(run):
                 logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.targets)
+            loss = functional.cross_entropy(at_least_float32(logits), batch.targets)
         context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)
         return StepReport(logits=logits.detach(), loss=loss.detach())
+
+
+def _run_on_zeros(network: Network) -> tuple[Tensor, list[Operation]]:
+    """An input of zeros, as numbers or as tokens, whichever the network takes; and its operations on it."""
+    zeros = next(network.parameters()).new_zeros(2, *network.layers[0].sample_shape)
+    try:
+        return zeros, network.operations(zeros)
+    except (RuntimeError, IndexError, TypeError):
+        tokens = zeros.long()
+        with suppress(RuntimeError, IndexError, TypeError):
+            return tokens, network.operations(tokens)
+        raise
