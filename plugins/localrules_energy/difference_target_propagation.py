@@ -26,9 +26,9 @@ from localrules import (
 )
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
-from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
+from localrules.utils.torch_utils import RngSnapshot, at_least_float32, freeze_batchnorm_stats
 from localrules_energy.inverses import Range, inverse
-from localrules_energy.signals import accumulate_gradients, at_least_float32, backward_signals
+from localrules_energy.signals import accumulate_gradients, backward_signals
 
 
 class DifferenceTargetPropagation(Rule):
@@ -94,7 +94,7 @@ class DifferenceTargetPropagation(Rule):
         draws = RngSnapshot(batch.images.device)
         traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         logits = traces[-1].output.detach()
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
+        report = StepReport(logits=logits, loss=functional.cross_entropy(at_least_float32(logits), batch.targets))
         error, samples = cross_entropy_error(logits, batch.targets), len(logits)
         signals = {network.readout.name: [error / samples]}
         for layer, shift in self._shifts(traces, error):
@@ -106,7 +106,7 @@ class DifferenceTargetPropagation(Rule):
         for below, layer in pairwise(network.hidden):
             if context.is_objective_trainable(layer):
                 with context.autocast():
-                    inverted = self.inverses[state_key(layer)](outputs[layer.name])
+                    inverted = self.inverses[state_key(layer)](at_least_float32(outputs[layer.name]))
                 _half_square(at_least_float32(inverted) - noisy[below.name]).backward()
         for layer in network.layers:
             context.step_layer(layer)

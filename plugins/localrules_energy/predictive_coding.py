@@ -16,13 +16,8 @@ from localrules import Batch, Context, Network, Requirements, Rule, RuleConfig, 
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
 from localrules.kernels.checks import no_autocast
-from localrules_energy.signals import (
-    RepeatedForward,
-    Signals,
-    accumulate_gradients,
-    at_least_float32,
-    backward_signals,
-)
+from localrules.utils.torch_utils import at_least_float32
+from localrules_energy.signals import RepeatedForward, Signals, accumulate_gradients, backward_signals
 
 STRICT_ITERATIONS, STRICT_RATE = 20, 0.1
 ERROR_ITERATIONS, ERROR_RATE = 5, 0.1
@@ -96,7 +91,7 @@ class PredictiveCoding(Rule):
         forward = RepeatedForward(network, batch.images, self._precision(batch, context))
         traces = forward()
         logits = traces[-1].output.detach()
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
+        report = StepReport(logits=logits, loss=functional.cross_entropy(at_least_float32(logits), batch.targets))
         if self.config.mode == "incremental":
             self._settle_with_weights(forward, traces, batch.targets, context, report)
             return report
@@ -235,4 +230,4 @@ def _sum(some: Signals, others: Signals) -> Signals:
 
 
 def _energy(errors: list[Tensor]) -> Tensor:
-    return torch.stack([error.float().square().sum() for error in errors]).sum() / 2
+    return torch.stack([at_least_float32(error).square().sum() for error in errors]).sum() / 2

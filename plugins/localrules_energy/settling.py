@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from torch import Tensor
 
 from localrules import Network
-from localrules.core.interception import intercept_layers
+from localrules.core.interception import patch_forwards
 from localrules.core.isolated_forward import LayerTrace
 from localrules.core.nn.losses import cross_entropy_error
 from localrules.kernels.checks import no_autocast
@@ -36,7 +36,7 @@ class Settling:
 
     def evaluate(self, states: Signals) -> list[LayerTrace]:
         """Each hidden layer without its activation, reading the states of the one below."""
-        with no_autocast(self._images), intercept_layers(self._network.hidden, without_activations):
+        with no_autocast(self._images), patch_forwards(self._network.hidden, without_activations):
             return self._forward(states)
 
     def settle(self, states: States, steps: int, targets: Tensor | None = None, beta: float = 0.0) -> States:

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from localrules import Context, Layer, Network, isolated_forward
-from localrules.core.interception import Forward, intercept_layers, tensor_leaves
-from localrules.core.isolated_forward import LayerTrace, Overrides
+from localrules.core.interception import Forward, intercept_layers
+from localrules.core.isolated_forward import LayerTrace, Overrides, distinct_leaves
 from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
 
 Signals = Mapping[str, list[Tensor]]
@@ -62,7 +62,7 @@ class RepeatedForward:
             output = forward(*args, **kwargs)
             if layer.is_readout:
                 return output
-            leaves = tensor_leaves(output)
+            leaves = distinct_leaves(output)
             moved = {
                 id(leaf): leaf + error.to(leaf.dtype) for leaf, error in zip(leaves, errors[layer.name], strict=True)
             }
@@ -83,11 +83,6 @@ class RepeatedForward:
         return isolated_forward(
             self._network, self._images, connected=True, overrides=overrides, precision=self._precision()
         )
-
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision as float32, since values settle by small steps; float64 as it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def backward_signals(traces: list[LayerTrace], signals: Signals) -> dict[str, list[Tensor]]:

@@ -19,6 +19,7 @@ from localrules import (
     state_key,
 )
 from localrules.core.nn.losses import cross_entropy_error
+from localrules.utils.torch_utils import at_least_float32
 from localrules_feedback.projection import random_patterns
 
 
@@ -49,17 +50,16 @@ class DirectFeedbackAlignment(Rule):
     def step(self, network: Network, batch: Batch, context: Context) -> StepReport:
         """One forward pass to the error, and a backward pass inside each layer."""
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
-        loss = functional.cross_entropy(readout.output.float(), batch.targets)
+        loss = functional.cross_entropy(at_least_float32(readout.output), batch.targets)
         if context.is_trainable(readout.layer):
             loss.backward()
             context.step_layer(readout.layer)
         error = cross_entropy_error(readout.output, batch.targets) / len(batch.labels)
         for trace in hidden:
             if context.is_trainable(trace.layer):
-                signals = [
-                    self._signal(trace.layer, index, error, output) for index, output in enumerate(trace.final_outputs)
-                ]
-                torch.autograd.backward(trace.final_outputs, signals)
+                learning = [(at, each) for at, each in enumerate(trace.final_outputs) if each.requires_grad]
+                signals = [self._signal(trace.layer, index, error, output) for index, output in learning]
+                torch.autograd.backward([output for _, output in learning], signals)
                 context.step_layer(trace.layer)
         return StepReport(logits=readout.output.detach(), loss=loss.detach())
 

@@ -23,9 +23,10 @@ from localrules import (
     StepReport,
     isolated_forward,
 )
-from localrules.core.interception import Forward, intercept_layers, tensor_leaves
+from localrules.core.interception import Forward, intercept_layers
+from localrules.core.isolated_forward import distinct_leaves
 from localrules.kernels.checks import no_autocast
-from localrules.utils.torch_utils import RngSnapshot, freeze_batchnorm_stats
+from localrules.utils.torch_utils import RngSnapshot, at_least_float32, freeze_batchnorm_stats
 
 
 class NodePerturbation(Rule):
@@ -68,7 +69,7 @@ class NodePerturbation(Rule):
         """A clean pass, the noisy passes, and a backward pass inside each layer."""
         draws = RngSnapshot(batch.images.device)
         *hidden, readout = isolated_forward(network, batch.images, precision=no_autocast(batch.images))
-        loss = functional.cross_entropy(readout.output.float(), batch.targets)
+        loss = functional.cross_entropy(at_least_float32(readout.output), batch.targets)
         clean = _losses(readout.output.detach(), batch.targets)
         signals = {trace.layer.name: [torch.zeros_like(each) for each in trace.outputs] for trace in hidden}
         scale = 1 / (self.config.std**2 * self.config.perturbations * len(batch.labels))
@@ -99,7 +100,8 @@ class NodePerturbation(Rule):
             output = forward(*args, **kwargs)
             if layer.is_readout:
                 return output
-            added = {id(tensor): drawn for tensor, drawn in zip(tensor_leaves(output), noise[layer.name], strict=True)}
+            drawn = zip(distinct_leaves(output), noise[layer.name], strict=True)
+            added = {id(tensor): each for tensor, each in drawn}
             return pytree.tree_map_only(Tensor, lambda tensor: tensor + added[id(tensor)], output)
 
         with no_autocast(batch.images), intercept_layers(network.layers, visit):

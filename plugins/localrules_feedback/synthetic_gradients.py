@@ -25,6 +25,7 @@ from localrules import (
 )
 from localrules.core.isolated_forward import LayerTrace
 from localrules.kernels.labels import class_codes
+from localrules.utils.torch_utils import at_least_float32
 
 
 class SyntheticGradients(Rule):
@@ -87,7 +88,7 @@ class SyntheticGradients(Rule):
         """One forward pass, predictions everywhere, and a backward pass through one layer for each."""
         traces = isolated_forward(network, batch.images, connected=True, precision=context.autocast())
         *hidden, readout = traces
-        loss = functional.cross_entropy(readout.output.float(), batch.targets)
+        loss = functional.cross_entropy(at_least_float32(readout.output), batch.targets)
         report = StepReport(logits=readout.output.detach(), loss=loss.detach())
         predicted = {trace.layer.name: self._predict(trace, batch) for trace in hidden}
         targets = self._targets(traces, predicted, loss * len(batch.labels))
@@ -127,9 +128,10 @@ class SyntheticGradients(Rule):
     def _predict(self, trace: LayerTrace, batch: Batch) -> list[Tensor]:
         """The predicted gradient at each of a layer's outputs, with the prediction's graph."""
         with torch.autocast(batch.images.device.type, enabled=False):
+            own = self._own(trace.layer)
             return [
-                own(output.detach(), batch.targets)
-                for own, output in zip(self._own(trace.layer), trace.outputs, strict=True)
+                own[at](output.detach(), batch.targets)
+                for at, output in zip(trace.positions, trace.outputs, strict=True)
             ]
 
     def _targets(

@@ -24,11 +24,19 @@ from localrules import (
     StepReport,
     record_ops,
 )
-from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs, tensor_leaves
+from localrules.core.interception import (
+    Forward,
+    InplaceGuard,
+    detach_tree,
+    intercept_layers,
+    layer_outputs,
+    tensor_leaves,
+)
 from localrules.core.layer import require_sample_shape
 from localrules.core.nn.losses import cross_entropy_error
 from localrules.core.ops import check_operations
 from localrules.kernels.checks import no_autocast
+from localrules.utils.torch_utils import at_least_float32, freeze_batchnorm_stats
 
 
 class Pepita(Rule):
@@ -81,37 +89,44 @@ class Pepita(Rule):
         require_sample_shape("pepita", network.layers[0], batch.images)
         logits, activities, norms = self._first_pass(network, batch.images)
         error = cross_entropy_error(logits, batch.targets)
-        report = StepReport(logits=logits, loss=functional.cross_entropy(logits.float(), batch.targets))
+        report = StepReport(logits=logits, loss=functional.cross_entropy(at_least_float32(logits), batch.targets))
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not context.is_trainable(layer):
                 return forward(*args, **kwargs)
             with torch.enable_grad(), record_ops() as operations:
                 output = forward(*detach_tree(args), **detach_tree(kwargs))
-            if not layer.is_readout:
-                check_operations(operations, layer, "Pepita")
             with torch.enable_grad():
                 if layer.is_readout:
-                    functional.cross_entropy(output.float(), batch.targets).backward()
+                    functional.cross_entropy(at_least_float32(output), batch.targets).backward()
                 else:
+                    check_operations(operations, layer, "Pepita")
                     report.objectives[layer.name] = update_weights(layer, operations, output, activities[layer.name])
             context.step_layer(layer)
             return detach_tree(output)
 
         perturbed = batch.images + self._project_error(error, batch.images)
-        with torch.no_grad(), no_autocast(batch.images), norms, intercept_layers(network.layers, visit):
+        # The norms do not count the batch a second time.
+        with (
+            torch.no_grad(),
+            no_autocast(batch.images),
+            norms,
+            freeze_batchnorm_stats(network),
+            intercept_layers(network.layers, visit),
+        ):
             network(perturbed)
         return report
 
     def _first_pass(self, network: Network, images: Tensor) -> tuple[Tensor, dict[str, list[Tensor]], SharedNormStats]:
         """The first pass: logits, activities by layer and operation, and norms that repeat its statistics."""
         activities: dict[str, list[Tensor]] = {}
+        guard = InplaceGuard()
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             with record_ops() as operations:
                 output = forward(*args, **kwargs)
             activities[layer.name] = activities_of(layer, operations, output)
-            return output
+            return guard.detach_and_track(layer, output)
 
         devices = [images.device] if images.device.type == "cuda" else []
         # The generators are restored afterwards: the second pass drops the same units.
@@ -123,6 +138,7 @@ class Pepita(Rule):
             intercept_layers(network.layers, visit),
         ):
             logits = network(images)
+        guard.check()
         return logits, activities, SharedNormStats(norms.recorded)
 
     def _project_error(self, error: Tensor, images: Tensor) -> Tensor:
@@ -149,11 +165,11 @@ def update_weights(layer: Layer, operations: list[Operation], output: Any, befor
     """
     surrogate, moved = torch.zeros((), device=tensor_leaves(output)[0].device), torch.zeros(())
     for operation, first, second in zip(operations, before, activities_of(layer, operations, output), strict=True):
-        change = first.float() - second.float()
+        change = at_least_float32(first) - at_least_float32(second)
         units = len(operation.weight)
         direction = operation.weight_gradient(change) * (units / change.numel())  # a mean over batch and positions
         # Its gradient reaches the parameters from which the weight is derived, such as those of a folded kernel.
-        surrogate = surrogate + (direction * operation.weight.float()).sum()
+        surrogate = surrogate + (direction * at_least_float32(operation.weight)).sum()
         moved = change.square().mean()
     if surrogate.requires_grad:  # not so in a layer without such operations
         surrogate.backward()
@@ -189,10 +205,10 @@ class SharedNormStats(TorchFunctionMode):
     ) -> Tensor:
         """Replaces ``functional.batch_norm``; norms that use their running statistics are left alone."""
         if training and self._applied is not None:
-            return functional.batch_norm(input, *next(self._applied), weight, bias, False, momentum, eps)
+            mean, variance = (each.to(input.dtype if weight is None else weight.dtype) for each in next(self._applied))
+            return functional.batch_norm(input, mean, variance, weight, bias, False, momentum, eps)
         if training:
             with torch.no_grad():
-                wide = torch.promote_types(input.dtype, torch.float32)
-                exact = input.to(wide).transpose(0, 1).flatten(1)
+                exact = at_least_float32(input).transpose(0, 1).flatten(1)
                 self.recorded.append((exact.mean(1), exact.var(1, unbiased=False)))
         return functional.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

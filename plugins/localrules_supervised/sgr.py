@@ -29,8 +29,10 @@ from localrules import (
 )
 from localrules.core.feature_maps import to_feature_map
 from localrules.core.interception import Forward, detach_tree, intercept_layers, layer_outputs
+from localrules.core.isolated_forward import naming_changed_outputs
 from localrules.core.nn.pooling import pool_flat
 from localrules.kernels.checks import require_batch
+from localrules.utils.torch_utils import at_least_float32
 
 
 class SGR(LayerParallel, Rule):
@@ -140,7 +142,13 @@ class SGR(LayerParallel, Rule):
 
         # Of torch's kernels for attention this one alone can be differentiated twice.
         exact = sdpa_kernel(SDPBackend.MATH)
-        with torch.enable_grad(), context.autocast(), exact, intercept_layers(network.layers, visit):
+        with (
+            naming_changed_outputs(network, batch.images),
+            torch.enable_grad(),
+            context.autocast(),
+            exact,
+            intercept_layers(network.layers, visit),
+        ):
             network(batch.images)
         self._below.clear()  # and with it the step's activations
         return report
@@ -158,7 +166,7 @@ class SGR(LayerParallel, Rule):
 
     def _train_readout(self, layer: Layer, output: Tensor, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
         with torch.enable_grad(), torch.autocast(output.device.type, enabled=False):
-            loss = functional.cross_entropy(output.float(), batch.targets)
+            loss = functional.cross_entropy(at_least_float32(output), batch.targets)
             if context.is_trainable(layer):
                 loss.backward()
                 context.step_layer(layer)
@@ -167,7 +175,7 @@ class SGR(LayerParallel, Rule):
     def _loss(self, layer: Layer, index: int, output: Tensor, batch: Batch) -> Tensor:
         """Each sample's cross-entropy by the head of one output, shape (batch,)."""
         key = state_key(layer, index)
-        exact = output.to(torch.promote_types(output.dtype, torch.float32))
+        exact = at_least_float32(output)
         exact = to_feature_map(exact) if layer.has_features_last(index) else exact
         return functional.cross_entropy(
             self.heads[key](pool_flat(exact, self._grids[key])), batch.targets, reduction="none"

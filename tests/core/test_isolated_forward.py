@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from localrules import Network
 from localrules.core.isolated_forward import LayerTrace, isolated_forward
+from localrules.errors import LocalRulesError
 
 IMAGES = torch.randn(6, 1, 12, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LABELS = torch.arange(6) % 4
@@ -76,3 +77,38 @@ def test_readers_see_the_values_that_are_given() -> None:
     given = isolated_forward(net, IMAGES, overrides={first.layer.name: zero})
     assert torch.equal(given[0].output, first.output)  # what the layer itself computes stands
     assert all(not bool(tensor.any()) for tensor in given[1].inputs)
+
+
+class Twice(nn.Module):
+    """Gives one tensor twice, and another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        found = self.linear(x)
+        return found, found, found * 2
+
+
+class Summed(nn.Module):
+    def forward(self, given: tuple[Tensor, ...]) -> Tensor:
+        return torch.stack(given).sum(0)
+
+
+def test_a_tensor_that_a_layer_gives_twice_is_one_output() -> None:
+    model = nn.Sequential(Twice(), Summed(), nn.Linear(8, 3))
+    images = torch.randn(4, 6)
+    first, _ = isolated_forward(Network.wrap(model, ["0", "2"], example=images), images, connected=True)
+    assert len(first.outputs) == len(first.values) == 2
+    assert first.positions == [0, 2]
+    assert len(first.layer.all_out_shapes) == 3
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_change_in_place_of_what_readers_get_is_refused_with_the_layer_s_name(connected: bool) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5, inplace=True), nn.Linear(8, 3))
+    images = torch.randn(4, 6)
+    net = Network.wrap(model, ["0", "2"], example=images).train()  # in eval mode the dropout does nothing
+    with pytest.raises(LocalRulesError, match="the output of layer '0' was changed in place"):
+        isolated_forward(net, images, connected=connected)
