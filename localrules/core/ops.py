@@ -6,7 +6,7 @@ So the operations are met where they happen, as calls of ``linear`` and ``conv2d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from localrules.core.layer import Layer
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import at_least_float32, autograd_nodes
 
 _NAMES: dict[Any, tuple[Literal["linear", "conv2d"], tuple[str, ...]]] = {
     functional.linear: ("linear", ("input", "weight", "bias")),
@@ -68,7 +69,8 @@ class Operation:
             Shaped like ``weight``.
         """
         with torch.no_grad():
-            post, inputs = post.float(), self.input.detach().float()
+            inputs = at_least_float32(self.input.detach())
+            post = post.to(inputs.dtype)
             if self.kind == "linear":
                 return post.flatten(0, -2).T @ inputs.flatten(0, -2)
             padding, dilation = (self.options.get(name, default) for name, default in (("padding", 0), ("dilation", 1)))
@@ -116,7 +118,9 @@ class _OpInterceptor(TorchFunctionMode):
 
 
 def check_operations(operations: Sequence[Operation], layer: Layer, rule: str) -> None:
-    """For rules that change the weights of operations: refuse a layer whose weights no operation uses.
+    """For rules that change the weights of operations: refuse a layer with weights that no operation uses.
+
+    Weights are parameters of two or more dimensions; an operation also uses those from which its weight is derived.
 
     Args:
         operations: Those that were met while the layer ran.
@@ -124,17 +128,32 @@ def check_operations(operations: Sequence[Operation], layer: Layer, rule: str) -
         rule: The rule's class, for the error.
 
     Raises:
-        UsageError: The layer has trainable parameters, and no operation was met.
+        UsageError: The layer has trainable parameters, and no operation was met; or one of its trainable weights is
+            behind none.
     """
-    names = [name for name, parameter in layer.module.named_parameters() if parameter.requires_grad]
-    if names and not operations:
+    learned = {name: parameter for name, parameter in layer.module.named_parameters() if parameter.requires_grad}
+    left = list(_left_out(operations, learned)) if operations else list(learned)
+    if left:
+        met = f"none uses these of the layer's: {', '.join(left)}"
+        none = f"the layer has none: its parameters ({', '.join(left)}) are used by other operations"
         raise UsageError(
             f"{rule} cannot train layer {layer.name!r}",
             where=f"layer {layer.name!r}, {type(layer.module).__name__}",
-            why=f"it changes the weights of linear and conv2d operations, and the layer has none: its parameters "
-            f"({', '.join(names)}) are used by other operations",
-            fix="choose a rule that trains any layer, such as local-ce or backprop, or another network",
+            why=f"it changes the weights of linear and conv2d operations, and {met if operations else none}",
+            fix="choose a rule that trains any layer, such as local-ce or backprop, or another network; or freeze "
+            "these parameters with requires_grad_(False)",
         )
+
+
+def _left_out(operations: Sequence[Operation], learned: Mapping[str, Tensor]) -> Iterator[str]:
+    """The names of those parameters of two or more dimensions that are behind no operation's weight."""
+    used = {id(operation.weight) for operation in operations}
+    left = {name: parameter for name, parameter in learned.items() if parameter.dim() > 1 and id(parameter) not in used}
+    if not left or not torch.is_grad_enabled():  # without a graph, what a weight is derived from is not known
+        return
+    nodes = [node for operation in operations for node in autograd_nodes(operation.weight)]
+    used |= {id(node.variable) for node in nodes if hasattr(node, "variable")}
+    yield from (name for name, parameter in left.items() if id(parameter) not in used)
 
 
 @contextmanager

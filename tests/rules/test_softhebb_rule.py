@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from helpers.tiny_sessions import dense, perceptron, state, train
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Batch, Layer, LayerView
+from localrules import Batch, Layer, LayerView, Learner
 from localrules.core.ops import record_ops
 from localrules.errors import UsageError
 from localrules_unsupervised.softhebb import SoftHebb
@@ -121,3 +122,50 @@ def test_triangle_is_what_exceeds_the_mean_over_units_to_a_power() -> None:
 def test_a_layer_without_weights_is_an_error_that_names_it() -> None:
     with pytest.raises(UsageError, match="'layer' has no linear and no convolution"):
         SoftHebb(SoftHebb.Config(), view_of(nn.BatchNorm2d(2), MAPS).layer, 4)
+
+
+class Mixed(nn.Module):
+    """A convolution over one axis, which is no operation that a Hebbian rule knows, and a linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.along, self.linear = nn.Conv1d(5, 5, 3, padding=1), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.linear(self.along(x)))
+
+
+@pytest.mark.parametrize("rule", ["softhebb", "oja", "pepita"])
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        (Mixed, r"along\.weight"),
+        (lambda: nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), r"in_proj_weight, self_attn\.out_proj\.weight"),
+    ],
+)
+def test_weights_of_other_operations_beside_linears_are_refused_by_name(rule: str, kind: Any, left: str) -> None:
+    inputs, labels = torch.randn(6, 5, 4), torch.arange(6) % 3
+    model = nn.Sequential(nn.Linear(4, 8), kind(), nn.Flatten(), nn.Linear(40, 3))
+    learner = Learner(model, rule, example=inputs, num_classes=3, layers=["0", "1", "3"])
+    with pytest.raises(UsageError, match="cannot train layer '1'") as refused:
+        learner.step(inputs, labels)
+    assert re.search(left, refused.value.why)
+
+
+def test_frozen_weights_of_other_operations_stay_as_they_are() -> None:
+    torch.manual_seed(0)
+    inputs, labels = torch.randn(6, 5, 4), torch.arange(6) % 3
+    model = nn.Sequential(nn.Linear(4, 8), Mixed(), nn.Flatten(), nn.Linear(40, 3))
+    model[1].along.requires_grad_(False)
+    before = model[1].linear.weight.clone()
+    Learner(model, "softhebb", example=inputs, num_classes=3, layers=["0", "1", "3"]).step(inputs, labels)
+    assert not torch.equal(model[1].linear.weight, before)
+
+
+def test_a_weight_from_which_that_of_an_operation_is_derived_is_no_other() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(6, 4)
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 3))
+    learner = Learner(model, "softhebb", example=inputs, num_classes=3)
+    learner.step(inputs, torch.arange(6) % 3)
+    assert learner.predict(inputs).shape == (6, 3)
