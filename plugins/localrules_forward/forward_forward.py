@@ -26,6 +26,7 @@ from localrules import (
     SearchRange,
     UsageError,
 )
+from localrules.utils.torch_utils import at_least_float32
 
 RELATIVE_NORM = 0.5  # of a label, to that of a standardised image
 
@@ -77,7 +78,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
         label: Literal["auto", "pixels", "waves"] = Field(
             "auto",
             description="Embedding of the label: in the first pixels (the paper), as a wave over the whole image, or "
-            "pixels where the first layer's output is a vector and waves where it is a feature map (ours).",
+            "waves where input and first layer's output are feature maps and pixels elsewhere (ours).",
         )
         strength: float | None = Field(
             None,
@@ -113,7 +114,15 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
 
     def __init__(self, config: Config, layer: Layer, num_classes: int) -> None:
         super().__init__(config, layer, num_classes)
-        spatial = len(layer.out_shape) == 3
+        has_maps = len(layer.sample_shape) == 3
+        if config.label == "waves" and not has_maps:
+            raise UsageError(
+                "labels cannot be embedded as waves",
+                where=f"inputs of shape {list(layer.sample_shape)}",
+                why="a wave extends over the height and width of an image, (channels, height, width)",
+                fix="--set rule.label=pixels",
+            )
+        spatial = has_maps and len(layer.out_shape) == 3
         self.label_embedding = ("waves" if spatial else "pixels") if config.label == "auto" else config.label
         self.mean_activity = MeanActivity(layer.out_channels, config.momentum) if config.peer else None
 
@@ -148,7 +157,9 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
             labels = torch.full((len(images),), label, device=images.device)
             views = extract_views(first._embed_labels(images, labels))
             pairs = list(zip(objectives, views, strict=True))[skipped:]
-            scores.append(torch.stack([each._goodness(view.output.float().square()) for each, view in pairs]).sum(0))
+            scores.append(
+                torch.stack([each._goodness(at_least_float32(view.output).square()) for each, view in pairs]).sum(0)
+            )
         return torch.stack(scores, 1)
 
     def _goodness(self, squares: Tensor) -> Tensor:
@@ -165,7 +176,7 @@ class ForwardForward(Objective, InputTransform, OutputTransform, CustomPredictio
         return self._normalize(embed_as_waves(images, labels, classes, strength, config.wavelength))
 
     def _normalize(self, samples: Tensor) -> Tensor:
-        exact = samples.float()
+        exact = at_least_float32(samples)
         squares = exact.square().flatten(1)
         size = (squares.mean(1) if self.config.size == "rms" else squares.sum(1)).sqrt()
         return (exact / (size + 1e-8).view(-1, *[1] * (samples.dim() - 1))).to(samples.dtype)

@@ -12,14 +12,15 @@ from helpers.tiny_sessions import DATASET, dense, perceptron, state, train
 from test_hard_batches import HARD, assert_stays_finite
 from torch import Tensor, nn
 
-from localrules import Batch, Layer, LayerView
+from localrules import Batch, Layer, LayerView, Learner
+from localrules.errors import UsageError
 from localrules_forward.forward_forward import ForwardForward, embed_as_waves, embed_in_pixels
 
 CLASSES = 4
 
 
 def make_objective(shape: tuple[int, ...] = (5,), **options: Any) -> ForwardForward:
-    layer = Layer("layer", nn.Identity(), out_shapes=(shape,))
+    layer = Layer("layer", nn.Identity(), sample_shape=(1, 4, 4), out_shapes=(shape,))
     return ForwardForward(ForwardForward.Config(**options), layer, CLASSES).double()
 
 
@@ -176,3 +177,24 @@ def test_small_batches_and_half_precision(settings: dict[str, Any]) -> None:
 def test_it_learns_digits(options: dict[str, Any], bound: float) -> None:
     """Pezeshki's threshold of 2 is reached more slowly, and with inputs of length 1 not in seconds."""
     assert learn_digits(ForwardForward, rule_options=options) > bound
+
+
+def tokens_network() -> nn.Sequential:
+    """Tokens, which objectives see as feature maps, of an input without height and width."""
+    torch.manual_seed(0)
+    attention = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
+    return nn.Sequential(nn.Linear(4, 8), attention, nn.Flatten(), nn.Linear(40, CLASSES))
+
+
+def test_the_label_is_in_the_first_values_of_inputs_that_are_no_images() -> None:
+    inputs = torch.randn(6, 5, 4)
+    learner = Learner(tokens_network(), "forward-forward", example=inputs, num_classes=CLASSES, layers=["0", "1", "3"])
+    report = learner.step(inputs, torch.arange(6) % CLASSES)
+    assert all(bool(value.isfinite()) for value in report.objectives.values())
+    assert learner.predict(inputs).shape == (6, CLASSES)
+
+
+def test_waves_are_refused_for_inputs_that_are_no_images() -> None:
+    options = {"example": torch.randn(6, 5, 4), "num_classes": CLASSES, "layers": ["0", "1", "3"]}
+    with pytest.raises(UsageError, match="labels cannot be embedded as waves"):
+        Learner(tokens_network(), "forward-forward", config={"label": "waves"}, **options)
