@@ -90,7 +90,8 @@ class Learner:
             cls.info.requires.check_inputs(cls.__name__, example)
         with rule_border(self.rule, self.network, "prepare"):
             self.rule.prepare(self.network, num_classes)
-        self.rule.to(example.device)
+        exact = {weight.dtype for weight in self.network.parameters()} == {torch.float64}
+        self.rule.to(example.device, torch.float64 if exact else None)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
         self._frozen = [module for module in self.network.modules() if _is_frozen(module)]

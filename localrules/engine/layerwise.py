@@ -35,6 +35,7 @@ from localrules.engine.objective_loss import objective_loss
 from localrules.engine.rule_values import backward_called
 from localrules.errors import LocalRulesError, NotFiniteError, error_text
 from localrules.utils.plugin_border import code_error, definition, name_of
+from localrules.utils.torch_utils import at_least_float32
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +87,8 @@ class LayerwiseRule(Rule):
     def prepare(self, network: Network, num_classes: int) -> None:
         """Make the objectives, one for each output of each hidden layer."""
         self._num_classes = num_classes
+        # Objectives are float32: under autocast their own modules are cast, but not beside weights in half precision.
+        self._is_half = all(weight.dtype in (torch.bfloat16, torch.float16) for weight in network.parameters())
         self._objectives_of: dict[str, list[Objective]] = {}
         seen_as = {layer.name: layer.as_feature_maps() for layer in network.hidden}
         infos = {name: layer.without_module() for name, layer in seen_as.items()}
@@ -229,14 +232,14 @@ class LayerwiseRule(Rule):
                 return
             logits = objective.layer_logits(view)
             if logits is not None:
-                votes.append((logits.float().log_softmax(1), objective.voting_weight))
+                votes.append((at_least_float32(logits).log_softmax(1), objective.voting_weight))
 
         readout = self._predict_with_views(network, images, collect)
         if not votes:
             return readout
         layers = torch.stack([vote for vote, _ in votes]).mean(0)
         weight = sum(weight for _, weight in votes) / len(votes)
-        return (1 - weight) * readout.float().log_softmax(1) + weight * layers
+        return (1 - weight) * at_least_float32(readout).log_softmax(1) + weight * layers
 
     def _collect_views(self, network: Network, images: Tensor) -> list[LayerView]:
         """The view of every objective on unlabelled images."""
@@ -297,6 +300,10 @@ class LayerwiseRule(Rule):
         self, layer: Layer, output: Any, inputs: list[Tensor], operations: list[Operation], batch: Batch
     ) -> list[LayerView]:
         """A view for each of the layer's objectives."""
+        outputs = layer_outputs(layer, output)
+        if self._is_half:
+            inputs = [at_least_float32(each) if each.is_floating_point() else each for each in inputs]
+            outputs = list(map(at_least_float32, outputs))
         return [
             # Operations belong to the layer, not to one output: one objective handles them.
             LayerView(
@@ -306,9 +313,7 @@ class LayerwiseRule(Rule):
                 batch,
                 operations if at == 0 else [],
             )
-            for at, (objective, output) in enumerate(
-                zip(self._objectives_of[layer.name], layer_outputs(layer, output), strict=True)
-            )
+            for at, (objective, output) in enumerate(zip(self._objectives_of[layer.name], outputs, strict=True))
         ]
 
     def _loss(
@@ -323,7 +328,7 @@ class LayerwiseRule(Rule):
     ) -> Tensor:
         if layer.is_readout:
             output, read = batch.of_readout(output)
-            loss = functional.cross_entropy(output.float(), read.targets)
+            loss = functional.cross_entropy(at_least_float32(output), read.targets)
             report.loss = loss.detach()
             return loss
         total: Tensor | None = None

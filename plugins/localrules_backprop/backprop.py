@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch.nn import functional
 
 from localrules import Batch, Context, Network, Requirements, Rule, RuleInfo, StepReport
+from localrules.utils.torch_utils import at_least_float32
 
 
 class Backprop(Rule):
@@ -24,7 +25,7 @@ class Backprop(Rule):
         """Forward, backward, and a step of every trained layer."""
         with context.autocast():
             logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.targets)
+            loss = functional.cross_entropy(at_least_float32(logits), batch.targets)
         context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)

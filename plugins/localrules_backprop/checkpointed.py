@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from localrules import Batch, Context, Layer, Network, Requirements, Rule, RuleInfo, StepReport
 from localrules.core.interception import Forward, intercept_layers
-from localrules.utils.torch_utils import active_function_modes, freeze_batchnorm_stats, function_modes
+from localrules.utils.torch_utils import active_function_modes, at_least_float32, freeze_batchnorm_stats, function_modes
 
 
 class BackpropCheckpointed(Rule):
@@ -52,7 +52,7 @@ class BackpropCheckpointed(Rule):
 
         with context.autocast(), intercept_layers(network.layers, visit):
             logits = network(batch.images)
-            loss = functional.cross_entropy(logits.float(), batch.targets)
+            loss = functional.cross_entropy(at_least_float32(logits), batch.targets)
         context.backward(loss)
         for layer in network.layers:
             context.step_layer(layer)

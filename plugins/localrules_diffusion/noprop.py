@@ -25,6 +25,7 @@ from localrules import (
     RuleInfo,
     SearchRange,
 )
+from localrules.utils.torch_utils import at_least_float32
 
 
 class NoProp(CustomPrediction, Objective):
@@ -108,7 +109,7 @@ class NoProp(CustomPrediction, Objective):
 
     def _denoise(self, view: LayerView, noisy: Tensor) -> Tensor:
         clean: Tensor = self.denoiser(view.pooled(self.grid), noisy)
-        return clean.float()
+        return at_least_float32(clean)
 
     def _weight(self) -> float:
         if self.config.weighting == "equal":

@@ -24,6 +24,7 @@ from localrules import (
     isolated_forward,
     state_key,
 )
+from localrules.utils.torch_utils import at_least_float32
 from localrules_energy.inverses import inverse
 
 
@@ -97,7 +98,7 @@ class CounterCurrent(Rule):
         """Both networks forward, and a backward pass inside each layer."""
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
         logits = readout.output.detach()
-        wide = readout.output.to(torch.promote_types(logits.dtype, torch.float32))
+        wide = at_least_float32(readout.output)
         loss = functional.cross_entropy(wide, batch.targets)
         if context.is_trainable(readout.layer):
             loss.backward()

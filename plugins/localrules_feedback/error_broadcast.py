@@ -24,6 +24,7 @@ from localrules import (
     state_key,
 )
 from localrules.core.nn.losses import cross_entropy_error
+from localrules.utils.torch_utils import at_least_float32
 
 RIDGE = 1e-3  # of the entropy's covariance, in units of its mean variance
 
@@ -96,7 +97,7 @@ class ErrorBroadcast(Rule):
         """One forward pass to the error, and a backward pass inside each layer."""
         *hidden, readout = isolated_forward(network, batch.images, precision=context.autocast())
         logits = readout.output.detach()
-        wide = readout.output.to(torch.promote_types(logits.dtype, torch.float32))
+        wide = at_least_float32(readout.output)
         targets = batch.class_targets(wide.dtype)
         loss = functional.cross_entropy(wide, batch.targets)
         report = StepReport(logits=logits, loss=loss.detach())

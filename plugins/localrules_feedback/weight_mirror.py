@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from localrules import Operation, SearchRange
+from localrules.utils.torch_utils import at_least_float32
 from localrules_feedback.feedback_weights import FeedbackOptions, FeedbackRule, draw_like
 
 
@@ -65,11 +66,10 @@ class WeightMirror(FeedbackRule):
         shape = operation.input.shape[1:]
         positions = 1 if operation.kind == "linear" else shape[1:].numel()
         samples = -(-self.config.samples // min(positions, 64))
-        weight = operation.weight.detach().float()
+        weight = at_least_float32(operation.weight.detach())
         with torch.autocast(weight.device.type, enabled=False):
-            noise = Operation(
-                operation.kind, torch.randn(samples, *shape, device=weight.device), weight, None, operation.options
-            )
+            drawn = torch.randn(samples, *shape, dtype=weight.dtype, device=weight.device)
+            noise = Operation(operation.kind, drawn, weight, None, operation.options)
             correlation = noise.weight_gradient(noise.run())
             if operation.kind == "linear":
                 return correlation / noise.input[..., 0].numel()

@@ -23,6 +23,7 @@ from localrules.core.nn.heads import mlp
 from localrules.kernels.config import KernelConfig, KernelName, gram
 from localrules.kernels.labels import LabelKernel, class_codes, labels_gram
 from localrules.kernels.normalization import center, frobenius_inner
+from localrules.utils.torch_utils import at_least_float32
 
 
 class ProjectedHSIC(LayerVoting, Objective):
@@ -108,7 +109,7 @@ class ProjectedHSIC(LayerVoting, Objective):
         """The objective's parts, scalars."""
         features = self.reader(view)
         projected = self.projection(features)
-        parts = {"hsic": self._dependence(projected.float(), view)}
+        parts = {"hsic": self._dependence(at_least_float32(projected), view)}
         if self.config.ce:
             parts["ce"] = self.config.ce * functional.cross_entropy(self._classify(features), view.targets)
         elif self.config.vote:
@@ -130,7 +131,7 @@ class ProjectedHSIC(LayerVoting, Objective):
 
     def _classify(self, features: Tensor) -> Tensor:
         logits: Tensor = self.classifier(features)
-        return logits.float()
+        return at_least_float32(logits)
 
     def _dependence(self, projected: Tensor, view: LayerView) -> Tensor:
         targets, kind = view.targets, self.config.kernel_y

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from localrules import Layer, LayerInfo, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 from localrules.core.nn.pooling import grid_sides, pooled_features
+from localrules.utils.torch_utils import at_least_float32
 from localrules_supervised.heads import conv_unit, halved_grid
 
 Shape = tuple[int, ...]
@@ -69,7 +70,7 @@ class AugLocal(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The head's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.head(view.output).float(), view.targets)
+        return functional.cross_entropy(at_least_float32(self.head(view.output)), view.targets)
 
 
 def unit_like(layer: LayerInfo, shape: Shape) -> tuple[nn.Module, Shape]:

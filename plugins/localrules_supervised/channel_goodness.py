@@ -24,6 +24,7 @@ from localrules import (
     SearchChoice,
     UsageError,
 )
+from localrules.utils.torch_utils import at_least_float32
 
 
 class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
@@ -109,7 +110,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
         """Each group at mean 0 and variance 1 over its units and positions; the output itself without normalize."""
         if not self.config.normalize:
             return output
-        units = self._units(output.to(torch.promote_types(output.dtype, torch.float32)))
+        units = self._units(at_least_float32(output))
         centred = units - self._averages(units)[:, self.group, None]
         variances = self._averages(centred.square())[:, self.group, None]
         return (centred / (variances + 1e-5).sqrt()).view(output.shape).to(output.dtype)
@@ -124,7 +125,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
             return None
         pairs = list(zip(objectives, extract_views(images), strict=True))
         used = pairs if answer == "sum" else pairs[-1:]
-        return torch.stack([objective._goodness(view.output.float()) for objective, view in used]).sum(0)
+        return torch.stack([objective._goodness(at_least_float32(view.output)) for objective, view in used]).sum(0)
 
     def _goodness(self, output: Tensor) -> Tensor:
         """Goodness of each class's group, shape (batch, classes)."""

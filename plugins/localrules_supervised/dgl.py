@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchChoice
 from localrules.core.nn.heads import mlp
+from localrules.utils.torch_utils import at_least_float32
 from localrules_supervised.heads import Width, conv_unit, limit_width
 
 
@@ -54,7 +55,7 @@ class DGL(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The head's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.head(view.output).float(), view.targets)
+        return functional.cross_entropy(at_least_float32(self.head(view.output)), view.targets)
 
 
 def mlp_sr(shape: tuple[int, ...], classes: int, hidden: Width) -> nn.Sequential:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from localrules import Batch, Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
 from localrules.core.layer import require_sample_shape
 from localrules.kernels.gram import cosine
+from localrules.utils.torch_utils import at_least_float32
 from localrules_supervised.heads import conv_unit
 
 Shape = tuple[int, ...]
@@ -71,7 +72,7 @@ class InfoPro(Objective):
 
     def forward(self, view: LayerView) -> dict[str, Tensor]:
         """Weighted reconstruction and task losses, scalars."""
-        logits = self.decoder(view.output).flatten(1).float()
+        logits = at_least_float32(self.decoder(view.output).flatten(1))
         images: Tensor = view.batch.cached("images in 0..1", lambda: self._in_unit_range(view.batch))
         reconstruction = functional.binary_cross_entropy_with_logits(logits, images)
         return {
@@ -82,7 +83,7 @@ class InfoPro(Objective):
     def _task(self, view: LayerView) -> Tensor:
         outputs = self.head(view.output)
         if self.config.task == "softmax":
-            return functional.cross_entropy(outputs.float(), view.targets)
+            return functional.cross_entropy(at_least_float32(outputs), view.targets)
         return supervised_contrast(outputs, view.targets, self.config.temperature)
 
     def _weight(self, weights: Weights) -> float:
@@ -91,7 +92,7 @@ class InfoPro(Objective):
 
     def _in_unit_range(self, batch: Batch) -> Tensor:
         require_sample_shape("infopro", self.layer, batch.images)
-        images = batch.images.flatten(1).float()
+        images = at_least_float32(batch.images.flatten(1))
         low, high = images.aminmax()
         return (images - low) / (high - low).clamp_min(1e-6)
 

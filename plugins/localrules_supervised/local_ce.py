@@ -19,6 +19,7 @@ from localrules import (
     zero_init_classifier,
 )
 from localrules.kernels.checks import require_batch
+from localrules.utils.torch_utils import at_least_float32
 
 
 class LocalCrossEntropy(LayerVoting, Objective):
@@ -89,4 +90,4 @@ class LocalCrossEntropy(LayerVoting, Objective):
 
     def _logits(self, view: LayerView) -> Tensor:
         logits: Tensor = self.classifier(self.reader(view))
-        return logits.float()
+        return at_least_float32(logits)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchChoice, UsageError
 from localrules.core.feature_maps import feature_map_shape, from_feature_map, to_feature_map
+from localrules.utils.torch_utils import at_least_float32
 from localrules_supervised.dgl import mlp_sr
 from localrules_supervised.heads import Width
 
@@ -70,9 +71,9 @@ class MAN(Objective):
         self.learned: nn.Module | None = None
         for above in self._next:
             _check_shapes(layer, above)
-            self.average = _without_parameters(deepcopy(above.module))
+            self.average = _without_parameters(_copy_of(above.module))
             if config.learned:
-                self.learned = deepcopy(above.module).requires_grad_()
+                self.learned = _copy_of(above.module).requires_grad_()
             shape = above.out_shape
         self.head = mlp_sr(shape, num_classes, config.hidden)
 
@@ -88,14 +89,14 @@ class MAN(Objective):
                 features = features + self.learned(read)
             features = _as_maps(features, above)
         logits = self.head(features)
-        return functional.cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), view.targets)
+        return functional.cross_entropy(at_least_float32(logits), view.targets)
 
     @torch.no_grad()
     def _update_average(self, above: nn.Module) -> None:
         assert self.average is not None
         kept = dict(self.average.named_buffers())
         for name, weight in above.named_parameters(remove_duplicate=False):
-            kept[name].lerp_(weight, 1 - self.config.momentum)
+            kept[name].lerp_(weight.to(kept[name].dtype), 1 - self.config.momentum)
 
 
 def _without_parameters(module: nn.Module) -> nn.Module:
@@ -120,6 +121,12 @@ def _as_read_by(above: Layer, output: Tensor) -> Tensor:
 def _as_maps(features: Tensor, above: Layer) -> Tensor:
     """The output of copies of the next layer, as objectives see that layer's."""
     return features if tuple(features.shape[1:]) == above.out_shape else to_feature_map(features)
+
+
+def _copy_of(module: nn.Module) -> nn.Module:
+    """A copy, of half-precision weights in float32: an average moves by small steps."""
+    is_half = any(weight.dtype in (torch.bfloat16, torch.float16) for weight in module.parameters())
+    return deepcopy(module).float() if is_half else deepcopy(module)
 
 
 def _check_shapes(layer: Layer, above: Layer) -> None:

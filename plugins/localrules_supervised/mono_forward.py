@@ -21,6 +21,7 @@ from localrules import (
     RuleInfo,
     SearchChoice,
 )
+from localrules.utils.torch_utils import at_least_float32
 
 
 class MonoForward(CustomPrediction, Objective):
@@ -81,4 +82,4 @@ class MonoForward(CustomPrediction, Objective):
 
     def _goodness(self, view: LayerView) -> Tensor:
         goodness: Tensor = self.projection(view.pooled(self.grid))
-        return goodness.float()
+        return at_least_float32(goodness)

@@ -16,6 +16,7 @@ from localrules import (
     SearchChoice,
     zero_init_classifier,
 )
+from localrules.utils.torch_utils import at_least_float32
 from localrules_supervised.heads import halved_grid
 
 
@@ -58,4 +59,4 @@ class Pred(Objective):
 
     def forward(self, view: LayerView) -> Tensor:
         """The decoder's cross-entropy, a scalar."""
-        return functional.cross_entropy(self.decoder(view.pooled(self.grid)).float(), view.targets)
+        return functional.cross_entropy(at_least_float32(self.decoder(view.pooled(self.grid))), view.targets)

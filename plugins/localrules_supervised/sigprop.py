@@ -25,6 +25,7 @@ from localrules import (
 )
 from localrules.core.layer import require_sample_shape
 from localrules.kernels.checks import no_autocast
+from localrules.utils.torch_utils import at_least_float32
 
 
 class SigProp(InputTransform, CustomPrediction, Objective):
@@ -106,7 +107,7 @@ class SigProp(InputTransform, CustomPrediction, Objective):
 
     def _similarities(self, output: Tensor) -> Tensor:
         """Of each image's output with each target's, over units and positions, shape (images, classes)."""
-        features = output.float().flatten(1)
+        features = at_least_float32(output).flatten(1)
         if self.config.similarity == "cosine":
             features = functional.normalize(features)
         else:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from localrules import Layer, LayerView, Objective, Operation, Requirements, RuleInfo, UsageError
 from localrules.kernels.checks import no_autocast
+from localrules.utils.torch_utils import at_least_float32
 
 
 class Hebbian(Objective):
@@ -91,6 +92,6 @@ def as_output(operation: Operation, values: Tensor) -> Tensor:
 
 def _pre_activations(operation: Operation) -> Tensor:
     assert operation.output is not None
-    output = operation.output.detach().float()
+    output = at_least_float32(operation.output.detach())
     units = (output.movedim(1, 0) if operation.kind == "conv2d" else output.movedim(-1, 0)).flatten(1)
-    return units if operation.bias is None else units - operation.bias.detach().float()[:, None]
+    return units if operation.bias is None else units - at_least_float32(operation.bias.detach())[:, None]

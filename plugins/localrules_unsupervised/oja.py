@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from localrules import Operation, RuleConfig, SearchChoice
+from localrules.utils.torch_utils import at_least_float32
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 
@@ -55,10 +56,10 @@ class Oja(Hebbian):
             units = units - units.mean(1, keepdim=True)
         samples = units.shape[1]
         groups = operation.options.get("groups", 1)
-        weights = operation.weight.detach().float().flatten(1).chunk(groups)
+        weights = at_least_float32(operation.weight.detach()).flatten(1).chunk(groups)
         decay = torch.cat([self._decay(y, w) for y, w in zip(units.chunk(groups), weights, strict=True)])
         change = operation.weight_gradient(as_output(operation, units)).sub_(decay.view_as(operation.weight))
-        power = operation.input.detach().float().square().mean() * weights[0].shape[1]
+        power = at_least_float32(operation.input.detach()).square().mean() * weights[0].shape[1]
         return change.div_((samples * power).clamp_min(1e-30))
 
     def _decay(self, units: Tensor, weight: Tensor) -> Tensor:

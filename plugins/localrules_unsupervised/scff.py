@@ -18,6 +18,7 @@ from localrules import (
     RuleInfo,
     SearchRange,
 )
+from localrules.utils.torch_utils import at_least_float32
 from localrules_unsupervised.pairing import other_samples
 
 
@@ -92,7 +93,7 @@ class SCFF(InputTransform, OutputTransform, Objective):
 
     def transform_output(self, output: Tensor) -> Tensor:
         """Each sample's output at mean 0 and variance 1 over its units and positions."""
-        exact = output.to(torch.promote_types(output.dtype, torch.float32)).flatten(1)
+        exact = at_least_float32(output).flatten(1)
         centred = exact - exact.mean(1, keepdim=True)
         spread = (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
         return (centred / spread).view(output.shape).to(output.dtype)

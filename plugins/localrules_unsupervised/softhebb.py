@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from localrules import Operation, OutputTransform, RuleConfig, SearchRange
+from localrules.utils.torch_utils import at_least_float32
 from localrules_unsupervised.hebbian import Hebbian, as_output
 
 SMALLEST = 1e-12  # smaller probabilities become zero: a sharp softmax gives subnormals, which slow a product tenfold
@@ -72,7 +73,7 @@ class SoftHebb(Hebbian, OutputTransform):
         decay = (post * units).sum(1, keepdim=True)
         if self.config.centered:  # sum y (x - mean x) = sum (y - mean y) x
             post = post - post.mean(1, keepdim=True)
-        weight = operation.weight.detach().float().flatten(1)
+        weight = at_least_float32(operation.weight.detach()).flatten(1)
         change = operation.weight_gradient(as_output(operation, post)).flatten(1).addcmul_(decay, weight, value=-1)
         low, high = change.aminmax()
         rate = 1 / torch.maximum(high, -low).clamp_min(1e-30)
