@@ -120,7 +120,9 @@ class _OpInterceptor(TorchFunctionMode):
 def check_operations(operations: Sequence[Operation], layer: Layer, rule: str) -> None:
     """For rules that change the weights of operations: refuse a layer with weights that no operation uses.
 
-    Weights are parameters of two or more dimensions; an operation also uses those from which its weight is derived.
+    Weights are parameters of two or more dimensions, but for those of one entry along the first: it stands for the
+    samples, all of which such a parameter shifts or scales alike, as the positions of tokens do. An operation also uses
+    the parameters from which its weight is derived.
 
     Args:
         operations: Those that were met while the layer ran.
@@ -146,9 +148,10 @@ def check_operations(operations: Sequence[Operation], layer: Layer, rule: str) -
 
 
 def _left_out(operations: Sequence[Operation], learned: Mapping[str, Tensor]) -> Iterator[str]:
-    """The names of those parameters of two or more dimensions that are behind no operation's weight."""
+    """The names of those weights that are behind no operation's weight."""
     used = {id(operation.weight) for operation in operations}
-    left = {name: parameter for name, parameter in learned.items() if parameter.dim() > 1 and id(parameter) not in used}
+    weights = {name: each for name, each in learned.items() if each.dim() > 1 and len(each) > 1}
+    left = {name: weight for name, weight in weights.items() if id(weight) not in used}
     if not left or not torch.is_grad_enabled():  # without a graph, what a weight is derived from is not known
         return
     nodes = [node for operation in operations for node in autograd_nodes(operation.weight)]

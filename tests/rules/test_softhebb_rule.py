@@ -152,6 +152,21 @@ def test_weights_of_other_operations_beside_linears_are_refused_by_name(rule: st
     assert re.search(left, refused.value.why)
 
 
+def test_positions_that_are_added_to_tokens_stay_as_biases_do() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.positions, self.linear = nn.Parameter(torch.zeros(1, 5, 8)), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.linear(x + self.positions))
+
+    inputs, labels = torch.randn(6, 5, 4), torch.arange(6) % 3
+    model = nn.Sequential(nn.Linear(4, 8), Placed(), nn.Flatten(), nn.Linear(40, 3))
+    Learner(model, "softhebb", example=inputs, num_classes=3, layers=["0", "1", "3"]).step(inputs, labels)
+    assert not model[1].positions.any()
+
+
 def test_frozen_weights_of_other_operations_stay_as_they_are() -> None:
     torch.manual_seed(0)
     inputs, labels = torch.randn(6, 5, 4), torch.arange(6) % 3
