@@ -71,5 +71,5 @@ def test_with_vote_the_classifiers_predict_too() -> None:
     view = LayerView(voting.layer, (), output, Batch(output, torch.empty(0, dtype=torch.int64), CLASSES))
     logits = voting.layer_logits(view)
     assert logits is not None
-    torch.testing.assert_close(logits, voting.classifier(pooled(output, 4)).float())
+    torch.testing.assert_close(logits, voting.classifier(pooled(output, 4)))
     assert make(LocalCrossEntropy, ALONE).layer_logits(view) is None
