@@ -186,7 +186,7 @@ def tokens_network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 8), attention, nn.Flatten(), nn.Linear(40, CLASSES))
 
 
-def test_the_label_is_in_the_first_values_of_inputs_that_are_no_images() -> None:
+def test_the_label_is_in_the_first_values_of_inputs_without_height_and_width() -> None:
     inputs = torch.randn(6, 5, 4)
     learner = Learner(tokens_network(), "forward-forward", example=inputs, num_classes=CLASSES, layers=["0", "1", "3"])
     report = learner.step(inputs, torch.arange(6) % CLASSES)
@@ -194,7 +194,7 @@ def test_the_label_is_in_the_first_values_of_inputs_that_are_no_images() -> None
     assert learner.predict(inputs).shape == (6, CLASSES)
 
 
-def test_waves_are_refused_for_inputs_that_are_no_images() -> None:
+def test_waves_are_refused_for_inputs_without_height_and_width() -> None:
     options = {"example": torch.randn(6, 5, 4), "num_classes": CLASSES, "layers": ["0", "1", "3"]}
     with pytest.raises(UsageError, match="labels cannot be embedded as waves"):
         Learner(tokens_network(), "forward-forward", config={"label": "waves"}, **options)

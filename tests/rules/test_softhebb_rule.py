@@ -125,7 +125,7 @@ def test_a_layer_without_weights_is_an_error_that_names_it() -> None:
 
 
 class Mixed(nn.Module):
-    """A convolution over one axis, which is no operation that a Hebbian rule knows, and a linear."""
+    """A convolution over one axis, which Hebbian rules do not train, and a linear."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ def test_frozen_weights_of_other_operations_stay_as_they_are() -> None:
     assert not torch.equal(model[1].linear.weight, before)
 
 
-def test_a_weight_from_which_that_of_an_operation_is_derived_is_no_other() -> None:
+def test_a_weight_from_which_that_of_an_operation_is_derived_is_learned() -> None:
     torch.manual_seed(0)
     inputs = torch.randn(6, 4)
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 3))
