@@ -43,8 +43,8 @@ class Learner:
 
     For a run folder, resume and trackers, put the module into a plugin instead (tutorial, section 7).
 
-    Parameters that are frozen (``requires_grad_(False)``) before the learner is made stay as they are, and modules
-    whose parameters are all frozen run in eval mode: their statistics do not move.
+    Parameters that are frozen (``requires_grad_(False)``) before the learner is made stay as they are, and modules and
+    layers whose parameters are all frozen run in eval mode: their statistics do not move.
 
     Args:
         model: Any module whose output is the logits, shape (batch, classes). It is trained in place.
@@ -85,6 +85,7 @@ class Learner:
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
+        _check_task(self.network, num_classes)
         self.rule, defaults = _build(rule, config, self.network)
         for cls in training_classes(self.rule):
             cls.info.requires.check_inputs(cls.__name__, example)
@@ -94,10 +95,12 @@ class Learner:
         self.rule.to(example.device, torch.float64 if exact else None)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
         self._num_classes = num_classes
-        self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
         self._check = LearningCheck(self.network, self.rule)
-        frozen = frozenset(layer.name for layer in self.network.layers if _is_frozen(layer.module))
-        self._context = _SimpleContext(self.rule, self.optimizers, self._check, frozen, precision)
+        frozen = [layer for layer in self.network.layers if _is_frozen(layer.module)]
+        self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
+        self._frozen += [module for layer in frozen for module in layer.module.modules()]  # norms without weights, too
+        names = frozenset(layer.name for layer in frozen)
+        self._context = _SimpleContext(self.rule, self.optimizers, self._check, names, precision)
 
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
         """Train on one batch: compute every layer's gradients and step its optimizer.
@@ -164,6 +167,24 @@ class Learner:
         self.network.model.load_state_dict(state["model"])
         self.rule.load_state_dict(state["rule"])
         self.optimizers.load_state_dict(state["optimizers"])
+
+
+def _check_task(network: Network, num_classes: int) -> None:
+    shape = network.readout.out_shape
+    if len(shape) == 1 and shape[0] != num_classes:
+        raise UsageError(
+            f"the network has {shape[0]} outputs for {num_classes} classes",
+            where=f"readout {network.readout.name!r} of {type(network.model).__name__}, num_classes={num_classes}",
+            why="cross-entropy needs a logit for each class",
+            fix="give the readout as many outputs as there are classes, or the other num_classes",
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UsageError(
+            "there is nothing to train",
+            where=f"the parameters of {type(network.model).__name__}",
+            why="all of them are frozen",
+            fix="unfreeze some with requires_grad_(True)",
+        )
 
 
 def _sum_to_one(targets: Tensor) -> bool:

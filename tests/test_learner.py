@@ -169,3 +169,11 @@ def test_operations_are_listed_with_layer_key_and_weight_and_can_be_replaced() -
     assert [operation.weight.shape for operation in listed] == [(12, 256), (8, 12), (4, 8)]
     with learner.network.intercept_operations(lambda operation: torch.zeros_like(operation.run())):
         assert not learner.network(images).any()
+
+
+def test_the_statistics_of_a_norm_without_weights_stand_still_in_a_frozen_layer() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8, affine=False), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 3))
+    model[0].requires_grad_(False)
+    images, labels = torch.randn(6, 6), torch.arange(6) % 3
+    Learner(model, "local-ce", example=images, num_classes=3).step(images, labels)
+    assert model[1].num_batches_tracked == 0

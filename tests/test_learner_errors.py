@@ -76,3 +76,15 @@ def test_gradients_left_by_the_users_loop_are_not_blamed_on_the_rule() -> None:
     mine = module()
     mine(IMAGES).sum().backward()
     Learner(mine, "local-ce", example=IMAGES, num_classes=3).step(IMAGES, LABELS)
+
+
+def test_a_readout_of_another_number_of_classes_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 5))
+    with pytest.raises(UsageError, match="5 outputs for 3 classes"):
+        Learner(model, "local-ce", example=torch.randn(4, 6), num_classes=3)
+
+
+def test_a_network_that_is_frozen_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).requires_grad_(False)
+    with pytest.raises(UsageError, match="nothing to train"):
+        Learner(model, "backprop", example=torch.randn(4, 6), num_classes=3)

@@ -34,8 +34,8 @@ class LayerTrace:
     Attributes:
         layer: Which.
         inputs: What it read.
-        outputs: Every distinct tensor that it gave, with this layer's graph alone (and, if the pass is ``connected``,
-            that of what stands between its sources and itself).
+        outputs: Every distinct floating-point tensor that it gave, with this layer's graph alone (and, if the pass is
+            ``connected``, that of what stands between its sources and itself).
         final_outputs: Those of its outputs that nothing else inside it reads; for most layers its one output.
         values: What its readers were given in place of ``outputs``: leaves of the graph.
         positions: The index of each of ``outputs`` in ``layer.all_out_shapes``, where a tensor that the layer gives
@@ -153,5 +153,5 @@ def naming_changed_outputs(network: Network, images: Tensor) -> Iterator[None]:
 
 
 def distinct_leaves(tree: Any) -> list[Tensor]:
-    """Every tensor in a layer's output, in order; one that stands there twice, once."""
-    return list({id(leaf): leaf for leaf in tensor_leaves(tree)}.values())
+    """Every floating-point tensor in a layer's output, in order; one that stands there twice, once."""
+    return list({id(leaf): leaf for leaf in tensor_leaves(tree) if leaf.is_floating_point()}.values())

@@ -214,7 +214,7 @@ def _check_arguments(
         raise UsageError(
             "a module that torch.jit has compiled cannot be cut into layers",
             where=name,
-            why="its forward is no Python code any more",
+            why="its forward is not Python code any more",
             fix="wrap the module that it was made from",
         )
     if example is not None and not isinstance(example, Tensor):

@@ -24,7 +24,7 @@ class Reading(NamedTuple):
     args: tuple[Any, ...] | None
 
     def of(self, model: nn.Module) -> Any:
-        """What is read, now."""
+        """The value that the model has now."""
         found = getattr(attribute(model, self.tensor), self.word)
         return found if self.args is None else found(*self.args)
 

@@ -217,7 +217,7 @@ def writes_in_place(model: nn.Module, node: fx.Node) -> bool:
 
 
 def reading_of(node: fx.Node) -> Reading | None:
-    """What a node reads of one of the model's tensors, if it is a size, the data type or the device."""
+    """The size, data type or device of one of the model's tensors that a node reads, if it does."""
     sources = node.all_input_nodes
     if not _reads_size(node) or len(sources) != 1 or sources[0].op != "get_attr":
         return None

@@ -67,7 +67,7 @@ class RepeatedForward:
                 id(leaf): leaf + error.to(leaf.dtype) for leaf, error in zip(leaves, errors[layer.name], strict=True)
             }
             values[layer.name] = list(moved.values())
-            return pytree.tree_map_only(Tensor, lambda leaf: moved[id(leaf)], output)
+            return pytree.tree_map_only(Tensor, lambda leaf: moved.get(id(leaf), leaf), output)
 
         with (
             self._draws.replay(),

@@ -101,8 +101,8 @@ class NodePerturbation(Rule):
             if layer.is_readout:
                 return output
             drawn = zip(distinct_leaves(output), noise[layer.name], strict=True)
-            added = {id(tensor): each for tensor, each in drawn}
-            return pytree.tree_map_only(Tensor, lambda tensor: tensor + added[id(tensor)], output)
+            moved = {id(tensor): tensor + each for tensor, each in drawn}
+            return pytree.tree_map_only(Tensor, lambda tensor: moved.get(id(tensor), tensor), output)
 
         with no_autocast(batch.images), intercept_layers(network.layers, visit):
             logits = network(batch.images)

@@ -254,8 +254,10 @@ class Sorting(nn.Module):
         return self.fc(F.relu(self.b(values)).gather(1, order))
 
 
-@pytest.mark.parametrize("rule", ["hsic", "local-ce", "dfa"])
-def test_integers_that_go_between_layers_are_no_outputs_to_learn_from(rule: str) -> None:
+@pytest.mark.parametrize(
+    "rule", ["hsic", "local-ce", "dfa", "predictive-coding", "sgr", "synthetic-gradients", "node-perturbation"]
+)
+def test_nothing_is_learned_from_integers_that_go_between_layers(rule: str) -> None:
     learner = Learner(Sorting(), rule, example=EXAMPLE, num_classes=3)
     assert [len(layer.out_shapes) for layer in learner.network.hidden] == [1, 1]
     learner.step(EXAMPLE, LABELS)
