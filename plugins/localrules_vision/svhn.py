@@ -13,6 +13,7 @@ from localrules.data.io import AGAIN
 from localrules.errors import DataError, MissingDependencyError
 from localrules_vision.array_source import ArraySource
 from localrules_vision.holdout import Arrays
+from localrules_vision.mat_file import check_mat
 from localrules_vision.reading import DataFile, checked_split, read_file, wrong_format
 
 SHAPE = (3, 32, 32)
@@ -69,6 +70,8 @@ def _read_mat(file: DataFile) -> tuple[Any, Any]:
             fix='pip install "localrules[mat]"',
         ) from error
     try:
+        if file.md5 not in SVHN.md5:
+            check_mat(file.content)
         found = loadmat(io.BytesIO(file.content), variable_names=["X", "y"])
     except Exception as error:  # a damaged file raises whatever its bytes happen to mean
         raise DataError("the .mat file cannot be read", where=file.where, why=str(error), fix=AGAIN) from error
