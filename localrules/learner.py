@@ -101,6 +101,13 @@ class Learner:
         self._frozen += [module for layer in frozen for module in layer.module.modules()]  # norms without weights, too
         names = frozenset(layer.name for layer in frozen)
         self._context = _SimpleContext(self.rule, self.optimizers, self._check, names, precision)
+        if not any(self._context.is_objective_trainable(layer) for layer in self.network.layers):
+            raise UsageError(
+                "there is nothing to train",
+                where=f"the parameters of {type(model).__name__}",
+                why="all of them are frozen, and the rule has none that predict",
+                fix="unfreeze some with requires_grad_(True)",
+            )
 
     def step(self, images: Tensor, labels: Tensor) -> StepReport:
         """Train on one batch: compute every layer's gradients and step its optimizer.
@@ -177,13 +184,6 @@ def _check_task(network: Network, num_classes: int) -> None:
             where=f"readout {network.readout.name!r} of {type(network.model).__name__}, num_classes={num_classes}",
             why="cross-entropy needs a logit for each class",
             fix="give the readout as many outputs as there are classes, or the other num_classes",
-        )
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise UsageError(
-            "there is nothing to train",
-            where=f"the parameters of {type(network.model).__name__}",
-            why="all of them are frozen",
-            fix="unfreeze some with requires_grad_(True)",
         )
 
 

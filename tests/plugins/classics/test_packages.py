@@ -69,8 +69,11 @@ def test_a_network_of_timm_is_traced_and_cut_into_its_blocks() -> None:
         "blocks.0.mlp.fc1..net.blocks.0.mlp.fc2",
     ]
     assert network.hidden[0].as_feature_maps().out_shape == (192, 17, 1)  # sixteen patches and a class token
-    with pytest.raises(UsageError, match="belongs to 2 layers"):
-        cut(build("timm:xcit_nano_12_p16_224", size="as-is"), "layer")
+
+
+def test_a_network_that_reads_the_data_type_of_its_weights_is_cut_by_layers() -> None:
+    network = cut(build("timm:xcit_nano_12_p16_224", size="as-is"), "layer")
+    assert len({layer.name for layer in network.layers}) == len(network.layers) > 50
 
 
 def test_the_cut_network_computes_what_the_packages_does() -> None:
