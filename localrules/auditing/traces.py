@@ -173,7 +173,7 @@ def trace_steps(
         trace.parameters.extend(parameter.detach() for parameter in _parameters(session, layer))
         trace.buffers.extend(layer.module.buffers())
         trace.state.extend(session.rule.buffers_for(layer))
-        had_gradients = any(gradient is not None for gradient in trace.gradients)
+        had_gradients = any(gradient is not None and bool(gradient.any()) for gradient in trace.gradients)
         trace.learned = had_gradients or differ(was, [*trace.parameters, *trace.state])
     return traces
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from localrules.cli.completion import names_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry
 from localrules.cli.output import get_console, print_json, status
-from localrules.errors import UsageError
+from localrules.errors import UsageError, describe_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,9 +122,9 @@ def audit(
                 fix="name a run folder, or leave it out",
             )
         registry = load_registry(plugin, no_plugin)
-        build, elsewhere, declared = _prepared(registry, rule, model, granularity, settings or [])
+        build, elsewhere, unmeasured, declared = _prepared(registry, rule, model, granularity, settings or [])
         found = measure(build, declared, elsewhere=elsewhere)
-        document = found.as_dict(rule, model)
+        document = {**found.as_dict(rule, model), "unmeasured": unmeasured}
     if out is not None:
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
@@ -146,6 +145,8 @@ def audit(
         print_json(document)
     else:
         _print(found, rule, model)
+        for each in document.get("unmeasured", ()):
+            get_console().print(f"not measured {each}", style="yellow", markup=False, soft_wrap=True)
     if not found.holds:
         raise typer.Exit(1)
 
@@ -180,9 +181,9 @@ _ELSEWHERE = (
 
 def _prepared(
     registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
-) -> tuple[Callable[[], Session], list[Callable[[], Session]], Locality]:
-    """A function that builds a fresh small session, others for other circumstances that rule and network admit, and the
-    declared class of locality, of a mixture the furthest."""
+) -> tuple[Callable[[], Session], list[Callable[[], Session]], list[str], Locality]:
+    """A function that builds a fresh small session; others for other circumstances that rule and network admit; why the
+    rest cannot be measured; and the declared class of locality, of a mixture the furthest."""
     from localrules.cli.run_options import collect_settings
     from localrules.config.mixture import mixture_parts
     from localrules.engine.step import train_steps
@@ -201,13 +202,16 @@ def _prepared(
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
-    elsewhere = []
+    elsewhere, unmeasured = [], []
     for each in _ELSEWHERE:
-        with contextlib.suppress(LocalRulesError, RuntimeError):  # such as one sample in a batch norm
+        try:
             other, _ = _session(registry, given, replace(each, side=each.side or side), least)
             train_steps(other(), 1)
             elsewhere.append(other)
-    return build, elsewhere, declared
+        except (LocalRulesError, RuntimeError) as error:  # such as one sample in a batch norm
+            reason = describe_exception(error).splitlines()[0]
+            unmeasured.append(f"in batches of {each.batch}, {each.classes} classes, {each.precision}: {reason}")
+    return build, elsewhere, unmeasured, declared
 
 
 def _session(
@@ -229,7 +233,10 @@ def _session(
         "data": {"name": "small images"},
     }
     settings = merge_settings(type(given).from_tree(around_it, "default of the audit"), given)
-    enough = {"batch_size": max(settings.get("batch_size"), least)}
+    enough = {
+        "batch_size": max(settings.get("batch_size"), least),
+        "steps": max(settings.get("steps", default=0), around.steps),
+    }
     run = resolve_run(merge_settings(settings, type(given).from_tree(enough)), registry, network_only=True)
     assert around.side is not None
     shape = (1, around.side, around.side)

@@ -104,7 +104,7 @@ class OptimizerConfig(Section):
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
     momentum: float | None = Field(
-        None, ge=0, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
+        None, ge=0, lt=1, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
     )
     muon_scale: float = Field(
         1.0, gt=0, description="Muon's learning rate as a multiple of lr, at which it steps as far as Adam (ours)."
@@ -113,7 +113,7 @@ class OptimizerConfig(Section):
     grad_clip_norm: float | None = Field(
         None, gt=0, description="Clip each layer's gradient to this norm (ours: no clipping)."
     )
-    lr_scale: dict[str, float] = Field(
+    lr_scale: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="Learning rates of layers as multiples of lr, by pattern, e.g. {readout = 0.1} (ours: none).",
     )
@@ -131,7 +131,7 @@ class ScheduleConfig(Section):
     warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
     start: float = Field(0.04, ge=0, le=1, description="Where the warm-up starts, as a fraction of the peak (ours).")
     end: float = Field(0.0, ge=0, le=1, description="Where the decay ends, as a fraction of the peak (ours).")
-    milestones: tuple[float, ...] = Field(
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5, 0.75, 0.9), description="steps: after which fractions of the phase the rate falls (ours)."
     )
     factor: float = Field(0.25, gt=0, le=1, description="steps: by what it is multiplied then (ours).")

@@ -26,6 +26,7 @@ STATE = "last.pt"
 PREVIOUS = "previous.pt"
 PACKED_WEIGHTS = "model.safetensors"
 PACKED_RULE = "rule.safetensors"
+EXPORT_RECORD = "export.json"
 _LARGEST_HEADER = 1 << 26  # of a safetensors file; theirs is 100 MB
 
 
@@ -107,6 +108,37 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     return dict(state["progress"])
 
 
+def refuse_export(run: Path) -> None:
+    """Raises UsageError for a folder that was exported: it has weights, and not the state of a run."""
+    if (run / PACKED_WEIGHTS).exists() and not (run / "checkpoints").exists():
+        raise UsageError(
+            "an export has no state of training",
+            where=str(run),
+            why=f"it holds the last weights of a run, {PACKED_WEIGHTS}, and no checkpoints/",
+            fix="name the run folder that it was exported from",
+        )
+
+
+def repair_weights(run: Path, settings: str) -> None:
+    """Write the weights for readers anew from the whole state, where they are lost or damaged.
+
+    Args:
+        run: The run folder.
+        settings: The :func:`settings_sha256` of the run.
+
+    Raises:
+        LocalRulesError: The whole state is damaged, too.
+    """
+    folder = run / "checkpoints"
+    try:
+        _read_weights(folder / WEIGHTS)
+    except UsageError:  # it must not be read, which is not damage
+        raise
+    except LocalRulesError:
+        if (folder / STATE).exists():
+            _write_hashed(folder, read_state(folder / STATE)["network"], settings)
+
+
 def load_weights(run: Path, network: Network, rule: Rule) -> None:
     """Load a run's last weights, and its rule's state, for evaluation.
 
@@ -127,6 +159,8 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
     weights, digest = _read_weights(folder / WEIGHTS)
     try:
         if rule.state_dict():
+            if not (folder / STATE).exists():
+                raise lost_checkpoint_error(run)
             state = read_state(folder / STATE)
             if _sha256(state["network"]) != digest:  # of another step: the run was killed between the two files
                 weights = state["network"]
@@ -217,6 +251,15 @@ def recorded_settings(run: Path) -> str:
         return ""
 
 
+def exported_settings(run: Path) -> str:
+    """The same of a folder that was exported, as computed on a CPU."""
+    try:
+        found = json.loads((run / EXPORT_RECORD).read_text(encoding="utf-8")).get("settings_sha256", "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+    return str(found) if (run / PACKED_WEIGHTS).exists() else ""
+
+
 def _write_weights(folder: Path, weights: dict[str, Tensor], session: Session) -> None:
     data, normalize = session.data, session.batches.preprocess.normalize
     trained_on = {
@@ -226,7 +269,10 @@ def _write_weights(folder: Path, weights: dict[str, Tensor], session: Session) -
         "mean": list(normalize.mean),
         "std": list(normalize.std),
     }
-    settings = settings_sha256(session.config.to_dict(), trained_on)
+    _write_hashed(folder, weights, settings_sha256(session.config.to_dict(), trained_on))
+
+
+def _write_hashed(folder: Path, weights: dict[str, Tensor], settings: str) -> None:
     # Under one name: the library writes several in any order, and the same weights are to be the same bytes.
     metadata = {"sha256": f"{_sha256(weights)} {settings}"}
     write_atomic(folder / WEIGHTS, lambda path: save_file(weights, path, metadata))
@@ -296,11 +342,12 @@ def _load_error(path: Path, why: str) -> LocalRulesError:
     previous = path.with_name(PREVIOUS)
     fix = "the file was changed after it was written: start a new run"
     if path.name == STATE and previous.exists():
-        fix = f"continue from the checkpoint before, {PREVIOUS}: remove {path.name}, then run --resume again"
+        ended = " and summary.json" if (path.parent.parent / "summary.json").exists() else ""
+        fix = f"continue from the checkpoint before, {PREVIOUS}: remove {path.name}{ended}, then run --resume again"
     elif path.name in (PACKED_WEIGHTS, PACKED_RULE) or (path / PACKED_WEIGHTS).exists():
         fix = "export or download it again"
     elif path.name == WEIGHTS:
-        fix = "remove it, then run --resume again, which writes it anew, or start a new run"
+        fix = "run --resume again, which writes it anew, or start a new run"
     return LocalRulesError("the checkpoint cannot be loaded", where=str(path), why=why, fix=fix)
 
 
@@ -310,11 +357,14 @@ def lost_checkpoint_error(run: Path) -> UsageError:
         "the run's checkpoint is gone",
         where=str(run / "checkpoints"),
         why="the run has ended or was stopped, so it had one; it was removed since, or not copied",
-        fix=f"put it back, or start a new run: localrules run --config {shell_quote(run / 'config.toml')}",
+        fix=f"write the weights anew from {STATE}: localrules run --resume {shell_quote(run)}"
+        if (run / "checkpoints" / STATE).exists()
+        else f"put it back, or start a new run: localrules run --config {shell_quote(run / 'config.toml')}",
     )
 
 
 def _no_checkpoint(run: Path) -> UsageError:
+    refuse_export(run)
     if (run / "summary.json").exists():  # which is written after a checkpoint
         return lost_checkpoint_error(run)
     return UsageError(

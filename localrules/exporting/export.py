@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
     from localrules.runs.result import RunResult
 
-_BATCHES = (1, 3, 8)  # images of random pixels on which both are compared (ours)
+_BATCHES = (1, 3, 8)  # images of random pixels on which both are compared, beside plain and dark ones (ours)
 _IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license", "half")
 
 
@@ -94,6 +94,13 @@ def export(
     source, known = (run.folder, run.registry) if isinstance(run, TrainedRun) else (run, plugins)
     with preserve_global_state():
         loaded = kind.prepare(load_run(source, device="cpu", plugins=known))
+        if isinstance(run, TrainedRun) and not _same_weights(run, loaded):
+            raise UsageError(
+                "the weights of the loaded run are not those of its folder",
+                where=str(run.folder),
+                why="they were changed after they were loaded, and the folder's are exported",
+                fix="export the folder, or save the changed network by torch.save(run.model.state_dict(), FILE)",
+            )
         facts = {**_facts(loaded, kind, license), "half": half}
         context = ExportContext(facts, license=license, repository=push_to or "", name=target.name)
         if is_written(target, {name: facts[name] for name in _IDENTITY}):
@@ -105,6 +112,10 @@ def export(
                 write_record(folder, {**facts, "max_abs_difference": difference})
     url = None if push_to is None else push(target, push_to)
     return ExportResult(target, format, difference, url)
+
+
+def _same_weights(run: TrainedRun, other: TrainedRun) -> bool:
+    return weights_sha256(run.predictor.network) == weights_sha256(other.predictor.network)
 
 
 def _facts(run: TrainedRun, kind: ExportFormat, license: str) -> dict[str, Any]:
@@ -137,6 +148,8 @@ def _compared(run: TrainedRun, kind: ExportFormat, folder: Path) -> float:
     """
     draw = torch.Generator().manual_seed(0)
     images = [torch.randint(256, (count, *run.shape), generator=draw, dtype=torch.uint8) for count in _BATCHES]
+    plain = torch.tensor([0, 128, 255], dtype=torch.uint8).view(-1, *[1] * len(run.shape)).expand(-1, *run.shape)
+    images += [plain.clone(), images[-1] // 16]  # where layers may be silent
     try:
         answers = kind.predict(run, folder, images)
     except LocalRulesError:

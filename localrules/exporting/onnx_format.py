@@ -34,7 +34,10 @@ class OnnxFormat(ExportFormat):
         graph = trace(run)
         try:
             with quiet(), contextlib.redirect_stdout(io.StringIO()):
-                program = torch.onnx.export(graph, dynamo=True, input_names=[INPUT], output_names=[OUTPUT])
+                # Its optimiser takes additions of up to 1e-8 for additions of zero, and divisions by zero remain.
+                program = torch.onnx.export(
+                    graph, dynamo=True, optimize=False, input_names=[INPUT], output_names=[OUTPUT]
+                )
         except Exception as error:  # of torch's converter, whose errors have no common class
             raise UsageError(
                 f"the prediction of rule {run.config.rule.name!r} on {run.config.model.name!r} has no form in ONNX",

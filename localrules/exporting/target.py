@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from localrules.engine.checkpoint import EXPORT_RECORD
 from localrules.errors import UsageError
-
-RECORD = "export.json"
 
 
 def is_written(folder: Path, identity: Mapping[str, Any]) -> bool:
@@ -32,7 +31,7 @@ def is_written(folder: Path, identity: Mapping[str, Any]) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
         if all(found[name] == value for name, value in identity.items()):
             return True
         different = ", ".join(name for name, value in identity.items() if found[name] != value)
@@ -79,4 +78,4 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 def write_record(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write ``export.json``."""
-    (folder / RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / EXPORT_RECORD).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

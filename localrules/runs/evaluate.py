@@ -17,6 +17,7 @@ from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.predictions import write_predictions
 from localrules.runs.load import TrainedRun, load_run
 from localrules.utils.atomic_io import write_atomic
+from localrules.utils.serialization import without_nonfinite
 from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _write(
         }
         found["plots"] = {name: str(path) for name, path in drawn.items()}
         write_predictions(folder / PREDICTIONS, scores, classes, known)
-        write_atomic(folder / SCORES, json.dumps(found, indent=2) + "\n")
+        write_atomic(folder / SCORES, json.dumps(without_nonfinite(found), indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise UsageError(
             "the evaluation cannot be written",

@@ -20,7 +20,7 @@ from localrules.data.dataset import Dataset, Split
 from localrules.data.normalize import Normalize
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
-from localrules.engine.checkpoint import last_state, load_weights, recorded_settings, settings_sha256
+from localrules.engine.checkpoint import exported_settings, last_state, load_weights, recorded_settings, settings_sha256
 from localrules.engine.device import Device, set_deterministic
 from localrules.engine.inference import Predictor
 from localrules.engine.resolve import resolve_component, resolve_config
@@ -88,8 +88,17 @@ def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
     Raises:
         UsageError: It names the differences.
     """
-    recorded = recorded_settings(folder)
-    if not recorded or recorded == settings_sha256(config.to_dict(), record["trained_on"]):
+    recorded, settings = recorded_settings(folder), config.to_dict()
+    if not recorded and (exported := exported_settings(folder)):
+        if exported == settings_sha256({**settings, "device": "cpu"}, record["trained_on"]):
+            return
+        raise UsageError(
+            f"the settings in {CONFIG} differ from those of the run that was exported",
+            where=str(folder),
+            why="they, or the table [trained_on], were edited",
+            fix="undo the edit, or export or download it again",
+        )
+    if not recorded or recorded == settings_sha256(settings, record["trained_on"]):
         return
     changed = diff(last_state(folder)["progress"]["config"], config.to_dict())
     raise UsageError(

@@ -56,6 +56,7 @@ def resume(
     registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
     stored, record = read_run(folder)
+    checkpoint.refuse_export(folder)
     given = nest_settings(settings or {})
     with name_suppliers(record):
         given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)
@@ -63,6 +64,7 @@ def resume(
     _check_unchanged(folder, "the settings", _differences(stored.to_dict(), resolved.config.to_dict()))
     summary = completed_summary(folder)
     if summary is not None:
+        checkpoint.repair_weights(folder, checkpoint.settings_sha256(stored.to_dict(), record["trained_on"]))
         return RunResult(folder, summary, record, registry)
     with preserve_global_state(), processes_of(resolved, registry, folder) as processes:
         if not processes.is_main:

@@ -118,5 +118,12 @@ def nest_settings(settings: Settings | Mapping[str, Any]) -> Settings:
     """
     if isinstance(settings, Settings):
         return settings
+    if settings.get("steps") is not None and settings.get("epochs") is not None:
+        raise UsageError(
+            "steps and epochs are both given",
+            where=f"steps={settings['steps']}, epochs={settings['epochs']}",
+            why="each is the length of the run",
+            fix="leave out one of them",
+        )
     # One at a time: a table may stand beside the dotted name of an option in it.
     return merge_settings(*(Settings.from_tree(nest({name: value})) for name, value in settings.items()))

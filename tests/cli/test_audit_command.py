@@ -27,7 +27,18 @@ def audited(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> d
 
 def test_json_has_the_keys_that_scripts_rely_on(capsys: pytest.CaptureFixture[str]) -> None:
     found = audited(capsys, "--rule", "hsic", *SMALL)
-    assert list(found) == ["rule", "model", "class", "declared", "holds", "layers", "depends", "reasons", "leaks"]
+    assert list(found) == [
+        "rule",
+        "model",
+        "class",
+        "declared",
+        "holds",
+        "layers",
+        "depends",
+        "reasons",
+        "leaks",
+        "unmeasured",
+    ]
     assert (found["rule"], found["model"]) == ("hsic", "mlp")
     assert (found["class"], found["declared"], found["holds"]) == ("local-labels", "local-labels", True)
     assert found["layers"] == LAYERS
@@ -185,3 +196,20 @@ def test_a_mistake_is_an_error_for_people(
     capsys: pytest.CaptureFixture[str], words: tuple[str, ...], what: str
 ) -> None:
     assert audited(capsys, *words, code=2)["error"]["what"] == what
+
+
+def test_a_rule_whose_gradients_are_zeros_is_not_said_to_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "zero", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"), code=1)
+    assert not found["holds"]
+
+
+def test_what_cannot_be_measured_is_named_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "fails-at-24", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"))
+    assert any("batches of 24" in each and "not with 24" in each for each in found["unmeasured"])
+    assert main(["audit", "--rule", "fails-at-24", *SMALL, "--plugin", str(LEAKY / "odd_claims.py")]) == 0
+    assert "not measured in batches of 24" in capsys.readouterr().out
+
+
+def test_fewer_steps_than_the_audit_takes_are_raised_to_them(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--rule", "leaky", *SMALL, "--plugin", str(LEAKY / "state_carried_on.py"))
+    assert audited(capsys, *words, "--set", "steps=1", code=1)["class"] == audited(capsys, *words, code=1)["class"]

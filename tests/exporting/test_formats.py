@@ -81,6 +81,17 @@ def test_an_onnx_export_predicts_what_the_run_predicts(case: str, run_of: Any, t
     assert str(Path(package.__file__).parent).encode() not in (tmp_path / "out" / "model.onnx").read_bytes()
 
 
+def test_small_constants_stay_in_an_onnx_export(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    setting = [*FACES, "--rule", "forward-forward", "--model", "mlp", "--set", "model.hidden=[2,2]", *FEW]
+    run = Path(train(tmp_path / "runs", setting=setting)["run_dir"])
+    assert localrules("export", run, "--format", "onnx", "--out", tmp_path / "out", "--json").code == 0
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
+    shades = torch.linspace(0, 1, 64).view(-1, 1, 1, 1).expand(-1, 1, 48, 48).contiguous()  # some silence all units
+    (found,) = session.run(None, {"images": shades.numpy()})
+    assert torch.allclose(torch.from_numpy(found), package.load_run(run).predict(shades), atol=1e-5)
+
+
 def test_a_prediction_that_settles_is_refused(tmp_path: Path) -> None:
     setting = [*FACES, *MLP, *FEW, "--set", "rule.free_steps=2", "--set", "rule.nudged_steps=2"]
     run = train(tmp_path / "runs", "--rule", "equilibrium-propagation", setting=setting)["run_dir"]

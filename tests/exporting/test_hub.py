@@ -114,6 +114,29 @@ def test_weights_beyond_half_precision_are_named(run: Path, tmp_path: Path) -> N
         write_weights(tmp_path, loaded.predictor.network, loaded.predictor.rule, half=True)
 
 
+def test_an_export_cannot_be_continued_as_a_run(exported: Path) -> None:
+    before = {path.name for path in exported.iterdir()}
+    said = localrules("run", "--resume", exported, "--json")
+    assert said.code == 2
+    assert said.document["error"]["what"] == "an export has no state of training"
+    assert {path.name for path in exported.iterdir()} == before
+
+
+def test_a_configuration_that_was_edited_is_refused(exported: Path) -> None:
+    config = exported / "config.toml"
+    config.write_text(config.read_text().replace('"angry"', '"anger"'))
+    with pytest.raises(UsageError, match="differ from those of the run that was exported"):
+        package.load_run(exported)
+
+
+def test_weights_that_were_changed_after_loading_are_not_exported(run: Path, tmp_path: Path) -> None:
+    loaded = package.load_run(run)
+    with torch.no_grad():
+        next(loaded.model.parameters()).add_(1)
+    with pytest.raises(UsageError, match="not those of its folder"):
+        package.export(loaded, "hub", tmp_path / "changed")
+
+
 def test_damaged_weights_are_an_error(exported: Path) -> None:
     content = bytearray((exported / "model.safetensors").read_bytes())
     content[-1] ^= 1

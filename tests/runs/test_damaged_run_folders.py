@@ -156,6 +156,18 @@ def test_a_finished_run_without_its_checkpoints(command: str, run: Path, image: 
     assert localrules("run", "--resume", run, "--json").document["status"] == "done"
 
 
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_resuming_a_finished_run_writes_its_weights_anew(damage: str, run: Path, image: Path) -> None:
+    weights = run / "checkpoints" / "last.safetensors"
+    before = weights.read_bytes()
+    weights.unlink() if damage == "lost" else weights.write_bytes(before[:-10])
+    said = localrules(*COMMANDS["eval"](run, image), "--json")
+    assert said.code != 0
+    assert "--resume" in said.document["error"]["fix"]
+    assert localrules("run", "--resume", run, "--json").document["status"] == "done"
+    assert weights.read_bytes() == before
+
+
 def test_a_stopped_run_without_its_checkpoints_does_not_begin_anew(run: Path, image: Path) -> None:
     shutil.rmtree(run / "checkpoints")
     summary = run / "summary.json"

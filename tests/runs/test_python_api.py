@@ -153,3 +153,8 @@ def test_scalars_are_read_in_order_with_all_their_bits() -> None:
     assert read_scalars({}) == {}
     with pytest.raises(ValueError, match="'spread' is not a scalar"):
         read_scalars({"spread": torch.zeros(2)})
+
+
+def test_two_lengths_are_refused() -> None:
+    with pytest.raises(UsageError, match="steps and epochs are both given"):
+        api.train(rule="hsic", model="mlp", data="faces", steps=4, epochs=1)

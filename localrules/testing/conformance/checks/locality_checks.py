@@ -23,7 +23,7 @@ def audit_on(rule: RuleClass, place: Place) -> Audit:
 
 
 def locality_holds(subject: RuleUnderTest) -> None:
-    """Layers' updates depend on no more than the declared class of locality allows, measured."""
+    """Layers' updates depend on no more than the declared locality allows, measured by the core of the audit."""
     declared = subject.rule.info.locality
     for place in subject.distinct_places:
         if place.granularity == 1 and not is_within(declared, "local-labels"):
