@@ -46,15 +46,18 @@ class Audit:
     def reasons(self) -> list[str]:
         """The reasons why it does not hold; empty if it does."""
         found = []
-        if not is_within(self.measured, self.declared):
+        if not self.dependence.deterministic:
+            found.append(
+                "two trainings from one state differ, so that the class cannot be measured: something is kept outside "
+                "of the session, or random numbers come from a generator that it does not seed (random, numpy, time)"
+            )
+        elif not is_within(self.measured, self.declared):
             found.append(
                 f"it declares {self.declared!r} and is {self.measured!r}: {LOCALITY_DESCRIPTIONS[self.measured]}"
             )
             leaks = self.dependence.leaks
             beyond = " and which is in none of its windows" if self.declared == "window" else ""
             found += _limit([f"{layer} depends on {other}, which it does not read{beyond}" for layer, other in leaks])
-        if not self.dependence.deterministic:
-            found.append("two trainings from one state differ: something is kept outside of the session")
         if not self.dependence.observed:
             found.append("no hidden layer was seen to learn: no gradient, and no state of the rule's moved")
         return [*found, *self._unowned_state, *self.faults]

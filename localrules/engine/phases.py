@@ -18,10 +18,25 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
     """Lay the phases out over a run, each with its fraction of the steps and at least one.
 
     Raises:
-        UsageError: There are fewer steps than phases, a pattern that fits no layer, or auxiliary modules are to learn
-            where there are none.
+        UsageError: Two phases of one name, one in which no layer learns, fewer steps than phases, a pattern that fits
+            no layer, or auxiliary modules that are to learn where there are none.
     """
+    names = [config.name for config in configs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(
+            f"two phases are called {twice!r}",
+            where=f"phases {', '.join(names)}",
+            why="progress and metrics tell phases apart by their names",
+            fix="give each a name of its own",
+        )
     for config in configs:
+        if not config.train_layers:
+            raise UsageError(
+                f"no layer learns in phase {config.name!r}",
+                where="train_layers=[]",
+                why="the list is empty",
+                fix="name layers or patterns, or all, hidden or readout",
+            )
         if config.auxiliary and not (
             isinstance(rule, LayerwiseRule) and any(own.requires_grad for own in rule.objectives.parameters())
         ):

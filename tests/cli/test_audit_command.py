@@ -213,3 +213,9 @@ def test_what_cannot_be_measured_is_named_with_the_reason(capsys: pytest.Capture
 def test_fewer_steps_than_the_audit_takes_are_raised_to_them(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--rule", "leaky", *SMALL, "--plugin", str(LEAKY / "state_carried_on.py"))
     assert audited(capsys, *words, "--set", "steps=1", code=1)["class"] == audited(capsys, *words, code=1)["class"]
+
+
+def test_a_rule_that_is_not_deterministic_gets_no_pairs_that_mean_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "draws", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"), code=1)
+    assert len(found["reasons"]) == 1
+    assert "does not seed" in found["reasons"][0]

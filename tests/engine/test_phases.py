@@ -186,7 +186,10 @@ def test_phases_divide_the_steps_by_their_fractions_and_each_has_one(
 ) -> None:
     session = perceptron(RULES["local-ce"])
     phases = build_phases(
-        [PhaseConfig(name=str(each), fraction=each) for each in fractions], session.network, session.rule, steps
+        [PhaseConfig(name=str(at), fraction=each) for at, each in enumerate(fractions)],
+        session.network,
+        session.rule,
+        steps,
     )
     assert [phase.stop for phase in phases] == stops
     assert [phase.start for phase in phases] == [0, *stops[:-1]]
@@ -260,3 +263,15 @@ def test_a_layer_that_does_not_learn_still_feeds_its_readers(rule: str) -> None:
     before = session.predictor.scores(session.data.split("train")).loss
     train(session)
     assert session.predictor.scores(session.data.split("train")).loss < before
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([{"name": "a", "train_layers": []}], "no layer learns in phase 'a'"),
+        ([{"name": "a"}, {"name": "a", "train_layers": "readout"}], "two phases are called 'a'"),
+    ],
+)
+def test_phases_that_mean_nothing_are_refused(phases: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        dense(RULES[next(iter(RULES))], phases=phases)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 from torch import Tensor
 
 from localrules import LayerView, Objective, RuleInfo
@@ -27,4 +29,13 @@ class FailsAt24(Objective):
         return (view.output.mean(0) - 1).square().mean()
 
 
-RULES = {"zero": Zero, "fails-at-24": FailsAt24}
+class Draws(Objective):
+    """A rule whose random numbers the run does not seed."""
+
+    info = RuleInfo(locality="local")
+
+    def forward(self, view: LayerView) -> Tensor:
+        return (view.output.mean(0) - 1).square().mean() * (1 + random.random())
+
+
+RULES = {"zero": Zero, "fails-at-24": FailsAt24, "draws": Draws}
