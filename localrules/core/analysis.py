@@ -86,8 +86,8 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             index=len(found),
             input_layers=reads,
             depth=1 + max((found[name].depth for name in reads), default=0),
-            inputs_visible_downstream=len({tensor.shape[2:] for tensor in inputs})
-            == 1,  # whether it could be; see _in_order
+            # Whether they could be: see _sort_by_execution.
+            inputs_visible_downstream=len({tensor.shape[2:] for tensor in inputs}) == 1,
             in_shape=_combined_shape(inputs),
             sample_shape=tuple(example.shape[1:]),
             out_shapes=shapes,

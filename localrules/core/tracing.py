@@ -87,13 +87,12 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
 @contextmanager
 def _refused_if_buffers_change(model: nn.Module) -> Iterator[None]:
     """Raises UsageError if forward writes to a buffer where it is traced: it would do so once, and never again."""
-    before = {name: (buffer, buffer._version) for name, buffer in model.named_buffers()}
-    values = {name: buffer.clone() for name, (buffer, _) in before.items()}
+    before = {name: (buffer, buffer._version, buffer.clone()) for name, buffer in model.named_buffers()}
     yield
     for name, buffer in model.named_buffers():
-        old, version = before[name]
+        old, version, value = before[name]
         if buffer is not old or buffer._version != version:
-            old.copy_(values[name])
+            old.copy_(value)
             setattr(model.get_submodule(name.rpartition(".")[0]), name.rpartition(".")[2], old)
             raise UsageError(
                 f"forward writes to the buffer {name!r}",

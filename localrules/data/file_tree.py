@@ -24,7 +24,7 @@ LARGEST_FILE = 1 << 30  # of an archive; whatever unpacks to more is neither an 
 LARGEST_WHOLE = 1 << 32  # of an archive that is unpacked to the disk
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+    *(EOFError, RuntimeError, ValueError),
 )
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ZIP_END, _ZIP_END_SIZE, _ZIP_COMMENT = b"PK\x05\x06", 22, 1 << 16

@@ -38,7 +38,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _UNDECODABLE = (
     # What Pillow raises at foreign or damaged files, beside its own errors.
     *(OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError, TypeError, OverflowError),
-    *(RuntimeError, NotImplementedError),
+    RuntimeError,
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 

@@ -302,8 +302,7 @@ class LayerwiseRule(Rule):
         """A view for each of the layer's objectives."""
         outputs = layer_outputs(layer, output)
         if self._is_half:
-            inputs = [at_least_float32(each) if each.is_floating_point() else each for each in inputs]
-            outputs = list(map(at_least_float32, outputs))
+            inputs, outputs = (list(map(at_least_float32, each)) for each in (inputs, outputs))
         return [
             # Operations belong to the layer, not to one output: one objective handles them.
             LayerView(

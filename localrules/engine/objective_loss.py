@@ -17,6 +17,7 @@ from localrules.core.view import LayerView
 from localrules.engine.rule_values import check_losses, inplace_error, versions
 from localrules.errors import LocalRulesError
 from localrules.utils.plugin_border import code_error, state_error
+from localrules.utils.torch_utils import at_least_float32
 
 
 def objective_loss(
@@ -43,7 +44,7 @@ def objective_loss(
         context = autocast()
     else:
         context = torch.autocast(view.output.device.type, enabled=False)
-        view = replace(view, inputs=tuple(map(_at_least_float32, view.inputs)), output=_at_least_float32(view.output))
+        view = replace(view, inputs=tuple(map(at_least_float32, view.inputs)), output=at_least_float32(view.output))
     cls = type(objective)
     tensors = [*view.inputs, view.output, view.labels]
     before = versions(tensors)
@@ -70,7 +71,3 @@ def objective_loss(
         column = f"loss/{key}/{name}"  # summed over the layer's outputs
         report.metrics[column] = report.metrics.get(column, 0) + value.detach()
     return sum(found.values(), torch.zeros(()))
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor

@@ -14,6 +14,7 @@ from localrules.core.rule import Rule
 from localrules.engine.ranks import Ranks
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.errors import UsageError
+from localrules.utils.torch_utils import at_least_float32
 
 DROPOUTS = {
     functional.dropout,
@@ -76,7 +77,7 @@ class SplitBatch(TorchFunctionMode):
         """Replaces ``functional.batch_norm``."""
         if not training or input.is_meta:  # the output of a layer of another stage, without values
             return functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        wide = at_least_float32(input)
         others = [axis for axis in range(wide.dim()) if axis != 1]
         shape = [1, -1, *[1] * (wide.dim() - 2)]
         own = wide.new_full((1,), wide.numel() / wide.shape[1])

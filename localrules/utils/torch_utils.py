@@ -51,8 +51,8 @@ def autograd_nodes(tensor: Tensor) -> Iterator[Node]:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Half precision as float32, for sums and small differences; float64 as it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    """Half precision as float32, for sums and small differences; other types as they are."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 @contextmanager

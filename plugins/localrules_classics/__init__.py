@@ -1,6 +1,6 @@
-"""The classics that the field's papers report on: networks, MNIST and Fashion-MNIST."""
+"""The classic networks that the field's papers report on."""
 
-from localrules import DataEntry, ModelEntry, hookimpl
+from localrules import ModelEntry, hookimpl
 from localrules.registry.entries import KitNetwork
 
 API_VERSION = 1
@@ -146,23 +146,5 @@ def localrules_models() -> list[ModelEntry]:
             summary="Any network of timm, as timm:NAME.",
             reference="https://github.com/huggingface/pytorch-image-models",
             argument="network",
-        ),
-    ]
-
-
-@hookimpl
-def localrules_data() -> list[DataEntry]:
-    return [
-        DataEntry(
-            name="mnist",
-            target="localrules_classics.mnist:MNIST",
-            summary="28 x 28 grey handwritten digits, from an .npz or IDX files of yours.",
-            reference="LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791",
-        ),
-        DataEntry(
-            name="fashion_mnist",
-            target="localrules_classics.mnist:FashionMNIST",
-            summary="28 x 28 grey images of clothes, from an .npz or IDX files of yours.",
-            reference="Xiao, Rasul & Vollgraf 2017, https://arxiv.org/abs/1708.07747",
         ),
     ]

@@ -11,6 +11,18 @@ _CIFAR = "Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/learning-features-20
 def localrules_data() -> list[DataEntry]:
     return [
         DataEntry(
+            name="mnist",
+            target="localrules_vision.mnist:MNIST",
+            summary="28 x 28 grey handwritten digits, from an .npz or IDX files of yours.",
+            reference="LeCun, Bottou, Bengio & Haffner 1998, https://doi.org/10.1109/5.726791",
+        ),
+        DataEntry(
+            name="fashion_mnist",
+            target="localrules_vision.mnist:FashionMNIST",
+            summary="28 x 28 grey images of clothes, from an .npz or IDX files of yours.",
+            reference="Xiao, Rasul & Vollgraf 2017, https://arxiv.org/abs/1708.07747",
+        ),
+        DataEntry(
             name="cifar10",
             target="localrules_vision.cifar:CIFAR10",
             summary="32 x 32 colour images of ten classes, from an archive or folder of yours.",

@@ -17,6 +17,7 @@ import numpy as np
 from localrules.data.folders import is_image
 from localrules.data.io import AGAIN, read_error
 from localrules.errors import DataError
+from localrules_vision.reading import held_twice
 from localrules_vision.restricted_pickle import load_pickle
 
 if TYPE_CHECKING:
@@ -61,12 +62,7 @@ def find_form(tree: FileTree, forms: tuple[Form, ...]) -> tuple[Form, str] | Non
         found = Counter(folder for folder, file in map(_parts, tree.names) if file in wanted)
         whole = [folder for folder, count in found.items() if count == len(wanted)]
         if len(whole) > 1:
-            raise DataError(
-                f"the {tree.form} holds the data set more than once",
-                where=str(tree.path),
-                why=f"found {' and '.join(folder or 'the folder itself' for folder in whole[:2])}",
-                fix="name one of these folders",
-            )
+            raise held_twice(tree, whole)
         if whole:
             return form, whole[0]
         partial += [(count, form, folder) for folder, count in found.items()]

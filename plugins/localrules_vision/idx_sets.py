@@ -5,13 +5,15 @@ from __future__ import annotations
 import string
 from typing import Literal, final
 
+import torch
 from pydantic import Field
 
+from localrules import Split
 from localrules.data.file_tree import FileTree
 from localrules.data.idx import parse_idx
 from localrules_vision.array_source import ArraySource
 from localrules_vision.holdout import Arrays
-from localrules_vision.mnist_hashes import refuse_mnist
+from localrules_vision.mnist_fingerprints import KMNIST_FILES, refuse_folder_of_another, refuse_other_data_set
 from localrules_vision.reading import checked_split, read_file
 
 SHAPE = (1, 28, 28)
@@ -35,10 +37,7 @@ class KMNIST(ArraySource):
     flip_preserves_label = False
     torchvision = "KMNIST"
     get_it = "get the four IDX files from https://github.com/rois-codh/kmnist"
-    md5 = (
-        *("bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344"),
-        *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
-    )
+    md5 = KMNIST_FILES
 
     def read(self, tree: FileTree) -> tuple[dict[str, Arrays], list[str]]:
         splits: dict[str, Arrays] = {}
@@ -47,7 +46,8 @@ class KMNIST(ArraySource):
             names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
             arrays, where, own = read_idx_split(tree, names)
             splits[split] = checked_split(*arrays, SHAPE, len(self.classes), where)
-            refuse_mnist(self.name, *splits[split], where)
+            refuse_other_data_set(self.name, {split: Split(*map(torch.tensor, splits[split]))}, where)
+            refuse_folder_of_another(self.name, where)
             digests += own
         return splits, digests
 

@@ -49,12 +49,7 @@ def read_file(tree: FileTree, names: Sequence[str]) -> DataFile:
     for name in (name + ending for name in names for ending in PACKED_NAMES):
         found = [file for file in tree.names if PurePosixPath(file).name == name]
         if len(found) > 1:
-            raise DataError(
-                f"the {tree.form} holds the data set more than once",
-                where=str(tree.path),
-                why=f"found {' and '.join(found[:2])}",
-                fix="name one of their folders",
-            )
+            raise held_twice(tree, found)
         if found:
             return _unpacked(tree.read(found[0]), tree.where(found[0]))
     raise DataError(
@@ -62,6 +57,16 @@ def read_file(tree: FileTree, names: Sequence[str]) -> DataFile:
         where=str(tree.path),
         why=f"expected {' or '.join(names)}",
         fix="put all files of the data set into one folder, and name it",
+    )
+
+
+def held_twice(tree: FileTree, found: Sequence[str]) -> DataError:
+    """The error for a tree that has a data set in several places."""
+    return DataError(
+        f"the {tree.form} holds the data set more than once",
+        where=str(tree.path),
+        why=f"found {' and '.join(place or 'the folder itself' for place in found[:2])}",
+        fix="name one of their folders",
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from localrules.kernels.labels import class_codes
+from localrules.utils.torch_utils import at_least_float32
 
 
 def cross_entropy_error(logits: Tensor, targets: Tensor) -> Tensor:
@@ -18,6 +18,6 @@ def cross_entropy_error(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         Softmax, times the sum of the sample's targets, less targets. Shape (batch, classes).
     """
-    softmax = logits.detach().to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+    softmax = at_least_float32(logits.detach()).softmax(1)
     codes = class_codes(targets, logits.shape[1], softmax.dtype)
     return (softmax * codes.sum(1, keepdim=True) if targets.is_floating_point() else softmax) - codes

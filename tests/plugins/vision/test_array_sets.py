@@ -19,9 +19,8 @@ from helpers.image_trees import write_folder, write_tar, write_zip
 
 from localrules.data.dataset import Dataset
 from localrules.errors import LocalRulesError
-from localrules_classics import mnist_fingerprints
 from localrules_vision.idx_sets import EMNIST, KMNIST, VARIANTS
-from localrules_vision.mnist_hashes import FOLDERS, KNOWN, Known
+from localrules_vision.mnist_fingerprints import FOLDERS, KNOWN, Known
 from localrules_vision.stl10 import STL10
 from localrules_vision.svhn import SVHN
 from localrules_vision.usps import USPS
@@ -294,10 +293,3 @@ def test_mnist_is_not_loaded_as_kmnist_by_its_content(
     error = failure(KMNIST, write_folder(tmp_path, idx_files("train", "t10k")))
     assert error.what == f"the {what} are those of fashion_mnist, not of kmnist"
     assert "--data fashion_mnist" in error.fix
-
-
-def test_the_hashes_of_mnist_are_the_same_in_both_plugins() -> None:
-    assert {name: tuple(known) for name, known in KNOWN.items()} == {
-        name: tuple(known) for name, known in mnist_fingerprints.KNOWN.items()
-    }
-    assert set(KMNIST.md5) == set(mnist_fingerprints.KMNIST_FILES)

@@ -1,20 +1,21 @@
-"""Fingerprints of the published MNIST and Fashion-MNIST, to notice one that is given as the other, and KMNIST's files.
+"""Fingerprints of the published MNIST, Fashion-MNIST and KMNIST, whose files have the same names.
 
-Hashes of the eight first images of each split, and of each split's labels: a file that is shuffled, cut or packed
-anew still holds some of these images.
+Of the first two, hashes of the eight first images of each split, and of each split's labels: a file that is shuffled,
+cut or packed anew still holds some of these images. Of KMNIST, the md5 of the published files.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from localrules.data.duplicates import image_keys
 from localrules.errors import DataError
+from localrules_vision.reading import file_md5
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from localrules import Split
 
 
@@ -58,7 +59,8 @@ KMNIST_FILES = (
     *("5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
 )
 """The md5 of KMNIST's files as they are published: their names are those of MNIST's files."""
-FOLDERS = ("mnist", "fashionmnist", "fashion_mnist", "kmnist")
+FOLDERS = {"mnist": "mnist", "fashionmnist": "fashion_mnist", "fashion_mnist": "fashion_mnist", "kmnist": "kmnist"}
+"""The data set of each name of a folder, in lower case."""
 
 
 def refuse_kmnist(path: Path) -> None:
@@ -68,11 +70,8 @@ def refuse_kmnist(path: Path) -> None:
         DataError: It is.
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    named = [part.lower() for part in path.absolute().with_suffix("").parts if part.lower() in FOLDERS]
-    in_folder = named[-1:] == ["kmnist"]
-    if md5 in KMNIST_FILES or in_folder:
+    in_folder = _folder(str(path.absolute().with_suffix(""))).lower() == "kmnist"
+    if in_folder or file_md5(path) in KMNIST_FILES:
         raise DataError(
             "the file is one of KMNIST's",
             where=str(path),
@@ -81,13 +80,39 @@ def refuse_kmnist(path: Path) -> None:
         )
 
 
-def refuse_other_data_set(name: str, splits: dict[str, Split], path: Path) -> None:
+def refuse_folder_of_another(name: str, where: str) -> None:
+    """Raise if the innermost folder that has the name of a data set has another's.
+
+    Args:
+        name: The data set that was asked for.
+        where: A file, or ``ARCHIVE: FILE``.
+
+    Raises:
+        DataError: It has.
+    """
+    folder = _folder(str(Path(where).absolute()))
+    other = FOLDERS.get(folder.lower(), name)
+    if other != name:
+        raise DataError(
+            f"the files in {folder}/ are those of {other}, not of {name}",
+            where=where,
+            why="the files of both have the same names",
+            fix=f"choose --data {other}, or name the files of {name} with --data-path",
+        )
+
+
+def _folder(where: str) -> str:
+    """The innermost folder that has the name of a data set; empty if none has."""
+    return next((part for part in reversed(re.split(r"[/\\]|: ", where)) if part.lower() in FOLDERS), "")
+
+
+def refuse_other_data_set(name: str, splits: dict[str, Split], where: Path | str) -> None:
     """Raise if some of the images, or all labels of a split, are those of another published data set.
 
     Args:
-        name: The data set that was asked for, a key of ``KNOWN``.
+        name: The data set that was asked for.
         splits: The content of the file.
-        path: The file, for the message.
+        where: The file, for the message.
 
     Raises:
         DataError: They are another's.
@@ -102,7 +127,7 @@ def refuse_other_data_set(name: str, splits: dict[str, Split], path: Path) -> No
             if what is not None:
                 raise DataError(
                     f"the {what} are those of {other}, not of {name}",
-                    where=f"{path}, {split_name}",
+                    where=f"{where}, {split_name}",
                     why=f"their hashes are those of the published {other}",
                     fix=f"choose --data {other}, or name a file of {name} with --data-path",
                 )

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource, Split
 from localrules.data.dataset import fingerprint
 from localrules.errors import DataError, UsageError
-from localrules_classics.mnist_files import read_splits
-from localrules_classics.mnist_fingerprints import refuse_other_data_set
+from localrules_vision.mnist_files import read_splits
+from localrules_vision.mnist_fingerprints import refuse_other_data_set
 
 
 class MNISTLike(DataSource):

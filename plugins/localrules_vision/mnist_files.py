@@ -13,7 +13,7 @@ from localrules import Split
 from localrules.data.idx import parse_idx
 from localrules.data.io import AGAIN, open_maybe_gzip, read_error
 from localrules.errors import DataError
-from localrules_classics.mnist_fingerprints import refuse_kmnist
+from localrules_vision.mnist_fingerprints import refuse_kmnist
 
 if TYPE_CHECKING:
     from pathlib import Path

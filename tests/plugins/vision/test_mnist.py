@@ -16,9 +16,9 @@ from helpers.isolated_data import cache  # noqa: F401
 from localrules.data.dataset import Dataset, Split
 from localrules.data.duplicates import image_keys
 from localrules.errors import DataError, UsageError
-from localrules_classics import mnist_fingerprints
-from localrules_classics.mnist import MNIST, FashionMNIST
-from localrules_classics.mnist_fingerprints import KNOWN, Known
+from localrules_vision import mnist_fingerprints
+from localrules_vision.mnist import MNIST, FashionMNIST
+from localrules_vision.mnist_fingerprints import KNOWN, Known
 
 Arrays = dict[str, np.ndarray]
 PUBLISHED = {name: os.environ.get(f"LOCALRULES_{name.upper()}") for name in ("mnist", "fashion_mnist")}
