@@ -22,7 +22,7 @@ from localrules.engine.layerwise import ObjectiveSpec
 from localrules.engine.learning_check import LearningCheck
 from localrules.engine.optimizers import LayerOptimizers
 from localrules.engine.patterns import check_patterns_used, first_match
-from localrules.engine.rule_border import rule_border, run_step, training_classes
+from localrules.engine.rule_border import prepare_rule, rule_border, run_step, training_classes
 from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
 from localrules.utils.plugin_border import plugin_border
@@ -89,8 +89,7 @@ class Learner:
         self.rule, defaults = _build(rule, config, self.network)
         for cls in training_classes(self.rule):
             cls.info.requires.check_inputs(cls.__name__, example)
-        with rule_border(self.rule, self.network, "prepare"):
-            self.rule.prepare(self.network, num_classes)
+        prepare_rule(self.rule, self.network, num_classes)
         exact = {weight.dtype for weight in self.network.parameters()} == {torch.float64}
         self.rule.to(example.device, torch.float64 if exact else None)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))

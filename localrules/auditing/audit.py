@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from localrules.auditing.branches import LARGE
+from localrules.auditing.circumstances import STEPS
 from localrules.auditing.dependence import Dependence, measure_dependence, merge
+from localrules.auditing.forks import in_fork_if_possible
 from localrules.auditing.locality_class import measure_class
-from localrules.auditing.ownership import unowned_parameters, watch_writes
+from localrules.auditing.ownership import unowned_parameters, watch_writes, written_directly
 from localrules.core.locality import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
-
-STEPS = 3  # what a rule keeps from one step shows in the next ones
 
 PLACES = 4  # behind which all layers are changed at once, where the circumstances are others
 
@@ -95,7 +95,7 @@ class Audit:
 
 def _limit(pairs: list[str]) -> list[str]:
     more = len(pairs) - MAX_LEAKS_LISTED
-    return pairs if more <= 0 else [*pairs[:MAX_LEAKS_LISTED], f"and {more} more such pairs"]
+    return pairs if more <= 0 else [*pairs[:MAX_LEAKS_LISTED], f"and {more} more"]
 
 
 def audit(
@@ -115,26 +115,38 @@ def audit(
             found under any of them counts; the class is measured there if there was no leak before.
         seed: Of the noise that makes the state generic.
     """
+
+    def class_in(build: Callable[[], Session], found: Dependence) -> Locality:
+        return in_fork_if_possible(lambda: measure_class(build, found, steps=STEPS, seed=seed))
+
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
-    measured = measure_class(build, dependence, steps=STEPS, seed=seed)
-    parts, classes = [dependence], [measured]
+    parts, classes = [dependence], [class_in(build, dependence)]
     for other in elsewhere:
         steps = other().total_steps
         parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True, places=PLACES))
-        if not dependence.leaks:
-            classes.append(measure_class(other, parts[-1], steps=STEPS, seed=seed))
+        unsettled = parts[-1].leaks or parts[-1].uses_windows or max(classes, key=LOCALITY_LEVELS.index) == "local"
+        if unsettled and not dependence.leaks:
+            classes.append(class_in(other, parts[-1]))
     measured = max(classes, key=LOCALITY_LEVELS.index)
-    return Audit(declared, measured, merge(parts), tuple(ownership_faults(build())))
+    return Audit(declared, measured, merge(parts), tuple(in_fork_if_possible(lambda: ownership_faults(build))))
 
 
-def ownership_faults(session: Session) -> list[str]:
-    """Parameters that not exactly one layer owns, and writes to tensors of other layers, in sentences.
+def ownership_faults(build: Callable[[], Session]) -> list[str]:
+    """Parameters that not exactly one layer owns, writes to tensors of other layers, and writes without an optimizer.
 
     Args:
-        session: A fresh one; two of its steps are taken.
+        build: Makes a fresh session of two steps or more.
+
+    Returns:
+        Sentences.
     """
+    session = build()
     found = unowned_parameters(session)
     with watch_writes(session) as trespasses:
         train_steps(session, 2)
     seen = dict.fromkeys((trespass.stepping, trespass.tensor) for trespass in trespasses)
-    return [*found, *(f"while {stepping} steps, {tensor} is written to" for stepping, tensor in seen)]
+    return [
+        *found,
+        *(f"while {stepping} steps, {tensor} is written to" for stepping, tensor in seen),
+        *_limit([f"a step writes to {name} without an optimizer" for name in written_directly(build())]),
+    ]

@@ -6,29 +6,20 @@ outside of its buffers, and the branch begins with exactly that.
 
 from __future__ import annotations
 
-import json
-import os
-import select
-import signal
-import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
-
+from localrules.auditing.forks import in_fork
 from localrules.auditing.relabelling import Relabelling, relabel
 from localrules.auditing.traces import NOISE, TraceDigest, change_layer, digest, shared_state, trace_steps
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample
 from localrules.engine.session import Session
-from localrules.errors import LocalRulesError, describe_exception
 
 LARGE = 2.0  # noise that changes what a network answers, in units of a parameter's root mean square
 PREDICTED_SAMPLES = 32
-PATIENCE = 600.0  # seconds until a forked process counts as stuck
 
 
 @dataclass(frozen=True)
@@ -98,63 +89,3 @@ def sample_prediction(session: Session) -> Callable[[], object]:
     split: Split = session.data.splits.get("valid") or session.data.split("train")
     # Not a function of this file: a rule that looks at the stack finds what it finds in a run.
     return partial(session.predictor.scores, split, subsample(split, PREDICTED_SAMPLES))
-
-
-def can_fork() -> bool:
-    """Whether a process that has trained can be forked, and its copy can train: not where torch found a GPU."""
-    return hasattr(os, "fork") and sys.platform != "darwin" and not torch.accelerator.is_available()
-
-
-def in_fork(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do some work in a forked process of one thread, and return its result: plain values.
-
-    Raises:
-        LocalRulesError: It failed, or did not end.
-    """
-    reader, writer = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        _work_and_exit(work, writer)
-    os.close(writer)
-    try:
-        answer = _read_all(reader)
-    finally:
-        os.close(reader)
-        os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
-        os.waitpid(child, 0)
-    result: dict[str, Any] = json.loads(answer) if answer else {"error": "its process ended without an answer"}
-    if "error" in result:
-        raise LocalRulesError("a branch of the training failed", why=str(result["error"]))
-    found: dict[str, Any] = result["value"]
-    return found
-
-
-def _work_and_exit(work: Callable[[], dict[str, Any]], writer: int) -> None:
-    code = 1
-    answer: dict[str, Any] = {}
-    try:
-        torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
-        try:
-            answer["value"] = work()
-        except LocalRulesError as error:
-            answer["error"] = f"{error.what}: {error.why}" if error.why else error.what
-        except Exception as error:
-            answer["error"] = describe_exception(error)
-        with os.fdopen(writer, "wb") as pipe:
-            pipe.write(json.dumps(answer).encode())
-        code = 0
-    finally:
-        os._exit(code)
-
-
-def _read_all(reader: int) -> bytes:
-    parts, until = [], time.monotonic() + PATIENCE
-    while (left := until - time.monotonic()) > 0:
-        if not select.select([reader], [], [], left)[0]:
-            break
-        part = os.read(reader, 1 << 16)
-        if not part:
-            break
-        parts.append(part)
-    return b"".join(parts)

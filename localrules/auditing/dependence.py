@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from localrules.auditing.branches import Branch, sample_prediction
+from localrules.auditing.forks import in_fork_if_possible
 from localrules.auditing.traces import add_noise, change_layer, digest, shared_state, trace_steps
 from localrules.core.layer import Layer
 from localrules.core.windows import layers_in_windows
 from localrules.engine.session import Session
+from localrules.errors import LocalRulesError
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -103,17 +107,21 @@ def measure_dependence(
     The state is generic: noise is added to every parameter, auxiliary modules included, because a head that starts at
     zero sends nothing back and would hide a leak.
 
+    Each training is done in a forked process where that is possible, so that none finds what another has left in the
+    state of its process, such as a cache. One is done after another in the same process, and has to give its bits.
+
     Args:
         build: Makes a fresh session, each time the same. Small networks and batches do.
         steps: Steps to take; what a rule keeps from one step shows in the next ones.
         seed: Of the noise.
-        relative: Change a layer more, by noise in units of each parameter's root mean square.
+        relative: Change a layer more, by noise in units of each parameter's root mean square. Trainings that fail at so
+            large a change are left out.
         predict: Predict a few samples after each step, as a run does at the end of an epoch.
         places: Instead of one layer after the other, change all layers behind so many places at once. Then the matrices
             hold only that some layer behind a place is felt before it.
     """
 
-    def trained(*changed: int) -> Branch:
+    def train(*changed: int) -> dict[str, Any]:
         session = build()
         add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
         for index in changed:
@@ -121,18 +129,28 @@ def measure_dependence(
         between = sample_prediction(session) if predict else None
         traces = trace_steps(session, 0, steps, between=between)
         shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
-        return Branch(tuple(trace.digest() for trace in traces), shared)
+        return Branch(tuple(trace.digest() for trace in traces), shared).as_dict()
+
+    def train_twice() -> dict[str, Any]:
+        train()
+        return train()
 
     session = build()
     layers = session.network.layers
     names = tuple(layer.name for layer in layers)
-    first, again = trained(), trained()
+    first, again = (Branch.from_dict(in_fork_if_possible(work)) for work in (train, train_twice))
     size = len(layers)
     groups: list[tuple[int, ...]] = [(column,) for column in range(size)]
     if places is not None and places < size - 1:
         borders = {round((number + 1) * size / (places + 1)) for number in range(places)}
         groups = [tuple(range(border, size)) for border in sorted(borders)]
-    changes = [(group, trained(*group)) for group in groups]
+    changes = []
+    for group in groups:
+        try:
+            changes.append((group, Branch.from_dict(in_fork_if_possible(partial(train, *group)))))
+        except LocalRulesError:
+            if not relative:  # a change this large may leave nothing to compute with
+                raise
     allowed = allowed_matrix(layers, session.run.window)
     return dependence(names, upstream_matrix(layers), allowed, first, again, changes)
 

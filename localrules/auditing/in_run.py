@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from localrules.auditing.branches import Branch, Variation, can_fork, fork_branch, in_fork
+from localrules.auditing.branches import Branch, Variation, fork_branch
 from localrules.auditing.dependence import Dependence, Matrix, allowed_matrix, dependence, upstream_matrix
+from localrules.auditing.forks import can_fork, in_fork
 from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
@@ -41,6 +42,8 @@ class Point:
         leaks: Pairs (layer, other): the layer's update depends on another that it does not read.
         tried: Pairs (layer, other) of this kind that were looked at.
         learned: Whether a hidden layer was seen to learn.
+        deterministic: Whether two branches in which nothing was changed gave the same bits. They are compared where a
+            rule of local layers leaks.
         branch_steps: Steps that were taken for it.
     """
 
@@ -50,6 +53,7 @@ class Point:
     tried: int
     learned: bool
     branch_steps: int
+    deterministic: bool = True
 
 
 class InRunAudit:
@@ -87,12 +91,24 @@ class InRunAudit:
 
     @property
     def holds(self) -> bool:
-        """Whether the run kept to the declared class wherever it was looked at, and was seen to learn."""
-        return is_within(self.measured, self.declared) and any(point.learned for point in self.points.values())
+        """Whether the run kept to the declared class wherever it was looked at, was seen to learn, and is
+        deterministic: otherwise layers differ whatever they depend on."""
+        return not self.reason
+
+    @property
+    def reason(self) -> str:
+        """The reason why it does not hold; empty if it does."""
+        points = self.points.values()
+        if not all(point.deterministic for point in points):
+            return "two branches in which nothing was changed differ, so that the class cannot be measured"
+        if not any(point.learned for point in points):
+            return "no hidden layer was seen to learn"
+        return "" if is_within(self.measured, self.declared) else "layers depend on more than the declared class allows"
 
     def locality(self) -> dict[str, Any]:
-        """``{"declared", "measured", "holds"}``, as ``run --json`` has it."""
-        return {"declared": self.declared, "measured": self.measured, "holds": self.holds}
+        """``{"declared", "measured", "holds"}``, as ``run --json`` has it, and the ``reason`` if it does not hold."""
+        why = {"reason": self.reason} if self.reason else {}
+        return {"declared": self.declared, "measured": self.measured, "holds": self.holds, **why}
 
     @property
     def upstream(self) -> Matrix:
@@ -155,7 +171,7 @@ class InRunAudit:
             taken += more
         else:
             measured = "broadcast-error"  # or further: the middle of the run is where that is told
-        return Point(step, measured, tuple(found.leaks), tried, found.observed, taken)
+        return Point(step, measured, tuple(found.leaks), tried, found.observed, taken, found.deterministic)
 
     def _places(self, step: int) -> list[int]:
         """Indices of layers behind which all are changed: other ones at each point, as many as the cost allows."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from localrules.auditing.backprop_gradients import cosines_with_backprop
+from localrules.auditing.branches import Branch
 from localrules.auditing.dependence import Dependence
+from localrules.auditing.forks import in_fork_if_possible
 from localrules.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
-from localrules.auditing.relabelling import RELABELLINGS, relabel
-from localrules.auditing.traces import Trace, differ, train_from_perturbed, update_differs
+from localrules.auditing.relabelling import RELABELLINGS, Relabelling, relabel
+from localrules.auditing.traces import Trace, digest, train_from_perturbed, update_differs
 from localrules.core.locality import Locality
 from localrules.engine.session import Session
 
@@ -75,17 +78,22 @@ class _Trial:
 
         Where none of them was seen to learn, all of the rule's state is asked.
         """
-        ends = []
-        for how in (None, *RELABELLINGS):
-            session = self.build()
-            if how is not None:
-                relabel(session, how)
-            *traces, _ = train_from_perturbed(session, self.steps, self.seed, start=self.start)
-            ends.append((traces, [tensor.detach() for tensor in session.rule.state_dict().values()]))
-        (ones, state), *changed = ends
-        if not any(trace.learned for trace in ones):
-            return any(differ(state, other) for _, other in changed)
-        return any(_updates_differ(pair) for others, _ in changed for pair in zip(ones, others, strict=True))
+
+        def trained(labels: Relabelling | None) -> Branch:
+            def train() -> dict[str, Any]:
+                session = self.build()
+                if labels is not None:
+                    relabel(session, labels)
+                traces = train_from_perturbed(session, self.steps, self.seed, start=self.start)
+                state = {"state": digest(session.rule.state_dict().values())}
+                return Branch(tuple(trace.digest() for trace in traces), state).as_dict()
+
+            return Branch.from_dict(in_fork_if_possible(train))
+
+        plain, *others = map(trained, (None, *RELABELLINGS))
+        if not any(layer.learned for layer in plain.layers[:-1]):
+            return any(plain.shared != other.shared for other in others)
+        return any(plain.hidden_layers_differ(other) for other in others)
 
     def recorded(self) -> tuple[list[Trace], Recorder]:
         """The training as it is, and what every layer gave in it."""
@@ -132,11 +140,6 @@ class _Trial:
                 if _differ_at(plain, found, (row for row in range(index) if not dependence.allowed[row][index])):
                     return True
         return False
-
-
-def _updates_differ(pair: tuple[Trace, Trace]) -> bool:
-    one, other = pair
-    return update_differs(one, other) or differ(one.buffers, other.buffers)
 
 
 def _differ_at(ones: list[Trace], others: list[Trace], rows: Iterable[int]) -> bool:

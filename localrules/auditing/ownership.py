@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from localrules.engine.session import Session
+from localrules.engine.step import train_steps
 
 
 def owners(session: Session) -> dict[str, list[str]]:
@@ -62,6 +63,19 @@ def watch_writes(session: Session) -> Iterator[list[ForeignWrite]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def written_directly(session: Session) -> list[str]:
+    """Parameters of network and rule that a step writes to although no optimizer steps, by name.
+
+    Args:
+        session: A fresh one; one step is taken.
+    """
+    session.optimizers.step = lambda name, scaler=None: False  # type: ignore[method-assign]
+    parameters = _named(session, "named_parameters")
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    train_steps(session, 1)
+    return [name for name, parameter in parameters.items() if not torch.equal(parameter.detach(), before[name])]
 
 
 class _Watch:

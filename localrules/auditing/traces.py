@@ -20,7 +20,9 @@ from localrules.core.layer import Layer
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 
-NOISE = 0.1  # standard deviation: no parameter stays at the value it was initialised to, none leaves its scale
+NOISE = 0.1
+"""Standard deviation of the noise, multiplied by a parameter's root mean square where that lies between 0 and 1: none
+stays at the value it was initialised to, none leaves its scale, and a small positive one, a temperature, stays so."""
 
 
 @dataclass
@@ -128,8 +130,7 @@ def change_layer(session: Session, index: int, seed: int, *, absolute: float = N
         session: Changed in place.
         index: Of the layer, in forward order.
         seed: Of the noise; each layer has a noise of its own.
-        absolute: Standard deviation.
-        relative: More standard deviation, in units of each parameter's root mean square.
+        absolute, relative: As of :func:`add_noise`.
     """
     layer = session.network.layers[index]
     add_noise(_parameters(session, layer), seed + 1 + index, absolute=absolute, relative=relative)
@@ -227,11 +228,21 @@ def _parameters(session: Session, layer: Layer) -> list[torch.nn.Parameter]:
 def add_noise(
     parameters: Iterable[torch.nn.Parameter], seed: int, *, absolute: float = NOISE, relative: float = 0.0
 ) -> None:
-    """Add normal noise of standard deviation ``absolute + relative * (root mean square)`` to each parameter."""
+    """Add normal noise to each parameter.
+
+    Args:
+        parameters: Changed in place.
+        seed: Of the noise.
+        absolute: Standard deviation. Unless ``relative`` is given, it is multiplied by the root mean square of
+            parameters for which this lies between 0 and 1.
+        relative: More standard deviation, in units of each parameter's root mean square.
+    """
     draws = torch.Generator().manual_seed(seed)
     for parameter in parameters:
-        size = absolute + relative * parameter.square().mean().sqrt() if relative else absolute
-        parameter.add_(size * torch.randn(parameter.shape, generator=draws).to(parameter))
+        size = parameter.square().mean().sqrt()
+        # A large change may take any parameter out of its scale, and those of wide layers have a small one.
+        scale = absolute + relative * size if relative else absolute * (size.clamp(max=1) if size > 0 else 1)
+        parameter.add_(scale * torch.randn(parameter.shape, generator=draws).to(parameter))
 
 
 def _recorder(parameters: list[torch.nn.Parameter], trace: Trace) -> Callable[..., None]:

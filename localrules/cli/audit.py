@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,13 @@ import typer
 from localrules.cli.completion import names_of
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry
 from localrules.cli.output import get_console, print_json, status
-from localrules.errors import UsageError, describe_exception
+from localrules.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from localrules.auditing.audit import Audit
+    from localrules.auditing.circumstances import Circumstances
     from localrules.config.settings import Settings
     from localrules.core.locality import Locality
     from localrules.engine.session import Session
@@ -68,6 +69,16 @@ def audit(
             help="With RUN: train anew from step 0, and audit at these steps. \\[default: from the last checkpoint]",
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Steps to take after a change: a message may arrive late. \\[default: 16, and 3 in most trainings; 4 "
+            "with RUN]",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Draw the matrix into this PNG file.")
     ] = None,
@@ -105,7 +116,7 @@ def audit(
         from localrules.runs.audit import audit_run
 
         files = [str(file.expanduser().resolve()) for file in plugin or ()]
-        of_run = audit_run(run, files, at_steps=_steps(at_steps), progress=status)
+        of_run = audit_run(run, files, at_steps=_steps(at_steps), branch_steps=steps, progress=status)
         found, rule, model, document = of_run.audit, of_run.rule, of_run.model, of_run.as_dict()
     else:
         assert rule is not None
@@ -122,7 +133,7 @@ def audit(
                 fix="name a run folder, or leave it out",
             )
         registry = load_registry(plugin, no_plugin)
-        build, elsewhere, unmeasured, declared = _prepared(registry, rule, model, granularity, settings or [])
+        build, elsewhere, unmeasured, declared = _prepared(registry, rule, model, granularity, settings or [], steps)
         found = measure(build, declared, elsewhere=elsewhere)
         document = {**found.as_dict(rule, model), "unmeasured": unmeasured}
     if out is not None:
@@ -162,31 +173,14 @@ def _steps(words: str | None) -> list[int] | None:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Circumstances:
-    """The circumstances that the audit of a rule varies."""
-
-    batch: int = 8
-    classes: int = 4
-    side: int | None = None  # of the images, in pixels; None for the smallest that the network takes
-    precision: str = "fp32"
-    steps: int = 3
-
-
-_ELSEWHERE = (
-    _Circumstances(batch=24, classes=11, side=48, precision="bf16", steps=4),
-    _Circumstances(batch=1, classes=11),
-)
-
-
 def _prepared(
-    registry: Registry, rule: str, model: str, granularity: str | None, words: list[str]
+    registry: Registry, rule: str, model: str, granularity: str | None, words: list[str], steps: int | None
 ) -> tuple[Callable[[], Session], list[Callable[[], Session]], list[str], Locality]:
     """A function that builds a fresh small session; others for other circumstances that rule and network admit; why the
     rest cannot be measured; and the declared class of locality, of a mixture the furthest."""
+    from localrules.auditing.circumstances import LONG, Circumstances, other_circumstances, why_it_cannot_train
     from localrules.cli.run_options import collect_settings
     from localrules.config.mixture import mixture_parts
-    from localrules.engine.step import train_steps
     from localrules.errors import LocalRulesError
 
     flags = {"rule.name": rule, "model.name": model, "granularity": granularity}
@@ -196,26 +190,29 @@ def _prepared(
 
     for side in SIDES:
         try:
-            build, declared = _session(registry, given, _Circumstances(side=side), least)
+            build, declared = _session(registry, given, Circumstances(side=side), least)
             build()
             break
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
     elsewhere, unmeasured = [], []
-    for each in _ELSEWHERE:
+    soft_targets = all(kind.info.requires.admits("probabilities") for kind in rules)
+    for each in other_circumstances(steps=steps or LONG, soft_targets=soft_targets):
+        other, reason = None, ""
         try:
             other, _ = _session(registry, given, replace(each, side=each.side or side), least)
-            train_steps(other(), 1)
+        except LocalRulesError as error:
+            reason = error.why or error.what
+        if other is not None and not (reason := why_it_cannot_train(other)):
             elsewhere.append(other)
-        except (LocalRulesError, RuntimeError) as error:  # such as one sample in a batch norm
-            reason = describe_exception(error).splitlines()[0]
-            unmeasured.append(f"in batches of {each.batch}, {each.classes} classes, {each.precision}: {reason}")
+        else:
+            unmeasured.append(f"{each}: {reason}")
     return build, elsewhere, unmeasured, declared
 
 
 def _session(
-    registry: Registry, given: Settings, around: _Circumstances, least: int
+    registry: Registry, given: Settings, around: Circumstances, least: int
 ) -> tuple[Callable[[], Session], Locality]:
     """A function that builds a session, and the declared class."""
     from localrules.config.settings import merge_settings
@@ -224,19 +221,9 @@ def _session(
     from localrules.engine.session import Session
     from localrules.testing.conformance.sessions import toy_dataset
 
-    around_it = {
-        "batch_size": around.batch,
-        "steps": around.steps,
-        "precision": around.precision,
-        "device": "cpu",
-        "schedule": {"name": "constant"},
-        "data": {"name": "small images"},
-    }
+    around_it = {**around.settings(least), "data": {"name": "small images"}}
     settings = merge_settings(type(given).from_tree(around_it, "default of the audit"), given)
-    enough = {
-        "batch_size": max(settings.get("batch_size"), least),
-        "steps": max(settings.get("steps", default=0), around.steps),
-    }
+    enough = {"batch_size": max(settings.get("batch_size"), least), "steps": around.steps, "epochs": None}
     run = resolve_run(merge_settings(settings, type(given).from_tree(enough)), registry, network_only=True)
     assert around.side is not None
     shape = (1, around.side, around.side)
@@ -261,7 +248,8 @@ def _print(found: Audit, rule: str, model: str) -> None:
         "[bold]■[/] its own  [blue]●[/] of a layer that it reads  [yellow]◆[/] of one that it does not  · none"
     )
     colour = "green" if found.holds else "red"
-    console.print(f"\nclass [bold {colour}]{found.measured}[/], declared [bold]{found.declared}[/]: ", end="")
+    measured = found.measured if matrix.deterministic else "not measured"
+    console.print(f"\nclass [bold {colour}]{measured}[/], declared [bold]{found.declared}[/]: ", end="")
     console.print(f"[{colour}]{'it holds' if found.holds else 'it does not hold'}[/]")
     for reason in found.reasons:
         console.print(f"  {reason}", style="red", markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.mixture import check_patterns_used, part_index
 from localrules.engine.network_cache import NetworkCache
 from localrules.engine.resolved_run import Component, ResolvedRun, RulePart
-from localrules.engine.rule_border import rule_border
+from localrules.engine.rule_border import prepare_rule
 from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
 from localrules.utils.allocation_limit import AllocationLimit
@@ -90,8 +90,8 @@ def _build_rule(run: ResolvedRun, network: Network, num_classes: int) -> Rule:
     else:
         rule = _layerwise_rule(parts, network, run.config.window_weight)
     assert isinstance(rule, Rule)
-    with rule_border(rule, network, "prepare"), AllocationLimit():
-        rule.prepare(network, num_classes)
+    with AllocationLimit():
+        prepare_rule(rule, network, num_classes)
     return rule
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch.nn.parameter import UninitializedParameter
+
 from localrules.core.network import Network
 from localrules.core.rule import Context, Rule, StepReport
 from localrules.core.view import Batch
 from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.rule_values import inplace_error, scalar_problem, version
-from localrules.utils.plugin_border import plugin_border, wrong_result
+from localrules.errors import PluginCodeError
+from localrules.utils.plugin_border import definition, plugin_border, wrong_result
 
 if TYPE_CHECKING:
     from localrules.core.objective import Objective
@@ -37,6 +40,25 @@ def rule_border(rule: Rule, network: Network | None, method: str) -> plugin_bord
 
 
 _OF_OBJECTIVES = {"step": "forward", "prepare": "__init__"}
+
+
+def prepare_rule(rule: Rule, network: Network, num_classes: int) -> None:
+    """Let a rule make what it needs for a network.
+
+    Raises:
+        PluginCodeError: It failed, or made parameters without a shape.
+    """
+    with rule_border(rule, network, "prepare"):
+        rule.prepare(network, num_classes)
+    lazy = [name for name, parameter in rule.named_parameters() if isinstance(parameter, UninitializedParameter)]
+    if lazy:
+        owner = training_classes(rule)[0]
+        raise PluginCodeError(
+            f"{owner.__name__} made parameters without a shape",
+            where=f"{lazy[0]}, made by {definition(owner, '__init__')}",
+            why="a lazy module has parameters after its first forward pass; the layer's optimizer is made before",
+            fix="build the module with its sizes: layer.out_shape and num_classes are known by then",
+        )
 
 
 def run_step(rule: Rule, network: Network, batch: Batch, context: Context) -> StepReport:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from localrules.auditing.audit import STEPS as LAB_STEPS
 from localrules.auditing.audit import Audit
 from localrules.auditing.branches import Branch, Variation
+from localrules.auditing.circumstances import STEPS as LAB_STEPS
 from localrules.auditing.dependence import dependence, merge
 from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality
@@ -23,7 +23,7 @@ from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.errors import UsageError
 from localrules.runs.load import read_run
-from localrules.runs.replay import Replay, build_session, replay
+from localrules.runs.replay import BRANCH_STEPS, Replay, build_session, replay
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def audit_run(
     plugins: Sequence[str] = (),
     *,
     at_steps: Sequence[int] | None = None,
+    branch_steps: int | None = None,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> RunAudit:
@@ -77,6 +78,7 @@ def audit_run(
         plugins: Plugin files, as the run was given them.
         at_steps: Train anew from the first step, and change parameters at these steps; by default the run is continued
             from its checkpoint.
+        branch_steps: Steps to take after a change; 4 by default.
         seed: Of the noise that changes a layer's parameters.
         progress: Called with a line before each continuation.
 
@@ -91,7 +93,7 @@ def audit_run(
     elif not at_steps or min(at_steps) < 0:
         raise UsageError("--at-steps names no step of the run", where="--at-steps", fix="give steps like 0,100,1000")
     places = None if at_steps is None else tuple(sorted({*at_steps}))
-    answers = replay(Replay(run, tuple(plugins), places, seed))
+    answers = replay(Replay(run, tuple(plugins), places, branch_steps or BRANCH_STEPS, seed))
     facts = next(answers)
     names = tuple(facts["names"])
     upstream, allowed = (tuple(tuple(row) for row in facts[name]) for name in ("upstream", "allowed"))

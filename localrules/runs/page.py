@@ -111,7 +111,7 @@ def _notes(page: Page, info: RunInfo, summary: Mapping[str, Any], plots: Sequenc
     if valid is not None and valid <= 1.05 * max(1 / len(info.classes), summary["majority_share"]):
         page.note(strong("No better than guessing: "), "it has not learned.", warns=True)
     if not summary.get("locality", {"holds": True})["holds"]:
-        page.note(strong("Less local than declared: "), "see the section Locality.", warns=True)
+        page.note(strong("The class of locality does not hold: "), "see the section Locality.", warns=True)
     if (check := summary.get("leak_check")) is not None:
         limit = percent(check["max_plausible_accuracy"])
         page.note(
@@ -183,7 +183,8 @@ def _locality(page: Page, info: RunInfo, audit: InRunAudit) -> None:
     page.heading("Locality")
     page.paragraph(
         strong(audit.measured),
-        f", measured in this run at steps {', '.join(map(str, sorted(audit.points)))}; declared {audit.declared}.",
+        f", measured in this run at steps {', '.join(map(str, sorted(audit.points)))}; declared {audit.declared}"
+        + (f". It does not hold: {audit.reason}." if audit.reason else "."),
     )
     page.charts([dependence_chart([layer["name"] for layer in info.layers], audit)])
 

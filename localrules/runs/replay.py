@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from localrules.auditing.branches import LARGE, Variation, can_fork, fork_branch, sample_prediction, take_branch
+from localrules.auditing.branches import LARGE, Variation, fork_branch, sample_prediction, take_branch
 from localrules.auditing.dependence import allowed_matrix, upstream_matrix
+from localrules.auditing.forks import can_fork
 from localrules.auditing.ownership import unowned_parameters
 from localrules.auditing.relabelling import RELABELLINGS
 from localrules.auditing.traces import on_own_stack
@@ -30,7 +31,7 @@ from localrules.runs.load import read_run
 from localrules.runs.suppliers import name_suppliers
 from localrules.utils.child_process import fork_server
 
-STEPS = 4  # of a branch: what a rule keeps from one step shows in the next ones
+BRANCH_STEPS = 4  # what a rule keeps from one step shows in the next ones
 APPROACH = 24  # steps of the process before it branches: a rule may behave for some steps
 
 
@@ -42,6 +43,7 @@ class Replay:
         run: The run folder.
         plugins: Plugin files, as the run was given them.
         at_steps: Steps to branch at, of a training that begins anew; ``None`` to begin at the last checkpoint.
+        branch_steps: Steps of a branch, as far as the run has them.
         seed: Of the noise that changes a layer's parameters.
         only: Where the process cannot be forked, the one branch to take: which of ``at_steps``, and which variation.
     """
@@ -49,6 +51,7 @@ class Replay:
     run: Path
     plugins: tuple[str, ...] = ()
     at_steps: tuple[int, ...] | None = None
+    branch_steps: int = BRANCH_STEPS
     seed: int = 0
     only: tuple[int, int] | None = None
 
@@ -95,9 +98,9 @@ def build_session(run: Path, plugins: Sequence[str] = ()) -> Session:
     return Session.build(resolved)
 
 
-def last_steps(session: Session, step: int) -> tuple[int, int]:
+def last_steps(session: Session, step: int, branch_steps: int = BRANCH_STEPS) -> tuple[int, int]:
     """Where to continue from a checkpoint that was made at ``step``, and where to branch: within the run's steps."""
-    branch = max(0, min(step + APPROACH, session.total_steps - STEPS))
+    branch = max(0, min(step + APPROACH, session.total_steps - branch_steps))
     return max(0, min(step, branch - APPROACH)), branch
 
 
@@ -160,10 +163,10 @@ def _take(request: Replay) -> Iterator[dict[str, Any]]:
     if request.at_steps is None:
         kept = checkpoint.last_state(request.run)
         checkpoint.apply_state(session, kept)
-        here, branch = last_steps(session, int(kept["progress"]["step"]))
+        here, branch = last_steps(session, int(kept["progress"]["step"]), request.branch_steps)
         places = [branch]
     else:
-        places = [max(0, min(step, session.total_steps - STEPS)) for step in request.at_steps]
+        places = [max(0, min(step, session.total_steps - request.branch_steps)) for step in request.at_steps]
     for place, step in enumerate(places):
         on_own_stack(partial(train_steps, session, step - here, start=here, between=sample_prediction(session)))
         here = step
@@ -181,7 +184,8 @@ def _take(request: Replay) -> Iterator[dict[str, Any]]:
 def _branch(session: Session, step: int, variation: Variation, request: Replay) -> dict[str, Any] | None:
     take = fork_branch if request.only is None else take_branch
     try:
-        return take(session, step, min(step + STEPS, session.total_steps), variation, seed=request.seed).as_dict()
+        stop = min(step + request.branch_steps, session.total_steps)
+        return take(session, step, stop, variation, seed=request.seed).as_dict()
     except LocalRulesError:
         if variation.relative:  # a change this large may leave nothing to compute with
             return None

@@ -96,7 +96,8 @@ def _accuracy(valid: float, run: RunInfo, majority: float | None) -> Text:
 def _locality(found: Mapping[str, Any]) -> Text:
     if found["holds"]:
         return Text.assemble((found["measured"], "bold"), f"  measured in this run, declared {found['declared']}")
-    return Text(f"{found['measured']}, measured in this run: it exceeds {found['declared']}, as declared", "bold red")
+    reason = found.get("reason", "layers depend on more than the declared class allows")
+    return Text(f"{found['measured']}, measured in this run, declared {found['declared']}: {reason}", "bold red")
 
 
 def _pace(summary: Mapping[str, Any]) -> str:

@@ -148,6 +148,20 @@ def test_a_rule_that_holds_has_no_reasons_and_its_leaks_are_those_that_it_declar
     assert {"layer": "layers.0", "on": "readout", "through": ["update", "buffers"]} in broadcast["leaks"]
 
 
+@pytest.mark.parametrize("rule", ["late", "cached", "of-mixed-targets"])
+def test_a_message_is_found_that_comes_late_or_by_a_cache_or_with_mixed_targets(
+    capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
+    words = ("--rule", rule, *SMALL, "--plugin", str(LEAKY / "hidden_messages.py"))
+    assert "layers.0 depends on layers.2, which it does not read" in audited(capsys, *words, code=1)["reasons"]
+
+
+def test_how_late_a_message_may_come_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--rule", "late", *SMALL, "--plugin", str(LEAKY / "hidden_messages.py"))
+    assert audited(capsys, *words, "--steps", "5")["holds"]
+    assert not audited(capsys, *words, "--steps", "8", code=1)["holds"]
+
+
 def test_a_forgotten_detach_is_back_propagation(capsys: pytest.CaptureFixture[str]) -> None:
     plugin = str(LEAKY / "forgotten_detach.py")
     assert audited(capsys, "--rule", "leaky", *SMALL, "--plugin", plugin, code=1)["class"] == "backprop"
@@ -215,7 +229,31 @@ def test_fewer_steps_than_the_audit_takes_are_raised_to_them(capsys: pytest.Capt
     assert audited(capsys, *words, "--set", "steps=1", code=1)["class"] == audited(capsys, *words, code=1)["class"]
 
 
-def test_a_rule_that_is_not_deterministic_gets_no_pairs_that_mean_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    found = audited(capsys, "--rule", "draws", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"), code=1)
+@pytest.mark.parametrize("rule", ["draws", "clock"])
+def test_a_rule_that_is_not_deterministic_gets_no_class_and_no_pairs_that_mean_nothing(
+    capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
+    words = ("--rule", rule, *SMALL, "--plugin", str(LEAKY / "odd_claims.py"))
+    found = audited(capsys, *words, code=1)
     assert len(found["reasons"]) == 1
     assert "does not seed" in found["reasons"][0]
+    assert main(["audit", *words]) == 1
+    assert "class not measured, declared local: it does not hold" in capsys.readouterr().out
+
+
+def test_writes_to_parameters_without_an_optimizer_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--rule", "writes-directly", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"))
+    reasons = audited(capsys, *words, code=1)["reasons"]
+    assert "a step writes to network.layers.0.0.weight without an optimizer" in reasons
+
+
+def test_a_small_parameter_that_has_to_be_positive_stays_so(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "temperature", *SMALL, "--plugin", str(LEAKY / "odd_claims.py"))
+    assert (found["class"], found["holds"]) == ("local", True)
+
+
+def test_parameters_without_a_shape_are_refused_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--rule", "lazy", *SMALL, "--plugin", str(LEAKY / "odd_claims.py")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Lazy made parameters without a shape" in said
+    assert "layer.out_shape" in said

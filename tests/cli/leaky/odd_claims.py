@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import time
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from localrules import LayerView, Objective, RuleInfo
+from localrules import Layer, LayerView, Objective, RuleConfig, RuleInfo
 
 
 class Zero(Objective):
@@ -38,4 +40,56 @@ class Draws(Objective):
         return (view.output.mean(0) - 1).square().mean() * (1 + random.random())
 
 
-RULES = {"zero": Zero, "fails-at-24": FailsAt24, "draws": Draws}
+class Clock(Objective):
+    """A rule to which the time matters."""
+
+    info = RuleInfo(locality="local")
+
+    def forward(self, view: LayerView) -> Tensor:
+        return (view.output.mean(0) - 1).square().mean() * time.monotonic()
+
+
+class WritesDirectly(Objective):
+    """A rule that moves weights without their optimizer."""
+
+    info = RuleInfo(locality="local")
+
+    def forward(self, view: LayerView) -> Tensor:
+        for weight in self.layer.parameters():
+            weight.data.mul_(0.99)
+        return (view.output.mean(0) - 1).square().mean()
+
+
+class Temperature(Objective):
+    """A local rule with a small parameter that has to be positive: the power of a negative number is none."""
+
+    info = RuleInfo(locality="local")
+
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.temperature = nn.Parameter(torch.tensor(0.07))
+
+    def forward(self, view: LayerView) -> Tensor:
+        return (view.output.mean(0) - 1).square().mean() * self.temperature**0.5
+
+
+class Lazy(Objective):
+    """A rule whose head learns its size from the first batch."""
+
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, view: LayerView) -> Tensor:
+        return nn.functional.cross_entropy(self.head(view.output.flatten(1)), view.labels)
+
+
+RULES = {
+    "zero": Zero,
+    "fails-at-24": FailsAt24,
+    "draws": Draws,
+    "clock": Clock,
+    "writes-directly": WritesDirectly,
+    "temperature": Temperature,
+    "lazy": Lazy,
+}

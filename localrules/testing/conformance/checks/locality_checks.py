@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 from localrules.auditing.audit import Audit, audit
+from localrules.auditing.circumstances import Circumstances, other_circumstances, why_it_cannot_train
 from localrules.auditing.ownership import owners, watch_writes
 from localrules.core.locality import is_within
+from localrules.engine.session import Session
 from localrules.engine.step import train_steps
+from localrules.testing.conformance.sessions import toy_dataset
 from localrules.testing.conformance.subject import Place, RuleClass, RuleUnderTest, abbreviate
+
+KIT_SIDE = 16  # pixels of the kit's images
 
 
 @cache
 def audit_on(rule: RuleClass, place: Place) -> Audit:
-    """The audit of a rule on a small network, made once: it takes some seconds.
+    """The audit of a rule on a small network, made once: it takes some seconds. On its first one under other
+    circumstances, too.
 
     Args:
         rule: Its class.
         place: The network, and how it is cut into layers.
     """
-    return audit(lambda: RuleUnderTest(rule).session(place), rule.info.locality)
+    subject = RuleUnderTest(rule)
+    others = other_circumstances(soft_targets=rule.info.requires.admits("probabilities"))
+    builds = [_under(subject, place, each) for each in others] if place == subject.places[0] else []
+    elsewhere = [build for build in builds if not why_it_cannot_train(build)]
+    return audit(lambda: subject.session(place), rule.info.locality, elsewhere=elsewhere)
+
+
+def _under(subject: RuleUnderTest, place: Place, each: Circumstances) -> Callable[[], Session]:
+    settings = each.settings(subject.rule.info.requires.min_batch)
+    side = each.side or KIT_SIDE
+    data = toy_dataset(2 * settings["batch_size"], each.classes, (1, side, side))
+    return partial(subject.session, place, data=data, **settings)
 
 
 def locality_holds(subject: RuleUnderTest) -> None:

@@ -1,0 +1,92 @@
+"""Work in a forked process: it begins with the state of this process as it is, and changes nothing of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from localrules.errors import LocalRulesError, UsageError, describe_exception
+
+PATIENCE = 600.0  # seconds until a forked process counts as stuck
+
+FAILED = {"what": "a branch of the training failed"}
+
+Plain = TypeVar("Plain")
+
+
+def can_fork() -> bool:
+    """Whether a process that has trained can be forked, and its copy can train: not where torch found a GPU."""
+    return hasattr(os, "fork") and sys.platform != "darwin" and not torch.accelerator.is_available()
+
+
+def in_fork_if_possible(work: Callable[[], Plain]) -> Plain:
+    """As :func:`in_fork`; in this process where none can be forked."""
+    return in_fork(work) if can_fork() else work()
+
+
+def in_fork(work: Callable[[], Plain]) -> Plain:
+    """Do some work in a forked process of one thread, and return its result: what JSON can hold.
+
+    Raises:
+        LocalRulesError: What the work raised, or that it did not end.
+    """
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # From 3.12 on Python warns of every fork beside other threads. Those of torch and of this package hold no lock
+        # while it waits for one of its own calls.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        os.close(reader)
+        _work_and_exit(work, writer)
+    os.close(writer)
+    try:
+        answer = _read_all(reader)
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
+        os.waitpid(child, 0)
+    result: Any = json.loads(answer) if answer else {"error": {**FAILED, "why": "its process ended without an answer"}}
+    if "error" in result:
+        raise (UsageError if result.get("usage") else LocalRulesError)(**result["error"])
+    found: Plain = result["value"]
+    return found
+
+
+def _work_and_exit(work: Callable[[], object], writer: int) -> None:
+    code = 1
+    answer: dict[str, Any] = {}
+    try:
+        torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
+        try:
+            answer["value"] = work()
+        except LocalRulesError as error:
+            answer = {"error": error.as_dict(), "usage": isinstance(error, UsageError)}
+        except Exception as error:
+            answer = {"error": {**FAILED, "why": describe_exception(error)}}
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(json.dumps(answer).encode())
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _read_all(reader: int) -> bytes:
+    parts, until = [], time.monotonic() + PATIENCE
+    while (left := until - time.monotonic()) > 0:
+        if not select.select([reader], [], [], left)[0]:
+            break
+        part = os.read(reader, 1 << 16)
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)
