@@ -1,7 +1,8 @@
-"""The second search on FER2013: trials of a recipe on three divisions of Training, beside the control.
+"""The second search on FER2013: trials of a recipe on three divisions of Training, and the final runs on all of it.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                # the first round
     python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 51 trials
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --final --cases control,hsic
     python examples/studies/second_search.py --table                                             # of what is done
 
 The first round is five cases, fixed before any was run, on three divisions. The network has half the width of the
@@ -18,6 +19,9 @@ continued on another machine: commit the records.
 
 A difference to a reference is a mean over all held-out images of the three divisions, with the 95 % interval of a
 paired bootstrap. It is kept if its interval excludes 0 in accuracy or in cross-entropy.
+
+A final run (``--final``) trains on all of Training for the recipe's whole length, twice a trial's, with seeds 0, 1 and
+2, and is scored on PublicTest. Its differences are means over the seeds, with the interval of a bootstrap over images.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -44,6 +50,7 @@ from localrules.runs.load import TrainedRun
 
 STUDIES = Path(__file__).parent
 DIVISIONS = (0, 1, 2)
+SEEDS = (0, 1, 2)
 HELD_OUT = 0.1
 TOGETHER, READOUT = 5.5, 4.0  # epochs of the control's phases: half of the recipe's
 HALF_WIDTH = {"growth": 16, "stem": 16, "lateral": 32}
@@ -75,16 +82,44 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
 
 
-def settings_of(case: str, division: int, data_path: str) -> Settings:
+@dataclass(frozen=True)
+class Trial:
+    """A trial, or a final run.
+
+    Attributes:
+        case: A key of ``CASES``.
+        number: Of the division; of a final run, the seed.
+        final: Whether it is a final run.
+    """
+
+    case: str
+    number: int
+    final: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.case}, {'seed' if self.final else 'division'} {self.number}"
+
+    @property
+    def record(self) -> str:
+        """The name of its record."""
+        return f"{'final-' if self.final else ''}{self.case}-{self.number}.npz"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its runs, within that of all runs."""
+        return Path("final" if self.final else "half-width", self.case, str(self.number))
+
+
+def settings_of(trial: Trial, data_path: str) -> Settings:
     """The settings of a trial, but for its length."""
-    recipe, changes = CASES[case]
+    recipe, changes = CASES[trial.case]
     tree = tomllib.loads((STUDIES.parent / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8"))
     if isinstance(changes.get("rule"), dict):
         tree["rule"] = {}
     tree = merge(tree, nest(changes))
-    held = {"holdout_fraction": HELD_OUT, "holdout_seed": division, "plots": False, "data": {"path": data_path}}
-    held |= {"precision": "fp32", "model": HALF_WIDTH}
-    return Settings.from_tree(merge(tree, held), f"trial {case}")
+    held = {"seed": trial.number} if trial.final else {"holdout_fraction": HELD_OUT, "holdout_seed": trial.number}
+    held |= {"plots": False, "data": {"path": data_path}, "precision": "fp32", "model": HALF_WIDTH}
+    return Settings.from_tree(merge(tree, held), f"trial {trial.case}")
 
 
 def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry: Registry) -> float:
@@ -93,27 +128,30 @@ def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry:
         return 1.0
     for path in sorted(records.glob(f"{case}-[0-9].npz")):
         return float(facts_of(path)["step_ratio"])
-    run, control = (resolve_run(settings_of(each, DIVISIONS[0], data_path), registry) for each in (case, "control"))
+    trials = (Trial(each, DIVISIONS[0]) for each in (case, "control"))
+    run, control = (resolve_run(settings_of(trial, data_path), registry) for trial in trials)
     assert run.data is not None
     return cost_of(run, control, load_run_dataset(run.config, run.data), out / "costs").step_ratio
 
 
-def train(case: str, division: int, step_ratio: float, data_path: str, out: Path, registry: Registry) -> Path:
+def train(trial: Trial, step_ratio: float, data_path: str, out: Path, registry: Registry) -> Path:
     """Train a trial, or go on with it. Returns its run folder."""
-    place = out / "half-width" / case / str(division)
+    place = out / trial.folder
     there = [folder for folder in sorted(place.glob("2*")) if (folder / "config.toml").exists()]
     if there:
         summary = there[-1] / "summary.json"
         if not summary.exists() or json.loads(summary.read_text(encoding="utf-8"))["status"] != "done":
             localrules.resume(there[-1], plugins=registry)
         return there[-1]
-    tree, control = (settings_of(each, division, data_path).tree for each in (case, "control"))
-    together = round(TOGETHER / step_ratio * tree["batch_size"] / control["batch_size"], 1)
+    tree, control = (settings_of(replace(trial, case=case), data_path).tree for case in (trial.case, "control"))
+    length = 2 if trial.final else 1
+    together = round(length * TOGETHER / step_ratio * tree["batch_size"] / control["batch_size"], 1)
+    readout = length * READOUT
     phases = [
         {"name": "together", "train_layers": "all", "fraction": together},
-        {"name": "readout", "train_layers": "readout", "fraction": READOUT},
+        {"name": "readout", "train_layers": "readout", "fraction": readout},
     ]
-    whole = merge(tree, {"phases": phases, "epochs": together + READOUT})
+    whole = merge(tree, {"phases": phases, "epochs": together + readout})
     return localrules.train(settings=whole, out=place, plugins=registry).directory
 
 
@@ -130,6 +168,12 @@ def record_of(folder: Path, step_ratio: float, registry: Registry) -> dict[str, 
         "loss": losses.numpy().astype(np.float16),
         "facts": np.array(json.dumps(facts)),
     }
+
+
+def read_records(records: Path, trials: Sequence[Trial]) -> list[dict[str, np.ndarray]]:
+    """The records of those trials that have one."""
+    paths = [records / trial.record for trial in trials]
+    return [read_record(path) for path in paths if path.exists()]
 
 
 def read_record(path: Path) -> dict[str, np.ndarray]:
@@ -158,21 +202,48 @@ def tabulate(records: Path) -> pd.DataFrame:
     found: dict[str, dict[str, np.ndarray]] = {}
     rows = []
     for case in CASES:
-        paths = [records / f"{case}-{division}.npz" for division in DIVISIONS]
-        if not all(path.exists() for path in paths):
+        parts = read_records(records, [Trial(case, division) for division in DIVISIONS])
+        if len(parts) < len(DIVISIONS):
             continue
-        parts = [read_record(path) for path in paths]
         found[case] = {key: np.concatenate([part[key] for part in parts]) for key in ("right", "loss")}
         reference = "control" if case.startswith("control") or case == "hsic" else "hsic"
-        row: dict[str, Any] = {"case": case, "images": len(found[case]["right"])}
-        row |= {key: found[case][key].mean() for key in ("right", "loss")}
-        row["beside"] = reference
-        for key in ("right", "loss"):
-            if case != reference and reference in found:
-                each = interval(found[case][key] - found[reference][key])
-                row |= dict(zip((f"{key}_difference", f"{key}_low", f"{key}_high"), each, strict=True))
-        rows.append(row)
+        row = {"case": case, "images": len(found[case]["right"])}
+        rows.append(row | compare(found[case], case, found.get(reference), reference))
     return pd.DataFrame(rows)
+
+
+def tabulate_final(records: Path) -> pd.DataFrame:
+    """A row for each case with final runs, beside the control's of the same seeds."""
+    rows = []
+    for case in CASES:
+        seeds = [seed for seed in SEEDS if (records / Trial(case, seed, final=True).record).exists()]
+        if not seeds:
+            continue
+        own, control = (
+            read_records(records, [Trial(each, seed, final=True) for seed in seeds]) for each in (case, "control")
+        )
+        means = [
+            {key: np.mean([part[key] for part in parts], 0) for key in ("right", "loss")}
+            for parts in (own, control)
+            if len(parts) == len(seeds)
+        ]
+        right = [part["right"].mean() for part in own]
+        row = {"case": case, "seeds": len(seeds), "std": np.std(right, ddof=1) if len(seeds) > 1 else np.nan}
+        rows.append(row | compare(means[0], case, means[1] if len(means) > 1 else None, "control"))
+    return pd.DataFrame(rows)
+
+
+def compare(
+    own: dict[str, np.ndarray], case: str, other: dict[str, np.ndarray] | None, reference: str
+) -> dict[str, Any]:
+    """Means of a case, and its differences to a reference where that is another and there."""
+    row: dict[str, Any] = {key: own[key].mean() for key in ("right", "loss")}
+    row["beside"] = reference
+    for key in ("right", "loss"):
+        if case != reference and other is not None:
+            each = interval(own[key] - other[key])
+            row |= dict(zip((f"{key}_difference", f"{key}_low", f"{key}_high"), each, strict=True))
+    return row
 
 
 def main() -> None:
@@ -182,24 +253,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("search"), metavar="FOLDER", help="of the runs")
     parser.add_argument("--records", type=Path, default=RECORDS, metavar="FOLDER")
     parser.add_argument("--cases", default=",".join(FIRST_ROUND), metavar="A,B", help="patterns of names in CASES")
+    parser.add_argument("--final", action="store_true", help="final runs in place of trials")
     parser.add_argument("--table", action="store_true", help="train nothing")
     asked = parser.parse_args()
     registry = Registry.from_plugins([STUDIES / "searched_on_fer2013.py"])
     chosen = [case for case in CASES if any(fnmatchcase(case, pattern) for pattern in asked.cases.split(","))]
     asked.records.mkdir(parents=True, exist_ok=True)
-    for division in () if asked.table else DIVISIONS:
-        for case in chosen:
-            path = asked.records / f"{case}-{division}.npz"
-            if not path.exists():
-                print(f"{case}, division {division}", flush=True)
-                ratio = step_ratio_of(case, asked.data_path, asked.out, asked.records, registry)
-                folder = train(case, division, ratio, asked.data_path, asked.out, registry)
-                part = path.with_suffix(".part.npz")
-                np.savez_compressed(part, **record_of(folder, ratio, registry))
-                part.replace(path)
-    table = tabulate(asked.records)
-    table.to_csv(asked.records / "trials.csv", index=False, float_format="%.5f")
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    numbers = SEEDS if asked.final else DIVISIONS
+    trials = [Trial(case, number, asked.final) for number in numbers for case in chosen]
+    for trial in [] if asked.table else trials:
+        path = asked.records / trial.record
+        if not path.exists():
+            print(trial, flush=True)
+            ratio = step_ratio_of(trial.case, asked.data_path, asked.out, asked.records, registry)
+            folder = train(trial, ratio, asked.data_path, asked.out, registry)
+            part = path.with_suffix(".part.npz")
+            np.savez_compressed(part, **record_of(folder, ratio, registry))
+            part.replace(path)
+    for name, table in (("trials", tabulate(asked.records)), ("final", tabulate_final(asked.records))):
+        if len(table):
+            table.to_csv(asked.records / f"{name}.csv", index=False, float_format="%.5f")
+            print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
 
 
 if __name__ == "__main__":

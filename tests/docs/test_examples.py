@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,7 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     assert spec is not None
     assert spec.loader is not None
     search = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "second_search", search)  # its dataclasses look themselves up there
     spec.loader.exec_module(search)
     small = {"model.blocks": 1, "model.convolutions": 1, "model.growth": 4, "model.stem": 4, "model.lateral": 4}
     small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
@@ -186,3 +188,13 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     search.main()
     assert [line for line in capsys.readouterr().out.splitlines() if "division" in line] == ["hsic, division 1"]
     assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
+    monkeypatch.setattr(search, "SEEDS", (0, 1))
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here"), "--final"])
+    search.main()
+    final = list(csv.DictReader((records / "final.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["case"], row["seeds"], row["beside"]) for row in final] == [
+        ("control", "2", "control"), ("hsic", "2", "control"),
+    ]  # fmt: skip
+    assert len(search.read_record(records / "final-control-0.npz")["right"]) == 10  # of PublicTest
+    facts = search.facts_of(records / "final-control-1.npz")
+    assert (facts["settings"]["seed"], facts["epochs"]) == (1, 2 * search.facts_of(records / "control-1.npz")["epochs"])
