@@ -129,8 +129,10 @@ class ScheduleConfig(Section):
         "one-cycle", description="Linear warm-up then cosine decay; cosine decay; steps; or constant (ours: one-cycle)."
     )
     warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
-    start: float = Field(0.04, ge=0, le=1, description="Where the warm-up starts, as a fraction of the peak (ours).")
-    end: float = Field(0.0, ge=0, le=1, description="Where the decay ends, as a fraction of the peak (ours).")
+    start: float = Field(
+        0.04, ge=0, le=1, description="Below the warm-up's first step, as a fraction of the peak (ours)."
+    )
+    end: float = Field(0.0, ge=0, le=1, description="Below the decay's last step, as a fraction of the peak (ours).")
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5, 0.75, 0.9), description="steps: after which fractions of the phase the rate falls (ours)."
     )

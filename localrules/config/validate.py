@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -125,7 +126,13 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
             fix=suggest_names(str(location[-1]), known),
         )
     if not location:
-        return UsageError("these settings do not go together", where=where, why=first["msg"])
+        why = first["msg"].removeprefix("Value error, ")
+        named = [
+            (field,) for field in config.model_fields if re.search(rf"\b{field}\b", why) and field in settings.tree
+        ]
+        places = "; ".join(dict.fromkeys(filter(None, (settings.source_of(*field) for field in named))))
+        fix = "change one of them" if len(named) > 1 else ""
+        return UsageError("these settings do not go together", where=places or where, why=why, fix=fix)
     return UsageError(
         f"option {option!r} has a value that does not fit",
         where=where,

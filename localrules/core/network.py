@@ -210,6 +210,13 @@ def _check_arguments(
     model: nn.Module, layers: Sequence[str] | None, readout: str, granularity: Granularity, example: Tensor | None
 ) -> None:
     name = type(model).__name__
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            "the model is not a module",
+            where=f"model={name}",
+            why="its layers are found among the modules of an nn.Module",
+            fix="pass the module first",
+        )
     if isinstance(model, torch.jit.ScriptModule):
         raise UsageError(
             "a module that torch.jit has compiled cannot be cut into layers",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from inspect import Parameter, signature
 from itertools import zip_longest
+from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -129,6 +130,16 @@ def _trace_in_both_modes(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
                 fix="use a module (nn.Dropout) instead of the function, or mark the layers by hand",
             )
             raise _Untraceable(around[-1] if around else "", refusal)
+    for node in graph.nodes:
+        named = str(node.target).split(".") if node.op in ("call_module", "get_attr") else []
+        if word := next(filter(iskeyword, named), ""):
+            refusal = UsageError(
+                f"a module has the name {word!r}, a keyword of Python",
+                where=f"{node.target} of {type(model).__name__}",
+                why="a traced graph is written as Python code, in which it cannot stand",
+                fix='give it another name (in an nn.ModuleDict another key), or mark the layers by hand: layers=["a"]',
+            )
+            raise _Untraceable("", refusal)
     return graph
 
 

@@ -10,6 +10,9 @@ from localrules.config.schema import ScheduleConfig
 def learning_rate(config: ScheduleConfig, peak: float, step: int, steps: int) -> float:
     """The learning rate of one step of a phase.
 
+    The warm-up climbs from ``start`` times the peak in equal steps, of which the last has the peak; the decay has the
+    peak in its first step, and would have ``end`` times the peak in the step after its last one.
+
     Args:
         config: The schedule.
         peak: The highest learning rate.

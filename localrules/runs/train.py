@@ -10,11 +10,12 @@ from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
 from localrules.config.overrides import nest
 from localrules.config.settings import COMPONENTS, Settings, merge_settings
+from localrules.config.unused import unused_settings
 from localrules.engine.device import machine_defaults
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
-from localrules.errors import UsageError
+from localrules.errors import UsageError, warn
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
 from localrules.runs.processes import follow, processes_of
@@ -102,6 +103,8 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
         check_early_stopping(session)
         if run.config.audit:
             check_can_audit()
+        for sentence in unused_settings(run.config):
+            warn(sentence)
         record = run_record(registry, session)
         folder = create_run_folder(out, run.config.rule.name, run.model.name, record)
         processes.folder = folder

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_PATH = {
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM),
     *(errno.ENAMETOOLONG, errno.ELOOP, getattr(errno, "ESTALE", errno.ENOENT)),
 }
+_NO_PLACE = ("Symlink loop", "Could not determine home directory")  # pathlib's words
 
 
 def has_no_room(error: OSError) -> bool:
@@ -20,6 +21,8 @@ def has_no_room(error: OSError) -> bool:
 
 def disk_error(error: BaseException) -> LocalRulesError | None:
     """The error for people, if an exception says that a file cannot be read or written."""
+    if isinstance(error, RuntimeError) and str(error).startswith(_NO_PLACE):  # of pathlib
+        return UsageError("a path leads nowhere", why=str(error), fix="name a file or a folder that is there")
     if not isinstance(error, OSError) or error.errno not in _NO_ROOM | _NO_PATH:
         return None
     no_room = has_no_room(error)

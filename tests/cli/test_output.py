@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,13 @@ def test_an_unforeseen_exception_is_one_message_with_a_hint(
     assert error["why"] == "ZeroDivisionError: by zero"
     assert "LOCALRULES_DEBUG=1" in error["fix"]
     assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize("command", ["eval", "audit", "compare"])
+def test_a_link_to_itself_is_wrong_use(command: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert main([command, str(tmp_path / "loop"), "--json"]) == 2
+    assert "loop" in error_of(capsys)["why"]
 
 
 def test_debug_shows_the_traceback_beside_the_error(

@@ -8,7 +8,10 @@ import pytest
 
 from localrules.config.mixture import mixture_parts
 from localrules.config.overrides import merge, nest
+from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings, merge_settings, toml_lines
+from localrules.config.unused import unused_settings
+from localrules.config.validate import validate_config
 from localrules.errors import UsageError
 
 RECIPE = """\
@@ -140,3 +143,31 @@ def test_an_empty_table_has_its_line_and_leaves_those_below_theirs(tmp_path: Pat
     assert merged.tree == {"trackers": {"one": {}, "two": {"media": True}}}
     assert merged.source_of("trackers", "two", "media") == f"{file}, line 4"
     assert merged.source_of("trackers", "two") == "--track two"
+
+
+def test_settings_that_do_not_go_together_are_named_with_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('epochs = 2\nsteps = 100\nrule.name = "hsic"\nmodel.name = "mlp"\ndata.name = "faces"\n')
+    with pytest.raises(UsageError) as found:
+        validate_config(RunConfig, Settings.from_file(file))
+    assert found.value.why == "steps and epochs are both given; leave out one of them"
+    assert {*found.value.where.split("; ")} == {f"{file}, line 1", f"{file}, line 2"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            {"optimizer.name": "adam", "optimizer.muon_scale": 2.0, "optimizer.momentum": 0.9},
+            ["muon_scale", "momentum"],
+        ),
+        ({"optimizer.name": "sgd", "optimizer.betas": (0.5, 0.9), "optimizer.momentum": 0.5}, ["betas"]),
+        ({"optimizer.name": "muon", "optimizer.muon_scale": 2.0, "optimizer.eps": 1e-6}, []),
+        ({"schedule.name": "cosine", "schedule.warmup": 0.5, "schedule.end": 0.1}, ["warmup"]),
+        ({"schedule.name": "constant", "schedule.end": 0.1, "schedule.factor": 0.5}, ["end", "factor"]),
+    ],
+)
+def test_settings_that_change_nothing_beside_others_are_named(settings: dict[str, object], named: list[str]) -> None:
+    whole = nest({**settings, "rule.name": "hsic", "model.name": "mlp", "data.name": "faces"})
+    said = unused_settings(validate_config(RunConfig, Settings.from_tree(whole)))
+    assert {sentence.split()[0].partition(".")[2] for sentence in said} == set(named)

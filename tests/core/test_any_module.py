@@ -327,6 +327,27 @@ def test_a_layer_without_parameters_is_refused_by_name() -> None:
     assert refusal(model, layers=["0", "1", "2"]).what == "layer '1' has no parameters"
 
 
+class NamedByKeywords(nn.Module):
+    """Modules under keys that Python code cannot name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"in": nn.Linear(6, 8), "class": nn.Linear(8, 3)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts["class"](F.relu(self.parts["in"](x)))
+
+
+def test_keywords_as_names_are_refused_where_a_graph_is_traced_and_work_where_layers_are_named() -> None:
+    assert refusal(NamedByKeywords()).what == "a module has the name 'in', a keyword of Python"
+    network = Network.wrap(NamedByKeywords(), layers=["parts.in", "parts.class"], example=EXAMPLE)
+    assert [layer.name for layer in network.layers] == ["parts.in", "parts.class"]
+
+
+def test_a_model_that_is_not_a_module_is_refused() -> None:
+    assert "not a module" in refusal("local-ce").what  # type: ignore[arg-type]
+
+
 def test_arguments_that_would_do_nothing_are_refused() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     assert "readout is named without layers" in refusal(model, readout="2").what
