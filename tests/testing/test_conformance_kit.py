@@ -274,6 +274,38 @@ class NeedsFullPrecision(Plain):
         return super().forward(view) * (1.0 if view.output.dtype == torch.float32 else float("inf"))
 
 
+class VanishesInHalfPrecision(Plain):
+    """Its gradients are too small for half precision."""
+
+    info = Plain.info.replace(autocast=True)
+
+    def forward(self, view: LayerView) -> Tensor:
+        return super().forward(view) * (1.0 if view.output.dtype == torch.float32 else 0.0)
+
+
+class SumsOverTheBatch(Plain):
+    """Its loss is that of all images together."""
+
+    def forward(self, view: LayerView) -> Tensor:
+        return (view.output - 1).square().flatten(1).mean(1).sum()
+
+
+class KeepsEveryBatch(Plain):
+    """Remembers all that it has seen."""
+
+    def forward(self, view: LayerView) -> Tensor:
+        self.__dict__.setdefault("seen", []).append(view.output.detach().clone())
+        return super().forward(view)
+
+
+class NeverTrainsItsHead(Plain):
+    """Has a head that its loss does not read."""
+
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head = nn.Linear(4, num_classes)
+
+
 class OneOperationAlone(Plain):
     """Breaks on a layer of several."""
 
@@ -359,7 +391,10 @@ BROKEN = {
         "one class, dense maps cut by layer: the objective of .* is not finite",
     ),
     "the_smallest_batch_trains": (NeedsFour, "batches of 2, perceptron cut by layer"),
-    "half_precision_stays_finite": (NeedsFullPrecision, "bf16, "),
+    "half_precision_trains": (NeedsFullPrecision, "bf16, "),
+    "updates_are_means_over_a_batch": (SumsOverTheBatch, "sums over a batch should be means"),
+    "memory_stays_bounded": (KeepsEveryBatch, r"every step leaves [1-9][\d,]* bytes in tensors"),
+    "auxiliary_parameters_learn": (NeverTrainsItsHead, r"these did not move: objectives\S+head\.weight"),
     "multi_operation_layers_stay_finite": (OneOperationAlone, "too many values"),
     "soft_targets_are_honoured": (ReadsLabelsAlone, "mixed targets teach the same as labels"),
     "learns_digits": (Plain, r"on the digits' test split by a perceptron, below 0\.9"),
@@ -383,6 +418,11 @@ def test_checks_run_on_a_layer_with_several_outputs(name: str) -> None:
     with pytest.raises(LocalRulesError, match="OneOutputAlone") as failed:
         run(OneOutputAlone, name)
     assert "too many values to unpack" in failed.value.why
+
+
+def test_gradients_that_vanish_in_half_precision_are_found() -> None:
+    with pytest.raises(AssertionError, match=r"bf16, .*: training changed nothing in layers\.0"):
+        run(VanishesInHalfPrecision, "half_precision_trains")
 
 
 def test_the_networks_and_their_cuts() -> None:

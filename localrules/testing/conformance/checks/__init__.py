@@ -12,6 +12,7 @@ from collections.abc import Callable
 from localrules.testing.conformance.checks import batch_checks as batches
 from localrules.testing.conformance.checks import learning_checks as learning
 from localrules.testing.conformance.checks import locality_checks as claims
+from localrules.testing.conformance.checks import memory_checks as memory
 from localrules.testing.conformance.checks import option_checks as options
 from localrules.testing.conformance.checks import phase_checks as phases
 from localrules.testing.conformance.checks import prediction_checks as answers
@@ -44,7 +45,10 @@ CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
         batches.hard_batches_stay_finite,
         batches.the_smallest_batch_trains,
         batches.multi_operation_layers_stay_finite,
-        batches.half_precision_stays_finite,
+        batches.half_precision_trains,
+        batches.updates_are_means_over_a_batch,
+        memory.memory_stays_bounded,
+        memory.auxiliary_parameters_learn,
         targets.soft_targets_are_honoured,
         learning.learns_digits,
     )

@@ -1,12 +1,16 @@
-"""Checks of batches that give a rule little to go by, and of half precision."""
+"""Checks of batches that give a rule little to go by, of batches of other sizes, and of half precision."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import cast
 
 import torch
+from torch import Tensor
 
+from localrules.auditing.traces import train_from_perturbed
+from localrules.data.batches import Batches, DataBatch
 from localrules.data.dataset import Dataset, Split
 from localrules.engine.compatibility import scales_losses
 from localrules.engine.phases import apply_phase
@@ -17,6 +21,8 @@ from localrules.testing.conformance.checks.reproducibility_checks import state
 from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest, abbreviate, toy_images
 
 STEPS = 3
+COPIES = 4
+SUM = 0.95  # of the copies: a sum reaches all of them, learned points beside the batch a part
 
 
 def hard_batches_stay_finite(subject: RuleUnderTest) -> None:
@@ -58,13 +64,46 @@ def multi_operation_layers_stay_finite(subject: RuleUnderTest) -> None:
         _stays_finite(subject.session(place), str(place))
 
 
-def half_precision_stays_finite(subject: RuleUnderTest) -> None:
-    """Under bf16 autocast, objectives and weights stay finite; also in fp16, if the rule supports it."""
+def half_precision_trains(subject: RuleUnderTest) -> None:
+    """Under bf16 autocast all stays finite, and every layer learns; also in fp16, if the rule supports it."""
     for place in subject.distinct_places:
-        _stays_finite(subject.session(place, precision="bf16"), f"bf16, {place}")
+        _trains(subject.session(place, precision="bf16", optimizer={"weight_decay": 0.0}), f"bf16, {place}")
     if scales_losses(subject.rule):
         place = subject.distinct_places[-1]
         _stays_finite(subject.session(place, precision="fp16"), f"fp16, {place}")
+
+
+def updates_are_means_over_a_batch(subject: RuleUnderTest) -> None:
+    """A batch in which each image occurs four times does not teach hidden layers four times as much."""
+    lengths = []
+    for times in (1, COPIES):
+        session = subject.session()
+        session.batches = cast("Batches", _Repeated(session.batches, times))
+        *hidden, _ = train_from_perturbed(session, 1, seed=0)
+        lengths.append([_length(trace.gradients) for trace in hidden])
+    ratios = [many / one for one, many in zip(*lengths, strict=True) if one > 0]
+    if not ratios:
+        raise NotApplicable("its layers have no gradients")
+    assert min(ratios) < SUM * COPIES, (
+        f"gradients are {min(ratios):.3g} times as long and more where each image occurs {COPIES} times: "
+        "sums over a batch should be means, or every learning rate belongs to one batch size"
+    )
+
+
+class _Repeated:
+    """Batches in which each image occurs several times."""
+
+    def __init__(self, batches: Batches, times: int) -> None:
+        self._batches, self._times = batches, times
+
+    def batch(self, step: int) -> DataBatch:
+        batch, times = self._batches.batch(step), self._times
+        images, labels, indices = (torch.cat([each] * times) for each in (batch.images, batch.labels, batch.indices))
+        return replace(batch, images=images, labels=labels, indices=indices)
+
+
+def _length(gradients: list[Tensor | None]) -> float:
+    return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients if gradient is not None))
 
 
 def _trains(session: Session, case: str) -> None:
@@ -76,7 +115,9 @@ def _trains(session: Session, case: str) -> None:
     before = {name: [each.detach().clone() for each in weights] for name, weights in learning.items()}
     _stays_finite(session, case, session.total_steps)  # an error may come down by one layer a step
     still = [name for name, weights in learning.items() if weights and all(map(torch.equal, before[name], weights))]
-    assert not still, f"{case}: training changed nothing in {abbreviate(still)}; is min_batch too small?"
+    assert not still, (
+        f"{case}: training changed nothing in {abbreviate(still)}; is min_batch too small, or do gradients vanish?"
+    )
 
 
 def _stays_finite(session: Session, case: str, steps: int = STEPS) -> None:
