@@ -1,4 +1,4 @@
-"""The angle between a rule's gradients and those of back-propagation, by whatever way they were computed."""
+"""The agreement of a rule's gradients with those of back-propagation, by whatever way they were computed."""
 
 from __future__ import annotations
 
@@ -16,22 +16,28 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import seed_step, train_step
 
+ROUNDING = 1e-4  # of a gradient's largest value: the sign of what is smaller tells nothing
 
-def cosines_with_backprop(session: Session, steps: int, seed: int, *, start: int = 0) -> dict[str, float]:
-    """The cosine between each hidden layer's gradients and those of back-propagation.
 
-    The state is made generic by noise first, so that weights that happen to agree at the start tell nothing.
+def agreement_with_backprop(session: Session, steps: int, seed: int, *, start: int = 0) -> float:
+    """The agreement between the gradients of hidden layers and those of back-propagation, at most 1.
+
+    That of a layer is the cosine, or the fraction of values with the same sign if that is larger: a rule may make
+    something of the error that it has computed. That of a step is the least of its layers, and the result the largest
+    of the steps: a momentum, for one, leaves the first step as it is.
+
+    The state is made generic by noise first, so that weights that happen to agree at the start tell nothing. Where some
+    layers do not feed the readout directly, these alone are compared: the layer that the readout reads has the gradient
+    of back-propagation wherever the error at the readout is sent back through the readout's own weights.
 
     Args:
         session: A fresh one; it moves on.
-        steps: Over which the cosine is taken.
+        steps: How many to take.
         seed: Of the noise.
         start: The first step.
 
     Returns:
-        By the names of the layers that had gradients. Where some do not feed the readout directly, of these alone:
-        the layer that the readout reads has the gradient of back-propagation wherever the error at the readout is
-        sent back through the readout's own weights.
+        The agreement; -1 without gradients.
     """
     network, hidden = session.network, session.network.hidden
     add_noise([*network.parameters(), *session.rule.parameters()], seed)
@@ -43,27 +49,35 @@ def cosines_with_backprop(session: Session, steps: int, seed: int, *, start: int
         for layer in chosen
         if (optimizer := session.optimizers.by_layer.get(layer.name)) is not None
     ]
-    sums: dict[str, Tensor] = {}
+    best = -1.0
     for phase in session.phases:
         apply_phase(phase, network, session.trainable)
         for step in range(max(start, phase.start), min(phase.stop, start + steps)):
             learned.clear()
             expected = _backprop_gradients(session, chosen, step)
             train_step(session, phase, step)
-            for name, gradients in learned.items():
-                pairs = list(zip(gradients, expected[name], strict=True))
-                found = [sum(((a * b).sum() for a, b in pairs), torch.zeros(())) for pairs in _products(pairs)]
-                sums[name] = sums.get(name, torch.zeros(3)) + torch.stack(found)
+            found = [
+                agreement
+                for name, gradients in learned.items()
+                if (agreement := _agreement(_flat(gradients), _flat(expected[name]))) is not None
+            ]
+            best = max(best, min(found, default=-1.0))
     for hook in hooks:
         hook.remove()
-    return {
-        name: float(dot / (own * theirs).sqrt()) for name, (dot, own, theirs) in sums.items() if own > 0 and theirs > 0
-    }
+    return best
 
 
-def _products(pairs: list[tuple[Tensor, Tensor]]) -> list[list[tuple[Tensor, Tensor]]]:
-    """The pairs whose products make the inner product of two gradients, and the square of each one's length."""
-    return [pairs, [(own, own) for own, _ in pairs], [(theirs, theirs) for _, theirs in pairs]]
+def _flat(gradients: list[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def _agreement(own: Tensor, theirs: Tensor) -> float | None:
+    """The cosine, or the fraction of equal signs if that is larger; ``None`` where a gradient is zero."""
+    if not own.any() or not theirs.any():
+        return None
+    cosine = torch.dot(own, theirs) / (own.norm() * theirs.norm())
+    clear = theirs.abs() > ROUNDING * theirs.abs().max()
+    return max(float(cosine), float((own.sign() == theirs.sign())[clear].float().mean()))
 
 
 def _backprop_gradients(session: Session, layers: list[Layer], step: int) -> dict[str, list[Tensor]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from localrules.auditing.backprop_gradients import cosines_with_backprop
+from localrules.auditing.backprop_gradients import agreement_with_backprop
 from localrules.auditing.branches import Branch
 from localrules.auditing.dependence import Dependence
 from localrules.auditing.forks import in_fork_if_possible
@@ -18,7 +18,7 @@ from localrules.engine.session import Session
 
 Build = Callable[[], Session]
 
-BACKPROP_COSINE = 0.999  # with back-propagation's gradient, in every layer: the rest is rounding
+BACKPROP_AGREEMENT = 0.999  # with back-propagation's gradients, in every layer: the rest is rounding
 
 
 def measure_class(
@@ -119,12 +119,12 @@ class _Trial:
         return not met_any
 
     def equals_backprop(self) -> bool:
-        """Whether all gradients point where those of back-propagation do."""
+        """Whether all gradients point where those of back-propagation do, or have their signs."""
         try:
-            cosines = cosines_with_backprop(self.build(), self.steps, self.seed, start=self.start)
+            found = agreement_with_backprop(self.build(), self.steps, self.seed, start=self.start)
         except (RuntimeError, TypeError, ValueError):  # the network answers with the rule's help alone
             return False
-        return bool(cosines) and min(cosines.values()) > BACKPROP_COSINE
+        return found > BACKPROP_AGREEMENT
 
     def has_feedback(self, plain: list[Trace], recorder: Recorder, dependence: Dependence) -> bool:
         """Whether some hidden layer's parameters decide what layers learn that do not read it, though its values, or

@@ -178,6 +178,24 @@ class ByHand(Rule):
 RULES = {"by-hand": ByHand}
 """
 
+SIGNS = BY_HAND.replace(
+    "            context.step_layer(layer)",
+    "            for parameter in layer.parameters():\n"
+    "                parameter.grad = parameter.grad.sign()\n"
+    "            context.step_layer(layer)",
+)
+"""The same, of which the signs alone are learned from."""
+
+MOMENTUM = BY_HAND.replace(
+    "            context.step_layer(layer)",
+    "            for index, parameter in enumerate(layer.parameters()):\n"
+    "                kept = self.__dict__.setdefault('kept', {})\n"
+    "                last = kept.get((layer.name, index), 0)\n"
+    "                parameter.grad = kept[layer.name, index] = parameter.grad + 0.9 * last\n"
+    "            context.step_layer(layer)",
+)
+"""The same, with a momentum of its own."""
+
 ONE_IMAGE = ["--batch-size", "1", "--set", "model.norm=false"]
 SETTINGS = [*FACES, *MLP, "--batch-size", "32", "--threads", "1", "--steps", "12", "--set", "plots=false"]
 
@@ -263,13 +281,21 @@ def test_a_rule_that_leaks_under_a_condition_is_found_in_a_run_in_which_it_holds
         (ACCURACY, [], None),
         pytest.param(PATCHED, [], "broadcast-error", marks=pytest.mark.exhaustive),
         (BY_HAND, ["--set", "model.norm=false"], "backprop"),
+        pytest.param(SIGNS, ["--set", "model.norm=false"], "backprop", marks=pytest.mark.exhaustive),
     ],
-    ids=["label counts", "batches of one", "evaluation", "one bit", "patched comparison", "backprop by hand"],
+    ids=["label counts", "batches of one", "evaluation", "one bit", "patched comparison", "backprop by hand", "signs"],
 )
 def test_a_disguised_leak_is_found(source: str, words: list[str], measured: str | None, tmp_path: Path) -> None:
     code, found = leaking(tmp_path, source, *words)
     assert (code, found["holds"]) == (1, False)
     assert measured is None or found["class"] == measured
+
+
+def test_backprop_by_hand_with_a_momentum_of_its_own_is_back_propagation(tmp_path: Path) -> None:
+    plugin = tmp_path / "momentum.py"
+    plugin.write_text(MOMENTUM)
+    words = ["--model", "mlp", "--set", "model.norm=false", "--set", "model.hidden=[12,10,8]", "--plugin", plugin]
+    assert localrules("audit", "--rule", "by-hand", *words, "--json").document["class"] == "backprop"
 
 
 @pytest.mark.exhaustive
