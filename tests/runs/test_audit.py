@@ -314,6 +314,19 @@ def test_a_rule_that_leaks_late_is_found_at_the_step_that_is_named(tmp_path: Pat
     assert both["step"] == 60
 
 
+@pytest.mark.exhaustive
+def test_a_message_that_comes_late_is_found_in_branches_of_more_steps(tmp_path: Path) -> None:
+    plugin = Path(__file__).parents[1] / "cli" / "leaky" / "hidden_messages.py"
+    words = ("--rule", "late", "--plugin", str(plugin), "--set", "model.hidden=[12,10,8]")
+    done = train(tmp_path, *words, setting=SETTINGS)
+    four, eight = (
+        localrules("audit", done["run_dir"], "--plugin", plugin, *more, "--json").document
+        for more in ((), ("--steps", "8"))
+    )
+    assert four["holds"]
+    assert ("layers.0", "layers.2") in [(leak["layer"], leak["on"]) for leak in eight["leaks"]]
+
+
 def test_the_run_is_left_as_it_was(tmp_path: Path) -> None:
     done = train(tmp_path, "--rule", "hsic", setting=SETTINGS)
     folder = Path(done["run_dir"])
