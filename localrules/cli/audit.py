@@ -75,8 +75,8 @@ def audit(
             "--steps",
             metavar="N",
             min=1,
-            help="Steps to take after a change: a message may arrive late. \\[default: 16, and 3 in most trainings; 4 "
-            "with RUN]",
+            help="Steps of the longest training after a change, since a message may arrive late; with RUN, of each "
+            "branch. \\[default: 16; with RUN 4]",
         ),
     ] = None,
     out: Annotated[
