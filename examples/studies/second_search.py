@@ -1,7 +1,7 @@
 """The second search on FER2013: trials of a recipe on three divisions of Training, and the final runs on all of it.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                # the first round
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 51 trials
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 54 trials
     python examples/studies/second_search.py --data-path fer2013.csv --out search --final --cases control,hsic
     python examples/studies/second_search.py --table                                             # of what is done
 
@@ -61,6 +61,7 @@ HSIC: dict[str, Any] = {"rule.name": "searched"}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control": ("fer_backprop", {}),
     "hsic": ("fer_hsic", {}),
+    "hsic-small-heads": ("fer_hsic", {"rule.channels": 32, "rule.hidden": 64, "rule.projection": 32}),
     "hsic-levels": ("fer_hsic_block", {}),
     "hsic-head-4": ("fer_hsic", {**HSIC, "rule.depth": 4}),
     "hsic-head-6-first": ("fer_hsic", {**HSIC, "rule.depth": 6, "rule.reach": 0.25}),
@@ -77,7 +78,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-batch-256": ("fer_hsic", {"batch_size": 256, "optimizer.lr": 0.0085}),
     "control-batch-256": ("fer_backprop", {"batch_size": 256, "optimizer.lr": 0.0085}),
 }
-"""Each trial's recipe, and what it changes. The control gets each gain that it can use."""
+"""Each trial's recipe, and what it changes. The control gets each gain that it can use. ``hsic-small-heads`` was added
+after the first round: it halves the networks beside the layers, too."""
 
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
 
