@@ -118,6 +118,8 @@ def settings_of(trial: Trial, data_path: str) -> Settings:
     tree = tomllib.loads((STUDIES.parent / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8"))
     if isinstance(changes.get("rule"), dict):
         tree["rule"] = {}
+    elif "rule.name" in changes:  # an extension of the recipe's rule, whose options stay: those of another would not
+        tree["rule"]["name"] = changes["rule.name"]
     tree = merge(tree, nest(changes))
     held = {"seed": trial.number} if trial.final else {"holdout_fraction": HELD_OUT, "holdout_seed": trial.number}
     held |= {"plots": False, "data": {"path": data_path}, "precision": "fp32", "model": HALF_WIDTH}
