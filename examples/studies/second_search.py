@@ -130,7 +130,7 @@ def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry:
     """The time of a case's step to the control's: measured once, so that a case is as long on each division."""
     if case == "control":
         return 1.0
-    for path in sorted(records.glob(f"{case}-[0-9].npz")):
+    for path in sorted([*records.glob(f"{case}-[0-9].npz"), *records.glob(f"final-{case}-[0-9].npz")]):
         return float(facts_of(path)["step_ratio"])
     trials = (Trial(each, DIVISIONS[0]) for each in (case, "control"))
     run, control = (resolve_run(settings_of(trial, data_path), registry) for trial in trials)

@@ -80,7 +80,7 @@ class Audit:
         return {
             "rule": rule,
             "model": model,
-            "class": self.measured,
+            "class": self.measured if self.dependence.deterministic else None,
             "declared": self.declared,
             "holds": self.holds,
             "layers": list(self.dependence.layers),
@@ -115,20 +115,27 @@ def audit(
             found under any of them counts; the class is measured there if there was no leak before.
         seed: Of the noise that makes the state generic.
     """
-
-    def class_in(build: Callable[[], Session], found: Dependence) -> Locality:
-        return in_fork_if_possible(lambda: measure_class(build, found, steps=STEPS, seed=seed))
-
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
-    parts, classes = [dependence], [class_in(build, dependence)]
+    measured = measure_class(build, dependence, steps=STEPS, seed=seed)
+    parts = [dependence]
     for other in elsewhere:
         steps = other().total_steps
         parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True, places=PLACES))
-        unsettled = parts[-1].leaks or parts[-1].uses_windows or max(classes, key=LOCALITY_LEVELS.index) == "local"
-        if unsettled and not dependence.leaks:
-            classes.append(class_in(other, parts[-1]))
-    measured = max(classes, key=LOCALITY_LEVELS.index)
+        if _may_exceed(parts[-1], measured, dependence):
+            found = measure_class(other, parts[-1], steps=steps, seed=seed)
+            measured = max(measured, found, key=LOCALITY_LEVELS.index)
     return Audit(declared, measured, merge(parts), tuple(in_fork_if_possible(lambda: ownership_faults(build))))
+
+
+def _may_exceed(found: Dependence, measured: Locality, first: Dependence) -> bool:
+    """Whether a class beyond the measured one may be found where layers depend so on each other.
+
+    Of what the first circumstances show, back-propagation was looked for there.
+    """
+    furthest: Locality = "window" if found.uses_windows else "local-labels"
+    if found.leaks:
+        furthest = "feedback" if first.leaks else "backprop"
+    return LOCALITY_LEVELS.index(measured) < LOCALITY_LEVELS.index(furthest)
 
 
 def ownership_faults(build: Callable[[], Session]) -> list[str]:

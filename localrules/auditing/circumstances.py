@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from localrules.auditing.forks import in_fork_if_possible
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
-from localrules.errors import LocalRulesError, describe_exception
+from localrules.errors import LocalRulesError
 
 STEPS = 3  # what a rule keeps from one step shows in the next ones
 LONG = 16  # steps in which a message may arrive late
@@ -39,14 +39,10 @@ class Circumstances:
         mixed = ", mixed targets" if self.mixup else ""
         return f"in batches of {self.batch}, {self.classes} classes, {self.precision}, {self.steps} steps{mixed}"
 
-    def settings(self, least_batch: int = 1) -> dict[str, Any]:
-        """Settings of the run: what a configuration file holds.
-
-        Args:
-            least_batch: The smallest batch on which the rule is defined.
-        """
+    def settings(self) -> dict[str, Any]:
+        """Settings of the run: what a configuration file holds."""
         return {
-            "batch_size": max(self.batch, least_batch),
+            "batch_size": self.batch,
             "steps": self.steps,
             "precision": self.precision,
             "device": "cpu",
@@ -55,11 +51,12 @@ class Circumstances:
         }
 
 
-def other_circumstances(*, steps: int = LONG, soft_targets: bool = False) -> list[Circumstances]:
+def other_circumstances(*, least_batch: int = 1, steps: int = LONG, soft_targets: bool = False) -> list[Circumstances]:
     """Circumstances for the audit of a rule, beside a few steps on a few images.
 
     Args:
-        steps: Of the longest training.
+        least_batch: The smallest batch on which the rule is defined.
+        steps: Of the training in which a message may arrive late.
         soft_targets: Whether the rule learns from soft targets.
     """
     found = [
@@ -67,7 +64,9 @@ def other_circumstances(*, steps: int = LONG, soft_targets: bool = False) -> lis
         Circumstances(batch=1, classes=11),
         Circumstances(steps=steps),
     ]
-    return [*found, Circumstances(mixup=0.4)] if soft_targets else found
+    if soft_targets:
+        found.append(Circumstances(mixup=0.4))
+    return [replace(each, batch=max(each.batch, least_batch)) for each in found]
 
 
 def why_it_cannot_train(build: Callable[[], Session]) -> str:
@@ -75,7 +74,5 @@ def why_it_cannot_train(build: Callable[[], Session]) -> str:
     try:
         in_fork_if_possible(lambda: train_steps(build(), 1))
     except LocalRulesError as error:
-        return error.why or error.what
-    except RuntimeError as error:
-        return describe_exception(error)
+        return f"{error.what}: {error.why}"
     return ""

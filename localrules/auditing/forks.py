@@ -18,7 +18,7 @@ from localrules.errors import LocalRulesError, UsageError, describe_exception
 
 PATIENCE = 600.0  # seconds until a forked process counts as stuck
 
-FAILED = {"what": "a branch of the training failed"}
+FAILED = {"what": "a training of the audit failed"}
 
 Plain = TypeVar("Plain")
 
@@ -30,11 +30,24 @@ def can_fork() -> bool:
 
 def in_fork_if_possible(work: Callable[[], Plain]) -> Plain:
     """As :func:`in_fork`; in this process where none can be forked."""
-    return in_fork(work) if can_fork() else work()
+    if can_fork():
+        return in_fork(work)
+    try:
+        return work()
+    except LocalRulesError:
+        raise
+    except Exception as error:
+        raise LocalRulesError(**FAILED, why=describe_exception(error)) from error
 
 
-def in_fork(work: Callable[[], Plain]) -> Plain:
+def in_fork(work: Callable[[], Plain], *, patience: float = PATIENCE) -> Plain:
     """Do some work in a forked process of one thread, and return its result: what JSON can hold.
+
+    Its warnings are not shown: every fork would repeat them.
+
+    Args:
+        work: What to do.
+        patience: Seconds until it counts as stuck.
 
     Raises:
         LocalRulesError: What the work raised, or that it did not end.
@@ -50,11 +63,13 @@ def in_fork(work: Callable[[], Plain]) -> Plain:
         _work_and_exit(work, writer)
     os.close(writer)
     try:
-        answer = _read_all(reader)
+        answer = _read_all(reader, patience)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
         os.waitpid(child, 0)
+    if answer is None:
+        raise LocalRulesError(**FAILED, why=f"there was no answer within {patience:.0f} seconds")
     result: Any = json.loads(answer) if answer else {"error": {**FAILED, "why": "its process ended without an answer"}}
     if "error" in result:
         raise (UsageError if result.get("usage") else LocalRulesError)(**result["error"])
@@ -66,6 +81,7 @@ def _work_and_exit(work: Callable[[], object], writer: int) -> None:
     code = 1
     answer: dict[str, Any] = {}
     try:
+        warnings.simplefilter("ignore")
         torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
         try:
             answer["value"] = work()
@@ -80,13 +96,15 @@ def _work_and_exit(work: Callable[[], object], writer: int) -> None:
         os._exit(code)
 
 
-def _read_all(reader: int) -> bytes:
-    parts, until = [], time.monotonic() + PATIENCE
+def _read_all(reader: int, patience: float) -> bytes | None:
+    """All that comes until the end; ``None`` if the end does not come in time."""
+    parts: list[bytes] = []
+    until = time.monotonic() + patience
     while (left := until - time.monotonic()) > 0:
         if not select.select([reader], [], [], left)[0]:
             break
         part = os.read(reader, 1 << 16)
         if not part:
-            break
+            return b"".join(parts)
         parts.append(part)
-    return b"".join(parts)
+    return None

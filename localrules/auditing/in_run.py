@@ -246,7 +246,7 @@ def _class_in_fork(session: Session, found: Dependence, step: int, seed: int) ->
             checkpoint.apply_state(session, deepcopy(state))
             return replace(session, batches=batches, executor=None)
 
-        measured = measure_class(build, found, steps=1, seed=seed, start=step, most=1)
+        measured = measure_class(build, found, steps=1, seed=seed, start=step, most=1, fork=False)
         return {"measured": measured, "steps": sessions}
 
     answer = in_fork(measure)

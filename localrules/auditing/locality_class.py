@@ -9,7 +9,7 @@ from typing import Any
 from localrules.auditing.backprop_gradients import agreement_with_backprop
 from localrules.auditing.branches import Branch
 from localrules.auditing.dependence import Dependence
-from localrules.auditing.forks import in_fork_if_possible
+from localrules.auditing.forks import PATIENCE, can_fork, in_fork, in_fork_if_possible
 from localrules.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
 from localrules.auditing.relabelling import RELABELLINGS, Relabelling, relabel
 from localrules.auditing.traces import Trace, digest, train_from_perturbed, update_differs
@@ -18,7 +18,7 @@ from localrules.engine.session import Session
 
 Build = Callable[[], Session]
 
-BACKPROP_AGREEMENT = 0.999  # with back-propagation's gradients, in every layer: the rest is rounding
+BACKPROP_AGREEMENT = 0.999  # with back-propagation's gradients, in all layers that had some: the rest is rounding
 
 
 def measure_class(
@@ -29,6 +29,7 @@ def measure_class(
     seed: int = 0,
     start: int = 0,
     most: int | None = None,
+    fork: bool = True,
 ) -> Locality:
     """The class of a rule on a network.
 
@@ -36,11 +37,11 @@ def measure_class(
     images, and either the hidden layers learn the same or not. If it does, and on none beyond the layer's windows, the
     class is ``window``. Otherwise a signal came down. It is back-propagation if
     layers were given each other's graphs, and errors that went back by other weights of the same signs would have
-    taught them something else; or if the gradients point where those of back-propagation do, by whatever way they were
-    computed. If not, each layer is changed while its readers see the values that it gave before, and again while the
-    network gives the values that it gave before: whoever below learns otherwise was fed by a signal through that layer
-    or by its activity (``feedback``); if nobody does, what reaches them is the error at the output alone
-    (``broadcast-error``).
+    taught them something else; or if the gradients point where those of back-propagation do in one of the steps, or
+    have their signs, by whatever way they were computed. If not, each layer is changed while its readers see the values
+    that it gave before, and again while the network gives the values that it gave before: whoever below learns
+    otherwise was fed by a signal through that layer or by its activity (``feedback``); if nobody does, what reaches
+    them is the error at the output alone (``broadcast-error``).
 
     Args:
         build: Makes a session, each time in the same state, whose run has ``start + steps`` steps at least.
@@ -49,18 +50,17 @@ def measure_class(
         seed: Of the noise on all parameters.
         start: The first step.
         most: Layers to try in each kind of test, the ones nearest to the readout; all by default.
+        fork: Train in forked processes where that is possible.
     """
     trial = _Trial(build, steps, seed, start, most)
     if not dependence.leaks:
         if dependence.uses_windows:
             return "window"
         return "local-labels" if trial.reads_labels() else "local"
-    plain, recorder = trial.recorded()
-    if recorder.crossings and trial.depends_on_weights(plain):
-        return "backprop"
-    if trial.equals_backprop():
-        return "backprop"
-    return "feedback" if trial.has_feedback(plain, recorder, dependence) else "broadcast-error"
+    if fork and can_fork():
+        patience = PATIENCE * len(dependence.layers)  # it trains a few times for each layer
+        return in_fork(lambda: trial.class_of_signals(dependence), patience=patience)
+    return trial.class_of_signals(dependence)
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ class _Trial:
     seed: int
     start: int
     most: int | None
+
+    def class_of_signals(self, dependence: Dependence) -> Locality:
+        """The class, where layers depend on others that they do not read."""
+        plain, recorder = self.recorded()
+        if recorder.crossings and self.depends_on_weights(plain):
+            return "backprop"
+        if self.equals_backprop():
+            return "backprop"
+        return "feedback" if self.has_feedback(plain, recorder, dependence) else "broadcast-error"
 
     def reads_labels(self) -> bool:
         """Whether hidden layers learn otherwise when the labels are others.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from localrules.auditing.traces import add_noise
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 
@@ -22,7 +23,7 @@ def owners(session: Session) -> dict[str, list[str]]:
     return {
         name: [layer for layer, held in holds.items() if id(parameter) in held]
         for name, parameter in _named(session, "named_parameters").items()
-        if id(parameter) in session.trainable or name.startswith("rule.")
+        if id(parameter) in session.trainable or (name.startswith("rule.") and parameter.requires_grad)
     }
 
 
@@ -69,12 +70,13 @@ def written_directly(session: Session) -> list[str]:
     """Parameters of network and rule that a step writes to although no optimizer steps, by name.
 
     Args:
-        session: A fresh one; one step is taken.
+        session: A fresh one; three steps are taken, from parameters with noise.
     """
+    add_noise([*session.network.parameters(), *session.rule.parameters()], seed=0)
     session.optimizers.step = lambda name, scaler=None: False  # type: ignore[method-assign]
     parameters = _named(session, "named_parameters")
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    train_steps(session, 1)
+    train_steps(session, 3)
     return [name for name, parameter in parameters.items() if not torch.equal(parameter.detach(), before[name])]
 
 

@@ -75,8 +75,8 @@ def audit(
             "--steps",
             metavar="N",
             min=1,
-            help="Steps of the longest training after a change, since a message may arrive late; with RUN, of each "
-            "branch. \\[default: 16; with RUN 4]",
+            help="Steps of one more training, in which a message may arrive late; with RUN, of each branch. "
+            "\\[default: 16; with RUN 4]",
         ),
     ] = None,
     out: Annotated[
@@ -140,7 +140,7 @@ def audit(
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
-        title = f"{rule} on {model}: {found.measured}"
+        title = f"{rule} on {model}: {found.measured if matrix.deterministic else 'not measured'}"
         of = f"the run {run.resolve().name}" if run is not None else "a few steps on small generated images, seed 0"
         plot_dependence(matrix.layers, matrix.depends, matrix.upstream, title, out, of=of)
     if wandb is not None:
@@ -198,16 +198,16 @@ def _prepared(
                 raise
     elsewhere, unmeasured = [], []
     soft_targets = all(kind.info.requires.admits("probabilities") for kind in rules)
-    for each in other_circumstances(steps=steps or LONG, soft_targets=soft_targets):
-        other, reason = None, ""
+    for each in other_circumstances(least_batch=least, steps=steps or LONG, soft_targets=soft_targets):
         try:
             other, _ = _session(registry, given, replace(each, side=each.side or side), least)
+            reason = why_it_cannot_train(other)
         except LocalRulesError as error:
-            reason = error.why or error.what
-        if other is not None and not (reason := why_it_cannot_train(other)):
-            elsewhere.append(other)
-        else:
+            reason = f"{error.what}: {error.why}"
+        if reason:
             unmeasured.append(f"{each}: {reason}")
+        else:
+            elsewhere.append(other)
     return build, elsewhere, unmeasured, declared
 
 
@@ -221,9 +221,13 @@ def _session(
     from localrules.engine.session import Session
     from localrules.testing.conformance.sessions import toy_dataset
 
-    around_it = {**around.settings(least), "data": {"name": "small images"}}
+    around_it = {**around.settings(), "data": {"name": "small images"}}
     settings = merge_settings(type(given).from_tree(around_it, "default of the audit"), given)
-    enough = {"batch_size": max(settings.get("batch_size"), least), "steps": around.steps, "epochs": None}
+    enough = {
+        "batch_size": max(settings.get("batch_size"), least),
+        "steps": max(settings.get("steps", default=0) or 0, around.steps),
+        "epochs": None,
+    }
     run = resolve_run(merge_settings(settings, type(given).from_tree(enough)), registry, network_only=True)
     assert around.side is not None
     shape = (1, around.side, around.side)

@@ -20,7 +20,7 @@ from localrules.comparison.run_record import RunRecord
 from localrules.comparison.scorer import SPLIT, CleanResult, RunPredictions, Scorer, differences, on_clean
 from localrules.core.locality import Locality, is_within
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, error_text
 from localrules.evaluation.metric import metric_entries
 from localrules.utils.bootstrap import Difference
 
@@ -156,7 +156,9 @@ def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> t
                     seen = measured_locality(runs[0], registry)
                     proof = "measured in the lab"
                 except Exception as error:  # a comparison that is done is not lost for what could not be measured
-                    doubts.append(f"The locality of {label} is what it declares; it could not be measured: {error}.")
+                    doubts.append(
+                        f"The locality of {label} is what it declares; it could not be measured: {error_text(error)}."
+                    )
         if seen and claim and not is_within(seen, claim):
             doubts.append(f"{label} declares {claim!r} and is {seen!r}: see localrules audit.")
         found.append(RuleResult(label, runs, seen or claim, proof))

@@ -9,7 +9,6 @@ from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from localrules.auditing.dependence import measure_dependence
-from localrules.auditing.forks import in_fork_if_possible
 from localrules.auditing.locality_class import measure_class
 from localrules.comparison.run_record import RunRecord
 from localrules.config.diff import differing_settings, identity_settings, without_incidental
@@ -193,8 +192,7 @@ def measured_locality(run: RunRecord, registry: Registry) -> Locality:
     def build() -> Session:
         return Session.build(resolved, images)
 
-    found = measure_dependence(build, steps=_STEPS)
-    return in_fork_if_possible(lambda: measure_class(build, found, steps=_STEPS))
+    return measure_class(build, measure_dependence(build, steps=_STEPS), steps=_STEPS)
 
 
 def _kinds(config: RunConfig, registry: Registry) -> list[type[RuleBase]]:

@@ -22,7 +22,7 @@ _SCHEDULES = {
 def unused_settings(config: RunConfig) -> list[str]:
     """Settings that differ from their defaults and that the optimizer or the schedule does not read, in sentences."""
     return [
-        f"{section}.{option} changes nothing: it is of {', '.join(readers)}, and {section}.name is {chosen.name}"
+        f"{section}.{option} changes nothing: it is for {', '.join(readers)}, and {section}.name is {chosen.name}"
         for section, chosen, options in (
             ("optimizer", config.optimizer, _OPTIMIZERS),
             ("schedule", config.schedule, _SCHEDULES),

@@ -114,7 +114,8 @@ def audit_run(
         reads_labels |= any(first.hidden_layers_differ(other) for other in others)
     whole = merge(parts)
     if whole.leaks:
-        measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=LAB_STEPS, seed=seed)
+        steps = max(LAB_STEPS, branch_steps or BRANCH_STEPS)
+        measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=steps, seed=seed)
         # Plugins are loaded by now: whatever they make of the measurement, a signal came down.
         measured = max(measured, "broadcast-error", key=LOCALITY_LEVELS.index)
     elif whole.uses_windows:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from helpers.exhaustive import few
 
+from localrules.auditing.forks import can_fork
 from localrules.cli import main
 from localrules.core.locality import LOCALITY_LEVELS
 
@@ -148,12 +149,30 @@ def test_a_rule_that_holds_has_no_reasons_and_its_leaks_are_those_that_it_declar
     assert {"layer": "layers.0", "on": "readout", "through": ["update", "buffers"]} in broadcast["leaks"]
 
 
-@pytest.mark.parametrize("rule", ["late", "cached", "of-mixed-targets"])
+FORKED = pytest.mark.skipif(not can_fork(), reason="all trainings share a process here")
+
+
+@pytest.mark.parametrize(
+    ("rule", "measured"),
+    [
+        ("late", "feedback"),
+        # The trainings that would tell feedback share a process.
+        pytest.param("cached", "broadcast-error", marks=FORKED),
+        ("of-mixed-targets", "feedback"),
+    ],
+)
 def test_a_message_is_found_that_comes_late_or_by_a_cache_or_with_mixed_targets(
-    capsys: pytest.CaptureFixture[str], rule: str
+    capsys: pytest.CaptureFixture[str], rule: str, measured: str
 ) -> None:
     words = ("--rule", rule, *SMALL, "--plugin", str(LEAKY / "hidden_messages.py"))
-    assert "layers.0 depends on layers.2, which it does not read" in audited(capsys, *words, code=1)["reasons"]
+    found = audited(capsys, *words, code=1)
+    assert "layers.0 depends on layers.2, which it does not read" in found["reasons"]
+    assert found["class"] == measured
+
+
+def test_labels_that_are_heard_late_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "late-labels", *SMALL, "--plugin", str(LEAKY / "hidden_messages.py"), code=1)
+    assert (found["declared"], found["class"], found["leaks"]) == ("local", "local-labels", [])
 
 
 def test_how_late_a_message_may_come_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +256,7 @@ def test_a_rule_that_is_not_deterministic_gets_no_class_and_no_pairs_that_mean_n
     found = audited(capsys, *words, code=1)
     assert len(found["reasons"]) == 1
     assert "does not seed" in found["reasons"][0]
+    assert found["class"] is None
     assert main(["audit", *words]) == 1
     assert "class not measured, declared local: it does not hold" in capsys.readouterr().out
 

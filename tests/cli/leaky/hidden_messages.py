@@ -43,6 +43,21 @@ class Late(Message):
         return SHARED["sent"][-DELAY] if len(SHARED["sent"]) >= DELAY else 1.0
 
 
+class LateLabels(Objective):
+    """Labels matter six steps later."""
+
+    info = RuleInfo(locality="local")
+
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.seen: list[Tensor] = []
+
+    def forward(self, view: LayerView) -> Tensor:
+        self.seen.append(view.labels.float().std())
+        own = (view.output.mean(0) - 1).square().mean()
+        return own * (1 + self.seen[-DELAY]) if len(self.seen) >= DELAY else own
+
+
 @cache
 def message_of(step: int) -> Tensor:
     """The message before a step, as the first training of the process has it."""
@@ -67,4 +82,4 @@ class OfMixedTargets(Message):
         return SHARED["sent"][-1] if soft and SHARED["sent"] else torch.ones(())
 
 
-RULES = {"late": Late, "cached": Cached, "of-mixed-targets": OfMixedTargets}
+RULES = {"late": Late, "late-labels": LateLabels, "cached": Cached, "of-mixed-targets": OfMixedTargets}

@@ -27,17 +27,17 @@ def audit_on(rule: RuleClass, place: Place) -> Audit:
         place: The network, and how it is cut into layers.
     """
     subject = RuleUnderTest(rule)
-    others = other_circumstances(soft_targets=rule.info.requires.admits("probabilities"))
+    needs = rule.info.requires
+    others = other_circumstances(least_batch=needs.min_batch, soft_targets=needs.admits("probabilities"))
     builds = [_under(subject, place, each) for each in others] if place == subject.places[0] else []
     elsewhere = [build for build in builds if not why_it_cannot_train(build)]
     return audit(lambda: subject.session(place), rule.info.locality, elsewhere=elsewhere)
 
 
 def _under(subject: RuleUnderTest, place: Place, each: Circumstances) -> Callable[[], Session]:
-    settings = each.settings(subject.rule.info.requires.min_batch)
     side = each.side or KIT_SIDE
-    data = toy_dataset(2 * settings["batch_size"], each.classes, (1, side, side))
-    return partial(subject.session, place, data=data, **settings)
+    data = toy_dataset(2 * each.batch, each.classes, (1, side, side))
+    return partial(subject.session, place, data=data, **each.settings())
 
 
 def locality_holds(subject: RuleUnderTest) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from localrules.auditing.ownership import written_directly
 from localrules.core.interception import Forward, patch_forwards
 from localrules.core.layer import Layer
 from localrules.core.rule import StepReport
@@ -26,7 +27,7 @@ from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnd
 def parameters_move_by_optimizers_alone(subject: RuleUnderTest) -> None:
     """A step fills gradients and writes to no parameter itself."""
     for place in subject.places:
-        moved = _observe(subject, place).moved
+        moved = written_directly(subject.session(place))
         assert not moved, f"on {place}, written to without an optimizer: {abbreviate(moved)}"
 
 
@@ -59,13 +60,11 @@ class _Observed:
     """One step in which no optimizer moves a parameter.
 
     Attributes:
-        moved: Parameters that were written to.
         passes: Forward passes of the layer that had most.
         attached: Values with a graph, of what layers share and of the report.
         alive: Layers whose graphs are alive after the step.
     """
 
-    moved: tuple[str, ...]
     passes: int
     attached: tuple[str, ...]
     alive: tuple[str, ...]
@@ -76,8 +75,6 @@ def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
     """The first step, observed for all checks at once."""
     session = subject.session(place)
     session.optimizers.step = lambda name, scaler=None: False  # type: ignore[method-assign]
-    parameters = [*session.network.named_parameters(), *session.rule.named_parameters()]
-    before = [parameter.detach().clone() for _, parameter in parameters]
     passes: Counter[str] = Counter()
     tokens: list[tuple[str, weakref.ref[_Token]]] = []
     batches: list[Batch] = []
@@ -103,9 +100,7 @@ def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
         gc.collect()  # a graph that only a cycle holds is free
     alive = tuple(dict.fromkeys(layer for layer, token in tokens if token() is not None))
     del report  # what it holds may not have a graph either
-    pairs = zip(parameters, before, strict=True)
-    moved = tuple(name for (name, parameter), was in pairs if not torch.equal(parameter, was))
-    return _Observed(moved, max(passes.values(), default=0), attached, alive)
+    return _Observed(max(passes.values(), default=0), attached, alive)
 
 
 def _attached(batch: Batch, report: StepReport) -> Iterator[str]:
