@@ -202,7 +202,7 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def tabulate(records: Path) -> pd.DataFrame:
-    """A row for each case that is done on all divisions, beside the control and beside plain hsic."""
+    """Rows for each case that is done on all divisions: beside plain hsic, and beside the control."""
     found: dict[str, dict[str, np.ndarray]] = {}
     rows = []
     for case in CASES:
@@ -210,9 +210,9 @@ def tabulate(records: Path) -> pd.DataFrame:
         if len(parts) < len(DIVISIONS):
             continue
         found[case] = {key: np.concatenate([part[key] for part in parts]) for key in ("right", "loss")}
-        reference = "control" if case.startswith("control") or case == "hsic" else "hsic"
         row = {"case": case, "images": len(found[case]["right"])}
-        rows.append(row | compare(found[case], case, found.get(reference), reference))
+        references = ("control",) if case.startswith("control") or case == "hsic" else ("hsic", "control")
+        rows += [row | compare(found[case], case, found.get(each), each) for each in references]
     return pd.DataFrame(rows)
 
 
