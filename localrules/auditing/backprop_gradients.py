@@ -24,7 +24,7 @@ def agreement_with_backprop(session: Session, steps: int, seed: int, *, start: i
 
     That of a layer is the cosine, or the fraction of values with the same sign if that is larger: a rule may make
     something of the error that it has computed. That of a step is the least of its layers, and the result the largest
-    of the steps: a momentum, for one, leaves the first step as it is.
+    of the steps in which all layers learn that do in any: a momentum, for one, leaves the first step as it is.
 
     The state is made generic by noise first, so that weights that happen to agree at the start tell nothing. Where some
     layers do not feed the readout directly, these alone are compared: the layer that the readout reads has the gradient
@@ -49,22 +49,24 @@ def agreement_with_backprop(session: Session, steps: int, seed: int, *, start: i
         for layer in chosen
         if (optimizer := session.optimizers.by_layer.get(layer.name)) is not None
     ]
-    best = -1.0
+    by_step: list[dict[str, float]] = []
     for phase in session.phases:
         apply_phase(phase, network, session.trainable)
         for step in range(max(start, phase.start), min(phase.stop, start + steps)):
             learned.clear()
             expected = _backprop_gradients(session, chosen, step)
             train_step(session, phase, step)
-            found = [
-                agreement
-                for name, gradients in learned.items()
-                if (agreement := _agreement(_flat(gradients), _flat(expected[name]))) is not None
-            ]
-            best = max(best, min(found, default=-1.0))
+            by_step.append(
+                {
+                    name: agreement
+                    for name, gradients in learned.items()
+                    if (agreement := _agreement(_flat(gradients), _flat(expected[name]))) is not None
+                }
+            )
     for hook in hooks:
         hook.remove()
-    return best
+    names = set().union(*by_step)  # a signal may take some steps to the lowest of them
+    return max((min(found.values()) for found in by_step if found and found.keys() == names), default=-1.0)
 
 
 def _flat(gradients: list[Tensor]) -> Tensor:

@@ -82,7 +82,10 @@ def _work_and_exit(work: Callable[[], object], writer: int) -> None:
     answer: dict[str, Any] = {}
     try:
         warnings.simplefilter("ignore")
-        torch.set_num_threads(1)  # the threads of the process that was forked are not in this one
+        # The threads of the process that was forked are not in this one: who asked for them would wait forever, as
+        # would a session that is built here with the run's number of threads.
+        torch.set_num_threads(1)
+        torch.set_num_threads = lambda nthreads: None
         try:
             answer["value"] = work()
         except LocalRulesError as error:

@@ -18,7 +18,7 @@ from localrules.engine.session import Session
 
 Build = Callable[[], Session]
 
-BACKPROP_AGREEMENT = 0.999  # with back-propagation's gradients, in all layers that had some: the rest is rounding
+BACKPROP_AGREEMENT = 0.999  # with back-propagation's gradients, in all layers: the rest is rounding
 
 
 def measure_class(
