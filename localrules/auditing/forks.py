@@ -17,6 +17,8 @@ import torch
 from localrules.errors import LocalRulesError, UsageError, describe_exception
 
 PATIENCE = 600.0  # seconds until a forked process counts as stuck
+ATTEMPTS = 3
+"""Forks to try: now and then a thread of a library of the process that is forked ends its copy (std::system_error)."""
 
 FAILED = {"what": "a training of the audit failed"}
 
@@ -52,6 +54,21 @@ def in_fork(work: Callable[[], Plain], *, patience: float = PATIENCE) -> Plain:
     Raises:
         LocalRulesError: What the work raised, or that it did not end.
     """
+    for _ in range(ATTEMPTS):
+        answer = _answer_of_fork(work, patience)
+        if answer is None:
+            raise LocalRulesError(**FAILED, why=f"there was no answer within {patience:.0f} seconds")
+        if answer:
+            break
+    result: Any = json.loads(answer) if answer else {"error": {**FAILED, "why": "its process ended without an answer"}}
+    if "error" in result:
+        raise (UsageError if result.get("usage") else LocalRulesError)(**result["error"])
+    found: Plain = result["value"]
+    return found
+
+
+def _answer_of_fork(work: Callable[[], object], patience: float) -> bytes | None:
+    """The bytes that the process sends until its end; ``None`` if the end does not come in time."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         # From 3.12 on Python warns of every fork beside other threads. Those of torch and of this package hold no lock
@@ -63,18 +80,11 @@ def in_fork(work: Callable[[], Plain], *, patience: float = PATIENCE) -> Plain:
         _work_and_exit(work, writer)
     os.close(writer)
     try:
-        answer = _read_all(reader, patience)
+        return _read_all(reader, patience)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
         os.waitpid(child, 0)
-    if answer is None:
-        raise LocalRulesError(**FAILED, why=f"there was no answer within {patience:.0f} seconds")
-    result: Any = json.loads(answer) if answer else {"error": {**FAILED, "why": "its process ended without an answer"}}
-    if "error" in result:
-        raise (UsageError if result.get("usage") else LocalRulesError)(**result["error"])
-    found: Plain = result["value"]
-    return found
 
 
 def _work_and_exit(work: Callable[[], object], writer: int) -> None:

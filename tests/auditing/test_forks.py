@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,6 +44,22 @@ def test_another_exception_is_named() -> None:
     with pytest.raises(LocalRulesError) as found:
         in_fork(lambda: 1 / 0)
     assert found.value.why == "ZeroDivisionError: division by zero"
+
+
+def test_a_process_that_a_library_ends_is_forked_again(tmp_path: Path) -> None:
+    def end_twice() -> int:
+        if len(list(tmp_path.iterdir())) < 2:
+            (tmp_path / str(os.getpid())).touch()
+            os._exit(1)
+        return 1
+
+    assert in_fork(end_twice) == 1
+
+
+def test_a_process_that_always_ends_is_an_error() -> None:
+    with pytest.raises(LocalRulesError) as found:
+        in_fork(lambda: os._exit(1))
+    assert found.value.why == "its process ended without an answer"
 
 
 def test_its_warnings_are_not_shown() -> None:
