@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 LONGEST = 1200
 """Characters of a part of an error: what is quoted in it may be of any length."""
 
@@ -79,6 +82,25 @@ def describe_exception(error: BaseException) -> str:
     """An exception in one line, with its type."""
     text = error_text(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def error_message(error: BaseException, what: str, where: str = "") -> dict[str, Any]:
+    """An error as plain values, for another process, where :func:`error_of` makes it again.
+
+    Args:
+        error: Any; of one that is meant for people the parts and the kind are kept.
+        what, where: Of another one.
+    """
+    if isinstance(error, LocalRulesError):
+        return {**error.as_dict(), "usage": isinstance(error, UsageError)}
+    return {"what": what, "where": where, "why": describe_exception(error), "usage": False}
+
+
+def error_of(message: Mapping[str, Any]) -> LocalRulesError:
+    """The error that :func:`error_message` made plain."""
+    parts = dict(message)
+    kind = UsageError if parts.pop("usage") else LocalRulesError
+    return kind(**parts)
 
 
 def warn(message: str) -> None:

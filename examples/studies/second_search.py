@@ -210,7 +210,15 @@ def tabulate(records: Path) -> pd.DataFrame:
         if len(parts) < len(DIVISIONS):
             continue
         found[case] = {key: np.concatenate([part[key] for part in parts]) for key in ("right", "loss")}
-        row = {"case": case, "images": len(found[case]["right"])}
+        facts = facts_of(records / Trial(case, DIVISIONS[0]).record)
+        row = {
+            "case": case,
+            "images": len(found[case]["right"]),
+            "step_ratio": facts["step_ratio"],
+            "epochs": facts["epochs"],
+            "memory_mib": facts["peak_memory_mib"],
+            "accuracies": " ".join(f"{part['right'].mean():.3f}" for part in parts),
+        }
         references = ("control",) if case.startswith("control") or case == "hsic" else ("hsic", "control")
         rows += [row | compare(found[case], case, found.get(each), each) for each in references]
     return pd.DataFrame(rows)
@@ -226,15 +234,16 @@ def tabulate_final(records: Path) -> pd.DataFrame:
         own, control = (
             read_records(records, [Trial(each, seed, final=True) for seed in seeds]) for each in (case, "control")
         )
-        means = [
-            {key: np.mean([part[key] for part in parts], 0) for key in ("right", "loss")}
-            for parts in (own, control)
-            if len(parts) == len(seeds)
-        ]
         right = [part["right"].mean() for part in own]
         row = {"case": case, "seeds": len(seeds), "std": np.std(right, ddof=1) if len(seeds) > 1 else np.nan}
-        rows.append(row | compare(means[0], case, means[1] if len(means) > 1 else None, "control"))
+        other = mean_over(control) if len(control) == len(seeds) else None
+        rows.append(row | compare(mean_over(own), case, other, "control"))
     return pd.DataFrame(rows)
+
+
+def mean_over(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The means of several runs, image by image."""
+    return {key: np.mean([run[key] for run in runs], 0) for key in ("right", "loss")}
 
 
 def compare(

@@ -18,7 +18,7 @@ from localrules.engine.step import train_steps
 
 PLACES = 4  # behind which all layers are changed at once, where the circumstances are others
 
-MAX_LEAKS_LISTED = 10  # pairs in sentences; the matrix shows all
+MOST_LISTED = 10  # pairs of layers, or parameters, in sentences; the matrix shows all pairs
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,19 @@ class Audit:
         declared: The class of locality that the rule claims.
         measured: The class that was found.
         dependence: Whose update depends on whose parameters.
-        faults: What else is wrong, in sentences: parameters without one owner, steps that write to other layers.
+        faults: Other faults, in sentences: parameters without one owner, writes to other layers, writes without an
+            optimizer.
     """
 
     declared: Locality
     measured: Locality
     dependence: Dependence
     faults: tuple[str, ...] = ()
+
+    @property
+    def known_class(self) -> Locality | None:
+        """The class that was found; ``None`` where the rule is not deterministic, so that none can be measured."""
+        return self.measured if self.dependence.deterministic else None
 
     @property
     def holds(self) -> bool:
@@ -80,7 +86,7 @@ class Audit:
         return {
             "rule": rule,
             "model": model,
-            "class": self.measured if self.dependence.deterministic else None,
+            "class": self.known_class,
             "declared": self.declared,
             "holds": self.holds,
             "layers": list(self.dependence.layers),
@@ -93,9 +99,9 @@ class Audit:
         }
 
 
-def _limit(pairs: list[str]) -> list[str]:
-    more = len(pairs) - MAX_LEAKS_LISTED
-    return pairs if more <= 0 else [*pairs[:MAX_LEAKS_LISTED], f"and {more} more"]
+def _limit(sentences: list[str]) -> list[str]:
+    more = len(sentences) - MOST_LISTED
+    return sentences if more <= 0 else [*sentences[:MOST_LISTED], f"and {more} more"]
 
 
 def audit(
@@ -112,7 +118,7 @@ def audit(
         declared: What the rule claims.
         elsewhere: The same network and rule under other circumstances: other batches, images, classes, precision.
             There layers are changed more, all behind a place at once, and the network predicts between steps. What is
-            found under any of them counts; the class is measured there if there was no leak before.
+            found under any of them counts; the class is measured there where it may go further.
         seed: Of the noise that makes the state generic.
     """
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
@@ -142,7 +148,7 @@ def ownership_faults(build: Callable[[], Session]) -> list[str]:
     """Parameters that not exactly one layer owns, writes to tensors of other layers, and writes without an optimizer.
 
     Args:
-        build: Makes a fresh session of two steps or more.
+        build: Makes a fresh session of three steps or more.
 
     Returns:
         Sentences.

@@ -6,14 +6,14 @@ outside of its buffers, and the branch begins with exactly that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from localrules.auditing.forks import in_fork
+from localrules.auditing.forks import in_fork, in_fork_if_possible
 from localrules.auditing.relabelling import Relabelling, relabel
-from localrules.auditing.traces import NOISE, TraceDigest, change_layer, digest, shared_state, trace_steps
+from localrules.auditing.traces import NOISE, Trace, TraceDigest, change_layer, digest, shared_state, trace_steps
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample
 from localrules.engine.session import Session
@@ -49,6 +49,12 @@ class Branch:
     layers: tuple[TraceDigest, ...]
     shared: dict[str, str]
 
+    @classmethod
+    def of(cls, session: Session, traces: Iterable[Trace]) -> Branch:
+        """The result of steps that were traced, of the session as it stands after them."""
+        shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
+        return cls(tuple(trace.digest() for trace in traces), shared)
+
     def hidden_layers_differ(self, other: Branch) -> bool:
         """Whether any layer but the readout learned something else in another branch, or has other buffers."""
         pairs = list(zip(self.layers, other.layers, strict=True))[:-1]
@@ -75,13 +81,17 @@ def take_branch(session: Session, start: int, stop: int, variation: Variation, *
     if variation.labels is not None:
         relabel(session, variation.labels)
     traces = trace_steps(session, start, stop, between=sample_prediction(session), alone=True)
-    shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
-    return Branch(tuple(trace.digest() for trace in traces), shared)
+    return Branch.of(session, traces)
 
 
 def fork_branch(session: Session, start: int, stop: int, variation: Variation, *, seed: int = 0) -> Branch:
     """As :func:`take_branch`, in a forked process: the session stays as it is."""
     return Branch.from_dict(in_fork(lambda: take_branch(session, start, stop, variation, seed=seed).as_dict()))
+
+
+def branch_in_fork(work: Callable[[], Branch]) -> Branch:
+    """The branch of sessions that the work builds, in a forked process; in this one where none can be forked."""
+    return Branch.from_dict(in_fork_if_possible(lambda: work().as_dict()))
 
 
 def sample_prediction(session: Session) -> Callable[[], object]:

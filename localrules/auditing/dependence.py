@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from localrules.auditing.branches import Branch, sample_prediction
-from localrules.auditing.forks import in_fork_if_possible
-from localrules.auditing.traces import add_noise, change_layer, digest, shared_state, trace_steps
+from localrules.auditing.branches import Branch, branch_in_fork, sample_prediction
+from localrules.auditing.traces import add_noise, change_layer, trace_steps
 from localrules.core.layer import Layer
 from localrules.core.windows import layers_in_windows
 from localrules.engine.session import Session
@@ -121,24 +119,22 @@ def measure_dependence(
             hold only that some layer behind a place is felt before it.
     """
 
-    def train(*changed: int) -> dict[str, Any]:
+    def train(*changed: int) -> Branch:
         session = build()
         add_noise([*session.network.parameters(), *session.rule.parameters()], seed)
         for index in changed:
             change_layer(session, index, seed, relative=relative)
         between = sample_prediction(session) if predict else None
-        traces = trace_steps(session, 0, steps, between=between)
-        shared = {name: digest([tensor]) for name, tensor in shared_state(session).items()}
-        return Branch(tuple(trace.digest() for trace in traces), shared).as_dict()
+        return Branch.of(session, trace_steps(session, 0, steps, between=between))
 
-    def train_twice() -> dict[str, Any]:
+    def train_twice() -> Branch:
         train()
         return train()
 
     session = build()
     layers = session.network.layers
     names = tuple(layer.name for layer in layers)
-    first, again = (Branch.from_dict(in_fork_if_possible(work)) for work in (train, train_twice))
+    first, again = map(branch_in_fork, (train, train_twice))
     size = len(layers)
     groups: list[tuple[int, ...]] = [(column,) for column in range(size)]
     if places is not None and places < size - 1:
@@ -147,7 +143,7 @@ def measure_dependence(
     changes = []
     for group in groups:
         try:
-            changes.append((group, Branch.from_dict(in_fork_if_possible(partial(train, *group)))))
+            changes.append((group, branch_in_fork(partial(train, *group))))
         except LocalRulesError:
             if not relative:  # a change this large may leave nothing to compute with
                 raise

@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 import torch
 
-from localrules.errors import LocalRulesError, UsageError, describe_exception
+from localrules.errors import LocalRulesError, error_message, error_of
 
-PATIENCE = 600.0  # seconds until a forked process counts as stuck
+TIMEOUT = 600.0  # seconds until a forked process counts as stuck
 ATTEMPTS = 3
 """Forks to try: now and then a thread of a library of the process that is forked ends its copy (std::system_error)."""
 
-FAILED = {"what": "a training of the audit failed"}
+FAILED = "a training of the audit failed"
 
 Plain = TypeVar("Plain")
 
@@ -30,44 +30,42 @@ def can_fork() -> bool:
     return hasattr(os, "fork") and sys.platform != "darwin" and not torch.accelerator.is_available()
 
 
-def in_fork_if_possible(work: Callable[[], Plain]) -> Plain:
+def in_fork_if_possible(work: Callable[[], Plain], *, timeout: float = TIMEOUT) -> Plain:
     """As :func:`in_fork`; in this process where none can be forked."""
     if can_fork():
-        return in_fork(work)
+        return in_fork(work, timeout=timeout)
     try:
         return work()
-    except LocalRulesError:
-        raise
     except Exception as error:
-        raise LocalRulesError(**FAILED, why=describe_exception(error)) from error
+        raise error_of(error_message(error, FAILED)) from error
 
 
-def in_fork(work: Callable[[], Plain], *, patience: float = PATIENCE) -> Plain:
+def in_fork(work: Callable[[], Plain], *, timeout: float = TIMEOUT) -> Plain:
     """Do some work in a forked process of one thread, and return its result: what JSON can hold.
 
     Its warnings are not shown: every fork would repeat them.
 
     Args:
         work: What to do.
-        patience: Seconds until it counts as stuck.
+        timeout: Seconds until it counts as stuck.
 
     Raises:
-        LocalRulesError: What the work raised, or that it did not end.
+        LocalRulesError: The error of the work, or that it did not end.
     """
     for _ in range(ATTEMPTS):
-        answer = _answer_of_fork(work, patience)
+        answer = _answer_of_fork(work, timeout)
         if answer is None:
-            raise LocalRulesError(**FAILED, why=f"there was no answer within {patience:.0f} seconds")
+            raise LocalRulesError(FAILED, why=f"there was no answer within {timeout:.0f} seconds")
         if answer:
-            break
-    result: Any = json.loads(answer) if answer else {"error": {**FAILED, "why": "its process ended without an answer"}}
-    if "error" in result:
-        raise (UsageError if result.get("usage") else LocalRulesError)(**result["error"])
-    found: Plain = result["value"]
-    return found
+            result = json.loads(answer)
+            if "error" in result:
+                raise error_of(result["error"])
+            found: Plain = result["value"]
+            return found
+    raise LocalRulesError(FAILED, why="its process ended without an answer")
 
 
-def _answer_of_fork(work: Callable[[], object], patience: float) -> bytes | None:
+def _answer_of_fork(work: Callable[[], object], timeout: float) -> bytes | None:
     """The bytes that the process sends until its end; ``None`` if the end does not come in time."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -80,7 +78,7 @@ def _answer_of_fork(work: Callable[[], object], patience: float) -> bytes | None
         _work_and_exit(work, writer)
     os.close(writer)
     try:
-        return _read_all(reader, patience)
+        return _read_all(reader, timeout)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)  # it has ended, or is stuck
@@ -89,7 +87,6 @@ def _answer_of_fork(work: Callable[[], object], patience: float) -> bytes | None
 
 def _work_and_exit(work: Callable[[], object], writer: int) -> None:
     code = 1
-    answer: dict[str, Any] = {}
     try:
         warnings.simplefilter("ignore")
         # The threads of the process that was forked are not in this one: who asked for them would wait forever, as
@@ -97,11 +94,9 @@ def _work_and_exit(work: Callable[[], object], writer: int) -> None:
         torch.set_num_threads(1)
         torch.set_num_threads = lambda nthreads: None
         try:
-            answer["value"] = work()
-        except LocalRulesError as error:
-            answer = {"error": error.as_dict(), "usage": isinstance(error, UsageError)}
+            answer: dict[str, Any] = {"value": work()}
         except Exception as error:
-            answer = {"error": {**FAILED, "why": describe_exception(error)}}
+            answer = {"error": error_message(error, FAILED)}
         with os.fdopen(writer, "wb") as pipe:
             pipe.write(json.dumps(answer).encode())
         code = 0
@@ -109,10 +104,10 @@ def _work_and_exit(work: Callable[[], object], writer: int) -> None:
         os._exit(code)
 
 
-def _read_all(reader: int, patience: float) -> bytes | None:
+def _read_all(reader: int, timeout: float) -> bytes | None:
     """All that comes until the end; ``None`` if the end does not come in time."""
     parts: list[bytes] = []
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     while (left := until - time.monotonic()) > 0:
         if not select.select([reader], [], [], left)[0]:
             break

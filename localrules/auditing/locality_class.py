@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 from localrules.auditing.backprop_gradients import agreement_with_backprop
-from localrules.auditing.branches import Branch
+from localrules.auditing.branches import Branch, branch_in_fork
 from localrules.auditing.dependence import Dependence
-from localrules.auditing.forks import PATIENCE, can_fork, in_fork, in_fork_if_possible
+from localrules.auditing.forks import TIMEOUT, in_fork_if_possible
 from localrules.auditing.interventions import Recorder, perturb_weights, record_layers, replay_outputs
 from localrules.auditing.relabelling import RELABELLINGS, Relabelling, relabel
 from localrules.auditing.traces import Trace, digest, train_from_perturbed, update_differs
@@ -57,10 +57,10 @@ def measure_class(
         if dependence.uses_windows:
             return "window"
         return "local-labels" if trial.reads_labels() else "local"
-    if fork and can_fork():
-        patience = PATIENCE * len(dependence.layers)  # it trains a few times for each layer
-        return in_fork(lambda: trial.class_of_signals(dependence), patience=patience)
-    return trial.class_of_signals(dependence)
+    if not fork:
+        return trial.class_of_signals(dependence)
+    timeout = TIMEOUT * len(dependence.layers)  # it trains a few times for each layer
+    return in_fork_if_possible(lambda: trial.class_of_signals(dependence), timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,14 @@ class _Trial:
         """
 
         def trained(labels: Relabelling | None) -> Branch:
-            def train() -> dict[str, Any]:
-                session = self.build()
-                if labels is not None:
-                    relabel(session, labels)
-                traces = train_from_perturbed(session, self.steps, self.seed, start=self.start)
-                state = {"state": digest(session.rule.state_dict().values())}
-                return Branch(tuple(trace.digest() for trace in traces), state).as_dict()
+            session = self.build()
+            if labels is not None:
+                relabel(session, labels)
+            traces = train_from_perturbed(session, self.steps, self.seed, start=self.start)
+            state = {"state": digest(session.rule.state_dict().values())}
+            return Branch(tuple(trace.digest() for trace in traces), state)
 
-            return Branch.from_dict(in_fork_if_possible(train))
-
-        plain, *others = map(trained, (None, *RELABELLINGS))
+        plain, *others = (branch_in_fork(partial(trained, labels)) for labels in (None, *RELABELLINGS))
         if not any(layer.learned for layer in plain.layers[:-1]):
             return any(plain.shared != other.shared for other in others)
         return any(plain.hidden_layers_differ(other) for other in others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,9 +115,10 @@ def audit(
                 fix="leave it out, or audit a rule with --rule",
             )
         from localrules.runs.audit import audit_run
+        from localrules.runs.replay import BRANCH_STEPS
 
         files = [str(file.expanduser().resolve()) for file in plugin or ()]
-        of_run = audit_run(run, files, at_steps=_steps(at_steps), branch_steps=steps, progress=status)
+        of_run = audit_run(run, files, at_steps=_steps(at_steps), branch_steps=steps or BRANCH_STEPS, progress=status)
         found, rule, model, document = of_run.audit, of_run.rule, of_run.model, of_run.as_dict()
     else:
         assert rule is not None
@@ -140,7 +142,7 @@ def audit(
         from localrules.tracking.plots.dependence_matrix import plot_dependence
 
         matrix = found.dependence
-        title = f"{rule} on {model}: {found.measured if matrix.deterministic else 'not measured'}"
+        title = f"{rule} on {model}: {found.known_class or 'not measured'}"
         of = f"the run {run.resolve().name}" if run is not None else "a few steps on small generated images, seed 0"
         plot_dependence(matrix.layers, matrix.depends, matrix.upstream, title, out, of=of)
     if wandb is not None:
@@ -196,18 +198,20 @@ def _prepared(
         except (LocalRulesError, RuntimeError):
             if side == SIDES[-1]:
                 raise
+
+    def builder_for(each: Circumstances) -> Callable[[], Session]:
+        return _session(registry, given, replace(each, side=each.side or side), least)[0]
+
+    def session_for(each: Circumstances) -> Session:
+        return builder_for(each)()
+
     elsewhere, unmeasured = [], []
     soft_targets = all(kind.info.requires.admits("probabilities") for kind in rules)
     for each in other_circumstances(least_batch=least, steps=steps or LONG, soft_targets=soft_targets):
-        try:
-            other, _ = _session(registry, given, replace(each, side=each.side or side), least)
-            reason = why_it_cannot_train(other)
-        except LocalRulesError as error:
-            reason = f"{error.what}: {error.why}"
-        if reason:
+        if reason := why_it_cannot_train(partial(session_for, each)):
             unmeasured.append(f"{each}: {reason}")
         else:
-            elsewhere.append(other)
+            elsewhere.append(builder_for(each))
     return build, elsewhere, unmeasured, declared
 
 
@@ -252,8 +256,9 @@ def _print(found: Audit, rule: str, model: str) -> None:
         "[bold]■[/] its own  [blue]●[/] of a layer that it reads  [yellow]◆[/] of one that it does not  · none"
     )
     colour = "green" if found.holds else "red"
-    measured = found.measured if matrix.deterministic else "not measured"
-    console.print(f"\nclass [bold {colour}]{measured}[/], declared [bold]{found.declared}[/]: ", end="")
+    console.print(
+        f"\nclass [bold {colour}]{found.known_class or 'not measured'}[/], declared [bold]{found.declared}[/]: ", end=""
+    )
     console.print(f"[{colour}]{'it holds' if found.holds else 'it does not hold'}[/]")
     for reason in found.reasons:
         console.print(f"  {reason}", style="red", markup=False, soft_wrap=True)

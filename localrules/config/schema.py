@@ -130,9 +130,11 @@ class ScheduleConfig(Section):
     )
     warmup: float = Field(0.25, ge=0, le=1, description="Fraction of the steps spent warming up (ours).")
     start: float = Field(
-        0.04, ge=0, le=1, description="Below the warm-up's first step, as a fraction of the peak (ours)."
+        0.04, ge=0, le=1, description="The rate a step before the warm-up's first, as a fraction of the peak (ours)."
     )
-    end: float = Field(0.0, ge=0, le=1, description="Below the decay's last step, as a fraction of the peak (ours).")
+    end: float = Field(
+        0.0, ge=0, le=1, description="The rate a step after the decay's last, as a fraction of the peak (ours)."
+    )
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (0.5, 0.75, 0.9), description="steps: after which fractions of the phase the rate falls (ours)."
     )

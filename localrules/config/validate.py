@@ -127,10 +127,8 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
         )
     if not location:
         why = first["msg"].removeprefix("Value error, ")
-        named = [
-            (field,) for field in config.model_fields if re.search(rf"\b{field}\b", why) and field in settings.tree
-        ]
-        places = "; ".join(dict.fromkeys(filter(None, (settings.source_of(*field) for field in named))))
+        named = [field for field in config.model_fields if re.search(rf"\b{field}\b", why) and field in settings.tree]
+        places = "; ".join(dict.fromkeys(filter(None, map(settings.source_of, named))))
         fix = "change one of them" if len(named) > 1 else ""
         return UsageError("these settings do not go together", where=places or where, why=why, fix=fix)
     return UsageError(

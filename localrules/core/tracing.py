@@ -133,13 +133,12 @@ def _trace_in_both_modes(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     for node in graph.nodes:
         named = str(node.target).split(".") if node.op in ("call_module", "get_attr") else []
         if word := next(filter(iskeyword, named), ""):
-            refusal = UsageError(
+            raise UsageError(
                 f"a module has the name {word!r}, a keyword of Python",
                 where=f"{node.target} of {type(model).__name__}",
                 why="a traced graph is written as Python code, in which it cannot stand",
                 fix='give it another name (in an nn.ModuleDict another key), or mark the layers by hand: layers=["a"]',
             )
-            raise _Untraceable("", refusal)
     return graph
 
 

@@ -64,7 +64,7 @@ def audit_run(
     plugins: Sequence[str] = (),
     *,
     at_steps: Sequence[int] | None = None,
-    branch_steps: int | None = None,
+    branch_steps: int = BRANCH_STEPS,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> RunAudit:
@@ -78,7 +78,7 @@ def audit_run(
         plugins: Plugin files, as the run was given them.
         at_steps: Train anew from the first step, and change parameters at these steps; by default the run is continued
             from its checkpoint.
-        branch_steps: Steps to take after a change; 4 by default.
+        branch_steps: Steps to take after a change.
         seed: Of the noise that changes a layer's parameters.
         progress: Called with a line before each continuation.
 
@@ -93,7 +93,7 @@ def audit_run(
     elif not at_steps or min(at_steps) < 0:
         raise UsageError("--at-steps names no step of the run", where="--at-steps", fix="give steps like 0,100,1000")
     places = None if at_steps is None else tuple(sorted({*at_steps}))
-    answers = replay(Replay(run, tuple(plugins), places, branch_steps or BRANCH_STEPS, seed))
+    answers = replay(Replay(run, tuple(plugins), places, branch_steps, seed))
     facts = next(answers)
     names = tuple(facts["names"])
     upstream, allowed = (tuple(tuple(row) for row in facts[name]) for name in ("upstream", "allowed"))
@@ -114,7 +114,7 @@ def audit_run(
         reads_labels |= any(first.hidden_layers_differ(other) for other in others)
     whole = merge(parts)
     if whole.leaks:
-        steps = max(LAB_STEPS, branch_steps or BRANCH_STEPS)
+        steps = max(LAB_STEPS, branch_steps)
         measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=steps, seed=seed)
         # Plugins are loaded by now: whatever they make of the measurement, a signal came down.
         measured = max(measured, "broadcast-error", key=LOCALITY_LEVELS.index)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from localrules.config.schema import RunConfig
 from localrules.engine.resolve import resolve_config
 from localrules.engine.resolved_run import ResolvedRun
-from localrules.errors import LocalRulesError, UsageError, describe_exception
+from localrules.errors import error_message, error_of
 from localrules.registry.registry import Registry
 from localrules.runs.processes import ANSWER_SECONDS, Processes, follow, is_of_lost_connection, leave_group
 from localrules.utils.child_process import start_child
@@ -86,8 +86,7 @@ class LocalProcesses(Processes):
             failures = {rank: said for rank, said in self._said.items() if isinstance(said, dict)}
             if lost and failures:
                 rank, failure = min(failures.items())
-                kind = UsageError if failure.pop("usage") else LocalRulesError
-                return kind(**{**failure, "what": f"rank {rank}: {failure['what']}"})
+                return error_of({**failure, "what": f"rank {rank}: {failure['what']}"})
             if not lost:
                 return error
             if dead:
@@ -202,10 +201,7 @@ def _failure(error: BaseException) -> Any:
     """The message to the main process: that the others are lost, or what has failed."""
     if is_of_lost_connection(error):
         return "lost"
-    known = isinstance(error, LocalRulesError)
-    parts = {name: getattr(error, name, "") for name in ("what", "where", "why", "fix")}
-    other = {"what": "the process failed", "why": describe_exception(error)}
-    return {**(parts if known else other), "usage": isinstance(error, UsageError)}
+    return error_message(error, "the process failed")
 
 
 def _end_with_main(rank: int, processes: Processes, link: Connection) -> None:

@@ -25,7 +25,7 @@ from localrules.engine import checkpoint
 from localrules.engine.resolve import resolve_config
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
-from localrules.errors import LocalRulesError, UsageError, describe_exception
+from localrules.errors import LocalRulesError, error_message, error_of
 from localrules.registry.registry import Registry
 from localrules.runs.load import read_run
 from localrules.runs.suppliers import name_suppliers
@@ -98,7 +98,7 @@ def build_session(run: Path, plugins: Sequence[str] = ()) -> Session:
     return Session.build(resolved)
 
 
-def last_steps(session: Session, step: int, branch_steps: int = BRANCH_STEPS) -> tuple[int, int]:
+def last_steps(session: Session, step: int, branch_steps: int) -> tuple[int, int]:
     """Where to continue from a checkpoint that was made at ``step``, and where to branch: within the run's steps."""
     branch = max(0, min(step + APPROACH, session.total_steps - branch_steps))
     return max(0, min(step, branch - APPROACH)), branch
@@ -118,7 +118,7 @@ def _run_process(request: Replay) -> Iterator[dict[str, Any]]:
             except EOFError:
                 break
             if "error" in found:
-                raise (UsageError if found["usage"] else LocalRulesError)(**found["error"])
+                raise error_of(found["error"])
             yield found
     finally:
         receiver.close()
@@ -135,11 +135,8 @@ def _serve(request: Replay, sender: Connection) -> None:
     except BrokenPipeError:
         return  # nobody listens any more
     except BaseException as error:
-        known = isinstance(error, LocalRulesError)
-        parts = {name: getattr(error, name, None) for name in ("what", "where", "why", "fix")} if known else {}
-        other = {"what": "the run could not be continued", "where": str(request.run), "why": describe_exception(error)}
-        message = {"error": parts or other, "usage": isinstance(error, UsageError)}
-        sender.send_bytes(json.dumps(message).encode())
+        message = error_message(error, "the run could not be continued", str(request.run))
+        sender.send_bytes(json.dumps({"error": message}).encode())
 
 
 def _take(request: Replay) -> Iterator[dict[str, Any]]:

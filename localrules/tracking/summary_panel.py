@@ -96,7 +96,7 @@ def _accuracy(valid: float, run: RunInfo, majority: float | None) -> Text:
 def _locality(found: Mapping[str, Any]) -> Text:
     if found["holds"]:
         return Text.assemble((found["measured"], "bold"), f"  measured in this run, declared {found['declared']}")
-    reason = found.get("reason", "layers depend on more than the declared class allows")
+    reason = found.get("reason", "it does not hold")
     return Text(f"{found['measured']}, measured in this run, declared {found['declared']}: {reason}", "bold red")
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -151,15 +152,56 @@ def test_the_rows_of_a_league_become_a_table_and_plots(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.glob("*.png")] == ["league-g.png"]
 
 
-def test_a_search_goes_on_from_the_records_of_its_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module second_search."""
     spec = importlib.util.spec_from_file_location("second_search", ROOT / "examples" / "studies" / "second_search.py")
     assert spec is not None
     assert spec.loader is not None
-    search = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "second_search", search)  # its dataclasses look themselves up there
-    spec.loader.exec_module(search)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "second_search", module)  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_records_of_a_search_have_the_settings_of_their_cases(search: ModuleType) -> None:
+    found = [path for path in search.RECORDS.glob("*.npz") if not path.name.startswith("final-")]
+    assert found
+    for path in found:
+        case, _, division = path.stem.rpartition("-")
+        asked = search.settings_of(search.Trial(case, int(division)), "fer2013.csv").tree
+        kept = search.facts_of(path)["settings"]
+        assert {**kept["rule"], **asked["rule"]} == kept["rule"], path.name
+        assert {name: kept[name] for name in ("batch_size", "holdout_seed")} == {
+            name: asked[name] for name in ("batch_size", "holdout_seed")
+        }
+
+
+def test_the_page_of_a_search_has_the_differences_of_its_table(search: ModuleType) -> None:
+    page = (ROOT / "docs" / "research" / "index.md").read_text(encoding="utf-8")
+    with (search.RECORDS / "trials.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["right_difference"]]
+    for row in rows:
+        if row["beside"] == "control" and row["case"] not in ("hsic", "hsic-levels"):
+            continue
+        for key, scale, digits in (("right", 100, 1), ("loss", 1, 3)):
+            each = [scale * float(row[f"{key}_{name}"]) for name in ("difference", "low", "high")]
+            mean, low, high = (f"{value:+.{digits}f}" for value in each)
+            assert f"{mean} [{low}, {high}]" in page, f"{row['case']} beside {row['beside']}"
+
+
+def test_extensions_of_a_rule_keep_the_options_of_its_recipe(search: ModuleType) -> None:
+    plain, *others = (
+        search.settings_of(search.Trial(case, 0), "fer2013.csv").tree["rule"]
+        for case in ("hsic", "hsic-head-4", "hsic-patches", "hsic-softened")
+    )
+    for rule in others:
+        assert {**rule, **plain, "name": "searched"} == rule
+
+
+def test_a_search_goes_on_from_the_records_of_its_trials(
+    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     small = {"model.blocks": 1, "model.convolutions": 1, "model.growth": 4, "model.stem": 4, "model.lateral": 4}
     small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
     for name, value in (
@@ -186,7 +228,7 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     capsys.readouterr()
     monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "elsewhere")])
     search.main()
-    assert [line for line in capsys.readouterr().out.splitlines() if "division" in line] == ["hsic, division 1"]
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("hsic, ")] == ["hsic, division 1"]
     assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
     monkeypatch.setattr(search, "SEEDS", (0, 1))
     monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here"), "--final"])

@@ -48,7 +48,7 @@ CHECKS: dict[str, Callable[[RuleUnderTest], None]] = {
         batches.half_precision_trains,
         batches.updates_are_means_over_a_batch,
         memory.memory_stays_bounded,
-        memory.auxiliary_parameters_learn,
+        learning.auxiliary_parameters_learn,
         targets.soft_targets_are_honoured,
         learning.learns_digits,
     )

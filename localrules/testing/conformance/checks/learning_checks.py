@@ -1,13 +1,31 @@
-"""The check that a rule learns at all."""
+"""Checks that a rule learns, with all that it brings."""
 
 from __future__ import annotations
 
 from functools import cache
 
+import torch
+
+from localrules.engine.step import train_steps
 from localrules.testing.conformance.digits import digits, learn_digits
-from localrules.testing.conformance.subject import NotApplicable, Place, RuleClass, RuleUnderTest
+from localrules.testing.conformance.subject import NotApplicable, Place, RuleClass, RuleUnderTest, abbreviate
 
 MAPS = "chain of maps"
+
+
+def auxiliary_parameters_learn(subject: RuleUnderTest) -> None:
+    """Every trainable parameter of auxiliary modules moves within a few steps; what is fixed is a buffer."""
+    for place in subject.distinct_places:
+        # Decay would move parameters that learn nothing.
+        session = subject.session(place, optimizer={"weight_decay": 0.0})
+        named = {name: each for name, each in session.rule.named_parameters() if each.requires_grad}
+        before = {name: each.detach().clone() for name, each in named.items()}
+        train_steps(session)
+        still = [name for name, each in named.items() if torch.equal(each, before[name])]
+        assert not still, (
+            f"on {place}, in {session.total_steps} steps these did not move: {abbreviate(still)}; "
+            "what is not to learn is a buffer (register_buffer), or has requires_grad=False"
+        )
 
 
 def learns_digits(subject: RuleUnderTest) -> None:

@@ -12,9 +12,7 @@ from localrules.core.locality import is_within
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.testing.conformance.sessions import toy_dataset
-from localrules.testing.conformance.subject import Place, RuleClass, RuleUnderTest, abbreviate
-
-KIT_SIDE = 16  # pixels of the kit's images
+from localrules.testing.conformance.subject import Place, RuleClass, RuleUnderTest, abbreviate, toy_images
 
 
 @cache
@@ -35,8 +33,9 @@ def audit_on(rule: RuleClass, place: Place) -> Audit:
 
 
 def _under(subject: RuleUnderTest, place: Place, each: Circumstances) -> Callable[[], Session]:
-    side = each.side or KIT_SIDE
-    data = toy_dataset(2 * each.batch, each.classes, (1, side, side))
+    samples = 2 * each.batch
+    shape = (1, each.side, each.side) if each.side else toy_images(samples).shape
+    data = toy_dataset(samples, each.classes, shape)
     return partial(subject.session, place, data=data, **each.settings())
 
 
