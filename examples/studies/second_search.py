@@ -1,7 +1,7 @@
 """The second search on FER2013: trials of a recipe on three divisions of Training, and the final runs on all of it.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                # the first round
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 54 trials
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 60 trials
     python examples/studies/second_search.py --data-path fer2013.csv --out search --final --cases control,hsic
     python examples/studies/second_search.py --table                                             # of what is done
 
@@ -58,6 +58,7 @@ RESAMPLES = 10_000
 RECORDS = STUDIES.parents[1] / "docs" / "research" / "second_search"
 
 HSIC: dict[str, Any] = {"rule.name": "searched"}
+AVERAGED: dict[str, Any] = {"ema_decay": 0.995, "schedule.end": 0.1}  # a rate of 0 at the end leaves nothing to average
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control": ("fer_backprop", {}),
     "hsic": ("fer_hsic", {}),
@@ -77,6 +78,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control-mixed": ("fer_backprop", {"targets.mixup": 0.2}),
     "hsic-batch-256": ("fer_hsic", {"batch_size": 256, "optimizer.lr": 0.0085}),
     "control-batch-256": ("fer_backprop", {"batch_size": 256, "optimizer.lr": 0.0085}),
+    "hsic-averaged": ("fer_hsic", AVERAGED),
+    "control-averaged": ("fer_backprop", AVERAGED),
 }
 """Each trial's recipe, and what it changes. The control gets each gain that it can use. ``hsic-small-heads`` was added
 after the first round: it halves the networks beside the layers, too."""

@@ -285,6 +285,13 @@ class RunConfig(Section):
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
     augment: AugmentConfig = AugmentConfig()
     targets: TargetsConfig = TargetsConfig()
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay a step of an exponential moving average of the weights. If set, evaluations, and the "
+        "weights that the run keeps, are of the average (ours: none).",
+    )
     tta_flip: bool = Field(
         False,
         description="Test-time augmentation: predict for each image and for its flip, and average the "

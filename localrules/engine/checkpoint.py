@@ -46,7 +46,7 @@ def save(folder: Path, session: Session, progress: dict[str, Any]) -> None:
     if (folder / STATE).exists():
         keep_copy(folder / STATE, PREVIOUS)
     write_atomic(folder / STATE, lambda path: torch.save(state, path))
-    _write_weights(folder, state["network"], session)
+    _write_weights(folder, _kept_weights(state), session)
 
 
 def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +59,17 @@ def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
     }
     if session.loss_scaling is not None:
         state["loss_scaling"] = session.loss_scaling.state_dict()
+    if session.weight_average is not None:
+        state["weight_average"] = {
+            part: _contiguous_cpu(values) for part, values in session.weight_average.state_dict().items()
+        }
     return state
+
+
+def _kept_weights(state: Mapping[str, Any], part: str = "network") -> dict[str, Any]:
+    """The weights for readers, of the network or of the rule: where the run has averages, these."""
+    weights: dict[str, Any] = state[part]
+    return {**weights, **state["weight_average"][part]} if "weight_average" in state else weights
 
 
 def apply_state(session: Session, state: Mapping[str, Any]) -> None:
@@ -69,6 +79,8 @@ def apply_state(session: Session, state: Mapping[str, Any]) -> None:
     session.optimizers.load_state_dict(state["optimizers"])
     if session.loss_scaling is not None:
         session.loss_scaling.load_state_dict(state["loss_scaling"])
+    if session.weight_average is not None:
+        session.weight_average.load_state_dict(state["weight_average"])
 
 
 def last_state(run: Path) -> dict[str, Any]:
@@ -104,7 +116,7 @@ def restore(folder: Path, session: Session) -> dict[str, Any] | None:
     except Exception as error:
         raise _load_error(path, _describe(error)) from error
     # The weights may be of another checkpoint, if the run was killed between the two files.
-    _write_weights(folder, state["network"], session)
+    _write_weights(folder, _kept_weights(state), session)
     return dict(state["progress"])
 
 
@@ -136,7 +148,7 @@ def repair_weights(run: Path, settings: str) -> None:
         raise
     except LocalRulesError:
         if (folder / STATE).exists():
-            _write_hashed(folder, read_state(folder / STATE)["network"], settings)
+            _write_hashed(folder, _kept_weights(read_state(folder / STATE)), settings)
 
 
 def load_weights(run: Path, network: Network, rule: Rule) -> None:
@@ -162,9 +174,9 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
             if not (folder / STATE).exists():
                 raise lost_checkpoint_error(run)
             state = read_state(folder / STATE)
-            if _sha256(state["network"]) != digest:  # of another step: the run was killed between the two files
-                weights = state["network"]
-            rule.load_state_dict(state["rule"])
+            if _sha256(_kept_weights(state)) != digest:  # of another step: the run was killed between the two files
+                weights = _kept_weights(state)
+            rule.load_state_dict(_kept_weights(state, "rule"))
         network.model.load_state_dict(weights)
     except (KeyError, RuntimeError, TypeError) as error:
         raise _load_error(folder, _describe(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from localrules.config.schema import RunConfig
@@ -31,6 +31,7 @@ from localrules.engine.process_checks import check_processes, check_stages
 from localrules.engine.ranks import Ranks
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.split_batch import SplitBatch, running_statistics
+from localrules.engine.weight_average import WeightAverage
 from localrules.errors import UsageError
 
 
@@ -51,6 +52,7 @@ class Session:
         learning_check: That every layer which should learn does.
         executor: The threads on which layers learn at the same time, if the run asked for it.
         loss_scaling: The scales of losses, in fp16.
+        weight_average: The moving average of the weights, if the run asked for one.
     """
 
     run: ResolvedRun
@@ -66,6 +68,7 @@ class Session:
     learning_check: LearningCheck
     executor: LayerExecutor | None = None
     loss_scaling: LossScaling | None = None
+    weight_average: WeightAverage | None = None
 
     @classmethod
     def build(
@@ -117,6 +120,7 @@ class Session:
         check = LearningCheck(network, rule)
         compile_parts(config, network, rule)
         scaling = loss_scaling_of(config.precision, device.device, network.layers)
+        decay = config.ema_decay
         return cls(
             run=run,
             data=data,
@@ -131,6 +135,7 @@ class Session:
             learning_check=check,
             executor=executor,
             loss_scaling=scaling,
+            weight_average=None if decay is None else WeightAverage(network.model, rule, decay),
         )
 
     @property
@@ -147,6 +152,10 @@ class Session:
     def parameter_count(self) -> int:
         """Number of the network's parameters that are trained in any phase, without auxiliary modules."""
         return sum(weight.numel() for weight in self.network.parameters() if id(weight) in self.trainable)
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """A context in which the network has the weights that the run keeps: their averages, where it has such."""
+        return nullcontext() if self.weight_average is None else self.weight_average.applied()
 
     @property
     def grid(self) -> Grid:

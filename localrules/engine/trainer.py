@@ -132,10 +132,11 @@ class Trainer:
 
     def _evaluation(self) -> tuple[MetricsRow, Scores | None]:
         """The metrics of the valid split and the diagnostics of the layers' outputs; the scores, if there is such."""
-        row = self._diagnostics.of_epoch()
-        if "valid" not in self.session.data.splits:
-            return row, None
-        scores = self.session.predictor.scores(self.session.data.split("valid"))
+        with self.session.averaged_weights():
+            row = self._diagnostics.of_epoch()
+            if "valid" not in self.session.data.splits:
+                return row, None
+            scores = self.session.predictor.scores(self.session.data.split("valid"))
         return row | {"valid_loss": scores.loss, "valid_accuracy": scores.top1}, scores
 
     def _run_phase(self, phase: Phase) -> None:

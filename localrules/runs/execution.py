@@ -144,13 +144,16 @@ def execute_run(
     try:
         events.on_run_start(info)
         trainer.run()
-        scored = closing.score(session, trainer.valid_scores)
-        summary = closing.summarize(session, trainer, folder, info, scored)
-        if audit is not None and audit.points:
-            summary["locality"] = audit.locality()
-        events.on_run_end(summary, _save_plots(session, info, summary, scored, audit))
+        with session.averaged_weights():
+            scored = closing.score(session, trainer.valid_scores)
+            summary = closing.summarize(session, trainer, folder, info, scored)
+            if audit is not None and audit.points:
+                summary["locality"] = audit.locality()
+            plots = _save_plots(session, info, summary, scored, audit)
+        events.on_run_end(summary, plots)
     except TrainingInterrupted:
-        summary = closing.summarize(session, trainer, folder, info, None)
+        with session.averaged_weights():
+            summary = closing.summarize(session, trainer, folder, info, None)
         events.on_run_end(summary, [])
         raise RunStopped(
             f"stopped at step {trainer.step} of {session.total_steps}",

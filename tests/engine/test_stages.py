@@ -29,6 +29,7 @@ CASES = [
     Case("softhebb", "resnet20", (("checkpoint_every", 5),)),
     Case("sgr", "resnet20", (("phases", "two-phase"), ("steps", 10))),
     Case("hsic-projected", "resnet20", (("targets", {"label_smoothing": 0.1}), ("precision", "bf16"))),
+    Case("local-ce", "vgg8b", (("ema_decay", 0.5), ("phases", "two-phase"), ("steps", 10))),
     Case(MIXTURE, "vgg8b"),
     Case("local-ce", "dense_fpn_small", (("granularity", "window:2"),)),
     Case("predsim", "resnet20", (("granularity", "window:3"), ("phases", "two-phase"), ("steps", 10))),
