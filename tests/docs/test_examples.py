@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from helpers.cifar_files import cifar10, pickled
+from helpers.image_trees import write_folder
 from helpers.snippets import ROOT, snippets
 from helpers.tiny_runs import FACES, MLP, tiny_csv, train
 from sklearn.datasets import load_digits
@@ -85,6 +88,21 @@ def test_the_cost_of_the_pipeline_is_measured_beside_a_step(
     study["main"].__globals__["AT_MOST"] = 0.0  # whatever it costs is too much
     assert study["main"]() == 1
     assert "lenet by backprop" in capsys.readouterr().out
+
+
+def test_the_start_of_a_run_is_timed_beside_that_of_torch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    write_folder(tmp_path / "cifar-10-batches-py", pickled(cifar10()))
+    main = runpy.run_path(str(ROOT / "examples" / "studies" / "start_time.py"))["main"]
+    monkeypatch.setattr("sys.argv", ["start_time.py", str(tmp_path), "--rounds", "1", "--batch-size", "4"])
+    main()
+    form = r"empty cache: (\S+) s\nfull cache: (\S+) s; the control: (\S+) s; .* (\S+)\n"
+    said = re.search(form, capsys.readouterr().out)
+    assert said is not None
+    empty, full, control, ratio = map(float, said.groups())
+    assert min(empty, full, control) > 0
+    assert ratio == pytest.approx(full / control, abs=0.1)
 
 
 def test_cases_of_the_gap_are_those_of_the_suite() -> None:
