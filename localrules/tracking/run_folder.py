@@ -14,7 +14,7 @@ from typing import Any
 from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo
 from localrules.errors import LocalRulesError, UsageError
 from localrules.tracking.metrics_file import MetricsFile
-from localrules.tracking.records import CONFIG, write_config, write_summary
+from localrules.tracking.records import CONFIG, SUMMARY, write_config, write_summary
 from localrules.utils.atomic_io import fsync_path
 from localrules.utils.disk_errors import has_no_room
 
@@ -106,6 +106,7 @@ class RunFolder(Callback):
 
     def on_run_start(self, run: RunInfo) -> None:
         self._run = run
+        (run.directory / SUMMARY).unlink(missing_ok=True)  # of a stopped run, which now goes on
         self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_ROWS, 0))
 
     def on_log(self, row: MetricsRow) -> None:

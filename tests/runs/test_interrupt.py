@@ -71,6 +71,17 @@ def test_a_second_ctrl_c_ends_at_once_and_what_was_checkpointed_goes_on(tmp_path
     assert resume(folder)["resumed_from_step"] == 4
 
 
+def test_a_stopped_run_that_goes_on_and_is_ended_at_once_is_no_longer_a_stopped_one(tmp_path: Path) -> None:
+    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path / "runs")]
+    start_process(signal_at, 3, [signal.SIGINT], words, tmp_path / "errors").join()
+    folder = only_run(tmp_path / "runs")
+    assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
+    again = ["run", "--resume", str(folder)]
+    start_process(signal_at, 6, [signal.SIGINT, signal.SIGINT], again, tmp_path / "errors").join()
+    assert not (folder / "summary.json").exists()
+    assert resume(folder)["resumed_from_step"] == 4
+
+
 def test_ctrl_c_in_the_last_step_comes_too_late_to_stop_anything(tmp_path: Path) -> None:
     words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path / "runs")]
     process = start_process(signal_at, 11, [signal.SIGINT], words, tmp_path / "errors")
