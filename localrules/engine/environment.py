@@ -40,7 +40,10 @@ def environment(config: RunConfig, registry: Registry, device: torch.device) -> 
         "supplied_by": providers(config, registry),
         "command": printable(shlex.join(sys.argv)),
         "plugins": [
-            printable(f"{plugin.distribution} {plugin.version}: {plugin.entry.name}") for plugin in registry.plugins()
+            f"{_supplier(plugin.distribution, plugin.version)}: {printable(plugin.entry.name)}"
+            if plugin.version
+            else _supplier(plugin.distribution, plugin.version)
+            for plugin in registry.plugins()
         ],
         "git": _git(),
     }
@@ -57,11 +60,16 @@ def providers(config: RunConfig, registry: Registry) -> dict[str, str]:
 
 
 def _provider(registry: Registry, kind: str, name: str) -> str:
-    """The distribution and version of a rule, model or data set; a plugin file is known by its content."""
+    """The supplier of a rule, model or data set."""
     item = registry.find(kind, name)
-    if item.version:
-        return f"{item.distribution} {item.version}"
-    file = Path(item.distribution)
+    return _supplier(item.distribution, item.version)
+
+
+def _supplier(distribution: str, version: str) -> str:
+    """A distribution and its version; of a plugin file, which has none, its name and a hash of its content."""
+    if version:
+        return f"{distribution} {version}"
+    file = Path(distribution)
     return f"{printable(file.name)} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 

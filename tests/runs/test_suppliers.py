@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,22 @@ def test_every_command_on_a_run_of_a_plugin_file_names_the_file(tmp_path: Path) 
         assert "had it from mine.py" in said.error["why"]
         assert said.error["fix"] == "--plugin PATH/TO/mine.py"
         assert localrules(*words, "--plugin", plugin, "--json").code == 0
+
+
+def test_a_record_and_an_export_have_the_name_and_the_hash_of_a_plugin_file_and_not_its_folder(tmp_path: Path) -> None:
+    plugin = tmp_path / "somebody" / "mine.py"
+    plugin.parent.mkdir()
+    plugin.write_text(SPREAD)
+    words = ["--plugin", str(plugin)]
+    run = Path(train(tmp_path / "runs", *words, "--rule", "spread", "--steps", "2")["run_dir"])
+    said = localrules("export", run, *words, "--format", "hub", "--out", tmp_path / "hub")
+    assert said.code == 0, said.err
+    known = f"mine.py {hashlib.sha256(plugin.read_bytes()).hexdigest()[:16]}"
+    for folder in (run, tmp_path / "hub"):
+        record = tomllib.loads((folder / "config.toml").read_text())
+        assert known in record["environment"]["plugins"]
+        record["environment"].pop("command", None)  # as it was typed; an export leaves it out
+        assert "somebody" not in str(record)
 
 
 def test_a_distribution_is_named_with_its_version() -> None:
