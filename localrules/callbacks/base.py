@@ -136,7 +136,8 @@ class Callback:
         """The first step comes next.
 
         Args:
-            network: As it is trained, on its device; ``network.model`` is the plain PyTorch module.
+            network: As it is trained, on its device; ``network.model`` is the plain PyTorch module. At the end of an
+                epoch and of the run it has the weights that the run keeps: with ``ema_decay`` their moving average.
             rule: The rule that trains it.
         """
 

@@ -132,11 +132,10 @@ class Trainer:
 
     def _evaluation(self) -> tuple[MetricsRow, Scores | None]:
         """The metrics of the valid split and the diagnostics of the layers' outputs; the scores, if there is such."""
-        with self.session.averaged_weights():
-            row = self._diagnostics.of_epoch()
-            if "valid" not in self.session.data.splits:
-                return row, None
-            scores = self.session.predictor.scores(self.session.data.split("valid"))
+        row = self._diagnostics.of_epoch()
+        if "valid" not in self.session.data.splits:
+            return row, None
+        scores = self.session.predictor.scores(self.session.data.split("valid"))
         return row | {"valid_loss": scores.loss, "valid_accuracy": scores.top1}, scores
 
     def _run_phase(self, phase: Phase) -> None:
@@ -185,14 +184,11 @@ class Trainer:
             taken = self._check_step(phase, step, thorough=saves)
         if logs:
             row, scores = self._metrics_row(phase, taken) | found, None
-            if closes_epoch and self._world.is_main:
-                evaluated, scores = self._evaluation()
-                row |= evaluated
-            self.callbacks.on_log(row)
             if closes_epoch:
-                self.callbacks.on_evaluate(row)
-                if self._world.is_main:
-                    self.callbacks.on_results(self._results(scores))
+                with self.session.averaged_weights():
+                    scores = self._evaluate(row)
+            else:
+                self.callbacks.on_log(row)
             self._agree_on_stop()
             if last or self.stop_reason is not None:
                 self.valid_scores = scores
@@ -201,6 +197,18 @@ class Trainer:
             self._agree_on_stop()
         if stopping and not last and self.stop_reason is None:
             raise TrainingInterrupted
+
+    def _evaluate(self, row: MetricsRow) -> Scores | None:
+        """Log the row of an epoch's last step with the metrics of the valid split, whose scores are returned."""
+        scores = None
+        if self._world.is_main:
+            evaluated, scores = self._evaluation()
+            row |= evaluated
+        self.callbacks.on_log(row)
+        self.callbacks.on_evaluate(row)
+        if self._world.is_main:
+            self.callbacks.on_results(self._results(scores))
+        return scores
 
     def _check_step(self, phase: Phase, step: StepResult, *, thorough: bool) -> AveragedStep:
         """The step with the means over all parts of its batch.

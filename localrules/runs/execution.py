@@ -149,12 +149,11 @@ def execute_run(
             summary = closing.summarize(session, trainer, folder, info, scored)
             if audit is not None and audit.points:
                 summary["locality"] = audit.locality()
-            plots = _save_plots(session, info, summary, scored, audit)
-        events.on_run_end(summary, plots)
+            events.on_run_end(summary, _save_plots(session, info, summary, scored, audit))
     except TrainingInterrupted:
         with session.averaged_weights():
             summary = closing.summarize(session, trainer, folder, info, None)
-        events.on_run_end(summary, [])
+            events.on_run_end(summary, [])
         raise RunStopped(
             f"stopped at step {trainer.step} of {session.total_steps}",
             where=str(folder),

@@ -10,8 +10,6 @@ from typing import Any
 from localrules.callbacks.base import RunInfo
 from localrules.utils.formatting import percent
 
-_USED = "last weights, in eval mode, without augmentation"
-
 
 @dataclass(frozen=True)
 class ModelDescription:
@@ -72,7 +70,7 @@ def model_card(
         "|---|---|",
         *rows,
         "",
-        *([f"Accuracies are those of the {_USED}.", ""] if facts.get("valid_accuracy") is not None else []),
+        *([_conditions(facts), ""] if facts.get("valid_accuracy") is not None else []),
         "## Use",
         "",
         "```bash",
@@ -86,6 +84,13 @@ def model_card(
         f"{images} {terms}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _conditions(facts: Mapping[str, Any]) -> str:
+    """The weights and the images that the accuracies are of."""
+    weights = "moving average of the weights" if facts.get("ema_decay") else "last weights"
+    images = "averaged over each image and its flip" if facts.get("tta_flip") else "without augmentation"
+    return f"Accuracies are those of the {weights}, in eval mode, {images}."
 
 
 def _known(about: ModelDescription, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,11 @@ from helpers.tiny_sessions import RULES, dense, perceptron, state, train
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import localrules as package
+from localrules import Callback, MetricsRow, Rule
+from localrules.callbacks.base import Plot
+from localrules.callbacks.results import EpochResults
+from localrules.core.network import Network
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.engine.weight_average import WeightAverage
@@ -157,6 +164,40 @@ def test_a_run_evaluates_and_keeps_its_averages(tmp_path: Path) -> None:
     plain = run(tmp_path / "plain", "--rule", "local-ce", setting=[*FACES, *DENSE, *SHORT])
     assert float(metrics(plain["run_dir"])[-1]["valid_loss"]) != pytest.approx(scores.loss, rel=1e-5)
     assert json.loads((folder / "summary.json").read_text())["valid_accuracy"] == pytest.approx(scores.top1)
+
+
+class Reader(Callback):
+    """Reads the network at the end of epochs and of the run, and the whole state of the last checkpoint."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Tensor]] = []
+
+    def on_train_start(self, network: Network, rule: Rule) -> None:
+        self.network = network
+
+    def on_evaluate(self, row: MetricsRow) -> None:
+        self.read()
+
+    def on_results(self, results: EpochResults) -> None:
+        self.read()
+
+    def on_run_end(self, summary: Mapping[str, Any], plots: list[Plot]) -> None:
+        self.read()
+
+    def read(self) -> None:
+        self.seen.append({name: value.clone() for name, value in self.network.model.state_dict().items()})
+
+
+@pytest.mark.slow
+def test_callbacks_find_the_averages_at_the_end_of_an_epoch_and_of_the_run(tmp_path: Path) -> None:
+    reader = Reader()
+    settings = {"model": {"name": "mlp", "hidden": [8]}, "data": {"name": "faces", "train": 140, "valid": 70}}
+    more = {"ema_decay": 0.8, "steps": 2, "plots": False, "batch_size": 70}
+    done = package.train(settings={"rule": {"name": "local-ce"}, **settings, **more}, out=tmp_path, callbacks=[reader])
+    expected = checkpoint.last_state(done.directory)["weight_average"]["network"]
+    assert len(reader.seen) == 3
+    for seen in reader.seen:
+        assert all(torch.equal(seen[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("decay", ["0", "1", "-0.5"])

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import localrules as package
 from localrules.engine.checkpoint import write_weights
 from localrules.errors import LocalRulesError, UsageError
+from localrules.tracking.model_card import ModelDescription, model_card
 from localrules.tracking.model_folder import portable_record
 
 pytestmark = pytest.mark.slow
@@ -144,6 +145,19 @@ def test_damaged_weights_are_an_error(exported: Path) -> None:
     with pytest.raises(LocalRulesError, match="cannot be loaded") as caught:
         package.load_run(exported)
     assert "export or download it again" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "the last weights, in eval mode, without augmentation."),
+        ({"tta_flip": True}, "the last weights, in eval mode, averaged over each image and its flip."),
+        ({"ema_decay": 0.9}, "the moving average of the weights, in eval mode, without augmentation."),
+    ],
+)
+def test_a_card_says_what_its_accuracies_are_of(settings: dict[str, Any], said: str) -> None:
+    about = ModelDescription("hsic", "mlp", "faces", ("a", "b"), 10, "local-labels", True)
+    assert said in model_card(about, {"valid_accuracy": 0.5, **settings}, "here")
 
 
 def test_a_record_loses_what_holds_on_one_machine_alone() -> None:
