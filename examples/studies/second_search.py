@@ -1,7 +1,7 @@
 """The second search on FER2013: trials of a recipe on three divisions of Training, and the final runs on all of it.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                # the first round
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 60 trials
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 66 trials
     python examples/studies/second_search.py --data-path fer2013.csv --out search --final --cases control,hsic
     python examples/studies/second_search.py --table                                             # of what is done
 
@@ -64,6 +64,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic": ("fer_hsic", {}),
     "hsic-small-heads": ("fer_hsic", {"rule.channels": 32, "rule.hidden": 64, "rule.projection": 32}),
     "hsic-levels": ("fer_hsic_block", {}),
+    "hsic-levels-ce": ("fer_hsic_block", {"rule.ce": 0.3}),
+    "hsic-levels-window-2": ("fer_hsic_block", {"granularity": "window:2:block"}),
     "hsic-head-4": ("fer_hsic", {**HSIC, "rule.depth": 4}),
     "hsic-head-6-first": ("fer_hsic", {**HSIC, "rule.depth": 6, "rule.reach": 0.25}),
     "hsic-head-4-next": ("fer_hsic", {**HSIC, "rule.depth": 4, "rule.pick": "next"}),
@@ -81,8 +83,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-averaged": ("fer_hsic", AVERAGED),
     "control-averaged": ("fer_backprop", AVERAGED),
 }
-"""Each trial's recipe, and what it changes. The control gets each gain that it can use. ``hsic-small-heads`` was added
-after the first round: it halves the networks beside the layers, too."""
+"""Each trial's recipe, and what it changes. The control gets each gain that it can use. Three were added
+after the first round: ``hsic-small-heads`` halves the networks beside the layers, too, and the others build on levels,
+the one change that was kept."""
 
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
 
