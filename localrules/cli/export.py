@@ -9,6 +9,7 @@ import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, RunArgument, load_registry
 from localrules.cli.output import get_console, print_json
+from localrules.errors import UsageError
 
 app = typer.Typer()
 
@@ -29,6 +30,10 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store the parameters of a hub folder as float16, in half the space.")
     ] = False,
+    notes: Annotated[
+        Path | None,
+        typer.Option("--notes", metavar="FILE", help="Markdown for the model card, such as the limits of its use."),
+    ] = None,
     as_json: JsonOption = False,
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
@@ -44,7 +49,16 @@ def export(
     from localrules.tracking.service import fetch_run
 
     source = fetch_run(run, registry)
-    found = write_export(source, format, out, license=license or "", half=half, push_to=push, plugins=registry)
+    found = write_export(
+        source,
+        format,
+        out,
+        license=license or "",
+        half=half,
+        notes="" if notes is None else _read_notes(notes),
+        push_to=push,
+        plugins=registry,
+    )
     if as_json:
         print_json(found.as_dict())
         return
@@ -56,3 +70,12 @@ def export(
     )
     if found.url:
         console.print(f"uploaded to {found.url}", markup=False, soft_wrap=True)
+
+
+def _read_notes(file: Path) -> str:
+    try:
+        return file.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            "the notes cannot be read", where=f"--notes {file}", why=str(error), fix="name a text file in UTF-8"
+        ) from error

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from localrules.runs.result import RunResult
 
 _BATCHES = (1, 3, 8)  # images of random pixels on which both are compared, beside plain and dark ones (ours)
-_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license", "half")
+_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license", "half", "notes")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def export(
     *,
     license: str = "",
     half: bool = False,
+    notes: str = "",
     push_to: str | None = None,
     plugins: Registry | Sequence[str | Path] = (),
 ) -> ExportResult:
@@ -74,6 +75,7 @@ def export(
         out: The folder; it may hold the same export already, which is then compared and kept.
         license: The licence of the weights, for the model card: an identifier such as ``apache-2.0``.
         half: Store the parameters of a ``hub`` folder as float16, in half the space; they are read as float32.
+        notes: Markdown that is added to the model card of a ``hub`` folder, such as the limits of its use.
         push_to: A repository on the Hugging Face Hub, ``USER/NAME``, to which a ``hub`` folder is uploaded.
         plugins: As for :func:`localrules.load_run`; a result and a loaded run have their own.
 
@@ -84,6 +86,10 @@ def export(
     """
     kind = find_format(format, half=half)
     kind.check()
+    if notes and format != "hub":
+        raise UsageError(
+            "only a hub folder has a model card", where="--notes", why=f"the format is {format}", fix="add --format hub"
+        )
     if push_to is not None:
         if format != "hub":
             raise UsageError(
@@ -101,8 +107,8 @@ def export(
                 why="they were changed after they were loaded, and the folder's are exported",
                 fix="export the folder, or save the changed network by torch.save(run.model.state_dict(), FILE)",
             )
-        facts = {**_facts(loaded, kind, license), "half": half}
-        context = ExportContext(facts, license=license, repository=push_to or "", name=target.name)
+        facts = {**_facts(loaded, kind, license), "half": half, "notes": notes}
+        context = ExportContext(facts, license=license, repository=push_to or "", name=target.name, notes=notes)
         if is_written(target, {name: facts[name] for name in _IDENTITY}):
             difference = _compared(loaded, kind, target)
         else:

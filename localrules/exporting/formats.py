@@ -74,12 +74,14 @@ class ExportContext:
         license: Of the weights; empty: none is given.
         repository: On the Hugging Face Hub; empty: none.
         name: The name of the folder.
+        notes: Markdown for the model card.
     """
 
     facts: dict[str, Any]
     license: str
     repository: str
     name: str
+    notes: str = ""
 
 
 def find_format(name: str, *, half: bool = False) -> ExportFormat:

@@ -47,7 +47,7 @@ class HubFormat(ExportFormat):
             facts["stored_as"] = "float16; the hash is that of the float32 weights"
         place = shell_quote(Path(about.name))
         download = f"hf download {about.repository} --local-dir {place}" if about.repository else ""
-        card = model_card(described, facts, place, license=about.license, download=download)
+        card = model_card(described, facts, place, license=about.license, download=download, notes=about.notes)
         write_model_folder(folder, record, predictor.network, predictor.rule, card, half=self._half)
 
     def predict(self, run: TrainedRun, folder: Path, images: list[Tensor]) -> list[Tensor]:

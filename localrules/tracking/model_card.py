@@ -41,7 +41,13 @@ class ModelDescription:
 
 
 def model_card(
-    about: ModelDescription, facts: Mapping[str, Any], place: str, *, license: str = "", download: str = ""
+    about: ModelDescription,
+    facts: Mapping[str, Any],
+    place: str,
+    *,
+    license: str = "",
+    download: str = "",
+    notes: str = "",
 ) -> str:
     """The card in Markdown, with the header that the Hugging Face Hub reads.
 
@@ -51,6 +57,7 @@ def model_card(
         place: What ``localrules eval`` takes to find the weights.
         license: The licence of the weights, an identifier such as ``apache-2.0``; empty: none is given.
         download: The command that fetches the folder at ``place``; empty: it is there.
+        notes: More Markdown, such as the limits of its use.
     """
     rows = [f"| {name} | {value} |" for name, value in _known(about, facts).items() if value not in (None, "")]
     images = (
@@ -79,6 +86,7 @@ def model_card(
         f"localrules predict {place} IMAGE",
         "```",
         "",
+        *([notes.strip(), ""] if notes.strip() else []),
         "## Terms",
         "",
         f"{images} {terms}",

@@ -74,6 +74,22 @@ def test_the_card_has_metrics_terms_and_licence(run: Path, exported: Path) -> No
     assert "localrules eval net" in card
 
 
+def test_notes_stand_on_the_card(run: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Limits\n\nNot for decisions about people.\n", encoding="utf-8")
+    words = ["export", run, "--out", tmp_path / "net", "--notes", notes, "--json"]
+    assert localrules(*words, "--format", "hub").code == 0
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "\n\n## Limits\n\nNot for decisions about people.\n\n## Terms\n" in card
+    notes.write_text("Others.")
+    assert localrules(*words, "--format", "hub").error["why"] == "it holds another export: notes differ"
+    refused = localrules(*words, "--format", "torch")
+    assert (refused.code, refused.error["what"]) == (2, "only a hub folder has a model card")
+    notes.write_bytes(b"\xff\xfe")
+    refused = localrules(*words, "--format", "hub")
+    assert (refused.code, refused.error["what"]) == (2, "the notes cannot be read")
+
+
 def test_the_same_export_is_kept_and_another_is_refused(run: Path, exported: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in exported.iterdir()}
     words = ["export", run, "--format", "hub", "--out", exported, "--json"]
