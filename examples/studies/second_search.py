@@ -22,6 +22,7 @@ paired bootstrap. It is kept if its interval excludes 0 in accuracy or in cross-
 
 A final run (``--final``) trains on all of Training for the recipe's whole length, twice a trial's, with seeds 0, 1 and
 2, and is scored on PublicTest. Its differences are means over the seeds, with the interval of a bootstrap over images.
+With ``--weights FOLDER`` the weights of seed 0 are written there in half precision, and scored beside the run's.
 """
 
 from __future__ import annotations
@@ -247,6 +248,32 @@ def tabulate_final(records: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def export_weights(cases: Sequence[str], out: Path, weights: Path, registry: Registry) -> pd.DataFrame:
+    """Write the weights of each case's final run with seed 0 in half precision, and score both on PublicTest.
+
+    Args:
+        cases: Whose; with their final runs in ``out``.
+        out: The folder of the runs.
+        weights: Where a folder for each case goes, and ``weights.csv``; its ``NOTES.md`` goes into the model cards.
+        registry: Where names are looked up.
+    """
+    notes = (weights / "NOTES.md").read_text(encoding="utf-8")
+    rows = []
+    for case in cases:
+        (folder,) = (out / Trial(case, SEEDS[0], final=True).folder).glob("2*")
+        target = weights / case
+        localrules.export(folder, "hub", target, half=True, notes=notes, plugins=registry)
+        whole, half = (TrainedRun.load(place, registry) for place in (folder, target))
+        split = whole.data().split("valid")
+        first, second = (run.predictor.scores(split) for run in (whole, half))
+        size = sum(path.stat().st_size for path in target.iterdir())
+        changed = int((first.predictions != second.predictions).sum())
+        rows.append({"case": case, "bytes": size, "accuracy": first.top1, "half": second.top1, "changed": changed})
+    table = pd.DataFrame(rows)
+    table.to_csv(weights / "weights.csv", index=False, float_format="%.5f")
+    return table
+
+
 def mean_over(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The means of several runs, image by image."""
     return {key: np.mean([run[key] for run in runs], 0) for key in ("right", "loss")}
@@ -274,6 +301,7 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(FIRST_ROUND), metavar="A,B", help="patterns of names in CASES")
     parser.add_argument("--final", action="store_true", help="final runs in place of trials")
     parser.add_argument("--table", action="store_true", help="train nothing")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="where the weights of final runs are to go")
     asked = parser.parse_args()
     registry = Registry.from_plugins([STUDIES / "searched_on_fer2013.py"])
     chosen = [case for case in CASES if any(fnmatchcase(case, pattern) for pattern in asked.cases.split(","))]
@@ -293,6 +321,8 @@ def main() -> None:
         if len(table):
             table.to_csv(asked.records / f"{name}.csv", index=False, float_format="%.5f")
             print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))
+    if asked.final and asked.weights is not None:
+        print(export_weights(chosen, asked.out, asked.weights, registry).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -249,12 +249,20 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("hsic, ")] == ["hsic, division 1"]
     assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
     monkeypatch.setattr(search, "SEEDS", (0, 1))
-    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here"), "--final"])
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "NOTES.md").write_text("## Limits\n")
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here"), "--final", "--weights", str(weights)])
     search.main()
     final = list(csv.DictReader((records / "final.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["case"], row["seeds"], row["beside"]) for row in final] == [
         ("control", "2", "control"), ("hsic", "2", "control"),
     ]  # fmt: skip
     assert len(search.read_record(records / "final-control-0.npz")["right"]) == 10  # of PublicTest
+    (control, hsic) = csv.DictReader((weights / "weights.csv").read_text(encoding="utf-8").splitlines())
+    assert (control["case"], hsic["case"]) == ("control", "hsic")
+    assert float(hsic["accuracy"]) == search.read_record(records / "final-hsic-0.npz")["right"].mean()
+    assert int(hsic["bytes"]) == sum(path.stat().st_size for path in (weights / "hsic").iterdir())
+    assert "## Limits" in (weights / "hsic" / "README.md").read_text()
     facts = search.facts_of(records / "final-control-1.npz")
     assert (facts["settings"]["seed"], facts["epochs"]) == (1, 2 * search.facts_of(records / "control-1.npz")["epochs"])
