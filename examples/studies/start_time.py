@@ -53,11 +53,11 @@ def main() -> None:
     place = Path(tempfile.mkdtemp())
     try:
         run = [*RUN, "--data-path", asked.data_path, "--out", str(place / "runs"), *more]
-        print(f"{processor_name()}\nempty cache: {seconds(run, place / 'cache'):.1f} s")
+        print(f"{processor_name()}\nempty cache: {seconds(run, place / 'cache'):.2f} s")
         rounds = [(seconds(["-c", CONTROL], place), seconds(run, place / "cache")) for _ in range(asked.rounds)]
         controls, runs = zip(*rounds, strict=True)
         ratio = median(own / control for control, own in rounds)
-        print(f"full cache: {median(runs):.1f} s; the control: {median(controls):.1f} s; median of ratios {ratio:.2f}")
+        print(f"full cache: {median(runs):.2f} s; the control: {median(controls):.2f} s; median of ratios {ratio:.2f}")
     finally:
         shutil.rmtree(place)
 

@@ -137,7 +137,8 @@ class Callback:
 
         Args:
             network: As it is trained, on its device; ``network.model`` is the plain PyTorch module. At the end of an
-                epoch and of the run it has the weights that the run keeps: with ``ema_decay`` their moving average.
+                epoch and of the run it has the weights that the run keeps: with ``ema_decay`` their moving average, so
+                that changes to it are undone there.
             rule: The rule that trains it.
         """
 

@@ -69,7 +69,10 @@ def session_state(session: Session, progress: dict[str, Any]) -> dict[str, Any]:
 def _kept_weights(state: Mapping[str, Any], part: str = "network") -> dict[str, Any]:
     """The weights for readers, of the network or of the rule: where the run has averages, these."""
     weights: dict[str, Any] = state[part]
-    return {**weights, **state["weight_average"][part]} if "weight_average" in state else weights
+    if "weight_average" not in state:
+        return weights
+    averages = state["weight_average"][part]
+    return {**weights, **{name: average.to(weights[name].dtype) for name, average in averages.items()}}
 
 
 def apply_state(session: Session, state: Mapping[str, Any]) -> None:

@@ -70,6 +70,8 @@ def _supplier(distribution: str, version: str) -> str:
     if version:
         return f"{distribution} {version}"
     file = Path(distribution)
+    if not file.is_file():  # a plugin that there is not, or a file that was removed since
+        return printable(file.name)
     return f"{printable(file.name)} {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
 
 

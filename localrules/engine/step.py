@@ -17,7 +17,6 @@ from localrules.core.phase import Phase
 from localrules.core.rule import StepReport
 from localrules.core.view import Batch
 from localrules.data.batches import generator
-from localrules.engine.layer_state import state_names
 from localrules.engine.phases import apply_phase
 from localrules.engine.ranks import Ranks
 from localrules.engine.rule_border import rule_border, run_step
@@ -179,8 +178,6 @@ def train_step(session: Session, phase: Phase, step: int, network: Network | Non
     session.optimizers.set_learning_rate(
         learning_rate(config.schedule, config.optimizer.lr, step - phase.start, phase.stop - phase.start)
     )
-    if step == phase.start:
-        _settle_averages(session, phase)
     seed_step(config, step, session.device.device)
     batch = session.batches.batch(step)
     classes = len(session.data.classes)
@@ -197,21 +194,15 @@ def train_step(session: Session, phase: Phase, step: int, network: Network | Non
                 raise
         session.learning_check.after_step(phase.is_trainable)
         if session.weight_average is not None:
-            session.weight_average.update(step)
+            session.weight_average.update(step - phase.start)
+            if step == phase.stop - 1:  # what a phase leaves to the next, and the last one to readers
+                session.weight_average.settle()
     finally:
         if session.executor is not None:
             session.executor.cancel()
     report.metrics |= context.metrics
     report.metrics = dict(sorted(report.metrics.items()))  # whichever thread was first
     return StepResult(report, batch.labels if report.labels is None else report.labels)
-
-
-def _settle_averages(session: Session, phase: Phase) -> None:
-    """Give layers that do not learn in a phase their average, which is kept and which the others are to learn on."""
-    if session.weight_average is not None:
-        frozen = [layer for layer in session.network.layers if not phase.is_trainable(layer)]
-        names = state_names(session.network, session.rule, frozen)
-        session.weight_average.settle(names | ({"rule": set()} if phase.auxiliary else {}))
 
 
 def train_steps(

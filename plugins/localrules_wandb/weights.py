@@ -42,7 +42,8 @@ def pack_weights(
     place = f"wandb:{run.entity or 'ENTITY'}/{run.project}/{name}:{alias}"
     with TemporaryDirectory() as name_of_folder:
         folder = Path(name_of_folder)
-        card = model_card(ModelDescription.of_run(info), facts, place)
+        conditions = {name: info.config.get(name) for name in ("tta_flip", "ema_decay")}
+        card = model_card(ModelDescription.of_run(info), {**conditions, **facts}, place)
         write_model_folder(folder, info.config, network, rule, card)
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             # Copied by W&B before the folder goes. Not add_dir, which prints.

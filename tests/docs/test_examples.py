@@ -102,7 +102,7 @@ def test_the_start_of_a_run_is_timed_beside_that_of_torch(
     assert said is not None
     empty, full, control, ratio = map(float, said.groups())
     assert min(empty, full, control) > 0
-    assert ratio == pytest.approx(full / control, abs=0.1)
+    assert ratio == pytest.approx(full / control, abs=0.05)
 
 
 def test_cases_of_the_gap_are_those_of_the_suite() -> None:

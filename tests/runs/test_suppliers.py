@@ -57,6 +57,12 @@ def test_a_record_and_an_export_have_the_name_and_the_hash_of_a_plugin_file_and_
         assert "somebody" not in str(record)
 
 
+def test_a_plugin_that_is_asked_for_and_not_there_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCALRULES_PLUGINS", "absent")
+    run = Path(train(tmp_path / "runs", "--rule", "hsic", "--steps", "2")["run_dir"])
+    assert "absent" in tomllib.loads((run / "config.toml").read_text())["environment"]["plugins"]
+
+
 def test_a_distribution_is_named_with_its_version() -> None:
     supplied = {"rule": "localrules 0.1.0, localrules-mine 2.0", "model": "localrules 0.1.0"}
     with pytest.raises(UsageError) as found, name_suppliers({"environment": {"supplied_by": supplied}}):

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from localrules.core.layer import Layer
-from localrules.engine.layer_state import state_names
+from localrules.core.rule import is_state_of
 from localrules.engine.session import Session
 
 
 def state_of_layers(session: Session, layers: Iterable[Layer]) -> dict[str, Any]:
     """Weights and buffers of some layers, the rule's state that belongs to them, and the state of their training."""
     layers = list(layers)
-    names = state_names(session.network, session.rule, layers)
+    owned = {id(value) for layer in layers for value in layer.module.state_dict(keep_vars=True).values()}
+    network = session.network.model.state_dict(keep_vars=True)
     optimizers = session.optimizers.by_layer
     scaling, average = session.loss_scaling, session.weight_average
     state = {
         "loss_scaling": {} if scaling is None else scaling.state_dict(layer.name for layer in layers),
-        "network": _only(session.network.model.state_dict(), names["network"]),
-        "rule": _only(session.rule.state_dict(), names["rule"]),
+        "network": {name: value.detach() for name, value in network.items() if id(value) in owned},
+        "rule": {
+            name: value
+            for name, value in session.rule.state_dict().items()
+            if any(is_state_of(name, layer) for layer in layers)
+        },
         "optimizers": {layer.name: optimizers[layer.name].state_dict() for layer in layers if layer.name in optimizers},
     }
     if average is not None:
-        state["weight_average"] = {part: _only(values, names[part]) for part, values in average.state_dict().items()}
+        state["weight_average"] = average.state_dict(lambda part, name: name in state[part])
     return state
-
-
-def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}
 
 
 def load_state_of_layers(session: Session, state: dict[str, Any]) -> None:

@@ -35,7 +35,8 @@ def _no_surprises(server: WandbServer) -> Any:
 @pytest.mark.usefixtures("_no_surprises")
 def test_a_run_comes_with_its_metrics_charts_and_weights(tmp_path: Path, server: WandbServer) -> None:
     diagnosed = ["--diagnose", "all", "--set", "wandb.charts_every=0", "--set", "wandb.weights_every=2"]
-    summary = train(tmp_path / "runs", *ONLINE, *diagnosed, "--set", "log_every=1")
+    averaged = ["--set", "ema_decay=0.5", "--set", "tta_flip=true"]
+    summary = train(tmp_path / "runs", *ONLINE, *diagnosed, *averaged, "--set", "log_every=1")
     run = server.run
     assert (run.entity, run.project, run.exit_code) == ("somebody", "mine", 0)
     assert run.config["rule"]["name"] == "local-ce"
@@ -60,6 +61,7 @@ def test_a_run_comes_with_its_metrics_charts_and_weights(tmp_path: Path, server:
     assert set(final.files) == {"README.md", "config.toml", "model.safetensors", "rule.safetensors"}
     card = server.storage[final.files["README.md"]].decode()
     assert f"localrules eval wandb:somebody/mine/{run.name}-weights:latest" in card
+    assert "of the moving average of the weights, in eval mode, averaged over each image and its flip." in card
 
 
 @pytest.mark.usefixtures("_no_surprises")
