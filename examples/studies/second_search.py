@@ -22,6 +22,7 @@ paired bootstrap. It is kept if its interval excludes 0 in accuracy or in cross-
 
 A final run (``--final``) trains on all of Training for the recipe's whole length, twice a trial's, with seeds 0, 1 and
 2, and is scored on PublicTest. Its differences are means over the seeds, with the interval of a bootstrap over images.
+On another network and data set, ``--ground``, a trial is scored on the valid split, and has a seed for a division.
 With ``--weights FOLDER`` the weights of seed 0 are written there in half precision, and scored beside the run's.
 """
 
@@ -30,9 +31,10 @@ from __future__ import annotations
 import argparse
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,13 +52,40 @@ from localrules.reproduce.league.cost import cost_of
 from localrules.runs.load import TrainedRun
 
 STUDIES = Path(__file__).parent
-DIVISIONS = (0, 1, 2)
-SEEDS = (0, 1, 2)
+NUMBERS = (0, 1, 2)  # of divisions and seeds
 HELD_OUT = 0.1
 TOGETHER, READOUT = 5.5, 4.0  # epochs of the control's phases: half of the recipe's
-HALF_WIDTH = {"growth": 16, "stem": 16, "lateral": 32}
 RESAMPLES = 10_000
 RECORDS = STUDIES.parents[1] / "docs" / "research" / "second_search"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A network and a data set.
+
+    Attributes:
+        data: The name of the data set.
+        model: The name of the network.
+        options: Options of the network; those of the recipes are for theirs.
+        held_out: Whether trials are scored on divisions of Training; else on the valid split, with as many seeds.
+        levels: The granularity of levels.
+    """
+
+    data: str
+    model: str
+    options: Mapping[str, Any]
+    held_out: bool = False
+    levels: str | int = "block"
+
+
+FER2013 = "fer2013"
+GROUNDS = {
+    FER2013: Ground("fer2013", "dense_fpn", {"growth": 16, "stem": 16, "lateral": 32}, held_out=True),
+    "cifar10-resnet32": Ground("cifar10", "resnet32", {}, levels=3),
+    "cifar10-vgg8b": Ground("cifar10", "vgg8b", {"width": 0.25}, levels=3),
+}
+"""The recipes' own at half the width, and others to see whether what wins there wins here, too. Networks that have no
+pyramid are cut into three parts of similar cost: as many as the pyramid has levels."""
 
 HSIC: dict[str, Any] = {"rule.name": "searched"}
 AVERAGED: dict[str, Any] = {"ema_decay": 0.995, "schedule.end": 0.1}  # a rate of 0 at the end leaves nothing to average
@@ -112,26 +141,38 @@ class Trial:
 
     Attributes:
         case: A key of ``CASES``.
-        number: Of the division; of a final run, the seed.
+        number: Of the division; of a final run, or where trials are scored on the valid split, the seed.
         final: Whether it is a final run.
+        ground: A key of ``GROUNDS``.
     """
 
     case: str
     number: int
     final: bool = False
+    ground: str = FER2013
 
     def __str__(self) -> str:
-        return f"{self.case}, {'seed' if self.final else 'division'} {self.number}"
+        place = "" if self.ground == FER2013 else f"{self.ground}, "
+        return f"{place}{self.case}, {'division' if self.is_scored_on_a_division else 'seed'} {self.number}"
+
+    @property
+    def is_scored_on_a_division(self) -> bool:
+        """Whether it is scored on what is held out from Training."""
+        return GROUNDS[self.ground].held_out and not self.final
 
     @property
     def record(self) -> str:
         """The name of its record."""
-        return f"{'final-' if self.final else ''}{self.case}-{self.number}.npz"
+        return f"{self._prefix}{self.case}-{self.number}.npz"
+
+    @property
+    def _prefix(self) -> str:
+        return ("" if self.ground == FER2013 else f"{self.ground}-") + ("final-" if self.final else "")
 
     @property
     def folder(self) -> Path:
         """The folder of its runs, within that of all runs."""
-        return Path("final" if self.final else "half-width", self.case, str(self.number))
+        return Path(f"{self._prefix}{self.case}", str(self.number))
 
 
 def settings_of(trial: Trial, data_path: str) -> Settings:
@@ -142,31 +183,41 @@ def settings_of(trial: Trial, data_path: str) -> Settings:
         tree["rule"] = {}
     elif "rule.name" in changes:  # an extension of the recipe's rule, whose options stay: those of another would not
         tree["rule"]["name"] = changes["rule.name"]
+    ground = GROUNDS[trial.ground]
+    if tree["model"]["name"] != ground.model:
+        tree["model"] = {"name": ground.model}
+    if tree.get("granularity") == "block":
+        tree["granularity"] = ground.levels
     tree = merge(tree, nest(changes))
-    held = {"seed": trial.number} if trial.final else {"holdout_fraction": HELD_OUT, "holdout_seed": trial.number}
-    held |= {"plots": False, "data": {"path": data_path}, "precision": "fp32", "model": HALF_WIDTH}
+    held: dict[str, Any] = {"seed": trial.number}
+    if trial.is_scored_on_a_division:
+        held = {"holdout_fraction": HELD_OUT, "holdout_seed": trial.number}
+    held |= {"plots": False, "precision": "fp32", "model": dict(ground.options)}
+    held["data"] = {"name": ground.data, "path": data_path}
     return Settings.from_tree(merge(tree, held), f"trial {trial.case}")
 
 
-def step_ratio_of(case: str, data_path: str, out: Path, records: Path, registry: Registry) -> float:
+def step_ratio_of(trial: Trial, data_path: str, out: Path, records: Path, registry: Registry) -> float:
     """The time of a case's step to the control's: measured once, so that a case is as long on each division.
 
     Ratios differ from processor to processor. So a change is timed beside the recipe that it changes, and the ratio of
     that is the recorded one; what changes no arithmetic of a step has its ratio.
     """
-    if case in RATIOS:
-        return RATIOS[case]
-    for path in sorted([*records.glob(f"{case}-[0-9].npz"), *records.glob(f"final-{case}-[0-9].npz")]):
-        return float(facts_of(path)["step_ratio"])
-    recipe, changes = CASES[case]
-    beside = "control" if case == UNCHANGED[recipe] else UNCHANGED[recipe]
+    if trial.case in RATIOS:
+        return RATIOS[trial.case]
+    like = [replace(trial, number=number, final=final) for final in (False, True) for number in NUMBERS]
+    for path in (records / each.record for each in like):
+        if path.exists():
+            return float(facts_of(path)["step_ratio"])
+    recipe, changes = CASES[trial.case]
+    beside = replace(trial, case="control" if trial.case == UNCHANGED[recipe] else UNCHANGED[recipe])
     ratio = step_ratio_of(beside, data_path, out, records, registry)
     if changes and not any(name.partition(".")[0] in OF_THE_STEP for name in changes):
         return ratio
-    trials = (Trial(each, DIVISIONS[0]) for each in (case, beside))
-    run, other = (resolve_run(settings_of(trial, data_path), registry) for trial in trials)
+    first = (replace(each, number=NUMBERS[0], final=False) for each in (trial, beside))
+    run, other = (resolve_run(settings_of(each, data_path), registry) for each in first)
     assert run.data is not None
-    costs = out / "costs" / f"beside {beside}"
+    costs = out / "costs" / f"{trial.ground} beside {beside.case}"
     return ratio * cost_of(run, other, load_run_dataset(run.config, run.data), costs).step_ratio
 
 
@@ -233,16 +284,18 @@ def facts_of(path: Path) -> dict[str, Any]:
     return facts
 
 
-def tabulate(records: Path) -> pd.DataFrame:
-    """Rows for each case that is done on all divisions: beside plain hsic, and beside the control."""
+def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
+    """Rows for each case that is done on all divisions: beside the recipe that it changes, and beside the control."""
     found: dict[str, dict[str, np.ndarray]] = {}
     rows = []
     for case in CASES:
-        parts = read_records(records, [Trial(case, division) for division in DIVISIONS])
-        if len(parts) < len(DIVISIONS):
+        trials = [Trial(case, number, ground=ground) for number in NUMBERS]
+        parts = read_records(records, trials)
+        if len(parts) < len(NUMBERS):
             continue
-        found[case] = {key: np.concatenate([part[key] for part in parts]) for key in ("right", "loss")}
-        facts = facts_of(records / Trial(case, DIVISIONS[0]).record)
+        join = np.concatenate if GROUNDS[ground].held_out else partial(np.mean, axis=0)  # other images, or the same
+        found[case] = {key: join([part[key] for part in parts]) for key in ("right", "loss")}
+        facts = facts_of(records / trials[0].record)
         row = {
             "case": case,
             "images": len(found[case]["right"]),
@@ -266,7 +319,7 @@ def tabulate_final(records: Path) -> pd.DataFrame:
     """A row for each case with final runs, beside the control's of the same seeds."""
     rows = []
     for case in CASES:
-        seeds = [seed for seed in SEEDS if (records / Trial(case, seed, final=True).record).exists()]
+        seeds = [seed for seed in NUMBERS if (records / Trial(case, seed, final=True).record).exists()]
         if not seeds:
             continue
         own, control = (
@@ -291,7 +344,7 @@ def export_weights(cases: Sequence[str], out: Path, weights: Path, registry: Reg
     notes = (weights / "NOTES.md").read_text(encoding="utf-8")
     rows = []
     for case in cases:
-        (folder,) = (out / Trial(case, SEEDS[0], final=True).folder).glob("2*")
+        (folder,) = (out / Trial(case, NUMBERS[0], final=True).folder).glob("2*")
         target = weights / case
         localrules.export(folder, "hub", target, half=True, notes=notes, plugins=registry)
         whole, half = (TrainedRun.load(place, registry) for place in (folder, target))
@@ -330,6 +383,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("search"), metavar="FOLDER", help="of the runs")
     parser.add_argument("--records", type=Path, default=RECORDS, metavar="FOLDER")
     parser.add_argument("--cases", default=",".join(FIRST_ROUND), metavar="A,B", help="patterns of names in CASES")
+    parser.add_argument("--ground", default=FER2013, choices=GROUNDS, help="the network and the data set")
     parser.add_argument("--final", action="store_true", help="final runs in place of trials")
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="where the weights of final runs are to go")
@@ -337,18 +391,20 @@ def main() -> None:
     registry = Registry.from_plugins([STUDIES / "searched_on_fer2013.py"])
     chosen = [case for case in CASES if any(fnmatchcase(case, pattern) for pattern in asked.cases.split(","))]
     asked.records.mkdir(parents=True, exist_ok=True)
-    numbers = SEEDS if asked.final else DIVISIONS
-    trials = [Trial(case, number, asked.final) for number in numbers for case in chosen]
+    trials = [Trial(case, number, asked.final, asked.ground) for number in NUMBERS for case in chosen]
     for trial in [] if asked.table else trials:
         path = asked.records / trial.record
         if not path.exists():
             print(trial, flush=True)
-            ratio = step_ratio_of(trial.case, asked.data_path, asked.out, asked.records, registry)
+            ratio = step_ratio_of(trial, asked.data_path, asked.out, asked.records, registry)
             folder = train(trial, ratio, asked.data_path, asked.out, registry)
             part = path.with_suffix(".part.npz")
             np.savez_compressed(part, **record_of(folder, ratio, registry))
             part.replace(path)
-    for name, table in (("trials", tabulate(asked.records)), ("final", tabulate_final(asked.records))):
+    tables = {"trials": tabulate(asked.records), "final": tabulate_final(asked.records)}
+    if asked.ground != FER2013:
+        tables = {asked.ground: tabulate(asked.records, asked.ground)}
+    for name, table in tables.items():
         if len(table):
             table.to_csv(asked.records / f"{name}.csv", index=False, float_format="%.5f")
             print(table.to_string(index=False, float_format=lambda value: f"{value:.4f}"))

@@ -9,6 +9,7 @@ import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,13 @@ from helpers.snippets import ROOT, snippets
 from helpers.tiny_runs import FACES, MLP, tiny_csv, train
 from sklearn.datasets import load_digits
 
+from localrules.config.settings import Settings
+from localrules.engine.resolve import resolve_run
+from localrules.engine.session import Session
+from localrules.engine.step import train_steps
+from localrules.registry.registry import Registry
 from localrules.reproduce.league.row import Row, write_row
+from localrules.testing.conformance.sessions import toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -217,17 +224,23 @@ def test_extensions_of_a_rule_keep_the_options_of_its_recipe(search: ModuleType)
         assert {**rule, **plain, "name": "searched"} == rule
 
 
+def shorten(
+    search: ModuleType, monkeypatch: pytest.MonkeyPatch, cases: dict[str, Any], grounds: dict[str, Any]
+) -> None:
+    """Make trials as short as a test has time for."""
+    values = {"TOGETHER": 0.5, "READOUT": 0.5, "NUMBERS": (0, 1), "RESAMPLES": 100, "CASES": cases, "GROUNDS": grounds}
+    for name, value in values.items():
+        monkeypatch.setattr(search, name, value)
+    monkeypatch.setattr("localrules.reproduce.league.cost.SECONDS", 0.1)
+
+
 def test_a_search_goes_on_from_the_records_of_its_trials(
     search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = {"model.blocks": 1, "model.convolutions": 1, "model.growth": 4, "model.stem": 4, "model.lateral": 4}
     small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
-    for name, value in (
-        ("CASES", {"control": ("fer_backprop", small), "hsic": ("fer_hsic", {**small, "batch_size": 20})}),
-        *(("TOGETHER", 0.5), ("READOUT", 0.5), ("DIVISIONS", (0, 1)), ("RESAMPLES", 100), ("HALF_WIDTH", {})),
-    ):
-        monkeypatch.setattr(search, name, value)
-    monkeypatch.setattr("localrules.reproduce.league.cost.SECONDS", 0.1)
+    cases = {"control": ("fer_backprop", small), "hsic": ("fer_hsic", {**small, "batch_size": 20})}
+    shorten(search, monkeypatch, cases, {"fer2013": search.Ground("fer2013", "dense_fpn", {}, held_out=True)})
     data, records = tiny_csv(tmp_path / "fer2013.csv", train=100, valid=10), tmp_path / "records"
     words = ["second_search.py", "--data-path", str(data), "--records", str(records), "--out"]
     monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here")])
@@ -248,7 +261,6 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     search.main()
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("hsic, ")] == ["hsic, division 1"]
     assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
-    monkeypatch.setattr(search, "SEEDS", (0, 1))
     weights = tmp_path / "weights"
     weights.mkdir()
     (weights / "NOTES.md").write_text("## Limits\n")
@@ -266,3 +278,35 @@ def test_a_search_goes_on_from_the_records_of_its_trials(
     assert "## Limits" in (weights / "hsic" / "README.md").read_text()
     facts = search.facts_of(records / "final-control-1.npz")
     assert (facts["settings"]["seed"], facts["epochs"]) == (1, 2 * search.facts_of(records / "control-1.npz")["epochs"])
+
+
+def test_a_search_on_another_ground_has_seeds_and_the_valid_split(
+    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"batch_size": 10, "optimizer.name": "adam", "threads": 1}
+    cases = {"control": ("fer_backprop", small), "hsic": ("fer_hsic", small)}
+    shorten(search, monkeypatch, cases, {"perceptron": search.Ground("fer2013", "mlp", {"hidden": [8]})})
+    data, records = tiny_csv(tmp_path / "fer2013.csv", train=100, valid=10), tmp_path / "records"
+    words = ["second_search.py", "--data-path", str(data), "--records", str(records), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", [*words, "--ground", "perceptron", "--cases", "*"])
+    search.main()
+    rows = list(csv.DictReader((records / "perceptron.csv").read_text(encoding="utf-8").splitlines()))
+    assert [(row["case"], row["images"]) for row in rows] == [("control", "10"), ("hsic", "10")]
+    facts = search.facts_of(records / "perceptron-hsic-1.npz")["settings"]
+    assert (facts["seed"], facts["holdout_fraction"], facts["model"]["hidden"]) == (1, 0.0, [8])
+
+
+@pytest.mark.parametrize("ground", ["cifar10-resnet32", "cifar10-vgg8b"])
+@pytest.mark.parametrize("case", ["control", "hsic", "hsic-levels"])
+def test_the_recipes_of_the_search_train_the_networks_of_other_grounds(
+    search: ModuleType, ground: str, case: str
+) -> None:
+    tree = search.settings_of(search.Trial(case, 0, ground=ground), "cifar-10.tar.gz").tree
+    tree |= {"steps": 1, "phases": "joint", "batch_size": 4}
+    tree.pop("epochs")
+    if ground == "cifar10-vgg8b":
+        tree["model"] |= {"width": 0.03125, "hidden": [16]}
+    run = resolve_run(Settings.from_tree(tree), Registry.load(allow=[]), network_only=True)
+    session = Session.build(run, toy_dataset(samples=8, shape=(3, 32, 32)))
+    train_steps(session)
+    assert len(session.network.hidden) == (3 if case == "hsic-levels" else 31 if "resnet" in ground else 7)
