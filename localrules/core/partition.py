@@ -177,16 +177,17 @@ def _build_layers(
             why="a network returns its readout's logits and nothing else",
             fix="return one tensor of shape (batch, classes)",
         )
+    parts = [
+        _with_derived(graph, {node for node in part_of if part_of[node] == index}, derived)
+        for index in range(len(names))
+    ]
+    # Of the nodes as each part has them: what is derived, in every part that reads it, may read a size of another part.
+    sources_of = [list(dict.fromkeys(s for n in part for s in n.all_input_nodes if s not in part)) for part in parts]
+    read = {source for sources in sources_of for source in sources}
     modules, reads, writes, layers = [], [], [], []
-    for index, name in enumerate(names):
-        inside = _with_derived(graph, {node for node in part_of if part_of[node] == index}, derived)
-        sources = list(dict.fromkeys(s for n in inside for s in n.all_input_nodes if s not in inside))
+    for index, (name, inside, sources) in enumerate(zip(names, parts, sources_of, strict=True)):
         inputs = [source for source in sources if source.op != "get_attr"]
-        outputs = [
-            n
-            for n in inside
-            if n not in derived and (n is result or any(u in part_of and u not in inside for u in n.users))
-        ]
+        outputs = [n for n in inside if n not in derived and (n is result or n in read)]
         ends = _final_outputs(outputs, inside, sizes)
         if not ends:
             raise UsageError(

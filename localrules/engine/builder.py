@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from localrules.config.schema import RunConfig
 from localrules.core.model import Model
@@ -21,6 +22,8 @@ from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
 from localrules.utils.allocation_limit import AllocationLimit
 from localrules.utils.plugin_border import definition, plugin_border
+
+MAP_DIMS = 4  # of a batch of feature maps, and of the kernels of a convolution
 
 
 def load_dataset(data: Component) -> Dataset:
@@ -64,8 +67,13 @@ def build_network_and_rule(
 
     network = (build() if networks is None else networks.copy_of(run, shape, num_classes, build)).to(device)
     if run.config.channels_last:
-        network.to(memory_format=torch.channels_last)
+        network._apply(_channels_last)
     return network, _build_rule(run, network, num_classes).to(device)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Maps and kernels with their channels last; ``nn.Module.to`` asks the same of tensors that have no such layout."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == MAP_DIMS else tensor
 
 
 def _build_network(run: ResolvedRun, shape: tuple[int, ...], num_classes: int) -> Network:

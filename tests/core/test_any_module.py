@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.tiny_sessions import as_model
 from torch import Tensor, nn
 
 from localrules import Learner, Network, isolated_forward
+from localrules.engine.step import train_steps
 from localrules.errors import UsageError
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+from localrules_supervised.local_ce import LocalCrossEntropy
 
 EXAMPLE = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6) % 3
@@ -36,6 +40,47 @@ class Standardising(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(F.relu(self.a((x - self.mean) @ self.scale + torch.tensor([0.5] * 6).to(x))))
+
+
+class TokenOfTheBatch(nn.Module):
+    """Two layers read a learned token, once for each sample: as class attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 8))
+        self.a, self.b, self.fc = nn.Linear(6, 8), nn.Linear(16, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        token = self.token.expand(x.shape[0], -1)
+        return self.fc(F.relu(self.b(torch.cat([x, token], 1))) + token)
+
+
+class ConstantOfFiveDimensions(nn.Module):
+    """Adds a constant that has no channels-last layout."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Linear(9, 4), nn.Linear(4, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        moved = self.a(images.flatten(1)).view(-1, 1, 1, 1, 4) + torch.ones(1, 1, 1, 1, 4)
+        return self.fc(F.relu(moved.flatten(1)))
+
+
+def test_layers_that_repeat_one_parameter_for_each_sample_are_one_part() -> None:
+    model = TokenOfTheBatch()
+    assert "one owner" in refusal(model).why
+    network = Network.wrap(model, granularity=1, example=EXAMPLE)
+    assert [layer.name for layer in network.layers] == ["a..b", "fc"]
+    for samples in (6, 2):
+        assert torch.equal(network(EXAMPLE[:samples]), model(EXAMPLE[:samples]))
+
+
+def test_constants_of_any_number_of_dimensions_are_trained_around_channels_last() -> None:
+    session = build_session(LocalCrossEntropy, as_model(ConstantOfFiveDimensions), toy_dataset(shape=(1, 3, 3)))
+    assert session.config.channels_last
+    train_steps(session, 1)
 
 
 class TestTensorsOfTheModelItself:
