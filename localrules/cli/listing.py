@@ -186,11 +186,18 @@ def _options(target: Any) -> list[dict[str, Any]]:
 
 def _format_type(annotation: Any) -> str:
     """A type as a person writes it: ``float``, ``str | None``, ``'layer' | 'block'``."""
-    from types import UnionType
-    from typing import Literal, Union, get_args, get_origin
+    from types import EllipsisType, UnionType
+    from typing import Annotated, Literal, Union, get_args, get_origin
 
-    if get_origin(annotation) is Literal:
-        return " | ".join(repr(choice) for choice in get_args(annotation))
-    if get_origin(annotation) in (Union, UnionType):
-        return " | ".join("none" if choice is type(None) else _format_type(choice) for choice in get_args(annotation))
+    kind, inner = get_origin(annotation), get_args(annotation)
+    if kind is Annotated:  # with limits, which an error names
+        return _format_type(inner[0])
+    if kind is Literal:
+        return " | ".join(repr(choice) for choice in inner)
+    if kind in (Union, UnionType):
+        return " | ".join("none" if choice is type(None) else _format_type(choice) for choice in inner)
+    if isinstance(kind, type) and inner:
+        return f"{kind.__name__}[{', '.join(map(_format_type, inner))}]"
+    if isinstance(annotation, EllipsisType):
+        return "..."
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,18 @@ def test_both_read_which_defaults_of_the_run_and_of_the_network_it_brings(
 def test_a_rule_without_defaults_of_its_own_says_nothing_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(shown(capsys, "local-ce", "--json"))["brings"] == {}
     assert "brings" not in shown(capsys, "local-ce")
+
+
+@pytest.mark.parametrize("kind", ["rules", "models"])
+def test_types_of_options_are_written_as_in_python(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    assert main([kind, "--json"]) == 0
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out) if ":" not in entry["name"]]
+    types = set()
+    for name in names:
+        assert main([kind, "show", name, "--json"]) == 0
+        types |= {option["type"] for option in json.loads(capsys.readouterr().out)["options"]}
+    assert types & {"int", "float", "tuple[int, ...]", "Path | none"}
+    assert [each for each in types if not re.fullmatch(r"[\w '|\[\],.-]+", each) or "Annotated" in each] == []
 
 
 def test_what_is_printed_can_be_typed() -> None:

@@ -114,6 +114,6 @@ def test_only_the_original_files_are_compared(folder: Path) -> None:
 
 def test_a_value_of_a_network_that_we_do_not_have_is_not_compared() -> None:
     other = [case for case in CASES if case.published_on]
-    assert [case.settings["rule"]["name"] for case in other] == ["softhebb", "channel-goodness"]
+    assert [case.settings["rule"]["name"] for case in other] == ["softhebb", "channel-goodness", "clapp"]
     for case in other:
         assert verdict(case, {"data": "cifar10", "model": case.settings["model"]["name"]}).startswith("other model")
