@@ -26,7 +26,8 @@ def published_cifar10() -> Experiment:
             "read.",
             "SoftHebb, DeeperForward and CLAPP++ were published on networks that we do not have; the nearest is run, "
             "and not compared.",
-            "Not included: CwComp, whose convolutions for each class are a network of their own; pHSIC by feedback alignment, sign symmetry or layer-wise classification.",
+            "Not included: CwComp, whose convolutions for each class are a network of their own; pHSIC "
+            "by feedback alignment, sign symmetry or layer-wise classification.",
         ),
     )
 
@@ -306,7 +307,7 @@ def _clapp() -> Case:
         published_on={"model": "CLAPP++'s VGG"},
         deviations=(
             "another network; no feedback from the top layer, one of CLAPP++'s two changes, as that is of another "
-            "class of locality; length, batch size, optimizer, learning rate, schedule and augmentation are ours, as we have "
-            "read only a summary of the paper"
+            "class of locality; length, batch size, optimizer, learning rate, schedule and augmentation are ours, as "
+            "we have read only a summary of the paper"
         ),
     )
