@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from localrules.data.cache import load_or_build
 from localrules.data.dataset import SPLITS, image_chunks
+from localrules.utils.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from localrules.data.dataset import Dataset, Split
+    from localrules.utils.progress import Advance
 
 
 def image_keys(split: Split) -> list[bytes]:
@@ -98,8 +100,9 @@ def _groups(images: Tensor) -> Tensor:
     straight, flipped = thumbnails(images), thumbnails(images, flip=True)
     constant = straight.square().sum(1) == 0
     straight[constant, 0] = 1  # images of one grey are copies of each other
-    compared = _all_pairs if len(images) <= ALL_PAIRS else _bucketed_pairs
-    pairs = list(compared(straight, flipped))
+    compared, passes = (_all_pairs, 1) if len(images) <= ALL_PAIRS else (_bucketed_pairs, DRAWS)
+    with progress("comparing images to find near duplicates", passes * len(images)) as advance:
+        pairs = list(compared(straight, flipped, advance))
     samples, others = torch.cat(pairs).T.numpy()
     # Every image takes the least number among its near duplicates, until nothing changes.
     group = np.arange(len(images))
@@ -112,15 +115,16 @@ def _groups(images: Tensor) -> Tensor:
         group = least
 
 
-def _all_pairs(straight: Tensor, flipped: Tensor) -> Iterator[Tensor]:
+def _all_pairs(straight: Tensor, flipped: Tensor, advance: Advance) -> Iterator[Tensor]:
     """The near duplicates among all pairs, each (pairs, 2)."""
     every = torch.arange(len(straight))
     for start in range(0, len(straight), CHUNK_SIZE):
         for way in (straight, flipped):
             yield _near(straight, way, every[start : start + CHUNK_SIZE], every)
+        advance(len(every[start : start + CHUNK_SIZE]))
 
 
-def _bucketed_pairs(straight: Tensor, flipped: Tensor) -> Iterator[Tensor]:
+def _bucketed_pairs(straight: Tensor, flipped: Tensor, advance: Advance) -> Iterator[Tensor]:
     """The near duplicates among the pairs that random planes do not part.
 
     Source: Charikar 2002, Similarity estimation techniques from rounding algorithms,
@@ -141,6 +145,7 @@ def _bucketed_pairs(straight: Tensor, flipped: Tensor) -> Iterator[Tensor]:
                 yield _near(straight, straight, chunk, members)
                 if code in columns:
                     yield _near(straight, flipped, chunk, columns[code])
+                advance(len(chunk))
 
 
 def _by_code(codes: Tensor) -> dict[int, Tensor]:
