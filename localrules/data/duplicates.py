@@ -66,11 +66,13 @@ def thumbnails(images: Tensor, *, flip: bool = False) -> Tensor:
     Returns:
         float32, shape (samples, values).
     """
-    small = [
-        functional.adaptive_avg_pool2d((chunk.flip(-1) if flip else chunk).float(), THUMBNAIL).flatten(1)
-        for chunk in image_chunks(images.cpu())
-    ]
-    flat = torch.cat(small)
+    images = images.cpu()
+    flat = torch.empty(len(images), images.shape[1] * THUMBNAIL**2)  # in one piece, as scores are
+    done = 0
+    for chunk in image_chunks(images):
+        small = functional.adaptive_avg_pool2d((chunk.flip(-1) if flip else chunk).float(), THUMBNAIL)
+        flat[done : done + len(chunk)] = small.flatten(1)
+        done += len(chunk)
     return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)
 
 

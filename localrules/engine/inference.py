@@ -66,18 +66,24 @@ class Predictor:
                 logits are then the logarithms of these averages. As the run has it if ``None``.
         """
         flip = self.flip if flip is None else flip
-        logits, labels = [], []
-        count = len(split) if indices is None else len(indices)
+        labels = split.labels if indices is None else split.labels[indices.to(split.labels.device)]
+        # In one piece that is there before the first batch is freed: small pieces, one for each batch, would lie
+        # between what batches free, which glibc then cannot use again for the next (``keep_freed_memory``).
+        logits: Tensor | None = None
+        done, count = 0, len(labels)
         with self.eval_mode(), progress("predicting images", count) as advance:
             for batch in iter_batches(split, self.batch_size, self.preprocess, indices=indices):
                 found = self._logits(batch.images)
                 if flip:
                     flipped = self._logits(self.preprocess.to_memory_format(batch.images.flip(-1)))
                     found = mean_answer(found, flipped)
-                logits.append(found.cpu())
-                labels.append(batch.labels.cpu())
+                if logits is None:
+                    logits = torch.empty(count, found.shape[1])
+                logits[done : done + len(batch)] = found
+                done += len(batch)
                 advance(len(batch))
-        return Scores(torch.cat(logits), torch.cat(labels))
+        assert logits is not None, "a split has an image at least"
+        return Scores(logits, labels.cpu())
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Predict images without labels.

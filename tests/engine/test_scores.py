@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -98,3 +102,42 @@ def test_the_samples_scored_at_the_end_are_spread_over_the_split() -> None:
     chosen = subsample(split, 4)
     assert chosen is not None
     assert [int(sample) * 4 // 11 for sample in chosen] == [0, 1, 2, 3]  # one of each quarter
+
+
+GROWTH = """
+import torch
+from helpers.tiny_sessions import RULES, as_model
+from localrules.data.dataset import Split
+from localrules.testing.conformance.sessions import build_session, toy_dataset
+
+class Small(torch.nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.first, self.readout = torch.nn.Conv2d(3, 2, 5, stride=5), torch.nn.Linear(2 * 19 * 19, num_classes)
+    def forward(self, images):
+        return self.readout(torch.relu(self.first(images)).flatten(1))
+
+def anonymous():
+    (line,) = (line for line in open("/proc/self/status") if line.startswith("RssAnon:"))
+    return int(line.split()[1]) / 1024
+
+session = build_session(RULES["backprop"], as_model(Small), toy_dataset(shape=(3, 96, 96)), eval_batch_size=40)
+images = torch.zeros(1, 3, 96, 96, dtype=torch.uint8).expand(2000, -1, -1, -1)
+many = Split(images, torch.zeros(len(images), dtype=torch.int64))
+session.predictor.scores(many, torch.arange(80))
+before = anonymous()
+session.predictor.scores(many)
+print(anonymous() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_the_number_of_images_that_are_scored() -> None:
+    # In float32 the images take 211 MiB, a batch 4 MiB.
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    said = subprocess.run(
+        [sys.executable, "-c", GROWTH], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    assert float(said.stdout) < 40
