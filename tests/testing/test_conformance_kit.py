@@ -14,6 +14,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from localrules import (
     Batch,
@@ -62,6 +63,13 @@ def test_a_rule_that_keeps_its_promises_passes(name: str) -> None:
     except NotApplicable:
         # It is of no plugin, and says nothing of targets.
         assert name in ("entry_module_is_light", "soft_targets_are_honoured")
+
+
+def test_tensors_without_memory_that_others_have_left_do_not_disturb_the_count_of_memory() -> None:
+    with FakeTensorMode():
+        left = torch.zeros(2)
+    run(Plain, "memory_stays_bounded")
+    assert left.shape == (2,)
 
 
 class Undocumented(Plain):

@@ -6,6 +6,7 @@ import gc
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 
 from localrules.engine.step import train_steps
 from localrules.testing.conformance.subject import RuleUnderTest
@@ -35,7 +36,9 @@ def _bytes_in_tensors() -> int:
     gc.collect()
     found = {}
     for each in gc.get_objects():
-        if issubclass(type(each), Tensor) and each.layout == torch.strided and not each.is_meta:
+        if not issubclass(type(each), Tensor) or issubclass(type(each), FakeTensor):  # torch.export leaves fake ones
+            continue
+        if each.layout == torch.strided and not each.is_meta:
             storage = each.untyped_storage()
             found[storage.data_ptr()] = storage.nbytes()
     return sum(found.values())
