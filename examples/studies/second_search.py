@@ -34,7 +34,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -293,8 +292,8 @@ def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
         parts = read_records(records, trials)
         if len(parts) < len(NUMBERS):
             continue
-        join = np.concatenate if GROUNDS[ground].held_out else partial(np.mean, axis=0)  # other images, or the same
-        found[case] = {key: join([part[key] for part in parts]) for key in ("right", "loss")}
+        # Each division holds out other images; seeds are scored on the same.
+        found[case] = joined(parts) if GROUNDS[ground].held_out else mean_over(parts)
         facts = facts_of(records / trials[0].record)
         row = {
             "case": case,
@@ -356,6 +355,11 @@ def export_weights(cases: Sequence[str], out: Path, weights: Path, registry: Reg
     table = pd.DataFrame(rows)
     table.to_csv(weights / "weights.csv", index=False, float_format="%.5f")
     return table
+
+
+def joined(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The images of several runs, one after the other."""
+    return {key: np.concatenate([run[key] for run in runs]) for key in ("right", "loss")}
 
 
 def mean_over(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

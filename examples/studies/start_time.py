@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -50,16 +49,14 @@ def main() -> None:
     parser.add_argument("data_path", help="CIFAR-10 in any form that --data cifar10 reads")
     parser.add_argument("--rounds", type=int, default=5)
     asked, more = parser.parse_known_args()
-    place = Path(tempfile.mkdtemp())
-    try:
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
         run = [*RUN, "--data-path", asked.data_path, "--out", str(place / "runs"), *more]
         print(f"{processor_name()}\nempty cache: {seconds(run, place / 'cache'):.2f} s")
         rounds = [(seconds(["-c", CONTROL], place), seconds(run, place / "cache")) for _ in range(asked.rounds)]
         controls, runs = zip(*rounds, strict=True)
         ratio = median(own / control for control, own in rounds)
         print(f"full cache: {median(runs):.2f} s; the control: {median(controls):.2f} s; median of ratios {ratio:.2f}")
-    finally:
-        shutil.rmtree(place)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def train_step(session: Session, phase: Phase, step: int, network: Network | Non
         if session.weight_average is not None:
             session.weight_average.update(step - phase.start)
             if step == phase.stop - 1:  # what a phase leaves to the next, and the last one to readers
-                session.weight_average.settle()
+                session.weight_average.copy_to_weights()
     finally:
         if session.executor is not None:
             session.executor.cancel()

@@ -57,13 +57,13 @@ class WeightAverage:
         """A context in which the network and the rule have the averages for weights."""
         _, values = self._pairs()
         kept = [value.clone() for value in values]
-        self.settle()
+        self.copy_to_weights()
         try:
             yield
         finally:
             _copy(kept, values)
 
-    def settle(self) -> None:
+    def copy_to_weights(self) -> None:
         """Give the network and the rule the averages for weights, for good."""
         _copy(*self._pairs())
 

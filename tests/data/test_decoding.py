@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.image_trees import png, write_folder, write_tar
+from helpers.shown_progress import shown_progress
 
 from localrules.data.decoding import ImageForm, Sample, decode_splits
 from localrules.data.file_tree import open_tree
 from localrules.data.images import fit_to_shape, read_image
 from localrules.data.mapped_cache import ArrayStore
 from localrules.errors import DataError
-from localrules.utils.progress import show_progress
 
 Files = dict[str, bytes]
 SAMPLES = [
@@ -96,16 +96,6 @@ def test_nothing_readable_is_an_error_even_if_unreadable_images_are_skipped(tmp_
 
 
 def test_progress_counts_all_images(tmp_path: Path, files: Files) -> None:
-    from collections.abc import Callable, Iterator
-    from contextlib import contextmanager
-
-    done: list[object] = []
-
-    @contextmanager
-    def display(text: str, total: int) -> Iterator[Callable[[int], None]]:
-        done.append((text, total))
-        yield done.append
-
-    with show_progress(display):
+    with shown_progress() as done:
         decode(write_folder(tmp_path, files))
     assert done == [(f"decoding images of {tmp_path} into the cache", 4), 1, 3]

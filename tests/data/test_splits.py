@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.shown_progress import shown_progress
 
 from localrules.data import duplicates
 from localrules.data.dataset import Dataset, Split, fingerprint
 from localrules.data.duplicates import near_duplicate_groups
 from localrules.data.splits import split_holdout
 from localrules.errors import DataError
-from localrules.utils.progress import show_progress
 
 
 @pytest.fixture(autouse=True)
@@ -71,18 +69,11 @@ def test_the_comparison_of_many_images_shows_its_progress(
     all_pairs: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("localrules.data.duplicates.ALL_PAIRS", all_pairs)
-    shown: list[tuple[str, int]] = []
-    done: list[int] = []
-
-    @contextmanager
-    def display(text: str, total: int) -> Iterator[Callable[[int], None]]:
-        shown.append((text, total))
-        yield done.append
-
-    with show_progress(display):
+    with shown_progress() as told:
         near_duplicate_groups(draw_images(50))
-    assert shown == [("comparing images to find near duplicates", 50 * passes)]
-    assert sum(done) == 50 * passes
+    work, *done = told
+    assert work == ("comparing images to find near duplicates", 50 * passes)
+    assert sum(each for each in done if isinstance(each, int)) == 50 * passes
 
 
 def test_the_parts_of_a_large_split_are_mapped_from_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

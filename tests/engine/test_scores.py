@@ -6,18 +6,16 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.shown_progress import shown_progress
 from helpers.tiny_sessions import RULES, perceptron
 
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample
 from localrules.engine.scores import Scores
-from localrules.utils.progress import show_progress
 
 CLASSES = 5
 
@@ -84,14 +82,7 @@ def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
 
 def test_scoring_reports_its_progress() -> None:
     session = perceptron(RULES["local-ce"], eval_batch_size=5)
-    seen: list[object] = []
-
-    @contextmanager
-    def display(text: str, total: int) -> Iterator[Callable[[int], None]]:
-        seen.append((text, total))
-        yield seen.append
-
-    with show_progress(display):
+    with shown_progress() as seen:
         session.predictor.scores(session.data.split("valid"), torch.arange(7))
     assert seen == [("predicting images", 7), 5, 2]
 

@@ -157,7 +157,7 @@ def test_weights_of_half_the_precision_have_averages_of_the_whole() -> None:
         average.update(10**6)
     (found,) = average.state_dict()["network"].values()
     assert float(found) == pytest.approx(0.999**1000, rel=1e-3)
-    average.settle()
+    average.copy_to_weights()
     assert network.weight.dtype == torch.bfloat16
     assert float(network.weight.detach()) == pytest.approx(0.999**1000, rel=0.01)
 
