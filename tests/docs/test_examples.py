@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 import runpy
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers.cifar_files import cifar10, pickled
 from helpers.image_trees import write_folder
 from helpers.snippets import ROOT, snippets
-from helpers.tiny_runs import FACES, MLP, tiny_csv, train
+from helpers.tiny_runs import FACES, MLP, train
 from sklearn.datasets import load_digits
 
-from localrules.config.settings import Settings
-from localrules.engine.resolve import resolve_run
-from localrules.engine.session import Session
-from localrules.engine.step import train_steps
-from localrules.registry.registry import Registry
 from localrules.reproduce.league.row import Row, write_row
-from localrules.testing.conformance.sessions import toy_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -175,138 +165,3 @@ def test_the_rows_of_a_league_become_a_table_and_plots(tmp_path: Path, monkeypat
             ("backprop", "0.7000"), ("pred", "0.5500"), ("fa", ""),
         ]  # fmt: skip
     assert [path.name for path in tmp_path.glob("*.png")] == ["league-g.png"]
-
-
-@pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module second_search."""
-    spec = importlib.util.spec_from_file_location("second_search", ROOT / "examples" / "studies" / "second_search.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "second_search", module)  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_records_of_a_search_have_the_settings_of_their_cases(search: ModuleType) -> None:
-    found = [path for path in search.RECORDS.glob("*.npz") if not path.name.startswith("final-")]
-    assert found
-    for path in found:
-        case, _, division = path.stem.rpartition("-")
-        asked = search.settings_of(search.Trial(case, int(division)), "fer2013.csv").tree
-        kept = search.facts_of(path)["settings"]
-        assert {**kept["rule"], **asked["rule"]} == kept["rule"], path.name
-        assert {name: kept[name] for name in ("batch_size", "holdout_seed")} == {
-            name: asked[name] for name in ("batch_size", "holdout_seed")
-        }
-
-
-def test_the_page_of_a_search_has_the_differences_of_its_table(search: ModuleType) -> None:
-    page = (ROOT / "docs" / "research" / "index.md").read_text(encoding="utf-8")
-    with (search.RECORDS / "trials.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["right_difference"]]
-    for row in rows:
-        if row["beside"] == "control" and row["case"] not in ("hsic", "hsic-levels", "hsic-levels-ce"):
-            continue
-        for key, scale, digits in (("right", 100, 1), ("loss", 1, 3)):
-            each = [scale * float(row[f"{key}_{name}"]) for name in ("difference", "low", "high")]
-            mean, low, high = (f"{value:+.{digits}f}" for value in each)
-            assert f"{mean} [{low}, {high}]" in page, f"{row['case']} beside {row['beside']}"
-
-
-def test_extensions_of_a_rule_keep_the_options_of_its_recipe(search: ModuleType) -> None:
-    plain, *others = (
-        search.settings_of(search.Trial(case, 0), "fer2013.csv").tree["rule"]
-        for case in ("hsic", "hsic-head-4", "hsic-patches", "hsic-softened")
-    )
-    for rule in others:
-        assert {**rule, **plain, "name": "searched"} == rule
-
-
-def shorten(
-    search: ModuleType, monkeypatch: pytest.MonkeyPatch, cases: dict[str, Any], grounds: dict[str, Any]
-) -> None:
-    """Make trials as short as a test has time for."""
-    values = {"TOGETHER": 0.5, "READOUT": 0.5, "NUMBERS": (0, 1), "RESAMPLES": 100, "CASES": cases, "GROUNDS": grounds}
-    for name, value in values.items():
-        monkeypatch.setattr(search, name, value)
-    monkeypatch.setattr("localrules.reproduce.league.cost.SECONDS", 0.1)
-
-
-def test_a_search_goes_on_from_the_records_of_its_trials(
-    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = {"model.blocks": 1, "model.convolutions": 1, "model.growth": 4, "model.stem": 4, "model.lateral": 4}
-    small |= {"batch_size": 10, "precision": "fp32", "optimizer.name": "adam", "threads": 1}
-    cases = {"control": ("fer_backprop", small), "hsic": ("fer_hsic", {**small, "batch_size": 20})}
-    shorten(search, monkeypatch, cases, {"fer2013": search.Ground("fer2013", "dense_fpn", {}, held_out=True)})
-    data, records = tiny_csv(tmp_path / "fer2013.csv", train=100, valid=10), tmp_path / "records"
-    words = ["second_search.py", "--data-path", str(data), "--records", str(records), "--out"]
-    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here")])
-    search.main()
-    rows = list(csv.DictReader((records / "trials.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(row["case"], row["images"], row["beside"]) for row in rows] == [
-        ("control", "20", "control"), ("hsic", "20", "control"),
-    ]  # fmt: skip
-    assert float(rows[1]["loss_low"]) <= float(rows[1]["loss_difference"]) <= float(rows[1]["loss_high"])
-    ratios = [search.facts_of(records / f"hsic-{division}.npz")["step_ratio"] for division in (0, 1)]
-    assert ratios[0] == ratios[1]
-    one, two = (search.read_record(records / f"hsic-{division}.npz") for division in (0, 1))
-    assert set(one["right"]) <= {0.0, 1.0}
-    assert list(one["loss"]) != list(two["loss"])  # other images are held out
-    (records / "hsic-1.npz").unlink()
-    capsys.readouterr()
-    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "elsewhere")])
-    search.main()
-    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("hsic, ")] == ["hsic, division 1"]
-    assert search.facts_of(records / "hsic-1.npz")["step_ratio"] == ratios[0]
-    weights = tmp_path / "weights"
-    weights.mkdir()
-    (weights / "NOTES.md").write_text("## Limits\n")
-    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "here"), "--final", "--weights", str(weights)])
-    search.main()
-    final = list(csv.DictReader((records / "final.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(row["case"], row["seeds"], row["beside"]) for row in final] == [
-        ("control", "2", "control"), ("hsic", "2", "control"),
-    ]  # fmt: skip
-    assert len(search.read_record(records / "final-control-0.npz")["right"]) == 10  # of PublicTest
-    (control, hsic) = csv.DictReader((weights / "weights.csv").read_text(encoding="utf-8").splitlines())
-    assert (control["case"], hsic["case"]) == ("control", "hsic")
-    assert float(hsic["accuracy"]) == search.read_record(records / "final-hsic-0.npz")["right"].mean()
-    assert int(hsic["bytes"]) == sum(path.stat().st_size for path in (weights / "hsic").iterdir())
-    assert "## Limits" in (weights / "hsic" / "README.md").read_text()
-    facts = search.facts_of(records / "final-control-1.npz")
-    assert (facts["settings"]["seed"], facts["epochs"]) == (1, 2 * search.facts_of(records / "control-1.npz")["epochs"])
-
-
-def test_a_search_on_another_ground_has_seeds_and_the_valid_split(
-    search: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small = {"batch_size": 10, "optimizer.name": "adam", "threads": 1}
-    cases = {"control": ("fer_backprop", small), "hsic": ("fer_hsic", small)}
-    shorten(search, monkeypatch, cases, {"perceptron": search.Ground("fer2013", "mlp", {"hidden": [8]})})
-    data, records = tiny_csv(tmp_path / "fer2013.csv", train=100, valid=10), tmp_path / "records"
-    words = ["second_search.py", "--data-path", str(data), "--records", str(records), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", [*words, "--ground", "perceptron", "--cases", "*"])
-    search.main()
-    rows = list(csv.DictReader((records / "perceptron.csv").read_text(encoding="utf-8").splitlines()))
-    assert [(row["case"], row["images"]) for row in rows] == [("control", "10"), ("hsic", "10")]
-    facts = search.facts_of(records / "perceptron-hsic-1.npz")["settings"]
-    assert (facts["seed"], facts["holdout_fraction"], facts["model"]["hidden"]) == (1, 0.0, [8])
-
-
-@pytest.mark.parametrize("ground", ["cifar10-resnet32", "cifar10-vgg8b"])
-@pytest.mark.parametrize("case", ["control", "hsic", "hsic-levels"])
-def test_the_recipes_of_the_search_train_the_networks_of_other_grounds(
-    search: ModuleType, ground: str, case: str
-) -> None:
-    tree = search.settings_of(search.Trial(case, 0, ground=ground), "cifar-10.tar.gz").tree
-    tree |= {"steps": 1, "phases": "joint", "batch_size": 4}
-    tree.pop("epochs")
-    if ground == "cifar10-vgg8b":
-        tree["model"] |= {"width": 0.03125, "hidden": [16]}
-    run = resolve_run(Settings.from_tree(tree), Registry.load(allow=[]), network_only=True)
-    session = Session.build(run, toy_dataset(samples=8, shape=(3, 32, 32)))
-    train_steps(session)
-    assert len(session.network.hidden) == (3 if case == "hsic-levels" else 31 if "resnet" in ground else 7)

@@ -1,0 +1,150 @@
+"""The records of the second search on FER2013, and what they come to: second_search.py writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import second_search_cases as cases
+from second_search_cases import FER2013, Trial
+
+from localrules.utils.palette import COLOURS, MARKERS
+from localrules.utils.plotting import new_figure, plain_axes, save_figure
+
+RESAMPLES = 10_000
+
+
+def read_records(records: Path, trials: Sequence[Trial]) -> list[dict[str, np.ndarray]]:
+    """The records of those trials that have one."""
+    paths = [records / trial.record for trial in trials]
+    return [read_record(path) for path in paths if path.exists()]
+
+
+def read_record(path: Path) -> dict[str, np.ndarray]:
+    """``right`` and ``loss`` of each held-out image, float64."""
+    with np.load(path) as found:
+        return {key: found[key].astype(np.float64) for key in ("right", "loss")}
+
+
+def interval(differences: np.ndarray) -> tuple[float, float, float]:
+    """The mean of paired differences, and its 95 % interval by bootstrap over images."""
+    random, count = np.random.default_rng(0), len(differences)
+    means = [differences[random.integers(0, count, count)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(differences.mean()), float(low), float(high)
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The settings and the cost of a recorded trial."""
+    with np.load(path) as found:
+        facts: dict[str, Any] = json.loads(str(found["facts"]))
+    return facts
+
+
+def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
+    """Rows for each case that is done on all divisions: beside the recipe that it changes, and beside the control."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    rows = []
+    for case in cases.CASES:
+        trials = [Trial(case, number, ground=ground) for number in cases.NUMBERS]
+        parts = read_records(records, trials)
+        if len(parts) < len(cases.NUMBERS):
+            continue
+        # Each division holds out other images; seeds are scored on the same.
+        found[case] = joined(parts) if cases.GROUNDS[ground].held_out else mean_over(parts)
+        facts = facts_of(records / trials[0].record)
+        row = {
+            "case": case,
+            "images": len(found[case]["right"]),
+            "step_ratio": facts["step_ratio"],
+            "epochs": facts["epochs"],
+            "memory_mib": facts["peak_memory_mib"],
+            "accuracies": " ".join(f"{part['right'].mean():.3f}" for part in parts),
+        }
+        rows += [row | compare(found[case], case, found.get(each), each) for each in references_of(case)]
+    return pd.DataFrame(rows)
+
+
+def references_of(case: str) -> list[str]:
+    """The cases that a case is compared with: the recipe that it changes, and the control."""
+    unchanged = "hsic" if case == "hsic-levels" else cases.UNCHANGED[cases.CASES[case][0]]
+    found = dict.fromkeys((cases.AS_LONG_AS.get(case, unchanged), "control"))
+    return [each for each in found if each != case] or ["control"]
+
+
+def tabulate_final(records: Path, twice: bool = False) -> pd.DataFrame:
+    """A row for each case with final runs, beside the control's of the same seeds.
+
+    Args:
+        records: Their folder.
+        twice: Of those that are twice as long.
+    """
+    rows = []
+    for case in cases.CASES:
+        seeds = [seed for seed in cases.NUMBERS if (records / final_run(case, seed, twice).record).exists()]
+        if not seeds:
+            continue
+        own, control = (
+            read_records(records, [final_run(each, seed, twice) for seed in seeds]) for each in (case, "control")
+        )
+        right = [part["right"].mean() for part in own]
+        facts = facts_of(records / final_run(case, seeds[0], twice).record)
+        row = {"case": case, "seeds": len(seeds), "locality": facts["locality"], "step_ratio": facts["step_ratio"]}
+        row |= {"epochs": facts["epochs"], "memory_mib": facts["peak_memory_mib"], "macs_10^12": facts["macs"] / 1e12}
+        row |= {"accuracies": " ".join(f"{each:.3f}" for each in right)}
+        row |= {"std": np.std(right, ddof=1) if len(seeds) > 1 else np.nan}
+        other = mean_over(control) if len(control) == len(seeds) else None
+        rows.append(row | compare(mean_over(own), case, other, "control"))
+    return pd.DataFrame(rows)
+
+
+def final_run(case: str, seed: int, twice: bool = False) -> Trial:
+    """The final run of a case."""
+    return Trial(case, seed, final=True, twice=twice)
+
+
+def draw_curves(records: Path, out: Path) -> None:
+    """Draw accuracy of final runs against training: a line is the mean over seeds, a band their range."""
+    figure = new_figure(8, 4.2)
+    axes = figure.subplots()
+    plain_axes(axes, "Accuracy on PublicTest", x="epochs; in the last 8 the readout alone is trained")
+    index = 0
+    for case in cases.CASES:
+        paths = [records / final_run(case, seed).record for seed in cases.NUMBERS]
+        curves = [np.load(path)["curve"] for path in paths if path.exists()]
+        if curves:
+            epochs, found = curves[0][0], np.stack([curve[1] for curve in curves])
+            look: dict[str, Any] = {"color": COLOURS[index]}
+            axes.fill_between(epochs, found.min(0), found.max(0), alpha=0.15, linewidth=0, **look)
+            axes.plot(epochs, found.mean(0), marker=MARKERS[index], ms=3, lw=1.6, label=case, zorder=3, **look)
+            index += 1
+    axes.set_ylim(bottom=0.4)
+    axes.legend(frameon=False, loc="lower right", fontsize=9)
+    save_figure(figure, out)
+
+
+def joined(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The images of several runs, one after the other."""
+    return {key: np.concatenate([run[key] for run in runs]) for key in ("right", "loss")}
+
+
+def mean_over(runs: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The means of several runs, image by image."""
+    return {key: np.mean([run[key] for run in runs], 0) for key in ("right", "loss")}
+
+
+def compare(
+    own: dict[str, np.ndarray], case: str, other: dict[str, np.ndarray] | None, reference: str
+) -> dict[str, Any]:
+    """Means of a case, and its differences to a reference where that is another and there."""
+    row: dict[str, Any] = {key: own[key].mean() for key in ("right", "loss")}
+    row["beside"] = reference
+    for key in ("right", "loss"):
+        if case != reference and other is not None:
+            each = interval(own[key] - other[key])
+            row |= dict(zip((f"{key}_difference", f"{key}_low", f"{key}_high"), each, strict=True))
+    return row
