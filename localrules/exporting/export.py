@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from localrules.engine.checkpoint import settings_sha256, state_sha256, weights_sha256
+from localrules.engine.checkpoint import settings_sha256
 from localrules.engine.environment import package_version
 from localrules.engine.resolve import resolve_config
+from localrules.engine.weights_file import state_sha256, weights_sha256
 from localrules.errors import LocalRulesError, UsageError, describe_exception, shorten
 from localrules.exporting.formats import ExportContext, ExportFormat, find_format
 from localrules.exporting.push import check_push, push

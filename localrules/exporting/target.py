@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from localrules.engine.checkpoint import EXPORT_RECORD
+from localrules.engine.exported_weights import EXPORT_RECORD
 from localrules.errors import UsageError
 
 

@@ -20,8 +20,9 @@ from localrules.data.dataset import Dataset, Split
 from localrules.data.normalize import Normalize
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.builder import build_network_and_rule, load_run_dataset
-from localrules.engine.checkpoint import exported_settings, last_state, load_weights, recorded_settings, settings_sha256
+from localrules.engine.checkpoint import last_state, load_weights, recorded_settings, settings_sha256
 from localrules.engine.device import Device, set_deterministic
+from localrules.engine.exported_weights import exported_settings
 from localrules.engine.inference import Predictor
 from localrules.engine.resolve import resolve_component, resolve_config
 from localrules.errors import DataError, UsageError

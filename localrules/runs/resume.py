@@ -12,6 +12,7 @@ from localrules.config.overrides import Tree, diff
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
+from localrules.engine.exported_weights import refuse_export
 from localrules.engine.resolve import resolve_run, spell_out_presets
 from localrules.engine.session import Session
 from localrules.errors import UsageError, warn
@@ -56,7 +57,7 @@ def resume(
     registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
     stored, record = read_run(folder)
-    checkpoint.refuse_export(folder)
+    refuse_export(folder)
     given = nest_settings(settings or {})
     with name_suppliers(record):
         given = spell_out_presets(given, given.get("rule", "name", default=stored.rule.name), registry)

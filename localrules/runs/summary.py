@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localrules.callbacks.base import RunInfo
-from localrules.engine.checkpoint import weights_sha256
 from localrules.engine.inference import subsample
 from localrules.engine.profiling import process_peak_mib
 from localrules.engine.scores import Scores
 from localrules.engine.session import Session
 from localrules.engine.trainer import Trainer
+from localrules.engine.weights_file import weights_sha256
 from localrules.runs.evaluate import find_leaks, is_implausible
 
 

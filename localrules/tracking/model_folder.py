@@ -12,7 +12,7 @@ from typing import Any
 from localrules.config.overrides import Tree
 from localrules.core.network import Network
 from localrules.core.rule import Rule
-from localrules.engine.checkpoint import write_weights
+from localrules.engine.exported_weights import write_weights
 from localrules.tracking.records import write_config
 from localrules.utils.atomic_io import write_atomic
 

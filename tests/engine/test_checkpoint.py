@@ -18,6 +18,7 @@ from torch import Tensor
 from localrules import Layer, LayerView, Objective, RuleConfig
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
+from localrules.engine.weights_file import weights_sha256
 from localrules.errors import LocalRulesError, UsageError
 from localrules.testing.conformance.sessions import build_session, toy_dataset
 
@@ -129,15 +130,15 @@ def test_a_checkpoint_holds_plain_row_major_weights_of_the_plain_model(tmp_path:
         assert torch.equal(weights[name], tensor)
     fresh = dense(RULES["hsic"])
     fresh.network.model.load_state_dict(weights)
-    assert checkpoint.weights_sha256(fresh.network) == checkpoint.weights_sha256(session.network)
+    assert weights_sha256(fresh.network) == weights_sha256(session.network)
 
 
 def test_the_hash_of_weights_does_not_see_the_memory_layout_and_sees_everything_else() -> None:
     one, other = (dense(RULES["hsic"], channels_last=last) for last in (True, False))
-    assert checkpoint.weights_sha256(one.network) == checkpoint.weights_sha256(other.network)
+    assert weights_sha256(one.network) == weights_sha256(other.network)
     with torch.no_grad():
         other.network.model.stem.weight[0, 0, 0, 0] += 1e-6
-    assert checkpoint.weights_sha256(one.network) != checkpoint.weights_sha256(other.network)
+    assert weights_sha256(one.network) != weights_sha256(other.network)
 
 
 def test_without_a_checkpoint_there_is_nothing_to_restore(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from helpers.tiny_sessions import dense, perceptron, train
 from torch import Tensor
 
 from localrules import LayerView, Objective
-from localrules.engine.checkpoint import weights_sha256
 from localrules.engine.parallel import LayerExecutor
 from localrules.engine.profiling import peak_memory
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
+from localrules.engine.weights_file import weights_sha256
 from localrules.errors import LocalRulesError, UsageError
 from localrules_backprop.backprop import Backprop
 from localrules_supervised.local_ce import LocalCrossEntropy

@@ -23,6 +23,7 @@ from localrules.core.network import Network
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
 from localrules.engine.weight_average import WeightAverage
+from localrules.engine.weights_file import weights_sha256
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun
@@ -205,7 +206,7 @@ def test_a_run_evaluates_and_keeps_its_averages(tmp_path: Path) -> None:
         assert torch.equal(weights[name], value)
         assert torch.equal(kept["network"][name], value)  # the last phase left its averages
     found = TrainedRun.load(folder, Registry.load(allow=[]))
-    assert checkpoint.weights_sha256(found.predictor.network) == done["weights_sha256"]
+    assert weights_sha256(found.predictor.network) == done["weights_sha256"]
     scores = found.predictor.scores(found.data().split("valid"))
     assert float(metrics(folder)[-1]["valid_loss"]) == pytest.approx(scores.loss, rel=1e-5)
     plain = run(tmp_path / "plain", "--rule", "local-ce", setting=[*FACES, *DENSE, *SHORT])

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import localrules as package
-from localrules.engine.checkpoint import write_weights
+from localrules.engine.exported_weights import write_weights
 from localrules.errors import LocalRulesError, UsageError
 from localrules.tracking.model_card import ModelDescription, model_card
 from localrules.tracking.model_folder import portable_record
