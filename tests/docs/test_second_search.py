@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -172,3 +173,22 @@ def test_the_recipes_of_the_search_train_the_networks_of_other_grounds(
     session = Session.build(run, toy_dataset(samples=8, shape=(3, 32, 32)))
     train_steps(session)
     assert len(session.network.hidden) == (3 if case == "hsic-levels" else 31 if "resnet" in ground else 7)
+
+
+@pytest.mark.parametrize(
+    ("case", "recipe"),
+    [
+        ("control", "fer_half_backprop"),
+        ("hsic-small-heads", "fer_half_hsic"),
+        ("hsic-levels", "fer_half_hsic_levels"),
+        ("hsic-levels-ce", "fer_half_hsic_levels_ce"),
+    ],
+)
+def test_the_recipes_of_half_the_width_are_those_of_the_final_runs(
+    search: ModuleType, tables: ModuleType, case: str, recipe: str
+) -> None:
+    ratio = tables.facts_of(search.RECORDS / f"{case}-0.npz")["step_ratio"]
+    final = search.whole_settings(search.Trial(case, 0, final=True), ratio, "fer2013.csv").tree
+    tree = tomllib.loads((ROOT / "examples" / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8"))
+    of_the_study = {"seed": 0, "plots": False, "audit": True}
+    assert {**tree, **of_the_study, "data": {**tree["data"], "path": "fer2013.csv"}} == final
