@@ -79,11 +79,11 @@ def main() -> int:
         while process.poll() is None:
             peak = max(peak, anonymous_bytes(process.pid))
             time.sleep(0.05)
-        answer = json.loads(process.communicate()[0])
-    done = answer.get("status") == "done"
+        said = process.communicate()[0]
+    done = process.returncode == 0 and json.loads(said)["status"] == "done"
     print(
         f"{images:,} images, {images * 3 * SIDE**2 / GIB:.2f} GiB decoded; limit {asked.limit_gib:g} GiB; "
-        f"peak of anonymous memory {peak / GIB:.2f} GiB; {'done' if done else answer}"
+        f"peak of anonymous memory {peak / GIB:.2f} GiB; {'done' if done else 'failed'}"
     )
     return 0 if done else 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_the_cost_of_the_pipeline_is_measured_beside_a_step(
     study["main"].__globals__["AT_MOST"] = 0.0  # whatever it costs is too much
     assert study["main"]() == 1
     assert "lenet by backprop" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on a process's data is Linux's")
+@pytest.mark.parametrize(("limit", "failed"), [("8", 0), ("0.05", 1)])
+def test_the_study_of_large_sets_says_whether_a_run_fits_into_a_limit(
+    limit: str, failed: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "studies" / "large_set.py"))["main"]
+    monkeypatch.setattr("sys.argv", ["large_set.py", "--gib", "0.02", "--limit-gib", limit])
+    assert main() == failed
+    line = capfd.readouterr().out.splitlines()[-1]
+    assert line.startswith("437 images, 0.02 GiB decoded")
+    assert line.endswith("failed" if failed else "done")
 
 
 def test_the_start_of_a_run_is_timed_beside_that_of_torch(
