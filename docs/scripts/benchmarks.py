@@ -78,6 +78,8 @@ def published(rule: str | None = None) -> Iterator[str]:
     rows = [row for row in rows if rule in (None, _rule_of()[row["row"]])]
     if rule is not None and not rows:
         yield "No row of the suite [`published`](../guides/reproduce.md) is run with this rule."
+        if any(row["row"].startswith(f"{rule}: ") for row in _rows(PUBLISHED)):
+            yield "Rows whose experiment has its name are run with another: the first word names the experiment."
         yield ""
         return
     if rule is not None:

@@ -21,7 +21,7 @@ from localrules.runs.load import read_run
 from localrules.utils.palette import COLOURS, MARKERS
 from localrules.utils.plotting import new_figure, plain_axes, save_figure
 
-RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_best_local")
+RECIPES = ("fer_backprop", "fer_hsic", "fer_hsic_block", "fer_hsic_ce")
 STEP, SECONDS, WORK, ACCURACY = "step", "seconds", "macs_10^12", "valid_accuracy"
 AXES = {STEP: "step", SECONDS: "seconds of training steps", WORK: "MACs, 10^12"}
 

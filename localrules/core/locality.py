@@ -10,12 +10,12 @@ LOCALITY_LEVELS: tuple[Locality, ...] = get_args(Locality)
 """In order: each may use what those before it may."""
 
 LOCALITY_DESCRIPTIONS: dict[Locality, str] = {
-    "local": "a layer learns from what it reads and gives; no labels",
-    "local-labels": "a layer learns from what it reads and gives, and from the labels",
+    "local": "a layer learns from its inputs and outputs; no labels",
+    "local-labels": "a layer learns from its inputs and outputs, the labels and the batch's images",
     "window": "a layer also learns from the K - 1 layers above it, across no more than K - 1 borders",
-    "broadcast-error": "the network's error at the output is told to every layer directly",
-    "feedback": "signals come down from layer to layer, by ways of their own or by settling states",
-    "backprop": "one error goes back through the transposed weights of the layers above",
+    "broadcast-error": "the network's error at the output is sent to every layer directly",
+    "feedback": "signals come down from layer to layer, by separate weights or by states that settle",
+    "backprop": "errors come down through the forward weights of the layers above, or as if they did",
 }
 
 

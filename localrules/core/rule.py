@@ -83,7 +83,7 @@ class Context(Protocol):
 
 
 class Rule(RuleBase, ABC):
-    """Turns one batch into parameter gradients: fills ``.grad`` with descent directions, and never steps an optimizer.
+    """Turns one batch into parameter gradients: fills ``.grad``, as ``loss.backward()`` does, and steps no optimizer.
 
     A rule is an ``nn.Module``: feedback weights, inverse networks and running means registered on it are moved and
     saved with the run.

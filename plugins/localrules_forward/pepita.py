@@ -158,7 +158,7 @@ def activities_of(layer: Layer, operations: list[Operation], output: Any) -> lis
 
 
 def update_weights(layer: Layer, operations: list[Operation], output: Any, before: list[Tensor]) -> Tensor:
-    """Leave the descent directions in ``.grad``.
+    """Write the gradients, which the optimizer subtracts, to ``.grad``.
 
     Returns:
         The mean square by which the error changed the activity of the layer's last operation.
