@@ -1,8 +1,8 @@
 """The second search on FER2013: trials of a recipe on three divisions of Training, and the final runs on all of it.
 
     python examples/studies/second_search.py --data-path fer2013.csv --out search                # the first round
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all 69 trials
-    python examples/studies/second_search.py --data-path fer2013.csv --out search --final --cases control,hsic
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --cases '*'    # all trials
+    python examples/studies/second_search.py --data-path fer2013.csv --out search --final        # the final runs
     python examples/studies/second_search.py --table                                             # of what is done
 
 The first round is five cases, fixed before any was run, on three divisions. The network has half the width of the
@@ -34,6 +34,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +61,20 @@ def step_ratio_of(trial: Trial, data_path: str, out: Path, records: Path, regist
     Ratios differ from processor to processor. So a change is timed beside the recipe that it changes, and the ratio of
     that is the recorded one; what changes no arithmetic of a step has its ratio.
     """
-    if trial.case in cases.RATIOS:
-        return cases.RATIOS[trial.case]
-    like = [
-        replace(trial, number=number, final=final, twice=twice)
-        for twice in (False, True)
-        for final in (False, True)
-        for number in cases.NUMBERS
-    ]
-    for path in (records / each.record for each in like):
-        if path.exists():
-            return float(facts_of(path)["step_ratio"])
+    shorter = {*cases.AS_LONG_AS, *cases.AS_LONG_AS.values()}
+    own = cases.arithmetic_of(trial.case)
+    same = [case for case in cases.CASES if cases.arithmetic_of(case) == own and case not in shorter]
+    for case in dict.fromkeys((trial.case, *same)):
+        if case in cases.RATIOS:
+            return cases.RATIOS[case]
+        for twice, final, number in product((False, True), (False, True), cases.NUMBERS):
+            path = records / replace(trial, case=case, number=number, final=final, twice=twice).record
+            if path.exists():
+                return float(facts_of(path)["step_ratio"])
     recipe, changes = cases.CASES[trial.case]
     beside = replace(trial, case="control" if trial.case == cases.UNCHANGED[recipe] else cases.UNCHANGED[recipe])
     ratio = step_ratio_of(beside, data_path, out, records, registry)
-    if changes and not any(name.partition(".")[0] in cases.OF_THE_STEP for name in changes):
+    if changes and not own[1]:
         return ratio
     first = (replace(each, number=cases.NUMBERS[0], final=False, twice=False) for each in (trial, beside))
     run, other = (resolve_run(settings_of(each, data_path), registry) for each in first)
@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--data-path", default="fer2013.csv", metavar="FILE")
     parser.add_argument("--out", type=Path, default=Path("search"), metavar="FOLDER", help="of the runs")
     parser.add_argument("--records", type=Path, default=RECORDS, metavar="FOLDER")
-    parser.add_argument("--cases", default=",".join(cases.FIRST_ROUND), metavar="A,B", help="patterns of their names")
+    parser.add_argument("--cases", metavar="A,B", help="patterns of their names")
     parser.add_argument("--ground", default=cases.FER2013, choices=cases.GROUNDS, help="the network and the data set")
     parser.add_argument("--final", action="store_true", help="final runs in place of trials")
     parser.add_argument("--twice", action="store_true", help="of twice the length")
@@ -161,7 +161,8 @@ def main() -> None:
     parser.add_argument("--image", type=Path, metavar="FILE", help="where the curves of final runs are to be drawn")
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="where the weights of final runs are to go")
     asked = parser.parse_args()
-    chosen = [case for case in cases.CASES if any(fnmatchcase(case, pattern) for pattern in asked.cases.split(","))]
+    patterns = asked.cases.split(",") if asked.cases else cases.FINAL if asked.final else cases.FIRST_ROUND
+    chosen = [case for case in cases.CASES if any(fnmatchcase(case, pattern) for pattern in patterns)]
     extended = any("rule" in changes or "rule.name" in changes for _, changes in (cases.CASES[each] for each in chosen))
     registry = Registry.from_plugins([cases.STUDIES / "searched_on_fer2013.py"] if extended else [])
     asked.records.mkdir(parents=True, exist_ok=True)

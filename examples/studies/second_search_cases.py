@@ -47,11 +47,12 @@ pyramid are cut into three parts of similar cost: as many as the pyramid has lev
 
 HSIC: dict[str, Any] = {"rule.name": "searched"}
 AVERAGED: dict[str, Any] = {"ema_decay": 0.995, "schedule.end": 0.1}  # a rate of 0 at the end leaves nothing to average
+SMALL_HEADS: dict[str, Any] = {"rule.channels": 32, "rule.hidden": 64, "rule.projection": 32}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control": ("fer_backprop", {}),
     "hsic": ("fer_hsic", {}),
     "hsic-shorter": ("fer_hsic", {}),
-    "hsic-small-heads": ("fer_hsic", {"rule.channels": 32, "rule.hidden": 64, "rule.projection": 32}),
+    "hsic-small-heads": ("fer_hsic", SMALL_HEADS),
     "hsic-levels": ("fer_hsic_block", {}),
     "hsic-levels-ce": ("fer_hsic_block", {"rule.ce": 0.3}),
     "hsic-levels-window-2": ("fer_hsic_block", {"granularity": "window:2:block"}),
@@ -71,10 +72,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control-batch-256": ("fer_backprop", {"batch_size": 256, "optimizer.lr": 0.0085}),
     "hsic-averaged": ("fer_hsic", AVERAGED),
     "control-averaged": ("fer_backprop", AVERAGED),
+    "hsic-small-heads-averaged": ("fer_hsic", {**SMALL_HEADS, **AVERAGED}),
+    "hsic-levels-averaged": ("fer_hsic_block", AVERAGED),
+    "hsic-levels-ce-averaged": ("fer_hsic_block", {"rule.ce": 0.3, **AVERAGED}),
 }
 """Each trial's recipe, and what it changes. The control gets each gain that it can use. Four were added
 after the first round: ``hsic-small-heads`` halves the networks beside the layers, too; two build on levels, the one
-change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``."""
+change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``. The last three, with all that
+was kept, are for the final runs."""
 
 UNCHANGED = {"fer_backprop": "control", "fer_hsic": "hsic", "fer_hsic_block": "hsic-levels"}
 """The case of each recipe that changes nothing."""
@@ -90,6 +95,7 @@ AS_LONG_AS = {"hsic-softened": "hsic-shorter", "hsic-erased": "hsic-shorter"}
 and not 1.14: they had fewer epochs than ``hsic``, so another run of the recipe, as long as theirs, is their
 reference."""
 
+FINAL = ("control-averaged", "hsic-small-heads-averaged", "hsic-levels-averaged", "hsic-levels-ce-averaged")
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
 
 
@@ -171,3 +177,9 @@ def whole_settings(trial: Trial, step_ratio: float, data_path: str) -> Settings:
     ]
     tree = merge(tree, {"phases": phases, "epochs": together + readout, "audit": trial.final})
     return Settings.from_tree(tree, f"trial {trial.case}")
+
+
+def arithmetic_of(case: str) -> tuple[str, dict[str, Any]]:
+    """The recipe of a case and those of its changes on which the arithmetic of a step depends."""
+    recipe, changes = CASES[case]
+    return recipe, {name: value for name, value in changes.items() if name.partition(".")[0] in OF_THE_STEP}

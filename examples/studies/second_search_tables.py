@@ -77,19 +77,20 @@ def references_of(case: str) -> list[str]:
 
 
 def tabulate_final(records: Path, twice: bool = False) -> pd.DataFrame:
-    """A row for each case with final runs, beside the control's of the same seeds.
+    """A row for each case with final runs, compared with the control's of the same seeds.
 
     Args:
         records: Their folder.
         twice: Of those that are twice as long.
     """
     rows = []
+    reference = cases.FINAL[0]
     for case in cases.CASES:
         seeds = [seed for seed in cases.NUMBERS if (records / final_run(case, seed, twice).record).exists()]
         if not seeds:
             continue
         own, control = (
-            read_records(records, [final_run(each, seed, twice) for seed in seeds]) for each in (case, "control")
+            read_records(records, [final_run(each, seed, twice) for seed in seeds]) for each in (case, reference)
         )
         right = [part["right"].mean() for part in own]
         facts = facts_of(records / final_run(case, seeds[0], twice).record)
@@ -98,7 +99,7 @@ def tabulate_final(records: Path, twice: bool = False) -> pd.DataFrame:
         row |= {"accuracies": " ".join(f"{each:.3f}" for each in right)}
         row |= {"std": np.std(right, ddof=1) if len(seeds) > 1 else np.nan}
         other = mean_over(control) if len(control) == len(seeds) else None
-        rows.append(row | compare(mean_over(own), case, other, "control"))
+        rows.append(row | compare(mean_over(own), case, other, reference))
     return pd.DataFrame(rows)
 
 
