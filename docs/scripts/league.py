@@ -61,8 +61,10 @@ def league_commands(ground: str) -> Iterator[str]:
     shared = [setting for setting in words[0] if all(setting in other for other in words)] if words else []
     yield "<!-- not run: it needs the data set, and minutes -->"
     yield "```bash"
-    yield f"localrules run {' '.join(shared)} --data-path FOLDER \\"
-    yield "    ... # and one of these"
+    yield f"localrules run {' '.join(shared)} --data-path PATH"
+    yield "```"
+    yield ""
+    yield "```text"
     yield from (" ".join(setting for setting in each if setting not in shared) for each in words)
     yield "```"
     yield ""

@@ -93,7 +93,7 @@ def _print(found: Sequence[Prediction], folder: Path) -> None:
     count = len(found[0].ranked) if len(found) == 1 else _OF_MANY
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("image", style="cyan", overflow="fold")
-    table.add_column("expression")
+    table.add_column("class")
     table.add_column("", justify="right")
     table.add_column("")
     for item in found:

@@ -164,7 +164,7 @@ def sweep(
     if wandb_yaml:
         from localrules.sweep.wandb_yaml import as_wandb_sweep
 
-        print(as_wandb_sweep(settings, searched, objective, goal, sampler), end="")
+        print(as_wandb_sweep(settings, searched, objective, goal, sampler, trials), end="")
         return
     from localrules.runs.executor import EXECUTOR, make_executor
     from localrules.sweep.report import BEST, best_settings, write_report

@@ -14,7 +14,7 @@ from localrules.sweep.space import HELD_OUT, Space
 METHODS = {"tpe": "bayes", "cmaes": "bayes", "random": "random", "grid": "grid"}
 
 
-def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: str, sampler: str) -> str:
+def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: str, sampler: str, trials: int) -> str:
     """The YAML that ``wandb sweep FILE`` reads.
 
     Args:
@@ -23,6 +23,7 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
         objective: The metric, as it is called on W&B.
         direction: ``maximize`` or ``minimize``.
         sampler: Ours; W&B's nearest method is named.
+        trials: How many runs all agents start together.
     """
     # Threads are those of the agent's machine.
     tree: Tree = {"holdout_fraction": HELD_OUT, **settings.without("trackers", "threads").tree}
@@ -30,6 +31,7 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
     document: dict[str, Any] = {
         "method": METHODS[sampler],
         "metric": {"name": objective, "goal": direction},
+        "run_cap": trials,
         "parameters": {name: _parameter(values) for name, values in space.items()},
         "command": ["localrules", "run", *words, "--wandb", "online", "${args}"],
     }

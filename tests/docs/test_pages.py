@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from helpers.snippets import PAGES, ROOT
 
+from localrules import Requirements
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 
@@ -19,6 +21,13 @@ CODE = (ROOT / "localrules", ROOT / "plugins")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#]*)(?:#([^)]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _SECTION = re.compile(r"^(?:# [\w-]+|## .+|<!-- generated: .+ -->)$", re.MULTILINE)
+LINKED = sorted(
+    {
+        *PAGES.values(),
+        *ROOT.glob("*.md"),
+        *(path for folder in (".github", "examples") for path in (ROOT / folder).rglob("*.md")),
+    }
+)
 RULES = [page for page in PAGES if page.startswith("docs/rules/") and page != "docs/rules/index.md"]
 
 
@@ -76,14 +85,19 @@ def test_the_authors_of_a_rules_entry_are_those_of_its_page() -> None:
         assert [name for name in authors if name not in references] == [], item.entry.name
 
 
-@pytest.mark.parametrize("page", list(PAGES))
-def test_links_lead_somewhere(page: str) -> None:
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
     broken = []
-    for target, anchor in _LINK.findall(text(page)):
-        path = (PAGES[page].parent / target).resolve() if target else PAGES[page]
+    for target, anchor in _LINK.findall(page.read_text(encoding="utf-8")):
+        path = (page.parent / target).resolve() if target else page
         if not path.exists() or (anchor and anchor not in anchors(path)):
             broken.append(f"{target}#{anchor}" if anchor else target)
     assert broken == []
+
+
+def test_the_guide_to_plugins_lists_every_requirement() -> None:
+    guide = text("docs/guides/writing-a-plugin.md")
+    assert [field.name for field in fields(Requirements) if f"| `{field.name}` | " not in guide] == []
 
 
 def test_links_of_the_readme_into_the_repository_are_absolute_for_pypi_and_lead_somewhere() -> None:

@@ -209,12 +209,22 @@ def test_an_unknown_objective_is_an_error_that_lists_the_others(tmp_path: Path) 
 
 
 def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:
-    words = ["--param", "rule.hidden=0,4", "--param", "optimizer.lr=0.001..0.1:log", "--param", "seed=1..9:int"]
+    words = [
+        "--param",
+        "rule.hidden=0,4",
+        "--param",
+        "optimizer.lr=0.001..0.1:log",
+        "--param",
+        "seed=1..9:int",
+        "--trials",
+        "7",
+    ]
     said = localrules("sweep", *WORDS, *words, "--wandb-yaml", "--out", tmp_path / "study")
     assert said.code == 0, said.err
     found = yaml.safe_load(said.out)
     assert found["method"] == "bayes"
     assert found["metric"] == {"name": "valid_accuracy", "goal": "maximize"}
+    assert found["run_cap"] == 7
     assert found["parameters"]["rule.hidden"] == {"values": [0, 4]}
     assert found["parameters"]["optimizer.lr"]["distribution"] == "log_uniform_values"
     assert found["parameters"]["seed"] == {"distribution": "int_uniform", "min": 1, "max": 9}
