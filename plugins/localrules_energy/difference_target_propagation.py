@@ -58,7 +58,8 @@ class DifferenceTargetPropagation(Rule):
         )
         inverse: Range = Field(
             "tanh",
-            description="Activation at the end of an inverse: tanh, the layers' own (the paper's), or linear for none.",
+            description="Activation at the end of an inverse: tanh as in the layers (the paper's), elu for layers with "
+            "elu (ours), or linear: none.",
         )
 
     info = RuleInfo(

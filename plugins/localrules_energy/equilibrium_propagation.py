@@ -52,7 +52,7 @@ class EquilibriumPropagation(Rule):
             description="Steps of free settling (ours, for few layers; the paper's, for four convolutions: 250).",
         )
         nudged_steps: int = Field(
-            10, gt=0, le=100_000, description="Steps of nudged settling (ours, for few layers; the paper's: 25 to 30)."
+            10, gt=0, le=100_000, description="Steps of nudged settling (ours, for few layers; the paper's code: 25)."
         )
 
     info = RuleInfo(
@@ -67,7 +67,7 @@ class EquilibriumPropagation(Rule):
             float_inputs=True,
             targets="weighted",
         ),
-        presets={"paper": {"free_steps": 250, "nudged_steps": 30}},
+        presets={"paper": {"beta": 1.0, "free_steps": 250, "nudged_steps": 25}},
         model_defaults={"norm": False, "activation": "hard_sigmoid"},
     )
 

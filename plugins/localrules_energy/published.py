@@ -32,8 +32,8 @@ def predictive_coding() -> Experiment:
                     "https://github.com/RobertRosenbaum/PredictiveCodingVsBackProp, which shows curves"
                 ),
                 deviations="lenet, and not convolutions of 10 and 5 channels with layers of 50 and 30 units; "
-                "standardised images; the published code's last move of the values does not count, and in its strict "
-                "mode weights learn at the values of the first forward pass",
+                "standardised images; the published code's last move of the values does not count, and in the strict "
+                "mode of the notebook (2021) weights learn at the values of the first forward pass",
             )
             for name, rule in rules.items()
         ),

@@ -47,7 +47,7 @@ class NodePerturbation(Rule):
 
     References:
         Dalm, van Gerven & Ahmad 2023, Effective learning with node perturbation in deep neural networks,
-        https://arxiv.org/abs/2310.00965; https://github.com/artcogsys/decorbp.
+        https://arxiv.org/abs/2310.00965.
     """
 
     class Config(RuleConfig):

@@ -35,7 +35,10 @@ class WeightMirror(FeedbackRule):
 
         rate: float = Field(0.05, gt=0, le=1, description="Weight of a step's estimate in the running mean (ours).")
         samples: int = Field(
-            64, ge=1, description="Samples of noise per step; of feature maps one per 64 positions, rounded up (ours)."
+            64,
+            ge=1,
+            description="Samples of noise per step (ours); for feature maps divided by their positions, at most by 64, "
+            "and rounded up, since each position counts.",
         )
 
     info = FeedbackRule.info.replace(

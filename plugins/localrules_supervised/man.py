@@ -42,8 +42,8 @@ class MAN(Objective):
             0.995,
             ge=0,
             le=1,
-            description="Weight of earlier values in the average of the next layer's weights (the paper's; "
-            "the default of its code: 0.999).",
+            description="Weight of earlier values in the average of the next layer's weights (the paper's; its "
+            "script for CIFAR defaults to 1, which freezes the average, and its README sets 0.995).",
         )
         learned: bool = Field(True, description="Whether there is a copy that learns beside the average (the paper's).")
         hidden: Width = Field(
