@@ -131,9 +131,29 @@ class Learner:
         self._check.after_step(self._context.is_trainable)
         return report
 
+    def _class_labels(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The labels as int64. Their range is checked on a CPU alone: a GPU would have to be waited for."""
+        if labels.shape != (len(images),):
+            raise UsageError(
+                f"the labels have the shape {tuple(labels.shape)}",
+                where="Learner.step(images, labels)",
+                why=f"there are {len(images)} samples, and each has one label",
+                fix=f"give the shape ({len(images)},); class probabilities are floating-point numbers",
+            )
+        if labels.device.type == "cpu" and len(labels):
+            low, high = labels.aminmax()
+            if low < 0 or high >= self._num_classes:
+                raise UsageError(
+                    f"label {int(low if low < 0 else high)} is of no class",
+                    where="Learner.step(images, labels)",
+                    why=f"there are {self._num_classes} classes, from 0 to {self._num_classes - 1}",
+                    fix="give num_classes of the data, or number the labels from 0",
+                )
+        return labels.long()
+
     def _batch(self, images: Tensor, labels: Tensor) -> Batch:
         if not labels.is_floating_point():
-            return Batch(images, labels, self._num_classes)
+            return Batch(images, self._class_labels(images, labels), self._num_classes)
         if labels.shape != (len(images), self._num_classes):
             raise UsageError(
                 f"the targets have the shape {tuple(labels.shape)}",
@@ -237,6 +257,13 @@ class _SimpleContext:
 def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, Any]]:
     """The rule, and its defaults for a run."""
     if isinstance(rule, Rule):
+        if config is not None:
+            raise UsageError(
+                f"the options of {type(rule).__name__} are those that it was made with",
+                where="Learner(config=...)",
+                why="the rule is an object, not a name or a class",
+                fix="leave config out, or pass the class",
+            )
         _check_trainable(type(rule), network)
         if network.window > 1:
             check_windows(type(rule).__name__, type(rule))
@@ -252,8 +279,20 @@ def _build(rule: Any, config: Any, network: Network) -> tuple[Rule, dict[str, An
                 return cls(own), cls.info.run_defaults
         spec = ObjectiveSpec(cls, _options(cls, config))
         return layerwise_rule({layer.name: spec for layer in network.hidden}, network), cls.info.run_defaults
-    options = config or {}
+    options = dict(config) if isinstance(config, Mapping) else {}
     patterns = list(rule)
+    unknown = (
+        [config]
+        if config is not None and not isinstance(config, Mapping)
+        else [key for key in options if key not in rule]
+    )
+    if unknown:
+        raise UsageError(
+            f"the mixture has no part {unknown[0]!r}",
+            where="Learner(config=...)",
+            why="the options of a mixture are given for each of its patterns: " + ", ".join(map(repr, patterns)),
+            fix=f"e.g. config={{{patterns[-1]!r}: {{...}}}}",
+        )
     names = [layer.name for layer in network.hidden]
     check_patterns_used(patterns, names, "Learner(rule={...})")
     specs = {pattern: _mixed_spec(each, options.get(pattern)) for pattern, each in rule.items()}
@@ -318,4 +357,7 @@ def _optimizer(
     given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
     if lr is not None:
         given["lr"] = lr
-    return validate_config(OptimizerConfig, merge(defaults.get("optimizer", {}), given), "optimizer")
+    own = defaults.get("optimizer", {})
+    if given.get("name", own.get("name")) != own.get("name"):
+        own = {}  # the learning rate of another optimizer is not for this one
+    return validate_config(OptimizerConfig, merge(own, given), "optimizer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 import torch
 from helpers.plain_networks import Residual
@@ -146,6 +148,53 @@ def test_the_rules_options_and_run_defaults_apply_and_explicit_settings_override
 def test_options_that_do_not_fit_are_refused(config: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         small("hsic", config=config)
+
+
+@pytest.mark.parametrize(
+    ("rule", "config", "message"),
+    [
+        ({"*": "hsic"}, {"beta": 10}, "the mixture has no part 'beta'"),
+        (Backprop(), {"nonsense": 3}, "the options of Backprop are those that it was made with"),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused(rule: object, config: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small(rule, config=config)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.zeros(16, 1, dtype=torch.int64), r"the labels have the shape \(16, 1\)"),
+        (torch.zeros(7, dtype=torch.int64), r"the labels have the shape \(7,\)"),
+        (torch.full((16,), 4), "label 4 is of no class"),
+        (torch.full((16,), -1), "label -1 is of no class"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["hsic", "backprop"])
+def test_labels_that_do_not_fit_are_refused(rule: str, labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small(rule).step(torch.randn(16, 1, 16, 16), labels)
+
+
+def test_labels_may_be_of_any_type_of_integers() -> None:
+    one, other = small("local-ce"), small("local-ce")
+    images, labels = torch.randn(16, 1, 16, 16), torch.arange(16) % 4
+    assert one.step(images, labels).loss == other.step(images, labels.to(torch.int32)).loss
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_state_that_is_loaded_has_the_learning_rate(optimizer: str) -> None:
+    first, second = (small("local-ce", optimizer=optimizer, lr=0.1) for _ in range(2))
+    one, other = (batches().batch(step) for step in (0, 1))
+    first.step(one.images, one.labels)
+    first.optimizers.set_learning_rate(1e-4)
+    second.load_state_dict(deepcopy(first.state_dict()))  # torch's optimizers keep the tensors that they load
+    assert second.optimizers.learning_rate == pytest.approx(1e-4)
+    for learner in (first, second):
+        learner.step(other.images, other.labels)
+    for ours, theirs in zip(first.network.parameters(), second.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_state_that_is_loaded_goes_on_with_the_same_bits() -> None:

@@ -11,6 +11,8 @@ from localrules.errors import UsageError
 class EarlyStopping(Callback):
     """Stops a run when a metric has not improved for some evaluations.
 
+    In a run with phases those of the last one count: a run that ended earlier would leave phases out.
+
     The weights are those of the last step, not of the best evaluation: a result chosen on the split that is reported
     flatters. The state is part of every checkpoint, so a resumed run stops where an unbroken one does.
 
@@ -50,6 +52,8 @@ class EarlyStopping(Callback):
         self.best, self.waited = known["best"], known["waited"]
 
     def on_evaluate(self, row: MetricsRow) -> None:
+        if self._run.phases and row["phase"] != self._run.phases[-1].name:
+            return
         value = row.get(self.metric)
         if not isinstance(value, (int, float)):
             raise UsageError(

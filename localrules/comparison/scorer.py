@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,8 @@ class Scorer:
             LocalRulesError: The run's rule, model or data set is not here.
         """
         finished = replace(TrainedRun.load(run.folder, self._registry), config=run.config)  # which knows where data are
-        key = run.config.data.model_dump_json()
+        config = run.config
+        key = json.dumps([config.data.model_dump(mode="json"), config.holdout_fraction, config.holdout_seed])
         if key not in self._data:
             self._data[key] = finished.data()
         data = self._data[key]

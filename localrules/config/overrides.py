@@ -11,13 +11,20 @@ from localrules.errors import UsageError
 
 Tree = dict[str, Any]
 
+COMPONENTS = ("rule", "model", "data")
+"""Tables of settings that are a plugin's name and options."""
+
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
     """``above`` laid over ``below``, table by table. A length in steps replaces one in epochs, and the reverse.
 
     A rule, model or data set of another name does not inherit the options of the one below.
     """
-    if "name" in above and "name" in below and above["name"] != below["name"]:
+    return _merge(below, above, is_component=False)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any], *, is_component: bool) -> Tree:
+    if is_component and "name" in above and "name" in below and above["name"] != below["name"]:
         return dict(above)
     result = dict(below)
     for one, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -25,7 +32,10 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
             result[other] = None
     for key, value in above.items():
         old = result.get(key)
-        result[key] = merge(old, value) if isinstance(value, Mapping) and isinstance(old, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            # Within a component, too: a mixture has the name and the options of each of its rules.
+            value = _merge(old, value, is_component=is_component or key in COMPONENTS)
+        result[key] = value
     return result
 
 

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from localrules.config.mixture import MIXED, expand_mixture
-from localrules.config.overrides import RUN_METADATA, Tree, merge, nest, parse_override, parse_toml
+from localrules.config.overrides import COMPONENTS, RUN_METADATA, Tree, merge, nest, parse_override, parse_toml
 from localrules.errors import UsageError, error_text, shorten
 
 Location = tuple[str | int, ...]
 """The keys that lead to a value, and the indices of lists among them."""
-
-COMPONENTS = ("rule", "model", "data")
 
 
 @dataclass(frozen=True)
@@ -177,6 +175,19 @@ def merge_settings(*layers: Settings) -> Settings:
     that ``--model`` names, not of the file's.
     """
     return reduce(lambda above, below: _merge_two(below, above), reversed(layers)) if layers else Settings()
+
+
+def as_defaults(below: Settings, above: Settings) -> Settings:
+    """Settings that nobody asked for, of a rule or of a preset, without an optimizer or a schedule that is not chosen.
+
+    What they say of one, such as its learning rate, is not for another.
+
+    Args:
+        below: The defaults.
+        above: What is laid over them.
+    """
+    named = {table: (below.get(table, "name"), above.get(table, "name")) for table in ("optimizer", "schedule")}
+    return below.without(*(table for table, (one, other) in named.items() if None not in (one, other) and one != other))
 
 
 def _nearest(known: Mapping[Location, Any], location: Location, default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Settings that change nothing beside others: of another optimizer, or of another schedule."""
+"""Settings that change nothing beside others: of another optimizer or schedule, of processes, windows, compilation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,20 @@ _SCHEDULES = {
 
 
 def unused_settings(config: RunConfig) -> list[str]:
-    """Settings that differ from their defaults and that the optimizer or the schedule does not read, in sentences."""
+    """Settings that differ from their defaults and that nothing in the run reads, in sentences."""
+    absent = {
+        "parallel": (config.devices == 1, "there is one process (devices)"),
+        "stages": (config.devices == 1, "there is one process (devices)"),
+        "sync_batchnorm": (config.devices == 1, "there is one process (devices)"),
+        "window_weight": (not str(config.granularity).startswith("window:"), "granularity has no windows of layers"),
+        "compile_backend": (not config.compile, "compile is off"),
+    }
+    fields = type(config).model_fields
     return [
+        f"{option} changes nothing: {reason}"
+        for option, (is_absent, reason) in absent.items()
+        if is_absent and getattr(config, option) != fields[option].default
+    ] + [
         f"{section}.{option} changes nothing: it is for {', '.join(readers)}, and {section}.name is {chosen.name}"
         for section, chosen, options in (
             ("optimizer", config.optimizer, _OPTIMIZERS),

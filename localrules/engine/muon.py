@@ -76,6 +76,7 @@ class MuonWithAdamW(Optimizer):
         return {
             "state": {(name, at): kept for name, state in states.items() for at, kept in state["state"].items()},
             "param_groups": {name: state["param_groups"] for name, state in states.items()},
+            "lr": self.param_groups[0]["lr"],
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -85,6 +86,7 @@ class MuonWithAdamW(Optimizer):
             state = {"state": own, "param_groups": state_dict["param_groups"][name]}
             check_state(part, state)
             part.load_state_dict(state)
+        self.param_groups[0]["lr"] = state_dict.get("lr", self.param_groups[0]["lr"])
 
 
 def _as_matrix(tensor: Tensor, weight: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from localrules.core.rule import Rule
 from localrules.engine import patterns
 from localrules.engine.muon import MuonWithAdamW
 from localrules.engine.optimizer_state import check_state
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 
 MATRIX_DIMS = 2  # dimensions
 SGD_MOMENTUM = 0.9  # ours
@@ -139,6 +139,8 @@ class LayerOptimizers:
             if not isinstance(optimizer, MuonWithAdamW):  # that one checks its two parts
                 check_state(optimizer, state[name])
             optimizer.load_state_dict(state[name])
+            if self._scales[name]:
+                self._rate = optimizer.param_groups[0]["lr"] / self._scales[name]
 
 
 def _begin_momentum(optimizer: Optimizer) -> None:
@@ -165,6 +167,13 @@ def _lr_scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float
     given = list(asked)
     patterns.check_patterns_used(given, layers, "optimizer.lr_scale")
     fits = {name: patterns.first_match(given, name) for name in layers}
+    if hidden := [pattern for place, pattern in enumerate(given) if place not in fits.values()]:
+        raise UsageError(
+            f"the scale of {hidden[0]!r} changes nothing",
+            where="optimizer.lr_scale",
+            why="the first pattern that fits a layer counts, and earlier ones fit all of its layers",
+            fix="put it before them, or leave it out",
+        )
     return {name: 1.0 if at is None else asked[given[at]] for name, at in fits.items()}
 
 

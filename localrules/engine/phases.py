@@ -18,7 +18,7 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
     """Lay the phases out over a run, each with its fraction of the steps and at least one.
 
     Raises:
-        UsageError: Two phases of one name, one in which no layer learns, fewer steps than phases, a pattern that fits
+        UsageError: Two phases of one name, one in which nothing learns, fewer steps than phases, a pattern that fits
             no layer, or auxiliary modules that are to learn where there are none.
     """
     names = [config.name for config in configs]
@@ -63,6 +63,15 @@ def build_phases(configs: Sequence[PhaseConfig], network: Network, rule: Rule, t
         named = _named_layers(config, network)
         learning = frozenset(layer.name for layer in named if any(p.requires_grad for p in layer.parameters()))
         frozen = frozenset(layer.name for layer in named) - learning
+        if not config.auxiliary and all(
+            layer.is_readout and not rule.trains(layer) and not any(rule.parameters_for(layer)) for layer in named
+        ):
+            raise UsageError(
+                f"nothing learns in phase {config.name!r}",
+                where=f"phase {config.name!r}",
+                why="it names the readout alone, which this rule does not train: it predicts in another way",
+                fix="leave the phase out, e.g. --set phases=joint",
+            )
         phases.append(Phase(config.name, start, stop, learning, _cost(learning, network), config.auxiliary, frozen))
         start = stop
     return phases

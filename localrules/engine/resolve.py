@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from localrules.config.mixture import MIXED, MixturePart, mixture_parts
-from localrules.config.overrides import Tree
+from localrules.config.overrides import COMPONENTS, Tree
 from localrules.config.schema import ComponentConfig, RuleAssignment, RunConfig
-from localrules.config.settings import COMPONENTS, Settings, merge_settings
+from localrules.config.settings import Settings, as_defaults, merge_settings
 from localrules.config.validate import check_config_class, validate_config
 from localrules.core.base import RuleBase
 from localrules.engine.compatibility import check_compatibility, check_precision, check_targets
@@ -45,8 +45,10 @@ def resolve_run(
     _check_named(given, "rule")
     parts = mixture_parts(given.tree["rule"], given.source_of("rule", "layers"))
     kinds = [_look_up("rule", part.name, registry, given.sub(*part.location)) for part in parts]
+    own = given.without("preset")
+    preset = as_defaults(_preset(given, kinds, registry), own)
     defaults = Settings.from_tree(kinds[-1].info.run_defaults, f"default of rule {parts[-1].name}")
-    merged = merge_settings(defaults, _preset(given, kinds, registry), given.without("preset"))
+    merged = merge_settings(as_defaults(defaults, merge_settings(preset, own)), preset, own)
     _check_named(merged, *COMPONENTS)
     run = _validated(merged, parts, kinds, registry, network_only)
     check_compatibility(run, registry)
@@ -100,7 +102,8 @@ def spell_out_presets(settings: Settings, rule: str, registry: Registry) -> Sett
         registry: Where names are looked up.
     """
     kinds = [] if rule == MIXED else [_look_up("rule", rule, registry, settings.sub("rule"))]
-    merged = merge_settings(_preset(settings, kinds, registry), settings.without("preset"))
+    own = settings.without("preset")
+    merged = merge_settings(as_defaults(_preset(settings, kinds, registry), own), own)
     preset = merged.get("rule", "preset")
     if not kinds or preset not in kinds[0].info.presets:
         return merged

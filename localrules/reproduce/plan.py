@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from localrules.comparison.plan import PlannedRun
 from localrules.config.diff import INCIDENTAL
-from localrules.config.settings import Settings, merge_settings
+from localrules.config.settings import Settings, as_defaults, merge_settings
 from localrules.engine.builder import load_dataset, load_run_dataset
 from localrules.engine.environment import providers
 from localrules.engine.resolve import resolve_component, resolve_run
@@ -158,7 +158,7 @@ def _plan_case(
     budget = Budget.of(case.name, case.settings, asked.scale)
     settings = merge_settings(
         asked.defaults.without(*_fixed(case)),
-        Settings.from_tree(case.settings, f"experiment {name}, case {case.name}"),
+        as_defaults(Settings.from_tree(case.settings, f"experiment {name}, case {case.name}"), asked.overrides),
         asked.overrides,
         Settings.from_tree(asked.incidental),
         Settings.from_tree({budget.unit: budget.length}, f"--scale {asked.scale:g}"),

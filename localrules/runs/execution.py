@@ -53,18 +53,31 @@ def run_record(registry: Registry, session: Session) -> Tree:
 
 
 def check_early_stopping(session: Session) -> None:
-    """Refuse early stopping by a split that the data set does not have, before anything is trained.
+    """Refuse early stopping by a metric that there will not be, before anything is trained.
 
     Raises:
-        UsageError: There is no valid split.
+        UsageError: There is no valid split, or what the metric is of does not learn in the last phase, which counts.
     """
     config = session.config.early_stopping
-    if config is not None and config.metric.startswith("valid_") and "valid" not in session.data.splits:
+    if config is None:
+        return
+    if config.metric.startswith("valid_") and "valid" not in session.data.splits:
         raise UsageError(
             f"early stopping needs the metric {config.metric!r}, which this run does not log",
             where="early_stopping.metric",
             why=f"data set {session.data.name!r} has no valid split",
             fix="hold some of the training split out (--set holdout_fraction=0.1), or choose another metric",
+        )
+    last, readout = session.phases[-1], session.network.readout
+    layer = config.metric.removeprefix("objective/")
+    if layer in ("loss", "accuracy") and session.rule.trains(readout):
+        layer = readout.name
+    if layer in {each.name for each in session.network.layers} - last.trainable_layers - last.frozen_layers:
+        raise UsageError(
+            f"early stopping needs the metric {config.metric!r}, which the last phase does not log",
+            where="early_stopping.metric",
+            why=f"{layer} does not learn in phase {last.name!r}, and only evaluations of the last phase count",
+            fix="choose valid_accuracy, or the objective of a layer that learns there",
         )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
-from localrules.config.overrides import nest
-from localrules.config.settings import COMPONENTS, Settings, merge_settings
+from localrules.config.overrides import COMPONENTS, nest
+from localrules.config.settings import Settings, merge_settings
 from localrules.config.unused import unused_settings
 from localrules.engine.device import machine_defaults
 from localrules.engine.resolve import resolve_run

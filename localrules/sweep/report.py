@@ -68,7 +68,7 @@ def write_report(sweep: Sweep, trials: Sequence[SweepTrial], command: str) -> Pa
 
 
 def _best(page: Page, sweep: Sweep, best: SweepTrial, trials: Sequence[SweepTrial]) -> None:
-    counts = {state: sum(trial.state == state for trial in trials) for state in ("done", PRUNED, "diverged")}
+    counts = {state: sum(trial.state == state for trial in trials) for state in ("done", PRUNED, "diverged", "refused")}
     page.facts(
         [
             (f"Best {sweep.objective}", f"{best.value:.4f}", f"trial {best.number}"),
@@ -98,7 +98,10 @@ def _trials(page: Page, sweep: Sweep, trials: Sequence[SweepTrial], best: SweepT
                 str(trial.number),
                 *(_cell(trial.settings.get(name)) for name in names),
                 Keyed("" if trial.value is None else f"{trial.value:.4f}", trial.value),
-                [trial.state, *([badge("best", strong=True)] if is_best else [])],
+                [
+                    f"refused: {trial.reason}" if trial.reason else trial.state,
+                    *([badge("best", strong=True)] if is_best else []),
+                ],
                 link(trial.folder.name, f"{RUNS}/{trial.folder.name}") if trial.folder else "",
             ]
         )

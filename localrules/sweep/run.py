@@ -24,7 +24,7 @@ from localrules.engine.builder import load_run_dataset
 from localrules.engine.divergence import Diverged
 from localrules.engine.environment import providers
 from localrules.engine.resolve import resolve_run
-from localrules.errors import UsageError
+from localrules.errors import DataError, MissingDependencyError, UsageError
 from localrules.runs.executor import Executor
 from localrules.sweep.optimizer import (
     Direction,
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 RUNS, SPACE = "runs", "space.json"
 PRUNED = "pruned"
 _OWNER, _DUPLICATE, _VOID, _DIVERGED, _FOLDER = "owner", "duplicate", "void", "diverged", "run_dir"
+_REFUSED = "refused"
+LOGGED = "valid_accuracy"
+"""The number of a summary that runs log after each epoch, too."""
 MOST_DUPLICATES = 50
 """Trials in a row that repeat an earlier one, after which the space counts as searched."""
 
@@ -59,9 +62,10 @@ class SweepTrial:
     Attributes:
         number: From 0, in the order in which trials were asked for.
         settings: What was tried, by dotted name.
-        value: The objective; ``None`` where the run diverged.
-        state: ``done``, ``pruned`` or ``diverged``.
-        folder: The run folder; ``None`` where the run diverged.
+        value: The objective; ``None`` where the run diverged or was refused.
+        state: ``done``, ``pruned``, ``diverged`` or ``refused``.
+        folder: The run folder; ``None`` where the run diverged or was refused.
+        reason: Why it was refused.
     """
 
     number: int
@@ -69,6 +73,7 @@ class SweepTrial:
     value: float | None
     state: str
     folder: Path | None
+    reason: str = ""
 
 
 @dataclass
@@ -131,7 +136,8 @@ class Sweep:
             try:
                 while True:
                     while len(at_work) < pool.workers and (trial := next(source, None)) is not None:
-                        at_work[self._start(trial, wanted, pool)] = trial
+                        if (started := self._start(trial, wanted, pool)) is not None:
+                            at_work[started] = trial
                     if not at_work:
                         break
                     done, _ = wait(at_work, return_when=FIRST_COMPLETED)
@@ -198,6 +204,13 @@ class Sweep:
                 where=self.settings.source_of(*twice[0].split(".")) or "the search space",
                 fix="leave out one of the two",
             )
+        if self.pruner != "none" and self.objective != LOGGED:
+            raise UsageError(
+                f"a pruner cannot compare trials by {self.objective!r}",
+                where="--pruner, --objective",
+                why="runs log it at their end alone, and a pruner reads it after each epoch",
+                fix=f"choose {LOGGED}, or leave the pruner out",
+            )
         for place in (0, -1):
             ends = {name: values.ends[place] for name, values in self.space.items()}
             resolve_run(
@@ -260,8 +273,8 @@ class Sweep:
             self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
         return None
 
-    def _start(self, trial: Any, wanted: int, pool: RunPool) -> Future[RunRecord]:
-        """Have a trial's run executed; without an executor it is done afterwards."""
+    def _start(self, trial: Any, wanted: int, pool: RunPool) -> Future[RunRecord] | None:
+        """Have a trial's run executed; without an executor it is done afterwards. ``None`` if its values do not fit."""
         values = decode(self.space, trial.params).items()
         shown = ", ".join(
             f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in values
@@ -272,9 +285,21 @@ class Sweep:
             watch = _PruningWatch(self.folder.absolute(), self.direction, self.pruner, trial._trial_id, self.objective)
         try:
             return pool.submit(self.plan(trial.params), which, watch)
-        except BaseException:
+        except BaseException as error:
+            if self._refuse(trial, error):
+                return None
             _release(trial)
             raise
+
+    def _refuse(self, trial: Any, error: BaseException) -> bool:
+        """Whether a trial is refused for its values: others ran to their ends, and no data or package is missing."""
+        general = not isinstance(error, UsageError) or isinstance(error, DataError | MissingDependencyError)
+        if general or self.best() is None:
+            return False
+        trial.set_user_attr(_REFUSED, str(error))
+        self.study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
+        self.say(f"trial {trial.number} is refused: {error}")
+        return True
 
     def _tell(self, trial: Any, future: Future[RunRecord]) -> None:
         """Keep in the study what has become of a trial."""
@@ -285,6 +310,10 @@ class Sweep:
             trial.set_user_attr(_DIVERGED, True)
             self.study.tell(trial.number, state=states.FAIL)
             return
+        except UsageError as error:
+            if self._refuse(trial, error):
+                return
+            raise
         trial.set_user_attr(_FOLDER, run.folder.name)
         value = self._value(run)
         if run.summary.get("stop_reason") == PRUNED:
@@ -305,10 +334,13 @@ class Sweep:
         return float(value)
 
     def _finished(self, trial: Any) -> SweepTrial:
-        state = "diverged" if trial.user_attrs.get(_DIVERGED) else PRUNED if trial.state.name == "PRUNED" else "done"
+        reason = trial.user_attrs.get(_REFUSED, "")
+        state = PRUNED if trial.state.name == "PRUNED" else "done"
+        if reason or trial.user_attrs.get(_DIVERGED):
+            state = "refused" if reason else "diverged"
         name = trial.user_attrs.get(_FOLDER)
         folder = self.folder / RUNS / name if name else None
-        return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder)
+        return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder, reason)
 
 
 class _Pruning(Callback):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.comparisons import run_folders
+from helpers.tiny_runs import FACES, MLP, SHORT, train
 
 from localrules.comparison.run_record import read_run_record
 from localrules.comparison.scorer import Scorer
@@ -21,6 +22,17 @@ def test_a_run_is_scored_again_to_the_accuracy_it_ended_with(done: Path) -> None
         answered = all_answers.predictions(run)
         assert answered.right.mean() == answered.metrics["top1"] == pytest.approx(run.summary["valid_accuracy"])
         assert answered.clean is None
+
+
+@pytest.mark.slow
+def test_each_run_is_scored_on_what_it_held_out_itself(tmp_path: Path) -> None:
+    words = ["--rule", "local-ce", "--set", "plots=false"]
+    held = [["--set", "holdout_fraction=0.2", "--set", f"holdout_seed={seed}"] for seed in (0, 1)]
+    runs = [train(tmp_path, *words, *each, setting=[*FACES, *MLP, *SHORT]) for each in ([], *held)]
+    scorer = Scorer(Registry.load(allow=[]))
+    for done in runs:
+        answered = scorer.predictions(read_run_record(Path(done["run_dir"])))
+        assert answered.right.mean() == pytest.approx(done["valid_accuracy"])
 
 
 def test_settings_differ_where_one_is_other_or_unset() -> None:

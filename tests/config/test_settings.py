@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,27 @@ def test_options_belong_to_the_name_of_their_own_layer(recipe: Path) -> None:
     assert not any("recipe.toml" in source for location, source in merged.sources.items() if location[0] == "data")
 
 
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        ({"optimizer": {"name": "adam", "lr": 0.01, "grad_clip_norm": 1.0}}, {"optimizer": {"name": "adamw"}}),
+        ({"schedule": {"name": "one-cycle", "end": 0.1}}, {"schedule": {"name": "cosine"}}),
+        ({"trackers": {"wandb": {"name": "first", "mode": "offline"}}}, {"trackers": {"wandb": {"name": "second"}}}),
+    ],
+)
+def test_options_that_were_asked_for_stay_where_another_name_is_given(
+    below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    ((table, merged),) = merge(below, above).items()
+    lower, upper = (tree[table].get("wandb", tree[table]) for tree in (below, above))
+    assert merged.get("wandb", merged) == {**lower, **upper}
+
+
+def test_each_part_of_a_mixture_has_the_options_of_its_own_name() -> None:
+    below = {"rule": {"layers": {"*": {"name": "hsic", "beta": 3}}}}
+    assert merge(below, {"rule": {"layers": {"*": {"name": "pred"}}}}) == {"rule": {"layers": {"*": {"name": "pred"}}}}
+
+
 def test_a_length_in_steps_replaces_one_in_epochs_and_touches_no_options() -> None:
     assert merge({"epochs": 3}, {"steps": 10}) == {"epochs": None, "steps": 10}
     assert merge({"rule": {"beta": 1}}, {"rule": {"steps": 4}}) == {"rule": {"beta": 1, "steps": 4}}
@@ -171,3 +193,27 @@ def test_settings_that_change_nothing_beside_others_are_named(settings: dict[str
     whole = nest({**settings, "rule.name": "hsic", "model.name": "mlp", "data.name": "faces"})
     said = unused_settings(validate_config(RunConfig, Settings.from_tree(whole)))
     assert {sentence.split()[0].partition(".")[2] for sentence in said} == set(named)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            {
+                "parallel": "layers",
+                "stages": 2,
+                "sync_batchnorm": True,
+                "window_weight": 0.5,
+                "compile_backend": "eager",
+            },
+            ["parallel", "stages", "sync_batchnorm", "window_weight", "compile_backend"],
+        ),
+        ({"devices": 2, "parallel": "layers", "stages": 2, "granularity": "window:2", "window_weight": 0.5}, []),
+        ({"compile": True, "compile_backend": "eager"}, []),
+    ],
+)
+def test_settings_of_what_a_run_does_not_have_are_named(settings: dict[str, object], named: list[str]) -> None:
+    config = RunConfig.model_validate(
+        {"rule": {"name": "r"}, "model": {"name": "m"}, "data": {"name": "d"}, **settings}
+    )
+    assert [sentence.partition(" changes nothing")[0] for sentence in unused_settings(config)] == named

@@ -11,7 +11,7 @@ from localrules.auditing.ownership import owners, watch_writes
 from localrules.config.schema import OptimizerConfig
 from localrules.core.layer import Layer
 from localrules.engine.optimizers import LayerOptimizers
-from localrules.errors import LocalRulesError
+from localrules.errors import LocalRulesError, UsageError
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -93,3 +93,8 @@ def test_a_layer_without_parameters_has_no_optimizer() -> None:
     optimizers = LayerOptimizers({layer.name: layer.parameters()}, OptimizerConfig())
     optimizers.step("pool")
     assert optimizers.by_layer == {}
+
+
+def test_a_scale_whose_layers_all_have_another_is_refused() -> None:
+    with pytest.raises(UsageError, match="the scale of 'readout' changes nothing"):
+        perceptron(RULES["local-ce"], optimizer={"lr_scale": {"*": 0.5, "readout": 0.1}})

@@ -15,6 +15,7 @@ from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.errors import UsageError
 from localrules_backprop.backprop import Backprop
+from localrules_forward.forward_forward import ForwardForward
 from localrules_hsic.hsic import HSIC
 from localrules_hsic.hsic_projected import ProjectedHSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
@@ -275,3 +276,8 @@ def test_a_layer_that_does_not_learn_still_feeds_its_readers(rule: str) -> None:
 def test_phases_that_mean_nothing_are_refused(phases: list[dict[str, object]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dense(RULES[next(iter(RULES))], phases=phases)
+
+
+def test_a_phase_of_a_readout_that_the_rule_does_not_train_is_refused() -> None:
+    with pytest.raises(UsageError, match="nothing learns in phase 'readout'"):
+        perceptron(ForwardForward, phases="two-phase")

@@ -199,3 +199,11 @@ def test_an_option_beside_the_parts_of_a_mixture_is_refused() -> None:
     settings = Settings.from_tree({**BASE, "rule": {"name": "layers.0=softhebb,*=hsic", "beta": 1}})
     with pytest.raises(UsageError, match="of a mixture"):
         resolve_run(settings, REGISTRY)
+
+
+@pytest.mark.parametrize(("name", "lr"), [("sgd", 0.05), ("adam", 0.003)])
+def test_the_learning_rate_that_a_rule_brings_is_not_for_another_optimizer(name: str, lr: float) -> None:
+    run = resolve_run(
+        {"rule": "softhebb", "model": "mlp", "data": "faces", "optimizer": {"name": name}}, Registry.load(allow=[])
+    )
+    assert run.config.optimizer.lr == lr

@@ -6,12 +6,15 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.kill_process import die_when
 from helpers.tiny_runs import (
+    FACES,
+    MLP,
     PER_EPOCH,
     STEPS,
     TINY,
@@ -26,6 +29,7 @@ from helpers.tiny_runs import (
 
 import localrules as api
 from localrules import Callback, EarlyStopping, MetricsRow, RunInfo, Stop
+from localrules.core.phase import Phase
 from localrules.errors import UsageError
 from localrules.utils.progress import Advance, show_progress
 
@@ -281,6 +285,26 @@ def test_early_stopping_names_the_metrics_that_there_are() -> None:
     with pytest.raises(UsageError, match="objective/stem") as caught:
         stopping.on_evaluate({"step": 1, "loss": 0.5})
     assert caught.value.fix == "choose one of loss"
+
+
+def test_early_stopping_counts_the_evaluations_of_the_last_phase() -> None:
+    phases = (Phase("hidden", 0, 4, frozenset(), 3.0), Phase("readout", 4, 9, frozenset(), 1.0))
+    stopping = EarlyStopping(patience=1)
+    stopping.on_run_start(replace(info(), phases=phases))
+    for step in (1, 2, 3):
+        stopping.on_evaluate({"step": step, "phase": "hidden", "valid_accuracy": 0.1})
+    stopping.on_evaluate({"step": 5, "phase": "readout", "valid_accuracy": 0.1})
+    with pytest.raises(Stop):
+        stopping.on_evaluate({"step": 6, "phase": "readout", "valid_accuracy": 0.1})
+
+
+def test_early_stopping_by_what_the_last_phase_does_not_log_is_refused_before_training(tmp_path: Path) -> None:
+    phases = 'phases=[{name="readout", train_layers="readout"}, {name="hidden", train_layers="hidden"}]'
+    words = [*FACES, *MLP, "--steps", "4", "--set", phases, "--set", "early_stopping.metric=loss"]
+    said = localrules("run", "--rule", "local-ce", *words, "--out", tmp_path / "runs", "--json")
+    assert said.code == 2
+    assert said.error["why"].startswith("readout does not learn in phase 'hidden'")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("options", [{"patience": 0}, {"min_delta": -0.1}])

@@ -20,6 +20,7 @@ from localrules.config.settings import Settings
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.executor import make_executor
+from localrules.sweep.report import write_report
 from localrules.sweep.run import Sweep, SweepTrial
 from localrules.sweep.space import Space, default_space, parse_params, read_space
 
@@ -180,6 +181,36 @@ def test_what_is_searched_must_exist_fit_and_not_be_set(tmp_path: Path) -> None:
 
 def run(tmp_path: Path, *words: str) -> Said:
     return localrules("sweep", *WORDS, "--out", tmp_path / "study", "--json", *words)
+
+
+def test_values_that_do_not_fit_refuse_their_trial_and_not_the_study(tmp_path: Path) -> None:
+    tree = {key: value for key, value in TREE.items() if key != "batch_size"}
+    study = Sweep(
+        Settings.from_tree(tree), {"batch_size": SearchChoice((14, 1000, 28))}, tmp_path, REGISTRY, sampler="grid"
+    )
+    found = study.run(3)
+    assert [(trial.settings["batch_size"], trial.state) for trial in found] == [
+        (14, "done"), (1000, "refused"), (28, "done"),
+    ]  # fmt: skip
+    assert "does not fill one batch" in found[1].reason
+    page = write_report(study, found, "localrules sweep").read_text(encoding="utf-8")
+    assert "1 refused" in page
+    assert "does not fill one batch" in page
+    assert [trial.state for trial in study.run(3)] == ["done", "refused", "done"]
+
+
+def test_if_no_trial_fits_the_command_ends_with_the_error(tmp_path: Path) -> None:
+    tree = {key: value for key, value in TREE.items() if key != "batch_size"}
+    study = Sweep(
+        Settings.from_tree(tree), {"batch_size": SearchChoice((1000, 14))}, tmp_path, REGISTRY, sampler="grid"
+    )
+    with pytest.raises(UsageError, match="does not fill one batch"):
+        study.run(2)
+
+
+def test_a_pruner_needs_an_objective_that_runs_log(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a pruner cannot compare trials by 'train_accuracy'"):
+        sweep(tmp_path, pruner="median", objective="train_accuracy").run(1)
 
 
 def test_the_command_prints_what_scripts_rely_on_and_its_best_settings_train(tmp_path: Path) -> None:
