@@ -89,6 +89,14 @@ class Batches:
                 why=f"the split has {len(split)} samples, and a batch needs {batch_size}; at least 1",
                 fix=f"choose a --batch-size between 1 and {len(split)}, or a larger data set",
             )
+        channels = split.images.shape[1]
+        if augment is not None and augment.config.rand_augment and channels not in (1, 3):
+            raise UsageError(
+                "RandAugment needs grey or RGB images",
+                where="augment.rand_augment",
+                why=f"these have {channels} channels, and its operations are on colours",
+                fix="leave it out",
+            )
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment

@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ UNSOUND = (
     ValueError,
     KeyError,
     EOFError,
+    RuntimeError,
+    zlib.error,
     zipfile.BadZipFile,
 )  # what numpy raises at a damaged or absent entry
 Arrays = dict[str, "NDArray[np.generic]"]

@@ -17,6 +17,7 @@ from localrules.utils.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from localrules.data.dataset import Dataset, Split
@@ -104,17 +105,27 @@ def _groups(images: Tensor) -> Tensor:
     straight[constant, 0] = 1  # images of one grey are copies of each other
     compared, passes = (_all_pairs, 1) if len(images) <= ALL_PAIRS else (_bucketed_pairs, DRAWS)
     with progress("comparing images to find near duplicates", passes * len(images)) as advance:
-        pairs = list(compared(straight, flipped, advance))
-    samples, others = torch.cat(pairs).T.numpy()
-    # Every image takes the least number among its near duplicates, until nothing changes.
-    group = np.arange(len(images))
-    while True:
-        least = group.copy()
-        np.minimum.at(least, samples, group[others])
-        np.minimum.at(least, others, group[samples])
-        if (least == group).all():
-            return torch.from_numpy(group)
-        group = least
+        first = np.arange(len(images))  # for each image one of its group with a lower number, or itself
+        for pairs in compared(straight, flipped, advance):
+            _join(first, *pairs.T.numpy())
+    return torch.from_numpy(_roots(first, np.arange(len(images))))
+
+
+def _join(first: NDArray[np.int64], samples: NDArray[np.int64], others: NDArray[np.int64]) -> None:
+    """Make one group of the groups of each pair: the root with the larger number points to the other."""
+    while len(samples):
+        samples, others = _roots(first, samples), _roots(first, others)
+        apart = samples != others
+        samples, others = samples[apart], others[apart]
+        np.minimum.at(first, np.maximum(samples, others), np.minimum(samples, others))
+
+
+def _roots(first: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The image with the lowest number in the group of each."""
+    found = first[images]
+    while (found != first[found]).any():
+        found = first[found]
+    return found
 
 
 def _all_pairs(straight: Tensor, flipped: Tensor, advance: Advance) -> Iterator[Tensor]:

@@ -96,6 +96,18 @@ def read_error(path: Path, error: OSError) -> DataError:
     )
 
 
+def exists(path: Path) -> bool:
+    """Whether a path is there.
+
+    Raises:
+        DataError: The system does not let us look, or the name is too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
 def content_hash(paths: list[Path], also: str = "", *, may_be_unreadable: bool = False) -> str:
     """A hash of the bytes of some files, as they lie on the disk.
 

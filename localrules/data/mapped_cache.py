@@ -37,6 +37,8 @@ INDEX = "entry.json"
 VERIFIED_SIZE = 1 << 30
 """Entries of up to so many bytes are compared with their checksums at loading (half a second); above, by size."""
 CHUNK_SIZE = 1 << 24
+UNFINISHED = ".localrules-"  # how the name of an entry begins that is being written
+DAMAGED = "damaged"
 ABANDONED_SECONDS = 86400  # what is older was left by a process that was killed
 Notes = dict[str, Any]
 
@@ -184,7 +186,7 @@ def _build(folder: Path, build: Callable[[ArrayStore], Notes]) -> tuple[dict[str
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise _NotWritableError(error) from error
     try:
@@ -219,23 +221,28 @@ def _place(temporary: Path, folder: Path) -> None:
     if folder.exists():
         if _load(folder) is not None:
             return
-        folder.rename(temporary / "damaged")  # processes that have mapped it keep their files
+        folder.rename(temporary / DAMAGED)  # processes that have mapped it keep their files
     temporary.chmod(0o755)
     try:
         temporary.rename(folder)
     except OSError:
         if _load(folder) is None:
             raise
-    shutil.rmtree(folder / "damaged", ignore_errors=True)
+    shutil.rmtree(folder / DAMAGED, ignore_errors=True)
     fsync_path(folder.parent)
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what processes that were killed have left of entries of any name."""
-    for place in directory.glob(".*-*"):
+    """Remove what processes that were killed have left of entries of any name.
+
+    The directory may be one that others use, too: only folders with our name and nothing but our files are ours.
+    """
+    for place in directory.glob(f"{UNFINISHED}*-*"):
         with contextlib.suppress(OSError):  # another process may remove it, too
-            newest = max(file.stat().st_mtime for file in (place, *place.iterdir()))
-            if time.time() - newest > ABANDONED_SECONDS:
+            inside = list(place.iterdir())
+            ours = all(file.suffix == ".npy" or file.name in (INDEX, DAMAGED) for file in inside)
+            newest = max(file.stat().st_mtime for file in (place, *inside))
+            if ours and time.time() - newest > ABANDONED_SECONDS:
                 shutil.rmtree(place, ignore_errors=True)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from localrules.data.dataset import Dataset, Split
     from localrules.data.mapped_cache import ArrayStore, Notes
 
+LARGEST_GROUP, SMALL_GROUP = 10, 20
+"""Groups of near duplicates above a tenth of the part, and above so many images, are not held out (ours)."""
 IN_MEMORY = 1 << 30
 """Bytes of a training split up to which its parts are copied in memory; parts of a larger one are files of the cache,
 mapped as the whole is."""
@@ -28,8 +30,9 @@ mapped as the whole is."""
 def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     """The data set with a part of its training split in the place of its valid split.
 
-    Copies and near duplicates stay on one side: they are a group, and groups that are larger than the whole part stay
-    in train. What was valid is left out; test stays.
+    Copies and near duplicates stay on one side: they are a group. Groups of more than a tenth of the part stay in train
+    (of more than 20 in a part of less than 200): in images as simple as digits nearly a whole class may be near
+    duplicates of each other, and the part would be of little else. What was valid is left out; test stays.
 
     Args:
         data: Any.
@@ -44,7 +47,7 @@ def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
     names, sizes = groups.unique(return_counts=True)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     count = round(fraction * len(train))
-    order = order[sizes[order] <= count]
+    order = order[sizes[order] <= min(count, max(count // LARGEST_GROUP, SMALL_GROUP))]
     before = sizes[order].cumsum(0) - sizes[order]
     chosen = names[order[before < count]]
     held = torch.isin(groups, chosen)
@@ -54,7 +57,7 @@ def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         identity = fingerprint(splits)
     else:
         key = sha256(f"{data.fingerprint} {fraction} {seed}".encode()).hexdigest()
-        found = load_splits("holdout-1", key, lambda store: _store(store, train, held))
+        found = load_splits("holdout-2", key, lambda store: _store(store, train, held))
         splits = {**data.splits, **found.splits}
         identity = sha256(f"{data.fingerprint} {found.fingerprint}".encode()).hexdigest()
     return replace(
@@ -76,8 +79,8 @@ def _check_division(data: Dataset, held: Tensor, count: int, fraction: float, la
         raise DataError(
             "too little can be held out without dividing near duplicates",
             where=where,
-            why=f"{largest:,} samples are near duplicates of each other and stay on one side; {found:,} of {count:,} "
-            "could be held out",
+            why=f"up to {largest:,} samples are near duplicates of each other and stay on one side; {found:,} of "
+            f"{count:,} could be held out",
             fix="hold out a larger fraction, or take the copies out of the data; a valid split of your own needs no "
             "holdout_fraction",
         )

@@ -103,7 +103,8 @@ def class_weights(config: TargetsConfig, labels: Tensor, num_classes: int) -> Te
         return None
     counts = torch.bincount(labels.cpu(), minlength=num_classes).double()
     if config.class_weights == "balanced":
-        weights = 1 / counts.clamp(min=1)
+        # A class without samples has no weight: label smoothing would teach it alone.
+        weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
     else:
         weights = torch.tensor(config.class_weights, dtype=torch.float64)
     if len(weights) != num_classes:

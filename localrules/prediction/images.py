@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from localrules.data.images import SUFFIXES, read_image
+from localrules.data.io import exists
 from localrules.errors import DataError
 
 
@@ -22,7 +23,7 @@ def list_images(names: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     others: list[Path] = []
     for name in names:
         place = name.expanduser()
-        if place.is_dir():
+        if exists(place) and place.is_dir():
             found, left = _in_folder(place)
             images += found
             others += left

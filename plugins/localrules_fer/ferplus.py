@@ -148,6 +148,13 @@ def read_votes(path: Path, data: Dataset, split: str) -> Tensor:
 
 
 def _rows(path: Path, usage: str, names: list[str]) -> list[list[int]]:
+    try:
+        return _read_rows(path, usage, names)
+    except csv.Error as error:
+        raise _malformed(path, 1, f"it is not a table: {error}") from error
+
+
+def _read_rows(path: Path, usage: str, names: list[str]) -> list[list[int]]:
     found = []
     with open_maybe_gzip(path) as file:
         reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline=""))

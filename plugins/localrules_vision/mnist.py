@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from localrules import Dataset, DataSource, Split
 from localrules.data.dataset import fingerprint
+from localrules.data.io import exists
 from localrules.errors import DataError, UsageError
 from localrules_vision.mnist_files import read_splits
 from localrules_vision.mnist_fingerprints import refuse_other_data_set
@@ -109,7 +110,7 @@ class MNISTLike(DataSource):
     def _inside(cls, path: Path) -> Path:
         """The data in a folder that holds several data sets, such as torchvision's root; else the path itself."""
         torchvision = Path(cls.folders[-1]).relative_to("data")
-        return next((path / name for name in (f"{cls.name}.npz", torchvision, "raw") if (path / name).exists()), path)
+        return next((path / name for name in (f"{cls.name}.npz", torchvision, "raw") if exists(path / name)), path)
 
     @classmethod
     def _usual_places(cls) -> list[Path]:

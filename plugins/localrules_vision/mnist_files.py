@@ -11,7 +11,7 @@ import torch
 
 from localrules import Split
 from localrules.data.idx import parse_idx
-from localrules.data.io import AGAIN, open_maybe_gzip, read_error
+from localrules.data.io import AGAIN, exists, open_maybe_gzip, read_error
 from localrules.errors import DataError
 from localrules_vision.mnist_fingerprints import refuse_kmnist
 
@@ -47,7 +47,7 @@ def read_splits(path: Path, classes: int) -> dict[str, Split]:
     Raises:
         DataError: Something is missing or damaged.
     """
-    if not path.exists():
+    if not exists(path):
         raise read_error(path, FileNotFoundError())
     if path.is_dir():
         archives = sorted(path.glob("*.npz"))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource
 from localrules.data.decoding import DECODER_VERSION
 from localrules.data.file_tree import tree_key
+from localrules.data.io import exists
 from localrules.data.mapped_cache import ArrayStore, Notes, load_splits
 from localrules.errors import DataError, UsageError
 from localrules_vision.download import download
@@ -139,9 +140,9 @@ class PublishedSource(DataSource):
 
 def _holds_data(place: Path) -> bool:
     """Whether a usual place is there. One without an ending is a folder: ``usps`` is also the name of a data file."""
-    return place.exists() if place.suffix else place.is_dir()
+    return exists(place) and (bool(place.suffix) or place.is_dir())
 
 
 def _is_absent(path: Path) -> bool:
     """Whether a download is to make the path: it is not there, or an empty folder."""
-    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    return not exists(path) or (path.is_dir() and not any(path.iterdir()))

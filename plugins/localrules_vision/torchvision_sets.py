@@ -22,9 +22,9 @@ from localrules_vision.holdout import DESCRIPTION, store_splits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 2
+VERSION = 3
 SPLITS = {"train": ("train", "trainval"), "valid": ("valid", "val", "validation"), "test": ("test",)}
-UNFLIPPED = ("MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "GTSRB", "Omniglot", "RenderedSST2")
+UNFLIPPED = ("MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "GTSRB", "Omniglot", "RenderedSST2", "SEMEION")
 """The data sets of characters, signs and sentences, in which a flipped image is of another class or of none."""
 
 NAME_THEM = "name its splits, for example --set \"data.splits={train = 'train-standard', valid = 'val'}\""
@@ -257,7 +257,18 @@ def _unreadable(where: str, why: str) -> DataError:
 
 
 def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
-    """The images and the labels of one split."""
+    """The images and the labels of one split; the images are grey where all are."""
+    try:
+        return _decoded(data, where, size, 1)
+    except _ColouredError:
+        return _decoded(data, where, size, 3)
+
+
+class _ColouredError(Exception):
+    """An image has colours."""
+
+
+def _decoded(data: Any, where: str, size: int | None, channels: int) -> tuple[Any, Any]:
     images: list[Any] = []
     labels: list[int] = []
     shape: tuple[int, ...] = ()
@@ -281,7 +292,9 @@ def _arrays(data: Any, where: str, size: int | None) -> tuple[Any, Any]:
                     fix="choose a data set for classification, or another target_type in data.arguments",
                 )
             fitting = (size, size) if size else (image.height, image.width)
-            shape = shape or (len(image.convert("L" if image.mode in ("1", "L") else "RGB").getbands()), *fitting)
+            if channels == 1 and image.mode not in ("1", "L"):
+                raise _ColouredError
+            shape = shape or (channels, *fitting)
             if fitting != shape[1:]:
                 raise DataError(
                     "the images have different sizes",

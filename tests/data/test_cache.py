@@ -78,6 +78,21 @@ def test_a_damaged_entry_is_made_anew_without_a_word(
     assert len(decoded) == 2
 
 
+def test_whichever_byte_is_damaged_the_entry_is_made_anew(cache: Path) -> None:
+    def make() -> dict[str, np.ndarray]:
+        return {"g": np.arange(3)}
+
+    load_or_build("kind", "key", make)
+    (entry,) = cache.iterdir()
+    content = entry.read_bytes()
+    for place in range(len(content)):
+        for change in (0x01, 0x80, 0xFF):
+            damaged = bytearray(content)
+            damaged[place] ^= change
+            entry.write_bytes(damaged)
+            assert list(load_or_build("kind", "key", make)) == ["g"]
+
+
 def test_a_cache_that_cannot_be_written_only_warns(
     tmp_path: Path, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,3 +54,15 @@ def test_the_sample_sheet_is_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
         plot_samples(data_set(), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_many_classes_large_images_and_other_channels_are_drawn_small(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (300, 2, 150, 100), dtype=torch.uint8, generator=draw)
+    classes = tuple(f"class {number}" for number in range(300))
+    splits = {"train": Split(images, torch.arange(300))}
+    data = Dataset("some", classes, splits, "made up", "0", redistributable=True)
+    for plot, most in ((plot_samples, 40 * 66), (plot_label_counts, 200 * 41)):
+        plot(data, tmp_path / "image.png")
+        with Image.open(tmp_path / "image.png") as image:
+            assert image.size[1] < 3 * most

@@ -128,7 +128,8 @@ def test_an_error_of_the_decoder_leaves_nothing(cache: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later(cache: Path) -> None:
-    old, new, active = (cache / f".{name}" for name in ("kind-key-old", "kind-key-new", "other-key-active"))
+    names = (".localrules-kind-key-old", ".localrules-kind-key-new", ".localrules-other-key-active")
+    old, new, active = (cache / name for name in names)
     for folder in (old, new, active):
         folder.mkdir()
     (active / "images.npy").touch()  # is still being written
@@ -136,6 +137,17 @@ def test_what_a_killed_process_left_is_removed_a_day_later(cache: Path) -> None:
         os.utime(folder, (time.time() - 1e5,) * 2)
     load_splits("another", "key", Decoder())
     assert [folder.exists() for folder in (old, new, active)] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", [".vscode-server", ".localrules-notes-of-mine"])
+def test_folders_of_others_in_the_same_place_stay(cache: Path, name: str) -> None:
+    theirs = cache / name / "inside"
+    theirs.mkdir(parents=True)
+    (theirs / "thesis.txt").write_text("years of work")
+    for path in (cache / name, theirs):
+        os.utime(path, (time.time() - 1e6,) * 2)
+    load_splits("another", "key", Decoder())
+    assert (theirs / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize("place", ["no folder", "full disk"])

@@ -136,6 +136,12 @@ def test_a_group_that_is_larger_than_the_part_to_hold_out_stays_in_train() -> No
         assert (len(held.split("train")), len(held.split("valid"))) == (90, 10)
 
 
+def test_a_large_group_does_not_become_most_of_the_part() -> None:
+    for seed in range(5):
+        held = split_holdout(data_set(torch.cat([similar_images(95), draw_images(1905, seed=1)])), 0.1, seed)
+        assert len(held.split("valid")) == 200
+
+
 @pytest.mark.parametrize(
     ("images", "fraction", "message"),
     [

@@ -83,6 +83,14 @@ def test_class_weights_have_a_mean_of_one_over_the_samples() -> None:
     assert listed.tolist() == pytest.approx([0.75, 0.0, 1.5])
 
 
+def test_a_class_without_samples_is_taught_by_no_target() -> None:
+    config = TargetsConfig(class_weights="balanced", label_smoothing=0.1)
+    absent = Split(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 0, 0, 2, 2, 2]))
+    found = Batches(absent, 6, 0, targets=Targets(config, absent.labels, 3)).batch(0)
+    assert found.soft_targets is not None
+    assert found.soft_targets[:, 1].tolist() == [0.0] * 6
+
+
 def test_class_weights_multiply_the_targets(split: Split) -> None:
     found = batches(split, class_weights="balanced").batch(0)
     assert found.soft_targets is not None
@@ -114,6 +122,13 @@ def test_rand_augment_changes_images_by_seed_and_step_alone(split: Split) -> Non
     assert torch.equal(source.batch(0).images, found)
     assert torch.equal(torch.rand(1), first)  # the global generator is neither read nor moved
     assert torch.isfinite(found).all()
+
+
+def test_rand_augment_needs_colours_or_grey() -> None:
+    pytest.importorskip("torchvision")
+    images = Split(torch.zeros(12, 2, 8, 8, dtype=torch.uint8), LABELS)
+    with pytest.raises(UsageError, match="RandAugment needs grey or RGB images"):
+        batches(images, augment={"rand_augment": 2})
 
 
 def test_rand_augment_without_torchvision_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

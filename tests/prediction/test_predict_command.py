@@ -13,6 +13,8 @@ import torch
 from helpers.tiny_runs import FACES, MLP, SHORT, localrules, train
 from PIL import Image
 
+from localrules.errors import DataError
+from localrules.prediction.images import list_images
 from localrules.registry.registry import Registry
 from localrules.runs.load import TrainedRun
 
@@ -213,3 +215,9 @@ def test_without_a_detector_crop_is_refused(
     assert "faces cannot be cut out" in said.error["what"]
     assert "pip install" in said.error["fix"]
     assert "pip install" in said.error["fix"]
+
+
+def test_a_path_that_cannot_be_looked_up_is_an_error_of_the_user() -> None:
+    with pytest.raises(DataError) as caught:
+        list_images([Path("a" * 300)])
+    assert caught.value.why == "File name too long"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.isolated_data import cache  # noqa: F401
+from helpers.tiny_runs import localrules
 
 from localrules.data.dataset import Dataset, Split
 from localrules.data.duplicates import image_keys
@@ -303,3 +304,10 @@ def test_bad_idx_files(tmp_path: Path, arrays: Arrays) -> None:
     packed = gzip.compress(whole)
     images.with_name(images.name + ".gz").write_bytes(packed[:-30])
     assert "cut short" in failure(tmp_path).what
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_path_that_cannot_be_looked_up_is_an_error_of_the_user(name: str) -> None:
+    said = localrules("data", "show", name, "--data-path", "a" * 300)
+    assert said.code == 2
+    assert "File name too long" in said.err

@@ -14,7 +14,7 @@ from PIL import Image
 
 from localrules.data.dataset import Dataset
 from localrules.errors import DataError, LocalRulesError, UsageError
-from localrules_vision.torchvision_sets import TorchvisionSet
+from localrules_vision.torchvision_sets import UNFLIPPED, TorchvisionSet
 
 WNIDS = ("n01440764", "n02102040")  # the first two classes of Imagenette
 IMAGENETTE = images(
@@ -48,6 +48,21 @@ def test_a_data_set_without_splits(tmp_path: Path) -> None:
     assert "held out as valid" in data.origin
     again = load(tmp_path, dataset="EuroSAT")
     assert again.fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("grey", [0, 5])
+def test_images_are_coloured_where_one_is(tmp_path: Path, grey: int) -> None:
+    files = dict(EUROSAT)
+    names = sorted(files)
+    files[names[grey]] = png((20, 16), mode="L")
+    assert load(write_folder(tmp_path, files), dataset="EuroSAT", size=8).shape == (3, 8, 8)
+
+
+def test_characters_are_not_flipped() -> None:
+    import torchvision
+
+    known = {"MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "SEMEION", "Omniglot"}
+    assert known & set(torchvision.datasets.__all__) <= set(UNFLIPPED)
 
 
 def test_a_run_by_one_word(tmp_path: Path) -> None:

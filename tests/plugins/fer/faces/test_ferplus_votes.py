@@ -140,6 +140,12 @@ def test_a_row_that_is_not_votes_is_named(write: Callable[..., Path], votes: str
     assert refused(path, data_set(train=[0, 0]))["where"].endswith("row 3")
 
 
+def test_a_binary_file_is_refused(write: Callable[..., Path]) -> None:
+    path = write()
+    path.write_bytes(b"Usage," + b"x" * 200_000)
+    assert "it is not a table" in refused(path, data_set(train=[0]))["why"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.csv", data_set(train=[0]))["what"] == "there is no such data file"
 
