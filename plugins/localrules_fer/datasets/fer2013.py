@@ -92,8 +92,11 @@ class FER2013(DataSource):
             raise read_error(path, error) from error
 
     def _from_archive(self, path: Path) -> Dataset:
-        with unpacked(path) as folder:
+        with warnings.catch_warnings(record=True) as caught, unpacked(path) as folder:
+            warnings.simplefilter("always")
             data = self._from_folder(find_contents(folder, FILES))
+        for warning in caught:  # the folder is gone
+            warnings.warn(str(warning.message).replace(str(folder), str(path)), warning.category, stacklevel=3)
         return replace(data, origin=data.origin.replace(str(folder), str(path)))
 
     def _from_file(self, path: Path, notes: Sequence[str] = ()) -> Dataset:

@@ -348,10 +348,11 @@ def test_an_archive_is_read_as_the_folder_that_it_unpacks_to(tmp_path: Path, for
     folder = tmp_path / "folder"
     files = {inside + name.relative_to(folder).as_posix(): name.read_bytes() for name in sorted(folder.rglob("*.png"))}
     archive = (write_zip if form == "zip" else write_tar)(tmp_path / f"faces.{form}", files)
-    with pytest.warns(UserWarning, match="1 image left out"):
+    with pytest.warns(UserWarning, match="1 image left out") as warned:
         data, plain = load(archive), load(folder)
     assert sizes(data) == {"train": 2, "valid": 1}
     assert data.fingerprint == plain.fingerprint
+    assert str(warned[0].message).startswith(str(archive))
     assert data.origin.startswith(f"{archive}{'/fer2013/images' if inside else ''}: a folder of 3 images")
     assert "/tmp" not in data.origin.replace(str(tmp_path), "")
 
