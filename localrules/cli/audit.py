@@ -105,6 +105,13 @@ def audit(
             why="a run is audited as it is; a rule is audited on a small network",
             fix="localrules audit RUN, or localrules audit --rule hsic",
         )
+    if out is not None and not out.expanduser().absolute().parent.is_dir():
+        raise UsageError(
+            "the matrix cannot be drawn there",
+            where=f"--out {out}",
+            why="there is no such folder",
+            fix="make the folder, or name a file in another one",
+        )
     if run is not None:
         flags = {"--model": model, "--granularity": granularity, "--set": settings}
         if given := [name for name, value in flags.items() if value]:
@@ -113,6 +120,13 @@ def audit(
                 where=f"localrules audit {run}",
                 why="a run is audited with its own settings",
                 fix="leave it out, or audit a rule with --rule",
+            )
+        if no_plugin:
+            raise UsageError(
+                "--no-plugin does not apply to a run",
+                where=f"localrules audit {run}",
+                why="a run is audited with the plugins that it had",
+                fix="leave it out",
             )
         from localrules.runs.audit import audit_run
         from localrules.runs.replay import BRANCH_STEPS
@@ -186,7 +200,14 @@ def _prepared(
     from localrules.errors import LocalRulesError
 
     flags = {"rule.name": rule, "model.name": model, "granularity": granularity}
-    given = collect_settings(flags, words, None, [], registry).without("data")
+    given = collect_settings(flags, words, None, [], registry)
+    if "data" in given.tree:
+        raise UsageError(
+            "the audit of a rule takes no settings of the data",
+            where=f"--set {next(word for word in words if word.startswith('data'))}",
+            why="it is measured on a few small images that it generates",
+            fix="leave it out, or audit a run",
+        )
     rules = [registry.resolve("rule", part.name) for part in mixture_parts(given.tree["rule"])]
     least = max(kind.info.requires.min_batch for kind in rules)  # on which every rule among them is defined
 

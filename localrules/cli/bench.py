@@ -90,7 +90,7 @@ def bench(
     flags = {"model": model and {"name": model}, "batch_size": batch_size, "precision": precision, "threads": threads}
     given = {name: value for name, value in flags.items() if value is not None}
     settings = merge(merge(plain, _shared_settings(overrides or [])), given)  # flags win
-    names = [name.strip() for name in rules.split(",") if name.strip()]
+    names = list(dict.fromkeys(name.strip() for name in rules.split(",") if name.strip()))
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     found["settings"]["overrides"] = overrides or []
     if depths:
@@ -200,4 +200,4 @@ def _processes(rows: list[dict[str, Any]]) -> Table:
 
 
 def _with_interval(ratio: dict[str, float]) -> str:
-    return f"[bold]{ratio['median']:.3f}[/]\n[dim]{ratio['low']:.3f}-{ratio['high']:.3f}[/]"
+    return f"[bold]{ratio['median']:.3f}[/]\n[dim]{ratio['low']:.3f}-\n{ratio['high']:.3f}[/]"

@@ -150,7 +150,7 @@ def normalize_argv(arguments: list[str]) -> list[str]:
     ``--plugin rule.py rules show mine`` means ``rules show mine --plugin rule.py``. What follows ``--`` stays.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    head, tail = _assignments_as_settings(arguments[:end]), arguments[end:]
+    head, tail = arguments[:end], arguments[end:]
     words: list[str] = []
     shared: list[str] = []
     while head:
@@ -161,7 +161,7 @@ def normalize_argv(arguments: list[str]) -> list[str]:
             shared.append(word)
         else:
             words.append(word)
-    return [*words, *shared, *tail]
+    return [*_assignments_as_settings(words), *shared, *tail]
 
 
 _ASSIGNMENT = re.compile(r"[a-z_]\w*(\.[\w-]+)*=", re.IGNORECASE)

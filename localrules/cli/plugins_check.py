@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from inspect import getdoc
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,9 +69,11 @@ def check(
         prefix = f"{item.entry.name}/" if len(items) > 1 else ""
         checks = list(_checks(registry, kind, item, of_rule))
         known += [each.name for each in checks]
+        checks = [replace(each, xfail_reason=expected.get(each.name, each.xfail_reason)) for each in checks]
         chosen = [each for each in checks if not only or each.name in only]
         results += _run(item, chosen, prefix)
-    _check_only(only or [], known)
+    _check_names(only or [], known, "--only")
+    _check_names(expect_failure or [], known, "--expect-failure")
     if as_json:
         print_json(results)
     else:
@@ -145,9 +148,9 @@ def _run(item: ListedEntry, checks: list[Check], prefix: str) -> list[dict[str, 
     return results
 
 
-def _check_only(only: list[str], known: list[str]) -> None:
+def _check_names(names: list[str], known: list[str], option: str) -> None:
     from localrules.errors import UsageError, suggest_names
 
-    for name in only:
+    for name in names:
         if name not in known:
-            raise UsageError(f"there is no check {name!r}", where="--only", fix=suggest_names(name, known))
+            raise UsageError(f"there is no check {name!r}", where=option, fix=suggest_names(name, known))

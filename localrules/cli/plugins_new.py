@@ -9,6 +9,7 @@ import typer
 
 from localrules.cli.options import JsonOption, load_registry
 from localrules.cli.output import get_console, print_json
+from localrules.utils.text import shell_quote
 
 _TRY = {
     "rule": "localrules run --rule {} --model mlp --data faces",
@@ -61,5 +62,9 @@ def new(
     for path in inside:
         console.print(f"  {escape(path)}")
     console.print("\nInstall it, try it, check it:")
-    for command in (f"pip install -e {folder}", _TRY[kind].format(entry), f"localrules plugins check {entry}"):
+    for command in (
+        f"pip install -e {shell_quote(folder)}",
+        _TRY[kind].format(entry),
+        f"localrules plugins check {entry}",
+    ):
         console.print(f"  {escape(command)}", soft_wrap=True)

@@ -137,6 +137,7 @@ def reproduce(
     metrics = metric_files(ctx, metric, registry)
     if scale <= 0:
         raise UsageError("there is nothing to train", where=f"--scale {scale:g}", fix="choose a fraction above 0")
+    from localrules.cli.run_options import with_trackers
     from localrules.config.settings import Settings
     from localrules.engine.device import default_threads
     from localrules.reproduce.registry import find_league, select_experiments
@@ -149,8 +150,11 @@ def reproduce(
     experiments = {} if league else select_experiments(name, registry)
     typed = tuple(set_ or [])
     below, over = parse_settings(typed, Settings.from_flags({"data.name": data, "model.name": model}, FLAGS))
+    over = with_trackers(over, {"wandb"} if wandb else set(), {item.entry.name for item in registry.entries("tracker")})
     below = _fill_defaults(below, over, experiments, data_path, registry)
-    incidental: dict[str, Any] = {"threads": threads or (1 if league else default_threads(workers))}
+    if threads is not None or over.get("threads") is None:
+        threads = threads or (1 if league else default_threads(workers))
+    incidental: dict[str, Any] = {} if threads is None else {"threads": threads}
     if wandb:
         incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
     asked = ReproductionRequest(

@@ -61,10 +61,10 @@ def collect_settings(
     ]
     on = {name for layer in layers for name in layer.get("trackers", default={})}
     named = {item.entry.name for item in registry.entries("tracker")}
-    return merge_settings(*(_with_trackers(layer, on, named) for layer in layers))
+    return merge_settings(*(with_trackers(layer, on, named) for layer in layers))
 
 
-def _with_trackers(settings: Settings, on: set[str], named: set[str]) -> Settings:
+def with_trackers(settings: Settings, on: set[str], named: set[str]) -> Settings:
     """Move ``--set wandb.media=true`` to where the configuration keeps it; an option alone turns no tracker on."""
     from localrules.config.settings import merge_settings
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 def print_scores(run: TrainedRun, found: dict[str, Any], registry: Registry) -> None:
     """Print what :func:`~localrules.runs.evaluate.evaluate` found."""
+    from rich.markup import escape
+
     from localrules.evaluation.metric import metric_entries
 
     console = get_console()
-    names = f"[bold]{run.config.rule.name}[/] on [bold]{run.config.model.name}[/]"
+    names = f"[bold]{escape(run.config.rule.name)}[/] on [bold]{escape(run.config.model.name)}[/]"
     flipped = ", each with its flipped image" if found["flip"] else ""
     console.print(f"\n{names}, {found['n']:,} {found['split']} images{flipped}\n")
     console.print(_metrics(found, metric_entries(registry)))
@@ -124,18 +126,19 @@ def _add_metric(table: Table, entry: MetricEntry, found: dict[str, Any]) -> None
 
 
 def _confusion(classes: tuple[str, ...], found: dict[str, Any]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title="\nlabel by prediction", title_justify="left")
     table.add_column("", style="cyan")
     for name in classes:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     table.add_column("recall", justify="right", style="bold")
     for index, name in enumerate(classes):
         counts = found["confusion"][index]
         cells = [f"[bold]{count}[/]" if place == index else str(count) for place, count in enumerate(counts)]
         recall = found["recalls"][name]
-        table.add_row(name, *cells, percent(recall) if recall == recall else "-")
+        table.add_row(escape(name), *cells, percent(recall) if recall == recall else "-")
     return table
 
 

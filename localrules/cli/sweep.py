@@ -164,7 +164,13 @@ def sweep(
     if wandb_yaml:
         from localrules.sweep.wandb_yaml import as_wandb_sweep
 
-        print(as_wandb_sweep(settings, searched, objective, goal, sampler, trials), end="")
+        options = [word for file in plugin or () for word in ("--plugin", str(file.expanduser().resolve()))]
+        options += [word for name in no_plugin or () for word in ("--no-plugin", name)]
+        text = as_wandb_sweep(settings, searched, objective, goal, sampler, trials, options)
+        if as_json:
+            print_json({"yaml": text})
+        else:
+            print(text, end="")
         return
     from localrules.runs.executor import EXECUTOR, make_executor
     from localrules.sweep.report import BEST, best_settings, write_report

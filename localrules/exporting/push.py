@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from localrules.engine.exported_weights import EXPORT_RECORD, PACKED_RULE, PACKED_WEIGHTS
 from localrules.errors import LocalRulesError, UsageError, describe_exception, shorten
 from localrules.utils.extras import require_extra
+
+FILES = [PACKED_WEIGHTS, PACKED_RULE, EXPORT_RECORD, "config.toml", "README.md"]
+"""What an export writes."""
 
 
 def check_push(repository: str) -> None:
@@ -64,7 +68,7 @@ def push(folder: Path, repository: str) -> str:
             repo_id=repository,
             folder_path=folder,
             commit_message="Export by localrules",
-            ignore_patterns=["evaluation/**", "predictions/**"],  # of eval and predict; the data may be private
+            allow_patterns=FILES,  # eval and predict write into the folder, too; the data may be private
         )
     except Exception as error:  # of the connection, of the Hub, of the client
         raise LocalRulesError(

@@ -6,6 +6,7 @@ jinja2 escapes all text, so that nothing a rule or a path is called can become m
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ def link(text: str, to: str) -> Markup:
         text: Its text.
         to: A URL (``https://...``), a section of the page (``#...``), or a path relative to the page.
     """
-    url = to if to.startswith(("https://", "http://", "#")) else quote(to)
+    url = to if to.startswith(("https://", "http://", "#")) else quote(os.fsencode(to))
     return Markup('<a href="{}">{}</a>').format(url, text)
 
 

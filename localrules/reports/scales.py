@@ -34,11 +34,18 @@ class Axis:
         """Whether a value has a position on it."""
         return value is not None and math.isfinite(value) and (value > 0 or not self.log)
 
-    def format(self, value: float) -> str:
-        """A value as it is written beside the axis."""
-        if self.percent:
-            return f"{100 * value:.3g} %"
-        return _plain(value)
+    def format(self, value: float, step: float | None = None) -> str:
+        """A value as it is written beside the axis.
+
+        Args:
+            value: The value.
+            step: The distance of ticks, which their texts have to tell apart.
+        """
+        unit, size = (" %", 100.0) if self.percent else ("", 1.0)
+        if step is not None and abs(size * value) < 1e6 and (size * step >= 1e-3 or abs(value) >= 100 * step):
+            places = next((places for places in range(12) if _is_whole(size * step * 10**places)), 12)
+            return f"{size * value:,.{places}f}{unit}"
+        return f"{size * value:.3g}{unit}" if self.percent else _plain(value)
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,12 @@ class Scale:
     def ticks(self, count: int = _TICKS) -> list[tuple[float, str]]:
         """Round values with their texts, about so many."""
         values = _log_ticks(self.low, self.high) if self.axis.log else []
-        if len(values) < 2:
+        is_linear = len(values) < 2
+        if is_linear:
             values = _linear_ticks(self.low, self.high, count, integer=self.axis.integer)
         values = values[:: max(1, math.ceil(len(values) / (count + 2)))]
-        return [(value, self.axis.format(value)) for value in values]
+        step = values[1] - values[0] if is_linear and len(values) > 1 else None
+        return [(value, self.axis.format(value, step)) for value in values]
 
 
 def _linear_ticks(low: float, high: float, count: int, *, integer: bool) -> list[float]:
@@ -109,6 +118,10 @@ def _log_ticks(low: float, high: float) -> list[float]:
         if len(found) > 2:
             break
     return found
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < 1e-6 * max(1.0, abs(value))
 
 
 def _plain(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -14,7 +15,15 @@ from localrules.sweep.space import HELD_OUT, Space
 METHODS = {"tpe": "bayes", "cmaes": "bayes", "random": "random", "grid": "grid"}
 
 
-def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: str, sampler: str, trials: int) -> str:
+def as_wandb_sweep(
+    settings: Settings,
+    space: Space,
+    objective: str,
+    direction: str,
+    sampler: str,
+    trials: int,
+    plugins: Sequence[str] = (),
+) -> str:
     """The YAML that ``wandb sweep FILE`` reads.
 
     Args:
@@ -24,6 +33,7 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
         direction: ``maximize`` or ``minimize``.
         sampler: Ours; W&B's nearest method is named.
         trials: How many runs all agents start together.
+        plugins: Options that load plugins, or leave them out.
     """
     # Threads are those of the agent's machine.
     tree: Tree = {"holdout_fraction": HELD_OUT, **settings.without("trackers", "threads").tree}
@@ -33,7 +43,7 @@ def as_wandb_sweep(settings: Settings, space: Space, objective: str, direction: 
         "metric": {"name": objective, "goal": direction},
         "run_cap": trials,
         "parameters": {name: _parameter(values) for name, values in space.items()},
-        "command": ["localrules", "run", *words, "--wandb", "online", "${args}"],
+        "command": ["localrules", "run", *plugins, *words, "--wandb", "online", "${args}"],
     }
     return str(yaml.safe_dump(document, sort_keys=False, width=1000))
 

@@ -16,6 +16,7 @@ from localrules.tracking.charts import Chart
 from localrules.tracking.metric_names import scalars
 from localrules.tracking.plots.charts import chart_image
 from localrules.utils.extras import require_extra
+from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,7 +96,7 @@ class MlflowTracker(ChartingTracker):
             if path.is_file():
                 self._client.log_artifact(self._run, str(path), "weights")
         self._finish("FINISHED" if summary.get("status", "done") == "done" else "KILLED")
-        print("MLflow: look at it: mlflow ui", file=sys.stderr)
+        print(f"MLflow: look at it: {_how_to_look(self.config.uri)}", file=sys.stderr)
 
     def close(self) -> None:
         if self._client is not None:
@@ -120,3 +121,10 @@ class MlflowTracker(ChartingTracker):
         now = int(time.time() * 1000)
         found = [Metric(name, float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run, metrics=found)
+
+
+def _how_to_look(uri: str | None) -> str:
+    """The command that shows the runs of a store, or the address of a server."""
+    if uri is None:
+        return "mlflow ui"
+    return uri if uri.startswith(("http://", "https://")) else f"mlflow ui --backend-store-uri {shell_quote(uri)}"

@@ -60,9 +60,11 @@ class WandbService(TrackerService):
         try:
             artifact = wandb.Api(overrides={}, timeout=round(_TIMEOUT)).artifact(reference)
             collection, _, version = artifact.name.partition(":")
-            folder = parent / f"{collection}-{version}"
+            # Projects of several people have artifacts of one name.
+            folder = parent / artifact.entity / artifact.project / f"{collection}-{version}"
             if not (folder / "config.toml").is_file():
                 # Under another name first: a download that is cut short leaves no run folder.
+                folder.parent.mkdir(parents=True, exist_ok=True)
                 partial = folder.with_name(f".{folder.name}")
                 artifact.download(root=str(partial), skip_cache=True)
                 shutil.rmtree(folder, ignore_errors=True)

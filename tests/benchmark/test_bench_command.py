@@ -21,6 +21,11 @@ def test_settings_of_the_network_reach_every_rule_and_the_title() -> None:
     assert "mlp, model.hidden=[4], optimizer.name=sgd, 8 x 8" in " ".join(localrules(*SMALL, *words).out.split())
 
 
+def test_a_rule_that_is_named_twice_is_measured_once() -> None:
+    said = localrules(*SMALL, "--rules", "pred,pred", "--json")
+    assert [row["name"] for row in said.document["contenders"]].count("pred") == 1
+
+
 @pytest.mark.parametrize("setting", ["rule.beta=10", "data.path=x.csv"])
 def test_what_rules_do_not_share_is_refused(setting: str) -> None:
     said = localrules(*SMALL, "--rules", "hsic", "--set", setting, "--json")

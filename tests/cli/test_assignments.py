@@ -32,6 +32,11 @@ def test_assignments_of_a_run_are_settings(typed: list[str], meant: list[str]) -
     assert normalize_argv(["run", *typed]) == ["run", *meant]
 
 
+def test_shared_options_may_stand_before_the_command() -> None:
+    words = ["--json", "--plugin", "mine.py", "run", "--rule", "hsic", "rule.beta=50"]
+    assert normalize_argv(words) == ["run", "--rule", "hsic", "--set", "rule.beta=50", "--json", "--plugin", "mine.py"]
+
+
 def test_a_flag_without_a_value_does_not_take_the_assignment_behind_it() -> None:
     command = typer.main.get_command(app)
     flags = [name for option in command.params if getattr(option, "is_flag", False) for name in option.opts]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.exhaustive import few
+from helpers.tiny_runs import localrules
 
 from localrules.auditing.forks import can_fork
 from localrules.cli import main
@@ -277,3 +278,16 @@ def test_parameters_without_a_shape_are_refused_with_what_to_do(capsys: pytest.C
     said = " ".join(capsys.readouterr().err.split())
     assert "Lazy made parameters without a shape" in said
     assert "layer.out_shape" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "where"),
+    [
+        (["--rule", "hsic", *SMALL, "--set", "data.nonsense=1"], "--set data.nonsense=1"),
+        (["--rule", "hsic", *SMALL, "--out", "nowhere/matrix.png"], "--out nowhere/matrix.png"),
+        (["runs/some", "--no-plugin", "hsic"], "localrules audit runs/some"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_at_the_end_is_refused(words: list[str], where: str) -> None:
+    said = localrules("audit", *words, "--json")
+    assert (said.code, said.error["where"]) == (2, where)

@@ -38,3 +38,21 @@ def test_options_that_are_none(rule: str) -> None:
     assert said.code == 1
     assert "Config" in said.out
     assert "did not foresee" not in said.out
+
+
+@pytest.mark.slow
+def test_a_failure_of_a_data_set_may_be_expected_and_its_name_must_be_a_checks(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from localrules_fer.faces.dataset import Faces\n"
+        "class Mine(Faces):\n"
+        "    class Config(Faces.Config):\n"
+        "        undocumented: int = 1\n"
+        "DATA = {'mine': Mine}\n"
+    )
+    words = ["plugins", "check", "mine", "--plugin", plugin, "--only", "options_are_documented", "--json"]
+    assert localrules(*words).document[0]["status"] == "failed"
+    said = localrules(*words, "--expect-failure", "options_are_documented")
+    assert (said.code, said.document[0]["status"]) == (0, "expected-failure")
+    said = localrules(*words, "--expect-failure", "options_are_dokumented")
+    assert (said.code, said.error["where"]) == (2, "--expect-failure")

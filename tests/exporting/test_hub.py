@@ -250,6 +250,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
 
 def test_a_folder_is_uploaded(run: Path, exported: Path, hub: ThreadingHTTPServer) -> None:
     localrules("eval", exported, "--data-path", run.parent / "faces.csv")
+    (exported / "wandb").mkdir()
+    (exported / "wandb" / "debug.log").write_text("paths and command lines of this machine")
     words = ["export", run, "--format", "hub", "--out", exported, "--license", "mit", "--push", "somebody/net"]
     said = localrules(*words, "--json")
     assert said.code == 0, said.out + said.err

@@ -153,3 +153,12 @@ def test_a_name_that_is_taken_is_refused(name: str, kind: str, tmp_path: Path) -
 
 def test_a_name_of_another_kind_is_free(tmp_path: Path) -> None:
     assert localrules("plugins", "new", "mlp", "--kind", "rule", "--out", tmp_path / "new", "--json").code == 0
+
+
+def test_any_authors_name_and_any_folder_do(tmp_path: Path) -> None:
+    name, folder = 'Ann "Nan" Lee \\', tmp_path / "my plug"
+    said = localrules("plugins", "new", "spread", "--out", folder, "--author", name)
+    assert tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["authors"] == [
+        {"name": name}
+    ]
+    assert f"pip install -e '{folder}'" in said.out

@@ -111,6 +111,8 @@ def test_in_parallel_coordinates_the_best_line_is_drawn_last_and_strongest() -> 
         (Axis(integer=True), [0, 3], ["0", "1", "2", "3"]),
         (Axis(log=True), [1e-4, 1e2], ["0.0001", "0.001", "0.01", "0.1", "1", "10", "100"]),
         (Axis(), [2000, 12000], ["2,500", "5,000", "7,500", "10,000", "12,500"]),
+        (Axis(), [2.3018, 2.3026], ["2.3018", "2.3020", "2.3022", "2.3024", "2.3026"]),
+        (Axis(percent=True), [0.9991, 0.9995], ["99.91 %", "99.92 %", "99.93 %", "99.94 %", "99.95 %"]),
         (Axis(percent=True), [0.5, 0.5], None),
         (Axis(), [], None),
     ],
@@ -120,6 +122,7 @@ def test_ticks_are_round_and_within_the_axis(axis: Axis, values: list[float], te
     found = scale.ticks()
     assert 2 <= len(found) <= 8
     assert all(scale.low <= value <= scale.high for value, _ in found)
+    assert len({text for _, text in found}) == len(found)
     if texts is not None:
         assert [text for _, text in found] == texts
 

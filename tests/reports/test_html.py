@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -180,3 +182,8 @@ def test_a_page_is_written_into_a_folder_that_it_makes(page: Page, tmp_path: Pat
     path = page.write(tmp_path / "new" / "index.html")
     assert path.read_text(encoding="utf-8") == page.html()
     assert [child.name for child in path.parent.iterdir()] == ["index.html"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file systems refuse such names")
+def test_paths_that_are_not_utf_8_are_addresses(page: Page) -> None:
+    assert 'href="caf%E9"' in link("a run", os.fsdecode(b"caf\xe9"))

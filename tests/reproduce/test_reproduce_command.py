@@ -101,6 +101,16 @@ def test_a_finished_run_is_not_repeated_for_a_tracker_or_a_moved_file(reproduce:
     assert len(runs(tmp_path / "out")) == 1
 
 
+def test_threads_and_options_of_trackers_may_be_settings_as_elsewhere(plugin: Path, tmp_path: Path) -> None:
+    words = ["reproduce", "small", "--cases", "Second*", "--out", tmp_path / "out", "--plugin", plugin, "--json"]
+    said = localrules(*words, "--set", "threads=1", "--wandb", "offline", "--set", "wandb.media=true")
+    assert said.code == 0, said.err
+    assert said.document[0]["summary"]["threads"] == 1
+    (folder,) = runs(tmp_path / "out")
+    config = tomllib.loads((tmp_path / "out" / "runs" / folder / "config.toml").read_text(encoding="utf-8"))
+    assert config["trackers"]["wandb"]["media"] is True
+
+
 def test_an_interrupted_run_goes_on(reproduce: Any, tmp_path: Path) -> None:
     words = ["small", "--cases", "first*", "--seeds", "1", "--json"]
     (whole,) = reproduce(*words).document

@@ -266,6 +266,15 @@ def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:
     assert not (tmp_path / "study").exists()
 
 
+def test_a_wandb_sweep_loads_the_plugins_of_the_search(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("from localrules_hsic.hsic import HSIC\nRULES = {'mine': HSIC}\n")
+    words = ["--model", "mlp", "--data", "faces", "--param", "seed=1..9:int", "--wandb-yaml", "--json"]
+    said = localrules("sweep", "--plugin", plugin, "--rule", "mine", *words)
+    assert said.code == 0, said.err
+    assert yaml.safe_load(said.document["yaml"])["command"][2:4] == ["--plugin", str(plugin)]
+
+
 def test_on_weights_and_biases_the_trials_are_a_group_called_like_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

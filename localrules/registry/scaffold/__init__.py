@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import time
@@ -81,6 +82,7 @@ def write_plugin(
         "class_name": "".join(part.capitalize() for part in name.split("-")),
         "description": _DESCRIPTIONS[kind].format(name),
         "author": author,
+        "quoted_author": json.dumps(author, ensure_ascii=False),  # a string of TOML, too
         "year": time.strftime("%Y"),
         "url": f"https://github.com/YOUR-NAME/{distribution}",
         "version": installed,
