@@ -1,0 +1,80 @@
+"""The weights of the recipes: each labels images, is as small as it should be, and was scored as its table says."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.snippets import ROOT
+from helpers.tiny_runs import localrules
+from PIL import Image
+
+from localrules.registry.registry import Registry
+from localrules.runs.load import TrainedRun
+
+pytestmark = pytest.mark.slow
+
+WEIGHTS = ROOT / "examples" / "recipes" / "weights"
+FOLDERS = sorted(path for path in WEIGHTS.iterdir() if path.is_dir())
+RECIPES = {
+    "control-averaged": "fer_half_backprop",
+    "hsic-small-heads-averaged": "fer_half_hsic",
+    "hsic-levels-averaged": "fer_half_hsic_levels",
+    "hsic-levels-ce-averaged": "fer_half_hsic_levels_ce",
+}
+MOST_BYTES = 5_000_000
+MOST_LOST = 0.001  # of accuracy, by half the precision
+
+
+def test_there_are_weights_of_every_final_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples" / "studies")
+    assert (
+        {folder.name for folder in FOLDERS} == set(RECIPES) == {*importlib.import_module("second_search_cases").FINAL}
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_they_have_the_settings_of_their_recipe(folder: Path) -> None:
+    run = TrainedRun.load(folder, Registry.load(allow=[]))
+    recipe = tomllib.loads((ROOT / "examples" / "recipes" / f"{RECIPES[folder.name]}.toml").read_text(encoding="utf-8"))
+    config = run.config.to_dict()
+    for table in ("rule", "model", "optimizer", "schedule"):
+        assert {**config[table], **recipe[table]} == config[table]
+    assert [config[key] for key in ("epochs", "batch_size", "ema_decay", "precision", "seed")] == [
+        recipe["epochs"], recipe["batch_size"], recipe["ema_decay"], "fp32", 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_they_label_an_image(folder: Path, tmp_path: Path) -> None:
+    Image.linear_gradient("L").resize((64, 64)).save(tmp_path / "image.png")
+    said = localrules("predict", folder, tmp_path / "image.png", "--out", tmp_path, "--json")
+    assert said.code == 0, said.err
+    ((ranked,),) = ([item["ranked"]] for item in said.document)
+    assert {entry["expression"] for entry in ranked} == {
+        "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral",
+    }  # fmt: skip
+    assert sum(entry["probability"] for entry in ranked) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_they_are_small_say_their_limits_and_lost_little_by_half_precision(folder: Path) -> None:
+    with (WEIGHTS / "weights.csv").open(encoding="utf-8") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["case"] == folder.name)
+    assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) <= MOST_BYTES
+    assert abs(float(row["half"]) - float(row["accuracy"])) <= MOST_LOST
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert (WEIGHTS / "NOTES.md").read_text(encoding="utf-8").strip() in card
+    assert "## Terms" in card
+
+
+def test_their_accuracies_are_those_of_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples" / "studies")
+    tables = importlib.import_module("second_search_tables")
+    with (WEIGHTS / "weights.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            record = ROOT / "docs" / "research" / "second_search" / f"final-{row['case']}-0.npz"
+            assert tables.read_record(record)["right"].mean() == pytest.approx(float(row["accuracy"]), abs=1e-5)
