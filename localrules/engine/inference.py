@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from localrules.config.schema import RunConfig
-from localrules.core.interception import Forward, intercept_layers, tensor_leaves
+from localrules.core.feature_maps import to_feature_map
+from localrules.core.interception import Forward, intercept_layers, layer_outputs
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.rule import Rule
@@ -20,6 +21,7 @@ from localrules.data.batches import iter_batches
 from localrules.data.dataset import Split
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.device import Device
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.rule_border import rule_border, training_classes
 from localrules.engine.scores import Scores
 from localrules.utils.plugin_border import wrong_result
@@ -116,10 +118,9 @@ class Predictor:
 
         def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = forward(*args, **kwargs)
-            last = tensor_leaves(output)[-1]
-            if not layer.is_readout and last.dim() == 4:
+            if not layer.is_readout and (last := last_output(layer, output)).dim() == 4:
                 seen[layer.name] = last[0].float().cpu()
-            return output
+            return for_readers(self.rule, layer, output)
 
         with self.eval_mode(), intercept_layers(self.network.layers, keep):
             self.network(self.preprocess(image))
@@ -130,6 +131,18 @@ class Predictor:
         """Eval mode without gradients, in the run's precision; every module's mode is put back afterwards."""
         with eval_mode(self.network.model, self.rule), torch.no_grad(), self.device.autocast():
             yield
+
+
+def last_output(layer: Layer, output: Any) -> Tensor:
+    """The last of a layer's outputs that count; tokens as a feature map, as objectives see them."""
+    tensor = layer_outputs(layer, output)[-1]
+    is_map = tensor.dim() == 1 + len(layer.out_shapes[-1])
+    return to_feature_map(tensor) if is_map and layer.has_features_last(-1) else tensor
+
+
+def for_readers(rule: Rule, layer: Layer, output: Any) -> Any:
+    """What the readers of a layer receive: some rules normalise outputs between layers."""
+    return rule.output_for_readers(layer, output) if isinstance(rule, LayerwiseRule) else output
 
 
 def mean_answer(logits: Tensor, others: Tensor) -> Tensor:

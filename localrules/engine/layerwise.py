@@ -141,7 +141,7 @@ class LayerwiseRule(Rule):
 
         def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if not self._is_training(layer, context):
-                return guard.detach_and_track(layer, self._transform(layer, forward(*args, **kwargs)))
+                return guard.detach_and_track(layer, self.output_for_readers(layer, forward(*args, **kwargs)))
             args, kwargs = detach_tree(args), detach_tree(kwargs)
             with torch.enable_grad():
                 output, operations = self._run(layer, forward, args, kwargs)
@@ -160,7 +160,7 @@ class LayerwiseRule(Rule):
                 train_layer()  # a transform may depend on what was learned
             else:
                 context.submit(layer, train_layer)
-            return guard.detach_and_track(layer, self._transform(layer, detach_tree(output)))
+            return guard.detach_and_track(layer, self.output_for_readers(layer, detach_tree(output)))
 
         with torch.no_grad(), context.autocast(), intercept_layers(network.layers, visit):
             logits = network(inputs)
@@ -261,7 +261,7 @@ class LayerwiseRule(Rule):
                 views = self._views(layer, output, read, operations, batch)
                 for objective, view in zip(self._objectives_of[layer.name], views, strict=True):
                     visit_view(objective, view)
-            return self._transform(layer, output)
+            return self.output_for_readers(layer, output)
 
         with intercept_layers(network.layers, visit):
             readout: Tensor = network(images)
@@ -278,7 +278,7 @@ class LayerwiseRule(Rule):
         check_operations(operations, layer, self.describe(layer))
         return output, operations
 
-    def _transform(self, layer: Layer, output: Any) -> Any:
+    def output_for_readers(self, layer: Layer, output: Any) -> Any:
         """The output that the layer's readers receive."""
         if layer.is_readout or not issubclass(self._specs[layer.name].cls, OutputTransform):
             return output

@@ -170,7 +170,7 @@ class WindowedRule(LayerwiseRule, LayerParallel):
                 args, kwargs = detach_tree(args), detach_tree(kwargs)
             if not self._is_training(layer, context):
                 with torch.no_grad():
-                    return guard.detach_and_track(layer, self._transform(layer, forward(*args, **kwargs)))
+                    return guard.detach_and_track(layer, self.output_for_readers(layer, forward(*args, **kwargs)))
             guard.check()
             output, operations = self._run(layer, forward, args, kwargs)
             # The objective sees leaves in place of the outputs, so that its gradient at these is known.
@@ -186,8 +186,8 @@ class WindowedRule(LayerwiseRule, LayerParallel):
                 if layer.is_readout:
                     _backward(own, layer)
                 context.step_layer(layer)
-                return guard.detach_and_track(layer, self._transform(layer, detach_tree(output)))
-            given = self._transform(layer, output)
+                return guard.detach_and_track(layer, self.output_for_readers(layer, detach_tree(output)))
+            given = self.output_for_readers(layer, output)
             values = pytree.tree_map_only(Tensor, _as_leaf, given)
             opened = _OpenLayer(layer, own, tensor_leaves(given), tensor_leaves(values))
             self._check_given(opened)

@@ -6,19 +6,24 @@ import math
 
 import pytest
 import torch
-from helpers.tiny_sessions import dense, perceptron, state, train
+from helpers.tiny_sessions import as_model, dense, perceptron, state, train
+from torch import nn
 from torch.nn import functional
 
 from localrules import Layer, LayerView, Objective, StepReport
 from localrules.callbacks.base import MetricsRow
 from localrules.config.schema import DIAGNOSTICS
+from localrules.core.layer_spec import LayerSpec
+from localrules.core.objective import OutputTransform
 from localrules.engine.diagnostics import Diagnostics
 from localrules.engine.diagnostics.activations import ActivationDiagnostics
 from localrules.engine.phases import apply_phase
 from localrules.engine.session import Session
 from localrules.engine.step import train_step
 from localrules.engine.trainer import metric_names
+from localrules.testing.conformance.sessions import build_session, toy_dataset
 from localrules_backprop.backprop import Backprop
+from localrules_classics.vit import ViTTiny
 from localrules_hsic.hsic import HSIC
 from localrules_supervised.local_ce import LocalCrossEntropy
 
@@ -137,3 +142,47 @@ def test_a_rule_may_note_metrics_of_its_own_and_draw() -> None:
     hidden: list[Layer] = list(session.network.hidden)
     assert set(report.metrics) == {f"mean/{layer.name}" for layer in hidden}
     assert list(session.rule.plots(session.network)) == ["means"]
+
+
+def test_layers_are_looked_at_with_the_inputs_that_they_learned_from() -> None:
+    class Silent(LocalCrossEntropy, OutputTransform):
+        """Its readers receive zeros."""
+
+        def transform_output(self, output: torch.Tensor) -> torch.Tensor:
+            return torch.zeros_like(output)
+
+    dead = ActivationDiagnostics(perceptron(Silent)).row(("dead",))
+    first, *others = dead.values()
+    assert isinstance(first, float)
+    assert first < 1
+    assert set(others) == {1.0}
+
+
+def test_the_units_of_tokens_are_their_features() -> None:
+    session = build_session(
+        LocalCrossEntropy, ViTTiny, toy_dataset(), model_options={"width": 8, "heads": 2, "depth": 2}
+    )
+    patches = session.network.model.patches
+    with torch.no_grad():
+        for tensor in (patches.conv.weight, patches.conv.bias):
+            tensor[:6] = 0
+        patches.positions[..., :6] = 0
+    assert ActivationDiagnostics(session).row(("dead",))["dead/patches"] == 0.75
+
+
+def test_of_several_outputs_the_one_that_counts_is_looked_at() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self, classes: int) -> None:
+            super().__init__()
+            self.first, self.second = nn.LSTM(8, 6, batch_first=True), nn.LSTM(6, 6, batch_first=True)
+            self.readout = nn.Linear(6, classes)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            hidden, _ = self.second(self.first(images.flatten(1, 2))[0])
+            logits: torch.Tensor = self.readout(hidden[:, -1])
+            return logits
+
+    spec = LayerSpec(layers=["net.first", "net.second"], readout="net.readout")
+    session = build_session(LocalCrossEntropy, as_model(Recurrent, spec), toy_dataset(shape=(1, 8, 8)))
+    row = ActivationDiagnostics(session).row(("dead", "hsic-labels", "probe"))
+    assert all(isinstance(value, float) and math.isfinite(value) for value in row.values())

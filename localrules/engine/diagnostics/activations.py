@@ -11,12 +11,12 @@ from torch import Tensor
 
 from localrules.callbacks.base import MetricsRow
 from localrules.callbacks.results import Histogram
-from localrules.core.interception import Forward, intercept_layers, tensor_leaves
+from localrules.core.interception import Forward, intercept_layers
 from localrules.core.layer import Layer
 from localrules.core.nn.pooling import pool_flat
 from localrules.data.batches import iter_batches
 from localrules.data.dataset import Split
-from localrules.engine.inference import subsample
+from localrules.engine.inference import for_readers, last_output, subsample
 from localrules.engine.session import Session
 from localrules.kernels.gram import cosine
 from localrules.kernels.hsic import normalized_trace
@@ -77,14 +77,14 @@ class ActivationDiagnostics:
         }
 
     def _outputs(self, split: Split, count: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Every hidden layer's (last) output, pooled if it is large; the images; their labels."""
+        """Every hidden layer's (last) output, tokens as feature maps; the images; their labels."""
         parts: dict[str, list[Tensor]] = {}
 
         def keep(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             output = forward(*args, **kwargs)
             if not layer.is_readout:
-                parts.setdefault(layer.name, []).append(tensor_leaves(output)[-1].float())
-            return output
+                parts.setdefault(layer.name, []).append(last_output(layer, output).float())
+            return for_readers(predictor.rule, layer, output)
 
         predictor = self._session.predictor
         images, labels = [], []
