@@ -106,6 +106,13 @@ def layers_from_spec(
     _refuse_nested(chosen, type(model).__name__)
     if not readout:
         readout = chosen[-1]
+    if readout not in chosen:
+        raise UsageError(
+            f"the readout {readout!r} is none of the layers",
+            where=f"readout={readout!r}",
+            why=f"the layers are {', '.join(chosen)}; a readout is named as it is, not by a pattern",
+            fix=suggest_names(readout, chosen),
+        )
     chosen.sort(key=lambda name: name == readout)
     grid_of = {name: grid for name in chosen for pattern, grid in pool_size.items() if matches(name, pattern)}
     return [

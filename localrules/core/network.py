@@ -224,6 +224,34 @@ def _check_arguments(
             why="its forward is not Python code any more",
             fix="wrap the module that it was made from",
         )
+    if hasattr(model, "_orig_mod"):  # torch's OptimizedModule, whose own module takes seconds to import
+        raise UsageError(
+            "a module that torch.compile has compiled cannot be cut into layers",
+            where=name,
+            why="its forward is not the module's own",
+            fix="wrap the module itself, and compile layers with the setting compile=true",
+        )
+    if isinstance(layers, str):
+        raise UsageError(
+            "the layers are one text",
+            where=f"layers={layers!r}",
+            why="they are names or patterns, several of them",
+            fix=f"layers=[{layers!r}]",
+        )
+    if isinstance(granularity, bool):
+        raise UsageError(
+            f"granularity {granularity!r} is not known",
+            where="granularity",
+            why="a network is cut by 'layer', by 'block', or into a number of parts",
+            fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
+        )
+    if isinstance(example, Tensor) and not len(example):
+        raise UsageError(
+            "the example has no samples",
+            where=f"example of shape {tuple(example.shape)}",
+            why="the network is run on it once, to find who reads whom",
+            fix="give one sample at least",
+        )
     if example is not None and not isinstance(example, Tensor):
         raise UsageError(
             "the example is not a tensor",

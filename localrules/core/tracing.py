@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from itertools import zip_longest
 from keyword import iskeyword
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -48,7 +50,8 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         """As in fx; the innermost module in which it fails is remembered."""
         try:
-            return super().call_module(m, forward, args, kwargs)
+            with _refused_if_it_draws():
+                return super().call_module(m, forward, args, kwargs)
         except Exception:
             self.failed = self.failed or self.path_of_module(m)
             raise
@@ -61,6 +64,21 @@ class _Tracer(fx.Tracer):
         By default fx makes an input of every parameter, also of one with a default.
         """
         return root_fn, [self.root, self.create_proxy("placeholder", "images", (), {})]
+
+
+@contextmanager
+def _refused_if_it_draws() -> Iterator[None]:
+    """Raises RuntimeError if a random number is drawn in the context: a trace would keep it. It is then put back."""
+    torchs, pythons, numpys = torch.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
+    yield
+    now = np.random.get_state(legacy=False)["state"]
+    drawn = not torch.equal(torchs, torch.get_rng_state()) or pythons != random.getstate()
+    if not drawn and now["pos"] == numpys["state"]["pos"] and np.array_equal(now["key"], numpys["state"]["key"]):
+        return
+    torch.set_rng_state(torchs)
+    random.setstate(pythons)
+    np.random.set_state(numpys)
+    raise RuntimeError("forward draws random numbers while it is traced; the graph would keep these for ever")
 
 
 def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
@@ -159,7 +177,8 @@ def _check_signature(model: nn.Module) -> None:
 def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     tracer = _Tracer(leaves)
     try:
-        return tracer.trace(model)
+        with _refused_if_it_draws():
+            return tracer.trace(model)
     except Exception as error:  # fx raises many kinds
         refusal = UsageError(
             f"the graph of {type(model).__name__} cannot be traced",

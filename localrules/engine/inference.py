@@ -141,7 +141,7 @@ def last_output(layer: Layer, output: Any) -> Tensor:
 
 
 def for_readers(rule: Rule, layer: Layer, output: Any) -> Any:
-    """What the readers of a layer receive: some rules normalise outputs between layers."""
+    """The output as the readers of a layer receive it: some rules normalise outputs between layers."""
     return rule.output_for_readers(layer, output) if isinstance(rule, LayerwiseRule) else output
 
 

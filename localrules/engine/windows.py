@@ -204,6 +204,8 @@ class WindowedRule(LayerwiseRule, LayerParallel):
             guard.check()
             if self.borders is not None:
                 self._learn_from_above(self.borders, context)
+            for name in [name for name, opened in self._open.items() if not opened.is_elsewhere]:
+                self._train(name, context)  # the last layer that it reaches was left out of this step
         finally:
             self._open, self._going_down, self._is_trainable = {}, {}, bool
         if self.trains_readout:

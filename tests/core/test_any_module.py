@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -406,3 +408,48 @@ def test_isolation_holds_for_all_of_them() -> None:
         traces = isolated_forward(Network.wrap(model, example=EXAMPLE), EXAMPLE)
         first = list(traces[0].layer.parameters())
         assert not any(torch.autograd.grad(traces[1].output.sum(), first, allow_unused=True, retain_graph=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("draw", [lambda: float(torch.rand(())), random.random, np.random.rand])
+def test_a_forward_that_leaves_blocks_out_at_random_is_not_traced(seed: int, draw: Any) -> None:
+    class Dropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+            self.readout = nn.Linear(6, 4)
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            for block in self.blocks:
+                if self.training and draw() < 0.3:
+                    continue
+                values = values + block(values).relu()
+            logits: torch.Tensor = self.readout(values)
+            return logits
+
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    with pytest.raises(UsageError, match="cannot be traced") as refused:
+        Network.wrap(Dropped(), example=torch.randn(2, 6))
+    assert "random numbers" in refused.value.why
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": "0"}, "the layers are one text"),
+        ({"layers": ["0", "2"], "readout": "2*"}, "the readout '2\\*' is none of the layers"),
+        ({"granularity": True}, "granularity True is not known"),
+        ({"example": torch.zeros(0, 6)}, "the example has no samples"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+    with pytest.raises(UsageError, match=message):
+        Network.wrap(model, **{"example": torch.zeros(2, 6), **settings})
+
+
+def test_a_compiled_module_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"torch\.compile"):
+        Network.wrap(torch.compile(nn.Sequential(nn.Linear(6, 4)), backend="eager"), example=torch.zeros(2, 6))

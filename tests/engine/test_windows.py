@@ -13,7 +13,7 @@ from helpers.tiny_sessions import DATASET, as_model, build_session, dense, train
 from torch import Tensor, nn
 from torch.nn import functional
 
-from localrules import Layer, LayerView, Objective
+from localrules import Layer, LayerView, Learner, Objective
 from localrules.auditing.audit import audit
 from localrules.auditing.dependence import allowed_matrix
 from localrules.core.interception import detach_tree, intercept_layers, layer_outputs
@@ -270,3 +270,30 @@ def test_objectives_sum_over_outputs_and_the_readout_learns_by_cross_entropy() -
     batch = first_batch(session)
     assert report.logits is not None
     assert report.loss.item() == pytest.approx(functional.cross_entropy(report.logits.float(), batch.labels).item())
+
+
+def test_a_layer_whose_reader_is_left_out_of_a_step_learns_all_the_same() -> None:
+    class Skipping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(4))
+            self.readout = nn.Linear(6, 3)
+            self.left_out = -1
+
+        def forward(self, values: Tensor) -> Tensor:
+            for index, block in enumerate(self.blocks):
+                if index != self.left_out:
+                    values = values + block(values)
+            logits: Tensor = self.readout(values)
+            return logits
+
+    torch.manual_seed(0)
+    model, images, labels = Skipping(), torch.randn(12, 6), torch.arange(12) % 3
+    named = {"layers": ["blocks.*", "readout"], "granularity": "window:2"}
+    learner = Learner(model, "local-ce", example=images, num_classes=3, **named)  # type: ignore[arg-type]
+    learner.step(images, labels)
+    model.left_out = 1
+    before = [block[0].weight.detach().clone() for block in model.blocks]  # type: ignore[index]
+    learner.step(images, labels)
+    changed = [not torch.equal(old, block[0].weight) for old, block in zip(before, model.blocks, strict=True)]  # type: ignore[index]
+    assert changed == [True, False, True, True]
