@@ -243,7 +243,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load weights; a classifier for another number of classes keeps those that were drawn.
+    """Load weights; classifiers for another number of classes keep those that were drawn.
 
     Raises:
         DataError: They are not those of this network.
@@ -251,10 +251,16 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], source: str) -> None
     own = net.state_dict()
     other = sorted(own.keys() ^ state.keys())
     resized = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    homes = {name.rpartition(".")[0] for name in resized}
-    classifier = [name for name, _ in net.named_parameters()][-1].rpartition(".")[0]
-    if other or homes - {classifier}:
-        names = other or [name for name in resized if name.rpartition(".")[0] != classifier]
+    # Of a network with several classifiers (for distillation, say) each has a row for each class, as the last one.
+    last = [name for name, _ in net.named_parameters()][-1]
+    counts = [len(tensors[last]) for tensors in (own, state) if last in tensors and tensors[last].dim()]
+
+    def is_classifier(name: str) -> bool:
+        new, old = own[name].shape, state[name].shape
+        return [*new[:1], *old[:1]] == counts and new[1:] == old[1:]
+
+    names = other or [name for name in resized if not is_classifier(name)]
+    if names:
         raise DataError(
             "the weights are not those of this network",
             where=source,

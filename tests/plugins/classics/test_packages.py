@@ -16,6 +16,7 @@ from localrules.core.model import Model
 from localrules.engine.resolve import resolve_component
 from localrules.errors import DataError, LocalRulesError, MissingDependencyError, UsageError
 from localrules.registry.registry import Registry
+from localrules_classics.packages import load_state
 
 pytestmark = pytest.mark.slow
 
@@ -143,3 +144,23 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: py
 def test_layers_can_be_named_by_hand() -> None:
     model = build("torchvision:alexnet", size=64, layers=["features", "classifier"], readout="classifier")
     assert [layer.name for layer in cut(model, "layer").layers] == ["net.features", "net.classifier"]
+
+
+class TwoClassifiers(nn.Module):
+    """As networks that are distilled have."""
+
+    def __init__(self, classes: int, width: int = 8) -> None:
+        super().__init__()
+        self.body = nn.Linear(6, width)
+        self.head, self.head_dist = nn.Linear(width, classes), nn.Linear(width, classes)
+
+
+def test_all_classifiers_for_another_number_of_classes_are_drawn_anew() -> None:
+    old, new = TwoClassifiers(100), TwoClassifiers(10)
+    drawn = {name: value.clone() for name, value in new.state_dict().items()}
+    load_state(new, old.state_dict(), "old.pt")
+    assert torch.equal(new.body.weight, old.body.weight)
+    for name in ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias"):
+        assert torch.equal(new.state_dict()[name], drawn[name])
+    with pytest.raises(DataError, match="not those of this network"):
+        load_state(new, TwoClassifiers(100, width=7).state_dict(), "old.pt")
