@@ -124,6 +124,7 @@ def draw_curves(records: Path, out: Path) -> None:
             axes.plot(epochs, found.mean(0), marker=MARKERS[index], ms=3, lw=1.6, label=case, zorder=3, **look)
             index += 1
     axes.set_ylim(bottom=0.4)
+    axes.set_xlim(left=0)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     save_figure(figure, out)
 

@@ -62,6 +62,19 @@ def test_the_page_of_a_search_has_the_differences_of_its_table(search: ModuleTyp
             assert f"{mean} [{low}, {high}]" in page, f"{row['case']} beside {row['beside']}"
 
 
+def test_the_page_of_a_search_has_the_final_accuracies_and_differences(search: ModuleType) -> None:
+    page = (ROOT / "docs" / "research" / "index.md").read_text(encoding="utf-8")
+    with (search.RECORDS / "final.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["case"] for row in rows} == set(search.cases.FINAL)
+    for row in rows:
+        assert f"{float(row['right']):.3f}" in page
+        for key, scale, digits in (("right", 100, 1), ("loss", 1, 3)) if row["right_difference"] else ():
+            each = [scale * float(row[f"{key}_{name}"]) for name in ("difference", "low", "high")]
+            mean, low, high = (f"{value:+.{digits}f}" for value in each)
+            assert f"{mean} [{low}, {high}]" in page, row["case"]
+
+
 def test_extensions_of_a_rule_keep_the_options_of_its_recipe(search: ModuleType) -> None:
     plain, *others = (
         search.settings_of(search.Trial(case, 0), "fer2013.csv").tree["rule"]
