@@ -61,6 +61,7 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
     outputs: dict[str, list[Tensor]] = {}  # those that count, without values
     leaves: list[Tensor] = []  # kept alive, so that ids stay unique
     handed = InplaceGuard()
+    answer: list[Tensor] = []  # what the readout returned
 
     def visit(layer: Layer, forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inputs = tensor_leaves((args, kwargs))
@@ -96,7 +97,10 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             macs=counter.get_total_flops() // 2 // samples,
         )
         positions = count()
-        return pytree.tree_map_only(Tensor, lambda tensor: as_source(layer, next(positions), tensor), output)
+        sources = pytree.tree_map_only(Tensor, lambda tensor: as_source(layer, next(positions), tensor), output)
+        if layer.is_readout:
+            answer[:] = tensor_leaves(sources)
+        return sources
 
     def as_source(layer: Layer, position: int, tensor: Tensor) -> Tensor:
         leaf = tensor.detach().requires_grad_(tensor.is_floating_point())
@@ -116,6 +120,7 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
             outputs[name] = [outputs[name][at] for at in kept]
     layers = _sort_by_execution(network, found)
     _check_logits(network, logits, len(example))
+    network.is_readout_changed = not any(_is_same(logits, each) for each in answer)
     return _with_samples_first(network, layers, outputs, example)
 
 
@@ -128,6 +133,13 @@ def _check_output(layer: Layer, output: Any) -> None:
             why="torch takes the object for a whole, so that gradients would go through it to the layer",
             fix="return tensors, tuples, lists or dicts, or register the class by torch.utils._pytree",
         )
+
+
+def _is_same(logits: Tensor, output: Tensor) -> bool:
+    """Whether two tensors hold the same numbers in the same order."""
+    return logits is output or (
+        logits.numel() == output.numel() and torch.equal(logits.flatten().nan_to_num(), output.flatten().nan_to_num())
+    )
 
 
 def _check_logits(network: Network, logits: Any, samples: int) -> None:

@@ -31,6 +31,7 @@ class Network(nn.Module):
         model: The module as it was, with its own names: ``network.model.state_dict()`` loads into the plain module.
         layers: All layers in forward order, the readout last.
         window: How many layers a gradient goes through at most: 1, or K with overlapping windows.
+        is_readout_changed: Whether forward makes something else of the readout's output, as far as an example showed.
     """
 
     body: nn.Module
@@ -42,6 +43,7 @@ class Network(nn.Module):
         self.model = model
         self.layers = tuple(layers)
         self.window = 1
+        self.is_readout_changed = False
         # Hidden from torch: where the model is cut into parts, the parts hold the model's own modules once more.
         object.__setattr__(self, "body", body if body is not None else model)
         if owned:

@@ -33,7 +33,7 @@ from localrules.core.windows import layers_in_windows
 from localrules.engine.mixture import check_mixable
 from localrules.engine.objective_loss import objective_loss
 from localrules.engine.rule_values import backward_called
-from localrules.errors import LocalRulesError, NotFiniteError, error_text
+from localrules.errors import LocalRulesError, NotFiniteError, UsageError, error_text
 from localrules.utils.plugin_border import code_error, definition, name_of
 from localrules.utils.torch_utils import at_least_float32
 
@@ -86,6 +86,13 @@ class LayerwiseRule(Rule):
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Make the objectives, one for each output of each hidden layer."""
+        if network.is_readout_changed and self.trains_readout:
+            raise UsageError(
+                f"the readout {network.readout.name!r} does not give the logits",
+                where=f"forward of {type(network.model).__name__}",
+                why="forward changes its output (scales, adds, pools), and the readout is trained without that",
+                fix="put what follows into the readout's module, or leave the layers out to have the graph traced",
+            )
         self._num_classes = num_classes
         # Objectives are float32: under autocast their own modules are cast, but not beside weights in half precision.
         self._is_half = all(weight.dtype in (torch.bfloat16, torch.float16) for weight in network.parameters())

@@ -453,3 +453,28 @@ def test_arguments_that_mean_nothing_are_refused(settings: dict[str, Any], messa
 def test_a_compiled_module_is_refused() -> None:
     with pytest.raises(UsageError, match=r"torch\.compile"):
         Network.wrap(torch.compile(nn.Sequential(nn.Linear(6, 4)), backend="eager"), example=torch.zeros(2, 6))
+
+
+class Tempered(nn.Module):
+    """Its forward goes on behind the readout."""
+
+    def __init__(self, behind: Any) -> None:
+        super().__init__()
+        self.hidden, self.readout, self.behind = nn.Linear(6, 5), nn.Linear(5, 3), behind
+
+    def forward(self, values: Tensor) -> Tensor:
+        logits: Tensor = self.behind(self.readout(self.hidden(values).relu()))
+        return logits
+
+
+@pytest.mark.parametrize("behind", [lambda logits: 50 * logits.tanh(), lambda logits: logits + 1])
+def test_a_readout_whose_output_is_changed_is_refused_by_rules_that_train_it_by_itself(behind: Any) -> None:
+    settings: dict[str, Any] = {"example": EXAMPLE, "num_classes": 3, "layers": ["hidden", "readout"]}
+    with pytest.raises(UsageError, match="the readout 'readout' does not give the logits"):
+        Learner(Tempered(behind), "local-ce", **settings)
+    Learner(Tempered(behind), "backprop", **settings).step(EXAMPLE, LABELS)
+
+
+def test_a_readout_whose_output_is_reshaped_gives_the_logits() -> None:
+    settings: dict[str, Any] = {"example": EXAMPLE, "num_classes": 3, "layers": ["hidden", "readout"]}
+    Learner(Tempered(lambda logits: logits.flatten(1)), "local-ce", **settings).step(EXAMPLE, LABELS)
