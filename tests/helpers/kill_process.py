@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.tiny_runs import STEPS, die, localrules_code
-from localrules.engine import checkpoint, trainer
+from localrules.engine import checkpoint, trainer, weights_file
 from localrules.runs import execution
 from localrules.runs import summary as closing
 from localrules.runs import train as launch
@@ -61,8 +61,8 @@ MOMENTS: dict[str, tuple[tuple[Any, str, int, Callable[..., Any]], int]] = {
     "the first checkpoint is half written": ((checkpoint.torch, "save", 1, half_a_file), 0),
     "the second checkpoint is half written": ((checkpoint.torch, "save", 2, half_a_file), 3),
     "the second checkpoint is whole but not in place": ((checkpoint.torch, "save", 2, after), 3),
-    "between a checkpoint and its weights for readers": ((checkpoint, "save_file", 2, before), 6),
-    "the weights for readers are half written": ((checkpoint, "save_file", 2, half_a_file), 6),
+    "between a checkpoint and its weights for readers": ((weights_file, "save_file", 2, before), 6),
+    "the weights for readers are half written": ((weights_file, "save_file", 2, half_a_file), 6),
     "right after a checkpoint": ((checkpoint, "save", 2, after), 6),
     "between two checkpoints": ((trainer, "train_step", 9, after), 6),
     "a row of metrics is torn": ((metrics_file.MetricsFile, "_append", 6, half_a_row), 6),
