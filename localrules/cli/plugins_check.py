@@ -60,20 +60,18 @@ def check(
 
     registry = load_registry(plugin, no_plugin)
     expected = dict.fromkeys(expect_failure or (), "--expect-failure")
-    of_rule = partial(checks_of_rule, expected_failures=expected, bounds=Bounds(digits_bound, maps_bound))
+    of_rule = partial(checks_of_rule, bounds=Bounds(digits_bound, maps_bound))
     items = _entries(registry, name)
     console = get_console()
-    results: list[dict[str, str]] = []
-    known: list[str] = []
-    for kind, item in items:
-        prefix = f"{item.entry.name}/" if len(items) > 1 else ""
-        checks = list(_checks(registry, kind, item, of_rule))
-        known += [each.name for each in checks]
-        checks = [replace(each, xfail_reason=expected.get(each.name, each.xfail_reason)) for each in checks]
-        chosen = [each for each in checks if not only or each.name in only]
-        results += _run(item, chosen, prefix)
+    found = [(item, list(_checks(registry, kind, item, of_rule))) for kind, item in items]
+    known = [each.name for _, checks in found for each in checks]
     _check_names(only or [], known, "--only")
     _check_names(expect_failure or [], known, "--expect-failure")
+    results: list[dict[str, str]] = []
+    for item, checks in found:
+        prefix = f"{item.entry.name}/" if len(items) > 1 else ""
+        chosen = [each for each in checks if not only or each.name in only]
+        results += _run(item, [replace(each, xfail_reason=expected.get(each.name, "")) for each in chosen], prefix)
     if as_json:
         print_json(results)
     else:

@@ -115,7 +115,7 @@ class Network(nn.Module):
             return cls(model, *partition_graph(model, units, lambda names, segments: segments))
         if granularity == "layer":
             return cls(model, *partition_graph(model, units))
-        if not isinstance(granularity, int) or granularity < 1:
+        if not isinstance(granularity, int) or isinstance(granularity, bool) or granularity < 1:
             raise UsageError(
                 f"granularity {granularity!r} is not known",
                 where="--granularity",
@@ -239,13 +239,6 @@ def _check_arguments(
             where=f"layers={layers!r}",
             why="they are names or patterns, several of them",
             fix=f"layers=[{layers!r}]",
-        )
-    if isinstance(granularity, bool):
-        raise UsageError(
-            f"granularity {granularity!r} is not known",
-            where="granularity",
-            why="a network is cut by 'layer', by 'block', or into a number of parts",
-            fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
         )
     if isinstance(example, Tensor) and not len(example):
         raise UsageError(

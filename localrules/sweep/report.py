@@ -16,7 +16,8 @@ from localrules.reports.charts import Coordinate, Interval, IntervalChart, Paral
 from localrules.reports.html import Cell, Keyed, Page, badge, code, link
 from localrules.reports.scales import Axis
 from localrules.sweep.optimizer import import_optuna
-from localrules.sweep.run import PRUNED, RUNS, Sweep, SweepTrial
+from localrules.sweep.pruning import PRUNED
+from localrules.sweep.run import RUNS, Sweep, SweepTrial
 from localrules.sweep.space import Space, encode
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_none

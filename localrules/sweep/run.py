@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localrules.callbacks.base import Callback, MetricsRow, Stop
+from localrules.callbacks.base import Callback
 from localrules.comparison.execute import RunPool
 from localrules.comparison.plan import PlannedRun
 from localrules.comparison.run_record import RunRecord
@@ -36,6 +36,7 @@ from localrules.sweep.optimizer import (
     open_study,
     suggest,
 )
+from localrules.sweep.pruning import LOGGED, PRUNED, PruningWatch
 from localrules.sweep.space import HELD_OUT, Space, decode, space_document
 from localrules.utils.atomic_io import write_atomic
 
@@ -46,11 +47,8 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 RUNS, SPACE = "runs", "space.json"
-PRUNED = "pruned"
 _OWNER, _DUPLICATE, _VOID, _DIVERGED, _FOLDER = "owner", "duplicate", "void", "diverged", "run_dir"
 _REFUSED = "refused"
-LOGGED = "valid_accuracy"
-"""The number of a summary that runs log after each epoch, too."""
 MOST_DUPLICATES = 50
 """Trials in a row that repeat an earlier one, after which the space counts as searched."""
 
@@ -282,7 +280,7 @@ class Sweep:
         which = f"trial {trial.number}, {len(self._counted())} of {wanted}: {shown}"
         watch: MakeCallbacks = list
         if self.pruner != "none":
-            watch = _PruningWatch(self.folder.absolute(), self.direction, self.pruner, trial._trial_id, self.objective)
+            watch = PruningWatch(self.folder.absolute(), self.direction, self.pruner, trial._trial_id, self.objective)
         try:
             return pool.submit(self.plan(trial.params), which, watch)
         except BaseException as error:
@@ -341,35 +339,6 @@ class Sweep:
         name = trial.user_attrs.get(_FOLDER)
         folder = self.folder / RUNS / name if name else None
         return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder, reason)
-
-
-class _Pruning(Callback):
-    """Reports the objective after each epoch, and stops a run that the pruner gives up."""
-
-    def __init__(self, trial: Any, objective: str) -> None:
-        self._trial, self._objective = trial, objective
-
-    def on_evaluate(self, row: MetricsRow) -> None:
-        value, step = row.get(self._objective), row["step"]
-        if isinstance(value, int | float) and isinstance(step, int | float):
-            self._trial.report(float(value), int(step))
-            if self._trial.should_prune():
-                raise Stop(PRUNED)
-
-
-@dataclass(frozen=True)
-class _PruningWatch:
-    """Makes the callback of a trial in whatever process its run executes, from the study in the folder."""
-
-    folder: Path
-    direction: Direction
-    pruner: Pruner
-    trial: int
-    objective: str
-
-    def __call__(self) -> list[Callback]:
-        trial = import_optuna().trial.Trial(open_study(self.folder, self.direction, self.pruner), self.trial)
-        return [_Pruning(trial, self.objective)]
 
 
 def _release(trial: Any) -> None:
