@@ -10,8 +10,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from localrules.config.overrides import merge
 from localrules.config.schema import OptimizerConfig
+from localrules.config.settings import Settings, as_defaults, merge_settings
 from localrules.config.validate import check_config_class, validate_config
 from localrules.core.layer import Layer
 from localrules.core.network import Granularity, Network
@@ -357,7 +357,6 @@ def _optimizer(
     given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
     if lr is not None:
         given["lr"] = lr
-    own = defaults.get("optimizer", {})
-    if given.get("name", own.get("name")) != own.get("name"):
-        own = {}  # the learning rate of another optimizer is not for this one
-    return validate_config(OptimizerConfig, merge(own, given), "optimizer")
+    asked = Settings({"optimizer": given})
+    whole = merge_settings(as_defaults(Settings(dict(defaults)), asked), asked)
+    return validate_config(OptimizerConfig, whole.tree["optimizer"], "optimizer")

@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from localrules import Learner, Objective, Requirements, RuleInfo
 from localrules.data.batches import Batches
+from localrules.engine.resolve import resolve_run
 from localrules.errors import UsageError
+from localrules.registry.registry import Registry
 from localrules_backprop.backprop import Backprop
 from localrules_hsic.hsic import HSIC
 
@@ -142,6 +144,13 @@ def test_the_rules_options_and_run_defaults_apply_and_explicit_settings_override
     assert (learner.optimizers.config.name, learner.optimizers.config.lr) == ("sgd", 0.05)
     chosen = small("softhebb", optimizer={"name": "adam", "betas": (0.8, 0.9)}, lr=0.2).optimizers.config
     assert (chosen.name, chosen.lr, chosen.betas) == ("adam", 0.2, (0.8, 0.9))
+
+
+@pytest.mark.parametrize(("rule", "optimizer"), [("hsic", "sgd"), ("softhebb", "adam"), ("softhebb", "sgd")])
+def test_the_learning_rate_is_that_of_a_run_with_the_same_optimizer(rule: str, optimizer: str) -> None:
+    settings = {"rule": rule, "model": "mlp", "data": "faces", "optimizer": {"name": optimizer}}
+    run = resolve_run(settings, Registry.load(allow=[]), network_only=True)
+    assert small(rule, optimizer=optimizer).optimizers.config.lr == run.config.optimizer.lr
 
 
 @pytest.mark.parametrize("config", [{"bta": 1.0}, {"beta": "much"}, {"preset": "papr"}])
