@@ -88,3 +88,12 @@ def test_a_network_that_is_frozen_is_refused() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).requires_grad_(False)
     with pytest.raises(UsageError, match="nothing to train"):
         Learner(model, "backprop", example=torch.randn(4, 6), num_classes=3)
+
+
+@pytest.mark.parametrize("layers", [None, ["0", "2"]])
+def test_an_example_that_the_model_cannot_take_is_named_beside_the_models_own_error(layers: list[str] | None) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
+        Learner(model, "hsic", example=torch.randn(2, 9), num_classes=4, layers=layers)
+    (note,) = raised.value.__notes__
+    assert "Sequential was called with the example, a tensor of type float32 and shape (2, 9)" in note

@@ -83,9 +83,11 @@ class LastOperation(TorchFunctionMode):
     def applies_to(self, shape: Shape) -> bool:
         """Whether an output of this shape, without the batch, has its features last.
 
-        Of (positions, features) that is so unless a convolution or a norm over channels gave it; of three dimensions
-        only if a linear operation or layer norm did.
+        Of (positions, features) that is so unless the features of the last operation are the first of the two: a
+        convolution or a norm over channels gave it, or it was transposed since. Of three dimensions it is so only if a
+        linear operation or layer norm gave it.
         """
         if len(shape) == 2:
-            return not (self.features_last is False and self.features == shape[0])
+            transposed = self.features_last is True and self.features != shape[1]
+            return not ((self.features_last is False or transposed) and self.features == shape[0])
         return len(shape) == 3 and self.features_last is True and shape[-1] == self.features != shape[0]

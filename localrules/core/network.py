@@ -19,8 +19,9 @@ from localrules.core.onednn_guard import guard, guarding
 from localrules.core.ops import Handler, Operation, intercept_ops
 from localrules.core.partition import into_parts, partition_graph
 from localrules.core.partitioned_module import PartitionedModule
+from localrules.core.shared_modules import let_shared_modules_follow
 from localrules.core.windows import Granularity, check_window, split_granularity
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.utils.torch_utils import eval_mode
 
 
@@ -48,6 +49,7 @@ class Network(nn.Module):
         object.__setattr__(self, "body", body if body is not None else model)
         if owned:
             check_ownership(model, self.layers)
+            let_shared_modules_follow(self.layers)
 
     @classmethod
     def wrap(
@@ -82,6 +84,7 @@ class Network(nn.Module):
         spec = getattr(model, "layer_spec", None)
         granularity, window = split_granularity(granularity)
         _check_arguments(model, layers, readout, granularity, example)
+        _run_once(model, example)
         if layers is not None:
             network = cls(model, layers_from_spec(model, layers, readout, {}))
         elif isinstance(spec, LayerSpec) and (granularity == "layer" or (granularity == "block" and spec.blocks)):
@@ -95,7 +98,7 @@ class Network(nn.Module):
             network = cls._wrap_traced(model, spec, granularity, example)
         guard(model)
         if example is not None:
-            with guarding():
+            with guarding(), _naming_example(model, example):
                 if network.body is not model:
                     _check_same_function(model, network.body, example)
                 network.layers = analyze_layers(network, example)
@@ -150,6 +153,17 @@ class Network(nn.Module):
         super()._apply(fn, recurse)
         if isinstance(self.body, PartitionedModule):
             self.body.convert(fn)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        let_shared_modules_follow(self.layers)  # copies of parts have no hooks
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of all modules, those of the parts among them."""
+        super().train(mode)
+        if self.body is not self.model:
+            self.body.train(mode)
         return self
 
     def forward(self, images: Tensor) -> Any:
@@ -268,16 +282,39 @@ def _check_arguments(
             why="the names say where one layer ends and the next begins",
             fix="leave out granularity or layers; window:K may be given with both",
         )
-    if any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
-        if example is None:
-            raise UsageError(
-                f"{name} has parameters without a shape",
-                where=f"the lazy modules of {name}",
-                why="they get their shapes in the first forward pass",
-                fix="pass example=..., or run the model once before",
-            )
-        with torch.no_grad(), eval_mode(model):
-            model(example)
+
+
+def _run_once(model: nn.Module, example: Tensor | None) -> None:
+    """Run a model with lazy modules on the example, which gives them shapes.
+
+    Raises:
+        UsageError: There is no example.
+    """
+    if not any(isinstance(parameter, UninitializedParameter) for parameter in model.parameters()):
+        return
+    name = type(model).__name__
+    if example is None:
+        raise UsageError(
+            f"{name} has parameters without a shape",
+            where=f"the lazy modules of {name}",
+            why="they get their shapes in the first forward pass",
+            fix="pass example=..., or run the model once before",
+        )
+    with torch.no_grad(), eval_mode(model), _naming_example(model, example):
+        model(example)
+
+
+@contextmanager
+def _naming_example(model: nn.Module, example: Tensor) -> Iterator[None]:
+    """Let an exception from the model's own code say what the model was given."""
+    try:
+        yield
+    except LocalRulesError:
+        raise
+    except Exception as error:
+        kind = f"a tensor of type {str(example.dtype).removeprefix('torch.')} and shape {tuple(example.shape)}"
+        error.add_note(f"{type(model).__name__} was called with the example, {kind}: does it fit the model?")
+        raise
 
 
 def _check_same_function(model: nn.Module, body: nn.Module, example: Tensor) -> None:

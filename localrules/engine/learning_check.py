@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from localrules.core.layer import Layer
 from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.errors import UsageError
+
+STEPS_TO_RUN = 100
+"""Steps in which a layer must have run once, in a network that skips layers at random, as of stochastic depth."""
 
 
 class LearningCheck:
@@ -17,7 +22,8 @@ class LearningCheck:
 
     A layer that is left out in silence keeps its initial weights, and the run ends as if it had learned. The
     exceptions are layers without trainable parameters, the readout of a rule that does not train it, and rules that
-    declare ``RuleInfo(trains_layers=False)``.
+    declare ``RuleInfo(trains_layers=False)``. A layer that the network's forward skips is looked at in the first step
+    in which it runs.
 
     Args:
         network: The network.
@@ -27,9 +33,14 @@ class LearningCheck:
     def __init__(self, network: Network, rule: Rule) -> None:
         self._pending: dict[str, Layer] = {}
         self._rule = rule
+        self._ran = _RunRecord()
+        self._hooks: list[RemovableHandle] = []
+        self._skipped_steps = 0
         for layer in network.layers:
             if rule.trains(layer) and _trainable(layer):
                 self._pending[layer.name] = layer
+        for layer in network.layers if self._pending else ():
+            self._hooks.append(layer.module.register_forward_pre_hook(_NoteRun(self._ran, layer.name)))
 
     def before_step(self, layer: Layer) -> None:
         """Called when a rule says that a trained layer's gradients are complete.
@@ -37,9 +48,11 @@ class LearningCheck:
         Raises:
             UsageError: None of the layer's parameters has a gradient.
         """
-        if self._pending.pop(layer.name, None) is None:
+        if layer.name not in self._pending:
             return
         if all(parameter.grad is None for _, parameter in _trainable(layer)):
+            if self._is_skipped(layer):
+                return
             raise UsageError(
                 f"layer {layer.name!r} would not learn",
                 where=f"layer {layer.name!r}, {type(layer.module).__name__}",
@@ -49,23 +62,57 @@ class LearningCheck:
                 "rule of your own, compute the objective from view.output without detaching it, and call step_layer "
                 "after backward",
             )
+        del self._pending[layer.name]
+        if not self._pending:
+            for hook in self._hooks:
+                hook.remove()
 
     def after_step(self, is_trainable: Callable[[Layer], bool]) -> None:
         """Called after a step.
 
         Raises:
-            UsageError: A layer that is trained in this phase was not stepped.
+            UsageError: A layer that is trained in this phase was not stepped, or did not run in many steps.
         """
-        if not self._pending:
-            return
-        for layer in self._pending.values():
-            if is_trainable(layer):
+        waiting = [layer for layer in self._pending.values() if is_trainable(layer)]
+        for layer in waiting:
+            if not self._is_skipped(layer):
                 raise UsageError(
                     f"layer {layer.name!r} was not stepped",
                     where=f"layer {layer.name!r}, {type(layer.module).__name__}",
                     why=f"{self._rule.describe(layer)} finished a step without calling context.step_layer for it",
                     fix="call it for every layer that has gradients, or declare RuleInfo(trains_layers=False)",
                 )
+        if waiting:
+            self._skipped_steps += 1
+        self._ran.names.clear()
+        if self._skipped_steps >= STEPS_TO_RUN:
+            raise UsageError(
+                f"layer {waiting[0].name!r} did not run in {STEPS_TO_RUN} steps",
+                where=f"layer {waiting[0].name!r}, {type(waiting[0].module).__name__}",
+                why="the network's forward skipped it in each of them, and what does not run cannot learn",
+                fix="freeze it with requires_grad_(False), or let forward run it in training mode",
+            )
+
+    def _is_skipped(self, layer: Layer) -> bool:
+        """Whether the layer did not run in this step, where others did: a rule may compute all of them by itself."""
+        return layer.name not in self._ran.names and bool(self._ran.names)
+
+
+class _RunRecord:
+    """The names of the layers that ran in a step."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+
+class _NoteRun:
+    """A hook that notes that a layer runs."""
+
+    def __init__(self, record: _RunRecord, name: str) -> None:
+        self._record, self._name = record, name
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._record.names.add(self._name)
 
 
 def _trainable(layer: Layer) -> list[tuple[str, nn.Parameter]]:

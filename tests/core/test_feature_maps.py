@@ -45,6 +45,7 @@ class SelfAttention(nn.Module):
         (SelfAttention(), (5, 8), (8, 5, 1)),
         (nn.Sequential(nn.Conv1d(8, 6, 1), nn.ReLU()), (8, 9), None),  # channels first
         (nn.Sequential(nn.Conv1d(8, 6, 1), Swap()), (8, 9), (6, 3, 3)),
+        (nn.Sequential(nn.Linear(8, 6), Swap()), (9, 8), None),  # as a text CNN gives embeddings to a convolution
         (nn.Sequential(nn.Conv2d(8, 6, 1), nn.GroupNorm(2, 6)), (8, 3, 3), None),
         (nn.Linear(8, 6), (3, 4, 8), (6, 3, 4)),  # as in Swin
         (nn.Sequential(nn.Linear(8, 6), Swap()), (3, 4, 8), None),  # as in ConvNeXt

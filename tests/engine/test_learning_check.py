@@ -118,6 +118,63 @@ def test_layers_are_checked_in_the_phase_in_which_they_learn() -> None:
         train_steps(run)
 
 
+class SometimesSkipped(nn.Module):
+    """The middle layer runs in every ``period``-th training step."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.period, self.calls = period, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += self.training
+        hidden = self.first(inputs).relu()
+        if not self.training or self.calls % self.period == 0:
+            hidden = hidden + self.middle(hidden).relu()
+        return self.last(hidden)
+
+
+def skipping(rule: str, period: int, steps: int) -> Learner:
+    model, inputs = SometimesSkipped(period), torch.randn(8, 8)
+    learner = Learner(model, rule, example=inputs, num_classes=4, layers=["first", "middle", "last"])
+    model.calls = 0
+    for _ in range(steps):
+        learner.step(inputs, LABELS)
+    return learner
+
+
+@pytest.mark.parametrize("rule", ["local-ce", "hsic", "backprop", "dfa"])
+def test_a_layer_that_forward_skips_learns_when_it_runs(rule: str) -> None:
+    torch.manual_seed(0)
+    learner = skipping(rule, period=5, steps=4)
+    before = learner.network.model.middle.weight.detach().clone()
+    for _ in range(8):  # in the first of two runs a new head passes no gradient on
+        learner.step(torch.randn(8, 8), LABELS)
+    assert not torch.equal(learner.network.model.middle.weight, before)
+
+
+def test_a_layer_that_never_runs_in_training_is_an_error() -> None:
+    with pytest.raises(UsageError, match="'middle' did not run in 100 steps"):
+        skipping("local-ce", period=1000, steps=100)
+
+
+def test_a_forgotten_layer_is_an_error_once_it_runs() -> None:
+    mixture = {"middle": Detached, "*": "local-ce"}
+    model, inputs = SometimesSkipped(3), torch.randn(8, 8)
+    learner = Learner(model, mixture, example=inputs, num_classes=4, layers=["first", "middle", "last"])
+    model.calls = 0
+    learner.step(inputs, LABELS)
+    learner.step(inputs, LABELS)
+    with pytest.raises(UsageError, match="'middle' would not learn"):
+        learner.step(inputs, LABELS)
+
+
+def test_nothing_stays_on_the_layers_once_each_was_looked_at() -> None:
+    module = sequential()
+    Learner(module, "local-ce", example=IMAGES, num_classes=4).step(IMAGES, LABELS)
+    assert not any(one._forward_pre_hooks for one in module.modules())
+
+
 def test_frozen_layers_need_no_gradient() -> None:
     module = sequential()
     for parameter in module[0].parameters():
