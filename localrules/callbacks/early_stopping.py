@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
@@ -62,7 +63,7 @@ class EarlyStopping(Callback):
                 why="without a valid split there are no metrics of one" if self.metric.startswith("valid_") else "",
                 fix="choose one of " + ", ".join(key for key, known in row.items() if isinstance(known, float)),
             )
-        if self.best is None or self._sign * (value - self.best) > self.min_delta:
+        if self.best is None or math.isnan(self.best) or self._sign * (value - self.best) > self.min_delta:
             self.best, self.waited = float(value), 0
             return
         self.waited += 1

@@ -53,7 +53,9 @@ def _flag(entry: MetricEntry) -> Any:
 
     alone = typer.Typer(add_completion=False)
     alone.command()(command)
-    return next(param for param in typer.main.get_command(alone).params if f"--{entry.name}" in param.opts)
+    flag = next(param for param in typer.main.get_command(alone).params if f"--{entry.name}" in param.opts)
+    flag.name = f"metric {entry.name}"  # the parser keeps values by name: flags of one name would share theirs
+    return flag
 
 
 def metric_files(ctx: typer.Context, words: list[str] | None, registry: Registry) -> dict[str, Path]:

@@ -56,6 +56,12 @@ def _without_processes(settings: Mapping[str, Any]) -> Tree:
     return {key: value for key, value in settings.items() if key not in ("devices", "parallel", "stages")}
 
 
+def resumable_settings(settings: Mapping[str, Any]) -> Tree:
+    """The settings with which a run must be resumed: those that change no result may be others by then."""
+    free = ("process_timeout", "eval_batch_size", "parallel_layers")
+    return {key: value for key, value in settings.items() if key not in free}
+
+
 def identity_settings(settings: Mapping[str, Any]) -> Tree:
     """The same without the place where data lie, for runs whose data are known to be the same by their fingerprint."""
     found = without_incidental(settings)

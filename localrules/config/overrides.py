@@ -136,7 +136,8 @@ def _check_depth(tree: Any, left: int) -> None:
 
 def _parse_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
+        return table["value"] if len(table) == 1 else text  # lines below would be settings of their own
     except tomllib.TOMLDecodeError:
         return text
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists in lists

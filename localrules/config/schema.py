@@ -100,14 +100,19 @@ class OptimizerConfig(Section):
         description="adam (Han et al.'s), adamw, sgd, or muon: Muon for hidden weights with 2 or more axes, AdamW for "
         "the rest.",
     )
-    lr: float = Field(3e-3, gt=0, description="Peak learning rate (ours; Han et al.'s 0.005 is in preset `paper`).")
+    lr: float = Field(
+        3e-3, gt=0, le=1e9, description="Peak learning rate (ours; Han et al.'s 0.005 is in preset `paper`)."
+    )
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")
     momentum: float | None = Field(
         None, ge=0, lt=1, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
     )
     muon_scale: float = Field(
-        1.0, gt=0, description="Muon's learning rate as a multiple of lr, at which it steps as far as Adam (ours)."
+        1.0,
+        gt=0,
+        le=1e9,
+        description="Muon's learning rate as a multiple of lr, at which it steps as far as Adam (ours).",
     )
     weight_decay: float = Field(0.0, ge=0, description="Weight decay (ours: none).")
     grad_clip_norm: float | None = Field(
@@ -167,7 +172,9 @@ class PhaseConfig(Section):
     auxiliary: bool = Field(
         False, description="Whether the auxiliary modules of layers that stand still go on learning (ours: no)."
     )
-    fraction: float = Field(1.0, gt=0, description="Its fraction of the run's steps, relative to the other phases'.")
+    fraction: float = Field(
+        1.0, gt=0, le=1e9, description="Its fraction of the run's steps, relative to the other phases'."
+    )
 
 
 JOINT = (PhaseConfig(name="joint", train_layers="all"),)

@@ -46,7 +46,9 @@ class Settings:
         source_of = source if callable(source) else lambda _: source
         expanded = _expand_shorthands(tree, source_of)
         sources = {location: source_of(location) for location in _leaves(expanded)}
-        if "layers" in expanded.get("rule", {}) and "layers" not in tree["rule"]:  # from the text of a mixture
+        given = tree.get("rule")
+        if "layers" in expanded.get("rule", {}) and not (isinstance(given, Mapping) and "layers" in given):
+            # from the text of a mixture
             text = source_of(("rule", "name"))
             sources |= {location: text for location in sources if location[:2] == ("rule", "layers")}
         return cls(expanded, sources)
@@ -59,7 +61,7 @@ class Settings:
             UsageError: The file is missing, or neither TOML nor JSON.
         """
         text = read_text(path, "the settings")
-        if path.suffix == ".json":
+        if path.suffix.lower() == ".json":
             return cls.from_tree(_parse_json(text, str(path)), str(path))
         tree = parse_toml(text, "the settings", str(path))
         lines = toml_lines(text)
@@ -215,7 +217,7 @@ _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""  # bare or quoted
 
 def _parse_json(text: str, where: str) -> Tree:
     try:
-        found = json.loads(text)
+        found = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_distinct)
     except (ValueError, RecursionError) as error:
         raise UsageError(
             "the settings cannot be read as JSON", where=where, why=error_text(error), fix="mend the file"
@@ -223,6 +225,13 @@ def _parse_json(text: str, where: str) -> Tree:
     if not isinstance(found, dict):
         raise UsageError("the settings are not an object", where=where, fix='e.g. {"rule.beta": 50}')
     return nest(found)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> Tree:
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice!r} is given twice")
+    return dict(pairs)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -6,7 +6,6 @@ import re
 import warnings
 from collections.abc import Mapping
 from functools import cache
-from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -36,9 +35,31 @@ def validate_config(config: type[ConfigT], settings: Settings | Mapping[str, Any
     _check_text(settings, name)
     with plugin_border(config, "__init__"):
         try:
-            return config(**settings.tree)
+            made = config(**settings.tree)
         except ValidationError as error:
             raise _error(config, settings, name, error) from None
+    _check_booleans(made, settings.tree, settings, (name,) if name else ())
+    return made
+
+
+def _check_booleans(made: BaseModel, tree: Mapping[str, Any], settings: Settings, location: tuple[str, ...]) -> None:
+    """Refuse ``true`` for a number, which pydantic takes for 1.
+
+    Raises:
+        UsageError: A number was given as a boolean.
+    """
+    for key, value in tree.items():
+        found = getattr(made, key, None)
+        if isinstance(value, Mapping) and isinstance(found, BaseModel):
+            _check_booleans(found, value, settings, (*location, key))
+        elif isinstance(value, bool) and isinstance(found, int | float) and not isinstance(found, bool):
+            option = ".".join((*location, key))
+            raise UsageError(
+                f"option {option!r} has a value that does not fit",
+                where=settings.source_of(*location, key) or f"--set {option}=...",
+                why=f"it is a number; found {str(value).lower()}",
+                fix=_description(type(made), (key,)),
+            )
 
 
 def _check_text(settings: Settings, name: str) -> None:
@@ -114,7 +135,7 @@ def _shown_class(config: object) -> str:
 def _error(config: type[BaseModel], settings: Settings, name: str, error: ValidationError) -> UsageError:
     first = error.errors()[0]
     # pydantic adds which member of a union it tried; nobody types that.
-    location = tuple(takewhile(lambda part: isinstance(part, int) or part.isidentifier(), first["loc"]))
+    location = first["loc"] if first["type"] == "extra_forbidden" else _typed_location(first["loc"], settings)
     option = ".".join(str(part) for part in ((name, *location) if name else location))
     where = settings.source_of(*location) or (f"--set {option}=..." if location else name)
     if first["type"] == "extra_forbidden":
@@ -123,7 +144,7 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
             f"there is no option {option!r}",
             where=where,
             why=f"options here: {', '.join(known) or 'none'}",
-            fix=suggest_names(str(location[-1]), known),
+            fix=suggest_names(str(location[-1]).replace("-", "_"), known),
         )
     if not location:
         why = first["msg"].removeprefix("Value error, ")
@@ -137,6 +158,18 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
         why=f"{first['msg']}; found {_shown(first.get('input'))}",
         fix=_description(config, location),
     )
+
+
+def _typed_location(location: tuple[str | int, ...], settings: Settings) -> tuple[str | int, ...]:
+    """A location without the members of unions that pydantic tried, which nobody has typed."""
+    found: tuple[str | int, ...] = ()
+    value: Any = settings.tree
+    for part in location:
+        if isinstance(part, str) and not part.isidentifier() and not (isinstance(value, Mapping) and part in value):
+            break
+        found = (*found, part)
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from localrules.config.schema import RunConfig
 from localrules.core.rule import Rule
 from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.windows import WindowedRule
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 
 Work = Callable[[], None]
 
@@ -21,7 +23,7 @@ class LayerExecutor:
 
     Each layer has its own parameters, optimizer and gradients, so the order in which layers learn changes nothing but
     what they draw: torch's generator is one for all threads. So the first work of each layer is done on the spot, to
-    see whether it draws; if it does, all its work is.
+    see whether it draws; if it does, all its work is. A layer that draws for the first time later is an error.
 
     Under a profiler, which sees one thread, that thread does all, as late as it may: memory that is measured so is that
     of as many layers' graphs as can ever be alive, without what several objectives need beside each other.
@@ -78,13 +80,14 @@ class LayerExecutor:
         if self._uses_rng.get(layer, True):
             before = torch.default_generator.get_state()
             work()
-            self._uses_rng[layer] = not torch.equal(before, torch.default_generator.get_state())
+            drew = not torch.equal(before, torch.default_generator.get_state())
+            self._uses_rng[layer] = self._uses_rng.get(layer, False) or drew
         elif torch.autograd._profiler_enabled():
             self._deferred.append(work)
             if len(self._deferred) == 2 * self._size:  # as many as wait, and as many as are at work
                 self._deferred.pop(0)()
         else:
-            self._enqueue(work)
+            self._enqueue(lambda: _without_draws(layer, work))
 
     def _enqueue(self, work: Work) -> None:
         self._pending = [task for task in self._pending if not task.future.running() and not task.future.done()]
@@ -122,6 +125,48 @@ class LayerExecutor:
         if task.future.cancel():
             self._started.remove(task)
             task.run()
+
+
+_DROPOUTS = {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+_DRAWS = (
+    {"bernoulli", "binomial", "multinomial", "normal", "poisson", "rand", "randint", "randn", "randperm"}
+    | {"rand_like", "randint_like", "randn_like"}
+    | {"bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_"}
+    | {"gumbel_softmax", "fractional_max_pool2d", "fractional_max_pool3d", "rrelu", "rrelu_"}
+)
+"""Names of torch's functions that draw random numbers, beside those that do so in training mode alone."""
+
+
+class _RefuseDraws(TorchFunctionMode):
+    """Random numbers are refused: their order among threads is not defined."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        own = kwargs.get("generator") is not None
+        if (name in _DRAWS and not own) or (name in _DROPOUTS and _is_training(args, kwargs)):
+            raise LocalRulesError(
+                f"layer {self._layer!r} draws random numbers in some steps, and did not in its first",
+                where=f"{name} in what the layer learns by, parallel_layers > 1",
+                why="on several threads the order of the draws, and so the result, is another in each run",
+                fix="leave out parallel_layers, or draw in every step",
+            )
+        return func(*args, **kwargs)
+
+
+def _is_training(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    training = kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True))
+    probability = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+    return bool(training) and probability > 0
+
+
+def _without_draws(layer: str, work: Work) -> None:
+    with _RefuseDraws(layer):
+        work()
 
 
 class _Task:

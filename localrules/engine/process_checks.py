@@ -14,7 +14,7 @@ from localrules.engine.resolved_run import ResolvedRun, RulePart
 from localrules.engine.split_batch import check_parallel
 from localrules.errors import UsageError
 
-STEPWISE = ("gradient", "update", "angle")  # diagnostics that need all layers of a step in one process
+STEPWISE = ("gradient", "update", "angle", "histograms")  # diagnostics that need all layers of a step in one process
 
 
 def check_processes(run: ResolvedRun) -> None:

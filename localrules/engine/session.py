@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from torch import nn
+
 from localrules.config.schema import RunConfig
 from localrules.core.layer import Layer
 from localrules.core.network import Network
@@ -190,8 +192,9 @@ class Session:
         sync = self.config.sync_batchnorm
         with SplitBatch(self.ranks, self.config.batch_size // self.ranks.count, sync_batchnorm=sync):
             yield
-        if not sync:  # what they normalised by differs, what they keep must not
-            self.ranks.average_(running_statistics(self.network.model, self.rule))
+        # What they normalised by differs, what they keep must not; instance norms are never synchronised.
+        kind = nn.modules.instancenorm._InstanceNorm if sync else nn.modules.batchnorm._NormBase
+        self.ranks.average_(running_statistics(self.network.model, self.rule, kind=kind))
 
 
 def check_shift(shift: int, shape: tuple[int, ...]) -> None:

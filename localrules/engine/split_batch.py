@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from localrules.core.rule import Rule
 from localrules.engine.ranks import Ranks
 from localrules.engine.resolved_run import ResolvedRun
+from localrules.engine.split_attention import ATTENTION, attend_amid_others
 from localrules.errors import UsageError
 from localrules.utils.torch_utils import at_least_float32
 
@@ -50,6 +51,8 @@ class SplitBatch(TorchFunctionMode):
             return self._draw_for_all(lambda whole: func(whole, **{**kwargs, "inplace": False}), args[0])
         if func is Tensor.bernoulli_ and self._draws_by_sample(args[0]):  # the stochastic depth of other packages
             return args[0].copy_(self._draw_for_all(lambda whole: whole.bernoulli_(*args[1:], **kwargs), args[0]))
+        if func in ATTENTION:
+            return attend_amid_others(self._ranks, func, args, kwargs)
         if func is functional.batch_norm and self._sync:
             return self._batch_norm(*args, **kwargs)
         return func(*args, **kwargs)
@@ -92,8 +95,10 @@ class SplitBatch(TorchFunctionMode):
                 unbiased = variance.detach() * (count / (count - 1).clamp_min(1))
                 running_var.lerp_(unbiased.to(running_var.dtype), momentum)
         normalized = centred * (variance + eps).rsqrt().view(shape)
-        if weight is not None and bias is not None:
-            normalized = normalized * weight.view(shape) + bias.view(shape)
+        if weight is not None:
+            normalized = normalized * weight.view(shape)
+        if bias is not None:
+            normalized = normalized + bias.view(shape)
         return normalized.to(input.dtype)
 
 
@@ -137,10 +142,10 @@ def check_parallel(run: ResolvedRun) -> None:
             )
 
 
-def running_statistics(*modules: nn.Module) -> Iterator[Tensor]:
-    """The running means and variances of batch norms."""
+def running_statistics(*modules: nn.Module, kind: type[nn.Module] = nn.modules.batchnorm._NormBase) -> Iterator[Tensor]:
+    """The running means and variances of batch and instance norms, or of one kind of them."""
     for module in modules:
         for part in module.modules():
-            if isinstance(part, nn.modules.batchnorm._NormBase) and part.running_mean is not None:
-                yield part.running_mean
+            if isinstance(part, kind) and (mean := getattr(part, "running_mean", None)) is not None:
+                yield mean
                 yield part.running_var  # type: ignore[misc]  # there as well

@@ -288,7 +288,10 @@ class Trainer:
 
     @contextmanager
     def _graceful_shutdown(self) -> Iterator[None]:
-        """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C or signal ends at once."""
+        """Let the step in hand finish when the user presses Ctrl-C; a second Ctrl-C or signal ends at once.
+
+        Signals that the process was started to ignore stay ignored, such as SIGHUP under nohup.
+        """
 
         def stop(number: int, frame: object) -> None:
             if self._stop:
@@ -296,7 +299,8 @@ class Trainer:
             self._stop = True
 
         try:
-            before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+            heeded = [each for each in STOP_SIGNALS if signal.getsignal(each) not in (signal.SIG_IGN, None)]
+            before = {number: signal.signal(number, stop) for number in heeded}
         except ValueError:  # not the main thread: whoever owns it handles signals
             yield
             return

@@ -95,7 +95,9 @@ class LocalProcesses(Processes):
             if time.monotonic() > deadline:
                 return self.lost(silent, f"it did not answer within {self._run.config.process_timeout:g} s")
             if not silent:
-                return self.lost([], "the processes lost their connections")
+                seconds = self._run.config.process_timeout
+                why = f"they lost their connections; one may have waited for more than {seconds:g} s for an evaluation"
+                return self.lost([], f"{why}: --set process_timeout={2 * seconds:g} lets a resumed run wait longer")
             time.sleep(0.05)
 
     def end(self, *, failed: bool) -> None:

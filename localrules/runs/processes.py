@@ -18,7 +18,7 @@ from localrules.engine.process_checks import check_processes
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.trainer import TrainingInterrupted
-from localrules.errors import LocalRulesError, UsageError
+from localrules.errors import LocalRulesError, PluginCodeError, UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.result import RunResult
 from localrules.utils.launch_env import Launch, external_launch
@@ -27,7 +27,8 @@ from localrules.utils.text import command_line
 ANSWER_SECONDS = 5.0
 """For how long a process that has lost the others waits to learn why."""
 
-_OF_LOST_CONNECTIONS = ("gloo", "nccl", "connection", "socket", "broken pipe", "timed out", "timeout", "tcpstore")
+_BACK_ENDS = ("gloo", "nccl")
+_OF_LOST_CONNECTIONS = (*_BACK_ENDS, "connection", "socket", "broken pipe", "timed out", "timeout", "tcpstore")
 
 
 class Processes:
@@ -187,9 +188,17 @@ def share_start(session: Session, folder: Path, record: Tree, progress: dict[str
 
 
 def is_of_lost_connection(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, is torch's for a process that is gone or does not answer."""
+    """Whether an error, or one that it came from, is torch's for a process that is gone or does not answer.
+
+    Errors that came from a plugin's code must be of torch's own types or name its back end: their text is the plugin's.
+    """
+    words = _OF_LOST_CONNECTIONS
     while error is not None:
-        if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _OF_LOST_CONNECTIONS):
+        if isinstance(error, dist.DistError):
+            return True
+        if isinstance(error, PluginCodeError):
+            words = _BACK_ENDS
+        elif isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words):
             return True
         error = error.__cause__ or error.__context__
     return False

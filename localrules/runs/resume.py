@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
-from localrules.config.diff import replicas, without_processes
+from localrules.config.diff import replicas, resumable_settings, without_processes
 from localrules.config.overrides import Tree, diff
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
@@ -46,7 +46,7 @@ def resume(
         run: The run folder.
         settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them. Processes
             may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so, and their number may
-            change then.
+            change then; ``process_timeout``, ``eval_batch_size`` and ``parallel_layers`` may change at any time.
         callbacks: As for :func:`localrules.train`.
         plugins: As for :func:`localrules.train`.
 
@@ -93,7 +93,7 @@ def resume(
 
 def _differences(before: Tree, after: Tree) -> list[str]:
     """The differences of settings, if there is any with which a run cannot be continued."""
-    was, now = without_processes(before, after)
+    was, now = without_processes(resumable_settings(before), resumable_settings(after))
     return diff(before, after) if was != now else []
 
 

@@ -59,11 +59,14 @@ def keep_copy(path: Path, name: str) -> None:
     temporary = path.with_name(f".{Path(name).stem}-{os.getpid()}{path.suffix}")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(path, temporary)
-    except OSError:  # some file systems have no links
-        shutil.copyfile(path, temporary)
-        fsync_path(temporary)
-    os.replace(temporary, path.with_name(name))
+        try:
+            os.link(path, temporary)
+        except OSError:  # some file systems have no links
+            shutil.copyfile(path, temporary)
+            fsync_path(temporary)
+        os.replace(temporary, path.with_name(name))
+    finally:
+        temporary.unlink(missing_ok=True)  # a rename leaves it where both names are links to one file already
 
 
 def remove_unfinished(folder: Path) -> None:

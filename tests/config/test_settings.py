@@ -217,3 +217,44 @@ def test_settings_of_what_a_run_does_not_have_are_named(settings: dict[str, obje
         {"rule": {"name": "r"}, "model": {"name": "m"}, "data": {"name": "d"}, **settings}
     )
     assert [sentence.partition(" changes nothing")[0] for sentence in unused_settings(config)] == named
+
+
+@pytest.mark.parametrize("key", ["batch-size", "", "0"])
+def test_a_name_that_is_none_is_said_as_it_was_typed(key: str) -> None:
+    tree = nest({"rule.name": "hsic", "model.name": "mlp", "data.name": "faces"}) | {key: 3}
+    with pytest.raises(UsageError, match=f"there is no option '{key}'") as refused:
+        validate_config(RunConfig, Settings.from_tree(tree, f"--set {key}=3"))
+    assert refused.value.where == f"--set {key}=3"
+    assert key != "batch-size" or "did you mean 'batch_size'" in refused.value.fix
+
+
+def test_an_unknown_name_with_a_hyphen_is_said_inside_its_table() -> None:
+    known = {"rule.name": "hsic", "model.name": "mlp", "data.name": "faces"}
+    with pytest.raises(UsageError, match=r"there is no option 'optimizer.weight-decay'") as refused:
+        validate_config(RunConfig, Settings.from_tree(nest({**known, "optimizer.weight-decay": 1})))
+    assert "'weight_decay'" in refused.value.fix
+    with pytest.raises(UsageError, match=r"option 'optimizer.lr_scale.blocks-0' has a value that does not fit"):
+        validate_config(RunConfig, Settings.from_tree({**nest(known), "optimizer": {"lr_scale": {"blocks-0": -3}}}))
+
+
+@pytest.mark.parametrize("name", ["seed", "steps", "optimizer.lr", "granularity"])
+def test_true_is_no_number(name: str) -> None:
+    tree = nest({"rule.name": "hsic", "model.name": "mlp", "data.name": "faces", name: True})
+    with pytest.raises(UsageError, match="has a value that does not fit") as refused:
+        validate_config(RunConfig, Settings.from_tree(tree, f"--set {name}=true"))
+    assert refused.value.where == f"--set {name}=true"
+    assert "found true" in refused.value.why
+
+
+def test_a_value_of_several_lines_is_text_and_no_further_setting() -> None:
+    assert Settings.from_overrides(["data.path=1\nseed=2"]).tree == {"data": {"path": "1\nseed=2"}}
+
+
+def test_a_json_file_may_begin_with_a_byte_order_mark_and_names_no_setting_twice(tmp_path: Path) -> None:
+    file = tmp_path / "settings.JSON"
+    file.write_text('\ufeff{"seed": 1}', encoding="utf-8")
+    assert Settings.from_file(file).tree == {"seed": 1}
+    file.write_text('{"seed": 1, "seed": 2}')
+    with pytest.raises(UsageError, match="cannot be read as JSON") as refused:
+        Settings.from_file(file)
+    assert "'seed' is given twice" in refused.value.why

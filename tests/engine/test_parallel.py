@@ -158,3 +158,51 @@ def test_memory_is_that_of_all_layers_that_can_be_alive_and_the_bits_are_the_sam
 def test_a_rule_that_has_no_layers_objectives_cannot() -> None:
     with pytest.raises(UsageError, match="the layers of rule 'Backprop' cannot learn at the same time"):
         dense(Backprop, parallel_layers=2)
+
+
+class DrawsLater(Objective):
+    """Draws in every second look at a layer."""
+
+    def __init__(self, config: Any, layer: Any, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.looks = 0
+
+    def forward(self, view: LayerView) -> Tensor:
+        self.looks += 1
+        noise = torch.randn(view.output.shape) if self.looks % 2 == 0 else 0.0
+        return (view.output.float() - noise).square().mean()
+
+
+def test_a_layer_that_draws_later_than_in_its_first_step_is_an_error() -> None:
+    with pytest.raises(LocalRulesError, match="draws random numbers in some steps, and did not in its first") as raised:
+        train(perceptron(DrawsLater, steps=8, parallel_layers=3))
+    assert "randn" in raised.value.where
+
+
+def test_a_layer_that_drew_once_stays_on_the_thread_of_the_forward_pass() -> None:
+    class DrawsFirst(DrawsLater):
+        """Draws in its first look, and in every second one."""
+
+        def __init__(self, config: Any, layer: Any, num_classes: int) -> None:
+            super().__init__(config, layer, num_classes)
+            self.looks = 1
+
+    ends = set()
+    for size in (1, 3):
+        session = perceptron(DrawsFirst, steps=6, parallel_layers=size)
+        train(session)
+        ends.add(weights_sha256(session.network))
+    assert len(ends) == 1
+
+
+def test_draws_from_a_generator_of_its_own_may_come_at_any_time() -> None:
+    class OwnGenerator(DrawsLater):
+        """Draws as before, from a generator that no other layer has."""
+
+        def forward(self, view: LayerView) -> Tensor:
+            self.looks += 1
+            generator = torch.Generator().manual_seed(self.looks)
+            noise = torch.randn(view.output.shape, generator=generator) if self.looks % 2 == 0 else 0.0
+            return (view.output.float() - noise).square().mean()
+
+    train(perceptron(OwnGenerator, steps=6, parallel_layers=3))

@@ -21,6 +21,8 @@ CASES = [
     Case("hsic-projected", "Regularized", options=(("ce", 0.5),)),
     Case("error-broadcast", options=(("memory", 0.9), ("power", 0.1), ("entropy", 0.1))),
     Case("sgr", "Regularized"),
+    Case("backprop", "Attentive"),
+    Case("local-ce", "Attentive"),
     Case("cafo", options=(("predictor", "ce"),)),
     Case("greedy-infomax", options=(("negatives", "drawn"),)),
     Case("sign-symmetry", options=(("kind", "batch-random"),)),

@@ -61,7 +61,41 @@ class Regularized(nn.Module):
         return logits
 
 
-MODELS = {"Chain": as_model(Chain, LAYERS), "Regularized": as_model(Regularized, LAYERS)}
+class Attentive(nn.Module):
+    """Attention with dropout, of torch's module for several heads and of its function, and an instance norm."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+        )
+        self.second = SelfAttention()
+        self.readout = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.readout(self.second(self.first(images).flatten(2).transpose(1, 2)))
+        return logits
+
+
+class SelfAttention(nn.Module):
+    """Twice, by torch's module and by its function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, dropout=0.3, batch_first=True)
+        self.project = nn.Linear(4, 12)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        query, key, value = self.project(tokens).chunk(3, -1)
+        return tokens + nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=0.3 * self.training)
+
+
+MODELS = {
+    "Attentive": as_model(Attentive, LAYERS),
+    "Chain": as_model(Chain, LAYERS),
+    "Regularized": as_model(Regularized, LAYERS),
+}
 NETWORKS = NetworkCache()
 
 
@@ -71,7 +105,7 @@ class Case:
 
     Attributes:
         rule: The rule's name.
-        model: ``Chain`` or ``Regularized``.
+        model: ``Chain``, ``Regularized`` or ``Attentive``.
         options: Options of the rule.
         settings: Settings of the run.
     """

@@ -35,6 +35,12 @@ def signal_at(step: int, numbers: list[int], words: list[str], errors: Path) -> 
     command(words, errors)
 
 
+def signal_at_under_nohup(step: int, numbers: list[int], words: list[str], errors: Path) -> None:
+    """The same in a process that ignores hang-ups."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal_at(step, numbers, words, errors)
+
+
 @pytest.mark.parametrize("number", few([signal.SIGINT, signal.SIGTERM], {"SIGTERM"}, lambda number: number.name))
 def test_one_signal_finishes_the_step_and_leaves_a_checkpoint(number: int, tmp_path: Path) -> None:
     words = ["run", "--rule", "hsic", *TINY]
@@ -122,3 +128,12 @@ def test_the_command_that_resumes_names_the_plugin_file_and_quotes_the_folder(tm
     assert process.exitcode == 1
     assert f"localrules run --resume '{only_run(place)}' --plugin '{rule}'" in errors.read_text()
     assert localrules_code(["run", "--resume", str(only_run(place)), "--plugin", str(rule)]) == 0
+
+
+def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(tmp_path: Path) -> None:
+    """Under nohup a hang-up does not stop the run."""
+    words = ["run", "--rule", "hsic", *TINY, "--out", str(tmp_path / "runs")]
+    process = start_process(signal_at_under_nohup, 6, [signal.SIGHUP], words, tmp_path / "errors")
+    process.join()
+    assert process.exitcode == 0
+    assert json.loads((only_run(tmp_path / "runs") / "summary.json").read_text())["status"] == "done"

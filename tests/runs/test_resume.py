@@ -219,3 +219,15 @@ def test_a_run_that_another_process_is_training_is_left_to_it(folder: Path) -> N
 
 def test_resuming_takes_no_dry_run(folder: Path) -> None:
     assert "--dry-run and --resume" in refused(folder, "--dry-run")["what"]
+
+
+def test_what_changes_no_result_may_be_another_in_a_resumed_run(folder: Path) -> None:
+    unbroken = train(folder.parent / "unbroken", *WORDS[1:], setting=[])
+    said = localrules("run", "--resume", folder, "--set", "process_timeout=900", "--set", "eval_batch_size=7", "--json")
+    assert said.code == 0
+    assert said.document["weights_sha256"] == unbroken["weights_sha256"]
+    assert localrules("eval", folder, "--split", "valid", "--json").code == 0
+
+
+def test_other_settings_that_change_no_result_are_refused_still(folder: Path) -> None:
+    assert "log_every" in refused(folder, "--set", "log_every=3")["why"]

@@ -311,3 +311,13 @@ def test_early_stopping_by_what_the_last_phase_does_not_log_is_refused_before_tr
 def test_early_stopping_refuses_numbers_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least"):
         EarlyStopping(**options)
+
+
+def test_a_metric_that_was_not_a_number_at_first_may_still_improve() -> None:
+    stopping = EarlyStopping("valid_loss", patience=2)
+    stopping.on_run_start(info())
+    for value in (float("nan"), 3.0, 2.0, 2.5):
+        stopping.on_evaluate({"step": 1, "phase": "joint", "valid_loss": value})
+    assert stopping.best == 2.0
+    with pytest.raises(Stop, match="has not improved on 2"):
+        stopping.on_evaluate({"step": 1, "phase": "joint", "valid_loss": float("nan")})

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from localrules.utils.atomic_io import write_atomic
+from localrules.utils.atomic_io import keep_copy, write_atomic
 
 
 def test_text_bytes_and_writer_functions_are_written(tmp_path: Path) -> None:
@@ -63,3 +63,12 @@ def test_a_writer_that_the_disk_stops_raises_the_error_of_the_system(tmp_path: P
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_that_is_there_already_leaves_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "last.pt"
+    file.write_text("old")
+    keep_copy(file, "previous.pt")
+    keep_copy(file, "previous.pt")  # as after a kill between the copy and the new file
+    write_atomic(file, "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last.pt": "new", "previous.pt": "old"}
