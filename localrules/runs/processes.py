@@ -192,7 +192,7 @@ def is_of_lost_connection(error: BaseException | None) -> bool:
 
     Errors that came from a plugin's code must be of torch's own types or name its back end: their text is the plugin's.
     """
-    words = _OF_LOST_CONNECTIONS
+    words: tuple[str, ...] = _OF_LOST_CONNECTIONS
     while error is not None:
         if isinstance(error, dist.DistError):
             return True

@@ -238,7 +238,7 @@ def test_an_unknown_name_with_a_hyphen_is_said_inside_its_table() -> None:
 
 
 @pytest.mark.parametrize("name", ["seed", "steps", "optimizer.lr", "granularity"])
-def test_true_is_no_number(name: str) -> None:
+def test_true_is_not_a_number(name: str) -> None:
     tree = nest({"rule.name": "hsic", "model.name": "mlp", "data.name": "faces", name: True})
     with pytest.raises(UsageError, match="has a value that does not fit") as refused:
         validate_config(RunConfig, Settings.from_tree(tree, f"--set {name}=true"))
