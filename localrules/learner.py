@@ -25,6 +25,13 @@ from localrules.engine.patterns import check_patterns_used, first_match
 from localrules.engine.rule_border import prepare_rule, rule_border, run_step, training_classes
 from localrules.engine.windows import check_windows, layerwise_rule
 from localrules.errors import UsageError
+from localrules.learner_checks import (
+    FrozenParameters,
+    check_batch,
+    check_precision,
+    check_state_fits,
+    check_unused,
+)
 from localrules.utils.plugin_border import plugin_border
 
 RuleLike = str | type[Objective] | type[Rule] | Rule
@@ -44,7 +51,12 @@ class Learner:
     For a run folder, resume and trackers, put the module into a plugin instead (tutorial, section 7).
 
     Parameters that are frozen (``requires_grad_(False)``) before the learner is made stay as they are, and modules and
-    layers whose parameters are all frozen run in eval mode: their statistics do not move.
+    layers whose parameters are all frozen run in eval mode: their statistics do not move. Whoever freezes or unfreezes
+    parameters later makes a new learner.
+
+    Where layers are not named, the module's forward is read once, by :mod:`torch.fx`, and its operations run from then
+    on: hooks on modules that hold others, and attributes that forward reads or writes, are those of that moment. With
+    ``layers`` the module's own forward runs.
 
     Args:
         model: Any module whose output is the logits, shape (batch, classes). It is trained in place.
@@ -58,7 +70,8 @@ class Learner:
         optimizer: A name, or all optimizer settings: ``{"name": "sgd", "lr": 0.1, "momentum": 0.9}``. The rule's
             ``run_defaults`` apply to what is left out.
         lr: Learning rate; overrides that of ``optimizer`` and the rule's.
-        precision: Entered around forward passes, e.g. ``lambda: torch.autocast("cpu", torch.bfloat16)``.
+        precision: Entered around forward passes, e.g. ``lambda: torch.autocast("cpu", torch.bfloat16)``: those of steps
+            and of predictions.
 
     Attributes:
         network: The module with its layers.
@@ -84,19 +97,22 @@ class Learner:
         lr: float | None = None,
         precision: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
+        check_precision(precision)
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
         _check_task(self.network, num_classes)
         self.rule, defaults = _build(rule, config, self.network)
         for cls in training_classes(self.rule):
             cls.info.requires.check_inputs(cls.__name__, example)
+        check_unused(self.rule)
         prepare_rule(self.rule, self.network, num_classes)
         exact = {weight.dtype for weight in self.network.parameters()} == {torch.float64}
         self.rule.to(example.device, torch.float64 if exact else None)
         self.optimizers = LayerOptimizers.from_config(self.network, self.rule, _optimizer(optimizer, lr, defaults))
-        self._num_classes = num_classes
+        self._num_classes, self._example = num_classes, example[:1].detach()
         self._check = LearningCheck(self.network, self.rule)
         frozen = [layer for layer in self.network.layers if _is_frozen(layer.module)]
         self._frozen = [module for module in self.network.modules() if _is_frozen(module)]
+        self._frozen_parameters = FrozenParameters(self.network)
         self._frozen += [module for layer in frozen for module in layer.module.modules()]  # norms without weights, too
         names = frozenset(layer.name for layer in frozen)
         self._context = _SimpleContext(self.rule, self.optimizers, self._check, names, precision)
@@ -119,9 +135,14 @@ class Learner:
         Raises:
             UsageError: Fewer samples than the rule needs, or targets of another shape or that it cannot learn from.
         """
+        check_batch(images, labels, self._example)
+        self._frozen_parameters.check()
         for cls in training_classes(self.rule):
             cls.info.requires.check(cls.__name__, len(images), "Learner.step(images, labels)")
         batch = self._batch(images, labels)
+        # Of a backward pass of the user's, or of a step that was interrupted.
+        self.network.zero_grad(set_to_none=True)
+        self.rule.zero_grad(set_to_none=True)
         self.network.train()
         for module in self._frozen:
             module.eval()
@@ -177,7 +198,7 @@ class Learner:
         """Logits, shape (batch, classes), in eval mode, as the rule predicts."""
         self.network.eval()
         self.rule.eval()
-        with rule_border(self.rule, self.network, "predict"):
+        with self._context.autocast(), rule_border(self.rule, self.network, "predict"):
             return self.rule.predict(self.network, images)
 
     def state_dict(self) -> dict[str, Any]:
@@ -189,10 +210,15 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned."""
+        """Restore what :meth:`state_dict` returned.
+
+        Raises:
+            UsageError: It is the state of something else; nothing is loaded then.
+        """
+        check_state_fits(state, self.state_dict(), type(self.rule).__name__)
+        self.optimizers.load_state_dict(state["optimizers"])
         self.network.model.load_state_dict(state["model"])
         self.rule.load_state_dict(state["rule"])
-        self.optimizers.load_state_dict(state["optimizers"])
 
 
 def _check_task(network: Network, num_classes: int) -> None:
@@ -332,6 +358,13 @@ def _class_of(rule: str | type[Objective] | type[Rule]) -> type[Any]:
 def _options(cls: type[Any], config: Any) -> BaseModel:
     check_config_class(cls)
     if isinstance(config, BaseModel):
+        if not isinstance(config, cls.Config):
+            raise UsageError(
+                f"the options are not those of {cls.__name__}",
+                where="Learner(config=...)",
+                why=f"they are a {type(config).__qualname__}",
+                fix=f"give a {cls.__name__}.Config, or a dict",
+            )
         return config
     options = dict(config or {})
     preset = options.pop("preset", None)
@@ -353,10 +386,26 @@ def _optimizer(
     settings: str | Mapping[str, Any] | OptimizerConfig | None, lr: float | None, defaults: Mapping[str, Any]
 ) -> OptimizerConfig:
     if isinstance(settings, OptimizerConfig):
-        return settings if lr is None else settings.model_copy(update={"lr": lr})
-    given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
-    if lr is not None:
-        given["lr"] = lr
-    asked = Settings({"optimizer": given})
-    whole = merge_settings(as_defaults(Settings(dict(defaults)), asked), asked)
-    return validate_config(OptimizerConfig, whole.tree["optimizer"], "optimizer")
+        config = settings if lr is None else settings.model_copy(update={"lr": lr})
+    else:
+        if not isinstance(settings, str | Mapping | None):
+            raise UsageError(
+                "the optimizer is given by its name or its settings",
+                where=f"Learner(optimizer={type(settings).__name__})",
+                why="each layer has one of its own, which the learner makes",
+                fix='e.g. optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9}',
+            )
+        given: dict[str, Any] = {"name": settings} if isinstance(settings, str) else dict(settings or {})
+        if lr is not None:
+            given["lr"] = lr
+        asked = Settings({"optimizer": given})
+        whole = merge_settings(as_defaults(Settings(dict(defaults)), asked), asked)
+        config = validate_config(OptimizerConfig, whole.tree["optimizer"], "optimizer")
+    if config.step_timing == "pass":
+        raise UsageError(
+            "a learner steps each layer as soon as its gradients are complete",
+            where='Learner(optimizer={"step_timing": "pass"})',
+            why="all at the end of the pass is a setting of runs",
+            fix="leave it out, or train by localrules.train",
+        )
+    return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -235,3 +236,26 @@ def test_the_statistics_of_a_norm_without_weights_stand_still_in_a_frozen_layer(
     images, labels = torch.randn(6, 6), torch.arange(6) % 3
     Learner(model, "local-ce", example=images, num_classes=3).step(images, labels)
     assert model[1].num_batches_tracked == 0
+
+
+def test_gradients_of_the_users_own_backward_pass_are_no_part_of_a_step() -> None:
+    ends = []
+    for probes in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+        images, labels = torch.randn(6, 6), torch.arange(6) % 3
+        learner = Learner(model, "hsic", example=images, num_classes=3, optimizer={"name": "sgd", "lr": 0.1})
+        for _ in range(3):
+            learner.step(images, labels)
+            if probes:
+                nn.functional.cross_entropy(model(images), labels).backward()
+        ends.append([parameter.detach().clone() for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*ends, strict=True))
+
+
+def test_predictions_are_made_in_the_precision_of_steps() -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    images = torch.randn(6, 6)
+    precision = partial(torch.autocast, "cpu", torch.bfloat16)
+    learner = Learner(model, "backprop", example=images, num_classes=3, precision=precision)
+    assert learner.predict(images).dtype == torch.bfloat16

@@ -97,3 +97,99 @@ def test_an_example_that_the_model_cannot_take_is_named_beside_the_models_own_er
         Learner(model, "hsic", example=torch.randn(2, 9), num_classes=4, layers=layers)
     (note,) = raised.value.__notes__
     assert "Sequential was called with the example, a tensor of type float32 and shape (2, 9)" in note
+
+
+def learner(rule: object = "local-ce", model: nn.Module | None = None, **settings: object) -> Learner:
+    model = model or nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    return Learner(model, rule, example=IMAGES[:2], num_classes=3, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "why"),
+    [
+        (
+            IMAGES.double(),
+            LABELS,
+            "they are float64 of shape (batch, 6), and the example was float32 of shape (batch, 6)",
+        ),
+        (IMAGES[:, None], LABELS, "they are float32 of shape (batch, 1, 6)"),
+        (IMAGES.numpy(), LABELS, "they are of type ndarray"),
+        ({"images": IMAGES}, LABELS, "they are of type dict"),
+        (IMAGES, LABELS.tolist(), "they are of type list"),
+    ],
+)
+def test_a_batch_unlike_the_example_is_refused_by_its_kind(images: object, labels: object, why: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        learner().step(images, labels)  # type: ignore[arg-type]
+    assert why in refused.value.why
+
+
+def test_nothing_is_learned_in_inference_mode() -> None:
+    made = learner()
+    with pytest.raises(UsageError, match="inference mode"), torch.inference_mode():
+        made.step(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("precision", [torch.autocast("cpu", torch.bfloat16), "bf16", lambda: None])
+def test_precision_is_a_function_that_makes_a_context(precision: object) -> None:
+    with pytest.raises(UsageError, match="precision is not a function"):
+        learner(precision=precision)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, 0.1])
+def test_an_optimizer_is_given_by_name_or_settings(optimizer: object) -> None:
+    with pytest.raises(UsageError, match="by its name or its settings"):
+        learner(optimizer=optimizer)
+
+
+def test_a_learner_does_not_step_at_the_end_of_the_pass() -> None:
+    with pytest.raises(UsageError, match="steps each layer as soon as"):
+        learner(optimizer={"step_timing": "pass"})
+
+
+def test_the_options_of_another_rule_are_refused() -> None:
+    with pytest.raises(UsageError, match="the options are not those of HSIC"):
+        learner("hsic", config=REGISTRY.resolve("rule", "local-ce").Config())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_parameters_that_are_frozen_or_unfrozen_later_are_refused_by_name(first: bool) -> None:
+    made = learner()
+    if first:
+        made.network.model[0].requires_grad_(False)
+    else:
+        made.network.model[2].requires_grad_(False)
+        made = learner(model=made.network.model)
+        made.network.model[2].requires_grad_(True)
+    word, name = ("frozen", "0.weight") if first else ("unfrozen", "2.weight")
+    with pytest.raises(UsageError, match=f"parameter '{name}' was {word} after the learner was made"):
+        made.step(IMAGES, LABELS)
+
+
+def test_a_rule_that_belongs_to_a_network_is_not_prepared_for_another() -> None:
+    rule = REGISTRY.resolve("rule", "backprop")(REGISTRY.resolve("rule", "backprop").Config())
+    learner(rule)
+    with pytest.raises(UsageError, match="belongs to another network"):
+        learner(rule)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"optimizer": "sgd"}, "the optimizer of layer '0' is of another kind"),
+        ({"rule": "hsic"}, "rule state 'objectives."),
+        ({"optimizer": "muon"}, "the optimizer of layer '0' is of another kind"),
+    ],
+)
+def test_state_of_another_learner_is_refused_before_any_of_it_is_loaded(other: dict[str, object], why: str) -> None:
+    mine, theirs = learner(), learner(**other)
+    for each in (mine, theirs):
+        each.step(IMAGES, LABELS)
+    before = {name: value.clone() for name, value in mine.network.model.state_dict().items()}
+    with pytest.raises(UsageError) as refused:
+        mine.load_state_dict(theirs.state_dict())
+    assert why in refused.value.why
+    assert all(torch.equal(value, before[name]) for name, value in mine.network.model.state_dict().items())
+    with pytest.raises(UsageError) as refused:
+        mine.load_state_dict(mine.network.model.state_dict())
+    assert "learner.network.model.load_state_dict" in refused.value.fix

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback, MetricsRow, Plot, RunInfo, Stop
-from localrules.errors import describe_exception, warn
+from localrules.errors import UsageError, describe_exception, warn
 from localrules.utils.global_state import GlobalState
 
 if TYPE_CHECKING:
@@ -16,8 +16,32 @@ if TYPE_CHECKING:
     from localrules.core.rule import Rule
 
 
+def check_callbacks(callbacks: Any) -> None:
+    """Refuse what is not a callback, before anything is made for a run.
+
+    Raises:
+        UsageError: A class, a function, or one callback in the place of a list.
+    """
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Collection):
+        raise UsageError(
+            "the callbacks are not a list",
+            where="callbacks=...",
+            why=f"found {type(callbacks).__name__}",
+            fix="put the callback into a list: callbacks=[...]",
+        )
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            name = callback.__name__ if isinstance(callback, type) else f"a {type(callback).__name__}"
+            raise UsageError(
+                f"{name} is not a callback",
+                where="callbacks=[...]",
+                why="a callback is an object of a class that derives from localrules.Callback",
+                fix=f"make one: {name}()" if isinstance(callback, type) else "derive a class from localrules.Callback",
+            )
+
+
 class CallbackList(Callback):
-    """Passes every event to each callback in turn.
+    """Passes every event to each callback in turn, and a row of metrics to each as a copy of its own.
 
     One that fails and ``may_fail`` is reported once, closed, and left out of later events. An exception of any other
     callback is passed on. Global state of the process that a plugin's callback changes (signal handlers, streams,
@@ -30,7 +54,8 @@ class CallbackList(Callback):
         stop_reason: The reason of the first :class:`~localrules.Stop` that a callback raised, if any.
     """
 
-    def __init__(self, callbacks: Iterable[Callback]) -> None:
+    def __init__(self, callbacks: Collection[Callback]) -> None:
+        check_callbacks(callbacks)
         self._callbacks = list(callbacks)
         self._said: set[tuple[int, str]] = set()
         self.stop_reason: str | None = None
@@ -42,10 +67,10 @@ class CallbackList(Callback):
         self._each("on_train_start", lambda callback: callback.on_train_start(network, rule))
 
     def on_log(self, row: MetricsRow) -> None:
-        self._each("on_log", lambda callback: callback.on_log(row))
+        self._each("on_log", lambda callback: callback.on_log(dict(row)))
 
     def on_evaluate(self, row: MetricsRow) -> None:
-        self._each("on_evaluate", lambda callback: callback.on_evaluate(row))
+        self._each("on_evaluate", lambda callback: callback.on_evaluate(dict(row)))
 
     def on_results(self, results: EpochResults) -> None:
         self._each("on_results", lambda callback: callback.on_results(results))

@@ -171,11 +171,20 @@ def _mismatches(one: RuleResult, against: RuleResult) -> list[str]:
         return []
     ours, theirs = one.runs[0], against.runs[0]
     found = []
-    if ours.record["model"]["name"] != theirs.record["model"]["name"]:
+    if _network_of(ours) != _network_of(theirs):
         found.append("model")
     if ours.record["trained_on"]["fingerprint"] != theirs.record["trained_on"]["fingerprint"]:
         found.append("data")
     return found
+
+
+_OF_RULES = ("activation", "norm", "bias")  # options of networks that rules choose by their defaults
+
+
+def _network_of(run: RunRecord) -> tuple[str, dict[str, Any]]:
+    """The name of a run's network and its options, without those that belong to the rule."""
+    options = {key: value for key, value in run.config.model.options.items() if key not in _OF_RULES}
+    return run.record["model"]["name"], options
 
 
 def _predictions(results: Sequence[RuleResult], answers: Scorer) -> tuple[dict[str, list[RunPredictions]], list[str]]:

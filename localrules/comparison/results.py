@@ -106,8 +106,9 @@ class RuleResult:
 
 
 def find_control(results: Sequence[RuleResult]) -> RuleResult:
-    """The one that the others are held against: back-propagation if it is there, else the first."""
-    return next((one for one in results if one.label == CONTROL), results[0])
+    """The one that the others are held against: the best back-propagation; the first where there is none."""
+    controls = [one for one in results if one.label == CONTROL or (one.runs and one.runs[0].rule == CONTROL)]
+    return find_best(controls) or next(iter(controls), results[0])
 
 
 def find_best(results: Sequence[RuleResult]) -> RuleResult | None:

@@ -69,6 +69,13 @@ def analyze_layers(network: Network, example: Tensor) -> tuple[Layer, ...]:
         for name, position in sources:
             read.setdefault(name, set()).add(position)
         reads = tuple(dict.fromkeys(name for name, _ in sources))
+        if not torch.is_grad_enabled() and any(parameter.requires_grad for parameter in layer.parameters()):
+            raise UsageError(
+                f"forward runs layer {layer.name!r} under torch.no_grad()",
+                where=f"forward of {type(network.model).__name__}",
+                why="a rule trains each layer by gradients of its own, whatever context forward runs it in",
+                fix="freeze the layer with requires_grad_(False), and leave out the context",
+            )
         with (
             torch.no_grad(),
             FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter,

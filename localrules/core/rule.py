@@ -94,7 +94,10 @@ class Rule(RuleBase, ABC):
     Attributes:
         Config: The options, typed, each with a description.
         info: What the rule claims, needs and recommends.
+        is_prepared: Whether it belongs to a network: :meth:`prepare` was called.
     """
+
+    is_prepared = False
 
     def prepare(self, network: Network, num_classes: int) -> None:
         """Build what depends on the network. Called once, before the first step or the loading of a checkpoint."""

@@ -56,6 +56,13 @@ class _Tracer(fx.Tracer):
             self.failed = self.failed or self.path_of_module(m)
             raise
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """As in fx, which forgets the contexts of torch in which an operation stands: they are noted."""
+        node = super().create_node(*args, **kwargs)
+        node.meta["without_gradient"] = not torch.is_grad_enabled()
+        node.meta["without_autocast"] = not torch.is_autocast_enabled("cpu")
+        return node
+
     def create_args_for_root(
         self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
     ) -> tuple[Callable[..., Any], list[Any]]:
@@ -93,7 +100,7 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     """
     _check_signature(model)
     whole = set(leaves)
-    with preserve_mode(model), _refused_if_buffers_change(model):
+    with preserve_mode(model), _refused_if_buffers_change(model), _attributes_put_back(model):
         while True:
             try:
                 return _trace_in_both_modes(model, whole)
@@ -101,6 +108,23 @@ def trace(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
                 if not _is_inner_part(model, error.module):
                     raise error.error from error.error.__cause__
                 whole.add(error.module)
+
+
+@contextmanager
+def _attributes_put_back(model: nn.Module) -> Iterator[None]:
+    """Put back what forward writes to attributes where it is traced: placeholders for values.
+
+    Tensors that tracing has made for itself stay, at the model: the graph reads them.
+    """
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    yield
+    for module, known in before:
+        for name, value in list(vars(module).items()):
+            if name not in known:
+                if isinstance(value, fx.Proxy):
+                    delattr(module, name)
+            elif value is not known[name]:
+                vars(module)[name] = known[name]
 
 
 @contextmanager
@@ -137,7 +161,10 @@ def _is_inner_part(model: nn.Module, name: str) -> bool:
 
 
 def _trace_in_both_modes(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
-    graph, in_training = _trace_once(model.eval(), leaves), _trace_once(model.train(), leaves)
+    graph = _trace_once(model.eval(), leaves)
+    with torch.autocast("cpu", torch.bfloat16):  # so that a place where forward turns it off is seen
+        in_training = _trace_once(model.train(), leaves)
+    _check_contexts(model, in_training, leaves)
     for node, same in zip_longest(graph.nodes, in_training.nodes):
         if node is None or same is None or _node_signature(node) != _node_signature(same):
             around = [name for name in (same or node).meta.get("nn_module_stack") or {} if name not in leaves]
@@ -177,7 +204,7 @@ def _check_signature(model: nn.Module) -> None:
 def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
     tracer = _Tracer(leaves)
     try:
-        with _refused_if_it_draws():
+        with _refused_if_it_draws(), torch.enable_grad():
             return tracer.trace(model)
     except Exception as error:  # fx raises many kinds
         refusal = UsageError(
@@ -188,6 +215,46 @@ def _trace_once(model: nn.Module, leaves: Collection[str]) -> fx.Graph:
         )
         refusal.__cause__ = error
         raise _Untraceable(tracer.failed or "", refusal) from error
+
+
+def _check_contexts(model: nn.Module, graph: fx.Graph, leaves: Collection[str]) -> None:
+    """Refuse operations in contexts of torch that a graph does not keep, where that would change what is learned.
+
+    Raises:
+        _Untraceable: A trainable parameter is used under ``no_grad``, or autocast is turned off inside forward.
+    """
+    learned: set[fx.Node] = set()  # values that depend on trainable parameters
+    for node in graph.nodes:
+        if _uses_trainable(model, node) or any(source in learned for source in node.all_input_nodes):
+            learned.add(node)
+        if node.op in ("placeholder", "get_attr", "output"):
+            continue
+        context = ""
+        if node.meta["without_gradient"] and node in learned:
+            context = "torch.no_grad()"
+        elif node.meta["without_autocast"]:
+            context = "torch.autocast(enabled=False)"
+        if not context:
+            continue
+        around = [name for name in node.meta.get("nn_module_stack") or {} if name not in leaves and name != node.target]
+        raise _Untraceable(
+            around[-1] if around else "",
+            UsageError(
+                f"forward runs {node.target if node.op == 'call_module' else node.name!r} under {context}",
+                where=f"forward of {type(model).__name__}",
+                why="a traced graph does not keep the context: the layers would be trained as if it were not there",
+                fix="freeze what is not to learn with requires_grad_(False) and leave out the context"
+                if context == "torch.no_grad()"
+                else "put that part into a module of its own, whose forward has the context",
+            ),
+        )
+
+
+def _uses_trainable(model: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return any(parameter.requires_grad for parameter in model.get_submodule(str(node.target)).parameters())
+    parameter = _parameter(model, node)
+    return parameter is not None and parameter.requires_grad
 
 
 def _node_signature(node: fx.Node) -> tuple[object, ...]:

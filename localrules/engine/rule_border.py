@@ -50,6 +50,7 @@ def prepare_rule(rule: Rule, network: Network, num_classes: int) -> None:
     """
     with rule_border(rule, network, "prepare"):
         rule.prepare(network, num_classes)
+    rule.is_prepared = True
     lazy = [name for name, parameter in rule.named_parameters() if isinstance(parameter, UninitializedParameter)]
     if lazy:
         owner = training_classes(rule)[0]

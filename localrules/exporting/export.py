@@ -101,7 +101,7 @@ def export(
     source, known = (run.folder, run.registry) if isinstance(run, TrainedRun) else (run, plugins)
     with preserve_global_state():
         loaded = kind.prepare(load_run(source, device="cpu", plugins=known))
-        if isinstance(run, TrainedRun) and not _same_weights(run, loaded):
+        if isinstance(run, TrainedRun) and not run.is_as_saved:
             raise UsageError(
                 "the weights of the loaded run are not those of its folder",
                 where=str(run.folder),
@@ -119,10 +119,6 @@ def export(
                 write_record(folder, {**facts, "max_abs_difference": difference})
     url = None if push_to is None else push(target, push_to)
     return ExportResult(target, format, difference, url)
-
-
-def _same_weights(run: TrainedRun, other: TrainedRun) -> bool:
-    return weights_sha256(run.predictor.network) == weights_sha256(other.predictor.network)
 
 
 def _facts(run: TrainedRun, kind: ExportFormat, license: str) -> dict[str, Any]:

@@ -61,10 +61,18 @@ def evaluate(
         What :func:`evaluate_run` returns: ``top1``, ``balanced_accuracy``, ``n`` and so on.
 
     Raises:
-        UsageError: The folder is not a run folder, or the data set does not fit the run.
+        UsageError: The folder is not a run folder, the data set does not fit the run, or the weights of a loaded run
+            were changed and ``out`` is not given.
         DataError: There is no such split.
     """
     loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
+    if isinstance(run, TrainedRun) and out is None and not run.is_as_saved:
+        raise UsageError(
+            "the weights of the loaded run are not those of its folder",
+            where=str(run.folder),
+            why="they were changed after they were loaded, and the folder's scores are those of its own weights",
+            fix="give another folder for the scores: out=...",
+        )
     with preserve_global_state():
         set_deterministic(loaded.config.threads, loaded.predictor.device.device)
         choice = None

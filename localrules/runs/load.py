@@ -164,6 +164,18 @@ class TrainedRun:
         """The plain PyTorch module, on its device."""
         return self.predictor.network.model
 
+    @property
+    def is_as_saved(self) -> bool:
+        """Whether network and rule still have the weights of the run folder, which are read for it."""
+        saved = TrainedRun.load(self.folder, self.registry, device="cpu").predictor
+        return all(
+            own.keys() == kept.keys() and all(torch.equal(own[name].cpu(), kept[name]) for name in own)
+            for own, kept in (
+                (self.predictor.network.model.state_dict(), saved.network.model.state_dict()),
+                (self.predictor.rule.state_dict(), saved.rule.state_dict()),
+            )
+        )
+
     def predict(self, images: Tensor | NDArray[Any]) -> Tensor:
         """Predict images, as ``localrules predict`` does.
 

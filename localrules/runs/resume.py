@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from localrules.callbacks.base import Callback
+from localrules.callbacks.callback_list import check_callbacks
 from localrules.config.diff import replicas, resumable_settings, without_processes
 from localrules.config.overrides import Tree, diff
 from localrules.config.settings import Settings, merge_settings
@@ -54,6 +55,7 @@ def resume(
         UsageError: The settings, the data, the versions or the machine differ from the run's.
         LocalRulesError: Training failed, or the user interrupted it.
     """
+    check_callbacks(callbacks)
     registry = Registry.from_plugins(plugins)
     folder = Path(run).expanduser().resolve()
     stored, record = read_run(folder)

@@ -8,6 +8,7 @@ from typing import Any
 
 from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
+from localrules.callbacks.callback_list import check_callbacks
 from localrules.config.overrides import COMPONENTS, nest
 from localrules.config.settings import Settings, merge_settings
 from localrules.config.unused import unused_settings
@@ -95,6 +96,7 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
     Raises:
         LocalRulesError: Training failed, or the user interrupted it; the folder can be resumed.
     """
+    check_callbacks(callbacks)
     with preserve_global_state(), processes_of(run, registry) as processes:
         if not processes.is_main:
             return follow(processes, run, registry)

@@ -63,10 +63,11 @@ def code_error(error: BaseException, owners: Sequence[Any], method: str) -> Loca
         owners: As for :class:`plugin_border`.
         method: The method of the first owner that was called.
     """
-    owner, where = _failing_place(error, owners) or (owners[0], definition(owners[0], method))
-    found = size_error(error, f"{name_of(owner)}: {where}")
-    if found is not None:
-        return found
+    found = _failing_place(error, owners) or _torchs_own(error, owners)
+    owner, where = found or (owners[0], definition(owners[0], method))
+    too_large = size_error(error, f"{name_of(owner)}: {where}")
+    if too_large is not None:
+        return too_large
     return PluginCodeError(f"{name_of(owner)} failed", where=where, why=describe_exception(error), fix=_fix(owner))
 
 
@@ -125,10 +126,27 @@ def _failing_place(error: BaseException, owners: Sequence[Any]) -> tuple[Any, st
     """The owner from whose file an exception came, and the innermost line there."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         for owner in owners:
-            if not _is_foreign(frame.f_code.co_filename, owner):
+            if not _is_of_torch(owner) and not _is_foreign(frame.f_code.co_filename, owner):
                 name = frame.f_code.co_qualname.rpartition("<locals>.")[2]
                 return owner, f"{frame.f_code.co_filename}, line {line} (in {name})"
     return None
+
+
+def _torchs_own(error: BaseException, owners: Sequence[Any]) -> tuple[Any, str] | None:
+    """The network, the last owner, where the exception came from code that is torch's, or generated from its forward.
+
+    That is so in a network that was traced, and in a class of torch, such as ``nn.Sequential``.
+    """
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # torch.fx drops the frames of the code that it generates from some exceptions, not its own.
+    generated = any(file.startswith("<eval_with_key>") or Path(file).name == "graph_module.py" for file in files)
+    if _is_of_torch(owners[-1]):
+        return owners[-1], f"forward of {_name(owners[-1])}"
+    return (owners[-1], definition(owners[-1], "forward")) if generated else None
+
+
+def _is_of_torch(owner: Any) -> bool:
+    return (getattr(owner, "__module__", "") or "").partition(".")[0] == "torch"
 
 
 def _is_foreign(file: str, owner: Any) -> bool:
@@ -143,6 +161,8 @@ def _is_foreign(file: str, owner: Any) -> bool:
 
 
 def _fix(owner: Any) -> str:
+    if _is_of_torch(owner):
+        return "check that its inputs, and its layers among each other, fit; LOCALRULES_DEBUG=1 shows the traceback"
     distribution = _distribution(owner)
     return _FIX_OWN if distribution.partition(" ")[0] == _OWN else _FIX
 

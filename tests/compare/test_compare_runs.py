@@ -39,6 +39,25 @@ def test_runs_of_one_rule_with_other_settings_are_told_apart_by_them(done: Path,
     assert labels == ["backprop (optimizer.lr=0.003)", "backprop (optimizer.lr=0.01)"]
 
 
+def test_the_control_is_the_best_of_several_runs_of_back_propagation(done: Path, tmp_path: Path) -> None:
+    bad = train(tmp_path, "--rule", "backprop", "--lr", "1e-7", setting=SHORT)["run_dir"]
+    said = localrules("compare", *run_folders(done), bad, "--out", tmp_path / "page", "--json")
+    assert said.code == 0, said.out
+    rows = {row["rule"]: row for row in json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]}
+    controls = [row for name, row in rows.items() if name.startswith("backprop")]
+    best = max(controls, key=lambda row: row["valid_accuracy_mean"])
+    assert len(controls) == 2
+    assert [row["rule"] for row in rows.values() if row["difference"] is None] == [best["rule"]]
+
+
+def test_another_size_of_a_model_is_another_model(done: Path, tmp_path: Path) -> None:
+    other = train(tmp_path, "--rule", "backprop", "--set", "model.hidden=[4]", setting=SHORT)["run_dir"]
+    same = next(folder for folder in run_folders(done) if "backprop" not in folder.name)
+    localrules("compare", same, other, "--out", tmp_path / "page", "--json")
+    rows = json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]
+    assert sorted(row["another"] for row in rows) == [[], ["model"]]
+
+
 def test_a_label_has_the_rules_own_settings_first_and_no_long_ones(tmp_path: Path) -> None:
     phases = 'phases=[{name="together", fraction=2}, {name="readout", train_layers="readout"}]'
     one = train(tmp_path, "--rule", "local-ce", setting=[*FACES, *SHORT])

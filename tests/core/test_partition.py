@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from helpers.plain_networks import PLAIN, NormFirst, Pyramid, Residual, sequential
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from localrules import Network
+from localrules import Learner, Network
 from localrules.core.partition import UNEVEN, partition_balanced
 from localrules.errors import UsageError
 from localrules_fer.models.dense_fpn import DenseFPN
@@ -400,3 +404,55 @@ class _Disguised(_Scaled):
 def test_a_traced_graph_that_computes_something_else_is_refused() -> None:
     with pytest.raises(UsageError, match="computes something else"):
         Network.wrap(_Disguised(), example=torch.randn(2, 1, 8, 8))
+
+
+class UnderContext(nn.Module):
+    """A backbone in a context of torch, below a head."""
+
+    def __init__(self, context: Callable[[], AbstractContextManager[None]], *, frozen: bool = False) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+        self.neck, self.head = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.context = context
+        self.features: Tensor | None = None
+        self.backbone.requires_grad_(not frozen)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with self.context():
+            self.features = self.backbone(inputs)
+        return self.head(self.neck(self.features).relu())
+
+
+NO_AUTOCAST = partial(torch.autocast, "cpu", enabled=False)
+VECTORS = torch.randn(8, 8)
+
+
+@pytest.mark.parametrize("layers", [None, ["backbone.0", "neck", "head"]])
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_layers_that_forward_runs_without_gradients_must_be_frozen(context: Any, layers: list[str] | None) -> None:
+    with pytest.raises(UsageError, match=r"under torch.no_grad\(\)") as refused:
+        Network.wrap(UnderContext(context), layers, example=VECTORS)
+    assert "requires_grad_(False)" in refused.value.fix
+
+
+def test_a_frozen_backbone_may_run_without_gradients() -> None:
+    model = UnderContext(torch.no_grad, frozen=True)
+    before = deepcopy(model.state_dict())
+    Learner(model, "local-ce", example=VECTORS, num_classes=4).step(VECTORS, torch.arange(8) % 4)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed >= {"head.weight", "head.bias"}
+    assert not any(name.startswith("backbone") for name in changed)
+
+
+def test_a_forward_that_turns_autocast_off_is_not_cut_there() -> None:
+    with pytest.raises(UsageError, match=r"under torch.autocast\(enabled=False\)"):
+        Network.wrap(UnderContext(NO_AUTOCAST), example=VECTORS)
+    inside = nn.Sequential(UnderContext(NO_AUTOCAST), nn.Linear(4, 4))
+    assert [layer.name for layer in Network.wrap(inside, example=VECTORS).layers] == ["0", "1"]
+
+
+def test_tracing_leaves_no_placeholder_in_the_model() -> None:
+    model = nn.Sequential(UnderContext(nullcontext), nn.Linear(4, 4))
+    network = Network.wrap(model, example=VECTORS)
+    assert not isinstance(model[0].features, fx.Proxy)
+    torch.testing.assert_close(network(VECTORS), model(VECTORS))

@@ -6,6 +6,7 @@ import pytest
 
 from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
 from localrules.callbacks.callback_list import CallbackList
+from localrules.errors import UsageError
 
 EVENTS = ("on_run_start", "on_train_start", "on_log", "on_evaluate", "on_checkpoint", "on_run_end", "close")
 
@@ -110,3 +111,27 @@ def test_every_event_reaches_every_callback_in_order() -> None:
     callbacks.on_run_end({}, [])
     callbacks.close()
     assert heard == [(name, event) for event in EVENTS for name in ("a", "b")]
+
+
+def test_what_a_callback_does_to_its_row_reaches_no_other() -> None:
+    class Greedy(Callback):
+        """Takes a metric away, and adds one."""
+
+        def on_log(self, row: MetricsRow) -> None:
+            del row["loss"]
+            row["own"] = 1.0
+
+    kept = Recorder()
+    kept.on_log = lambda row: kept.steps.append(dict(row))  # type: ignore[method-assign]
+    given = {"step": 1, "loss": 2.0}
+    CallbackList([Greedy(), kept]).on_log(given)
+    assert kept.steps == [{"step": 1, "loss": 2.0}] == [given]
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "what"),
+    [([Recorder], "Recorder is not a callback"), ([print], "is not a callback"), (Recorder(), "are not a list")],
+)
+def test_what_is_not_a_callback_is_refused(callbacks: object, what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        CallbackList(callbacks)  # type: ignore[arg-type]
