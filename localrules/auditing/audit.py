@@ -15,6 +15,7 @@ from localrules.auditing.ownership import unowned_parameters, watch_writes, writ
 from localrules.core.locality import LOCALITY_DESCRIPTIONS, LOCALITY_LEVELS, Locality, is_within
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
+from localrules.utils.torch_utils import preserve_global_state
 
 PLACES = 4  # behind which all layers are changed at once, where the circumstances are others
 
@@ -121,26 +122,30 @@ def audit(
             found under any of them counts; the class is measured there where it may go further.
         seed: Of the noise that makes the state generic.
     """
+    with preserve_global_state():
+        return _audit(build, declared, elsewhere, seed)
+
+
+def _audit(
+    build: Callable[[], Session], declared: Locality, elsewhere: Sequence[Callable[[], Session]], seed: int
+) -> Audit:
     dependence = measure_dependence(build, steps=STEPS, seed=seed)
     measured = measure_class(build, dependence, steps=STEPS, seed=seed)
     parts = [dependence]
     for other in elsewhere:
         steps = other().total_steps
         parts.append(measure_dependence(other, steps=steps, seed=seed, relative=LARGE, predict=True, places=PLACES))
-        if _may_exceed(parts[-1], measured, dependence):
+        if _may_exceed(parts[-1], measured):
             found = measure_class(other, parts[-1], steps=steps, seed=seed)
             measured = max(measured, found, key=LOCALITY_LEVELS.index)
     return Audit(declared, measured, merge(parts), tuple(in_fork_if_possible(lambda: ownership_faults(build))))
 
 
-def _may_exceed(found: Dependence, measured: Locality, first: Dependence) -> bool:
-    """Whether a class beyond the measured one may be found where layers depend so on each other.
-
-    Of what the first circumstances show, back-propagation was looked for there.
-    """
+def _may_exceed(found: Dependence, measured: Locality) -> bool:
+    """Whether a class beyond the measured one may be found where layers depend so on each other."""
     furthest: Locality = "window" if found.uses_windows else "local-labels"
     if found.leaks:
-        furthest = "feedback" if first.leaks else "backprop"
+        furthest = "backprop"  # a rule may come to it later, or in larger batches alone
     return LOCALITY_LEVELS.index(measured) < LOCALITY_LEVELS.index(furthest)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +17,10 @@ from localrules.engine.session import Session
 from localrules.engine.step import seed_step, train_step
 
 ROUNDING = 1e-4  # of a gradient's largest value: the sign of what is smaller tells nothing
+
+
+class NoAnswerError(Exception):
+    """The network alone gives no logits: it answers with the rule's help."""
 
 
 def agreement_with_backprop(session: Session, steps: int, seed: int, *, start: int = 0) -> float:
@@ -38,6 +42,9 @@ def agreement_with_backprop(session: Session, steps: int, seed: int, *, start: i
 
     Returns:
         The agreement; -1 without gradients.
+
+    Raises:
+        NoAnswerError: The network alone gives no logits.
     """
     network, hidden = session.network, session.network.hidden
     add_noise([*network.parameters(), *session.rule.parameters()], seed)
@@ -87,14 +94,17 @@ def _backprop_gradients(session: Session, layers: list[Layer], step: int) -> dic
     model = session.network.model
     batch = session.batches.batch(step)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}  # a batch norm writes to them
-    wanted = {
-        name: parameter.detach().requires_grad_() for name, parameter in model.named_parameters(remove_duplicate=False)
-    }
+    made = {id(parameter): parameter.detach().requires_grad_() for parameter in model.parameters()}
+    # A weight that has two names is one value.
+    wanted = {name: made[id(parameter)] for name, parameter in model.named_parameters(remove_duplicate=False)}
     seed_step(session.config, step, session.device.device)
-    with torch.enable_grad(), session.device.autocast_unscaled():
-        logits = functional_call(model, {**wanted, **buffers}, (batch.images,))
+    try:
+        with torch.enable_grad(), session.device.autocast_unscaled():
+            logits = functional_call(model, {**wanted, **buffers}, (batch.images,))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise NoAnswerError from error
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    own = {layer.name: [names[id(parameter)] for parameter in layer.parameters()] for layer in layers}
+    own = {layer.name: [names[id(parameter)] for parameter in _trained(layer)] for layer in layers}
     flat = [wanted[name] for group in own.values() for name in group]
     gradients = torch.autograd.grad(cross_entropy(logits.float(), batch.targets), flat, materialize_grads=True)
     given = iter(gradients)
@@ -105,7 +115,11 @@ def _keep_gradients(layer: Layer, into: dict[str, list[Tensor]]) -> Callable[...
     def keep(*_: object) -> None:
         into[layer.name] = [
             torch.zeros(parameter.shape) if parameter.grad is None else parameter.grad.detach().cpu().float().clone()
-            for parameter in layer.parameters()
+            for parameter in _trained(layer)
         ]
 
     return keep
+
+
+def _trained(layer: Layer) -> list[nn.Parameter]:
+    return [parameter for parameter in layer.parameters() if parameter.requires_grad]

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from localrules.auditing.branches import sample_prediction
 from localrules.auditing.forks import in_fork_if_possible
+from localrules.auditing.traces import add_noise
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 from localrules.errors import LocalRulesError
@@ -70,9 +72,15 @@ def other_circumstances(*, least_batch: int = 1, steps: int = LONG, soft_targets
 
 
 def why_it_cannot_train(build: Callable[[], Session]) -> str:
-    """The reason why a session cannot take a step, such as one sample in a batch norm; empty if it can."""
+    """The reason why a session cannot take its steps, such as one sample in a batch norm; empty if it can."""
+
+    def train() -> None:
+        session = build()
+        add_noise([*session.network.parameters(), *session.rule.parameters()], seed=0)
+        train_steps(session, session.total_steps, between=sample_prediction(session))
+
     try:
-        in_fork_if_possible(lambda: train_steps(build(), 1))
+        in_fork_if_possible(train)
     except LocalRulesError as error:
         return f"{error.what}: {error.why}"
     return ""

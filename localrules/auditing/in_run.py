@@ -19,6 +19,7 @@ from localrules.auditing.branches import Branch, Variation, fork_branch
 from localrules.auditing.dependence import Dependence, Matrix, allowed_matrix, dependence, upstream_matrix
 from localrules.auditing.forks import can_fork, in_fork
 from localrules.auditing.locality_class import measure_class
+from localrules.auditing.relabelling import RELABELLINGS, Relabelling
 from localrules.core.locality import LOCALITY_LEVELS, Locality, is_within
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
@@ -160,7 +161,9 @@ class InRunAudit:
             tried = sum(not may for row in allowed for may in row) - len(names)
         if not found.leaks:
             measured: Locality = "local"
-            if first.hidden_layers_differ(branch(Variation(labels="redrawn"))):
+            # Of two classes, other labels are the same classes by other names.
+            others: tuple[Relabelling, ...] = RELABELLINGS if len(session.data.classes) == 2 else ("redrawn",)
+            if any(first.hidden_layers_differ(branch(Variation(labels=each))) for each in others):
                 measured = "local-labels"
             if (inside := _in_a_window(allowed, upstream, places)) is not None:
                 near = [((inside,), branch(Variation((inside,))))]

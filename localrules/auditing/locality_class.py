@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from localrules.auditing.backprop_gradients import agreement_with_backprop
+from localrules.auditing.backprop_gradients import NoAnswerError, agreement_with_backprop
 from localrules.auditing.branches import Branch, branch_in_fork
 from localrules.auditing.dependence import Dependence
 from localrules.auditing.forks import TIMEOUT, in_fork_if_possible
@@ -76,7 +76,7 @@ class _Trial:
     def class_of_signals(self, dependence: Dependence) -> Locality:
         """The class, where layers depend on others that they do not read."""
         plain, recorder = self.recorded()
-        if recorder.crossings and self.depends_on_weights(plain):
+        if recorder.crossings and self.depends_on_weights(plain, {layer for layer, _ in recorder.crossings}):
             return "backprop"
         if self.equals_backprop():
             return "backprop"
@@ -108,27 +108,33 @@ class _Trial:
         with watch as recorder:
             return train_from_perturbed(session, self.steps, self.seed, start=self.start), recorder
 
-    def depends_on_weights(self, plain: list[Trace]) -> bool:
+    def depends_on_weights(self, plain: list[Trace], crossed: set[str]) -> bool:
         """Whether some layer's weights decide what those before it learn, though its values stay.
 
-        True, too, for networks without a weight-bearing operation that could be met: nothing speaks against it there.
+        True, too, where an error may have come down through a layer without a weight-bearing operation that could be
+        met: nothing speaks against it there.
+
+        Args:
+            plain: The training as it is.
+            crossed: The layers that were given another's graph.
         """
-        met_any = False
+        unmet = False
         for index in range(len(plain) - 1, 0, -1)[: self.most]:
             session = self.build()
-            during = perturb_weights(session.network.layers[index], self.seed)
+            layer = session.network.layers[index]
+            during = perturb_weights(layer, self.seed)
             with during as met:
                 found = train_from_perturbed(session, self.steps, self.seed, start=self.start)
-            met_any = met_any or bool(met)
+            unmet = unmet or (not met and layer.name in crossed)
             if _differ_at(plain, found, range(index)):
                 return True
-        return not met_any
+        return unmet
 
     def equals_backprop(self) -> bool:
         """Whether all gradients point where those of back-propagation do, or have their signs."""
         try:
             found = agreement_with_backprop(self.build(), self.steps, self.seed, start=self.start)
-        except (RuntimeError, TypeError, ValueError):  # the network answers with the rule's help alone
+        except NoAnswerError:
             return False
         return found > BACKPROP_AGREEMENT
 

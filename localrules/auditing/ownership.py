@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from localrules.auditing.traces import add_noise
+from localrules.auditing.traces import add_noise, differ
 from localrules.engine.session import Session
 from localrules.engine.step import train_steps
 
@@ -77,7 +76,7 @@ def written_directly(session: Session) -> list[str]:
     parameters = _named(session, "named_parameters")
     before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     train_steps(session, 3)
-    return [name for name, parameter in parameters.items() if not torch.equal(parameter.detach(), before[name])]
+    return [name for name, parameter in parameters.items() if differ([parameter.detach()], [before[name]])]
 
 
 class _Watch:
@@ -91,7 +90,7 @@ class _Watch:
     def after(self, *_: object) -> None:
         for name, (version, value) in self._was.items():
             tensor = self._others[name]
-            if tensor._version != version or not torch.equal(tensor.detach(), value):
+            if tensor._version != version or differ([tensor.detach()], [value]):
                 self._found.append(ForeignWrite(self._layer, name))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Relabelling = Literal["permuted", "redrawn"]
 """``permuted``: the labels of a batch dealt out anew among its images. ``redrawn``: each label replaced by another one,
-so that a batch has other counts, too. Neither renames classes: to a kernel on labels that would be the same."""
+so that a batch has other counts, too; of two classes that renames them, which a kernel on labels does not see."""
 
 RELABELLINGS: tuple[Relabelling, ...] = get_args(Relabelling)
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from localrules.auditing.audit import Audit
-from localrules.auditing.branches import Branch, Variation
+from localrules.auditing.branches import Branch, Variation, sample_prediction
 from localrules.auditing.circumstances import STEPS as LAB_STEPS
-from localrules.auditing.dependence import dependence, merge
+from localrules.auditing.dependence import Dependence, dependence, merge
+from localrules.auditing.forks import TIMEOUT, in_fork_if_possible
 from localrules.auditing.locality_class import measure_class
 from localrules.core.locality import LOCALITY_LEVELS, Locality
 from localrules.engine import checkpoint
 from localrules.engine.session import Session
+from localrules.engine.step import train_steps
 from localrules.errors import UsageError
 from localrules.runs.load import read_run
-from localrules.runs.replay import BRANCH_STEPS, Replay, build_session, replay
+from localrules.runs.replay import BRANCH_STEPS, Replay, build_session, last_steps, replay
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,12 @@ def audit_run(
         reads_labels |= any(first.hidden_layers_differ(other) for other in others)
     whole = merge(parts)
     if whole.leaks:
-        steps = max(LAB_STEPS, branch_steps)
-        measured = measure_class(lambda: _restored(run, plugins, at_steps is None), whole, steps=steps, seed=seed)
-        # Plugins are loaded by now: whatever they make of the measurement, a signal came down.
-        measured = max(measured, "broadcast-error", key=LOCALITY_LEVELS.index)
+        classes: list[Locality] = ["broadcast-error"]  # whatever plugins make of the measurement, a signal came down
+        for step, part in zip(found, parts, strict=True):
+            if part.leaks:
+                checkpointed = at_steps is None
+                classes.append(_class_at(run, plugins, part, step, branch_steps, seed, from_checkpoint=checkpointed))
+        measured = max(classes, key=LOCALITY_LEVELS.index)
     elif whole.uses_windows:
         measured = "window"
     else:
@@ -136,9 +140,32 @@ def _describe(variation: Variation, names: Sequence[str]) -> str:
     return f"{changed} changed{' much' if variation.relative else ''}"
 
 
-def _restored(run: Path, plugins: Sequence[str], from_checkpoint: bool) -> Session:
-    session = build_session(run, plugins)
-    if from_checkpoint:
-        state: Mapping[str, Any] = checkpoint.last_state(run)
-        checkpoint.apply_state(session, deepcopy(state))  # optimizers keep the tensors that they load
-    return session
+def _class_at(
+    run: Path,
+    plugins: Sequence[str],
+    found: Dependence,
+    step: int,
+    branch_steps: int,
+    seed: int,
+    *,
+    from_checkpoint: bool,
+) -> Locality:
+    """The class where the run branched, of steps from there."""
+
+    def measure() -> Locality:
+        session, here = build_session(run, plugins), 0
+        if from_checkpoint:
+            kept: Mapping[str, Any] = checkpoint.last_state(run)
+            checkpoint.apply_state(session, deepcopy(kept))  # optimizers keep the tensors that they load
+            here = last_steps(session, int(kept["progress"]["step"]), branch_steps)[0]
+        train_steps(session, step - here, start=here, between=sample_prediction(session))
+        state, batches = deepcopy(checkpoint.session_state(session, {})), session.batches
+
+        def build() -> Session:
+            checkpoint.apply_state(session, deepcopy(state))
+            return replace(session, batches=batches, executor=None)
+
+        taken = min(max(LAB_STEPS, branch_steps), session.total_steps - step)
+        return measure_class(build, found, steps=taken, seed=seed, start=step, fork=False)
+
+    return in_fork_if_possible(measure, timeout=TIMEOUT * len(found.layers))

@@ -122,6 +122,83 @@ class SharesMemory(Plain):
                 scale.data = widest[: len(scale)]
 
 
+class PredictsByTheBatch(Backprop):
+    """Its logits have no mean over the batch."""
+
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        logits = network(images)
+        return logits - logits.mean(0)
+
+
+class LearnsByWhatItPredicted(Backprop):
+    """The scale of its last predictions, which no state has, is that of its loss."""
+
+    scale = 1.0
+
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
+        logits = network(batch.images)
+        (self.scale * logits.square().mean()).backward()
+        for layer in network.layers:
+            context.step_layer(layer)
+        return StepReport(logits=logits.detach())
+
+    def predict(self, network: Network, images: Tensor) -> Tensor:
+        logits = network(images)
+        self.scale = 1 + float(logits.abs().mean())
+        return logits
+
+
+class KeepsALaterGraph(Plain):
+    """Remembers its loss, from the second step on."""
+
+    steps = 0
+
+    def forward(self, view: LayerView) -> Tensor:
+        loss = super().forward(view)
+        self.steps += 1
+        self.__dict__["kept"] = loss if self.steps > 1 else None
+        return loss
+
+
+class RunsTwiceLater(Backprop):
+    """Two passes, undeclared, from the second step on."""
+
+    steps = 0
+
+    def step(self, network: Network, batch: Batch, context: Any) -> StepReport:
+        self.steps += 1
+        if self.steps > 1:
+            with torch.no_grad():
+                network(batch.images)
+        return super().step(network, batch, context)
+
+
+class MeetsAnother(Plain):
+    """Compares each image with another one of the batch, which a permutation names."""
+
+    def forward(self, view: LayerView) -> Tensor:
+        other = torch.randperm(len(view.output))
+        return super().forward(view) + (view.output - view.output[other]).float().square().mean()
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        (PredictsByTheBatch, "predictions_depend_on_image_and_state"),
+        (LearnsByWhatItPredicted, "prediction_changes_nothing"),
+        (KeepsALaterGraph, "no_graph_outlives_a_step"),
+        (RunsTwiceLater, "forward_passes_match_declaration"),
+    ],
+)
+def test_what_is_broken_later_or_for_other_images_is_found(rule: RuleClass, name: str) -> None:
+    with pytest.raises(AssertionError):
+        run(rule, name)
+
+
+def test_a_permutation_of_the_batch_goes_with_its_order() -> None:
+    run(MeetsAnother, "batch_order_does_not_matter")
+
+
 class RunsTwice(Rule):
     """Two passes, undeclared."""
 

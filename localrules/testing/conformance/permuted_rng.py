@@ -34,5 +34,8 @@ class PermuteRng(TorchDispatchMode):
             return drawn
         if not drawn.dim() or not len(drawn) or len(drawn) % batch:
             return drawn
-        samples = drawn.unflatten(0, (-1, batch))[:, self._order.to(drawn.device)].flatten(0, 1)
+        order = self._order.to(drawn.device)
+        samples = drawn.unflatten(0, (-1, batch))[:, order].flatten(0, 1)
+        if func.overloadpacket is torch.ops.aten.randperm and len(drawn) == batch:
+            samples = order.argsort()[samples]  # the samples that a permutation names have moved, too
         return drawn.copy_(samples)  # in place, since the operation may have been

@@ -23,6 +23,8 @@ from localrules.engine.phases import apply_phase
 from localrules.engine.step import train_step
 from localrules.testing.conformance.subject import NotApplicable, Place, RuleUnderTest, abbreviate
 
+OBSERVED = 3  # steps
+
 
 def parameters_move_by_optimizers_alone(subject: RuleUnderTest) -> None:
     """A step fills gradients and writes to no parameter itself."""
@@ -57,12 +59,12 @@ def no_graph_outlives_a_step(subject: RuleUnderTest) -> None:
 
 @dataclass(frozen=True)
 class _Observed:
-    """One step in which no optimizer moves a parameter.
+    """Some steps in which no optimizer moves a parameter.
 
     Attributes:
-        passes: Forward passes of the layer that had most.
+        passes: Forward passes in a step of the layer that had most.
         attached: Values with a graph, of what layers share and of the report.
-        alive: Layers whose graphs are alive after the step.
+        alive: Layers whose graphs are alive after a step.
     """
 
     passes: int
@@ -72,7 +74,7 @@ class _Observed:
 
 @lru_cache(maxsize=8)
 def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
-    """The first step, observed for all checks at once."""
+    """The first steps, observed for all checks at once: a rule may do otherwise from the second one on."""
     session = subject.session(place)
     session.optimizers.step = lambda name, scaler=None: False  # type: ignore[method-assign]
     passes: Counter[str] = Counter()
@@ -93,14 +95,18 @@ def _observe(subject: RuleUnderTest, place: Place) -> _Observed:
     session.rule.step = watch  # type: ignore[method-assign]
     phase = session.phases[0]
     apply_phase(phase, session.network, session.trainable)
-    with patch_forwards(session.network.layers, observe):
-        report = train_step(session, phase, phase.start).report
-    attached = tuple(_attached(batches.pop(), report))
-    if any(token() is not None for _, token in tokens):
-        gc.collect()  # a graph that only a cycle holds is free
-    alive = tuple(dict.fromkeys(layer for layer, token in tokens if token() is not None))
-    del report  # what it holds may not have a graph either
-    return _Observed(max(passes.values(), default=0), attached, alive)
+    most, attached, alive = 0, set[str](), dict[str, None]()
+    for at in range(phase.start, min(phase.start + OBSERVED, phase.stop)):
+        passes.clear()
+        with patch_forwards(session.network.layers, observe):
+            report = train_step(session, phase, at).report
+        most = max(most, *passes.values(), 0)
+        attached |= {*_attached(batches.pop(), report)}
+        if any(token() is not None for _, token in tokens):
+            gc.collect()  # a graph that only a cycle holds is free
+        alive |= dict.fromkeys(layer for layer, token in tokens if token() is not None)
+        del report  # what it holds may not have a graph either
+    return _Observed(most, tuple(sorted(attached)), tuple(alive))
 
 
 def _attached(batch: Batch, report: StepReport) -> Iterator[str]:
