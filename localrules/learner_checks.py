@@ -1,4 +1,4 @@
-"""What a learner refuses: arguments, batches and state that do not fit it."""
+"""Checks of a learner: arguments, batches and state that do not fit it are refused."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def test_the_statistics_of_a_norm_without_weights_stand_still_in_a_frozen_layer(
     assert model[1].num_batches_tracked == 0
 
 
-def test_gradients_of_the_users_own_backward_pass_are_no_part_of_a_step() -> None:
+def test_gradients_of_the_users_own_backward_pass_are_left_out_of_a_step() -> None:
     ends = []
     for probes in (False, True):
         torch.manual_seed(0)

@@ -193,3 +193,38 @@ def test_state_of_another_learner_is_refused_before_any_of_it_is_loaded(other: d
     with pytest.raises(UsageError) as refused:
         mine.load_state_dict(mine.network.model.state_dict())
     assert "learner.network.model.load_state_dict" in refused.value.fix
+
+
+@pytest.mark.parametrize("rule", ["hsic", "hsic-normalized", "phsic"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_layer_is_read_at_one_position_a_side_at_least(rule: str, value: int) -> None:
+    with pytest.raises(UsageError, match=r"'config\.reading' has a value that does not fit"):
+        learner(rule, config={"reading": value})
+
+
+@pytest.mark.parametrize("rule", ["difference-target-propagation", "counter-current", "synthetic-gradients", "sgr"])
+def test_what_a_rule_trains_beside_layers_learns_where_all_of_them_are_frozen(rule: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    model.requires_grad_(False)
+    made = learner(rule, model)
+    before = {name: value.clone() for name, value in made.rule.state_dict().items()}
+    made.step(IMAGES, LABELS)
+    assert any(not torch.equal(value, before[name]) for name, value in made.rule.state_dict().items())
+
+
+@pytest.mark.parametrize("rule", ["softhebb", "oja"])
+def test_a_layer_whose_operations_are_frozen_beside_a_row_of_parameters_is_refused(rule: str) -> None:
+    class Shifted(nn.Module):
+        """A frozen linear map, and a shift that learns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.shift = nn.Linear(6, 8).requires_grad_(False), nn.Parameter(torch.zeros(1, 8))
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return (self.linear(values) + self.shift).relu()
+
+    model = nn.Sequential(Shifted(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    made = Learner(model, rule, example=IMAGES[:2], num_classes=3, layers=["0", "1", "3"])
+    with pytest.raises(UsageError, match="nothing that the rule trains is left in layer '0'"):
+        made.step(IMAGES, LABELS)

@@ -127,6 +127,8 @@ def accumulate_gradients(traces: list[LayerTrace], signals: Signals, context: Co
         for weight in trace.layer.parameters()
         if weight.requires_grad
     ]
+    if not weights:  # all are frozen; what the rule trains beside them may learn still
+        return
     outputs, at_outputs = _paired(traces, signals)
     torch.autograd.backward(outputs, at_outputs, inputs=weights)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from localrules import LayerView, UsageError
@@ -13,7 +14,7 @@ from localrules.kernels.config import KernelConfig, gram
 from localrules.kernels.gram import Width
 from localrules.kernels.labels import LabelKernel, labels_gram
 
-Reading = Literal["readers", "flat"] | int
+Reading = Literal["readers", "flat"] | PositiveInt
 Reference = Literal["input", "previous", "none"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from localrules import LayerView, Objective, Requirements, RuleConfig, RuleInfo, SearchRange
@@ -41,7 +41,7 @@ class HSIC(Objective):
         kernel_x: KernelName = Field("cosine", description="Kernel of the input (ours; paper: gaussian).")
         kernel_y: LabelKernel = Field("delta", description="Kernel of the labels (ours; paper: gaussian).")
         centered: bool = Field(True, description="Cosine kernel: of features less their mean over the batch (ours).")
-        width: float | Literal["median"] = Field(
+        width: PositiveFloat | Literal["median"] = Field(
             "median",
             description="Gaussian kernels, that of the labels too: width, scaled by the dimension, or the median "
             "distance (ours).",

@@ -134,7 +134,7 @@ class ChannelGoodness(OutputTransform, CustomPrediction, Objective):
 
     def _units(self, output: Tensor) -> Tensor:
         """The units that are split into groups, shape (batch, units, positions)."""
-        return output.reshape(len(output), len(self.group), -1)
+        return output.reshape(len(output), len(self.group), math.prod(output.shape[1:]) // len(self.group))
 
     def _averages(self, units: Tensor) -> Tensor:
         """Means over the units of each group and their positions, shape (batch, classes)."""

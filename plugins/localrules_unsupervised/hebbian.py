@@ -39,13 +39,7 @@ class Hebbian(Objective):
             )
         learned = [weight for weight in layer.parameters() if weight.requires_grad]
         if learned and not any(weight.dim() > 1 for weight in learned):
-            raise UsageError(
-                f"nothing that the rule trains is left in layer {layer.name!r}",
-                where=f"{type(self).__name__} at layer {layer.name!r}",
-                why="its linears and convolutions are frozen; biases and norms stay as they are under a Hebbian rule",
-                fix="freeze the whole layer with requires_grad_(False), or let another rule train it: "
-                f"--rule '{layer.name}=RULE,*=...'",
-            )
+            raise self._frozen_error()
 
     @abstractmethod
     def change(self, operation: Operation, units: Tensor) -> Tensor:
@@ -70,11 +64,23 @@ class Hebbian(Objective):
             # A scalar that scales a kernel would get the sum over all of it, and diverge.
             trained = [weight for weight in self.layer.parameters() if weight.dim() > 1 and weight.requires_grad]
             operations = [operation for operation in view.operations if operation.weight.requires_grad]
+            if not operations:  # what is left has two dimensions and no operation: a class token, say
+                raise self._frozen_error()
             ascent = [self._change(operation) for operation in operations]
             weights = [operation.weight for operation in operations]
             changes = torch.autograd.grad(weights, trained, ascent, allow_unused=True)
             terms = [g.flatten() @ w.flatten() for g, w in zip(changes, trained, strict=True) if g is not None]
             return -torch.stack(terms).sum()
+
+    def _frozen_error(self) -> UsageError:
+        name = self.layer.name
+        return UsageError(
+            f"nothing that the rule trains is left in layer {name!r}",
+            where=f"{type(self).__name__} at layer {name!r}",
+            why="its linears and convolutions are frozen; biases and norms stay as they are under a Hebbian rule",
+            fix="freeze the whole layer with requires_grad_(False), or let another rule train it: "
+            f"--rule '{name}=RULE,*=...'",
+        )
 
     def _change(self, operation: Operation) -> Tensor:
         with torch.no_grad():

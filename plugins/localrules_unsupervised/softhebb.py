@@ -49,6 +49,7 @@ class SoftHebb(Hebbian, OutputTransform):
         triangle: float = Field(
             0.0,
             ge=0,
+            le=10,
             description="Power p of relu(z - mean over units)^p, which readers get in place of the output z; 0 for z "
             "itself (ours; the paper's 0.7, 1.4, 1 by layer).",
         )

@@ -171,7 +171,7 @@ def test_a_run_on_two_classes_sees_that_labels_are_read(classes: int, tmp_path: 
 
 
 class MeasuredOnce(Objective):
-    """Divides by the scale of the first batch, which is no number until then."""
+    """Divides by the scale of the first batch, which is NaN until then."""
 
     info = RuleInfo(locality="local")
 
