@@ -228,3 +228,14 @@ def test_a_layer_whose_operations_are_frozen_beside_a_row_of_parameters_is_refus
     made = Learner(model, rule, example=IMAGES[:2], num_classes=3, layers=["0", "1", "3"])
     with pytest.raises(UsageError, match="nothing that the rule trains is left in layer '0'"):
         made.step(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("layers", [None, ["0", "3"]])
+def test_an_error_in_a_network_of_torchs_classes_is_not_the_rules(layers: list[str] | None) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
+    made = Learner(model, "hsic", example=torch.randn(2, 1, 8, 8), num_classes=3, layers=layers)
+    with pytest.raises(LocalRulesError) as failed:
+        made.step(torch.randn(8, 1, 9, 9), LABELS)
+    assert failed.value.what == "Sequential failed"
+    assert failed.value.where == "forward of Sequential"
+    assert "cannot be multiplied" in failed.value.why

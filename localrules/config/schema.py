@@ -101,7 +101,7 @@ class OptimizerConfig(Section):
         "the rest.",
     )
     lr: float = Field(
-        3e-3, gt=0, le=1e9, description="Peak learning rate (ours; Han et al.'s 0.005 is in preset `paper`)."
+        3e-3, gt=0, le=1e30, description="Peak learning rate (ours; Han et al.'s 0.005 is in preset `paper`)."
     )
     betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Adam's averaging factors (torch's).")
     eps: float = Field(1e-8, gt=0, description="Adam's epsilon (torch's).")

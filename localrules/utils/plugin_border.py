@@ -140,8 +140,9 @@ def _torchs_own(error: BaseException, owners: Sequence[Any]) -> tuple[Any, str] 
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     # torch.fx drops the frames of the code that it generates from some exceptions, not its own.
     generated = any(file.startswith("<eval_with_key>") or Path(file).name == "graph_module.py" for file in files)
+    of_modules = any(Path(file).parent.name == "modules" and Path(file).name != "module.py" for file in files)
     if _is_of_torch(owners[-1]):
-        return owners[-1], f"forward of {_name(owners[-1])}"
+        return (owners[-1], f"forward of {_name(owners[-1])}") if generated or of_modules else None
     return (owners[-1], definition(owners[-1], "forward")) if generated else None
 
 
