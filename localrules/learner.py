@@ -30,6 +30,8 @@ from localrules.learner_checks import (
     check_batch,
     check_precision,
     check_state_fits,
+    check_task,
+    check_timing,
     check_unused,
 )
 from localrules.utils.plugin_border import plugin_border
@@ -99,7 +101,7 @@ class Learner:
     ) -> None:
         check_precision(precision)
         self.network = Network.wrap(model, layers, readout=readout, granularity=granularity, example=example)
-        _check_task(self.network, num_classes)
+        check_task(self.network, num_classes)
         self.rule, defaults = _build(rule, config, self.network)
         for cls in training_classes(self.rule):
             cls.info.requires.check_inputs(cls.__name__, example)
@@ -219,17 +221,6 @@ class Learner:
         self.optimizers.load_state_dict(state["optimizers"])
         self.network.model.load_state_dict(state["model"])
         self.rule.load_state_dict(state["rule"])
-
-
-def _check_task(network: Network, num_classes: int) -> None:
-    shape = network.readout.out_shape
-    if len(shape) == 1 and shape[0] != num_classes:
-        raise UsageError(
-            f"the network has {shape[0]} outputs for {num_classes} classes",
-            where=f"readout {network.readout.name!r} of {type(network.model).__name__}, num_classes={num_classes}",
-            why="cross-entropy needs a logit for each class",
-            fix="give the readout as many outputs as there are classes, or the other num_classes",
-        )
 
 
 def _sum_to_one(targets: Tensor) -> bool:
@@ -401,11 +392,5 @@ def _optimizer(
         asked = Settings({"optimizer": given})
         whole = merge_settings(as_defaults(Settings(dict(defaults)), asked), asked)
         config = validate_config(OptimizerConfig, whole.tree["optimizer"], "optimizer")
-    if config.step_timing == "pass":
-        raise UsageError(
-            "a learner steps each layer as soon as its gradients are complete",
-            where='Learner(optimizer={"step_timing": "pass"})',
-            why="all at the end of the pass is a setting of runs",
-            fix="leave it out, or train by localrules.train",
-        )
+    check_timing(config)
     return config

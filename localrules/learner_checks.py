@@ -8,11 +8,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from localrules.config.schema import OptimizerConfig
 from localrules.core.network import Network
 from localrules.core.rule import Rule
 from localrules.errors import UsageError
 
 _STEP = "Learner.step(images, labels)"
+
+
+def check_task(network: Network, num_classes: int) -> None:
+    """Refuse a network with another number of outputs than classes.
+
+    Raises:
+        UsageError: It has.
+    """
+    shape = network.readout.out_shape
+    if len(shape) == 1 and shape[0] != num_classes:
+        raise UsageError(
+            f"the network has {shape[0]} outputs for {num_classes} classes",
+            where=f"readout {network.readout.name!r} of {type(network.model).__name__}, num_classes={num_classes}",
+            why="cross-entropy needs a logit for each class",
+            fix="give the readout as many outputs as there are classes, or the other num_classes",
+        )
+
+
+def check_timing(config: OptimizerConfig) -> None:
+    """Refuse to step all layers at the end of the pass.
+
+    Raises:
+        UsageError: The settings ask for it.
+    """
+    if config.step_timing == "pass":
+        raise UsageError(
+            "a learner steps each layer as soon as its gradients are complete",
+            where='Learner(optimizer={"step_timing": "pass"})',
+            why="all at the end of the pass is a setting of runs",
+            fix="leave it out, or train by localrules.train",
+        )
 
 
 def check_precision(precision: Any) -> None:

@@ -55,7 +55,6 @@ class CallbackList(Callback):
     """
 
     def __init__(self, callbacks: Collection[Callback]) -> None:
-        check_callbacks(callbacks)
         self._callbacks = list(callbacks)
         self._said: set[tuple[int, str]] = set()
         self.stop_reason: str | None = None

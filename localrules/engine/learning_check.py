@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,7 @@ class LearningCheck:
         self._rule = rule
         self._ran = _RunRecord()
         self._hooks: list[RemovableHandle] = []
-        self._skipped_steps = 0
+        self._skipped: Counter[str] = Counter()
         for layer in network.layers:
             if rule.trains(layer) and _trainable(layer):
                 self._pending[layer.name] = layer
@@ -73,8 +74,7 @@ class LearningCheck:
         Raises:
             UsageError: A layer that is trained in this phase was not stepped, or did not run in many steps.
         """
-        waiting = [layer for layer in self._pending.values() if is_trainable(layer)]
-        for layer in waiting:
+        for layer in filter(is_trainable, self._pending.values()):
             if not self._is_skipped(layer):
                 raise UsageError(
                     f"layer {layer.name!r} was not stepped",
@@ -82,16 +82,15 @@ class LearningCheck:
                     why=f"{self._rule.describe(layer)} finished a step without calling context.step_layer for it",
                     fix="call it for every layer that has gradients, or declare RuleInfo(trains_layers=False)",
                 )
-        if waiting:
-            self._skipped_steps += 1
+            self._skipped[layer.name] += 1
+            if self._skipped[layer.name] >= STEPS_TO_RUN:
+                raise UsageError(
+                    f"layer {layer.name!r} did not run in {STEPS_TO_RUN} steps",
+                    where=f"layer {layer.name!r}, {type(layer.module).__name__}",
+                    why="the network's forward skipped it in each of them, and what does not run cannot learn",
+                    fix="freeze it with requires_grad_(False), or let forward run it in training mode",
+                )
         self._ran.names.clear()
-        if self._skipped_steps >= STEPS_TO_RUN:
-            raise UsageError(
-                f"layer {waiting[0].name!r} did not run in {STEPS_TO_RUN} steps",
-                where=f"layer {waiting[0].name!r}, {type(waiting[0].module).__name__}",
-                why="the network's forward skipped it in each of them, and what does not run cannot learn",
-                fix="freeze it with requires_grad_(False), or let forward run it in training mode",
-            )
 
     def _is_skipped(self, layer: Layer) -> bool:
         """Whether the layer did not run in this step, where others did: a rule may compute all of them by itself."""

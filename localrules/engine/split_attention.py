@@ -21,6 +21,9 @@ def _dot_product(  # its signature; torch's own is built in and has none
 ) -> None: ...
 
 
+_SIGNATURES = {_DOT_PRODUCT: inspect.signature(_dot_product), _MULTI_HEAD: inspect.signature(_MULTI_HEAD)}
+
+
 def attend_amid_others(ranks: Ranks, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of attention for this process's samples amid those of the others, in whose place there are zeros.
 
@@ -32,7 +35,7 @@ def attend_amid_others(ranks: Ranks, func: Any, args: tuple[Any, ...], kwargs: d
         args, kwargs: Its arguments.
     """
     is_multi_head = func is _MULTI_HEAD
-    bound = inspect.signature(_MULTI_HEAD if is_multi_head else _dot_product).bind(*args, **kwargs)
+    bound = _SIGNATURES[func].bind(*args, **kwargs)
     given, query = bound.arguments, bound.arguments["query"]
     if not given.get("dropout_p") or not given.get("training", True) or query.dim() < 3:
         return func(*args, **kwargs)

@@ -101,7 +101,7 @@ def export(
     source, known = (run.folder, run.registry) if isinstance(run, TrainedRun) else (run, plugins)
     with preserve_global_state():
         loaded = kind.prepare(load_run(source, device="cpu", plugins=known))
-        if isinstance(run, TrainedRun) and not run.is_as_saved:
+        if isinstance(run, TrainedRun) and not run.has_weights_of(loaded):
             raise UsageError(
                 "the weights of the loaded run are not those of its folder",
                 where=str(run.folder),

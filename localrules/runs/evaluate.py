@@ -66,7 +66,11 @@ def evaluate(
         DataError: There is no such split.
     """
     loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
-    if isinstance(run, TrainedRun) and out is None and not run.is_as_saved:
+    if (
+        isinstance(run, TrainedRun)
+        and out is None
+        and not run.has_weights_of(load_run(run.folder, plugins=run.registry))
+    ):
         raise UsageError(
             "the weights of the loaded run are not those of its folder",
             where=str(run.folder),

@@ -164,16 +164,16 @@ class TrainedRun:
         """The plain PyTorch module, on its device."""
         return self.predictor.network.model
 
-    @property
-    def is_as_saved(self) -> bool:
-        """Whether network and rule still have the weights of the run folder, which are read for it."""
-        saved = TrainedRun.load(self.folder, self.registry, device="cpu").predictor
+    def has_weights_of(self, other: TrainedRun) -> bool:
+        """Whether network and rule have the same weights as those of another, such as the run folder's own."""
+        mine, theirs = self.predictor, other.predictor
+        pairs = (
+            (mine.network.model.state_dict(), theirs.network.model.state_dict()),
+            (mine.rule.state_dict(), theirs.rule.state_dict()),
+        )
         return all(
-            own.keys() == kept.keys() and all(torch.equal(own[name].cpu(), kept[name]) for name in own)
-            for own, kept in (
-                (self.predictor.network.model.state_dict(), saved.network.model.state_dict()),
-                (self.predictor.rule.state_dict(), saved.rule.state_dict()),
-            )
+            own.keys() == kept.keys() and all(torch.equal(own[name].cpu(), kept[name].cpu()) for name in own)
+            for own, kept in pairs
         )
 
     def predict(self, images: Tensor | NDArray[Any]) -> Tensor:

@@ -12,6 +12,9 @@ import pytest
 import torch
 from helpers.tiny_runs import DENSE, FACES, MLP, SHORT, TINY, die, localrules, only_run, start_process, tiny_csv, train
 
+import localrules as api
+from localrules.errors import UsageError
+
 pytestmark = pytest.mark.slow
 
 KEYS = {
@@ -342,3 +345,17 @@ def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) 
     assert sorted(left) == ["faces-valid", "faces-valid-no-flip"]  # neither has written over the other
     losses = [json.loads((left[name] / "scores.json").read_text(encoding="utf-8"))["loss"] for name in sorted(left)]
     assert losses == [asked["loss"], refused["loss"]]
+
+
+def test_a_loaded_run_whose_weights_were_changed_leaves_the_scores_of_its_folder(
+    done: dict[str, Any], tmp_path: Path
+) -> None:
+    run = api.load_run(done["run_dir"])
+    expected = api.evaluate(run)["top1"]
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter.zero_()
+    with pytest.raises(UsageError, match="the weights of the loaded run are not those of its folder"):
+        api.evaluate(run)
+    assert scored(done["run_dir"])["top1"] == expected
+    assert api.evaluate(run, out=tmp_path)["top1"] != expected

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.distributed as dist
 from helpers.during_runs import at_step, interrupt, send
 from helpers.tiny_runs import FACES, MLP, SHORT, STEPS, localrules, metrics, only_run, train
 from helpers.torchrun import run_by_torchrun
 
 from localrules.engine import trainer
+from localrules.errors import PluginCodeError
+from localrules.runs.processes import is_of_lost_connection
 from localrules.utils.launch_env import Launch, external_launch
 
 pytestmark = [
@@ -221,3 +224,15 @@ def test_commands_that_work_in_one_process_say_so(started_by: str, monkeypatch: 
     said = localrules("rules", "list")
     assert said.code == 2
     assert "localrules rules works in one process" in said.err
+
+
+def test_an_error_of_a_plugin_that_speaks_of_a_connection_is_not_of_a_lost_process() -> None:
+    def told(cause: Exception) -> PluginCodeError:
+        error = PluginCodeError("Mine failed", why="RuntimeError: the skip connection has 3 maps")
+        error.__cause__ = cause
+        return error
+
+    assert is_of_lost_connection(RuntimeError("Connection closed by peer"))
+    assert is_of_lost_connection(told(RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")))
+    assert is_of_lost_connection(told(dist.DistNetworkError("recv timed out")))
+    assert not is_of_lost_connection(told(RuntimeError("the skip connection has 3 maps")))

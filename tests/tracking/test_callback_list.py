@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
-from localrules.callbacks.callback_list import CallbackList
+from localrules.callbacks.callback_list import CallbackList, check_callbacks
 from localrules.errors import UsageError
 
 EVENTS = ("on_run_start", "on_train_start", "on_log", "on_evaluate", "on_checkpoint", "on_run_end", "close")
@@ -134,4 +134,4 @@ def test_what_a_callback_does_to_its_row_reaches_no_other() -> None:
 )
 def test_what_is_not_a_callback_is_refused(callbacks: object, what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        CallbackList(callbacks)  # type: ignore[arg-type]
+        check_callbacks(callbacks)
