@@ -28,7 +28,7 @@ class EarlyStopping(Callback):
 
     Raises:
         ValueError: ``patience`` is less than 1, or ``min_delta`` is negative.
-        UsageError: At the first evaluation: the run does not log the metric.
+        UsageError: At the first evaluation: the run does not log the metric. The setting is checked before training.
     """
 
     def __init__(

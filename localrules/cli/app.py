@@ -163,7 +163,7 @@ def _run(words: list[str]) -> int:
             discard_output()
             return 1
         except _UsageErrorOfTyper as error:
-            return report_error(_as_usage_error(error), as_json)
+            return report_error(_as_usage_error(error, words), as_json)
         except BaseException as error:  # SystemExit of a plugin, too: it must not end a command as if it were done
             if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # of rich
                 discard_output()
@@ -172,9 +172,11 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def _as_usage_error(error: Any) -> UsageError:
+def _as_usage_error(error: Any, words: list[str]) -> UsageError:
     """Typer's complaint about the line, with the nearest option where one is unknown."""
-    command = error.ctx.command_path if error.ctx else "localrules"
+    # An option without its value is reported without a context.
+    typed = " ".join(["localrules", *(word for word in words[:1] if word in COMMANDS)])
+    command = error.ctx.command_path if error.ctx else typed
     fix = f"see {command} --help"
     if error.ctx and type(error).__name__ == "NoSuchOption":
         name = error.option_name

@@ -12,6 +12,7 @@ import typer
 
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, load_registry
 from localrules.cli.output import get_console, print_json
+from localrules.registry.entries import KINDS
 
 if TYPE_CHECKING:
     from localrules.registry.listing import ListedEntry
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from localrules.testing.conformance.kit import Check
 
 _STYLES = {"passed": "green", "failed": "bold red", "expected-failure": "yellow", "skipped": "dim"}
-_KINDS = ("rule", "model", "data", "tracker", "executor", "experiment")
 
 
 def check(
@@ -47,7 +47,7 @@ def check(
     plugin: PluginOption = None,
     no_plugin: NoPluginOption = None,
 ) -> None:
-    """Check the rules, models, data sets, trackers, executors and experiments of a plugin, in seconds.
+    """Check the rules, models, data sets and other entries of a plugin, in seconds.
 
     For a rule, among others: the declared class of locality holds; a resumed run equals one without a break;
     predictions depend on no labels; hard batches and half precision stay finite; the rule learns scikit-learn's digits.
@@ -90,7 +90,7 @@ def _entries(registry: Registry, name: str) -> list[tuple[str, ListedEntry]]:
     """
     from localrules.errors import LocalRulesError, UsageError
 
-    found = [(kind, item) for kind in _KINDS for item in registry.entries_of(name, kind)]
+    found = [(kind, item) for kind in KINDS for item in registry.entries_of(name, kind)]
     if found:
         return found
     named = [item for item in registry.plugins() if item.entry.name == name]
@@ -104,7 +104,7 @@ def _entries(registry: Registry, name: str) -> list[tuple[str, ListedEntry]]:
             fix="`localrules plugins` lists what each plugin supplies",
         )
     bare = name.rpartition("/")[2]
-    kinds = [kind for kind in _KINDS if any(item.entry.name == bare for item in registry.entries(kind))]
+    kinds = [kind for kind in KINDS if any(item.entry.name == bare for item in registry.entries(kind))]
     return [(kind, registry.find(kind, name)) for kind in kinds or ["rule"]]
 
 

@@ -16,9 +16,13 @@ _TRY = {
     "model": "localrules run --rule hsic --model {} --data faces",
     "data": "localrules run --rule local-ce --model mlp --data {}",
     "tracker": "localrules run --rule hsic --model mlp --data faces --track {}",
+    "executor": "localrules compare --rules local-ce,backprop --model mlp --data faces --steps 20 --executor {}",
+    "preset": "localrules run --preset {} --rule local-ce --model mlp --data faces",
+    "metric": "localrules eval RUN_FOLDER --metric {}=labels.txt",
+    "exporter": "localrules data export faces --format {} --out faces.npz",
     "experiment": "localrules reproduce {} --scale 0.1",
 }
-_NOUNS = {"rule": "learning rule", "model": "network", "data": "data set"}
+_NOUNS = {"rule": "learning rule", "model": "network", "data": "data set", "exporter": "export format"}
 
 
 def new(
@@ -26,7 +30,7 @@ def new(
         str, typer.Argument(metavar="NAME", help="The name of what it supplies, e.g. my-rule; _ becomes -.")
     ],
     kind: Annotated[
-        Literal["rule", "model", "data", "tracker", "experiment"],
+        Literal["rule", "model", "data", "tracker", "executor", "preset", "metric", "exporter", "experiment"],
         typer.Option("--kind", help="What the plugin supplies."),
     ] = "rule",
     author: Annotated[
@@ -38,7 +42,7 @@ def new(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a plugin with one rule, network, data set, tracker or experiment, ready to install, test and publish.
+    """Write a plugin with one rule, network, data set or entry of another kind, ready to install, test and publish.
 
     It has the code, its entry point, tests (for a rule: of its formula, and the conformance kit), a README, a
     changelog, a licence, and workflows for GitHub that test it and release it to PyPI.

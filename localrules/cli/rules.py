@@ -60,12 +60,14 @@ def show(
 
     models = compatible_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
+    untried = [f"{item.entry.name}:NAME" for item in registry.entries("model") if item.entry.argument]
     brings = merge(kind.info.run_defaults, {"model": kind.info.model_defaults} if kind.info.model_defaults else {})
     facts = {
         "formula": kind.info.formula,
         "locality": f"{kind.info.locality}: {LOCALITY_DESCRIPTIONS[kind.info.locality]}",
         "trains": fits or "none of the installed networks",
         "trains not": "; ".join(f"{model['name']} ({model['why']})" for model in models if not model["fits"]),
+        "not tried": ", ".join(untried),
         "brings": ", ".join(format_overrides(brings)),
         "presets": ", ".join(kind.info.presets),
     }

@@ -44,7 +44,7 @@ API_VERSION = 1
 hookspec = pluggy.HookspecMarker("localrules")
 
 hookimpl = pluggy.HookimplMarker("localrules")
-"""LayerSpec a function of a plugin as the implementation of the hook of that name."""
+"""Marks a function of a plugin as the implementation of the hook of that name."""
 
 
 # What a plugin supplies.

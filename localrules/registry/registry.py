@@ -68,7 +68,17 @@ class Registry:
 
     @classmethod
     def from_plugins(cls, plugins: Registry | Sequence[str | Path]) -> Registry:
-        """A registry as it is, or a new one of the installed plugins and these plugin files."""
+        """A registry as it is, or a new one of the installed plugins and these plugin files.
+
+        Raises:
+            UsageError: One file in the place of a list, or a file that cannot be loaded.
+        """
+        if isinstance(plugins, str | Path):
+            raise UsageError(
+                "the plugin files are not a list",
+                where=f"plugins={str(plugins)!r}",
+                fix=f"put the file into a list: plugins=[{str(plugins)!r}]",
+            )
         return plugins if isinstance(plugins, Registry) else cls.load(files=[Path(file) for file in plugins])
 
     def entries(self, kind: str) -> list[ListedEntry]:

@@ -19,7 +19,7 @@ from localrules.engine.pipeline.stage_trainer import trainer_of
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
 from localrules.engine.trainer import TrainingInterrupted, metric_names
-from localrules.errors import LocalRulesError, UsageError, describe_exception, warn
+from localrules.errors import LocalRulesError, UsageError, describe_exception, suggest_names, warn
 from localrules.runs import summary as closing
 from localrules.runs.processes import share_start
 from localrules.runs.result import RunResult
@@ -56,7 +56,8 @@ def check_early_stopping(session: Session) -> None:
     """Refuse early stopping by a metric that there will not be, before anything is trained.
 
     Raises:
-        UsageError: There is no valid split, or what the metric is of does not learn in the last phase, which counts.
+        UsageError: There is no valid split, no layer logs a metric of this name, or what the metric is of does not
+            learn in the last phase, which counts.
     """
     config = session.config.early_stopping
     if config is None:
@@ -67,6 +68,15 @@ def check_early_stopping(session: Session) -> None:
             where="early_stopping.metric",
             why=f"data set {session.data.name!r} has no valid split",
             fix="hold some of the training split out (--set holdout_fraction=0.1), or choose another metric",
+        )
+    known = [column for column in metric_names(session) if column != "phase"]
+    name, _, layer = config.metric.rpartition("/")
+    # What a rule logs of a layer, <name>/<layer>, is known only when it has logged it.
+    if config.metric not in known and (not name or layer not in {each.name for each in session.network.layers}):
+        raise UsageError(
+            f"early stopping needs the metric {config.metric!r}, which this run does not log",
+            where="early_stopping.metric",
+            fix=suggest_names(config.metric, known),
         )
     last, readout = session.phases[-1], session.network.readout
     layer = config.metric.removeprefix("objective/")

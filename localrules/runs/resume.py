@@ -32,7 +32,7 @@ from localrules.utils.torch_utils import preserve_global_state
 
 
 def resume(
-    run: str | Path,
+    run: str | Path | RunResult,
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -44,20 +44,22 @@ def resume(
     now divide the batches into another number of parts: then within rounding, and with a warning.
 
     Args:
-        run: The run folder.
+        run: The run folder, or the result of :func:`localrules.train`.
         settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them. Processes
             may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so, and their number may
             change then; ``process_timeout``, ``eval_batch_size`` and ``parallel_layers`` may change at any time.
         callbacks: As for :func:`localrules.train`.
-        plugins: As for :func:`localrules.train`.
+        plugins: As for :func:`localrules.train`; a result has its own.
 
     Raises:
         UsageError: The settings, the data, the versions or the machine differ from the run's.
         LocalRulesError: Training failed, or the user interrupted it.
     """
     check_callbacks(callbacks)
-    registry = Registry.from_plugins(plugins)
-    folder = Path(run).expanduser().resolve()
+    place, registry = (
+        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
+    )
+    folder = Path(place).expanduser().resolve()
     stored, record = read_run(folder)
     refuse_export(folder)
     given = nest_settings(settings or {})

@@ -10,7 +10,7 @@ from localrules.auditing.in_run import check_can_audit
 from localrules.callbacks.base import Callback
 from localrules.callbacks.callback_list import check_callbacks
 from localrules.config.overrides import COMPONENTS, nest
-from localrules.config.settings import Settings, merge_settings
+from localrules.config.settings import Location, Settings, merge_settings
 from localrules.config.unused import unused_settings
 from localrules.engine.device import machine_defaults
 from localrules.engine.resolve import resolve_run
@@ -131,4 +131,9 @@ def nest_settings(settings: Settings | Mapping[str, Any]) -> Settings:
             fix="leave out one of them",
         )
     # One at a time: a table may stand beside the dotted name of an option in it.
-    return merge_settings(*(Settings.from_tree(nest({name: value})) for name, value in settings.items()))
+    return merge_settings(*(Settings.from_tree(nest({name: value}), _source) for name, value in settings.items()))
+
+
+def _source(location: Location) -> str:
+    """The source of a value that was given in Python, as errors name it."""
+    return f"the setting {'.'.join(map(str, location))}"

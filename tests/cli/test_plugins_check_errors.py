@@ -40,6 +40,60 @@ def test_options_that_are_none(rule: str) -> None:
     assert "did not foresee" not in said.out
 
 
+BROKEN_ENTRIES = """
+from localrules import ExporterEntry, MetricEntry, PresetEntry, hookimpl
+from localrules.evaluation.metric import Metric
+
+class Lines(Metric):
+    "As many lines as there are samples."
+    def __init__(self, path, data, split):
+        self.lines = path.read_text().splitlines()
+    def compute(self, scores):
+        return {"lines": len(self.lines)}
+
+def forgets_to_count(data, path):
+    path.write_text("written")
+
+def writes_nothing(data, path):
+    return sum(len(split) for split in data.splits.values())
+
+MISSPELT = {"batch_sise": 3}
+
+@hookimpl
+def localrules_metrics():
+    return [MetricEntry(name="lines", target=f"{__name__}:Lines", summary="Lines.", help="A file.")]
+
+@hookimpl
+def localrules_exporters():
+    names = ("forgets_to_count", "writes_nothing")
+    return [ExporterEntry(name=name, target=f"{__name__}:{name}", summary="A file.") for name in names]
+
+@hookimpl
+def localrules_presets():
+    return [PresetEntry(name="misspelt", target=f"{__name__}:MISSPELT", summary="Settings.")]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "check", "reason"),
+    [
+        ("lines", "files_that_do_not_fit_are_refused", "a missing file raised FileNotFoundError"),
+        ("forgets_to_count", "data_sets_are_written", "it returned None for 20 samples"),
+        ("writes_nothing", "data_sets_are_written", "there is no file"),
+        ("misspelt", "a_rule_runs_with_it", "there is no option 'batch_sise'"),
+    ],
+)
+def test_a_broken_entry_of_another_kind(name: str, check: str, reason: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(BROKEN_ENTRIES)
+    said = localrules("plugins", "check", name, "--plugin", plugin, "--json")
+    assert said.code == 1
+    (found,) = said.document
+    assert (found["check"], found["status"]) == (check, "failed")
+    assert found["reason"].startswith(reason)
+
+
 @pytest.mark.slow
 def test_a_failure_of_a_data_set_may_be_expected_and_its_name_must_be_a_checks(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.tiny_runs import localrules
 
 from localrules.cli import main
 from localrules.config.overrides import format_overrides, parse_overrides
@@ -105,6 +106,10 @@ def test_both_read_which_defaults_of_the_run_and_of_the_network_it_brings(
     assert brings == {"optimizer": {"name": "sgd", "lr": 0.05}, "model": {"norm": False}}
     text = " ".join(shown(capsys, "picky", "--plugin", picky).split())
     assert "brings optimizer.name=sgd, optimizer.lr=0.05, model.norm=false" in text
+
+
+def test_packages_of_networks_are_named_as_not_tried() -> None:
+    assert "not tried  timm:NAME, torchvision:NAME" in localrules("rules", "show", "hsic").out
 
 
 def test_a_rule_without_defaults_of_its_own_says_nothing_of_them(capsys: pytest.CaptureFixture[str]) -> None:

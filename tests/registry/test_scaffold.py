@@ -17,6 +17,7 @@ from helpers.tiny_runs import localrules
 from localrules.cli import main
 from localrules.errors import UsageError
 from localrules.registry import scaffold
+from localrules.registry.entries import KINDS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "localrules-neighbours"
 OPTIONS = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
@@ -118,6 +119,10 @@ def test_a_distribution_has_what_publishing_needs(kind: scaffold.Kind, tmp_path:
         assert "$" not in text or name.endswith((".yml", "README.md")), name
         if name.endswith(".py"):
             compile(text, name, "exec")
+
+
+def test_every_kind_of_entry_has_a_template() -> None:
+    assert tuple(KINDS) == scaffold.KINDS
 
 
 def test_an_underscore_becomes_a_dash_and_the_command_says_so(

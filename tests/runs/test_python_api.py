@@ -77,6 +77,25 @@ def test_another_place_of_the_same_data_keeps_its_options(result: api.RunResult)
     assert (fewer["n"], fewer["data"]) == (35, "faces")
 
 
+def test_a_result_that_is_done_is_resumed_as_it_is(result: api.RunResult) -> None:
+    assert api.resume(result).summary == result.summary
+
+
+@pytest.mark.parametrize(
+    ("given", "where"), [({"batch_sise": 3}, "batch_sise"), ({"rule": {"name": "hsic", "bta": 3.0}}, "rule.bta")]
+)
+def test_an_error_names_the_setting_as_it_is_given_in_python(given: dict[str, Any], where: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        api.train(**{"rule": "hsic", **TINY_RUN, **given}, out=tmp_path)
+    assert caught.value.where == f"the setting {where}"
+
+
+def test_one_plugin_file_in_the_place_of_a_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a list") as caught:
+        api.train(rule="hsic", **TINY_RUN, out=tmp_path, plugins="rule.py")
+    assert caught.value.fix == "put the file into a list: plugins=['rule.py']"
+
+
 def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
     other = api.train(rule="backprop", **TINY_RUN, out=tmp_path)
     found = api.compare([result, other.directory], out=tmp_path / "comparison")

@@ -307,6 +307,21 @@ def test_early_stopping_by_what_the_last_phase_does_not_log_is_refused_before_tr
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("metric", "suggestion"),
+    [("valid_acc", "'valid_accuracy'"), ("objective/layer.0", "'objective/layers.0'"), ("phase", "valid_accuracy")],
+)
+def test_early_stopping_by_a_metric_of_no_layer_is_refused_before_training(
+    metric: str, suggestion: str, tmp_path: Path
+) -> None:
+    words = [*FACES, *MLP, "--steps", "4", "--set", f"early_stopping.metric={metric}", "--out", tmp_path / "runs"]
+    said = localrules("run", "--rule", "hsic", *words, "--json")
+    assert said.code == 2
+    assert f"the metric {metric!r}, which this run does not log" in said.error["what"]
+    assert suggestion in said.error["fix"]
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("options", [{"patience": 0}, {"min_delta": -0.1}])
 def test_early_stopping_refuses_numbers_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least"):

@@ -13,7 +13,7 @@ class Neighbours(Objective):
     class Config(RuleConfig):
         temperature: float = Field(0.1, gt=0, description="Divides the cosines (ours).")
 
-    info = RuleInfo(formula="-mean_i log sum_{j: y_j = y_i} softmax_j(cos(z_i, z_j) / t)", requires=Requirements(2))
+    info = RuleInfo(formula="-mean_i log sum_{j: y_j = y_i} softmax_j(cos(z_i, z_j) / t)", requires=Requirements(3))
 
     def forward(self, view: LayerView) -> Tensor:
         z = functional.normalize(view.pooled(4))

@@ -17,7 +17,8 @@ from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.utils.atomic_io import write_atomic
 
-Kind = Literal["rule", "model", "data", "tracker", "experiment"]
+Kind = Literal["rule", "model", "data", "tracker", "executor", "preset", "metric", "exporter", "experiment"]
+"""Each of :data:`localrules.registry.entries.KINDS`."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # The target of each template; names are filled in like the texts.
@@ -40,6 +41,10 @@ _DESCRIPTIONS: dict[Kind, str] = {
     "model": "The network {}, a plugin of localrules.",
     "data": "The data set {}, a plugin of localrules.",
     "tracker": "The tracker {}, a plugin of localrules.",
+    "executor": "The executor {}, a plugin of localrules.",
+    "preset": "The preset {}, a plugin of localrules.",
+    "metric": "The metric {}, a plugin of localrules.",
+    "exporter": "The export format {}, a plugin of localrules.",
     "experiment": "The experiment {}, a plugin of localrules.",
 }
 
@@ -47,7 +52,7 @@ _DESCRIPTIONS: dict[Kind, str] = {
 def write_plugin(
     name: str, folder: Path | None = None, *, kind: Kind = "rule", author: str = "Your Name"
 ) -> tuple[Path, list[Path]]:
-    """Write a distribution that supplies one rule, network, data set, tracker or experiment.
+    """Write a distribution that supplies one rule, network, data set or entry of another kind.
 
     Args:
         name: The name of the entry, e.g. ``my-rule``: lower-case letters, digits, dashes; begins with a letter. A ``_``

@@ -1,4 +1,4 @@
-"""Checks of networks, data sets, trackers and experiments: what every entry of a plugin promises besides rules.
+"""Checks of entries of a plugin besides rules: what each promises by its kind.
 
 Each takes the target of the entry and raises AssertionError if a promise is broken, or
 :class:`~localrules.testing.conformance.subject.NotApplicable`. The first line of its docstring is the promise.
@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from localrules.callbacks.base import RunInfo, Tracker
 from localrules.callbacks.results import EpochResults
+from localrules.config.settings import Settings, merge_settings
 from localrules.core.model import Model
 from localrules.core.network import Network
 from localrules.core.objective import Objective
@@ -28,9 +30,13 @@ from localrules.core.view import LayerView
 from localrules.data.dataset import Dataset, DataSource
 from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
-from localrules.errors import DataError, UsageError
+from localrules.engine.resolve import resolve_run
+from localrules.errors import DataError, UsageError, describe_exception
+from localrules.evaluation.metric import Metric
 from localrules.learner import Learner
+from localrules.registry.registry import Registry
 from localrules.runs.executor import Executor, Resources, WorkerLost
+from localrules.testing.conformance.sessions import toy_dataset
 from localrules.testing.conformance.subject import NotApplicable
 
 SHAPES = ((1, 28, 28), (1, 48, 48), (3, 32, 32), (3, 224, 224))
@@ -192,6 +198,59 @@ def work_returns_its_result(target: type[Executor]) -> None:
         raise AssertionError("it executes work after close(), where WorkerLost is expected")
 
 
+def a_rule_runs_with_it(preset: dict[str, Any]) -> None:
+    """Its settings are settings of a run, valid for at least one installed rule."""
+    registry = Registry.load()
+    defaults = {kind: registry.defaults(kind) for kind in ("model", "data")}
+    if not all(defaults.values()):
+        raise NotApplicable("no installed plugin declares a default network and data set")
+    given = {kind: {"name": ranked[0].name} for kind, ranked in defaults.items()}
+    own = Settings.from_tree(preset, "preset")
+    rules = [item.full_name for item in registry.entries("rule") if item.status == "ok"]
+    errors = {}
+    for rule in [own.get("rule", "name")] if own.get("rule", "name") else rules:
+        try:
+            resolve_run(merge_settings(Settings.from_tree({**given, "rule": {"name": rule}}), own), registry)
+            return
+        except UsageError as error:
+            errors[rule] = f"{error.what}: {error.why} ({error.where})"
+    raise AssertionError(next(iter(errors.values()), "no rule is installed"))
+
+
+def files_that_do_not_fit_are_refused(metric: type[Metric]) -> None:
+    """A file that is missing, and one that holds noise, are reported by a DataError or a UsageError."""
+    with TemporaryDirectory() as folder:
+        missing, noise = Path(folder) / "missing", Path(folder) / "noise"
+        noise.write_bytes(bytes(range(255, 0, -1)))
+        for called, path in (("a missing file", missing), ("a file of noise", noise)):
+            try:
+                metric(path, toy_dataset(), "valid")
+            except (DataError, UsageError):
+                continue
+            except Exception as error:
+                raise AssertionError(f"{called} raised {describe_exception(error)}") from error
+            raise AssertionError(f"{called} was accepted")
+
+
+def data_sets_are_written(export: Callable[[Dataset, Path], int]) -> None:
+    """It writes a file, and returns how many samples of all splits it wrote."""
+    why = ""
+    for shape, classes in product(SHAPES[:3], (5, 7, 10)):
+        data = toy_dataset(classes * 2, classes, shape)
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "exported"
+            try:
+                written = export(data, path)
+            except UsageError as error:
+                why = error.what
+                continue
+            samples = sum(len(split) for split in data.splits.values())
+            assert path.exists(), "there is no file"
+            assert written == samples, f"it returned {written!r} for {samples} samples"
+            return
+    raise NotApplicable(f"it accepts none of the data sets that are tried: {why}")
+
+
 CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
     kind: {check.__name__: check for check in checks}
     for kind, checks in {
@@ -211,6 +270,9 @@ CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
         ),
         "executor": (options_are_documented, unknown_options_are_refused, work_returns_its_result),
         "tracker": (options_are_documented, unknown_options_are_refused, events_are_accepted),
+        "preset": (a_rule_runs_with_it,),
+        "metric": (files_that_do_not_fit_are_refused,),
+        "exporter": (data_sets_are_written,),
         "experiment": (cases_are_complete,),
     }.items()
 }
