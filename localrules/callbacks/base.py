@@ -15,6 +15,8 @@ from localrules.utils.text import command_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
     from localrules.callbacks.results import EpochResults
     from localrules.core.network import Network
     from localrules.core.rule import Rule
@@ -28,7 +30,8 @@ class Stop(Exception):
 
     All other callbacks still receive the event. The run then writes a checkpoint and ends as it would after its last
     step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. It may be raised
-    from ``on_run_start``, ``on_train_start``, ``on_log``, ``on_evaluate``, ``on_results`` and ``on_checkpoint``; in
+    from ``on_run_start``, ``on_train_start``, ``on_measure``, ``on_log``, ``on_evaluate``, ``on_results`` and
+    ``on_checkpoint``; in
     ``on_run_end`` and ``close`` there is nothing left to stop.
 
     Args:
@@ -109,9 +112,9 @@ class RunInfo:
 class Callback:
     """Receives the events of a run. Every method is optional.
 
-    The order is ``on_run_start``, ``on_train_start``; then ``on_log`` for each logged step, followed by
-    ``on_evaluate`` and ``on_results`` where the step closes an epoch, and by ``on_checkpoint`` where a checkpoint is
-    written; then ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to
+    The order is ``on_run_start``, ``on_train_start``; then ``on_log`` for each logged step, between ``on_measure`` and
+    ``on_evaluate`` and ``on_results`` where the step closes an epoch, and followed by ``on_checkpoint`` where a
+    checkpoint is written; then ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to
     ``on_checkpoint`` may raise :class:`Stop`.
 
     Attributes:
@@ -142,6 +145,20 @@ class Callback:
             rule: The rule that trains it.
         """
 
+    def on_measure(self, row: MetricsRow) -> Mapping[str, float | Tensor]:
+        """The end of an epoch, before it is logged: metrics of the callback's own.
+
+        They become part of the row that all callbacks receive, and of ``metrics.csv``. It is called before the first
+        step, too. Modules are put back into training or eval mode afterwards; weights and buffers must not be changed.
+
+        Args:
+            row: As :meth:`on_log` will receive it, without what callbacks measure.
+
+        Returns:
+            Numbers by new names, such as ``gap``, or ``<name>/<layer>`` for one of a layer.
+        """
+        return {}
+
     def on_log(self, row: MetricsRow) -> None:
         """A logged step.
 
@@ -150,8 +167,9 @@ class Callback:
                 ``memory_mib``; ``loss`` and ``accuracy`` of the batch, where the rule reports logits;
                 ``objective/<layer>`` of each layer that learned; ``loss/<name>/<layer>`` of its named losses;
                 ``<name>/<layer>`` of what the rule logs and the run diagnoses. A row that closes an epoch has
-                ``valid_loss`` and ``valid_accuracy``, too, where there is a valid split. The row of step 0 has these of
-                the untrained network, and nothing of a batch; :meth:`on_evaluate` does not follow it.
+                what callbacks measure, and ``valid_loss`` and ``valid_accuracy`` where there is a valid split. The row
+                of step 0 has these of the untrained network, and nothing of a batch; :meth:`on_evaluate` does not
+                follow it.
         """
 
     def on_evaluate(self, row: MetricsRow) -> None:

@@ -65,6 +65,15 @@ class CallbackList(Callback):
     def on_train_start(self, network: Network, rule: Rule) -> None:
         self._each("on_train_start", lambda callback: callback.on_train_start(network, rule))
 
+    def on_measure(self, row: MetricsRow) -> dict[str, float]:
+        measured: dict[str, float] = {}
+
+        def deliver(callback: Callback) -> None:
+            measured.update(_checked(callback, callback.on_measure(dict(row)), {*row, *measured}))
+
+        self._each("on_measure", deliver)
+        return measured
+
     def on_log(self, row: MetricsRow) -> None:
         self._each("on_log", lambda callback: callback.on_log(dict(row)))
 
@@ -119,3 +128,31 @@ class CallbackList(Callback):
             if (id(callback), change) not in self._said:
                 self._said.add((id(callback), change))
                 warn(f"{callback.label} {change} for the whole process in {event}; this was put back")
+
+
+def _checked(callback: Callback, found: Any, taken: Collection[str]) -> dict[str, float]:
+    """The measurements of a callback as numbers.
+
+    Raises:
+        UsageError: No mapping, a name that is taken, or a value that is not one number.
+    """
+    if not isinstance(found, Mapping):
+        raise _measured_wrong(callback, f"it is of type {type(found).__name__}")
+    numbers = {}
+    for name, value in found.items():
+        if not isinstance(name, str) or name in taken:
+            raise _measured_wrong(callback, f"the name {name!r} is {'taken' if name in taken else 'not text'}")
+        try:
+            numbers[name] = float(value.detach() if hasattr(value, "detach") else value)
+        except (TypeError, ValueError, RuntimeError):  # of torch: of several numbers
+            raise _measured_wrong(callback, f"{name!r} is not one number, but of type {type(value).__name__}") from None
+    return numbers
+
+
+def _measured_wrong(callback: Callback, why: str) -> UsageError:
+    return UsageError(
+        f"what {callback.label} measured cannot be logged",
+        where=f"{type(callback).__name__}.on_measure",
+        why=why,
+        fix="return a dict of numbers by names that no other metric has",
+    )

@@ -25,7 +25,7 @@ from localrules.engine.profiling import StepTimer, peak_memory, process_peak_mib
 from localrules.engine.scores import Scores
 from localrules.engine.session import Session
 from localrules.engine.step import AveragedStep, StepResult, average_report, train_step
-from localrules.utils.torch_utils import read_scalars
+from localrules.utils.torch_utils import preserve_mode, read_scalars
 
 CHECKPOINT_SECONDS = 60.0
 SHOWN_SAMPLES = 32  # whose images callbacks receive at the end of an epoch
@@ -126,17 +126,23 @@ class Trainer:
 
     def _log_untrained(self) -> None:
         """Log the untrained network as step 0, so that curves begin where learning does."""
-        if self._world.is_main and (found := self._evaluation()[0]):
-            self.callbacks.on_log({"step": 0, "epoch": 0.0, "phase": self.session.phases[0].name, **found})
+        row: MetricsRow = {"step": 0, "epoch": 0.0, "phase": self.session.phases[0].name}
+        if self._world.is_main and (found := self._evaluation(row)[0]):
+            self.callbacks.on_log(row | found)
         self._agree_on_stop()
 
-    def _evaluation(self) -> tuple[MetricsRow, Scores | None]:
-        """The metrics of the valid split and the diagnostics of the layers' outputs; the scores, if there is such."""
-        row = self._diagnostics.of_epoch()
-        if "valid" not in self.session.data.splits:
-            return row, None
-        scores = self.session.predictor.scores(self.session.data.split("valid"))
-        return row | {"valid_loss": scores.loss, "valid_accuracy": scores.top1}, scores
+    def _evaluation(self, row: MetricsRow) -> tuple[MetricsRow, Scores | None]:
+        """The metrics of an epoch that join a row: of the layers' outputs, of the valid split, and of callbacks.
+
+        Returns:
+            They, and the scores of the valid split, if there is such.
+        """
+        found, scores = self._diagnostics.of_epoch(), None
+        if "valid" in self.session.data.splits:
+            scores = self.session.predictor.scores(self.session.data.split("valid"))
+            found |= {"valid_loss": scores.loss, "valid_accuracy": scores.top1}
+        with preserve_mode(self.session.network.model, self.session.rule):
+            return found | self.callbacks.on_measure(row | found), scores
 
     def _run_phase(self, phase: Phase) -> None:
         apply_phase(phase, self.session.network, self.session.trainable)
@@ -202,7 +208,7 @@ class Trainer:
         """Log the row of an epoch's last step with the metrics of the valid split, whose scores are returned."""
         scores = None
         if self._world.is_main:
-            evaluated, scores = self._evaluation()
+            evaluated, scores = self._evaluation(row)
             row |= evaluated
         self.callbacks.on_log(row)
         self.callbacks.on_evaluate(row)

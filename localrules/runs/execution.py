@@ -52,8 +52,12 @@ def run_record(registry: Registry, session: Session) -> Tree:
     }
 
 
-def check_early_stopping(session: Session) -> None:
+def check_early_stopping(session: Session, callbacks: Sequence[Callback]) -> None:
     """Refuse early stopping by a metric that there will not be, before anything is trained.
+
+    Args:
+        session: The run.
+        callbacks: Its callbacks: names of metrics that they measure are not known before.
 
     Raises:
         UsageError: There is no valid split, no layer logs a metric of this name, or what the metric is of does not
@@ -69,20 +73,22 @@ def check_early_stopping(session: Session) -> None:
             why=f"data set {session.data.name!r} has no valid split",
             fix="hold some of the training split out (--set holdout_fraction=0.1), or choose another metric",
         )
-    known = [column for column in metric_names(session) if column != "phase"]
-    name, _, layer = config.metric.rpartition("/")
-    # What a rule logs of a layer, <name>/<layer>, is known only when it has logged it.
-    if config.metric not in known and (not name or layer not in {each.name for each in session.network.layers}):
+    known, layers = metric_names(session), {each.name for each in session.network.layers}
+    # What a rule logs of a layer, as <name>/<layer>, and what a callback measures, is known only when it is there.
+    may_come = config.metric.rpartition("/")[2] in layers or any(
+        type(one).on_measure is not Callback.on_measure for one in callbacks
+    )
+    if config.metric == "phase" or (config.metric not in known and not may_come):
         raise UsageError(
             f"early stopping needs the metric {config.metric!r}, which this run does not log",
             where="early_stopping.metric",
-            fix=suggest_names(config.metric, known),
+            fix=suggest_names(config.metric, [column for column in known if column != "phase"]),
         )
     last, readout = session.phases[-1], session.network.readout
     layer = config.metric.removeprefix("objective/")
     if layer in ("loss", "accuracy") and session.rule.trains(readout):
         layer = readout.name
-    if layer in {each.name for each in session.network.layers} - last.trainable_layers - last.frozen_layers:
+    if layer in layers - last.trainable_layers - last.frozen_layers:
         raise UsageError(
             f"early stopping needs the metric {config.metric!r}, which the last phase does not log",
             where="early_stopping.metric",

@@ -102,7 +102,7 @@ def start(run: ResolvedRun, registry: Registry, out: Path, callbacks: Sequence[C
             return follow(processes, run, registry)
         trackers = build_trackers(run)
         session = Session.build(run, join=True)
-        check_early_stopping(session)
+        check_early_stopping(session, [*callbacks, *trackers])
         if run.config.audit:
             check_can_audit()
         for sentence in unused_settings(run.config):

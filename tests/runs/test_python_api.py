@@ -96,6 +96,33 @@ def test_one_plugin_file_in_the_place_of_a_list_is_refused(tmp_path: Path) -> No
     assert caught.value.fix == "put the file into a list: plugins=['rule.py']"
 
 
+class Norms(api.Callback):
+    """Measures weights in eval mode, and leaves it on."""
+
+    def on_train_start(self, network: Any, rule: Any) -> None:
+        self.network = network
+
+    def on_measure(self, row: api.MetricsRow) -> dict[str, float]:
+        self.network.eval()
+        squares = {f"norm/{layer.name}": layer.parameters() for layer in self.network.layers}
+        return {name: sum(float(w.detach().square().sum()) for w in weights) for name, weights in squares.items()}
+
+
+def test_a_callback_adds_metrics_at_the_end_of_each_epoch_and_changes_no_bit_of_training(
+    result: api.RunResult, tmp_path: Path
+) -> None:
+    stopping = {"metric": "norm/readout", "mode": "max", "patience": 50}
+    measured = api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[Norms()], early_stopping=stopping)
+    assert measured.summary["weights_sha256"] == result.summary["weights_sha256"]
+    rows = measured.metrics()
+    ends = rows["valid_accuracy"].notna()
+    assert ends.sum() >= 2
+    for layer in ("layers.0", "layers.1", "readout"):
+        assert (rows[f"norm/{layer}"].notna() == ends).all()
+    last = sum(float(w.detach().square().sum()) for w in measured.load().predictor.network.readout.parameters())
+    assert rows["norm/readout"].iloc[-1] == pytest.approx(last)
+
+
 def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
     other = api.train(rule="backprop", **TINY_RUN, out=tmp_path)
     found = api.compare([result, other.directory], out=tmp_path / "comparison")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 
 from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
 from localrules.callbacks.callback_list import CallbackList, check_callbacks
 from localrules.errors import UsageError
 
-EVENTS = ("on_run_start", "on_train_start", "on_log", "on_evaluate", "on_checkpoint", "on_run_end", "close")
+EVENTS = (
+    "on_run_start",
+    "on_train_start",
+    "on_measure",
+    "on_log",
+    "on_evaluate",
+    "on_checkpoint",
+    "on_run_end",
+    "close",
+)
 
 
 class Recorder(Callback):
@@ -45,6 +57,10 @@ class Listener(Callback):
 
     def on_train_start(self, network: object, rule: object) -> None:
         self.heard.append((self.name, "on_train_start"))
+
+    def on_measure(self, row: MetricsRow) -> dict[str, float]:
+        self.heard.append((self.name, "on_measure"))
+        return {}
 
     def on_log(self, row: MetricsRow) -> None:
         self.heard.append((self.name, "on_log"))
@@ -105,6 +121,7 @@ def test_every_event_reaches_every_callback_in_order() -> None:
     callbacks = CallbackList([Listener("a", heard), Listener("b", heard)])
     callbacks.on_run_start(None)  # type: ignore[arg-type]
     callbacks.on_train_start(None, None)  # type: ignore[arg-type]
+    callbacks.on_measure({})
     callbacks.on_log({})
     callbacks.on_evaluate({})
     callbacks.on_checkpoint()
@@ -135,3 +152,38 @@ def test_what_a_callback_does_to_its_row_reaches_no_other() -> None:
 def test_what_is_not_a_callback_is_refused(callbacks: object, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         check_callbacks(callbacks)
+
+
+class Measures(Callback):
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def on_measure(self, row: MetricsRow) -> Any:
+        row["loss"] = 0.0  # of a row of its own
+        return self.found
+
+
+def test_what_callbacks_measure_is_one_row_of_numbers() -> None:
+    callbacks = CallbackList(
+        [Measures({"gap": 1}), Callback(), Measures({"norm/stem": torch.tensor([2.5], requires_grad=True)})]
+    )
+    row: MetricsRow = {"step": 1, "loss": 0.5}
+    assert callbacks.on_measure(row) == {"gap": 1.0, "norm/stem": 2.5}
+    assert row == {"step": 1, "loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (None, "it is of type NoneType"),
+        ({"loss": 1.0}, "the name 'loss' is taken"),
+        ({"gap": 1.0}, "the name 'gap' is taken"),
+        ({3: 1.0}, "the name 3 is not text"),
+        ({"norm": "large"}, "'norm' is not one number, but of type str"),
+        ({"norm": torch.zeros(2)}, "'norm' is not one number, but of type Tensor"),
+    ],
+)
+def test_what_cannot_be_logged_is_refused(found: Any, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        CallbackList([Measures({"gap": 0.0}), Measures(found)]).on_measure({"step": 1, "loss": 0.5})
+    assert (caught.value.where, caught.value.why) == ("Measures.on_measure", why)
