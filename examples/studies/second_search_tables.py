@@ -109,23 +109,36 @@ def final_run(case: str, seed: int, twice: bool = False) -> Trial:
 
 
 def draw_curves(records: Path, out: Path) -> None:
-    """Draw accuracy of final runs against training: a line is the mean over seeds, a band their range."""
-    figure = new_figure(8, 4.2)
-    axes = figure.subplots()
-    plain_axes(axes, "Accuracy on PublicTest", x="epochs; in the last 8 the readout alone is trained")
-    index = 0
-    for case in cases.CASES:
-        paths = [records / final_run(case, seed).record for seed in cases.NUMBERS]
-        curves = [np.load(path)["curve"] for path in paths if path.exists()]
-        if curves:
-            epochs, found = curves[0][0], np.stack([curve[1] for curve in curves])
+    """Draw accuracy of final runs against training, in a panel for each length that there is.
+
+    A line is the mean over seeds, a band their range. A case has one colour in both panels.
+    """
+    found = {
+        (case, twice): [
+            path for seed in cases.NUMBERS if (path := records / final_run(case, seed, twice).record).exists()
+        ]
+        for case in cases.CASES
+        for twice in (False, True)
+    }
+    drawn = [case for case in cases.CASES if found[case, False] or found[case, True]]
+    lengths = [twice for twice in (False, True) if any(found[case, twice] for case in drawn)]
+    figure = new_figure(8 if len(lengths) == 1 else 11, 4.2)
+    panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
+    for axes, twice in zip(panels, lengths, strict=True):
+        readout = cases.READOUT * (4 if twice else 2)
+        title = "Accuracy on PublicTest" + (", twice as long" if twice else "")
+        plain_axes(axes, title, x=f"epochs; in the last {readout:g} the readout alone is trained")
+        for index, case in enumerate(drawn):
+            if not found[case, twice]:
+                continue
+            curves = [np.load(path)["curve"] for path in found[case, twice]]
+            epochs, each = curves[0][0], np.stack([curve[1] for curve in curves])
             look: dict[str, Any] = {"color": COLOURS[index]}
-            axes.fill_between(epochs, found.min(0), found.max(0), alpha=0.15, linewidth=0, **look)
-            axes.plot(epochs, found.mean(0), marker=MARKERS[index], ms=3, lw=1.6, label=case, zorder=3, **look)
-            index += 1
-    axes.set_ylim(bottom=0.4)
-    axes.set_xlim(left=0)
-    axes.legend(frameon=False, loc="lower right", fontsize=9)
+            axes.fill_between(epochs, each.min(0), each.max(0), alpha=0.15, linewidth=0, **look)
+            axes.plot(epochs, each.mean(0), marker=MARKERS[index], ms=3, lw=1.6, label=case, zorder=3, **look)
+        axes.set_ylim(bottom=0.4)
+        axes.set_xlim(left=0)
+    panels[0].legend(frameon=False, loc="lower right", fontsize=9)
     save_figure(figure, out)
 
 

@@ -92,7 +92,6 @@ LEAKS = {
     "shared_tensor": ("layers.0", "layers.2"),
     "state_carried_on": ("layers.0", "layers.2"),
     "forward_hook": ("layers.0", "layers.2"),
-    "module_global": ("layers.0", "layers.2"),
     "closed_form": ("layers.0", "layers.1"),
 }
 
@@ -112,6 +111,14 @@ def test_a_rule_that_says_it_is_local_and_leaks_fails_with_the_pair_of_layers(
     said = capsys.readouterr().out
     assert f"{layer} depends on {other}, which it does not read" in said
     assert "it does not hold" in said
+
+
+@pytest.mark.exhaustive
+def test_state_in_a_global_of_the_module_leaves_the_class_unmeasured(capsys: pytest.CaptureFixture[str]) -> None:
+    found = audited(capsys, "--rule", "leaky", *SMALL, "--plugin", str(LEAKY / "module_global.py"), code=1)
+    assert found["class"] is None
+    assert not found["holds"]
+    assert found["depends"][LAYERS.index("layers.0")][LAYERS.index("layers.2")]
 
 
 @pytest.mark.parametrize(

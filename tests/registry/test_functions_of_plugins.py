@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.tiny_runs import localrules
+from helpers.fake_distributions import Site
+from helpers.tiny_runs import FACES, MLP, SHORT, localrules, train
 
 from localrules.errors import PluginCodeError
 from localrules.evaluation.metric import Metric, compute_metric
@@ -95,3 +96,31 @@ def test_ten_thousand_names_are_listed_in_seconds(tmp_path: Path) -> None:
     for _ in range(10):
         assert registry.find("rule", "mine-77").status == "ok"
     assert time.perf_counter() - began < 10, "it took 17 s when it was quadratic"
+
+
+METRICS = """
+from localrules import MetricEntry, hookimpl
+from localrules.evaluation.metric import Metric
+class FirstLine(Metric):
+    def __init__(self, path, data, split):
+        self.line = path.read_text().splitlines()[0]
+    def compute(self, scores):
+        return {"line": self.line}
+@hookimpl
+def localrules_metrics():
+    return [MetricEntry(name=name, target=f"{__name__}:FirstLine", summary="A line.", help="[A] file.")
+            for name in ("first", "second")]
+"""
+
+
+@pytest.mark.slow
+def test_each_metric_of_a_plugin_has_a_flag_and_a_file_of_its_own(site: Site, tmp_path: Path) -> None:
+    site.install("localrules-lines", METRICS)
+    run = train(tmp_path / "runs", "--rule", "backprop", setting=[*FACES, *MLP, *SHORT])["run_dir"]
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(f"of {name}\n")
+    words = ["--first", str(tmp_path / "first"), "--second", str(tmp_path / "second")]
+    found = site.run("eval", run, *words, "--json").json
+    assert (found["first"], found["second"]) == ({"line": "of first"}, {"line": "of second"})
+    assert site.run("eval", run, "--second", str(tmp_path / "second"), "--json").json["first"] is None
+    assert "[A] file." in site.run("eval", "--help").out
