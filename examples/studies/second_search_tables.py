@@ -122,6 +122,8 @@ def draw_curves(records: Path, out: Path) -> None:
     }
     drawn = [case for case in cases.CASES if found[case, False] or found[case, True]]
     lengths = [twice for twice in (False, True) if any(found[case, twice] for case in drawn)]
+    if not lengths:
+        raise SystemExit(f"{records} has no final runs to draw")
     figure = new_figure(8 if len(lengths) == 1 else 11, 4.2)
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for axes, twice in zip(panels, lengths, strict=True):
@@ -138,7 +140,8 @@ def draw_curves(records: Path, out: Path) -> None:
             axes.plot(epochs, each.mean(0), marker=MARKERS[index], ms=3, lw=1.6, label=case, zorder=3, **look)
         axes.set_ylim(bottom=0.4)
         axes.set_xlim(left=0)
-    panels[0].legend(frameon=False, loc="lower right", fontsize=9)
+    lines = {line.get_label(): line for axes in panels for line in axes.get_lines()}
+    panels[0].legend(handles=[*lines.values()], frameon=False, loc="lower right", fontsize=9)
     save_figure(figure, out)
 
 

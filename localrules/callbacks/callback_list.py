@@ -57,9 +57,11 @@ class CallbackList(Callback):
     def __init__(self, callbacks: Collection[Callback]) -> None:
         self._callbacks = list(callbacks)
         self._said: set[tuple[int, str]] = set()
+        self._columns: tuple[str, ...] = ()
         self.stop_reason: str | None = None
 
     def on_run_start(self, run: RunInfo) -> None:
+        self._columns = run.columns
         self._each("on_run_start", lambda callback: callback.on_run_start(run))
 
     def on_train_start(self, network: Network, rule: Rule) -> None:
@@ -69,7 +71,7 @@ class CallbackList(Callback):
         measured: dict[str, float] = {}
 
         def deliver(callback: Callback) -> None:
-            measured.update(_checked(callback, callback.on_measure(dict(row)), {*row, *measured}))
+            measured.update(check_measured(callback, callback.on_measure(dict(row)), {*self._columns, *row, *measured}))
 
         self._each("on_measure", deliver)
         return measured
@@ -130,7 +132,7 @@ class CallbackList(Callback):
                 warn(f"{callback.label} {change} for the whole process in {event}; this was put back")
 
 
-def _checked(callback: Callback, found: Any, taken: Collection[str]) -> dict[str, float]:
+def check_measured(callback: Callback, found: Any, taken: Collection[str]) -> dict[str, float]:
     """The measurements of a callback as numbers.
 
     Raises:

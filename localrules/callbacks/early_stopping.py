@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 from localrules.callbacks.base import Callback, MetricsRow, RunInfo, Stop
-from localrules.errors import UsageError
+from localrules.errors import UsageError, warn
 
 
 class EarlyStopping(Callback):
@@ -47,7 +47,7 @@ class EarlyStopping(Callback):
         self.waited = 0
 
     def on_run_start(self, run: RunInfo) -> None:
-        self._run = run
+        self._run, self._lost = run, False
         # Not only restored but reset: one object may be passed to several runs.
         known = run.state.get(self._key, {"best": None, "waited": 0})
         self.best, self.waited = known["best"], known["waited"]
@@ -56,6 +56,11 @@ class EarlyStopping(Callback):
         if self._run.phases and row["phase"] != self._run.phases[-1].name:
             return
         value = row.get(self.metric)
+        if value is None and self.best is not None:  # of a tracker that failed and was left out
+            if not self._lost:
+                warn(f"{self.metric} is no longer measured: early stopping does not stop this run")
+            self._lost = True
+            return
         if not isinstance(value, (int, float)):
             raise UsageError(
                 f"early stopping needs the metric {self.metric!r}, which this run does not log",

@@ -174,9 +174,7 @@ def _run(words: list[str]) -> int:
 
 def _as_usage_error(error: Any, words: list[str]) -> UsageError:
     """Typer's complaint about the line, with the nearest option where one is unknown."""
-    # An option without its value is reported without a context.
-    typed = " ".join(["localrules", *(word for word in words[:1] if word in COMMANDS)])
-    command = error.ctx.command_path if error.ctx else typed
+    command = error.ctx.command_path if error.ctx else _command_path(words)
     fix = f"see {command} --help"
     if error.ctx and type(error).__name__ == "NoSuchOption":
         name = error.option_name
@@ -189,3 +187,15 @@ def _as_usage_error(error: Any, words: list[str]) -> UsageError:
         )
     what, _, why = error.format_message().rstrip(".").partition(": ")
     return UsageError(what, where=command, why=why, fix=fix)
+
+
+def _command_path(words: list[str]) -> str:
+    """The command that a line begins with: typer reports an option without its value without a context."""
+    found: Any = typer.main.get_command(app)
+    path = ["localrules"]
+    for word in words:
+        found = found.get_command(None, word) if hasattr(found, "get_command") else None
+        if found is None:
+            break
+        path.append(word)
+    return " ".join(path)

@@ -120,11 +120,8 @@ def _checks(
         return
     for word, function in CHECKS[kind].items():
         description = (getdoc(function) or "").partition("\n")[0]
-        yield Check(item.entry.name, word, description, _bind(function, target))
-
-
-def _bind(function: Callable[[Any], None], target: Any) -> Callable[[], None]:
-    return lambda: function(target)
+        more = {"registry": registry} if kind == "preset" else {}
+        yield Check(item.entry.name, word, description, partial(function, target, **more))
 
 
 def _run(item: ListedEntry, checks: list[Check], prefix: str) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from localrules.config.schema import HISTOGRAMS
 from localrules.engine.device import warn_if_slower_than_asked
 from localrules.engine.environment import environment
 from localrules.engine.layer_summary import layer_table
+from localrules.engine.layerwise import LayerwiseRule
 from localrules.engine.pipeline.stage_trainer import trainer_of
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
@@ -74,14 +75,17 @@ def check_early_stopping(session: Session, callbacks: Sequence[Callback]) -> Non
             fix="hold some of the training split out (--set holdout_fraction=0.1), or choose another metric",
         )
     known, layers = metric_names(session), {each.name for each in session.network.layers}
-    # What a rule logs of a layer, as <name>/<layer>, and what a callback measures, is known only when it is there.
-    may_come = config.metric.rpartition("/")[2] in layers or any(
-        type(one).on_measure is not Callback.on_measure for one in callbacks
+    # What objectives log, as <name>/<layer>, what other rules report, and what callbacks measure, is known only later.
+    may_come = (
+        config.metric.rpartition("/")[2] in layers
+        or not isinstance(session.rule, LayerwiseRule)
+        or any(type(one).on_measure is not Callback.on_measure for one in callbacks)
     )
     if config.metric == "phase" or (config.metric not in known and not may_come):
         raise UsageError(
             f"early stopping needs the metric {config.metric!r}, which this run does not log",
             where="early_stopping.metric",
+            why="neither a layer nor a callback of this run measures it",
             fix=suggest_names(config.metric, [column for column in known if column != "phase"]),
         )
     last, readout = session.phases[-1], session.network.readout

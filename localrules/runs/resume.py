@@ -18,7 +18,7 @@ from localrules.engine.resolve import resolve_run, spell_out_presets
 from localrules.engine.session import Session
 from localrules.errors import UsageError, warn
 from localrules.registry.registry import Registry
-from localrules.runs.execution import build_trackers, execute_run, run_record
+from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
 from localrules.runs.load import read_run
 from localrules.runs.processes import follow, processes_of
 from localrules.runs.result import RunResult, completed_summary
@@ -76,6 +76,7 @@ def resume(
             return follow(processes, resolved, registry)
         trackers = build_trackers(resolved, resumed=True)
         session = Session.build(resolved, join=True)
+        check_early_stopping(session, [*callbacks, *trackers])
         now = run_record(registry, session)
         was, here = record["environment"], now["environment"]
         known = {"environment": {key: was.get(key) for key in REPRODUCIBILITY_KEYS}, "trained_on": record["trained_on"]}

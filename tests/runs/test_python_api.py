@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.tiny_runs import STEPS, localrules, metrics, train
+from helpers.tiny_runs import STEPS, localrules, metrics, only_run, train
 from test_stopping import TINY_RUN, StopIn
 
 import localrules as api
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.utils.torch_utils import preserve_global_state, read_scalars
 
 pytestmark = pytest.mark.slow
@@ -111,7 +112,7 @@ class Norms(api.Callback):
 def test_a_callback_adds_metrics_at_the_end_of_each_epoch_and_changes_no_bit_of_training(
     result: api.RunResult, tmp_path: Path
 ) -> None:
-    stopping = {"metric": "norm/readout", "mode": "max", "patience": 50}
+    stopping: dict[str, Any] = {"metric": "norm/readout", "mode": "max", "patience": 50}
     measured = api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[Norms()], early_stopping=stopping)
     assert measured.summary["weights_sha256"] == result.summary["weights_sha256"]
     rows = measured.metrics()
@@ -121,6 +122,37 @@ def test_a_callback_adds_metrics_at_the_end_of_each_epoch_and_changes_no_bit_of_
         assert (rows[f"norm/{layer}"].notna() == ends).all()
     last = sum(float(w.detach().square().sum()) for w in measured.load().predictor.network.readout.parameters())
     assert rows["norm/readout"].iloc[-1] == pytest.approx(last)
+
+
+class Gap(api.Callback):
+    """Measures a metric, under a name that may be taken, and may interrupt the run."""
+
+    def __init__(self, name: str = "gap", interrupt: bool = False) -> None:
+        self.name, self.interrupt = name, interrupt
+
+    def on_measure(self, row: api.MetricsRow) -> dict[str, float]:
+        return {self.name: 0.5}
+
+    def on_evaluate(self, row: api.MetricsRow) -> None:
+        if self.interrupt:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_name_that_a_later_row_has_is_taken_from_the_start(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Gap measured") as caught:
+        api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[Gap("accuracy")])
+    assert caught.value.why == "the name 'accuracy' is taken"
+    assert len((only_run(tmp_path) / "metrics.csv").read_text().splitlines()) == 1
+
+
+def test_a_run_that_stops_by_a_callbacks_metric_is_not_resumed_without_the_callback(tmp_path: Path) -> None:
+    stopping: dict[str, Any] = {"metric": "gap", "patience": 50}
+    with pytest.raises(LocalRulesError, match="stopped at step"):
+        api.train(rule="hsic", **TINY_RUN, out=tmp_path, early_stopping=stopping, callbacks=[Gap(interrupt=True)])
+    folder = only_run(tmp_path)
+    with pytest.raises(UsageError, match="the metric 'gap'"):
+        api.resume(folder)
+    assert api.resume(folder, callbacks=[Gap()]).summary["steps"] == TINY_RUN["steps"]
 
 
 def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:

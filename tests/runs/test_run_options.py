@@ -61,9 +61,11 @@ def test_wrong_words_are_refused_with_what_to_do(words: list[str], what: str, fi
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_option_without_its_value_is_refused_by_the_command() -> None:
-    said = localrules("run", "--steps", "--json")
-    assert (said.code, said.error["where"], said.error["fix"]) == (2, "localrules run", "see localrules run --help")
+@pytest.mark.parametrize("words", [["run", "--steps"], ["plugins", "new", "--kind"], ["rules", "show", "--plugin"]])
+def test_an_option_without_its_value_is_refused_by_the_command(words: list[str]) -> None:
+    said = localrules(*words, "--json")
+    command = " ".join(["localrules", *words[:-1]])
+    assert (said.code, said.error["where"], said.error["fix"]) == (2, command, f"see {command} --help")
 
 
 def test_a_rule_must_be_named() -> None:

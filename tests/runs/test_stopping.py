@@ -222,6 +222,25 @@ def test_the_options_of_early_stopping_must_agree_on_resumption(unbroken: dict[s
     assert "early_stopping.patience: 1 in the run, 2 now" in said.error["why"]
 
 
+REPORTS = """
+import torch
+from torch.nn import functional
+from localrules import Rule, StepReport
+
+class Energetic(Rule):
+    "Back-propagation that reports a metric of no layer."
+    def step(self, network, batch, context):
+        logits = network(batch.images)
+        loss = functional.cross_entropy(logits, batch.targets)
+        loss.backward()
+        for layer in network.layers:
+            context.step_layer(layer)
+        return StepReport(logits=logits.detach(), metrics={"energy": torch.tensor(1.0)})
+
+RULES = {"energetic": Energetic}
+"""
+
+
 def info(**state: Any) -> RunInfo:
     return RunInfo(
         directory=Path("run"),
@@ -277,6 +296,22 @@ def test_early_stopping_continues_from_the_state_of_a_checkpoint() -> None:
     assert json.loads(json.dumps(run.state)) == run.state
     assert stopped_at(EarlyStopping(patience=2), [0.45], info(**run.state)) == 1
     assert stopped_at(EarlyStopping(patience=2), [0.45]) is None
+
+
+def test_early_stopping_goes_without_a_metric_that_is_no_longer_measured() -> None:
+    stopping = EarlyStopping("gap", patience=1)
+    stopping.on_run_start(info())
+    stopping.on_evaluate({"step": 1, "gap": 0.5})
+    with pytest.warns(UserWarning, match="gap is no longer measured: early stopping does not stop this run"):
+        stopping.on_evaluate({"step": 2})
+    stopping.on_evaluate({"step": 3})  # a second warning would be an error here
+
+
+def test_early_stopping_by_what_a_rule_reports_under_a_name_of_its_own(tmp_path: Path) -> None:
+    plugin = tmp_path / "energetic.py"
+    plugin.write_text(REPORTS)
+    words = [*FACES, *MLP, "--steps", "4", "--plugin", plugin, "--set", "early_stopping.metric=energy"]
+    assert localrules("run", "--rule", "energetic", *words, "--out", tmp_path / "runs", "--json").code == 0
 
 
 def test_early_stopping_names_the_metrics_that_there_are() -> None:

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 from torch.nn import functional
 
-from localrules.callbacks.base import RunInfo, Tracker
+from localrules.callbacks.base import MetricsRow, RunInfo, Tracker
+from localrules.callbacks.callback_list import check_measured
 from localrules.callbacks.results import EpochResults
 from localrules.config.settings import Settings, merge_settings
 from localrules.core.model import Model
@@ -31,7 +32,7 @@ from localrules.data.dataset import Dataset, DataSource
 from localrules.data.validate import check_dataset
 from localrules.engine.layerwise import LayerwiseRule, ObjectiveSpec
 from localrules.engine.resolve import resolve_run
-from localrules.errors import DataError, UsageError, describe_exception
+from localrules.errors import DataError, LocalRulesError, UsageError, describe_exception
 from localrules.evaluation.metric import Metric
 from localrules.learner import Learner
 from localrules.registry.registry import Registry
@@ -148,11 +149,13 @@ def events_are_accepted(tracker: type[Tracker]) -> None:
         run = _run_info(Path(folder))
         try:
             made.on_run_start(run)
-            for step in (1, 2):
-                row = {"step": step, "epoch": step / 2, "phase": "joint", "loss": 1 / step, "objective/layer": math.nan}
-                made.on_log(dict(row))
-            made.on_measure({**row, "valid_accuracy": 0.5, "valid_loss": 1.0})
-            made.on_evaluate({**row, "valid_accuracy": 0.5, "valid_loss": 1.0})
+            made.on_train_start(*_small_network())
+            row: MetricsRow = {"step": 1, "epoch": 0.5, "phase": "joint", "loss": 1.0, "objective/layer": math.nan}
+            made.on_log(dict(row))
+            row |= {"step": 2, "epoch": 1.0, "valid_accuracy": 0.5, "valid_loss": 1.0}
+            row |= check_measured(made, made.on_measure(dict(row)), {*run.columns, *row})
+            made.on_log(dict(row))
+            made.on_evaluate(dict(row))
             made.on_results(
                 EpochResults(2, 1.0, logits=torch.eye(2), labels=torch.tensor([0, 1]), rows=torch.tensor([1]))
             )
@@ -199,9 +202,8 @@ def work_returns_its_result(target: type[Executor]) -> None:
         raise AssertionError("it executes work after close(), where WorkerLost is expected")
 
 
-def a_rule_runs_with_it(preset: dict[str, Any]) -> None:
+def a_rule_runs_with_it(preset: dict[str, Any], registry: Registry) -> None:
     """Its settings are settings of a run, valid for at least one installed rule."""
-    registry = Registry.load()
     defaults = {kind: registry.defaults(kind) for kind in ("model", "data")}
     if not all(defaults.values()):
         raise NotApplicable("no installed plugin declares a default network and data set")
@@ -213,9 +215,10 @@ def a_rule_runs_with_it(preset: dict[str, Any]) -> None:
         try:
             resolve_run(merge_settings(Settings.from_tree({**given, "rule": {"name": rule}}), own), registry)
             return
-        except UsageError as error:
-            errors[rule] = f"{error.what}: {error.why} ({error.where})"
-    raise AssertionError(next(iter(errors.values()), "no rule is installed"))
+        except LocalRulesError as error:
+            errors[rule] = f"{error.what}: {error.why}"
+    shown = [f"with rule {rule!r}: {error}" for rule, error in errors.items()] or ["none is installed"]
+    raise AssertionError(f"no rule runs with it; {shown[0]}")
 
 
 def files_that_do_not_fit_are_refused(metric: type[Metric]) -> None:
@@ -228,6 +231,8 @@ def files_that_do_not_fit_are_refused(metric: type[Metric]) -> None:
                 metric(path, toy_dataset(), "valid")
             except (DataError, UsageError):
                 continue
+            except ImportError as error:
+                raise NotApplicable(str(error)) from None
             except Exception as error:
                 raise AssertionError(f"{called} raised {describe_exception(error)}") from error
             raise AssertionError(f"{called} was accepted")
@@ -245,6 +250,8 @@ def data_sets_are_written(export: Callable[[Dataset, Path], int]) -> None:
             except UsageError as error:
                 why = error.what
                 continue
+            except ImportError as error:
+                raise NotApplicable(str(error)) from None
             samples = sum(len(split) for split in data.splits.values())
             assert path.exists(), "there is no file"
             assert written == samples, f"it returned {written!r} for {samples} samples"
@@ -252,7 +259,7 @@ def data_sets_are_written(export: Callable[[Dataset, Path], int]) -> None:
     raise NotApplicable(f"it accepts none of the data sets that are tried: {why}")
 
 
-CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
+CHECKS: dict[str, dict[str, Callable[..., None]]] = {
     kind: {check.__name__: check for check in checks}
     for kind, checks in {
         "model": (
@@ -299,6 +306,14 @@ def _loaded(source: type[DataSource]) -> Dataset:
     except (DataError, UsageError, ValidationError) as error:
         text = getattr(error, "what", None) or str(error).splitlines()[0]
         raise NotApplicable(f"it cannot be loaded with default options here: {text}") from None
+
+
+def _small_network() -> tuple[Network, LayerwiseRule]:
+    """A network with one hidden layer, and a rule for it."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    network = Network.wrap(model, example=torch.randn(2, 1, 2, 2))
+    spec = ObjectiveSpec(_PooledClassifier, _PooledClassifier.Config())
+    return network, LayerwiseRule({layer.name: spec for layer in network.hidden})
 
 
 def _run_info(folder: Path) -> RunInfo:
