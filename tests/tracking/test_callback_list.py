@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_stop_is_not_a_failure_and_the_first_reason_stays(kind: type[Recorder]
 def test_every_event_reaches_every_callback_in_order() -> None:
     heard: list[tuple[str, str]] = []
     callbacks = CallbackList([Listener("a", heard), Listener("b", heard)])
-    callbacks.on_run_start(None)  # type: ignore[arg-type]
+    callbacks.on_run_start(SimpleNamespace(columns=()))  # type: ignore[arg-type]
     callbacks.on_train_start(None, None)  # type: ignore[arg-type]
     callbacks.on_measure({})
     callbacks.on_log({})
