@@ -120,30 +120,37 @@ def record_of(folder: Path, step_ratio: float, registry: Registry) -> dict[str, 
     }
 
 
-def export_weights(chosen: Sequence[str], out: Path, weights: Path, registry: Registry) -> pd.DataFrame:
+def export_weights(
+    chosen: Sequence[str], out: Path, weights: Path, registry: Registry, twice: bool = False
+) -> pd.DataFrame:
     """Write the weights of each case's final run with seed 0 in half precision, and score both on PublicTest.
 
     Args:
         chosen: The cases; with their final runs in ``out``.
         out: The folder of the runs.
-        weights: Where a folder for each case goes, and ``weights.csv``; its ``NOTES.md`` goes into the model cards.
+        weights: Where a folder for each case goes, and ``weights.csv``, whose other rows are kept; its ``NOTES.md``
+            goes into the model cards.
         registry: Where names are looked up.
+        twice: Whether they are of the runs of twice the length; ``twice-`` stands in front of their names.
     """
     notes = (weights / "NOTES.md").read_text(encoding="utf-8")
     rows = []
     for case in chosen:
-        (folder,) = (out / Trial(case, cases.NUMBERS[0], final=True).folder).glob("2*")
-        target = weights / case
+        (folder,) = (out / Trial(case, cases.NUMBERS[0], final=True, twice=twice).folder).glob("2*")
+        target = weights / f"{'twice-' * twice}{case}"
         localrules.export(folder, "hub", target, half=True, notes=notes, plugins=registry)
         whole, half = (TrainedRun.load(place, registry) for place in (folder, target))
         split = whole.data().split("valid")
         first, second = (run.predictor.scores(split) for run in (whole, half))
         size = sum(path.stat().st_size for path in target.iterdir())
-        row = {"case": case, "bytes": size, "accuracy": first.top1, "half": second.top1}
+        row = {"case": target.name, "bytes": size, "accuracy": first.top1, "half": second.top1}
         row["changed"] = int((first.predictions != second.predictions).sum())
         rows.append(row)
-    table = pd.DataFrame(rows)
-    table.to_csv(weights / "weights.csv", index=False, float_format="%.5f")
+    table, path = pd.DataFrame(rows), weights / "weights.csv"
+    if path.exists():
+        before = pd.read_csv(path)
+        table = pd.concat([before[~before["case"].isin(table["case"])], table])
+    table.to_csv(path, index=False, float_format="%.5f")
     return table
 
 
@@ -187,7 +194,7 @@ def main() -> None:
     if asked.image is not None:
         draw_curves(asked.records, asked.image)
     if asked.final and asked.weights is not None:
-        print(export_weights(chosen, asked.out, asked.weights, registry).to_string(index=False))
+        print(export_weights(chosen, asked.out, asked.weights, registry, asked.twice).to_string(index=False))
 
 
 if __name__ == "__main__":

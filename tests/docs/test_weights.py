@@ -17,6 +17,7 @@ from localrules.runs.load import TrainedRun
 
 pytestmark = pytest.mark.slow
 
+RECORDS = ROOT / "docs" / "research" / "second_search"
 WEIGHTS = ROOT / "examples" / "recipes" / "weights"
 FOLDERS = sorted(path for path in WEIGHTS.iterdir() if path.is_dir())
 RECIPES = {
@@ -25,26 +26,31 @@ RECIPES = {
     "hsic-levels-averaged": "fer_half_hsic_levels",
     "hsic-levels-ce-averaged": "fer_half_hsic_levels_ce",
 }
+TWICE = "twice-"  # in front of the names of those that were trained twice as long
 MOST_BYTES = 5_000_000
 MOST_LOST = 0.001  # of accuracy, by half the precision
 
 
 def test_there_are_weights_of_every_final_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples" / "studies")
-    assert (
-        {folder.name for folder in FOLDERS} == set(RECIPES) == {*importlib.import_module("second_search_cases").FINAL}
-    )
+    final = {*importlib.import_module("second_search_cases").FINAL}
+    assert {folder.name for folder in FOLDERS if not folder.name.startswith(TWICE)} == set(RECIPES) == final
+    longer = {path.name[len("final-") : -len("-0.npz")] for path in RECORDS.glob(f"final-{TWICE}*-0.npz")}
+    assert {folder.name for folder in FOLDERS if folder.name.startswith(TWICE)} == longer
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_they_have_the_settings_of_their_recipe(folder: Path) -> None:
     run = TrainedRun.load(folder, Registry.load(allow=[]))
-    recipe = tomllib.loads((ROOT / "examples" / "recipes" / f"{RECIPES[folder.name]}.toml").read_text(encoding="utf-8"))
+    name = RECIPES[folder.name.removeprefix(TWICE)]
+    recipe = tomllib.loads((ROOT / "examples" / "recipes" / f"{name}.toml").read_text(encoding="utf-8"))
     config = run.config.to_dict()
     for table in ("rule", "model", "optimizer", "schedule"):
         assert {**config[table], **recipe[table]} == config[table]
-    assert [config[key] for key in ("epochs", "batch_size", "ema_decay", "precision", "seed")] == [
-        recipe["epochs"], recipe["batch_size"], recipe["ema_decay"], "fp32", 0,
+    times = 2 if folder.name.startswith(TWICE) else 1
+    assert config["epochs"] == pytest.approx(times * recipe["epochs"], abs=0.11)
+    assert [config[key] for key in ("batch_size", "ema_decay", "precision", "seed")] == [
+        recipe["batch_size"], recipe["ema_decay"], "fp32", 0,
     ]  # fmt: skip
 
 
@@ -76,5 +82,5 @@ def test_their_accuracies_are_those_of_the_records(monkeypatch: pytest.MonkeyPat
     tables = importlib.import_module("second_search_tables")
     with (WEIGHTS / "weights.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            record = ROOT / "docs" / "research" / "second_search" / f"final-{row['case']}-0.npz"
+            record = RECORDS / f"final-{row['case']}-0.npz"
             assert tables.read_record(record)["right"].mean() == pytest.approx(float(row["accuracy"]), abs=1e-5)
