@@ -72,6 +72,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "control-batch-256": ("fer_backprop", {"batch_size": 256, "optimizer.lr": 0.0085}),
     "hsic-averaged": ("fer_hsic", AVERAGED),
     "control-averaged": ("fer_backprop", AVERAGED),
+    "control-averaged-smoothed": ("fer_backprop", {**AVERAGED, "targets.label_smoothing": 0.1}),
+    "control-averaged-erased": ("fer_backprop", {**AVERAGED, "augment.erase_size": 0.3}),
     "hsic-small-heads-averaged": ("fer_hsic", {**SMALL_HEADS, **AVERAGED}),
     "hsic-levels-averaged": ("fer_hsic_block", AVERAGED),
     "hsic-levels-ce-averaged": ("fer_hsic_block", {"rule.ce": 0.3, **AVERAGED}),
@@ -79,7 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 """Each trial's recipe, and what it changes. The control gets each gain that it can use. Four were added
 after the first round: ``hsic-small-heads`` halves the networks beside the layers, too; two build on levels, the one
 change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``. The last three, with all that
-was kept, are for the final runs."""
+was kept, are for the final runs, and the two in front of them for final runs of a control that is regularised."""
 
 UNCHANGED = {"fer_backprop": "control", "fer_hsic": "hsic", "fer_hsic_block": "hsic-levels"}
 """The case of each recipe that changes nothing."""
