@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-small-heads": ("fer_hsic", SMALL_HEADS),
     "hsic-levels": ("fer_hsic_block", {}),
     "hsic-levels-ce": ("fer_hsic_block", {"rule.ce": 0.3}),
+    "hsic-levels-ce-smoothed": ("fer_hsic_block", {"rule.ce": 0.3, "targets.label_smoothing": 0.1}),
     "hsic-levels-window-2": ("fer_hsic_block", {"granularity": "window:2:block"}),
     "hsic-head-4": ("fer_hsic", {**HSIC, "rule.depth": 4}),
     "hsic-head-6-first": ("fer_hsic", {**HSIC, "rule.depth": 6, "rule.reach": 0.25}),
@@ -77,11 +78,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-small-heads-averaged": ("fer_hsic", {**SMALL_HEADS, **AVERAGED}),
     "hsic-levels-averaged": ("fer_hsic_block", AVERAGED),
     "hsic-levels-ce-averaged": ("fer_hsic_block", {"rule.ce": 0.3, **AVERAGED}),
+    "hsic-levels-ce-averaged-smoothed": (
+        "fer_hsic_block",
+        {"rule.ce": 0.3, **AVERAGED, "targets.label_smoothing": 0.1},
+    ),
 }
 """Each trial's recipe, and what it changes. The control gets each gain that it can use. Four were added
 after the first round: ``hsic-small-heads`` halves the networks beside the layers, too; two build on levels, the one
-change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``. The last three, with all that
-was kept, are for the final runs, and the two in front of them for final runs of a control that is regularised."""
+change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``. Those of ``FINAL``, with all
+that was kept, are for the final runs; the other averaged ones, with label smoothing or random erasing, came after
+these, when label smoothing had turned out to help the control."""
 
 UNCHANGED = {"fer_backprop": "control", "fer_hsic": "hsic", "fer_hsic_block": "hsic-levels"}
 """The case of each recipe that changes nothing."""
