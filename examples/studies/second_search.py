@@ -136,8 +136,9 @@ def export_weights(
     notes = (weights / "NOTES.md").read_text(encoding="utf-8")
     rows = []
     for case in chosen:
-        (folder,) = (out / Trial(case, cases.NUMBERS[0], final=True, twice=twice).folder).glob("2*")
-        target = weights / f"{'twice-' * twice}{case}"
+        trial = Trial(case, cases.NUMBERS[0], final=True, twice=twice)
+        (folder,) = (out / trial.folder).glob("2*")
+        target = weights / trial.folder.parent.name.removeprefix("final-")
         localrules.export(folder, "hub", target, half=True, notes=notes, plugins=registry)
         whole, half = (TrainedRun.load(place, registry) for place in (folder, target))
         split = whole.data().split("valid")

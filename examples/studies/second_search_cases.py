@@ -136,6 +136,11 @@ class Trial:
         return GROUNDS[self.ground].held_out and not self.final
 
     @property
+    def length(self) -> int:
+        """The length, that of a trial being 1."""
+        return (2 if self.final else 1) * (2 if self.twice else 1)
+
+    @property
     def record(self) -> str:
         """The name of its record."""
         return f"{self._prefix}{self.case}-{self.number}.npz"
@@ -176,9 +181,8 @@ def settings_of(trial: Trial, data_path: str) -> Settings:
 def whole_settings(trial: Trial, step_ratio: float, data_path: str) -> Settings:
     """The settings of a trial with its length: as many epochs of all layers as fit into the control's time."""
     tree, control = (settings_of(replace(trial, case=case), data_path).tree for case in (trial.case, "control"))
-    length = (2 if trial.final else 1) * (2 if trial.twice else 1)
-    together = round(length * TOGETHER / step_ratio * tree["batch_size"] / control["batch_size"], 1)
-    readout = length * READOUT
+    together = round(trial.length * TOGETHER / step_ratio * tree["batch_size"] / control["batch_size"], 1)
+    readout = trial.length * READOUT
     phases = [
         {"name": "together", "train_layers": "all", "fraction": together},
         {"name": "readout", "train_layers": "readout", "fraction": readout},

@@ -127,7 +127,7 @@ def draw_curves(records: Path, out: Path) -> None:
     figure = new_figure(8 if len(lengths) == 1 else 11, 4.2)
     panels = figure.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
     for axes, twice in zip(panels, lengths, strict=True):
-        readout = cases.READOUT * (4 if twice else 2)
+        readout = cases.READOUT * final_run(drawn[0], 0, twice).length
         title = "Accuracy on PublicTest" + (", twice as long" if twice else "")
         plain_axes(axes, title, x=f"epochs; in the last {readout:g} the readout alone is trained")
         for index, case in enumerate(drawn):

@@ -31,8 +31,7 @@ class Stop(Exception):
     All other callbacks still receive the event. The run then writes a checkpoint and ends as it would after its last
     step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. It may be raised
     from ``on_run_start``, ``on_train_start``, ``on_measure``, ``on_log``, ``on_evaluate``, ``on_results`` and
-    ``on_checkpoint``; in
-    ``on_run_end`` and ``close`` there is nothing left to stop.
+    ``on_checkpoint``; in ``on_run_end`` and ``close`` there is nothing left to stop.
 
     Args:
         reason: Why, in a few words, e.g. ``"pruned"``.

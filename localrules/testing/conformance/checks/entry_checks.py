@@ -96,9 +96,7 @@ def every_layer_can_learn(model: type[Model]) -> None:
     built, shape = _built(model)
     images, labels = torch.randn(8, *shape), torch.arange(8) % CLASSES
     network = Network.wrap(built, example=images[:2])
-    spec = ObjectiveSpec(_PooledClassifier, _PooledClassifier.Config())
-    rule = LayerwiseRule({layer.name: spec for layer in network.hidden})
-    learner = Learner(built, rule, example=images[:2], num_classes=CLASSES)
+    learner = Learner(built, _local_rule(network), example=images[:2], num_classes=CLASSES)
     before = {
         layer.name: [weight.detach().clone() for weight in layer.parameters()] for layer in learner.network.layers
     }
@@ -312,8 +310,13 @@ def _small_network() -> tuple[Network, LayerwiseRule]:
     """A network with one hidden layer, and a rule for it."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     network = Network.wrap(model, example=torch.randn(2, 1, 2, 2))
+    return network, _local_rule(network)
+
+
+def _local_rule(network: Network) -> LayerwiseRule:
+    """The same objective for each hidden layer."""
     spec = ObjectiveSpec(_PooledClassifier, _PooledClassifier.Config())
-    return network, LayerwiseRule({layer.name: spec for layer in network.hidden})
+    return LayerwiseRule({layer.name: spec for layer in network.hidden})
 
 
 def _run_info(folder: Path) -> RunInfo:
