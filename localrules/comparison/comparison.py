@@ -147,13 +147,14 @@ def _results(members: dict[str, tuple[RunRecord, ...]], registry: Registry) -> t
         seen: Locality | None = None
         proof: Proof | None = None
         if runs:
-            claim = declared_locality(runs[0].config, registry)
+            own = runs[0].registry or registry
+            claim = declared_locality(runs[0].config, own)
             proof = "declared" if claim else None
             if seen := locality_in_runs(runs):
                 proof = "measured in the run"
             else:
                 try:
-                    seen = measured_locality(runs[0], registry)
+                    seen = measured_locality(runs[0], own)
                     proof = "measured in the lab"
                 except Exception as error:  # a comparison that is done is not lost for what could not be measured
                     doubts.append(

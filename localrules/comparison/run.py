@@ -18,6 +18,7 @@ from localrules.engine.device import machine_defaults
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.executor import EXECUTOR, make_executor
+from localrules.runs.reference import locate_run
 from localrules.runs.result import RunResult
 from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_global_state
@@ -64,7 +65,7 @@ def compare(
         executor: Where runs execute, by name, or a mapping with ``name`` and options. Unset: in this process, one
             after the other, or where there are several workers, on the default executor. The results are the same.
         workers: How many runs execute at the same time. Without ``threads`` each has its part of the cores.
-        plugins: As for :func:`localrules.train`.
+        plugins: As for :func:`localrules.train`; results have their own.
         **more: Settings of all runs, as for :func:`localrules.train`.
 
     Returns:
@@ -95,8 +96,9 @@ def compare(
                     why="runs that are done are compared as they are",
                     fix="leave it out, or name rules instead of runs",
                 )
-            folders = [run.directory if isinstance(run, RunResult) else Path(run).resolve() for run in runs]
-            found = comparison.compare_runs([read_run_record(one) for one in dict.fromkeys(folders)], registry, scorer)
+            own = dict(locate_run(run, () if isinstance(run, RunResult) else registry) for run in runs)
+            records = [read_run_record(place, registry=known) for place, known in own.items()]
+            found = comparison.compare_runs(records, registry, scorer)
             folder.acquire(out, None)
             report.write(found, out, command)
             folder.record(out, None, found.details())

@@ -34,6 +34,7 @@ class RunRecord:
         config: What it was asked to do; data that have been moved since are named where they were found.
         record: Its whole ``config.toml``, which also says what it ran on.
         summary: What it came to.
+        registry: Where its names are looked up, if not where those of the comparison are.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class RunRecord:
     config: RunConfig
     record: Tree
     summary: Summary
+    registry: Registry | None = None
 
     @property
     def settings(self) -> Tree:
@@ -48,12 +50,13 @@ class RunRecord:
         return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
 
 
-def read_run_record(folder: Path, rule: str = "") -> RunRecord:
+def read_run_record(folder: Path, rule: str = "", registry: Registry | None = None) -> RunRecord:
     """A finished run from its folder.
 
     Args:
         folder: The run folder.
         rule: The rule as the user typed it, where that is known.
+        registry: That of the run, if it has one of its own.
 
     Raises:
         UsageError: It is not a run folder, or the run is not done.
@@ -68,7 +71,7 @@ def read_run_record(folder: Path, rule: str = "") -> RunRecord:
             why="accuracies are those of the last weights, which it does not have yet",
             fix=f"localrules run --resume {shell_quote(folder)}",
         )
-    return RunRecord(rule or config.rule.label, folder, config, record, summary)
+    return RunRecord(rule or config.rule.label, folder, config, record, summary, registry)
 
 
 def bring_to_end(wanted: PlannedRun, place: Path, registry: Registry, callbacks: Sequence[Callback] = ()) -> Path:

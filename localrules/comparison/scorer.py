@@ -58,7 +58,7 @@ class Scorer:
     """Scores the images of runs again, one by one.
 
     Args:
-        registry: Where names are looked up.
+        registry: Where names are looked up, but for runs with a registry of their own.
         metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for the images among those that each run was trained on.
     """
@@ -74,7 +74,8 @@ class Scorer:
             DataError: The data are not those that the run learned from, or have no valid split.
             LocalRulesError: The run's rule, model or data set is not here.
         """
-        finished = replace(TrainedRun.load(run.folder, self._registry), config=run.config)  # which knows where data are
+        loaded = TrainedRun.load(run.folder, run.registry or self._registry)
+        finished = replace(loaded, config=run.config)  # which knows where data are
         config = run.config
         key = json.dumps([config.data.model_dump(mode="json"), config.holdout_fraction, config.holdout_seed])
         if key not in self._data:

@@ -20,6 +20,7 @@ from localrules.exporting.push import check_push, push
 from localrules.exporting.target import is_written, new_folder, write_record
 from localrules.exporting.traced import INPUT, OUTPUT
 from localrules.runs.load import TrainedRun, load_run, read_run
+from localrules.runs.reference import locate_run
 from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def export(
         half: Store the parameters of a ``hub`` folder as float16, in half the space; they are read as float32.
         notes: Markdown that is added to the model card of a ``hub`` folder, such as the limits of its use.
         push_to: A repository on the Hugging Face Hub, ``USER/NAME``, to which a ``hub`` folder is uploaded.
-        plugins: As for :func:`localrules.load_run`; a result and a loaded run have their own.
+        plugins: As for :func:`localrules.load_run`, with a folder; a result and a loaded run have their own.
 
     Raises:
         UsageError: The run cannot be loaded, its prediction has no such form, a package is missing, or the folder
@@ -98,9 +99,9 @@ def export(
             )
         check_push(push_to)
     target = Path(out).expanduser().absolute()
-    source, known = (run.folder, run.registry) if isinstance(run, TrainedRun) else (run, plugins)
+    source, registry = locate_run(run, plugins)
     with preserve_global_state():
-        loaded = kind.prepare(load_run(source, device="cpu", plugins=known))
+        loaded = kind.prepare(load_run(source, device="cpu", plugins=registry))
         if isinstance(run, TrainedRun) and not run.has_weights_of(loaded):
             raise UsageError(
                 "the weights of the loaded run are not those of its folder",

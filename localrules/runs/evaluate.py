@@ -16,6 +16,7 @@ from localrules.evaluation.metric import MetricFiles, build_metrics, compute_met
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.predictions import write_predictions
 from localrules.runs.load import TrainedRun, load_run
+from localrules.runs.reference import locate_run
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_nonfinite
 from localrules.utils.torch_utils import preserve_global_state
@@ -55,28 +56,21 @@ def evaluate(
         metrics: Files of the metrics of plugins to compute, by name.
         leak_check: Look for the scored images among the training images whatever the score.
         out: The folder for scores and plots; as for :func:`evaluate_run` if ``None``.
-        device, plugins: As for :func:`localrules.load_run`; not used of a run that is loaded.
+        device, plugins: As for :func:`localrules.load_run`; a loaded run has its own.
 
     Returns:
         What :func:`evaluate_run` returns: ``top1``, ``balanced_accuracy``, ``n`` and so on.
 
     Raises:
-        UsageError: The folder is not a run folder, the data set does not fit the run, or the weights of a loaded run
-            were changed and ``out`` is not given.
+        UsageError: The folder is not a run folder, the data set does not fit the run, the weights of a loaded run
+            were changed and ``out`` is not given, or a device or plugins are given with a loaded run.
         DataError: There is no such split.
     """
-    loaded = run if isinstance(run, TrainedRun) else load_run(run, device=device, plugins=plugins)
-    if (
-        isinstance(run, TrainedRun)
-        and out is None
-        and not run.has_weights_of(load_run(run.folder, plugins=run.registry))
-    ):
-        raise UsageError(
-            "the weights of the loaded run are not those of its folder",
-            where=str(run.folder),
-            why="they were changed after they were loaded, and the folder's scores are those of its own weights",
-            fix="give another folder for the scores: out=...",
-        )
+    if isinstance(run, TrainedRun):
+        loaded = run
+        _check_loaded(run, device, plugins, own_scores=out is None)
+    else:
+        loaded = load_run(run, device=device, plugins=plugins)
     with preserve_global_state():
         set_deterministic(loaded.config.threads, loaded.predictor.device.device)
         choice = None
@@ -101,6 +95,31 @@ def evaluate(
             metrics=metrics,
             leak_check=leak_check,
             out=None if out is None else Path(out),
+        )
+
+
+def _check_loaded(
+    run: TrainedRun, device: str | None, plugins: Registry | Sequence[str | Path], *, own_scores: bool
+) -> None:
+    """Refuse a loaded run with another device or plugins, or changed weights whose scores would replace the folder's.
+
+    Raises:
+        UsageError: It says which.
+    """
+    folder, registry = locate_run(run, plugins)
+    if device is not None:
+        raise UsageError(
+            "a device is given with a loaded run",
+            where=f"device={device!r}",
+            why=f"it is on a device already, {run.predictor.device.device}",
+            fix=f"give the device to load_run, or name the run by its folder: {str(folder)!r}",
+        )
+    if own_scores and not run.has_weights_of(load_run(folder, plugins=registry)):
+        raise UsageError(
+            "the weights of the loaded run are not those of its folder",
+            where=str(folder),
+            why="they were changed after they were loaded, and the folder's scores are those of its own weights",
+            fix="give another folder for the scores: out=...",
         )
 
 

@@ -28,7 +28,7 @@ from localrules.engine.resolve import resolve_component, resolve_config
 from localrules.errors import DataError, UsageError
 from localrules.evaluation.metrics import compute_metrics
 from localrules.registry.registry import Registry
-from localrules.runs.result import RunResult
+from localrules.runs.reference import locate_run
 from localrules.runs.suppliers import name_suppliers
 from localrules.tracking.records import CONFIG, SUMMARY, read_config
 from localrules.tracking.run_folder import METRICS
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from localrules.runs.result import RunResult
+
 
 def load_run(
     run: str | Path | RunResult, *, device: str | None = None, plugins: Registry | Sequence[str | Path] = ()
@@ -48,16 +50,15 @@ def load_run(
     Args:
         run: The run folder, or the result of :func:`localrules.train`.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``mps``; the run's setting if ``None``.
-        plugins: As for :func:`localrules.train`; a result has its own.
+        plugins: As for :func:`localrules.train`, with a folder; a result has its own.
 
     Raises:
-        UsageError: The folder is not a run folder, has no checkpoint yet, or the device is not there.
+        UsageError: The folder is not a run folder, has no checkpoint yet, the device is not there, or plugins are given
+            with a result.
     """
-    directory, registry = (
-        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
-    )
+    folder, registry = locate_run(run, plugins)
     with preserve_global_state():
-        return TrainedRun.load(Path(directory), registry, device=device)
+        return TrainedRun.load(folder, registry, device=device)
 
 
 def read_run(folder: Path) -> tuple[RunConfig, Tree]:

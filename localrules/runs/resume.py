@@ -21,6 +21,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
 from localrules.runs.load import read_run
 from localrules.runs.processes import follow, processes_of
+from localrules.runs.reference import locate_run
 from localrules.runs.result import RunResult, completed_summary
 from localrules.runs.suppliers import name_suppliers
 from localrules.runs.train import nest_settings
@@ -49,17 +50,15 @@ def resume(
             may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so, and their number may
             change then; ``process_timeout``, ``eval_batch_size`` and ``parallel_layers`` may change at any time.
         callbacks: As for :func:`localrules.train`.
-        plugins: As for :func:`localrules.train`; a result has its own.
+        plugins: As for :func:`localrules.train`, with a folder; a result has its own.
 
     Raises:
-        UsageError: The settings, the data, the versions or the machine differ from the run's.
+        UsageError: The settings, the data, the versions or the machine differ from the run's, or plugins are given with
+            a result.
         LocalRulesError: Training failed, or the user interrupted it.
     """
     check_callbacks(callbacks)
-    place, registry = (
-        (run.directory, run.registry) if isinstance(run, RunResult) else (run, Registry.from_plugins(plugins))
-    )
-    folder = Path(place).expanduser().resolve()
+    folder, registry = locate_run(run, plugins)
     stored, record = read_run(folder)
     refuse_export(folder)
     given = nest_settings(settings or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,27 @@ from localrules.errors import LocalRulesError, UsageError
 from localrules.utils.torch_utils import preserve_global_state, read_scalars
 
 pytestmark = pytest.mark.slow
+
+OWN_RULE = '''
+from torch import Tensor, nn
+from torch.nn import functional
+
+from localrules import Layer, LayerView, Objective, RuleConfig
+
+
+class Own(Objective):
+    """Cross-entropy of a linear head."""
+
+    def __init__(self, config: RuleConfig, layer: Layer, num_classes: int) -> None:
+        super().__init__(config, layer, num_classes)
+        self.head = nn.Linear(layer.pooled_features(1), num_classes)
+
+    def forward(self, view: LayerView) -> Tensor:
+        return functional.cross_entropy(self.head(view.pooled(1)), view.labels)
+
+
+RULES = {"own": Own}
+'''
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +182,47 @@ def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
     found = api.compare([result, other.directory], out=tmp_path / "comparison")
     assert [row["rule"] for row in found.rows()] == ["hsic", "backprop"]
     assert (tmp_path / "comparison" / "index.html").exists()
+
+
+@pytest.fixture(scope="module")
+def of_a_plugin(tmp_path_factory: pytest.TempPathFactory) -> api.RunResult:
+    place = tmp_path_factory.mktemp("plugin")
+    file = place / "own_rule.py"
+    file.write_text(OWN_RULE, encoding="utf-8")
+    return api.train(rule="own", **TINY_RUN | {"steps": 1}, out=place, plugins=[file])
+
+
+def test_results_are_compared_with_the_plugins_that_each_was_made_with(
+    result: api.RunResult, of_a_plugin: api.RunResult, tmp_path: Path
+) -> None:
+    rows = api.compare([of_a_plugin, result], out=tmp_path).rows()
+    assert [(row["rule"], row["class"]) for row in rows] == [("own", "local-labels"), ("hsic", "local-labels")]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda run, given: api.resume(run, plugins=given),
+        lambda run, given: api.load_run(run, plugins=given),
+        lambda run, given: api.evaluate(run.load(), plugins=given),
+        lambda run, given: api.export(run, "torch", run.directory / "never", plugins=given),
+    ],
+    ids=["resume", "load_run", "evaluate", "export"],
+)
+def test_plugins_beside_a_run_that_has_its_own_are_refused_and_not_ignored(
+    use: Callable[[api.RunResult, Any], Any], result: api.RunResult, of_a_plugin: api.RunResult
+) -> None:
+    with pytest.raises(UsageError, match="plugins are given with a run that has its own"):
+        use(result, [of_a_plugin.directory / "rule.py"])
+    with pytest.raises(UsageError, match="plugins are given with a run that has its own"):
+        use(result, of_a_plugin.registry)
+    assert not (result.directory / "never").exists()
+
+
+def test_a_device_for_a_run_that_is_on_one_is_refused_and_not_ignored(result: api.RunResult) -> None:
+    with pytest.raises(UsageError, match="a device is given with a loaded run") as caught:
+        api.evaluate(result.load(), device="cpu")
+    assert "give the device to load_run" in str(caught.value.fix)
 
 
 def test_rules_are_compared_and_a_repetition_trains_nothing(tmp_path: Path) -> None:
