@@ -103,8 +103,16 @@ AS_LONG_AS = {"hsic-softened": "hsic-shorter", "hsic-erased": "hsic-shorter"}
 and not 1.14: they had fewer epochs than ``hsic``, so another run of the recipe, as long as theirs, is their
 reference."""
 
+BESIDE = {"hsic-levels-ce-smoothed": ("hsic-levels-ce", "control-smoothed")}
+"""Cases that change another case and not a recipe, and what they are compared with besides the control."""
+
 FINAL = ("control-averaged", "hsic-small-heads-averaged", "hsic-levels-averaged", "hsic-levels-ce-averaged")
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
+
+
+def is_control(case: str) -> bool:
+    """Whether a case is trained by back-propagation."""
+    return CASES[case][0] == CASES["control"][0]
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,20 @@ def facts_of(path: Path) -> dict[str, Any]:
 
 
 def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
-    """Rows for each case that is done on all divisions: beside the recipe that it changes, and beside the control."""
+    """Rows for each case that is done: beside the recipe that it changes, and beside the control.
+
+    On divisions it is done when it has a trial of each; elsewhere when it has the seeds of the control.
+    """
     found: dict[str, dict[str, np.ndarray]] = {}
     rows = []
+    least = 0
     for case in cases.CASES:
         trials = [Trial(case, number, ground=ground) for number in cases.NUMBERS]
         parts = read_records(records, trials)
-        if len(parts) < len(cases.NUMBERS):
+        least = least or (len(cases.NUMBERS) if cases.GROUNDS[ground].held_out else len(parts))
+        if not least or len(parts) < least:
             continue
+        parts = parts[:least]
         # Each division holds out other images; seeds are scored on the same.
         found[case] = joined(parts) if cases.GROUNDS[ground].held_out else mean_over(parts)
         facts = facts_of(records / trials[0].record)
@@ -72,25 +78,25 @@ def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
 def references_of(case: str) -> list[str]:
     """The cases that a case is compared with: the recipe that it changes, and the control."""
     unchanged = "hsic" if case == "hsic-levels" else cases.UNCHANGED[cases.CASES[case][0]]
-    found = dict.fromkeys((cases.AS_LONG_AS.get(case, unchanged), "control"))
+    found = dict.fromkeys((*cases.BESIDE.get(case, (cases.AS_LONG_AS.get(case, unchanged),)), "control"))
     return [each for each in found if each != case] or ["control"]
 
 
 def tabulate_final(records: Path, twice: bool = False) -> pd.DataFrame:
-    """A row for each case with final runs, compared with the control's of the same seeds.
+    """Rows for each case with final runs: compared with those of the same seeds of each control that stands before it.
 
     Args:
         records: Their folder.
         twice: Of those that are twice as long.
     """
     rows = []
-    reference = cases.FINAL[0]
+    controls: list[str] = []
     for case in cases.CASES:
         seeds = [seed for seed in cases.NUMBERS if (records / final_run(case, seed, twice).record).exists()]
         if not seeds:
             continue
-        own, control = (
-            read_records(records, [final_run(each, seed, twice) for seed in seeds]) for each in (case, reference)
+        own, *others = (
+            read_records(records, [final_run(each, seed, twice) for seed in seeds]) for each in (case, *controls)
         )
         right = [part["right"].mean() for part in own]
         facts = facts_of(records / final_run(case, seeds[0], twice).record)
@@ -98,8 +104,12 @@ def tabulate_final(records: Path, twice: bool = False) -> pd.DataFrame:
         row |= {"epochs": facts["epochs"], "memory_mib": facts["peak_memory_mib"], "macs_10^12": facts["macs"] / 1e12}
         row |= {"accuracies": " ".join(f"{each:.3f}" for each in right)}
         row |= {"std": np.std(right, ddof=1) if len(seeds) > 1 else np.nan}
-        other = mean_over(control) if len(control) == len(seeds) else None
-        rows.append(row | compare(mean_over(own), case, other, reference))
+        beside = [
+            (each, mean_over(found)) for each, found in zip(controls, others, strict=True) if len(found) == len(own)
+        ]
+        rows += [row | compare(mean_over(own), case, other, each) for each, other in beside or [(case, None)]]
+        if cases.is_control(case):
+            controls.append(case)
     return pd.DataFrame(rows)
 
 
