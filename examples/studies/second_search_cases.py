@@ -55,7 +55,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-small-heads": ("fer_hsic", SMALL_HEADS),
     "hsic-levels": ("fer_hsic_block", {}),
     "hsic-levels-ce": ("fer_hsic_block", {"rule.ce": 0.3}),
-    "hsic-levels-ce-smoothed": ("fer_hsic_block", {"rule.ce": 0.3, "targets.label_smoothing": 0.1}),
     "hsic-levels-window-2": ("fer_hsic_block", {"granularity": "window:2:block"}),
     "hsic-head-4": ("fer_hsic", {**HSIC, "rule.depth": 4}),
     "hsic-head-6-first": ("fer_hsic", {**HSIC, "rule.depth": 6, "rule.reach": 0.25}),
@@ -65,6 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-patches": ("fer_hsic", {**HSIC, "rule.patches": 2}),
     "hsic-softened": ("fer_hsic", {**HSIC, "rule.soften": 0.3}),
     "control-smoothed": ("fer_backprop", {"targets.label_smoothing": 0.1}),
+    "hsic-levels-ce-smoothed": ("fer_hsic_block", {"rule.ce": 0.3, "targets.label_smoothing": 0.1}),
     "hsic-erased": ("fer_hsic", {"augment.erase_size": 0.3}),
     "control-erased": ("fer_backprop", {"augment.erase_size": 0.3}),
     "hsic-mixed": ("fer_hsic", {"targets.mixup": 0.2}),
@@ -103,8 +103,11 @@ AS_LONG_AS = {"hsic-softened": "hsic-shorter", "hsic-erased": "hsic-shorter"}
 and not 1.14: they had fewer epochs than ``hsic``, so another run of the recipe, as long as theirs, is their
 reference."""
 
-BESIDE = {"hsic-levels-ce-smoothed": ("hsic-levels-ce", "control-smoothed")}
-"""Cases that change another case and not a recipe, and what they are compared with besides the control."""
+BESIDE = {
+    "control-smoothed": ("hsic-levels-ce",),
+    "hsic-levels-ce-smoothed": ("hsic-levels-ce", "control-smoothed"),
+}
+"""What a case is compared with besides the control, where that is not its recipe."""
 
 FINAL = ("control-averaged", "hsic-small-heads-averaged", "hsic-levels-averaged", "hsic-levels-ce-averaged")
 FIRST_ROUND = ("control", "hsic", "hsic-head-4", "hsic-window-2", "hsic-patches")
