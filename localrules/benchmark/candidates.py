@@ -16,6 +16,7 @@ from localrules.data.batches import Batches
 from localrules.data.dataset import Dataset, Split
 from localrules.data.preprocess import Preprocessor
 from localrules.engine.device import autocast_dtype
+from localrules.engine.optimizers import build_optimizer, matrix_parameter_ids
 from localrules.engine.phases import apply_phase
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.engine.session import Session
@@ -69,13 +70,14 @@ def plain_pytorch_step(
 ) -> Candidate:
     """Back-propagation as anyone would write it in PyTorch: the floor under which no engine can be.
 
-    It shares the model, the batches, the memory layout, the precision, the threads and the kind of optimizer with the
-    engine's ``backprop``, and has none of its layers, contexts or reports. ``change`` gives another model for the
-    engine's, e.g. one of somebody else's layers.
+    It shares the model, the batches, the memory layout, the precision, the threads and the optimizer with the engine's
+    ``backprop``, and has none of its layers, contexts or reports. ``change`` gives another model for the engine's, e.g.
+    one of somebody else's layers.
     """
     session, config = Session.build(run, data), run.config  # for the model and its initial weights alone
     model, device = change(session.network.model).train(), session.device.device
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.optimizer.lr, fused=True)
+    matrices = matrix_parameter_ids(session.network, session.rule)
+    optimizer = build_optimizer([*model.parameters()], config.optimizer, matrices)
     train = data.split("train")
     preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device)
     batches = Batches(train, config.batch_size, config.seed, preprocess, augment=Augment(config.augment))

@@ -59,6 +59,10 @@ def bench(
         candidates.append(engine_step(name, _resolve(name, own, registry), data))
     memory = {candidate.name: step_memory(candidate) for candidate in candidates}
     work = {candidate.name: step_work(candidate) for candidate in candidates}
+    if parallel_layers > 1:  # operations are counted in their own thread, so that layers take their turns for it
+        for name in names:
+            in_turn = merge(_at_once(name, settings, registry, 1), {"parallel_layers": 1})
+            work[name] = step_work(engine_step(name, _resolve(name, in_turn, registry), data))
     fractions = {candidate.name: device_fraction(candidate) for candidate in candidates}
     seconds = time_interleaved(candidates, rounds)
     return {
@@ -113,8 +117,9 @@ def _at_once(name: str, settings: Tree, registry: Registry, layers: int) -> Tree
 
 def _resolve(name: str, settings: Tree, registry: Registry) -> ResolvedRun:
     rule, _, granularity = name.partition("@")
-    asked = {"rule": rule, "data": "noise", "granularity": granularity or "layer", "steps": 10_000}
-    return resolve_run(merge(asked, settings), registry, network_only=True)
+    asked = merge({"rule": rule, "data": "noise", "granularity": "layer", "steps": 10_000}, settings)
+    named = {"granularity": granularity} if granularity else {}
+    return resolve_run(merge(asked, named), registry, network_only=True)
 
 
 def _input_seconds(config: RunConfig, data: Any) -> float:

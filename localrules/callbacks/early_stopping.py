@@ -68,9 +68,13 @@ class EarlyStopping(Callback):
                 why="without a valid split there are no metrics of one" if self.metric.startswith("valid_") else "",
                 fix="choose one of " + ", ".join(key for key, known in row.items() if isinstance(known, float)),
             )
-        if self.best is None or math.isnan(self.best) or self._sign * (value - self.best) > self.min_delta:
+        best = self.best
+        is_first = best is None or math.isnan(best)
+        if not math.isnan(value) and (is_first or self._sign * (value - (best or 0.0)) > self.min_delta):
             self.best, self.waited = float(value), 0
             return
+        if best is None:
+            self.best = math.nan  # from now on it is known that the metric is logged
         self.waited += 1
         if self.waited >= self.patience:
             evaluations = "1 evaluation" if self.waited == 1 else f"{self.waited} evaluations"

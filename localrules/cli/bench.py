@@ -10,7 +10,7 @@ import typer
 from localrules.cli.options import JsonOption, NoPluginOption, PluginOption, ReportOption, load_registry, setting
 from localrules.cli.output import get_console, print_json, status
 from localrules.cli.run_options import default_dataset, default_entries
-from localrules.errors import UsageError
+from localrules.errors import LocalRulesError, UsageError
 from localrules.utils.precision import Precision
 
 if TYPE_CHECKING:
@@ -93,15 +93,20 @@ def bench(
     names = list(dict.fromkeys(name.strip() for name in rules.split(",") if name.strip()))
     found = suite.bench(names, settings, registry, rounds, side, parallel_layers)
     found["settings"]["overrides"] = overrides or []
-    if depths:
-        found["depth"] = suite.depth(names, settings, registry)
-    if parallel is not None:
-        from localrules.benchmark.processes import bench_processes
+    try:
+        if depths:
+            found["depth"] = suite.depth(names, settings, registry)
+        if parallel is not None:
+            from localrules.benchmark.processes import bench_processes
 
-        whole = [name for name in dict.fromkeys([suite.CONTROL, *names]) if "@" not in name]
-        data, line = default_dataset(None, registry)
-        status(line)
-        found["processes"] = bench_processes(whole, {**settings, "data": data}, registry, parallel, rounds)
+            whole = [name for name in dict.fromkeys([suite.CONTROL, *names]) if "@" not in name]
+            data, line = default_dataset(None, registry)
+            status(line)
+            found["processes"] = bench_processes(whole, {**settings, "data": data}, registry, parallel, rounds)
+    except LocalRulesError:
+        if not as_json:
+            _print(found)  # what was measured before is not lost
+        raise
     if wandb is not None:
         from localrules.cli.reporting import report_rows
 
@@ -136,6 +141,7 @@ def _shared_settings(overrides: list[str]) -> Tree:
 
 
 def _print(found: dict[str, Any]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     console, shared = get_console(), found["settings"]
@@ -143,13 +149,13 @@ def _print(found: dict[str, Any]) -> None:
     shape = f"{shared['side']} x {shared['side']}, batch {shared['batch_size']}, {shared['precision']}"
     parts = [shared["model"], *shared["overrides"], shape, f"{shared['threads']} threads, {shared['rounds']} rounds"]
     title = ", ".join(parts + [f"{at_once} parallel layers where they can"] * (at_once > 1))
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", style="cyan", no_wrap=True)
     for heading in ("step", "to backprop", "MACs", "bytes", "device", "to by hand", "memory", "to backprop"):
         table.add_column(heading, justify="right")
     for row in found["contenders"]:
         table.add_row(
-            row["name"],
+            escape(row["name"]),
             f"{row['step_seconds']:.3f} s",
             _with_interval(row["ratio"]),
             f"{row['macs_ratio']:.3f}",
@@ -163,12 +169,15 @@ def _print(found: dict[str, Any]) -> None:
     console.print(f"\nThe input pipeline takes {100 * found['input_share']:.2f} % of a backprop step.")
     for row in found.get("depth", []):
         few, many = (value for key, value in row.items() if key.startswith("blocks_"))
-        console.print(f"{row['name']}: {few:.0f} MiB with 2 blocks, {many:.0f} with 6: x {row['growth']:.2f}")
+        console.print(
+            f"{row['name']}: {few:.0f} MiB with 2 blocks, {many:.0f} with 6: x {row['growth']:.2f}", markup=False
+        )
     if rows := found.get("processes"):
         console.print(_processes(rows))
 
 
 def _processes(rows: list[dict[str, Any]]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="\nSeveral processes", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -187,7 +196,7 @@ def _processes(rows: list[dict[str, Any]]) -> Table:
             others = (row["alone"], row["one"], control)
             bubble = row["bubble_fraction"] if way == "layers" else None
             table.add_row(
-                row["name"] if way == "alone" else "",
+                escape(row["name"]) if way == "alone" else "",
                 name,
                 str(row["threads"][way]),
                 f"{seconds:.3f} s",

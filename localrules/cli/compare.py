@@ -164,7 +164,7 @@ def compare(
     found = compare_(
         runs or (),
         rules=names,
-        seeds=_SEEDS if seeds is None else seeds,
+        seeds=seeds,
         settings=_settings(given, set_ or [], out, registry, workers) if names else None,
         out=out,
         callbacks=_callbacks,
@@ -173,7 +173,7 @@ def compare(
         leak_check=leak_check,
         command=command,
         executor=executor_settings(executor, executor_option),
-        workers=workers,
+        workers=None if runs else workers,
         plugins=registry,
     )
     if wandb is not None:
@@ -236,19 +236,20 @@ def _callbacks() -> list[Any]:
 
 
 def _print(found: Comparison, out: Path) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from localrules.utils.formatting import memory, percent, step_time
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("rule", style="bold cyan", overflow="fold")
-    for heading in ("valid", f"to {found.control.label}", "train", "step", "memory"):
+    for heading in ("valid", f"to {escape(found.control.label)}", "train", "step", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("locality", no_wrap=True)
     for one in found.results:
         valid, train = one.stats("valid_accuracy"), one.stats("train_accuracy")
         table.add_row(
-            " ".join([one.label, *(f"(other {what})" for what in found.mismatches.get(one.label, []))]),
+            " ".join([escape(one.label), *(f"(other {what})" for what in found.mismatches.get(one.label, []))]),
             _format_accuracy(valid) if valid else "-",
             _format_difference(found.differences.get(one.label)),
             percent(train.mean) if train else "-",
@@ -267,16 +268,17 @@ def _print(found: Comparison, out: Path) -> None:
 def _print_clean(found: Comparison, console: Console) -> None:
     if not found.clean:
         return
+    from rich.markup import escape
     from rich.table import Table
 
     from localrules.utils.formatting import percent
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("without what is known from training", style="bold cyan", overflow="fold")
-    for heading in ("images", "valid", f"to {found.control.label}"):
+    for heading in ("images", "valid", f"to {escape(found.control.label)}"):
         table.add_column(heading, justify="right", no_wrap=True)
     for label, left in found.clean.items():
-        table.add_row(label, f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))
+        table.add_row(escape(label), f"{left.images:,}", percent(left.accuracy), _format_difference(left.difference))
     console.print()
     console.print(table)
 

@@ -45,7 +45,7 @@ def dashboard(
         return
     console = get_console()
     for section in found["sections"]:
-        console.print(f"[bold]{section['name']}[/]")
+        console.print(section["name"], style="bold", markup=False)
         for panel in section["panels"]:
             console.print(f"  {panel['title']} ({panel['type']})", markup=False, soft_wrap=True)
     for what, url in (("The dashboard", found["url"]), ("The report", found["report_url"])):

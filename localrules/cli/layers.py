@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from localrules.utils.formatting import duration, memory, step_time
@@ -29,7 +30,9 @@ def print_dry_run(console: Console, found: dict[str, Any]) -> None:
 
 def layer_table(rows: list[dict[str, Any]], title: str) -> Table:
     """A table of layers, with sums."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True)
+    table = Table(
+        title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_footer=True
+    )
     table.add_column("layer", style="cyan", no_wrap=True, footer=f"{len(rows)} layers")
     table.add_column("reads", justify="right")
     table.add_column("in", justify="right", no_wrap=True)
@@ -39,13 +42,13 @@ def layer_table(rows: list[dict[str, Any]], title: str) -> Table:
     table.add_column("rule", footer="")
     for row in rows:
         table.add_row(
-            row["name"],
+            escape(row["name"]),
             _reads(row["inputs"]),
             _shape(row["in_shape"]),
             _shape(row["out_shape"]),
             f"{row['parameters']:,}",
             _millions(row["macs"]),
-            row["rule"],
+            escape(row["rule"]),
         )
     return table
 

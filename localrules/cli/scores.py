@@ -60,7 +60,8 @@ def print_leak_warnings(found: dict[str, Any], whose: str = "") -> None:
             soft_wrap=True,
         )
     if "not_done" in check:
-        console.print(f"[yellow]The leak check could not be done.[/] {check['not_done']}", markup=True, soft_wrap=True)
+        console.print("The leak check could not be done.", style="yellow", end=" ")
+        console.print(check["not_done"], markup=False, soft_wrap=True)
         return
     clean, left = check["top1_clean"], check["n_clean"]
     console.print(

@@ -161,9 +161,19 @@ def sweep(
         status(line)
     searched = _space(settings, param or [], space, registry)
     goal = direction or ("maximize" if objective.endswith("accuracy") else "minimize")
+    from localrules.sweep.run import Sweep
+
     if wandb_yaml:
         from localrules.sweep.wandb_yaml import as_wandb_sweep
 
+        if pruner != "none":
+            raise UsageError(
+                "a pruner is of no use to W&B's agents",
+                where=f"--pruner {pruner} --wandb-yaml",
+                why="a run that W&B starts knows nothing of the others",
+                fix="leave --pruner out, and add early_terminate to the file as W&B documents it",
+            )
+        Sweep(settings, searched, out, registry, objective, goal, sampler).check()
         options = [word for file in plugin or () for word in ("--plugin", str(file.expanduser().resolve()))]
         options += [word for name in no_plugin or () for word in ("--no-plugin", name)]
         text = as_wandb_sweep(settings, searched, objective, goal, sampler, trials, options)
@@ -174,7 +184,6 @@ def sweep(
         return
     from localrules.runs.executor import EXECUTOR, make_executor
     from localrules.sweep.report import BEST, best_settings, write_report
-    from localrules.sweep.run import Sweep
     from localrules.tracking.console import SeriesProgress
 
     runner = make_executor(executor_settings(executor, executor_option), workers, out / EXECUTOR, registry)
@@ -221,6 +230,7 @@ def _space(settings: Settings, words: list[str], file: Path | None, registry: Re
 
 
 def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, page: Path, command: str) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from localrules.utils.console import print_command
@@ -229,10 +239,11 @@ def _print(trials: list[SweepTrial], best: SweepTrial | None, objective: str, pa
     names = list(trials[0].settings) if trials else []
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("trial", *names, objective):
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(escape(heading), justify="right", overflow="fold")
     table.add_column("")
     for trial in trials:
-        values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.settings.values()]
+        shown = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.settings.values())
+        values = [escape(text) for text in shown]
         score = "-" if trial.value is None else f"{trial.value:.4f}"
         mark = "best" if trial is best or (best and trial.number == best.number) else ""
         table.add_row(str(trial.number), *values, score, mark or trial.state.replace("done", ""))

@@ -129,7 +129,10 @@ def _curve(one: RuleResult) -> _Curve | None:
     if not tables:
         return None
     # What is not a number is what a kill left of a line.
-    points = pd.concat(tables).apply(pd.to_numeric, errors="coerce").dropna()
+    tables = [table.apply(pd.to_numeric, errors="coerce").dropna() for table in tables]
+    # A run may have stopped early: what follows would be the mean over other runs.
+    points = pd.concat(tables)
+    points = points[points["step"] <= min(table["step"].max() for table in tables)]
     seeds = points.groupby("step")["valid_accuracy"]
     if not len(points):
         return None

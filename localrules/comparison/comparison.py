@@ -125,12 +125,13 @@ def _build(
     answered, missing = _predictions(results, answers)
     same_images = {label: found for label, found in answered.items() if "data" not in others.get(label, [])}
     best = find_best([one for one in results if one.label not in others])
+    of_the_same_task = {label: found for label, found in same_images.items() if label not in others}
     return Comparison(
         results,
         against,
         differences(same_images, against.label),
         best,
-        differences(same_images, best.label) if best else {},
+        differences(of_the_same_task, best.label) if best else {},
         others,
         (*notes, *doubts, *missing, *_machines(results)),
         {label: [one.metrics for one in found] for label, found in answered.items()},

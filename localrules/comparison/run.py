@@ -30,7 +30,7 @@ def compare(
     rules: Sequence[str] = (),
     model: str | Mapping[str, Any] | None = None,
     data: str | Mapping[str, Any] | None = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
     out: str | Path = "comparison",
     callbacks: Callable[[], Sequence[Callback]] = list,
@@ -39,7 +39,7 @@ def compare(
     leak_check: bool = False,
     command: str | None = None,
     executor: str | Mapping[str, Any] | Settings | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     plugins: Registry | Sequence[str | Path] = (),
     **more: Any,
 ) -> Comparison:
@@ -53,7 +53,7 @@ def compare(
         rules: Names of at least two rules that are trained.
         model: The network, by name, or a mapping with ``name`` and options.
         data: The data set, likewise.
-        seeds: Runs of each rule, with the seeds from 0.
+        seeds: Runs of each rule, with the seeds from 0; 3 if ``None``.
         settings: More settings of all runs, as :func:`localrules.train` takes them. A table called like a rule has
             options of that rule alone: ``{"hsic.beta": 50.0}``.
         out: The folder for the page, and for the run folders of ``rules``.
@@ -64,7 +64,8 @@ def compare(
         command: The command line that makes the page again, to be shown on it.
         executor: Where runs execute, by name, or a mapping with ``name`` and options. Unset: in this process, one
             after the other, or where there are several workers, on the default executor. The results are the same.
-        workers: How many runs execute at the same time. Without ``threads`` each has its part of the cores.
+        workers: How many runs execute at the same time, 1 if ``None``. Without ``threads`` each has its part of the
+            cores.
         plugins: As for :func:`localrules.train`; results have their own.
         **more: Settings of all runs, as for :func:`localrules.train`.
 
@@ -89,9 +90,11 @@ def compare(
     scorer = Scorer(registry, metrics or {}, leak_check=leak_check)
     with preserve_global_state():
         if runs:
-            if given.tree:
+            of_rules = {"seeds": seeds, "executor": executor, "workers": workers}
+            unused = [*given.tree, *(name for name, value in of_rules.items() if value is not None)]
+            if unused:
                 raise UsageError(
-                    f"{next(iter(given.tree))!r} is for runs that are yet to be made",
+                    f"{unused[0]!r} is for runs that are yet to be made",
                     where="localrules.compare",
                     why="runs that are done are compared as they are",
                     fix="leave it out, or name rules instead of runs",
@@ -107,9 +110,9 @@ def compare(
         for kind in ("model", "data"):
             if given.get(kind, "name") is None:
                 raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
-        given = merge_settings(Settings.from_tree(machine_defaults(given, workers), "default"), given)
-        runner = make_executor(executor, workers, out / EXECUTOR, registry)
-        planned = plan(rules, given, seeds, registry)
+        given = merge_settings(Settings.from_tree(machine_defaults(given, workers or 1), "default"), given)
+        runner = make_executor(executor, workers or 1, out / EXECUTOR, registry)
+        planned = plan(rules, given, 3 if seeds is None else seeds, registry)
         shared = given.without(*rules, "seed").tree
         fingerprint = planned[0].fingerprint
         folder.acquire(out, shared, fingerprint)

@@ -102,15 +102,15 @@ def differences(answered: Mapping[str, Sequence[RunPredictions]], control: str) 
 
 
 def on_clean(answered: Mapping[str, Sequence[RunPredictions]], control: str) -> dict[str, CleanResult]:
-    """The same without the images that are known from training, of those whose images were looked for.
+    """The same without the images that are known from training, if they were looked for in any of the runs.
 
-    Runs that learned from the same data know the same images.
+    Runs that learned from the same data know the same images, so that those found for one run are left out of all.
     """
-    left = {
-        label: [replace(one, right=one.right[one.clean]) for one in found if one.clean is not None and one.clean.any()]
-        for label, found in answered.items()
-    }
-    left = {label: found for label, found in left.items() if found}
+    known = [one.clean for found in answered.values() for one in found if one.clean is not None]
+    if not known or not known[0].any():
+        return {}
+    clean = known[0]
+    left = {label: [replace(one, right=one.right[clean]) for one in found] for label, found in answered.items()}
     apart = differences(left, control)
     return {
         label: CleanResult(len(found[0].right), float(np.mean([one.right for one in found])), apart.get(label))

@@ -18,7 +18,8 @@ COMPONENTS = ("rule", "model", "data")
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
     """``above`` laid over ``below``, table by table. A length in steps replaces one in epochs, and the reverse.
 
-    A rule, model or data set of another name does not inherit the options of the one below.
+    A rule, model or data set of another name does not inherit the options of the one below. Keys of ``above`` come
+    first: where a table has patterns of which the first that fits counts, they are laid over those below.
     """
     return _merge(below, above, is_component=False)
 
@@ -36,7 +37,7 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any], *, is_component: 
             # Within a component, too: a mixture has the name and the options of each of its rules.
             value = _merge(old, value, is_component=is_component or key in COMPONENTS)
         result[key] = value
-    return result
+    return {**{key: result[key] for key in above}, **result}
 
 
 def nest(flat: Mapping[str, Any]) -> Tree:

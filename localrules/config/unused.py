@@ -27,6 +27,7 @@ def unused_settings(config: RunConfig) -> list[str]:
         "sync_batchnorm": (config.devices == 1, "there is one process (devices)"),
         "window_weight": (not str(config.granularity).startswith("window:"), "granularity has no windows of layers"),
         "compile_backend": (not config.compile, "compile is off"),
+        "holdout_seed": (not config.holdout_fraction, "nothing is held out (holdout_fraction)"),
     }
     fields = type(config).model_fields
     return [

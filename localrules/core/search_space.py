@@ -20,7 +20,8 @@ class SearchRange:
         integer: Whether only whole numbers are drawn.
 
     Raises:
-        ValueError: The bounds are not in order, or ``log`` is asked for with a bound that is not positive.
+        ValueError: The bounds are not in order, ``log`` is asked for with a bound that is not positive, or ``integer``
+            with one that is not whole.
     """
 
     low: float
@@ -33,6 +34,8 @@ class SearchRange:
             raise ValueError(f"a search between {self.low:g} and {self.high:g} has no range")
         if self.log and self.low <= 0:
             raise ValueError(f"a logarithmic search cannot begin at {self.low:g}")
+        if self.integer and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise ValueError(f"a search of whole numbers needs whole bounds, not {self.low:g} and {self.high:g}")
 
     def sample(self, draws: Random) -> float | int:
         """A value, drawn evenly."""
@@ -40,7 +43,7 @@ class SearchRange:
             value = math.exp(draws.uniform(math.log(self.low), math.log(self.high)))
         else:
             value = draws.uniform(self.low, self.high)
-        return min(max(round(value), math.ceil(self.low)), math.floor(self.high)) if self.integer else value
+        return round(value) if self.integer else value
 
     @property
     def ends(self) -> tuple[float | int, float | int]:

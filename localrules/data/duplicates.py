@@ -54,11 +54,13 @@ watermarks and other compressions of one photograph; the pairs between 0.95 and 
 CHUNK_SIZE = 1024
 ALL_PAIRS = 1 << 15  # images, up to which each is compared with each
 DRAWS, BUCKET = 24, 64  # draws of planes, and images that share a bucket, about
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 
 def thumbnails(images: Tensor, *, flip: bool = False) -> Tensor:
     """Small, centred, of length one, so that their inner products are correlations; 0 for a constant image.
+
+    Each channel is centred by itself: images that share a colour and nothing else are not alike.
 
     Args:
         images: uint8, shape (samples, channels, height, width).
@@ -74,7 +76,8 @@ def thumbnails(images: Tensor, *, flip: bool = False) -> Tensor:
         small = functional.adaptive_avg_pool2d((chunk.flip(-1) if flip else chunk).float(), THUMBNAIL)
         flat[done : done + len(chunk)] = small.flatten(1)
         done += len(chunk)
-    return functional.normalize(flat - flat.mean(1, keepdim=True), eps=1e-3)
+    channels = flat.view(len(images), -1, THUMBNAIL**2)
+    return functional.normalize((channels - channels.mean(2, keepdim=True)).flatten(1), eps=1e-3)
 
 
 def near_duplicate_groups(images: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ def near_duplicate_groups(images: Tensor) -> Tensor:
 def _groups(images: Tensor) -> Tensor:
     straight, flipped = thumbnails(images), thumbnails(images, flip=True)
     constant = straight.square().sum(1) == 0
-    straight[constant, 0] = 1  # images of one grey are copies of each other
+    straight[constant, 0] = 1  # images without any structure count as copies of each other
     compared, passes = (_all_pairs, 1) if len(images) <= ALL_PAIRS else (_bucketed_pairs, DRAWS)
     with progress("comparing images to find near duplicates", passes * len(images)) as advance:
         first = np.arange(len(images))  # for each image one of its group with a lower number, or itself

@@ -57,7 +57,7 @@ def split_holdout(data: Dataset, fraction: float, seed: int = 0) -> Dataset:
         identity = fingerprint(splits)
     else:
         key = sha256(f"{data.fingerprint} {fraction} {seed}".encode()).hexdigest()
-        found = load_splits("holdout-2", key, lambda store: _store(store, train, held))
+        found = load_splits("holdout-3", key, lambda store: _store(store, train, held))
         splits = {**data.splits, **found.splits}
         identity = sha256(f"{data.fingerprint} {found.fingerprint}".encode()).hexdigest()
     return replace(

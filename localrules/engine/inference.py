@@ -28,7 +28,6 @@ from localrules.utils.plugin_border import wrong_result
 from localrules.utils.progress import progress
 from localrules.utils.torch_utils import eval_mode
 
-LOGITS_DIMS = 2
 TRAIN_SAMPLES = 5000  # of the training split are scored at the end of a run
 
 
@@ -102,10 +101,11 @@ class Predictor:
     def _logits(self, images: Tensor) -> Tensor:
         with rule_border(self.rule, self.network, "predict"):
             logits = self.rule.predict(self.network, images)
-            if not isinstance(logits, Tensor) or logits.dim() != LOGITS_DIMS or len(logits) != len(images):
+            shape = (len(images), *self.network.readout.out_shapes[-1])
+            if not isinstance(logits, Tensor) or tuple(logits.shape) != shape:
                 found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else repr(type(logits))
                 owner = training_classes(self.rule)[0]
-                raise wrong_result(owner, "predict", f"logits of shape ({len(images)}, classes)", found)
+                raise wrong_result(owner, "predict", f"logits of shape {shape}", found)
         return logits.float()
 
     def feature_maps(self, image: Tensor) -> dict[str, Tensor]:
@@ -161,4 +161,5 @@ def subsample(split: Split, count: int = TRAIN_SAMPLES) -> Tensor | None:
     if len(split) <= count:
         return None
     places = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return ((torch.arange(count) + places) * (len(split) / count)).long().clamp_(max=len(split) - 1)
+    borders = torch.arange(count + 1) * len(split) // count  # whole, so that no sample is in two parts
+    return borders[:-1] + (places * borders.diff()).long()

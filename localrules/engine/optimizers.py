@@ -58,7 +58,7 @@ class LayerOptimizers:
                 owner[id(parameter)] = name
             self._parameters[name] = own
             if own:
-                self.by_layer[name] = _build(own, config, matrices)
+                self.by_layer[name] = build_optimizer(own, config, matrices)
         self._scales = _lr_scales(config.lr_scale, list(self._parameters))
         self.set_learning_rate(config.lr)
 
@@ -177,7 +177,14 @@ def _lr_scales(asked: Mapping[str, float], layers: list[str]) -> dict[str, float
     return {name: 1.0 if at is None else asked[given[at]] for name, at in fits.items()}
 
 
-def _build(parameters: list[nn.Parameter], config: OptimizerConfig, matrices: frozenset[int]) -> Optimizer:
+def build_optimizer(parameters: list[nn.Parameter], config: OptimizerConfig, matrices: frozenset[int]) -> Optimizer:
+    """The optimizer of these parameters.
+
+    Args:
+        parameters: What it changes.
+        config: Its kind and constants.
+        matrices: From :func:`matrix_parameter_ids`, for Muon.
+    """
     decay = config.weight_decay
     if config.name == "muon":
         return MuonWithAdamW(parameters, matrices, config)

@@ -76,4 +76,4 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
             why=f"it holds {seen}{', ...' * (len(entries) > 5)}" if entries else "it is empty",
             fix=f"name a folder with {', '.join(SUFFIXES[:3])} files in it; folders inside it are named themselves",
         )
-    return images, [file for file in files if file not in images]
+    return images, [file for file in files if file.suffix.lower() not in SUFFIXES]

@@ -184,6 +184,8 @@ def _configured(
         known[same] = load_run_dataset(config, run.data)
     data = known[same]
     data.split(evaluation_split(data, case.metric))  # says why there is none
+    if case.metric == "valid_accuracy":
+        data.split("valid")
     build_metrics(asked.metrics, data, evaluation_split(data, case.metric), registry)  # says in time what does not fit
     on = task.on if data.recognised else {**task.on, "data": f"{task.on['data']}, unrecognised files"}
     suppliers = providers(config, registry)

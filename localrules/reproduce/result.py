@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ MATCHES, DIVERGED = "matches", "diverged"
 EXCLUDED = "left out"
 """The verdict on a case that needs a package which is not installed."""
 
-SCORES = "scores.json"
+SCORES, METRIC_FILES = "scores.json", "metric_files"
 RESULTS = "results.csv"
 COLUMNS = (
     "row", "model", "data", "ours", "low", "high", "seed_count", "published", "difference", "verdict", "budget",
@@ -116,6 +117,8 @@ class CaseResult:
             return "other settings: not comparable"
         if not self.budget.is_full:
             return "smaller budget: not comparable"
+        if self.diverged:
+            return f"{len(self.diverged)} of {len(self.diverged) + len(self.runs)} seeds diverged: not comparable"
         if abs(self.difference) <= POINT:
             return MATCHES
         return "below" if self.difference < 0 else "above"
@@ -231,9 +234,12 @@ def load_or_evaluate(
     """
     path = run.folder / SCORES
     known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if split not in known or any(not known[split].get(name) for name in metrics):
+    files = {name: sha256(Path(file).read_bytes()).hexdigest() for name, file in metrics.items()}
+    read = known.get(METRIC_FILES, {}).get(split, {})
+    if split not in known or any(not known[split].get(name) or read.get(name) != files[name] for name in metrics):
         finished = TrainedRun.load(run.folder, registry)
         known[split] = evaluate_split(finished, data, split, metrics=metrics).metrics
+        known[METRIC_FILES] = {**known.get(METRIC_FILES, {}), split: files}
         write_atomic(path, json.dumps(known, indent=2) + "\n")
     found: dict[str, Any] = known[split]
     return found

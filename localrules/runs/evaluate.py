@@ -15,7 +15,7 @@ from localrules.evaluation.leakage import LeakMask, check_leakage
 from localrules.evaluation.metric import MetricFiles, build_metrics, compute_metric, metric_entries
 from localrules.evaluation.metrics import Calibration, compute_metrics
 from localrules.evaluation.predictions import write_predictions
-from localrules.runs.load import TrainedRun, load_run
+from localrules.runs.load import TrainedRun, load_run, read_run
 from localrules.runs.reference import locate_run
 from localrules.utils.atomic_io import write_atomic
 from localrules.utils.serialization import without_nonfinite
@@ -142,8 +142,9 @@ def evaluate_run(
         flip: Average each image's probabilities with those of its flipped image; as the run has it if ``None``.
         metrics: The files of plugins' metrics to compute, by name.
         leak_check: Look for leaks whatever the score.
-        out: Where images and metrics go; ``None``: ``evaluation/<data>-<split>/`` in the run folder, with ``-flip``
-            or ``-no-flip`` behind it where that is not as the run has it.
+        out: Where images and metrics go; ``None``: ``evaluation/<data>-<split>/`` in the run folder. Behind it stand
+            eight digits of the data's fingerprint where they are not what the run was trained on, and ``-flip`` or
+            ``-no-flip`` where that is not as the run has it.
 
     Returns:
         What :func:`~localrules.evaluation.metrics.compute_metrics` lists, and ``data, device, flip``; each metric of
@@ -156,8 +157,10 @@ def evaluate_run(
     """
     found, scores, known = evaluate_split(run, data, split, flip=flip, metrics=metrics, leak_check=leak_check)
     found |= {"data": data.name, "device": str(run.predictor.device.device)}
+    own = data.fingerprint == read_run(run.folder)[1]["trained_on"]["fingerprint"]
+    others = "" if own else f"-{data.fingerprint[:8]}"
     asked = "" if flip in (None, run.predictor.flip) else "-flip" if flip else "-no-flip"
-    folder = run.folder / FOLDER / f"{data.name}-{split}{asked}" if out is None else out.expanduser().resolve()
+    folder = run.folder / FOLDER / f"{data.name}-{split}{others}{asked}" if out is None else out.expanduser().resolve()
     of = f"{run.config.description}: {len(scores.labels):,} images of the {split} split of {data.name}"
     _write(folder, found, scores, known, data.classes, of)
     return found

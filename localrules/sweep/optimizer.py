@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from localrules.core.search_space import SearchChoice
 from localrules.errors import MissingDependencyError, UsageError
 from localrules.sweep.space import Space, encode
@@ -44,13 +46,20 @@ def open_study(folder: Path, direction: Direction, pruner: Pruner) -> optuna.Stu
     """The study of a folder, made if there is none.
 
     Raises:
-        UsageError: The folder's study has another direction.
+        UsageError: The folder's study has another direction, or its name cannot be a part of a database's address.
     """
     optuna = import_optuna()
+    if strange := [character for character in "?{}" if character in str(folder.resolve())]:
+        raise UsageError(
+            f"a study cannot be in a folder with {strange[0]!r} in its name",
+            where=str(folder),
+            why="the character has a meaning in the address of the study's database",
+            fix="choose another --out",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=_NAME,
-        storage=f"sqlite:///{folder.resolve() / STORAGE}",
+        storage=_address(folder),
         direction=direction,
         load_if_exists=True,
         pruner=_pruners()[pruner](),
@@ -65,18 +74,32 @@ def open_study(folder: Path, direction: Direction, pruner: Pruner) -> optuna.Stu
     return study
 
 
-def make_sampler(name: Sampler, seed: int, *, several: bool = False) -> Any:
+def existing_study(folder: Path) -> optuna.Study | None:
+    """The study of a folder, whatever its direction; ``None`` if there is none."""
+    if not (folder / STORAGE).exists():
+        return None
+    study: optuna.Study = import_optuna().load_study(study_name=_NAME, storage=_address(folder))
+    return study
+
+
+def _address(folder: Path) -> str:
+    return f"sqlite:///{folder.resolve() / STORAGE}"
+
+
+def make_sampler(name: Sampler, seed: int, drawn: int, *, several: bool = False) -> Any:
     """A sampler. One is made for each trial, so that a continued study draws what an unbroken one would.
 
     Args:
         name: Its name; of a grid, whose points are given, any will do.
-        seed: Of its draws.
+        seed: Of the search.
+        drawn: Trials that were drawn before. Both numbers are mixed, so that searches with other seeds share nothing.
         several: Whether trials are at work while others are drawn: TPE then keeps away from these (its constant liar).
 
     Raises:
         MissingDependencyError: CMA-ES without its package.
     """
     samplers = import_optuna().samplers
+    seed = int(np.random.SeedSequence([seed, drawn]).generate_state(1)[0])
     if name == "cmaes":
         try:
             import cmaes  # noqa: F401

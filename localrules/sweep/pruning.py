@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ class _Pruning(Callback):
         self._trial, self._objective = trial, objective
 
     def on_evaluate(self, row: MetricsRow) -> None:
-        value, step = row.get(self._objective), row["step"]
-        if isinstance(value, int | float) and isinstance(step, int | float):
-            self._trial.report(float(value), int(step))
+        value, epoch = row.get(self._objective), row["epoch"]
+        if isinstance(value, int | float) and isinstance(epoch, int | float):
+            # By epochs and not by steps: the rungs of hyperband are 1, 3, 9, and batches may be of other sizes.
+            self._trial.report(float(value), math.ceil(epoch))
             if self._trial.should_prune():
                 raise Stop(PRUNED)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -27,15 +25,18 @@ from localrules.engine.resolve import resolve_run
 from localrules.errors import DataError, MissingDependencyError, UsageError
 from localrules.runs.executor import Executor
 from localrules.sweep.optimizer import (
+    STORAGE,
     Direction,
     Pruner,
     Sampler,
+    existing_study,
     grid_points,
     import_optuna,
     make_sampler,
     open_study,
     suggest,
 )
+from localrules.sweep.ownership import OWNER, VOID, is_gone, is_untouched, me, release
 from localrules.sweep.pruning import LOGGED, PRUNED, PruningWatch
 from localrules.sweep.space import HELD_OUT, Space, decode, space_document
 from localrules.utils.atomic_io import write_atomic
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
 RUNS, SPACE = "runs", "space.json"
-_OWNER, _DUPLICATE, _VOID, _DIVERGED, _FOLDER = "owner", "duplicate", "void", "diverged", "run_dir"
+_DUPLICATE, _DIVERGED, _FOLDER = "duplicate", "diverged", "run_dir"
 _REFUSED = "refused"
 MOST_DUPLICATES = 50
 """Trials in a row that repeat an earlier one, after which the space counts as searched."""
@@ -126,7 +127,8 @@ class Sweep:
         Raises:
             UsageError: A setting of the space does not exist or does not fit, or the folder has another study.
         """
-        self._check()
+        self.check()
+        self._claim_folder()
         wanted = min(trials, len(grid_points(self.space))) if self.sampler == "grid" else trials
         source = self._trials_to_run(wanted)
         at_work: dict[Future[RunRecord], Any] = {}
@@ -144,7 +146,7 @@ class Sweep:
                         del at_work[future]
             except BaseException:
                 for trial in at_work.values():
-                    _release(trial)
+                    release(trial)
                 raise
         return self.trials()
 
@@ -193,8 +195,12 @@ class Sweep:
             Settings.from_tree(held, "default of a sweep"), self.settings, Settings.from_tree(tree, "the search space")
         )
 
-    def _check(self) -> None:
-        """Refuse a space that does not fit before anything has run, and a folder with another one."""
+    def check(self) -> None:
+        """Refuse a space that does not fit before anything has run.
+
+        Raises:
+            UsageError: It says what does not fit.
+        """
         twice = [name for name in self.space if self.settings.get(*name.split(".")) is not None]
         if twice:
             raise UsageError(
@@ -214,6 +220,11 @@ class Sweep:
             resolve_run(
                 merge_settings(self.settings, Settings.from_tree(nest(ends), "the search space")), self.registry
             )
+        if self.sampler == "grid":
+            grid_points(self.space)
+
+    def _claim_folder(self) -> None:
+        """Begin the folder's study, or refuse one that was begun otherwise."""
         settings = _comparable(self.settings.tree)
         mine = {"space": space_document(self.space), "settings": settings, "objective": self.objective}
         path = self.folder / SPACE
@@ -222,34 +233,50 @@ class Sweep:
             write_atomic(path, json.dumps(mine, indent=2, default=str) + "\n")
             return
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        for what in ("space", "settings", "objective"):
-            if theirs[what] != json.loads(json.dumps(mine[what], default=str)):
-                raise UsageError(
-                    f"the study was begun with another {what.removesuffix('s')}",
-                    where=str(self.folder),
-                    why=f"trials of one study are compared, and its {what} cannot change; {path} has them",
-                    fix="choose another --out, or repeat the first command",
-                )
+        others = [what for what in mine if theirs[what] != json.loads(json.dumps(mine[what], default=str))]
+        known = existing_study(self.folder)
+        if known is not None and known.direction.name.lower() != self.direction:
+            others.append("direction")
+        if others and (known is None or is_untouched(known.get_trials(deepcopy=False))):
+            # The first command failed, perhaps for this very setting. What it trained is found again by its settings.
+            (self.folder / STORAGE).unlink(missing_ok=True)
+            write_atomic(path, json.dumps(mine, indent=2, default=str) + "\n")
+        elif others:
+            what = others[0].removesuffix("s")
+            raise UsageError(
+                f"the study was begun with another {what}",
+                where=str(self.folder),
+                why=f"trials of one study are compared, and its {what} cannot change; {path} has its settings",
+                fix="choose another --out, or repeat the first command",
+            )
 
     def _counted(self) -> list[Any]:
         """All trials but those that repeated an earlier one, or were never drawn."""
         return [trial for trial in self._drawn() if not trial.user_attrs.get(_DUPLICATE)]
 
     def _drawn(self) -> list[Any]:
-        """All trials but those whose process died while their values were drawn."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if not trial.user_attrs.get(_VOID)]
+        """All trials but those whose process died while their values were drawn, or before they were asked for."""
+        return [
+            trial
+            for trial in self.study.get_trials(deepcopy=False)
+            if not trial.user_attrs.get(VOID) and trial.state.name != "WAITING"
+        ]
 
     def _ask(self) -> Any:
         """A new trial; ``None`` if the sampler came to one that is there already."""
         # Seeded by the trials before, so that a continued study draws what an unbroken one would.
         several = self.executor is not None and self.executor.workers > 1
-        self.study.sampler = make_sampler(self.sampler, self.seed + len(self._drawn()), several=several)
-        if self.sampler == "grid":
+        self.study.sampler = make_sampler(self.sampler, self.seed, len(self._drawn()), several=several)
+        optuna = import_optuna()
+        if self.sampler == "grid" and not self.study.get_trials(states=[optuna.trial.TrialState.WAITING]):
             taken = [trial.params for trial in self._counted()]
             self.study.enqueue_trial(next(point for point in grid_points(self.space) if point not in taken))
         trial = self.study.ask()
-        trial.set_user_attr(_OWNER, _me())
-        params = suggest(trial, self.space)
+        try:
+            trial.set_user_attr(OWNER, me())
+            params = suggest(trial, self.space)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            return None  # another process found it before it had an owner, and took its process for dead
         if any(other.params == params for other in self._counted() if other.number != trial.number):
             trial.set_user_attr(_DUPLICATE, True)
             self.study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
@@ -260,16 +287,20 @@ class Sweep:
         """A trial whose process is gone, to be continued by this one."""
         optuna = import_optuna()
         for frozen in self._counted():
-            if frozen.state != optuna.trial.TrialState.RUNNING or not _is_gone(frozen.user_attrs.get(_OWNER, "")):
+            if frozen.state != optuna.trial.TrialState.RUNNING or not is_gone(frozen.user_attrs.get(OWNER, "")):
                 continue
             trial = optuna.trial.Trial(self.study, frozen._trial_id)
             if set(frozen.params) == set(self.space):
-                trial.set_user_attr(_OWNER, _me())
+                trial.set_user_attr(OWNER, me())
                 return trial
-            # Its process died while values were drawn.
-            trial.set_user_attr(_VOID, True)
-            self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
+            self._void(frozen)  # its process died while values were drawn
         return None
+
+    def _void(self, frozen: Any) -> None:
+        """Leave a trial out for good."""
+        optuna = import_optuna()
+        optuna.trial.Trial(self.study, frozen._trial_id).set_user_attr(VOID, True)
+        self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
 
     def _start(self, trial: Any, wanted: int, pool: RunPool) -> Future[RunRecord] | None:
         """Have a trial's run executed; without an executor it is done afterwards. ``None`` if its values do not fit."""
@@ -286,7 +317,7 @@ class Sweep:
         except BaseException as error:
             if self._refuse(trial, error):
                 return None
-            _release(trial)
+            release(trial)
             raise
 
     def _refuse(self, trial: Any, error: BaseException) -> bool:
@@ -341,32 +372,7 @@ class Sweep:
         return SweepTrial(trial.number, decode(self.space, trial.params), trial.value, state, folder, reason)
 
 
-def _release(trial: Any) -> None:
-    """Let anybody continue a trial."""
-    trial.set_user_attr(_OWNER, "")
-
-
 def _comparable(tree: Tree) -> Tree:
     """Settings without those that change no result or are the machine's, and without the place of the data."""
     known = {**identity_settings(tree), **{key: tree[key] for key in ("seed",) if key in tree}}
     return {key: value for key, value in known.items() if key not in ("threads", "device")}
-
-
-def _me() -> str:
-    return f"{socket.gethostname()} {os.getpid()}"
-
-
-def _is_gone(owner: str) -> bool:
-    """Whether a process of this machine is no longer there; one of another machine counts as there."""
-    host, _, number = owner.rpartition(" ")
-    if not number.isdigit():
-        return True
-    if host != socket.gethostname() or int(number) == os.getpid():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False

@@ -51,6 +51,8 @@ def as_wandb_sweep(
 def _parameter(values: SearchValues) -> Tree:
     if isinstance(values, SearchChoice):
         return {"values": list(values.values)}
+    if values.integer and values.log:
+        return {"distribution": "q_log_uniform_values", "q": 1, "min": int(values.low), "max": int(values.high)}
     if values.integer:
         return {"distribution": "int_uniform", "min": int(values.low), "max": int(values.high)}
     kind = "log_uniform_values" if values.log else "uniform"

@@ -20,7 +20,7 @@ from localrules.benchmark.measure import (
 )
 from localrules.benchmark.processes import WAYS, bench_processes
 from localrules.cli.bench import _processes
-from localrules.config.schema import ScheduleConfig
+from localrules.config.schema import OptimizerConfig, ScheduleConfig
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
 from localrules.registry.registry import Registry
@@ -43,6 +43,13 @@ def config(registry: Registry, rule: str = "backprop") -> ResolvedRun:
     return resolve_run({"rule": {"name": rule}, "data": {"name": "faces"}, "steps": 10_000, **TINY}, registry)
 
 
+def weights_of(candidate: Candidate) -> list[torch.Tensor]:
+    """The state of the model that a candidate trains."""
+    held = [cell.cell_contents for cell in candidate.step.__closure__ or ()]
+    models = [each.network.model if hasattr(each, "network") else each for each in held]
+    return list(next(model for model in models if isinstance(model, torch.nn.Module)).state_dict().values())
+
+
 def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(registry: Registry) -> None:
     data = noise_dataset((1, 48, 48), 7, 64)
     constant = config(registry).with_settings(schedule=ScheduleConfig(name="constant"))
@@ -50,11 +57,8 @@ def test_the_loop_written_by_hand_does_what_backprop_under_the_engine_does(regis
     for step in range(3):
         engine.step(step)
         hand.step(step)
-    session, model = (candidate.step.__closure__ for candidate in (engine, hand))
-    engine_model = next(cell.cell_contents for cell in session if hasattr(cell.cell_contents, "network")).network.model
-    hand_model = next(cell.cell_contents for cell in model if isinstance(cell.cell_contents, torch.nn.Module))
-    for (name, ours), theirs in zip(engine_model.state_dict().items(), hand_model.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs), name
+    for ours, theirs in zip(*(weights_of(candidate) for candidate in (engine, hand)), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_the_work_of_a_step_is_counted() -> None:
@@ -134,10 +138,34 @@ def test_layers_that_can_learn_at_once_share_the_threads_out_and_the_others_have
     real = suite.engine_step
 
     def watched(name: str, run: ResolvedRun, *rest: Any) -> Candidate:
-        built[name] = (run.config.parallel_layers, run.config.threads)
+        built.setdefault(name, (run.config.parallel_layers, run.config.threads))  # the timed ones come first
         return real(name, run, *rest)
 
     monkeypatch.setattr(suite, "engine_step", watched)
     found = suite.bench(["hsic", "fa"], TINY | {"threads": 4}, registry, rounds=1, parallel_layers=2)
     assert built == {"backprop": (1, 4), "hsic": (2, 2), "fa": (1, 4)}
     assert [row["name"] for row in found["contenders"]] == ["by hand", *built]
+    alone = suite.bench(["hsic"], TINY, registry, rounds=1)
+    for key in ("macs_ratio", "bytes_ratio"):
+        assert found["contenders"][2][key] == pytest.approx(alone["contenders"][2][key], rel=0.01)
+
+
+def test_a_granularity_in_a_name_counts_more_than_that_of_all() -> None:
+    known = Registry.load(allow=[])
+    settings = {"model": {"name": "dense_fpn_small"}, "granularity": "layer", "threads": 1}
+    found = {name: suite._resolve(name, settings, known).config.granularity for name in ("hsic@block", "hsic")}
+    assert found == {"hsic@block": "block", "hsic": "layer"}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_the_loop_written_by_hand_has_the_optimizer_of_the_engine(registry: Registry, name: str) -> None:
+    data = noise_dataset((1, 48, 48), 7, 64)
+    run = config(registry).with_settings(
+        schedule=ScheduleConfig(name="constant"), optimizer=OptimizerConfig(name=name, lr=0.01, weight_decay=0.1)
+    )
+    engine, hand = engine_step("backprop", run, data), plain_pytorch_step(run, data)
+    for step in range(2):
+        engine.step(step)
+        hand.step(step)
+    for ours, theirs in zip(*(weights_of(candidate) for candidate in (engine, hand)), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)

@@ -72,6 +72,7 @@ def test_another_model_is_flagged_and_still_held_against_the_same_images(done: P
     assert said.code == 0, said.out
     page = (tmp_path / "page" / "index.html").read_text()
     assert "does not share its model with" in page
+    assert ">as good<" not in page
     rows = json.loads((tmp_path / "page" / "comparison.json").read_text())["rows"]
     assert sorted(row["another"] for row in rows) == [[], ["model"]]
     assert sum(row["difference"] is not None for row in rows) == 1

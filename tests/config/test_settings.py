@@ -210,6 +210,8 @@ def test_settings_that_change_nothing_beside_others_are_named(settings: dict[str
         ),
         ({"devices": 2, "parallel": "layers", "stages": 2, "granularity": "window:2", "window_weight": 0.5}, []),
         ({"compile": True, "compile_backend": "eager"}, []),
+        ({"holdout_seed": 3}, ["holdout_seed"]),
+        ({"holdout_seed": 3, "holdout_fraction": 0.1}, []),
     ],
 )
 def test_settings_of_what_a_run_does_not_have_are_named(settings: dict[str, object], named: list[str]) -> None:
@@ -217,6 +219,12 @@ def test_settings_of_what_a_run_does_not_have_are_named(settings: dict[str, obje
         {"rule": {"name": "r"}, "model": {"name": "m"}, "data": {"name": "d"}, **settings}
     )
     assert [sentence.partition(" changes nothing")[0] for sentence in unused_settings(config)] == named
+
+
+def test_patterns_of_a_later_layer_come_before_those_of_an_earlier_one() -> None:
+    recipe = {"optimizer": {"lr_scale": {"*": 0.5}}}
+    merged = merge(recipe, nest({"optimizer.lr_scale.readout": 0.1}))
+    assert list(merged["optimizer"]["lr_scale"]) == ["readout", "*"]  # the first that fits a layer counts
 
 
 @pytest.mark.parametrize("key", ["batch-size", "", "0"])

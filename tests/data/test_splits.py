@@ -43,6 +43,13 @@ def test_near_duplicates_of_near_duplicates_share_a_group() -> None:
     assert groups.unique().tolist() == [0]
 
 
+def test_images_that_share_only_a_colour_are_not_near_duplicates() -> None:
+    draws = torch.Generator().manual_seed(0)
+    cast = torch.tensor([60.0, 120.0, 220.0]).view(1, 3, 1, 1)
+    sky = (cast + 10 * torch.randn(30, 3, 32, 32, generator=draws)).clamp(0, 255).to(torch.uint8)
+    assert near_duplicate_groups(torch.cat([sky, sky[:1].flip(-1)])).tolist() == [*range(30), 0]
+
+
 def test_images_of_one_grey_are_copies_of_each_other() -> None:
     plain = torch.stack([torch.full((1, 24, 24), grey, dtype=torch.uint8) for grey in (0, 90, 255)])
     assert near_duplicate_groups(torch.cat([draw_images(1), plain])).tolist() == [0, 1, 1, 1]

@@ -16,6 +16,7 @@ from helpers.tiny_sessions import RULES, perceptron
 from localrules.data.dataset import Split
 from localrules.engine.inference import subsample
 from localrules.engine.scores import Scores
+from localrules.errors import LocalRulesError
 
 CLASSES = 5
 
@@ -80,6 +81,18 @@ def test_a_session_scores_a_split_in_order_and_in_eval_mode() -> None:
     assert torch.equal(relabelled.logits, whole.logits)
 
 
+@pytest.mark.parametrize("shape", [(5, 9), (4, 4), (5,)])
+def test_a_rule_that_answers_with_other_shapes_is_named(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = perceptron(RULES["local-ce"], eval_batch_size=5)
+    classes = len(session.data.classes)
+    monkeypatch.setattr(session.rule, "predict", lambda network, images: torch.zeros(shape))
+    with pytest.raises(LocalRulesError, match="predict") as caught:
+        session.predictor.scores(session.data.split("valid"))
+    assert f"(5, {classes})" in str(caught.value)
+
+
 def test_scoring_reports_its_progress() -> None:
     session = perceptron(RULES["local-ce"], eval_batch_size=5)
     with shown_progress() as seen:
@@ -93,6 +106,11 @@ def test_the_samples_scored_at_the_end_are_spread_over_the_split() -> None:
     chosen = subsample(split, 4)
     assert chosen is not None
     assert [int(sample) * 4 // 11 for sample in chosen] == [0, 1, 2, 3]  # one of each quarter
+    everything = Split(torch.zeros(40, 1, 1, 1, dtype=torch.uint8), torch.zeros(40, dtype=torch.int64))
+    for count in range(1, 40):
+        chosen = subsample(everything, count)
+        assert chosen is not None
+        assert len(chosen.unique()) == count, count
 
 
 GROWTH = """

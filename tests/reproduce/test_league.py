@@ -13,10 +13,11 @@ import pytest
 from helpers.tiny_runs import localrules
 
 from localrules import SearchChoice, SearchRange
+from localrules.config.settings import Settings
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.reproduce.league.report import PAGE, TABLE, write_report
-from localrules.reproduce.league.row import Row, run_command
+from localrules.reproduce.league.row import Row, best_first, run_command
 from localrules.reproduce.league.run import LeagueRunner
 from localrules.reproduce.league.spec import Ground, League, candidates
 from localrules.reproduce.request import ReproductionRequest
@@ -164,6 +165,26 @@ def test_no_rule_of_that_name_is_an_error(tmp_path: Path) -> None:
         league(tmp_path, "nothing*")
 
 
+@pytest.mark.parametrize("given", [{"data": {"name": "noise"}}, {"model": {"name": "lenet"}}])
+def test_another_model_or_data_set_is_refused_since_rows_stand_in_one_table(given: Any, tmp_path: Path) -> None:
+    asked = ReproductionRequest(defaults=Settings.from_tree(given, "--data or --model"), incidental={"threads": 1})
+    with pytest.raises(UsageError, match="changes nothing here"):
+        LeagueRunner(TINY, asked, tmp_path, REGISTRY).run()
+
+
+def test_a_rule_that_is_refused_when_it_is_built_has_a_row_and_stops_nothing(tmp_path: Path) -> None:
+    narrow = replace(TINY.grounds[0], settings={**TINY.grounds[0].settings, "model": {"name": "mlp", "hidden": [4]}})
+    rows = league(tmp_path, "channel-goodness", "local-ce", spec=replace(TINY, grounds=(narrow,), seeds=1))
+    assert {row.rule: bool(row.accuracies) for row in rows} == {"local-ce": True, "channel-goodness": False}
+    assert "cannot split" in rows[-1].reason
+
+
+def test_an_accuracy_of_nought_is_an_accuracy() -> None:
+    nought, none = (Row("faces", rule, "mlp", "faces", {}) for rule in ("a", "b"))
+    nought = replace(nought, accuracies=(0.0,))
+    assert best_first([none, nought]) == [nought, none]
+
+
 def test_candidates_begin_with_the_rules_own_settings_and_are_always_the_same() -> None:
     space = {"beta": SearchRange(10, 1000, log=True)}
     found = candidates("hsic", "faces", 0.01, space, 4)
@@ -172,6 +193,11 @@ def test_candidates_begin_with_the_rules_own_settings_and_are_always_the_same() 
     assert all(0.001 <= one.lr <= 0.1 and 10 <= one.options["beta"] <= 1000 for one in found[1:])
     assert candidates("hsic", "other", 0.01, space, 4)[1:] != found[1:]
     assert [one.options for one in candidates("fa", "faces", 0.01, {}, 3)] == [{}, {}, {}]
+
+
+def test_a_range_of_whole_numbers_has_whole_bounds() -> None:
+    with pytest.raises(ValueError, match="needs whole bounds"):
+        SearchRange(0.5, 3, integer=True)
 
 
 def test_search_values_are_checked_and_drawn_within_bounds() -> None:

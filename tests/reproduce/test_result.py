@@ -45,6 +45,11 @@ def test_a_case_whose_runs_all_diverged_says_so() -> None:
     assert outcome().as_csv_row()["ours"] == ""
 
 
+def test_a_case_of_which_some_runs_diverged_does_not_match() -> None:
+    found = replace(outcome(90.0), diverged=(1, 2), runs=outcome(90.0).runs)
+    assert found.verdict.endswith("seeds diverged: not comparable")
+
+
 @pytest.mark.parametrize(
     ("settings", "scale", "text"),
     [

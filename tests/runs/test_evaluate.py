@@ -322,6 +322,10 @@ def test_what_was_held_out_stays_so_where_the_data_have_moved_and_a_name_asks_fo
     moved = scored(held["run_dir"], "--data-path", str(there))
     assert moved["top1"] == held["valid_accuracy"]
     assert scored(held["run_dir"], "--data", "fer2013", "--data-path", str(there))["n"] != moved["n"]
+    own, others = sorted((Path(held["run_dir"]) / "evaluation").iterdir())  # neither has written over the other
+    assert own.name == "fer2013-valid"
+    assert others.name.startswith("fer2013-valid-")
+    assert json.loads((own / "scores.json").read_text(encoding="utf-8"))["n"] == moved["n"]
 
 
 def test_a_run_that_asks_for_it_is_flipped_wherever_it_is_asked(tmp_path: Path) -> None:

@@ -184,6 +184,14 @@ def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
     assert (tmp_path / "comparison" / "index.html").exists()
 
 
+@pytest.mark.parametrize("more", [{"seeds": 9}, {"workers": 2}, {"executor": "pool"}, {"steps": 4}])
+def test_what_is_for_runs_to_be_made_is_refused_with_runs_that_are_done(
+    more: dict[str, Any], result: api.RunResult, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is for runs that are yet to be made"):
+        api.compare([result, result], out=tmp_path, **more)
+
+
 @pytest.fixture(scope="module")
 def of_a_plugin(tmp_path_factory: pytest.TempPathFactory) -> api.RunResult:
     place = tmp_path_factory.mktemp("plugin")

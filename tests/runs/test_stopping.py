@@ -281,6 +281,8 @@ def stopped_at(stopping: EarlyStopping, values: list[float], run: RunInfo | None
         ({"patience": 1, "metric": "valid_loss"}, [2.0, 1.0, 1.5], 3),
         ({"patience": 1, "metric": "valid_loss", "mode": "max"}, [2.0, 1.0], 2),
         ({"patience": 1}, [0.5, float("nan")], 2),
+        ({"patience": 2}, [float("nan")] * 3, 2),
+        ({"patience": 3}, [float("nan"), float("nan"), 0.2, float("nan"), 0.3, 0.1, 0.1], None),
     ],
 )
 def test_when_early_stopping_stops(options: dict[str, Any], values: list[float], stop: int | None) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -20,6 +20,8 @@ from localrules.config.settings import Settings
 from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.executor import make_executor
+from localrules.sweep.optimizer import make_sampler, suggest
+from localrules.sweep.pruning import _Pruning
 from localrules.sweep.report import write_report
 from localrules.sweep.run import Sweep, SweepTrial
 from localrules.sweep.space import Space, default_space, parse_params, read_space
@@ -154,7 +156,7 @@ def test_runs_that_fall_behind_are_pruned_and_are_not_the_best(tmp_path: Path) -
         ({"space": {"rule.hidden": SearchChoice((0, 2))}}, "another space"),
         ({"objective": "train_accuracy"}, "another objective"),
         ({"settings": Settings.from_tree({**TREE, "steps": 5})}, "other settings|another setting"),
-        ({"direction": "minimize"}, "to maximize"),
+        ({"direction": "minimize"}, "another direction"),
     ],
 )
 def test_a_study_keeps_its_space_settings_and_objective(unbroken: Sweep, change: dict[str, Any], said: str) -> None:
@@ -233,10 +235,91 @@ def test_without_a_space_it_is_the_rules_own(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "study" / "space.json").read_text())["space"]) == {"rule.hidden", "optimizer.lr"}
 
 
-def test_an_unknown_objective_is_an_error_that_lists_the_others(tmp_path: Path) -> None:
-    said = run(tmp_path, "--param", "rule.hidden=0,4", "--trials", "1", "--objective", "valid_acuracy")
+def test_an_unknown_objective_is_an_error_that_lists_the_others_and_takes_nothing(tmp_path: Path) -> None:
+    words = ["--param", "rule.hidden=0,4", "--trials", "1"]
+    said = run(tmp_path, *words, "--objective", "valid_acc")
     assert said.code == 2
     assert "valid_accuracy" in said.error["why"]
+    trained = [path.name for path in (tmp_path / "study" / "runs").iterdir()]
+    again = run(tmp_path, *words)  # a study of which no trial is over may begin otherwise, with another direction, too
+    assert again.code == 0, again.err
+    assert [path.name for path in (tmp_path / "study" / "runs").iterdir()] == trained
+
+
+def test_searches_with_other_seeds_share_no_draw() -> None:
+    optuna = pytest.importorskip("optuna")
+    space: Space = {"optimizer.lr": SearchRange(1e-4, 1e-1, log=True)}
+    drawn = []
+    for seed in range(3):
+        study = optuna.create_study()
+        for number in range(4):
+            study.sampler = make_sampler("random", seed, number)
+            drawn.append(suggest(study.ask(), space)["optimizer.lr"])
+    assert len(set(drawn)) == 12
+
+
+def test_a_trial_of_an_earlier_process_with_the_same_number_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    KillOnce.runs = 1
+    killed = sweep(tmp_path, callbacks=lambda: [KillOnce()])
+    monkeypatch.setattr("localrules.sweep.run.release", lambda trial: None)  # as if there had been no time for it
+    with pytest.raises(Killed):
+        killed.run(2)
+    assert sweep(tmp_path)._abandoned() is None  # this very process is at work on it
+    monkeypatch.setattr("localrules.sweep.ownership._TOKEN", "of another process")
+    assert [trial.number for trial in sweep(tmp_path).run(2)] == [0, 1]
+
+
+def test_a_point_of_a_grid_that_was_queued_by_a_process_that_died_is_tried(tmp_path: Path) -> None:
+    space: Space = {"rule.hidden": SearchChoice((0, 4))}
+    begun = sweep(tmp_path, space, sampler="grid")
+    begun.study.enqueue_trial({"rule.hidden": "0"})
+    assert {trial.settings["rule.hidden"] for trial in sweep(tmp_path, space, sampler="grid").run(2)} == {0, 4}
+
+
+@pytest.mark.parametrize("character", "?{}")
+def test_a_folder_whose_name_no_database_takes_is_refused(tmp_path: Path, character: str) -> None:
+    with pytest.raises(UsageError, match="a study cannot be in a folder with"):
+        sweep(tmp_path / f"lr{character}1").run(1)
+    assert not list(tmp_path.glob("lr*/*.db"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--param", "rule.hiden=0,4"], "hiden"),
+        (["--param", "rule.hidden=0,4", "--set", "rule.hidden=4"], "is set and searched"),
+        (["--param", "rule.hidden=0,4", "--pruner", "median"], "a pruner is of no use"),
+        (["--param", "optimizer.lr=0.1..1", "--sampler", "grid"], "a grid needs the values"),
+    ],
+)
+def test_a_wandb_sweep_is_checked_like_ours(words: list[str], said: str) -> None:
+    found = localrules("sweep", *WORDS, *words, "--wandb-yaml", "--json")
+    assert found.code == 2
+    assert said in json.dumps(found.error)
+
+
+def test_a_logarithmic_range_of_whole_numbers_stays_one_on_wandb() -> None:
+    said = localrules("sweep", *WORDS, "--param", "rule.hidden=1..64:log:int", "--wandb-yaml")
+    parameter = yaml.safe_load(said.out)["parameters"]["rule.hidden"]
+    assert parameter == {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64}
+
+
+def test_pruners_are_told_the_epoch_and_not_the_step() -> None:
+    class Told:
+        steps: ClassVar[list[int]] = []
+
+        def report(self, value: float, step: int) -> None:
+            self.steps.append(step)
+
+        def should_prune(self) -> bool:
+            return False
+
+    callback = _Pruning(Told(), "valid_accuracy")
+    for epoch, step in ((1.0, 390), (2.0, 780), (2.5, 975)):
+        callback.on_evaluate({"valid_accuracy": 0.5, "step": step, "epoch": epoch})
+    assert Told.steps == [1, 2, 3]
 
 
 def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def load_rows(folder: Path) -> list[Row]:
 
 def best_first(rows: Iterable[Row]) -> list[Row]:
     """By accuracy; rules that cannot run come last."""
-    return sorted(rows, key=lambda row: (-(row.accuracy_mean or -1.0), row.rule))
+    return sorted(rows, key=lambda row: (1.0 if row.accuracy_mean is None else -row.accuracy_mean, row.rule))
 
 
 def write_row(folder: Path, row: Row) -> None:

@@ -17,7 +17,7 @@ from localrules.engine.builder import load_run_dataset
 from localrules.engine.environment import providers
 from localrules.engine.resolve import resolve_run
 from localrules.engine.resolved_run import ResolvedRun
-from localrules.errors import LocalRulesError, UsageError
+from localrules.errors import DataError, LocalRulesError, MissingDependencyError, UsageError
 from localrules.reproduce.league.cost import Cost, cost_of
 from localrules.reproduce.league.row import Row, best_first, read_row, run_command, write_row
 from localrules.reproduce.league.spec import Candidate, Ground, League, candidates
@@ -70,6 +70,7 @@ class LeagueRunner:
         Raises:
             UsageError: No rule fits the pattern, or a ground's data set or network is not there.
         """
+        self._check_grounds()
         wanted = self.wanted()
         for ground, _ in wanted:
             self._dataset(ground, 0.0)  # what cannot run is known before anything has run
@@ -79,6 +80,22 @@ class LeagueRunner:
                     self._row(ground, rule)
                 self._other_seeds(ground, rules)
         return self.rows()
+
+    def _check_grounds(self) -> None:
+        """Refuse another model or data set: rows of all commands stand in one table.
+
+        Raises:
+            UsageError: It is named.
+        """
+        for name in ("model", "data"):
+            if name in self.asked.defaults.tree:
+                grounds = ", ".join(f"{one.name} with {one.settings['model']['name']}" for one in self.league.grounds)
+                raise UsageError(
+                    f"--{name} changes nothing here",
+                    where=self.asked.defaults.source_of(name),
+                    why=f"a league has grounds of its own: {grounds}",
+                    fix="leave it out; other files of a ground's data are named with --data-path",
+                )
 
     def wanted(self) -> list[tuple[Ground, list[str]]]:
         """Each ground with the rules that are asked for on it: controls first, then by name.
@@ -129,14 +146,15 @@ class LeagueRunner:
         settings = self._settings(ground, {})
         row = Row(ground.name, rule, settings["model"]["name"], settings["data"]["name"], self.budget(ground))
         try:
-            run = self._resolve(ground, {"rule": {"name": rule}})
+            row = self._compete(ground, self._resolve(ground, {"rule": {"name": rule}}), row)
         except UsageError as error:
-            if rule in self.league.controls:
+            if rule in self.league.controls or isinstance(error, DataError):
                 raise
             self.say(f"{ground.name}, {rule}: {error.what}")
-            write_row(self.folder, replace(row, reason=f"{error.what}: {error.why}"))
-            return
-        write_row(self.folder, self._compete(ground, run, row))
+            if isinstance(error, MissingDependencyError):
+                return  # with the package the next command runs it
+            row = replace(row, reason=f"{error.what}: {error.why}")
+        write_row(self.folder, row)
 
     def _compete(self, ground: Ground, own: ResolvedRun, row: Row) -> Row:
         """Search, then run with the first seed."""
@@ -144,7 +162,8 @@ class LeagueRunner:
         space = candidates(rule, ground.name, own.config.optimizer.lr, cls.info.search_space, self.league.trials)
         trials = self._trials(ground, rule, space, row.budget["trial_steps"])
         row = replace(row, declared=own.locality, trials=tuple(trials))
-        best = max(range(len(trials)), key=lambda number: trials[number]["accuracy"] or -1.0)
+        found = [-1.0 if trial["accuracy"] is None else trial["accuracy"] for trial in trials]
+        best = max(range(len(trials)), key=found.__getitem__)
         if trials[best]["accuracy"] is None:
             return replace(row, reason="every trial diverged")
         cost = self._cost(ground, space[best].settings(rule))
@@ -211,7 +230,8 @@ class LeagueRunner:
         best = [row.rule for row in rows if row.rule not in self.league.controls][: self.league.best]
         seeds = self.asked.seeds or self.league.seeds
         for row in rows:
-            if row.rule in (*self.league.controls, *best) and row.rule in wanted and len(row.accuracies) < seeds:
+            tried = len(row.accuracies) >= seeds or row.reason  # which says what seeds diverged
+            if row.rule in (*self.league.controls, *best) and row.rule in wanted and not tried:
                 write_row(self.folder, self._with_seeds(ground, row, seeds))
 
     def _steps(self, control_steps: int, cost: Cost) -> int:
