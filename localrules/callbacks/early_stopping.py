@@ -69,8 +69,8 @@ class EarlyStopping(Callback):
                 fix="choose one of " + ", ".join(key for key, known in row.items() if isinstance(known, float)),
             )
         best = self.best
-        is_first = best is None or math.isnan(best)
-        if not math.isnan(value) and (is_first or self._sign * (value - (best or 0.0)) > self.min_delta):
+        has_improved = best is None or math.isnan(best) or self._sign * (value - best) > self.min_delta
+        if has_improved and not math.isnan(value):
             self.best, self.waited = float(value), 0
             return
         if best is None:

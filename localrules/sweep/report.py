@@ -132,11 +132,15 @@ def importances(sweep: Sweep) -> dict[str, float]:
 
 
 def history_chart(trials: Sequence[SweepTrial], sweep: Sweep) -> XYChart:
-    """The objective against the trial's number, and the best so far."""
+    """The objective against the trial's number, and the best so far of those that were run to their end."""
     pick = max if sweep.direction == "maximize" else min
-    values = [trial.value or 0.0 for trial in trials]
+    done = [trial for trial in trials if trial.state == "done"]
+    values = [trial.value or 0.0 for trial in done]
     best = [pick(values[: place + 1]) for place in range(len(values))]
-    series = [Series("best so far", [trial.number for trial in trials], best, 1, steps=True, marks=False)]
+    places = [trial.number for trial in done]
+    if done and trials[-1].number > places[-1]:  # pruned ones follow
+        places, best = [*places, trials[-1].number], [*best, best[-1]]
+    series = [Series("best so far", places, best, 1, steps=True, marks=False)] if done else []
     for style, state in ((0, "done"), (7, PRUNED)):
         own = [trial for trial in trials if trial.state == state]
         if own:

@@ -22,7 +22,7 @@ from localrules.registry.registry import Registry
 from localrules.runs.executor import make_executor
 from localrules.sweep.optimizer import make_sampler, suggest
 from localrules.sweep.pruning import _Pruning
-from localrules.sweep.report import write_report
+from localrules.sweep.report import history_chart, write_report
 from localrules.sweep.run import Sweep, SweepTrial
 from localrules.sweep.space import Space, default_space, parse_params, read_space
 
@@ -304,6 +304,13 @@ def test_a_logarithmic_range_of_whole_numbers_stays_one_on_wandb() -> None:
     said = localrules("sweep", *WORDS, "--param", "rule.hidden=1..64:log:int", "--wandb-yaml")
     parameter = yaml.safe_load(said.out)["parameters"]["rule.hidden"]
     assert parameter == {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 64}
+
+
+def test_the_best_so_far_is_of_runs_that_came_to_their_end(tmp_path: Path) -> None:
+    values = {0: (0.2, "done"), 1: (0.9, "pruned"), 2: (0.3, "done"), 3: (0.1, "pruned")}
+    trials = [SweepTrial(number, {}, value, state, None) for number, (value, state) in values.items()]
+    best = history_chart(trials, sweep(tmp_path)).series[0]
+    assert (best.label, [*best.x], [*best.y]) == ("best so far", [0, 2, 3], [0.2, 0.3, 0.3])
 
 
 def test_pruners_are_told_the_epoch_and_not_the_step() -> None:
