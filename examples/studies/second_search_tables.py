@@ -71,7 +71,8 @@ def tabulate(records: Path, ground: str = FER2013) -> pd.DataFrame:
             "memory_mib": facts["peak_memory_mib"],
             "accuracies": " ".join(f"{part['right'].mean():.3f}" for part in parts),
         }
-        rows += [row | compare(found[case], case, found.get(each), each) for each in references_of(case)]
+        beside = [each for each in references_of(case) if each in found] or [case]
+        rows += [row | compare(found[case], case, found[each], each) for each in beside]
     return pd.DataFrame(rows)
 
 

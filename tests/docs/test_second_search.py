@@ -41,7 +41,7 @@ def tables(search: ModuleType) -> ModuleType:
 
 
 def test_the_records_of_a_search_have_the_settings_of_their_cases(search: ModuleType) -> None:
-    found = [path for path in search.RECORDS.glob("*.npz") if not path.name.startswith("final-")]
+    found = [path for path in search.RECORDS.glob("*.npz") if not path.name.startswith(("final-", "cifar10-"))]
     assert found
     for path in found:
         case, _, division = path.stem.rpartition("-")
@@ -64,6 +64,18 @@ def test_the_page_of_a_search_has_the_differences_of_its_table(search: ModuleTyp
             each = [scale * float(row[f"{key}_{name}"]) for name in ("difference", "low", "high")]
             mean, low, high = (f"{value:+.{digits}f}" for value in each)
             assert f"{mean} [{low}, {high}]" in page, f"{row['case']} beside {row['beside']}"
+
+
+@pytest.mark.parametrize("ground", ["cifar10-vgg8b", "cifar10-resnet32"])
+def test_the_page_of_a_search_has_the_results_on_other_grounds(search: ModuleType, ground: str) -> None:
+    page = (RESEARCH / "second-search.md").read_text(encoding="utf-8")
+    with (search.RECORDS / f"{ground}.csv").open(encoding="utf-8") as file:
+        control, local = csv.DictReader(file)
+    assert (control["case"], local["case"]) == ("control", "hsic-levels-ce")
+    for row in (control, local):
+        assert f"| {float(row['right']):.3f} | {float(row['loss']):.3f} |" in page
+    each = [100 * float(local[f"right_{name}"]) for name in ("difference", "low", "high")]
+    assert "{:+.1f} [{:+.1f}, {:+.1f}]".format(*each) in page
 
 
 @pytest.mark.parametrize("table", ["final", "final-twice"])
