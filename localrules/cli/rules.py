@@ -61,7 +61,7 @@ def show(
     models = compatible_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
     untried = [f"{item.entry.name}:NAME" for item in registry.entries("model") if item.entry.argument]
-    brings = merge(kind.info.run_defaults, {"model": kind.info.model_defaults} if kind.info.model_defaults else {})
+    brings = merge({"model": kind.info.model_defaults} if kind.info.model_defaults else {}, kind.info.run_defaults)
     facts = {
         "formula": kind.info.formula,
         "locality": f"{kind.info.locality}: {LOCALITY_DESCRIPTIONS[kind.info.locality]}",
