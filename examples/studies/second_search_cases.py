@@ -74,7 +74,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hsic-averaged": ("fer_hsic", AVERAGED),
     "control-averaged": ("fer_backprop", AVERAGED),
     "control-averaged-smoothed": ("fer_backprop", {**AVERAGED, "targets.label_smoothing": 0.1}),
-    "control-averaged-erased": ("fer_backprop", {**AVERAGED, "augment.erase_size": 0.3}),
     "hsic-small-heads-averaged": ("fer_hsic", {**SMALL_HEADS, **AVERAGED}),
     "hsic-levels-averaged": ("fer_hsic_block", AVERAGED),
     "hsic-levels-ce-averaged": ("fer_hsic_block", {"rule.ce": 0.3, **AVERAGED}),
@@ -86,8 +85,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 """Each trial's recipe, and what it changes. The control gets each gain that it can use. Four were added
 after the first round: ``hsic-small-heads`` halves the networks beside the layers, too; two build on levels, the one
 change that was kept; and ``hsic-shorter`` has the length of the cases in ``AS_LONG_AS``. Those of ``FINAL``, with all
-that was kept, are for the final runs; the other averaged ones, with label smoothing or random erasing, came after
-these, when label smoothing had turned out to help the control."""
+that was kept, are for the final runs; the other averaged ones, with label smoothing, came after these, when it
+had turned out to help the control."""
 
 UNCHANGED = {"fer_backprop": "control", "fer_hsic": "hsic", "fer_hsic_block": "hsic-levels"}
 """The case of each recipe that changes nothing."""

@@ -58,11 +58,11 @@ def bench(
         own = _at_once(name, settings, registry, parallel_layers)
         candidates.append(engine_step(name, _resolve(name, own, registry), data))
     memory = {candidate.name: step_memory(candidate) for candidate in candidates}
-    work = {candidate.name: step_work(candidate) for candidate in candidates}
-    if parallel_layers > 1:  # operations are counted in their own thread, so that layers take their turns for it
-        for name in names:
-            in_turn = merge(_at_once(name, settings, registry, 1), {"parallel_layers": 1})
-            work[name] = step_work(engine_step(name, _resolve(name, in_turn, registry), data))
+    counted = candidates
+    if parallel_layers > 1:  # operations are counted in one thread, so that layers take their turns for it
+        in_turn = merge(settings, {"parallel_layers": 1})
+        counted = [candidates[0], *(engine_step(name, _resolve(name, in_turn, registry), data) for name in names)]
+    work = {candidate.name: step_work(candidate) for candidate in counted}
     fractions = {candidate.name: device_fraction(candidate) for candidate in candidates}
     seconds = time_interleaved(candidates, rounds)
     return {

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SEEDS = 3
-
 
 @app.command(cls=MetricCommand)
 def compare(
@@ -158,7 +156,7 @@ def compare(
             fix="leave it out, or name rules instead of run folders",
         )
     from localrules import compare as compare_
-    from localrules.comparison.plan import parse_rules
+    from localrules.comparison.plan import SEEDS, parse_rules
 
     names = parse_rules(rules) if rules is not None else []
     found = compare_(
@@ -188,11 +186,11 @@ def compare(
         print_json(found.rows())
     else:
         _print(found, out)
-        if names and (seeds or _SEEDS) < _SEEDS:
+        if names and (seeds or SEEDS) < SEEDS:
             from localrules.utils.console import print_command
 
-            why = f"compare over {_SEEDS} seeds; finished runs are kept"
-            print_command(get_console(), why, repeated(_SEEDS))
+            why = f"compare over {SEEDS} seeds; finished runs are kept"
+            print_command(get_console(), why, repeated(SEEDS))
     for one in found.results:  # one that could not be scored has no scores
         for run, scores in zip(one.runs, found.scores.get(one.label, ()), strict=False):
             if leak_check and not has_leak_warning(scores):

@@ -61,6 +61,7 @@ def show(
     models = compatible_models(kind, registry)
     fits = ", ".join(model["name"] for model in models if model["fits"])
     untried = [f"{item.entry.name}:NAME" for item in registry.entries("model") if item.entry.argument]
+    # Keys of the second come first.
     brings = merge({"model": kind.info.model_defaults} if kind.info.model_defaults else {}, kind.info.run_defaults)
     facts = {
         "formula": kind.info.formula,

@@ -20,6 +20,9 @@ from localrules.errors import UsageError
 if TYPE_CHECKING:
     from localrules.registry.registry import Registry
 
+SEEDS = 3
+"""Runs of each rule, unless another number is asked for."""
+
 
 @dataclass(frozen=True)
 class PlannedRun:

@@ -10,7 +10,7 @@ from localrules.callbacks.base import Callback
 from localrules.comparison import comparison, folder, report
 from localrules.comparison.comparison import Comparison
 from localrules.comparison.execute import run_all
-from localrules.comparison.plan import check_rules, plan
+from localrules.comparison.plan import SEEDS, check_rules, plan
 from localrules.comparison.run_record import read_run_record
 from localrules.comparison.scorer import Scorer
 from localrules.config.settings import Settings, merge_settings
@@ -112,7 +112,7 @@ def compare(
                 raise UsageError(f"no {kind} is named", where="localrules.compare", fix=f"name one with {kind}=...")
         given = merge_settings(Settings.from_tree(machine_defaults(given, workers or 1), "default"), given)
         runner = make_executor(executor, workers or 1, out / EXECUTOR, registry)
-        planned = plan(rules, given, 3 if seeds is None else seeds, registry)
+        planned = plan(rules, given, SEEDS if seeds is None else seeds, registry)
         shared = given.without(*rules, "seed").tree
         fingerprint = planned[0].fingerprint
         folder.acquire(out, shared, fingerprint)

@@ -143,13 +143,8 @@ def _check_data(experiments: dict[str, Experiment], cases: list[Case], asked: Re
         )
     for name in ("data", "model"):
         # What trains nothing takes the same words as its neighbours, so that one line serves for all of a suite.
-        if cases and name in asked.defaults.tree and name not in unspecified_components(experiments):
-            raise UsageError(
-                f"--{name} changes nothing here",
-                where=asked.defaults.source_of(name),
-                why=f"each case says on which {name} its value was published",
-                fix="leave it out",
-            )
+        if cases and name not in unspecified_components(experiments):
+            asked.refuse_component(name, f"each case says on which {name} its value was published")
 
 
 def _plan_case(

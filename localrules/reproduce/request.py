@@ -41,6 +41,15 @@ class ReproductionRequest:
     data_path: Path | None = None
     metrics: MetricFiles = field(default_factory=dict)
 
+    def refuse_component(self, name: str, why: str, fix: str = "leave it out") -> None:
+        """Refuse a model or data set where it would change nothing.
+
+        Raises:
+            UsageError: The user named one.
+        """
+        if name in self.defaults.tree:
+            raise UsageError(f"--{name} changes nothing here", where=self.defaults.source_of(name), why=why, fix=fix)
+
     @property
     def selects_all(self) -> bool:
         """Whether all cases are to be run, and experiments without cases."""

@@ -20,7 +20,7 @@ def me() -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether a process of this machine is no longer there; one of another machine counts as there."""
+    """Whether a process of this machine has ended; one of another machine counts as running."""
     host, number, token = [*owner.split(" "), "", "", ""][:3]
     if not number.isdigit():
         return True

@@ -150,11 +150,19 @@ def test_layers_that_can_learn_at_once_share_the_threads_out_and_the_others_have
         assert found["contenders"][2][key] == pytest.approx(alone["contenders"][2][key], rel=0.01)
 
 
-def test_a_granularity_in_a_name_counts_more_than_that_of_all() -> None:
-    known = Registry.load(allow=[])
-    settings = {"model": {"name": "dense_fpn_small"}, "granularity": "layer", "threads": 1}
-    found = {name: suite._resolve(name, settings, known).config.granularity for name in ("hsic@block", "hsic")}
-    assert found == {"hsic@block": "block", "hsic": "layer"}
+def test_a_granularity_in_a_name_counts_more_than_that_of_all(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: dict[str, object] = {}
+    real = suite.engine_step
+
+    def watched(name: str, run: ResolvedRun, *rest: Any) -> Candidate:
+        built[name] = run.config.granularity
+        return real(name, run, *rest)
+
+    monkeypatch.setattr(suite, "engine_step", watched)
+    suite.bench(["hsic@block", "hsic"], TINY | {"granularity": "layer"}, registry, rounds=1)
+    assert built == {"backprop": "layer", "hsic@block": "block", "hsic": "layer"}
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])

@@ -179,10 +179,10 @@ def test_a_rule_that_is_refused_when_it_is_built_has_a_row_and_stops_nothing(tmp
     assert "cannot split" in rows[-1].reason
 
 
-def test_an_accuracy_of_nought_is_an_accuracy() -> None:
-    nought, none = (Row("faces", rule, "mlp", "faces", {}) for rule in ("a", "b"))
-    nought = replace(nought, accuracies=(0.0,))
-    assert best_first([none, nought]) == [nought, none]
+def test_an_accuracy_of_zero_is_an_accuracy() -> None:
+    zero, none = (Row("faces", rule, "mlp", "faces", {}) for rule in ("b", "a"))
+    zero = replace(zero, accuracies=(0.0,))
+    assert best_first([none, zero]) == [zero, none]
 
 
 def test_candidates_begin_with_the_rules_own_settings_and_are_always_the_same() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
@@ -21,7 +23,6 @@ from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.executor import make_executor
 from localrules.sweep.optimizer import make_sampler, suggest
-from localrules.sweep.pruning import _Pruning
 from localrules.sweep.report import history_chart, write_report
 from localrules.sweep.run import Sweep, SweepTrial
 from localrules.sweep.space import Space, default_space, parse_params, read_space
@@ -145,6 +146,8 @@ def test_runs_that_fall_behind_are_pruned_and_are_not_the_best(tmp_path: Path) -
     found = Sweep(Settings.from_tree(settings), space, tmp_path, REGISTRY, sampler="grid", pruner="median")
     states = [trial.state for trial in found.run(7)]
     assert "pruned" in states
+    told = [trial.intermediate_values for trial in found.study.get_trials()]
+    assert set().union(*told) == {1, 2, 3, 4}  # epochs, and not the 10 steps of each
     best = found.best()
     assert best is not None
     assert best.state == "done"
@@ -262,12 +265,12 @@ def test_a_trial_of_an_earlier_process_with_the_same_number_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     KillOnce.runs = 1
-    killed = sweep(tmp_path, callbacks=lambda: [KillOnce()])
-    monkeypatch.setattr("localrules.sweep.run.release", lambda trial: None)  # as if there had been no time for it
-    with pytest.raises(Killed):
-        killed.run(2)
-    assert sweep(tmp_path)._abandoned() is None  # this very process is at work on it
-    monkeypatch.setattr("localrules.sweep.ownership._TOKEN", "of another process")
+    before = sweep(tmp_path, callbacks=lambda: [KillOnce()])
+    with monkeypatch.context() as patch:
+        patch.setattr("localrules.sweep.run.me", lambda: f"{socket.gethostname()} {os.getpid()} of-a-process-before")
+        patch.setattr("localrules.sweep.run.release", lambda trial: None)  # as if there had been no time for it
+        with pytest.raises(Killed):
+            before.run(2)
     assert [trial.number for trial in sweep(tmp_path).run(2)] == [0, 1]
 
 
@@ -311,22 +314,6 @@ def test_the_best_so_far_is_of_runs_that_came_to_their_end(tmp_path: Path) -> No
     trials = [SweepTrial(number, {}, value, state, None) for number, (value, state) in values.items()]
     best = history_chart(trials, sweep(tmp_path)).series[0]
     assert (best.label, [*best.x], [*best.y]) == ("best so far", [0, 2, 3], [0.2, 0.3, 0.3])
-
-
-def test_pruners_are_told_the_epoch_and_not_the_step() -> None:
-    class Told:
-        steps: ClassVar[list[int]] = []
-
-        def report(self, value: float, step: int) -> None:
-            self.steps.append(step)
-
-        def should_prune(self) -> bool:
-            return False
-
-    callback = _Pruning(Told(), "valid_accuracy")
-    for epoch, step in ((1.0, 390), (2.0, 780), (2.5, 975)):
-        callback.on_evaluate({"valid_accuracy": 0.5, "step": step, "epoch": epoch})
-    assert Told.steps == [1, 2, 3]
 
 
 def test_the_same_search_as_a_wandb_sweep(tmp_path: Path) -> None:

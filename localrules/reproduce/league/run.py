@@ -87,15 +87,13 @@ class LeagueRunner:
         Raises:
             UsageError: It is named.
         """
+        grounds = ", ".join(f"{one.name} with {one.settings['model']['name']}" for one in self.league.grounds)
         for name in ("model", "data"):
-            if name in self.asked.defaults.tree:
-                grounds = ", ".join(f"{one.name} with {one.settings['model']['name']}" for one in self.league.grounds)
-                raise UsageError(
-                    f"--{name} changes nothing here",
-                    where=self.asked.defaults.source_of(name),
-                    why=f"a league has grounds of its own: {grounds}",
-                    fix="leave it out; other files of a ground's data are named with --data-path",
-                )
+            self.asked.refuse_component(
+                name,
+                f"a league has grounds of its own: {grounds}",
+                fix="leave it out; other files of a ground's data are named with --data-path",
+            )
 
     def wanted(self) -> list[tuple[Ground, list[str]]]:
         """Each ground with the rules that are asked for on it: controls first, then by name.
