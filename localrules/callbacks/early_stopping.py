@@ -42,7 +42,8 @@ class EarlyStopping(Callback):
             raise ValueError(f"patience must be at least 1 and min_delta at least 0, not {patience} and {min_delta}")
         self.metric, self.patience, self.min_delta = metric, patience, min_delta
         self._sign = 1.0 if mode == "max" or (mode == "auto" and metric.endswith("accuracy")) else -1.0
-        self._key = f"early_stopping/{metric}"
+        # Two of one metric that differ in these have states of their own; patience changes nothing in them.
+        self._key = f"early_stopping/{metric}/{self._sign:+.0f}/{min_delta}"
         self.best: float | None = None
         self.waited = 0
 

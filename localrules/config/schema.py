@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serial
 
 from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
-from localrules.core.windows import WINDOW_PATTERN
+from localrules.core.windows import WINDOW_PATTERN, split_granularity
 from localrules.data.augment import AugmentConfig
 from localrules.data.targets import TargetsConfig
+from localrules.errors import UsageError
 from localrules.utils.precision import Precision
 
 LARGEST = 2**63
@@ -342,6 +343,15 @@ class RunConfig(Section):
     @classmethod
     def _read_rule(cls, value: Any) -> Any:
         return RuleAssignment.from_table(value) if isinstance(value, Mapping) and "name" in value else value
+
+    @field_validator("granularity", mode="before")
+    @classmethod
+    def _check_granularity(cls, value: Any) -> Any:
+        try:
+            split_granularity(value)
+        except UsageError as error:  # the message of a union of types would name one of them
+            raise ValueError(error.why) from error
+        return value
 
     @model_validator(mode="after")
     def _check_single_length(self) -> RunConfig:

@@ -57,7 +57,7 @@ def _check_booleans(made: BaseModel, tree: Mapping[str, Any], settings: Settings
             raise UsageError(
                 f"option {option!r} has a value that does not fit",
                 where=settings.source_of(*location, key) or f"--set {option}=...",
-                why=f"it is a number; found {str(value).lower()}",
+                why=f"it is a number; found {_shown(value)}",
                 fix=_description(type(made), (key,)),
             )
 
@@ -146,16 +146,19 @@ def _error(config: type[BaseModel], settings: Settings, name: str, error: Valida
             why=f"options here: {', '.join(known) or 'none'}",
             fix=suggest_names(str(location[-1]).replace("-", "_"), known),
         )
-    if not location:
-        why = first["msg"].removeprefix("Value error, ")
-        named = [field for field in config.model_fields if re.search(rf"\b{field}\b", why) and field in settings.tree]
-        places = "; ".join(dict.fromkeys(filter(None, map(settings.source_of, named))))
+    why, found = first["msg"].removeprefix("Value error, "), first.get("input")
+    if not location or (first["type"] == "value_error" and isinstance(found, Mapping)):  # of a section as a whole
+        given = found if isinstance(found, Mapping) else settings.tree
+        fields = _section(config, location).model_fields
+        named = [field for field in fields if re.search(rf"\b{field}\b", why) and field in given]
+        places = [settings.source_of(*location, field) for field in named]
         fix = "change one of them" if len(named) > 1 else ""
-        return UsageError("these settings do not go together", where=places or where, why=why, fix=fix)
+        where = "; ".join(dict.fromkeys(filter(None, places))) or where
+        return UsageError("these settings do not go together", where=where, why=why, fix=fix)
     return UsageError(
         f"option {option!r} has a value that does not fit",
         where=where,
-        why=f"{first['msg']}; found {_shown(first.get('input'))}",
+        why=f"{why}; found {_shown(found)}",
         fix=_description(config, location),
     )
 
@@ -173,6 +176,8 @@ def _typed_location(location: tuple[str | int, ...], settings: Settings) -> tupl
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is typed
     try:
         return shorten(repr(value))
     except ValueError:  # a number of thousands of digits

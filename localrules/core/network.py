@@ -118,13 +118,7 @@ class Network(nn.Module):
             return cls(model, *partition_graph(model, units, lambda names, segments: segments))
         if granularity == "layer":
             return cls(model, *partition_graph(model, units))
-        if not isinstance(granularity, int) or isinstance(granularity, bool) or granularity < 1:
-            raise UsageError(
-                f"granularity {granularity!r} is not known",
-                where="--granularity",
-                why="a network is cut by 'layer', by 'block', or into a number of parts",
-                fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
-            )
+        assert isinstance(granularity, int)
         fine = cls(model, *partition_graph(model, units), owned=False)  # parts may hold what its layers share
         if example is None:
             raise UsageError("cutting into equal parts needs an example batch", fix="pass example=...")

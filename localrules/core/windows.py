@@ -18,10 +18,17 @@ def split_granularity(granularity: Granularity) -> tuple[Granularity, int]:
     """The way in which a network is cut, and the number of layers in a window: 1 without windows.
 
     Raises:
-        UsageError: It starts with ``window`` and is not of the form ``window:K`` or ``window:K:CUT``.
+        UsageError: It is not ``layer``, ``block``, a whole number from 1, ``window:K`` or ``window:K:CUT``.
     """
-    if not isinstance(granularity, str) or not granularity.startswith("window"):
+    if granularity in ("layer", "block") or (type(granularity) is int and granularity > 0):
         return granularity, 1
+    if not isinstance(granularity, str) or not granularity.startswith("window"):
+        raise UsageError(
+            f"granularity {granularity!r} is not known",
+            where="--granularity",
+            why="a network is cut by 'layer', by 'block', or into a number of parts",
+            fix="choose layer, block, a whole number from 1, or window:K for windows of K layers",
+        )
     found = re.match(WINDOW_PATTERN, granularity)
     if found is None:
         raise UsageError(

@@ -211,6 +211,12 @@ def test_settings_that_change_nothing_beside_others_are_named(settings: dict[str
         ({"devices": 2, "parallel": "layers", "stages": 2, "granularity": "window:2", "window_weight": 0.5}, []),
         ({"compile": True, "compile_backend": "eager"}, []),
         ({"holdout_seed": 3}, ["holdout_seed"]),
+        ({"process_timeout": 60}, ["process_timeout"]),
+        (
+            {"augment": {"shift": 0, "padding": "black", "rand_magnitude": 5}},
+            ["augment.padding", "augment.rand_magnitude"],
+        ),
+        ({"augment": {"padding": "black", "rand_augment": 2, "rand_magnitude": 5}}, []),
         ({"holdout_seed": 3, "holdout_fraction": 0.1}, []),
     ],
 )

@@ -300,6 +300,19 @@ def test_early_stopping_continues_from_the_state_of_a_checkpoint() -> None:
     assert stopped_at(EarlyStopping(patience=2), [0.45]) is None
 
 
+def test_two_early_stoppings_of_one_metric_keep_their_states_apart() -> None:
+    run = info()
+    growing, shrinking = EarlyStopping(mode="max", patience=2), EarlyStopping(mode="min", patience=2)
+    assert stopped_at(growing, [0.4, 0.5], run) is None
+    assert stopped_at(shrinking, [0.4, 0.5], run) is None
+    growing.on_checkpoint()
+    shrinking.on_checkpoint()
+    growing.on_run_start(run)
+    shrinking.on_run_start(run)
+    assert (growing.best, growing.waited) == (0.5, 0)
+    assert (shrinking.best, shrinking.waited) == (0.4, 1)
+
+
 def test_early_stopping_goes_without_a_metric_that_is_no_longer_measured() -> None:
     stopping = EarlyStopping("gap", patience=1)
     stopping.on_run_start(info())
