@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,12 +17,12 @@ _TOKEN = uuid4().hex
 
 def me() -> str:
     """This process, as ``OWNER`` has it."""
-    return f"{socket.gethostname()} {os.getpid()} {_TOKEN}"
+    return f"{socket.gethostname()} {os.getpid()} {_TOKEN} {_start_of(os.getpid())}"
 
 
 def is_gone(owner: str) -> bool:
     """Whether a process of this machine has ended; one of another machine counts as running."""
-    host, number, token = [*owner.split(" "), "", "", ""][:3]
+    host, number, token, start = [*owner.split(" "), "", "", "", ""][:4]
     if not number.isdigit():
         return True
     if host != socket.gethostname():
@@ -34,7 +35,17 @@ def is_gone(owner: str) -> bool:
         return True
     except PermissionError:
         pass
-    return False
+    now = _start_of(int(number))
+    return bool(start and now and start != now)  # the system has given its number to another process
+
+
+def _start_of(number: int) -> str:
+    """The start of a process, in ticks since that of the machine; empty where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return fields.rpartition(")")[2].split()[19]  # the name, in brackets, may contain spaces
 
 
 def release(trial: Any) -> None:
