@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localrules.callbacks.base import Callback
 from localrules.comparison import comparison, folder, report
@@ -19,13 +19,16 @@ from localrules.errors import UsageError
 from localrules.registry.registry import Registry
 from localrules.runs.executor import EXECUTOR, make_executor
 from localrules.runs.reference import locate_run
-from localrules.runs.result import RunResult
 from localrules.runs.train import nest_settings
 from localrules.utils.torch_utils import preserve_global_state
 
+if TYPE_CHECKING:
+    from localrules.runs.load import TrainedRun
+    from localrules.runs.result import RunResult
+
 
 def compare(
-    runs: Sequence[str | Path | RunResult] = (),
+    runs: Sequence[str | Path | RunResult | TrainedRun] = (),
     *,
     rules: Sequence[str] = (),
     model: str | Mapping[str, Any] | None = None,
@@ -49,7 +52,7 @@ def compare(
     interruption, and with more rules or seeds: what is done is not done again.
 
     Args:
-        runs: Run folders or results, instead of ``rules``.
+        runs: Run folders, results or loaded runs, instead of ``rules``.
         rules: Names of at least two rules that are trained.
         model: The network, by name, or a mapping with ``name`` and options.
         data: The data set, likewise.
@@ -66,7 +69,7 @@ def compare(
             after the other, or where there are several workers, on the default executor. The results are the same.
         workers: How many runs execute at the same time, 1 if ``None``. Without ``threads`` each has its part of the
             cores.
-        plugins: As for :func:`localrules.train`; results have their own.
+        plugins: As for :func:`localrules.train`; results and loaded runs have their own.
         **more: Settings of all runs, as for :func:`localrules.train`.
 
     Returns:
@@ -99,7 +102,7 @@ def compare(
                     why="runs that are done are compared as they are",
                     fix="leave it out, or name rules instead of runs",
                 )
-            own = dict(locate_run(run, () if isinstance(run, RunResult) else registry) for run in runs)
+            own = dict(locate_run(run, registry if isinstance(run, str | Path) else ()) for run in runs)
             records = [read_run_record(place, registry=known) for place, known in own.items()]
             found = comparison.compare_runs(records, registry, scorer)
             folder.acquire(out, None)

@@ -43,18 +43,21 @@ if TYPE_CHECKING:
 
 
 def load_run(
-    run: str | Path | RunResult, *, device: str | None = None, plugins: Registry | Sequence[str | Path] = ()
+    run: str | Path | RunResult | TrainedRun,
+    *,
+    device: str | None = None,
+    plugins: Registry | Sequence[str | Path] = (),
 ) -> TrainedRun:
     """Load the network of a run with its last weights. The training data is not needed.
 
     Args:
-        run: The run folder, or the result of :func:`localrules.train`.
+        run: The run folder, the result of :func:`localrules.train`, or a loaded run, to have its last weights again.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``mps``; the run's setting if ``None``.
-        plugins: As for :func:`localrules.train`, with a folder; a result has its own.
+        plugins: As for :func:`localrules.train`, with a folder; a result and a loaded run have their own.
 
     Raises:
         UsageError: The folder is not a run folder, has no checkpoint yet, the device is not there, or plugins are given
-            with a result.
+            with a result or a loaded run.
     """
     folder, registry = locate_run(run, plugins)
     with preserve_global_state():

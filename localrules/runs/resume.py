@@ -19,7 +19,7 @@ from localrules.engine.session import Session
 from localrules.errors import UsageError, warn
 from localrules.registry.registry import Registry
 from localrules.runs.execution import build_trackers, check_early_stopping, execute_run, run_record
-from localrules.runs.load import read_run
+from localrules.runs.load import TrainedRun, read_run
 from localrules.runs.processes import follow, processes_of
 from localrules.runs.reference import locate_run
 from localrules.runs.result import RunResult, completed_summary
@@ -33,7 +33,7 @@ from localrules.utils.torch_utils import preserve_global_state
 
 
 def resume(
-    run: str | Path | RunResult,
+    run: str | Path | RunResult | TrainedRun,
     *,
     settings: Settings | Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -45,16 +45,16 @@ def resume(
     now divide the batches into another number of parts: then within rounding, and with a warning.
 
     Args:
-        run: The run folder, or the result of :func:`localrules.train`.
+        run: The run folder, the result of :func:`localrules.train` or a loaded run.
         settings: Settings that must agree with those of the run, as :func:`localrules.train` takes them. Processes
             may begin to divide the layers (``devices=2, parallel="layers"``), or no longer do so, and their number may
             change then; ``process_timeout``, ``eval_batch_size`` and ``parallel_layers`` may change at any time.
         callbacks: As for :func:`localrules.train`.
-        plugins: As for :func:`localrules.train`, with a folder; a result has its own.
+        plugins: As for :func:`localrules.train`, with a folder; a result and a loaded run have their own.
 
     Raises:
         UsageError: The settings, the data, the versions or the machine differ from the run's, or plugins are given with
-            a result.
+            a result or a loaded run.
         LocalRulesError: Training failed, or the user interrupted it.
     """
     check_callbacks(callbacks)

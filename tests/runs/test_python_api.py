@@ -179,8 +179,9 @@ def test_a_run_that_stops_by_a_callbacks_metric_is_not_resumed_without_the_callb
 
 def test_results_are_compared(result: api.RunResult, tmp_path: Path) -> None:
     other = api.train(rule="backprop", **TINY_RUN, out=tmp_path)
-    found = api.compare([result, other.directory], out=tmp_path / "comparison")
-    assert [row["rule"] for row in found.rows()] == ["hsic", "backprop"]
+    loaded = api.load_run(api.train(rule="pred", **TINY_RUN, out=tmp_path))
+    found = api.compare([result, other.directory, loaded], out=tmp_path / "comparison")
+    assert [row["rule"] for row in found.rows()] == ["hsic", "backprop", "pred"]
     assert (tmp_path / "comparison" / "index.html").exists()
 
 
