@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_PART = 2**20  # values that are counted at a time
+
+
 @dataclass(frozen=True)
 class Histogram:
     """The distribution of a tensor's finite values over bins of equal width.
@@ -35,13 +38,17 @@ class Histogram:
         import torch
 
         finite = values.detach().flatten().float()
-        finite = finite[finite.isfinite()]
+        finite = finite[finite.isfinite()].cpu()
         if not len(finite):
             return None
         low, high = (float(end) for end in finite.aminmax())
         if low == high:  # such as biases before the first step
             high = low + max(abs(low), 1.0) * 1e-6
-        counts = torch.histc(finite.cpu(), bins, low, high).long()
+        # Neither histc, whose float32 counts stop at 2^24, nor float32, in which high - low may be infinite.
+        counts = torch.zeros(bins, dtype=torch.int64)
+        for part in finite.split(_PART):
+            places = ((part.double() - low) / (high - low) * bins).long().clamp_(0, bins - 1)
+            counts += torch.bincount(places, minlength=bins)
         return cls(low, high, tuple(counts.tolist()))
 
 
