@@ -193,6 +193,8 @@ def run(
         "trackers.wandb.mode": None if wandb == "off" else wandb,
     }
     settings = collect_settings(given, set_ or [], config, track or [], registry)
+    if wandb == "off" and "wandb" in (track or []):
+        raise UsageError("--wandb off and --track wandb are both given", where="localrules run", fix="leave out one")
     if wandb == "off":
         settings = settings.without_table("trackers", "wandb")
     if resume is not None:

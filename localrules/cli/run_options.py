@@ -53,27 +53,37 @@ def collect_settings(
     is_number = granularity is not None and granularity.isascii() and granularity.isdigit()
     number = int(granularity) if granularity and is_number and len(granularity) < MOST_DIGITS else granularity
     values = {**flags, "granularity": number, "data.path": None if path is None else str(path)}
-    layers = [
+    below = [
         Settings.from_file(file) if file else Settings(),
         *(Settings.from_tree({"trackers": {name: {}}}, f"--track {name}") for name in track),
-        Settings.from_overrides(overrides),
-        Settings.from_flags(values, FLAGS),
     ]
-    on = {name for layer in layers for name in layer.get("trackers", default={})}
+    typed, above = Settings.from_overrides(overrides), Settings.from_flags(values, FLAGS)
+    on = {name for layer in (*below, above) for name in layer.get("trackers", default={})}
     named = {item.entry.name for item in registry.entries("tracker")}
-    return merge_settings(*(with_trackers(layer, on, named) for layer in layers))
+    return merge_settings(*(with_trackers(layer, on, named) for layer in (*below, typed, above)))
 
 
 def with_trackers(settings: Settings, on: set[str], named: set[str]) -> Settings:
-    """Move ``--set wandb.media=true`` to where the configuration keeps it; an option alone turns no tracker on."""
+    """Move ``--set wandb.media=true`` to where the configuration keeps it.
+
+    Args:
+        settings: Some settings.
+        on: The trackers of the run.
+        named: The trackers that there are.
+
+    Raises:
+        UsageError: Options of a tracker that the run does not have.
+    """
     from localrules.config.settings import merge_settings
 
-    moved = sorted(named & settings.tree.keys())
-    for name in moved:
+    moved, whole = sorted(named & settings.tree.keys()), settings.get("trackers", default={})
+    long = [("trackers", name) for name in whole] if isinstance(whole, dict) else []
+    for place in [(name,) for name in moved] + long:
+        name = place[-1]
         if name not in on:
             raise UsageError(
                 f"tracker {name!r} is given options and is not on",
-                where=settings.source_of(name),
+                where=settings.source_of(*place),
                 why="an option alone does not start a tracker",
                 fix=f"add {'--wandb auto' if name == 'wandb' else f'--track {name}'}",
             )

@@ -88,6 +88,21 @@ def test_options_of_a_tracker_are_set_by_its_name(tmp_path: Path) -> None:
     assert trackers_of(tmp_path / "runs")["wandb"] == {"mode": "offline", "media": True, "tags": ["a", "b"]}
 
 
+@pytest.mark.parametrize("option", ["wandb.project=x", "trackers.wandb.project=x", "trackers={wandb={}}"])
+def test_an_option_alone_starts_no_tracker(tmp_path: Path, option: str) -> None:
+    said = localrules("run", "--rule", "hsic", *TINY, "--set", option, "--out", tmp_path / "runs", "--json")
+    assert said.code == 2
+    assert said.error["what"] == "tracker 'wandb' is given options and is not on"
+    assert option in said.error["where"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_tracker_is_not_both_on_and_off(tmp_path: Path) -> None:
+    words = ["--wandb", "off", "--track", "wandb", "--out", tmp_path / "runs", "--json"]
+    assert localrules("run", "--rule", "hsic", *TINY, *words).code == 2
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_tracker_by_no_known_name_makes_no_folder(tmp_path: Path) -> None:
     said = localrules("run", "--rule", "hsic", *TINY, "--track", "wandbb", "--out", tmp_path / "runs", "--json")
     assert said.code == 2
