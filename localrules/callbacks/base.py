@@ -79,7 +79,8 @@ class RunInfo:
         plugin_files: Files that ``--plugin`` named.
         locality: The rule's declared class of locality.
         state: The state of callbacks, saved in checkpoints and restored before ``on_run_start`` of a resumed run. A
-            callback writes its own entry in ``on_checkpoint``: plain values only (numbers, text, lists, dicts).
+            callback writes its own entry in ``on_checkpoint``: plain values only (numbers, text, lists, dicts). What
+            must outlive a kill before the first checkpoint: :func:`localrules.tracking.kept_state.keep_now`.
     """
 
     directory: Path

@@ -24,6 +24,7 @@ from localrules.errors import LocalRulesError, UsageError, describe_exception, s
 from localrules.runs import summary as closing
 from localrules.runs.processes import share_start
 from localrules.runs.result import RunResult
+from localrules.tracking.kept_state import read_kept
 from localrules.tracking.run_folder import RunFolder, record_error
 from localrules.utils.text import printable
 
@@ -164,6 +165,7 @@ def execute_run(
         phases=tuple(session.phases),
         plugin_files=registry.files,
         locality=session.run.locality,
+        state=read_kept(folder),
     )
     stopping = [] if config.early_stopping is None else [EarlyStopping(**config.early_stopping.model_dump())]
     receivers = [*callbacks, *registry.callbacks()]

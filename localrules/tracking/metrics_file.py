@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from localrules.errors import UsageError
@@ -94,6 +94,22 @@ class MetricsFile:
         self._file.close()
         write_atomic(self._path, _encode([self._columns, *([*row, *[""] * len(new)] for row in rows)]))
         self._file = self._path.open("a+b", buffering=0)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Value]]:
+    """The rows of a run's metrics as they were logged, without empty values."""
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield {column: _read(column, text) for column, text in row.items() if text}
+
+
+def _read(column: str, text: str) -> Value:
+    if column == "step":
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _encode(rows: Iterable[Sequence[Value]]) -> bytes:

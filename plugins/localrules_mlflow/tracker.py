@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from localrules.callbacks.base import MetricsRow, Plot, RunInfo
 from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.tracking.charts import Chart
+from localrules.tracking.kept_state import keep_now
 from localrules.tracking.metric_names import scalars
 from localrules.tracking.plots.charts import chart_image
 from localrules.utils.extras import require_extra
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from localrules.callbacks.results import EpochResults
 
 _ID = "mlflow_id"
+_IN_ROWS = ("train/loss", "valid/loss")  # of which each row of a run has one
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # how MLflow names experiments that train models
 _PARAMETERS, _LENGTH = 100, 500  # that MLflow takes at a time; characters of a value
 
@@ -54,24 +57,29 @@ class MlflowTracker(ChartingTracker):
         from mlflow.entities import Param, RunTag
 
         super().on_run_start(run)
-        self._client = MlflowClient(tracking_uri=self.config.uri)
+        self._client, self._known_until = MlflowClient(tracking_uri=self.config.uri), -1
         known = run.state.get(_ID)
         if known is not None:
             self._run = str(known)
             self._client.update_run(self._run, status="RUNNING")
+            sent = [each for name in _IN_ROWS for each in self._client.get_metric_history(self._run, name)]
+            self._known_until = max((each.step for each in sent), default=-1)
             return
         tags = {"rule": run.rule, "model": run.model, "data": run.data, "locality": run.locality}
         name = self.config.name or run.directory.name
         self._run = self._client.create_run(self._experiment(), run_name=name).info.run_id
-        parameters = [Param(key, str(value)[:_LENGTH]) for key, value in flatten(run.config).items()]
+        keep_now(run, _ID, self._run)
+        settings = {_name(key): str(value)[:_LENGTH] for key, value in flatten(run.config).items()}
+        parameters = [Param(key, value) for key, value in settings.items()]
         for first in range(0, len(parameters), _PARAMETERS):
             self._client.log_batch(self._run, params=parameters[first : first + _PARAMETERS])
         self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items() if value])
-        run.state[_ID] = self._run
 
     def on_log(self, row: MetricsRow) -> None:
         super().on_log(row)
-        self._log_metrics(scalars(row), int(row["step"] or 0))
+        step = int(row["step"] or 0)
+        if step > self._known_until:  # else it came before the run was killed
+            self._log_metrics(scalars(row), step)
 
     def log_charts(self, charts: list[Chart], results: EpochResults | None) -> None:
         assert self._client is not None
@@ -119,8 +127,13 @@ class MlflowTracker(ChartingTracker):
 
         assert self._client is not None
         now = int(time.time() * 1000)
-        found = [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        found = [Metric(_name(name), float(value), now, step) for name, value in metrics.items()]
         self._client.log_batch(self._run, metrics=found)
+
+
+def _name(name: str) -> str:
+    """A name without characters that MLflow refuses, as patterns of layers have: ``optimizer.lr_scale.blocks.0._``."""
+    return re.sub(r"[^\w. /:-]", "_", name)
 
 
 def _how_to_look(uri: str | None) -> str:

@@ -64,9 +64,11 @@ class TensorBoardTracker(ChartingTracker):
         from torch.utils.tensorboard import SummaryWriter
 
         super().on_run_start(run)
-        resumed = run.resumed_from_step
-        # What the killed run wrote after its last checkpoint is written again, so the first writing is dropped.
-        self._writer = SummaryWriter(str(run.directory / "tensorboard"), purge_step=resumed + 1 if resumed else None)
+        resumed, folder = run.resumed_from_step, run.directory / "tensorboard"
+        # What the killed run wrote after its last checkpoint, or before its first, is written again, so the first
+        # writing is dropped.
+        kept = resumed + 1 if resumed else 0
+        self._writer = SummaryWriter(str(folder), purge_step=kept if folder.exists() else None)
         if not resumed:
             text = json.dumps(run.config, indent=2, default=str)
             self._writer.add_text("config", "\n".join("    " + line for line in text.splitlines()))

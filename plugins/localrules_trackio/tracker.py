@@ -14,6 +14,7 @@ from localrules.config.diff import flatten
 from localrules.evaluation.charting import ChartingTracker
 from localrules.evaluation.charts import PREDICTIONS
 from localrules.tracking.charts import Chart
+from localrules.tracking.kept_state import keep_now
 from localrules.tracking.metric_names import histogram_name, scalars
 from localrules.tracking.plots.charts import chart_image
 from localrules.utils.extras import require_extra
@@ -21,6 +22,8 @@ from localrules.utils.text import shell_quote
 
 if TYPE_CHECKING:
     from localrules.callbacks.results import EpochResults
+
+_NAME = "trackio_name"
 
 
 class TrackioTracker(ChartingTracker):
@@ -48,16 +51,19 @@ class TrackioTracker(ChartingTracker):
         import trackio
 
         super().on_run_start(run)
+        known = run.state.get(_NAME)
+        if known is None:
+            keep_now(run, _NAME, _free_name(self.config, run.directory.name))
         group = f"{run.rule}-{run.model}-{run.data}"
         facts = {"rule.name": run.rule, "model.name": run.model, "data.name": run.data, "locality": run.locality}
         with redirect_stdout(sys.stderr):
             self._run = trackio.init(
                 project=self.config.project,
-                name=self.config.name or run.directory.name,
+                name=run.state[_NAME],
                 group=group,
                 space_id=self.config.space,
                 config={**_plain(run.config), **facts},
-                resume="allow" if run.resumed_from_step else "never",
+                resume="allow" if known else "never",
                 embed=False,
                 auto_log_gpu=False,
                 auto_log_cpu=False,
@@ -118,6 +124,21 @@ class TrackioTracker(ChartingTracker):
             shown = [image.repeat(3, axis=2) if image.shape[2] == 1 else image for image in images]
             rows = [[*row, trackio.Image(image)] for row, image in zip(rows, shown, strict=True)]
         return trackio.Table(columns=columns, data=rows)
+
+
+def _free_name(config: TrackioTracker.Config, folder: str) -> str:
+    """The name that a run takes in its project: that of the options, with the folder's where another run has it.
+
+    trackio goes on with a run by its name, so that of two runs with one name the later would be continued.
+    """
+    import trackio
+
+    try:
+        taken = {run.name for run in trackio.Api().runs(config.project)}
+    except ValueError:  # there is no such project yet
+        taken = set()
+    wanted = config.name or folder
+    return f"{wanted}-{folder}" if wanted in taken else wanted
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

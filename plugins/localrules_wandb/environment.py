@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from localrules.callbacks.base import RunInfo
 
-_LONGEST_TAG = 64  # W&B refuses longer ones
+LONGEST_TAG = 64  # W&B refuses longer ones
 _SETTINGS: dict[str, tuple[str, Any]] = {
     "silent": ("WANDB_SILENT", True),
     "console": ("WANDB_CONSOLE", "off"),
@@ -37,7 +37,7 @@ def own_settings() -> dict[str, Any]:
 def run_tags(info: RunInfo, asked: Sequence[str]) -> list[str]:
     """Tags: rule, model, data and class of the run, those of ``WANDB_TAGS``, and those of the option."""
     environment = [tag.strip() for tag in os.environ.get("WANDB_TAGS", "").split(",") if tag.strip()]
-    ours = [tag[:_LONGEST_TAG] for tag in (info.rule, info.model, info.data, info.locality) if tag]
+    ours = [tag[:LONGEST_TAG] for tag in (info.rule, info.model, info.data, info.locality) if tag]
     return list(dict.fromkeys([*ours, *environment, *asked]))
 
 

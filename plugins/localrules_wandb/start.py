@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from wandb import Run
 
 
+_HEADER = 7  # bytes
+
+
 def start_run(asked: Mode, timeout: float, **options: Any) -> tuple[Run, Decided]:
     """Start a run, and say in which mode.
 
@@ -64,7 +67,13 @@ def finish_run(run: Run, exit_code: int) -> None:
     # A resumed run is in parts, which W&B joins by their id.
     elif parts := sorted(folder.parent.glob(f"offline-run-*-{run.id}*")):
         say(f"look at it: wandb leet {shell_quote(folder)}")
-        say("send it:    wandb sync " + shell_join(parts))
+        sent = [part for part in parts if part == folder or _has_records(part)]  # W&B may still be writing its own
+        say("send it:    wandb sync " + shell_join(sent))
+
+
+def _has_records(part: Path) -> bool:
+    """Whether an earlier part is more than a header. If one is, as after an early kill, `wandb sync` reads none."""
+    return any(file.stat().st_size > _HEADER for file in part.glob("run-*.wandb"))
 
 
 def say(text: str) -> None:

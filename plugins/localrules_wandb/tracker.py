@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -13,9 +13,12 @@ from localrules.callbacks.base import MetricsRow, Plot, RunInfo
 from localrules.errors import describe_exception
 from localrules.evaluation.charting import ChartingTracker
 from localrules.tracking.charts import Chart
+from localrules.tracking.kept_state import keep_now
 from localrules.tracking.metric_names import AXES, named
+from localrules.tracking.metrics_file import read_rows
+from localrules.tracking.run_folder import METRICS
 from localrules_wandb.background import BackgroundWork
-from localrules_wandb.environment import from_environment, run_facts, run_tags
+from localrules_wandb.environment import LONGEST_TAG, from_environment, run_facts, run_tags
 from localrules_wandb.login import Mode
 from localrules_wandb.media import chart_media, histogram_media
 from localrules_wandb.start import finish_run, open_run, say, start_run
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from localrules.core.rule import Rule
 
 _ID = "wandb_id"
+_STOPPED = 255  # the exit code that W&B shows as killed, and has for Ctrl-C itself
 
 
 class WandbTracker(ChartingTracker):
@@ -46,14 +50,14 @@ class WandbTracker(ChartingTracker):
             None, description="Runs to be seen together; WANDB_RUN_GROUP or <rule>-<model>-<data> if unset."
         )
         name: str | None = Field(None, description="The run's name; WANDB_NAME or that of its folder if unset.")
-        tags: list[str] = Field(
+        tags: list[Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]] = Field(
             default_factory=list,
             description="Words to find the run by, beside rule, model, data, class and those of WANDB_TAGS.",
         )
         weights_every: int | None = Field(
             None, gt=0, description="Epochs between logged weights, with the alias epoch-N; only at the end if unset."
         )
-        timeout: float = Field(15.0, gt=0, description="Seconds to wait for the server at the start.")
+        timeout: float = Field(15.0, gt=0, le=1e6, description="Seconds to wait for the server at the start.")
 
     config: Config
 
@@ -62,15 +66,22 @@ class WandbTracker(ChartingTracker):
         self._run: Run | None = None
         self._trained: tuple[Network, Rule] | None = None
         self._background, self._opening = BackgroundWork(), threading.Lock()
+        resumed = _ID in run.state
         self._run, self._mode = start_run(self.config.mode, self.config.timeout, **self._options())
-        run.state[_ID] = self._run.id
+        keep_now(run, _ID, self._run.id)
         _define_axes(self._run)
+        self._known_until = -1
+        if resumed and self._mode == "online":
+            self._known_until = int(self._run.summary.get("step", -1))
+            self._send_missing(self._run)
 
     def on_train_start(self, network: Network, rule: Rule) -> None:
         self._trained = (network, rule)
 
     def on_log(self, row: MetricsRow) -> None:
         super().on_log(row)
+        if int(row["step"] or 0) <= self._known_until:
+            return  # came before the run was killed
         # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops each
         # whose step is lower. The axes of the charts are columns.
         self._with_run(lambda run: run.log(named(row), commit=True))
@@ -106,17 +117,20 @@ class WandbTracker(ChartingTracker):
         if shown:
             self._with_run(lambda run: run.log(shown))
         known = {key: value for key, value in summary.items() if value is not None}
+        # Not those of charts, which may be late.
+        known |= {axis: summary[name] for axis, name in (("step", "steps"), ("epoch", "epochs")) if name in summary}
         self._with_run(lambda run: run.summary.update(known))
-        if summary.get("status", "done") == "done":
+        is_done = summary.get("status", "done") == "done"
+        if is_done:
             self._log_weights(summary, "latest")
-        self._finish(exit_code=0)
+        self._finish(exit_code=0 if is_done else _STOPPED)
         if withheld:
             names = ", ".join(plot.name for plot in withheld)
             say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
 
     def close(self) -> None:
         if getattr(self, "_run", None) is not None:
-            self._finish(exit_code=1)
+            self._finish(exit_code=1, wait=False)
 
     def _with_run(self, send: Callable[[Run], object]) -> None:
         """Send something to the run; one that code of a plugin has finished meanwhile goes on under its id."""
@@ -163,10 +177,16 @@ class WandbTracker(ChartingTracker):
         artifact = pack_weights(self._run, self.info, *self._trained, facts, alias)  # now: the network goes on learning
         self._background.add(lambda: self._with_run(lambda run: run.log_artifact(artifact, aliases=[alias])))
 
-    def _finish(self, exit_code: int) -> None:
+    def _send_missing(self, run: Run) -> None:
+        """Send the rows from before the checkpoint that a killed process had not sent."""
+        for row in read_rows(self.info.directory / METRICS):
+            if int(row["step"] or 0) > self._known_until:
+                run.log(named(row), commit=True)
+
+    def _finish(self, exit_code: int, wait: bool = True) -> None:
         run = self._run
         assert run is not None
-        if not self._background.finish(self.config.timeout if exit_code == 0 else 0.0) or self._background.failed:
+        if not self._background.finish(self.config.timeout if wait else 0.0) or self._background.failed:
             reason = f" ({describe_exception(self._background.error)})" if self._background.error else ""
             say(f"some charts or weights were not sent: the server does not answer{reason}")
         run, self._run = self._run, None

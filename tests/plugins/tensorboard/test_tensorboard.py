@@ -69,6 +69,12 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     assert [event.step for event in read(tmp_path).Scalars("layer/stem/objective")] == [1, 2, 3, 4]
 
 
+def test_a_run_that_is_resumed_from_no_checkpoint_has_every_step_once(tmp_path: Path) -> None:
+    track(tmp_path, range(1, 3))
+    track(tmp_path, range(1, 5))
+    assert [event.step for event in read(tmp_path).Scalars("layer/stem/objective")] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("redistributable", "media", "shown"),
     [

@@ -47,6 +47,36 @@ def test_a_run_has_its_metrics_charts_and_tables(tmp_path: Path, monkeypatch: py
     assert "trackio show --project mine" in done.stderr
 
 
+NAMES = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+import trackio
+from localrules_trackio.tracker import TrackioTracker
+facts = {name: name for name in ("rule", "model", "data", "locality")}
+facts |= {"layers": [], "config": {}, "resumed_from_step": 0}
+def start(folder, state):
+    Path(folder).mkdir(exist_ok=True)
+    tracker = TrackioTracker(TrackioTracker.Config(project="mine", name="same"))
+    tracker.on_run_start(SimpleNamespace(directory=Path(folder), state=state, **facts))
+    tracker.on_log({"step": len(state) + 1, "loss": 1.0})
+    tracker.close()
+    return state
+first = start("a", {})
+start("b", {})
+start("a", first)
+print(json.dumps([run.name for run in trackio.Api().runs("mine")]))
+"""
+
+
+def test_two_runs_of_one_name_stay_apart_when_one_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trackio")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    done = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, timeout=200, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(json.loads(done.stdout.splitlines()[-1])) == ["same", "same-b"]
+
+
 def test_without_trackio_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed") as caught:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,41 @@ def test_a_run_that_is_resumed_goes_on_under_its_id(tmp_path: Path, server: Wand
     resume(only_run(tmp_path / "runs"))
     assert steps(server) == [*range(1, STEPS + 1)]
     assert (len(server.runs), server.run.exit_code) == (1, 0)
+
+
+@pytest.mark.usefixtures("_no_surprises")
+@pytest.mark.parametrize(
+    ("killed_at", "arrived"),
+    [(8, 7), (8, 3), (8, 0), (2, 1), (2, 0)],
+    ids=["later-rows-had-come", "rows-were-not-sent", "none-was-sent", "no-checkpoint", "no-checkpoint-none-sent"],
+)
+def test_a_run_that_is_killed_and_resumed_has_every_row_once(
+    tmp_path: Path, server: WandbServer, killed_at: int, arrived: int
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(LocalRulesError, match="interrupted"):
+        run_with(tmp_path, At(**{f"step_{killed_at}": interrupt}), checkpoint_every=5)
+    assert steps(server) == [*range(1, killed_at)]
+    lose_rows_after(server, arrived)
+    resume(only_run(tmp_path / "runs"))
+    assert steps(server) == [*range(1, STEPS + 1)]
+    assert len(server.runs) == 1
+
+
+def lose_rows_after(server: WandbServer, step: int) -> None:
+    """Make it as if the process had been killed before it had sent what came after a step."""
+    history = server.run.files["wandb-history.jsonl"]
+    history[:] = [line for line in history if json.loads(line)["step"] <= step]
+    server.run.files["wandb-summary.json"] = history[-1:] or ["{}"]
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_a_run_that_is_stopped_is_shown_as_killed_and_at_its_last_step(tmp_path: Path, server: WandbServer) -> None:
+    with pytest.raises(LocalRulesError, match="stopped at step 8"):
+        run_with(tmp_path, At(step_7=lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert (server.run.exit_code, server.run.summary["step"]) == (255, 8)
 
 
 @pytest.mark.usefixtures("_no_surprises")

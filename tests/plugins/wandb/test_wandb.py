@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from torch import nn
 
 from localrules.callbacks.base import MetricsRow, Plot, RunInfo
@@ -19,6 +20,7 @@ from localrules.callbacks.callback_list import CallbackList
 from localrules.core.network import Network
 from localrules.core.phase import Phase
 from localrules.engine.layerwise import LayerwiseRule
+from localrules.tracking.kept_state import read_kept
 from localrules_wandb.login import decide_mode, logged_in
 from localrules_wandb.tracker import WandbTracker
 
@@ -218,6 +220,32 @@ def test_a_resumed_offline_run_is_a_second_part_with_the_same_id(
     assert len(both) == 2
     assert {run["run_id"] for part in both for run in records(part, "run")} == {first.state["wandb_id"]}
     assert f"wandb sync {both[0]} {both[1]}" in capfd.readouterr().err
+
+
+def test_a_part_that_a_kill_left_without_rows_is_not_to_be_sent(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    info = run_info(tmp_path / "run", state={"wandb_id": "known"})
+    empty = info.directory / "wandb" / "offline-run-20260101_000000-known"
+    empty.mkdir(parents=True)
+    (empty / "run-known.wandb").write_bytes(bytes(7))
+    track(info, range(1, 5), mode="offline")
+    _, part = parts(info.directory)
+    assert f"wandb sync {part}\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"tags": [""]}, {"tags": ["a" * 65]}, {"timeout": float("inf")}])
+def test_options_that_wandb_would_refuse_are_refused_before_the_run(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        WandbTracker.Config(**options)
+
+
+def test_a_run_is_killed_before_its_first_checkpoint_and_keeps_its_id(tmp_path: Path) -> None:
+    first = run_info(tmp_path / "run")
+    tracker = WandbTracker(WandbTracker.Config(mode="offline"))
+    tracker.on_run_start(first)
+    tracker.close()
+    assert read_kept(first.directory) == {"wandb_id": first.state["wandb_id"]}
 
 
 KILLED = """
