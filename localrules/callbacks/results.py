@@ -44,11 +44,10 @@ class Histogram:
         low, high = (float(end) for end in finite.aminmax())
         if low == high:  # such as biases before the first step
             high = low + max(abs(low), 1.0) * 1e-6
-        # Neither histc, whose float32 counts stop at 2^24, nor float32, in which high - low may be infinite.
-        counts = torch.zeros(bins, dtype=torch.int64)
-        for part in finite.split(_PART):
-            places = ((part.double() - low) / (high - low) * bins).long().clamp_(0, bins - 1)
-            counts += torch.bincount(places, minlength=bins)
+        if high - low > torch.finfo(torch.float32).max:
+            finite = finite.double()
+        # In parts, since the counts of histc are float32, which stop at 2^24.
+        counts = torch.stack([torch.histc(part, bins, low, high).long() for part in finite.split(_PART)]).sum(0)
         return cls(low, high, tuple(counts.tolist()))
 
 
