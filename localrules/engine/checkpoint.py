@@ -181,6 +181,23 @@ def load_weights(run: Path, network: Network, rule: Rule) -> None:
         raise load_error(folder, describe(error)) from error
 
 
+def steps_of_weights(run: Path, sha256: str) -> int | None:
+    """The steps that a run's weights have learned in; ``None`` if no whole checkpoint that it keeps has them.
+
+    Args:
+        run: The run folder.
+        sha256: The hash of the weights for readers, which may be of the checkpoint before, as after a kill.
+    """
+    for name in (STATE, PREVIOUS):
+        try:
+            state = read_state(run / "checkpoints" / name)
+        except LocalRulesError:  # it is absent or damaged, which is an error where the run is resumed
+            continue
+        if tensors_sha256(_kept_weights(state)) == sha256:
+            return int(state["progress"]["step"])
+    return None
+
+
 def settings_sha256(config: Mapping[str, Any], trained_on: Mapping[str, Any]) -> str:
     """A hash of what a run's weights were trained with, and of what it takes to use them.
 

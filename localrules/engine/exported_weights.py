@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,10 +108,15 @@ def refuse_export(run: Path) -> None:
         )
 
 
+def exported_record(run: Path) -> dict[str, Any]:
+    """The content of ``export.json`` beside exported weights; empty where it is not there, or damaged."""
+    try:
+        found = json.loads((run / EXPORT_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and (run / PACKED_WEIGHTS).exists() else {}
+
+
 def exported_settings(run: Path) -> str:
     """The hash of its settings that an export recorded, as computed on a CPU; empty if that is not known."""
-    try:
-        found = json.loads((run / EXPORT_RECORD).read_text(encoding="utf-8")).get("settings_sha256", "")
-    except (OSError, ValueError, AttributeError):
-        return ""
-    return str(found) if (run / PACKED_WEIGHTS).exists() else ""
+    return str(exported_record(run).get("settings_sha256", ""))

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from localrules.engine.checkpoint import settings_sha256
+from localrules.engine.checkpoint import settings_sha256, steps_of_weights
 from localrules.engine.environment import package_version
+from localrules.engine.exported_weights import exported_record, is_export
 from localrules.engine.resolve import resolve_config
 from localrules.engine.weights_file import state_sha256, weights_sha256
-from localrules.errors import LocalRulesError, UsageError, describe_exception, shorten
+from localrules.errors import LocalRulesError, UsageError, describe_exception, shorten, warn
 from localrules.exporting.formats import ExportContext, ExportFormat, find_format
 from localrules.exporting.push import check_push, push
 from localrules.exporting.target import is_written, new_folder, write_record
 from localrules.exporting.traced import INPUT, OUTPUT
 from localrules.runs.load import TrainedRun, load_run, read_run
 from localrules.runs.reference import locate_run
+from localrules.tracking.records import read_summary
 from localrules.utils.torch_utils import preserve_global_state
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from localrules.runs.result import RunResult
 
 _BATCHES = (1, 3, 8)  # images of random pixels on which both are compared, beside plain and dark ones (ours)
-_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "license", "half", "notes")
+_IDENTITY = ("format", "weights_sha256", "rule_sha256", "settings_sha256", "done", "license", "half", "notes")
+_TRAINING = ("done", "steps", "train_accuracy", "valid_accuracy")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def export(
     ``onnx`` and ``torch`` hold the run's whole prediction in float32: from ``images``, in [0, 1], shape (batch,
     channels, height, width), to ``probabilities``, shape (batch, classes). Normalisation, votes of layers and flips,
     where the run has them, are inside. ``hub`` is a folder that :func:`localrules.load_run` reads. What was written is
-    read back and compared with the run on random images before it takes its place.
+    read back and compared with the run on random images before it takes its place. A run that is not done is exported
+    with a warning, as it is in its last checkpoint.
 
     Args:
         run: The run folder, the result of :func:`localrules.train`, or a run that is loaded.
@@ -110,6 +114,9 @@ def export(
                 fix="export the folder, or save the changed network by torch.save(run.model.state_dict(), FILE)",
             )
         facts = {**_facts(loaded, kind, license), "half": half, "notes": notes}
+        if facts["done"] is False:
+            steps = "" if facts["steps"] is None else f" after step {facts['steps']}"
+            warn(f"the run in {source} is not done: its weights{steps} are exported")
         context = ExportContext(facts, license=license, repository=push_to or "", name=target.name, notes=notes)
         if is_written(target, {name: facts[name] for name in _IDENTITY}):
             difference = _compared(loaded, kind, target)
@@ -126,6 +133,7 @@ def _facts(run: TrainedRun, kind: ExportFormat, license: str) -> dict[str, Any]:
     """The content of ``export.json``, but for the difference."""
     config, trained_on = run.config, read_run(run.folder)[1]["trained_on"]
     network, rule = run.predictor.network, run.predictor.rule
+    weights = weights_sha256(network)
     return {
         "format": kind.name,
         "rule": config.rule.name,
@@ -135,13 +143,30 @@ def _facts(run: TrainedRun, kind: ExportFormat, license: str) -> dict[str, Any]:
         "classes": list(run.classes),
         "input": f"{INPUT}: float32 in [0, 1], shape (batch, {', '.join(map(str, run.shape))})",
         "output": f"{OUTPUT}: float32, shape (batch, {len(run.classes)})",
+        **_training(run.folder, weights),
         "license": license,
-        "weights_sha256": weights_sha256(network),
+        "weights_sha256": weights,
         "rule_sha256": state_sha256(rule),
         "settings_sha256": settings_sha256(config.to_dict(), trained_on),
         "localrules": package_version("localrules"),
         "torch": torch.__version__,
     }
+
+
+def _training(folder: Path, weights: str) -> dict[str, Any]:
+    """The end of the training: whether the run is done, the steps that it took, and its accuracies; ``None``: unknown.
+
+    Args:
+        folder: The run, or an export, which has kept what was known of its run.
+        weights: Their hash.
+    """
+    if is_export(folder):
+        known = exported_record(folder)
+    elif summary := read_summary(folder):
+        known = {**summary, "done": summary.get("status") == "done"}
+    else:
+        known = {"done": False, "steps": steps_of_weights(folder, weights)}
+    return {name: known.get(name) for name in _TRAINING}
 
 
 def _compared(run: TrainedRun, kind: ExportFormat, folder: Path) -> float:

@@ -10,7 +10,6 @@ from localrules.exporting.formats import ExportContext, ExportFormat
 from localrules.runs.load import TrainedRun, read_run
 from localrules.tracking.model_card import ModelDescription, model_card
 from localrules.tracking.model_folder import write_model_folder
-from localrules.tracking.records import read_summary
 from localrules.utils.text import shell_quote
 
 HALF_TOLERANCE = 0.02  # of a probability (ours)
@@ -42,7 +41,7 @@ class HubFormat(ExportFormat):
             about.facts["locality"],
             bool(record["trained_on"].get("redistributable", False)),
         )
-        facts = {**record, **(read_summary(run.folder) or {}), "weights_sha256": about.facts["weights_sha256"]}
+        facts = {**record, **about.facts}  # the steps are those that were taken, not those of the settings
         if self._half:
             facts["stored_as"] = "float16; the hash is that of the float32 weights"
         place = shell_quote(Path(about.name))

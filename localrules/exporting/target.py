@@ -32,11 +32,11 @@ def is_written(folder: Path, identity: Mapping[str, Any]) -> bool:
         return False
     try:
         found = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
-        if all(found[name] == value for name, value in identity.items()):
+        different = ", ".join(name for name, value in identity.items() if found.get(name) != value)
+        if not different:
             return True
-        different = ", ".join(name for name, value in identity.items() if found[name] != value)
         why = f"it holds another export: {different} differ"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, AttributeError):
         why = "it is not empty, and holds no export"
     raise UsageError(
         "the export is not written over other files",

@@ -53,7 +53,7 @@ def model_card(
 
     Args:
         about: The run.
-        facts: Its summary, or what is known of it yet.
+        facts: Its summary, or what is known of it yet; ``done`` is ``False`` of a run that should learn on.
         place: What ``localrules eval`` takes to find the weights.
         license: The licence of the weights, an identifier such as ``apache-2.0``; empty: none is given.
         download: The command that fetches the folder at ``place``; empty: it is there.
@@ -73,6 +73,7 @@ def model_card(
         "",
         "Trained with [localrules](https://pypi.org/project/localrules/). `config.toml` has all settings and versions.",
         "",
+        *([_unfinished(facts), ""] if facts.get("done") is False else []),
         "| | |",
         "|---|---|",
         *rows,
@@ -92,6 +93,11 @@ def model_card(
         f"{images} {terms}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _unfinished(facts: Mapping[str, Any]) -> str:
+    steps = facts.get("steps")
+    return f"**The run is not done.** These are its weights {'so far' if steps is None else f'after step {steps}'}."
 
 
 def _conditions(facts: Mapping[str, Any]) -> str:

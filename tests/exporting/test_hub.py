@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,8 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from helpers.tiny_runs import MLP, SHORT, localrules, tiny_csv, train
+from helpers.kill_process import MOMENTS, die_at
+from helpers.tiny_runs import MLP, SHORT, TINY, localrules, only_run, resume, start_process, tiny_csv, train
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -72,6 +74,63 @@ def test_the_card_has_metrics_terms_and_licence(run: Path, exported: Path) -> No
     assert "may not be redistributed" in card
     assert summary["weights_sha256"] in card
     assert "localrules eval net" in card
+
+
+def test_an_export_of_an_export_keeps_the_steps_and_the_accuracies(tmp_path: Path) -> None:
+    stops = ["--set", "early_stopping.min_delta=1", "--set", "early_stopping.patience=1"]
+    summary = train(tmp_path / "runs", "--rule", "backprop", *stops)
+    package.export(summary["run_dir"], "hub", tmp_path / "first")
+    package.export(tmp_path / "first", "hub", tmp_path / "second", license="mit")
+    cards = [(tmp_path / name / "README.md").read_text().splitlines() for name in ("first", "second")]
+    assert f"| steps | {summary['steps']} |" in cards[1]
+    assert summary["steps"] < 12  # of the settings
+    assert any(line.startswith("model-index: ") for line in cards[1])
+    expected = {"| accuracy on valid |", "| accuracy on train |"}
+    assert {start for start in expected for line in cards[1] if line.startswith(start)} == expected
+    assert [line for line in cards[0] if line.startswith("| ")] == [line for line in cards[1] if line.startswith("| ")]
+    kept = json.loads((tmp_path / "second" / "export.json").read_text())
+    assert [kept[name] for name in ("done", "steps")] == [True, summary["steps"]]
+
+
+@pytest.mark.parametrize(
+    ("moment", "steps"),
+    [
+        ("between two checkpoints", MOMENTS["between two checkpoints"][1]),
+        # The weights that a rule without state is read from are those of the checkpoint before.
+        ("between a checkpoint and its weights for readers", 3),
+    ],
+)
+def test_the_export_of_a_run_that_is_not_done_says_so_and_after_which_step(
+    moment: str, steps: int, tmp_path: Path
+) -> None:
+    words = ["run", "--rule", "backprop", *TINY, "--checkpoint-every", "3", "--out", str(tmp_path / "runs")]
+    process = start_process(die_at, moment, words)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    run, said = only_run(tmp_path / "runs"), f"is not done: its weights after step {steps} are exported"
+    with pytest.warns(UserWarning, match=said):
+        package.export(run, "hub", tmp_path / "first")
+    with pytest.warns(UserWarning, match=said):
+        package.export(tmp_path / "first", "hub", tmp_path / "second")
+    for name in ("first", "second"):
+        card = (tmp_path / name / "README.md").read_text()
+        assert f"**The run is not done.** These are its weights after step {steps}." in card
+        assert f"| steps | {steps} |" in card
+        assert "accuracy on" not in card
+    resume(run)
+    package.export(run, "hub", tmp_path / "third")
+    assert "not done" not in (tmp_path / "third" / "README.md").read_text()
+
+
+def test_an_export_of_unknown_steps_states_none(exported: Path, tmp_path: Path) -> None:
+    record = json.loads((exported / "export.json").read_text())
+    for name in ("done", "steps", "train_accuracy", "valid_accuracy"):  # which older exports have not
+        del record[name]
+    (exported / "export.json").write_text(json.dumps(record))
+    package.export(exported, "hub", tmp_path / "second")
+    card = (tmp_path / "second" / "README.md").read_text()
+    assert "| steps |" not in card
+    assert "not done" not in card
 
 
 def test_notes_stand_on_the_card(run: Path, tmp_path: Path) -> None:
