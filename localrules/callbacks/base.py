@@ -29,8 +29,10 @@ class Stop(Exception):
     """Raised by a callback to end a run before its last step.
 
     All other callbacks still receive the event. The run then writes a checkpoint and ends as it would after its last
-    step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. It may be raised
-    from ``on_run_start``, ``on_train_start``, ``on_measure``, ``on_log``, ``on_evaluate``, ``on_results`` and
+    step: ``status`` is ``done``, ``stop_reason`` is the reason, and ``--resume`` trains no further. A run that is
+    stopped within an epoch closes it with the step that it took last: that is evaluated and logged, for the second time
+    if it was logged already. Before a step is taken, after a start or a resumption, nothing is evaluated. It may be
+    raised from ``on_run_start``, ``on_train_start``, ``on_measure``, ``on_log``, ``on_evaluate``, ``on_results`` and
     ``on_checkpoint``; in ``on_run_end`` and ``close`` there is nothing left to stop.
 
     Args:
@@ -115,7 +117,7 @@ class Callback:
     The order is ``on_run_start``, ``on_train_start``; then ``on_log`` for each logged step, between ``on_measure`` and
     ``on_evaluate`` and ``on_results`` where the step closes an epoch, and followed by ``on_checkpoint`` where a
     checkpoint is written; then ``on_run_end``, unless an error ended the run; and ``close``, always. Any event up to
-    ``on_checkpoint`` may raise :class:`Stop`.
+    ``on_checkpoint`` may raise :class:`Stop`, after which the step closes an epoch, whole or not.
 
     Attributes:
         may_fail: Whether the run continues without this callback after it raised an exception, with a warning.
@@ -169,7 +171,7 @@ class Callback:
                 ``<name>/<layer>`` of what the rule logs and the run diagnoses. A row that closes an epoch has
                 what callbacks measure, and ``valid_loss`` and ``valid_accuracy`` where there is a valid split. The row
                 of step 0 has these of the untrained network, and nothing of a batch; :meth:`on_evaluate` does not
-                follow it.
+                follow it. In ``metrics.csv`` the second row of a step takes the place of the first, see :class:`Stop`.
         """
 
     def on_evaluate(self, row: MetricsRow) -> None:

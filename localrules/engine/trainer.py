@@ -56,7 +56,7 @@ class Trainer:
         stage_seconds: Seconds in which each stage computes in a step, where processes divide the layers; the mean over
             replicas.
         bubble_fraction: The fraction of time in which processes wait for other stages, on average over them.
-        valid_scores: The scores of the valid split by the last weights, where an epoch ended with the last step.
+        valid_scores: The scores of the valid split by the last weights, where the run was evaluated after it.
 
     All but the last three are the run's: a resumed run counts on from its checkpoint.
     """
@@ -64,6 +64,7 @@ class Trainer:
     stage_seconds: list[float] | None = None
     bubble_fraction: float | None = None
     valid_scores: Scores | None = None
+    _unevaluated: MetricsRow | None = None  # of the last step, where it closes no epoch
     _settling = 0  # steps at the start of a phase in which no memory is measured
 
     def __init__(
@@ -169,8 +170,13 @@ class Trainer:
                 self.timer.add(time.perf_counter() - began)
             self.step = step + 1
             self._after_step(phase, taken, found)
-            if self.stop_reason is not None:
+            if self.stop_reason is not None and self._has_whole_state:
                 return
+
+    @property
+    def _has_whole_state(self) -> bool:
+        """Whether the main process has the state of all layers, so that the run may end after this step."""
+        return True
 
     def _train_step(self, phase: Phase, step: int) -> StepResult:
         return train_step(self.session, phase, step)
@@ -186,10 +192,11 @@ class Trainer:
         closes_epoch, logs = self._is_epoch_end(self.step), self._should_log(self.step)
         stopping, due = self._world.any(self._stop, self._world.is_main and self._should_checkpoint(closes_epoch))
         saves = last or stopping or due
-        if logs or saves:
-            taken = self._check_step(phase, step, thorough=saves)
+        if logs or saves or self.stop_reason is not None:
+            row = self._metrics_row(phase, self._check_step(phase, step, thorough=saves)) | found
+            self._unevaluated = row
         if logs:
-            row, scores = self._metrics_row(phase, taken) | found, None
+            scores = None
             if closes_epoch:
                 with self.session.averaged_weights():
                     scores = self._evaluate(row)
@@ -204,9 +211,18 @@ class Trainer:
         if stopping and not last and self.stop_reason is None:
             raise TrainingInterrupted
 
+    def _evaluate_stopped(self) -> bool:
+        """Evaluate a run that a callback has stopped within an epoch, once; whether that was done now."""
+        row = self._unevaluated
+        if row is None or self.stop_reason is None:
+            return False
+        with self.session.averaged_weights():
+            self.valid_scores = self._evaluate(row)
+        return True
+
     def _evaluate(self, row: MetricsRow) -> Scores | None:
-        """Log the row of an epoch's last step with the metrics of the valid split, whose scores are returned."""
-        scores = None
+        """Log the row of the last step with the metrics of the valid split, whose scores are returned."""
+        scores, self._unevaluated = None, None
         if self._world.is_main:
             evaluated, scores = self._evaluation(row)
             row |= evaluated
@@ -270,7 +286,10 @@ class Trainer:
         """Write a checkpoint; of several processes, the main one does."""
         if not self._world.is_main:
             return
+        self._evaluate_stopped()
         self.callbacks.on_checkpoint()
+        if self._evaluate_stopped():  # a callback has just stopped it, and the row is not in the others' state
+            self.callbacks.on_checkpoint()
         now = time.monotonic()
         self.seconds += now - self._resumed_at
         self._resumed_at = now

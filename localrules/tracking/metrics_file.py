@@ -51,10 +51,15 @@ class MetricsFile:
 
     def write(self, row: Mapping[str, Value]) -> None:
         """Append a row; a column that it lacks stays empty, and one that the header lacks is added at its end."""
-        if new := [column for column in row if column not in self._columns]:
-            self._add_columns(new)
+        self._add_columns(row)
         self._append(_encode([[row.get(column) for column in self._columns]]))
         self._rows += 1
+
+    def replace_last(self, row: Mapping[str, Value]) -> None:
+        """Write a row in the place of the last one."""
+        self._add_columns(row)
+        header, *rows = self._read()
+        self._replace([header, *rows[:-1], [row.get(column) for column in header]])
 
     def sync(self) -> None:
         """Wait until every row is on the disk. A file that was replaced or removed meanwhile is written anew."""
@@ -87,12 +92,19 @@ class MetricsFile:
             self._file.seek(length)
             raise
 
-    def _add_columns(self, new: list[str]) -> None:
+    def _add_columns(self, row: Mapping[str, Value]) -> None:
+        if new := [column for column in row if column not in self._columns]:
+            header, *rows = self._read()
+            self._columns = header + new
+            self._replace([self._columns, *([*row, *[""] * len(new)] for row in rows)])
+
+    def _read(self) -> list[list[str]]:
         with self._path.open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        self._columns = header + new
+            return [*csv.reader(file)]
+
+    def _replace(self, lines: Iterable[Sequence[Value]]) -> None:
         self._file.close()
-        write_atomic(self._path, _encode([self._columns, *([*row, *[""] * len(new)] for row in rows)]))
+        write_atomic(self._path, _encode(lines))
         self._file = self._path.open("a+b", buffering=0)
 
 

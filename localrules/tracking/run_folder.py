@@ -106,12 +106,17 @@ class RunFolder(Callback):
 
     def on_run_start(self, run: RunInfo) -> None:
         self._run = run
+        self._last: float | int | str | None = None  # the step of the last row
         (run.directory / SUMMARY).unlink(missing_ok=True)  # of a stopped run, which now goes on
         self._metrics = MetricsFile(run.directory / METRICS, run.columns, run.state.get(_ROWS, 0))
 
     def on_log(self, row: MetricsRow) -> None:
         assert self._metrics is not None
-        self._metrics.write(row)
+        if row["step"] == self._last:  # once more, since the run was stopped after it and evaluated
+            self._metrics.replace_last(row)
+        else:
+            self._metrics.write(row)
+        self._last = row["step"]
 
     def on_checkpoint(self) -> None:
         assert self._metrics is not None

@@ -86,6 +86,13 @@ STOP_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
     "after the checkpoint of step 8": (checkpoint, "save", 3, after),
     "before the summary": (closing, "summarize", 1, before),
 }
+# Of a run that a callback stops after step 6, within an epoch, with checkpoints every 3 steps.
+STOP_WITHIN_EPOCH_MOMENTS: dict[str, tuple[Any, str, int, Callable[..., Any]]] = {
+    "before the row of the evaluation": (metrics_file.MetricsFile, "replace_last", 1, before),
+    "after the row of the evaluation": (metrics_file.MetricsFile, "replace_last", 1, after),
+    "after the checkpoint of the stop": (checkpoint, "save", 2, after),
+    "before the summary": (closing, "summarize", 1, before),
+}
 
 
 def die_at(moment: str, words: list[str]) -> None:
@@ -94,6 +101,10 @@ def die_at(moment: str, words: list[str]) -> None:
 
 def die_when(moment: str, words: list[str]) -> None:
     _die((COLUMN_MOMENTS | STOP_MOMENTS)[moment], words)
+
+
+def die_when_stopped(moment: str, words: list[str]) -> None:
+    _die(STOP_WITHIN_EPOCH_MOMENTS[moment], words)
 
 
 def _die(at: tuple[Any, str, int, Callable[..., Any]], words: list[str]) -> None:

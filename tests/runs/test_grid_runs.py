@@ -140,6 +140,9 @@ def test_a_callback_stops_all_processes(tmp_path: Path) -> None:
     )
     assert (found.summary["status"], found.summary["stop_reason"]) == ("done", "enough")
     assert 5 <= found.summary["steps"] <= 8  # the end of an epoch
+    rows = found.metrics()
+    assert list(rows["step"]) == list(range(found.summary["steps"] + 1))
+    assert rows["valid_accuracy"].iloc[-1] == found.valid_accuracy
     assert multiprocessing.active_children() == []
 
 

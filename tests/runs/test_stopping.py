@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.kill_process import die_when
+from helpers.exhaustive import few
+from helpers.kill_process import STOP_WITHIN_EPOCH_MOMENTS, die_when, die_when_stopped
 from helpers.tiny_runs import (
     FACES,
     MLP,
@@ -29,6 +31,7 @@ from helpers.tiny_runs import (
 
 import localrules as api
 from localrules import Callback, EarlyStopping, MetricsRow, RunInfo, Stop
+from localrules.callbacks.results import EpochResults
 from localrules.core.phase import Phase
 from localrules.errors import UsageError
 from localrules.utils.progress import Advance, show_progress
@@ -96,7 +99,8 @@ def test_the_events_of_a_run_come_in_order(tmp_path: Path) -> None:
     assert callback.heard == ["on_run_start", "on_train_start", "on_log", *epoch, *last, "on_run_end", "close"]
 
 
-def test_the_last_weights_predict_the_valid_split_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_last_weights_predict_the_valid_split_once(stopped: bool, tmp_path: Path) -> None:
     predicted: list[int] = []
 
     @contextmanager
@@ -104,11 +108,86 @@ def test_the_last_weights_predict_the_valid_split_once(tmp_path: Path) -> None:
         predicted.append(total)
         yield lambda done: None
 
+    settings = TINY_RUN if stopped else TINY_RUN | {"steps": 6}
     with show_progress(count):
-        result = api.train(rule="hsic", **TINY_RUN | {"steps": 6}, out=tmp_path)
+        callbacks = [StopIn("on_log", 6)] if stopped else []
+        result = api.train(rule="hsic", **settings, out=tmp_path, callbacks=callbacks)
     train, valid = TINY_RUN["data"]["train"], TINY_RUN["data"]["valid"]
-    assert predicted == [valid, valid, valid, train]  # untrained, after each of two epochs, and for the summary
+    # Untrained, after the first epoch, after step 6, and for the summary.
+    assert predicted == [valid, valid, valid, train]
     assert result.valid_accuracy == list(result.metrics()["valid_accuracy"])[-1]
+
+
+def test_a_run_that_is_stopped_within_an_epoch_closes_it_with_its_last_step(tmp_path: Path) -> None:
+    callback = StopIn("on_log", 6)
+    result = api.train(rule="hsic", **TINY_RUN, out=tmp_path, callbacks=[callback, StopIn("on_evaluate", 5)])
+    assert (result.stop_reason, result.summary["steps"]) == ("pruned", 6)
+    epoch = ["on_log", "on_log", "on_evaluate", "on_checkpoint"]
+    stop = ["on_log", "on_log", "on_evaluate", "on_checkpoint"]
+    assert callback.heard == ["on_run_start", "on_train_start", "on_log", *epoch, *stop, "on_run_end", "close"]
+    rows = result.metrics()
+    assert list(rows["step"]) == [0, 2, 4, 6]
+    last = rows.iloc[-1]
+    assert last["valid_accuracy"] == result.valid_accuracy
+    whole = api.train(rule="hsic", **TINY_RUN, out=tmp_path / "whole").metrics()
+    (of_batch,) = whole[whole["step"] == 6].to_dict("records")
+    assert (last["loss"], last["objective/readout"]) == (of_batch["loss"], of_batch["objective/readout"])
+
+
+def test_a_stop_at_a_checkpoint_logs_the_step_that_was_not(tmp_path: Path) -> None:
+    callback, settings = StopIn("on_checkpoint"), TINY_RUN | {"checkpoint_every": 3}
+    result = api.train(rule="hsic", **settings, out=tmp_path, callbacks=[callback])
+    rows = result.metrics()
+    assert list(rows["step"]) == [0, 2, 3]
+    assert rows["valid_accuracy"].iloc[-1] == result.valid_accuracy
+    assert not math.isnan(rows["loss"].iloc[-1])
+    assert callback.heard[4:] == ["on_checkpoint", "on_log", "on_evaluate", "on_checkpoint", "on_run_end", "close"]
+    assert api.resume(result.directory).summary == result.summary
+
+
+def test_the_results_of_a_run_that_is_stopped_within_an_epoch_are_of_its_last_step(tmp_path: Path) -> None:
+    class Charts(StopIn):
+        def on_results(self, results: EpochResults) -> None:
+            self.results = results
+
+    charts, settings = Charts("on_log", 6), TINY_RUN | {"diagnostics": ["histograms"]}
+    result = api.train(rule="hsic", **settings, out=tmp_path, callbacks=[charts])
+    assert (charts.results.step, charts.results.epoch) == (6, 6 / PER_EPOCH)
+    assert charts.results.logits is not None
+    assert charts.results.labels is not None
+    hits = charts.results.logits.argmax(1) == charts.results.labels
+    assert float(hits.float().mean()) == pytest.approx(result.valid_accuracy)
+    kinds = {name.partition("/")[0] for name in charts.results.histograms}
+    assert kinds == {"weights", "activations"}  # gradients are those of the last step of an epoch
+
+
+PRUNER = """
+from localrules import Stop, hookimpl
+
+@hookimpl
+def localrules_run_step(row):
+    if row["step"] == 6:
+        raise Stop("pruned")
+"""
+
+
+@pytest.mark.parametrize("moment", few(STOP_WITHIN_EPOCH_MOMENTS, {"before the row of the evaluation"}))
+def test_a_run_that_is_killed_as_it_is_stopped_within_an_epoch_ends_as_an_unbroken_one(
+    moment: str, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "pruner.py"
+    plugin.write_text(PRUNER)
+    words = ["--rule", "hsic", "--checkpoint-every", "3", "--plugin", str(plugin)]
+    unbroken = train(tmp_path / "unbroken", *words)
+    process = start_process(die_when_stopped, moment, ["run", *TINY, *words, "--out", str(tmp_path / "killed")])
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    folder = only_run(tmp_path / "killed")
+    summary = resume(folder, "--plugin", plugin)
+    for key in ("steps", "stop_reason", "status", "weights_sha256", "valid_accuracy", "train_accuracy"):
+        assert summary[key] == unbroken[key], key
+    assert metrics(folder) == metrics(unbroken["run_dir"])
+    assert metrics(folder)[-1]["valid_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,20 @@ def test_a_new_column_is_added_at_the_end_and_empty_in_earlier_rows(tmp_path: Pa
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_row_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path, COLUMNS)
+    metrics.write({"step": 1, "loss": 0.1 + 0.2, "note": 'a, "b"'})
+    metrics.write({"step": 2, "loss": 1 / 3})
+    metrics.replace_last({"step": 2, "loss": 1 / 3, "late": 7})
+    assert metrics.rows == 2
+    metrics.write({"step": 3})
+    metrics.close()
+    rows = ['1,0.30000000000000004,"a, ""b""",', "2,0.3333333333333333,,7", "3,,,"]
+    assert path.read_text().splitlines() == ["step,loss,note,late", *rows]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("killed", ["before the column", "after the column"])
 def test_a_continued_file_with_a_new_column_equals_one_that_was_never_cut(tmp_path: Path, killed: str) -> None:
     rows: list[dict[str, float]] = [{"step": 1, "loss": 1.0}, {"step": 2}, {"step": 3, "late": 7}, {"step": 4}]

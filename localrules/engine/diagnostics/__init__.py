@@ -69,6 +69,7 @@ class Diagnostics:
         }
         outputs = ActivationDiagnostics(self._session).histograms()
         found = {**weights, **self._gradient_histograms, **outputs}
+        self._gradient_histograms = {}  # in a step that ends the run within an epoch they are not measured
         return {name: histogram for name, histogram in found.items() if histogram is not None}
 
     def of_epoch(self) -> MetricsRow:

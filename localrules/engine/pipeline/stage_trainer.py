@@ -87,8 +87,12 @@ class StageTrainer(Trainer):
             self._collect(stages, everywhere=self.step == phase.stop)
         self._agree_on_stop()
         super()._after_step(phase, step, found)
-        if stages is not None and self.step < phase.stop:
+        if stages is not None and self.step < phase.stop and self.stop_reason is None:
             stages.go_on()
+
+    @property
+    def _has_whole_state(self) -> bool:
+        return self._stages is None or self._stages.paused
 
     def _average(self, step: StepResult) -> AveragedStep:
         return super()._average(step) if self._stages is None else self._stages.reported
