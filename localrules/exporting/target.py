@@ -31,12 +31,13 @@ def is_written(folder: Path, identity: Mapping[str, Any]) -> bool:
     if not any(folder.iterdir()):
         return False
     try:
-        found = json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
+        # Exports once had no such entry, and were of finished runs but for those that a kill had cut short.
+        found = {"done": True, **json.loads((folder / EXPORT_RECORD).read_text(encoding="utf-8"))}
         different = ", ".join(name for name, value in identity.items() if found.get(name) != value)
         if not different:
             return True
         why = f"it holds another export: {different} differ"
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, TypeError):
         why = "it is not empty, and holds no export"
     raise UsageError(
         "the export is not written over other files",
