@@ -27,6 +27,7 @@ class Ground:
         options: Options of the network; those of the recipes are for theirs.
         held_out: Whether trials are scored on divisions of Training; else on the valid split, with as many seeds.
         levels: The granularity of levels.
+        precision: Of the trials.
     """
 
     data: str
@@ -34,6 +35,7 @@ class Ground:
     options: Mapping[str, Any]
     held_out: bool = False
     levels: str | int = "block"
+    precision: str = "fp32"
 
 
 FER2013 = "fer2013"
@@ -41,6 +43,7 @@ GROUNDS = {
     FER2013: Ground("fer2013", "dense_fpn", {"growth": 16, "stem": 16, "lateral": 32}, held_out=True),
     "cifar10-resnet32": Ground("cifar10", "resnet32", {}, levels=3),
     "cifar10-vgg8b": Ground("cifar10", "vgg8b", {"width": 0.25}, levels=3),
+    "cifar10-vgg8b-half": Ground("cifar10", "vgg8b", {"width": 0.5}, levels=3, precision="bf16"),
 }
 """The recipes' own at half the width, and others to see whether what wins there wins here, too. Networks that have no
 pyramid are cut into three parts of similar cost: as many as the pyramid has levels."""
@@ -183,7 +186,7 @@ def settings_of(trial: Trial, data_path: str) -> Settings:
     held: dict[str, Any] = {"seed": trial.number}
     if trial.is_scored_on_a_division:
         held = {"holdout_fraction": HELD_OUT, "holdout_seed": trial.number}
-    held |= {"plots": False, "precision": "fp32", "model": dict(ground.options)}
+    held |= {"plots": False, "precision": ground.precision, "model": dict(ground.options)}
     held["data"] = {"name": ground.data, "path": data_path}
     return Settings.from_tree(merge(tree, held), f"trial {trial.case}")
 

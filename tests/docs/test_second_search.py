@@ -66,7 +66,7 @@ def test_the_page_of_a_search_has_the_differences_of_its_table(search: ModuleTyp
             assert f"{mean} [{low}, {high}]" in page, f"{row['case']} beside {row['beside']}"
 
 
-@pytest.mark.parametrize("ground", ["cifar10-vgg8b", "cifar10-resnet32"])
+@pytest.mark.parametrize("ground", ["cifar10-vgg8b", "cifar10-vgg8b-half", "cifar10-resnet32"])
 def test_the_page_of_a_search_has_the_results_on_other_grounds(search: ModuleType, ground: str) -> None:
     page = (RESEARCH / "second-search.md").read_text(encoding="utf-8")
     with (search.RECORDS / f"{ground}.csv").open(encoding="utf-8") as file:
