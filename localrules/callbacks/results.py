@@ -44,7 +44,7 @@ class Histogram:
         low, high = (float(end) for end in finite.aminmax())
         if low == high:  # such as biases before the first step
             high = low + max(abs(low), 1.0) * 1e-6
-        if high - low > torch.finfo(torch.float32).max:
+        if max(high, high - low) > torch.finfo(torch.float32).max:
             finite = finite.double()
         # In parts, since the counts of histc are float32, which stop at 2^24.
         counts = torch.stack([torch.histc(part, bins, low, high).long() for part in finite.split(_PART)]).sum(0)

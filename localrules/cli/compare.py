@@ -91,6 +91,7 @@ def compare(
         typer.Option("--leak-check", help="Also compare without the valid images that are known from training."),
     ] = False,
     wandb: RunsAsGroupOption = None,
+    track: Annotated[list[str] | None, setting("--track")] = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = 1,
     executor_option: ExecutorSettingOption = None,
@@ -131,6 +132,7 @@ def compare(
         words = [*map(str, runs or []), *(["--rules", rules] if rules is not None else [])]
         shown = {**given, "--seeds": seeds} if seeds else given
         words += [word for flag, value in shown.items() for word in (flag, str(value))]
+        words += [word for tracker in track or [] for word in ("--track", tracker)]
         words += [word for setting in set_ or [] for word in ("--set", setting)]
         words += [word for name, file in metrics.items() for word in ("--metric", f"{name}={file}")]
         words += ["--leak-check"] if leak_check else []
@@ -148,9 +150,11 @@ def compare(
             why="either rules are run (--rules A,B), or finished run folders are read (RUN RUN)",
             fix="e.g. localrules compare --rules hsic,backprop --model mlp --data faces",
         )
-    if runs and (given or set_ or executor or workers > 1):
+    others = {"--track": track, "--set": set_, "--executor": executor or workers > 1}
+    making = [*given, *(flag for flag, value in others.items() if value)]
+    if runs and making:
         raise UsageError(
-            f"{next(iter(given), '--set' if set_ else '--executor')} is for runs that are yet to be made",
+            f"{making[0]} is for runs that are yet to be made",
             where="localrules compare RUN...",
             why="finished runs are compared as they are",
             fix="leave it out, or name rules instead of run folders",
@@ -163,7 +167,7 @@ def compare(
         runs or (),
         rules=names,
         seeds=seeds,
-        settings=_settings(given, set_ or [], out, registry, workers) if names else None,
+        settings=_settings(given, set_ or [], track or [], out, registry, workers) if names else None,
         out=out,
         callbacks=_callbacks,
         log=status,
@@ -198,7 +202,9 @@ def compare(
             print_leak_warnings(scores, f"{one.label}, seed {run.config.seed}")
 
 
-def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Registry, workers: int) -> Settings:
+def _settings(
+    given: dict[str, Any], words: list[str], track: list[str], out: Path, registry: Registry, workers: int
+) -> Settings:
     """The settings of the command line, as a tree; a rule's own under its name."""
     settings = collect_settings(
         {
@@ -218,7 +224,7 @@ def _settings(given: dict[str, Any], words: list[str], out: Path, registry: Regi
         },
         words,
         None,
-        [],
+        track,
         registry,
     )
     settings, lines = fill_defaults(settings, registry, workers)

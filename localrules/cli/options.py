@@ -62,6 +62,11 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "--batch-size": {"help": "Samples a step. \\[default: 128]"},
     "--device": {"help": "auto, cpu, cuda, cuda:1, mps. \\[default: auto]"},
     "--precision": {"help": "\\[default: fp32]"},
+    "--track": {
+        "metavar": "NAME",
+        "help": "Another tracker, e.g. tensorboard. May be repeated.",
+        "autocompletion": names_of("tracker"),
+    },
     "--threads": {"help": "CPU threads. \\[default: the cores this process may use, over parallel_layers]"},
 }
 

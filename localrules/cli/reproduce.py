@@ -104,6 +104,7 @@ def reproduce(
     ] = None,
     metric: MetricOption = None,
     wandb: RunsAsGroupOption = None,
+    track: Annotated[list[str] | None, setting("--track")] = None,
     threads: Annotated[int | None, setting("--threads")] = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = 1,
@@ -150,13 +151,16 @@ def reproduce(
     experiments = {} if league else select_experiments(name, registry)
     typed = tuple(set_ or [])
     below, over = parse_settings(typed, Settings.from_flags({"data.name": data, "model.name": model}, FLAGS))
-    over = with_trackers(over, {"wandb"} if wandb else set(), {item.entry.name for item in registry.entries("tracker")})
+    trackers: dict[str, Any] = {name: {} for name in track or ()}
+    if wandb:
+        trackers["wandb"] = {"mode": wandb, "group": out.resolve().name}
+    over = with_trackers(over, set(trackers), {item.entry.name for item in registry.entries("tracker")})
     below = _fill_defaults(below, over, experiments, data_path, registry)
     if threads is not None or over.get("threads") is None:
         threads = threads or (1 if league else default_threads(workers))
     incidental: dict[str, Any] = {} if threads is None else {"threads": threads}
-    if wandb:
-        incidental["trackers"] = {"wandb": {"mode": wandb, "group": out.resolve().name}}
+    if trackers:
+        incidental["trackers"] = trackers
     asked = ReproductionRequest(
         scale=scale,
         seeds=seeds,

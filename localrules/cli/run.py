@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -128,16 +129,7 @@ def run(
             help="Weights & Biases: auto is online when logged in, else offline. \\[default: off]",
         ),
     ] = None,
-    track: Annotated[
-        list[str] | None,
-        _option(
-            "--track",
-            metavar="NAME",
-            panel=_WHERE,
-            help="Another tracker, e.g. tensorboard. May be repeated.",
-            autocompletion=names_of("tracker"),
-        ),
-    ] = None,
+    track: Annotated[list[str] | None, setting("--track", _WHERE)] = None,
     devices: Annotated[
         int | None,
         _option("--devices", metavar="N", panel=_WHERE, help="Processes that do the work. \\[default: 1]"),
@@ -192,7 +184,7 @@ def run(
         "diagnostics": diagnose,
         "trackers.wandb.mode": None if wandb == "off" else wandb,
     }
-    settings = collect_settings(given, set_ or [], config, track or [], registry)
+    settings = collect_settings(given, set_ or [], config, track or [], registry, _trackers_of(resume))
     if wandb == "off" and "wandb" in (track or []):
         raise UsageError("--wandb off and --track wandb are both given", where="localrules run", fix="leave out one")
     if wandb == "off":
@@ -224,13 +216,18 @@ def run(
     _finish(train(settings=settings, out=out, callbacks=_callbacks(), plugins=registry).summary, as_json)
 
 
+def _trackers_of(folder: Path | None) -> Collection[str]:
+    """The trackers of a run that is to be continued."""
+    from localrules.runs.load import read_run
+
+    return () if folder is None else read_run(folder.expanduser())[0].trackers
+
+
 def _resume(registry: Registry, folder: Path, settings: Settings) -> dict[str, Any]:
     from localrules import resume
-    from localrules.runs.load import read_run
     from localrules.runs.result import completed_summary
     from localrules.tracking.records import read_summary
 
-    read_run(folder.expanduser())
     done = completed_summary(folder)
     if read_summary(folder.expanduser()) is None:
         status(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +31,12 @@ FLAGS = {
 
 
 def collect_settings(
-    flags: Tree, overrides: Sequence[str], file: Path | None, track: Sequence[str], registry: Registry
+    flags: Tree,
+    overrides: Sequence[str],
+    file: Path | None,
+    track: Sequence[str],
+    registry: Registry,
+    tracked: Collection[str] = (),
 ) -> Settings:
     """The settings that a user typed.
 
@@ -41,6 +46,7 @@ def collect_settings(
         file: What ``--config`` was given.
         track: What ``--track`` was given.
         registry: Where trackers are looked up.
+        tracked: The trackers that a run to be continued has.
 
     Raises:
         UsageError: What was typed is not a setting, or does not go together.
@@ -58,7 +64,7 @@ def collect_settings(
         *(Settings.from_tree({"trackers": {name: {}}}, f"--track {name}") for name in track),
     ]
     typed, above = Settings.from_overrides(overrides), Settings.from_flags(values, FLAGS)
-    on = {name for layer in (*below, above) for name in layer.get("trackers", default={})}
+    on = {*tracked} | {name for layer in (*below, above) for name in layer.get("trackers", default={})}
     named = {item.entry.name for item in registry.entries("tracker")}
     return merge_settings(*(with_trackers(layer, on, named) for layer in (*below, typed, above)))
 

@@ -71,6 +71,7 @@ def sweep(
     precision: Annotated[Precision | None, setting("--precision", _RUNS)] = None,
     threads: Annotated[int | None, setting("--threads", _RUNS)] = None,
     wandb: RunsAsGroupOption = None,
+    track: Annotated[list[str] | None, setting("--track", _RUNS)] = None,
     trials: Annotated[
         int, _option("--trials", panel=_SEARCH, help="How many, those of earlier commands among them.", min=1)
     ] = 20,
@@ -153,7 +154,7 @@ def sweep(
         },
         set_ or [],
         config,
-        [],
+        track or [],
         registry,
     )
     settings, lines = fill_defaults(settings, registry, workers)

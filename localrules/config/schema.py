@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
@@ -347,6 +348,8 @@ class RunConfig(Section):
     @field_validator("granularity", mode="before")
     @classmethod
     def _check_granularity(cls, value: Any) -> Any:
+        if _is_whole_number(value):
+            value = int(value)
         try:
             split_granularity(value)
         except UsageError as error:  # the message of a union of types would name one of them
@@ -391,3 +394,11 @@ def _without_none(tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _without_none(value) for key, value in tree.items() if value is not None}
     return [_without_none(item) for item in tree] if isinstance(tree, list) else tree
+
+
+def _is_whole_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.isascii() and value.isdigit()
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, Integral) and not isinstance(value, bool)

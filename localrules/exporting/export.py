@@ -118,7 +118,10 @@ def export(
             steps = "" if facts["steps"] is None else f" after step {facts['steps']}"
             warn(f"the run in {source} is not done: its weights{steps} are exported")
         context = ExportContext(facts, license=license, repository=push_to or "", name=target.name, notes=notes)
-        if is_written(target, {name: facts[name] for name in _IDENTITY}):
+        identity = {name: facts[name] for name in _IDENTITY}
+        if identity["done"] is None:  # of an export that does not say
+            del identity["done"]
+        if is_written(target, identity):
             difference = _compared(loaded, kind, target)
         else:
             with new_folder(target) as folder:

@@ -17,15 +17,15 @@ _TOKEN = uuid4().hex
 
 def me() -> str:
     """This process, as ``OWNER`` has it."""
-    return f"{socket.gethostname()} {os.getpid()} {_TOKEN} {_start_of(os.getpid())}"
+    return f"{socket.gethostname()} {os.getpid()} {_TOKEN} {_start_of(os.getpid())} {_namespace()}"
 
 
 def is_gone(owner: str) -> bool:
-    """Whether a process of this machine has ended; one of another machine counts as running."""
-    host, number, token, start = [*owner.split(" "), "", "", "", ""][:4]
+    """Whether a process of this machine has ended; one of another machine or container counts as running."""
+    host, number, token, start, namespace = [*owner.split(" "), "", "", "", "", ""][:5]
     if not number.isdigit():
         return True
-    if host != socket.gethostname():
+    if host != socket.gethostname() or (namespace and namespace != _namespace()):
         return False
     if int(number) == os.getpid():
         return token != _TOKEN
@@ -46,6 +46,14 @@ def _start_of(number: int) -> str:
     except OSError:
         return ""
     return fields.rpartition(")")[2].split()[19]  # the name, in brackets, may contain spaces
+
+
+def _namespace() -> str:
+    """The numbering of this process: containers of one machine may share its name, and have numbers of their own."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def release(trial: Any) -> None:

@@ -99,8 +99,9 @@ class MetricsFile:
             self._replace([self._columns, *([*row, *[""] * len(new)] for row in rows)])
 
     def _read(self) -> list[list[str]]:
-        with self._path.open(newline="", encoding="utf-8") as file:
-            return [*csv.reader(file)]
+        # Of the open file: another may have been put in its place.
+        self._file.seek(0)
+        return [*csv.reader(io.StringIO(self._file.readall().decode(), newline=""))]
 
     def _replace(self, lines: Iterable[Sequence[Value]]) -> None:
         self._file.close()

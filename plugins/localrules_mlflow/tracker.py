@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     from localrules.callbacks.results import EpochResults
 
+T = TypeVar("T")
+
 _ID = "mlflow_id"
-_IN_ROWS = ("train/loss", "valid/loss")  # of which each row of a run has one
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # how MLflow names experiments that train models
-_PARAMETERS, _LENGTH = 100, 500  # that MLflow takes at a time; characters of a value
+_PARAMETERS, _METRICS, _LENGTH = 100, 1000, 500  # that MLflow takes at a time; characters of a value
 
 
 class MlflowTracker(ChartingTracker):
@@ -54,31 +55,26 @@ class MlflowTracker(ChartingTracker):
 
     def on_run_start(self, run: RunInfo) -> None:
         from mlflow import MlflowClient
-        from mlflow.entities import Param, RunTag
 
         super().on_run_start(run)
-        self._client, self._known_until = MlflowClient(tracking_uri=self.config.uri), -1
+        self._client = client = MlflowClient(tracking_uri=self.config.uri)
+        self._known_until, self._last = -1, -1
         known = run.state.get(_ID)
-        if known is not None:
+        if known is None:
+            name = self.config.name or run.directory.name
+            self._run = client.create_run(self._experiment(), run_name=name).info.run_id
+            keep_now(run, _ID, self._run)
+        else:
             self._run = str(known)
-            self._client.update_run(self._run, status="RUNNING")
-            sent = [each for name in _IN_ROWS for each in self._client.get_metric_history(self._run, name)]
-            self._known_until = max((each.step for each in sent), default=-1)
-            return
-        tags = {"rule": run.rule, "model": run.model, "data": run.data, "locality": run.locality}
-        name = self.config.name or run.directory.name
-        self._run = self._client.create_run(self._experiment(), run_name=name).info.run_id
-        keep_now(run, _ID, self._run)
-        settings = {_name(key): str(value)[:_LENGTH] for key, value in flatten(run.config).items()}
-        parameters = [Param(key, value) for key, value in settings.items()]
-        for first in range(0, len(parameters), _PARAMETERS):
-            self._client.log_batch(self._run, params=parameters[first : first + _PARAMETERS])
-        self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items() if value])
+            client.update_run(self._run, status="RUNNING")
+            self._known_until = max((each.step for each in client.get_metric_history(self._run, "epoch")), default=-1)
+        self._log_settings(run)
 
     def on_log(self, row: MetricsRow) -> None:
         super().on_log(row)
         step = int(row["step"] or 0)
-        if step > self._known_until:  # else it came before the run was killed
+        is_again, self._last = step == self._last, step  # the last row of a run that stops, once it is evaluated
+        if step > self._known_until or is_again:  # else it came before the run was killed
             self._log_metrics(scalars(row), step)
 
     def log_charts(self, charts: list[Chart], results: EpochResults | None) -> None:
@@ -122,13 +118,32 @@ class MlflowTracker(ChartingTracker):
             return str(found.experiment_id)
         return str(self._client.create_experiment(self.config.experiment, tags=_KIND))
 
+    def _log_settings(self, run: RunInfo) -> None:
+        """Write the settings and tags, but for those that came before the run was killed."""
+        from mlflow.entities import Param, RunTag
+
+        assert self._client is not None
+        known = self._client.get_run(self._run).data.params
+        settings = {_name(key): str(value)[:_LENGTH] for key, value in flatten(run.config).items()}
+        missing = [Param(key, value) for key, value in settings.items() if key not in known]
+        for some in _in_parts(missing, _PARAMETERS):
+            self._client.log_batch(self._run, params=some)
+        tags = {"rule": run.rule, "model": run.model, "data": run.data, "locality": run.locality}
+        self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items() if value])
+
     def _log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         from mlflow.entities import Metric
 
         assert self._client is not None
         now = int(time.time() * 1000)
         found = [Metric(_name(name), float(value), now, step) for name, value in metrics.items()]
-        self._client.log_batch(self._run, metrics=found)
+        for some in _in_parts(found, _METRICS):
+            self._client.log_batch(self._run, metrics=some)
+
+
+def _in_parts(items: list[T], size: int) -> Iterator[list[T]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def _name(name: str) -> str:

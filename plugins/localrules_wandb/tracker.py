@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import string
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from localrules.core.rule import Rule
 
 _ID = "wandb_id"
+_ROW = "row_step"
+"""The step of rows alone: charts, which come late and out of order, have a ``step``, too."""
 _STOPPED = 255  # the exit code that W&B shows as killed, and has for Ctrl-C itself
 
 
@@ -66,25 +70,30 @@ class WandbTracker(ChartingTracker):
         self._run: Run | None = None
         self._trained: tuple[Network, Rule] | None = None
         self._background, self._opening = BackgroundWork(), threading.Lock()
-        resumed = _ID in run.state
+        self._known = _ID in run.state
+        if not self._known:  # kept before W&B hears of it: a kill in between would leave an empty run there
+            keep_now(run, _ID, from_environment("WANDB_RUN_ID", "") or _new_id())
         self._run, self._mode = start_run(self.config.mode, self.config.timeout, **self._options())
-        keep_now(run, _ID, self._run.id)
         _define_axes(self._run)
-        self._known_until = -1
-        if resumed and self._mode == "online":
-            self._known_until = int(self._run.summary.get("step", -1))
+        self._known_until, self._last = -1, -1
+        if self._known and self._mode == "online":
+            summary = self._run.summary
+            self._known_until = int(summary.get(_ROW, summary.get("step", -1)))
             self._send_missing(self._run)
+        self._known = True
 
     def on_train_start(self, network: Network, rule: Rule) -> None:
         self._trained = (network, rule)
 
     def on_log(self, row: MetricsRow) -> None:
         super().on_log(row)
-        if int(row["step"] or 0) <= self._known_until:
+        step = int(row["step"] or 0)
+        is_again, self._last = step == self._last, step  # the last row of a run that stops, once it is evaluated
+        if step <= self._known_until and not is_again:
             return  # came before the run was killed
         # Without a step of ours: W&B counts the rows of all who log to this run, code of a plugin too, and drops each
         # whose step is lower. The axes of the charts are columns.
-        self._with_run(lambda run: run.log(named(row), commit=True))
+        self._with_run(lambda run: _log_row(run, row))
 
     def on_evaluate(self, row: MetricsRow) -> None:
         epoch, every = float(row.get("epoch") or 0), self.config.weights_every
@@ -117,13 +126,11 @@ class WandbTracker(ChartingTracker):
         if shown:
             self._with_run(lambda run: run.log(shown))
         known = {key: value for key, value in summary.items() if value is not None}
-        # Not those of charts, which may be late.
         known |= {axis: summary[name] for axis, name in (("step", "steps"), ("epoch", "epochs")) if name in summary}
-        self._with_run(lambda run: run.summary.update(known))
         is_done = summary.get("status", "done") == "done"
         if is_done:
             self._log_weights(summary, "latest")
-        self._finish(exit_code=0 if is_done else _STOPPED)
+        self._finish(exit_code=0 if is_done else _STOPPED, summary=known)
         if withheld:
             names = ", ".join(plot.name for plot in withheld)
             say(f"{names} not logged: the data may not be redistributed (--set wandb.media=true if you may)")
@@ -152,7 +159,6 @@ class WandbTracker(ChartingTracker):
     def _options(self) -> dict[str, Any]:
         """The arguments of ``wandb.init``."""
         info, config = self.info, self.config
-        known = info.state.get(_ID)
         return {
             "project": config.project or from_environment("WANDB_PROJECT", "localrules"),
             "entity": config.entity,
@@ -163,8 +169,8 @@ class WandbTracker(ChartingTracker):
             "notes": os.environ.get("WANDB_NOTES"),
             "dir": from_environment("WANDB_DIR", str(info.directory)),
             "config": {**info.config, **run_facts(info)},
-            "id": known,
-            "resume": "allow" if known else None,
+            "id": info.state[_ID],
+            "resume": "allow" if self._known else None,
         }
 
     def _named_facts(self) -> dict[str, Any]:
@@ -181,20 +187,32 @@ class WandbTracker(ChartingTracker):
         """Send the rows from before the checkpoint that a killed process had not sent."""
         for row in read_rows(self.info.directory / METRICS):
             if int(row["step"] or 0) > self._known_until:
-                run.log(named(row), commit=True)
+                _log_row(run, row)
 
-    def _finish(self, exit_code: int, wait: bool = True) -> None:
-        run = self._run
-        assert run is not None
+    def _finish(self, exit_code: int, wait: bool = True, summary: Mapping[str, Any] | None = None) -> None:
         if not self._background.finish(self.config.timeout if wait else 0.0) or self._background.failed:
-            reason = f" ({describe_exception(self._background.error)})" if self._background.error else ""
-            say(f"some charts or weights were not sent: the server does not answer{reason}")
+            reason = "the server does not answer" if wait else "the run ended before"
+            if self._background.error:
+                reason = describe_exception(self._background.error)
+            say(f"some charts or weights were not sent: {reason}")
+        if summary:  # after the charts, whose steps are earlier
+            self._with_run(lambda run: run.summary.update(dict(summary)))
         run, self._run = self._run, None
         if run is not None:
             finish_run(run, exit_code)
 
 
+def _new_id() -> str:
+    """An id such as W&B's own."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+
+
+def _log_row(run: Run, row: MetricsRow) -> None:
+    run.log({**named(row), _ROW: row["step"]}, commit=True)
+
+
 def _define_axes(run: Run) -> None:
+    run.define_metric(_ROW, hidden=True)
     run.define_metric("step", hidden=True)
     run.define_metric("epoch", hidden=True)
     for metrics, axis in AXES.items():

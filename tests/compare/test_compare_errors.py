@@ -110,6 +110,7 @@ def test_a_run_that_is_not_finished_is_named_with_what_to_do(copied: Path, tmp_p
         ([], "no argument says what to compare"),
         (["--rules", "a,b", "RUN"], "both given"),
         (["RUN", "--steps", "3"], "--steps is for runs that are yet to be made"),
+        (["RUN", "--track", "tensorboard"], "--track is for runs that are yet to be made"),
         (["RUN", "--set", "lr=1"], "--set is for runs that are yet to be made"),
         (["NOWHERE"], "not a run folder"),
     ],

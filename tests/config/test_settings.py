@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from localrules.config.mixture import mixture_parts
@@ -258,6 +259,12 @@ def test_true_is_not_a_number(name: str) -> None:
         validate_config(RunConfig, Settings.from_tree(tree, f"--set {name}=true"))
     assert refused.value.where == f"--set {name}=true"
     assert "found true" in refused.value.why
+
+
+@pytest.mark.parametrize("value", ["16", 16.0, np.int64(16)])
+def test_a_number_of_parts_may_be_written_in_other_ways(value: Any) -> None:
+    tree = nest({"rule.name": "hsic", "model.name": "mlp", "data.name": "faces", "granularity": value})
+    assert validate_config(RunConfig, Settings.from_tree(tree)).granularity == 16
 
 
 def test_a_value_of_several_lines_is_text_and_no_further_setting() -> None:

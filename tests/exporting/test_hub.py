@@ -131,6 +131,7 @@ def test_an_export_of_unknown_steps_states_none(exported: Path, tmp_path: Path) 
     card = (tmp_path / "second" / "README.md").read_text()
     assert "| steps |" not in card
     assert "not done" not in card
+    package.export(exported, "hub", tmp_path / "second")  # which is there already
 
 
 def test_notes_stand_on_the_card(run: Path, tmp_path: Path) -> None:

@@ -43,6 +43,11 @@ def runs(out: Path) -> set[str]:
     return {path.name for path in (out / "runs").iterdir()}
 
 
+def test_a_tracker_watches_each_run(reproduce: Any, tmp_path: Path) -> None:
+    assert reproduce("small", "--cases", "second*", "--track", "tensorboard", "--json").code == 0
+    assert len([*tmp_path.glob("out/runs/*/tensorboard")]) == 1
+
+
 def test_every_case_is_run_with_its_seeds_and_set_beside_the_published_value(reproduce: Any, tmp_path: Path) -> None:
     said = reproduce("small", "--json")
     assert said.code == 0, said.out

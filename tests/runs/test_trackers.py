@@ -97,6 +97,30 @@ def test_an_option_alone_starts_no_tracker(tmp_path: Path, option: str) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_options_of_its_tracker_are_repeated_where_a_run_is_continued(tmp_path: Path) -> None:
+    option = ["--set", "trackers.tensorboard.charts_every=2.0"]
+    train(tmp_path / "runs", "--rule", "hsic", "--track", "tensorboard", *option)
+    words = ["run", "--resume", only_run(tmp_path / "runs"), "--json"]
+    assert localrules(*words, *option).code == 0
+    said = localrules(*words, "--set", "trackers.wandb.media=true")
+    assert (said.code, said.error["what"]) == (2, "tracker 'wandb' is given options and is not on")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare", "--rules", "local-ce,pred", "--seeds", "1"],
+        ["sweep", "--rule", "local-ce", "--trials", "2", "--param", "optimizer.lr=0.01,0.02"],
+    ],
+    ids=["compare", "sweep"],
+)
+def test_a_tracker_watches_each_of_many_runs(words: list[str], tmp_path: Path) -> None:
+    tracked = ["--track", "tensorboard", "--set", "tensorboard.charts_every=2.0"]
+    said = localrules(*words, *TINY, *tracked, "--out", tmp_path / "out", "--json")
+    assert said.code == 0, said.out
+    assert len({*tmp_path.glob("out/**/tensorboard")}) == 2
+
+
 def test_a_tracker_is_not_both_on_and_off(tmp_path: Path) -> None:
     words = ["--wandb", "off", "--track", "wandb", "--out", tmp_path / "runs", "--json"]
     assert localrules("run", "--rule", "hsic", *TINY, *words).code == 2

@@ -37,8 +37,16 @@ def test_a_process_is_there_until_it_ends(other: tuple[subprocess.Popen[str], st
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not tell when a process was started")
 def test_another_process_with_its_number_is_not_the_owner(other: tuple[subprocess.Popen[str], str]) -> None:
-    host, number, token, start = other[1].split(" ")
+    host, number, token, start, *_ = other[1].split(" ")
     assert is_gone(f"{host} {number} {token} {int(start) - 1}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="the system has no namespaces")
+def test_a_process_of_another_container_counts_as_there(other: tuple[subprocess.Popen[str], str]) -> None:
+    process, owner = other
+    process.communicate("go\n")
+    assert is_gone(owner)
+    assert not is_gone(f"{owner.rpartition(' ')[0]} pid:[1]")
 
 
 def test_an_earlier_process_with_this_ones_number_is_gone() -> None:

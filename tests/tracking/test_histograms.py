@@ -31,6 +31,13 @@ def test_values_whose_range_no_float32_holds_are_counted() -> None:
     assert (found.counts[0], found.counts[32], found.counts[-1], sum(found.counts)) == (1, 1, 1, 3)
 
 
+@pytest.mark.parametrize("value", [torch.finfo(torch.float32).max, -torch.finfo(torch.float32).max, 1e-45])
+def test_equal_values_at_the_ends_of_float32_are_in_one_bin(value: float) -> None:
+    found = Histogram.of(torch.full((9,), value))
+    assert found is not None
+    assert (found.counts[0], sum(found.counts)) == (9, 9)
+
+
 def test_equal_values_are_in_one_bin_and_values_that_are_not_finite_in_none() -> None:
     found = Histogram.of(torch.full((9,), 0.5))
     assert found is not None

@@ -17,7 +17,7 @@ import pytest
 from localrules.callbacks.base import RunInfo
 from localrules.core.phase import Phase
 from localrules.errors import LocalRulesError, UsageError
-from localrules.tracking.metrics_file import MetricsFile
+from localrules.tracking.metrics_file import MetricsFile, read_rows
 from localrules.tracking.records import read_config, read_summary, write_config, write_summary
 from localrules.tracking.run_folder import RunFolder, create_run_folder, lock_run
 
@@ -182,6 +182,23 @@ def test_a_row_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
     rows = ['1,0.30000000000000004,"a, ""b""",', "2,0.3333333333333333,,7", "3,,,"]
     assert path.read_text().splitlines() == ["step,loss,note,late", *rows]
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+@pytest.mark.parametrize("row", [{"step": 3, "loss": 3}, {"step": 3, "late": 7}], ids=["last-row", "new-column"])
+def test_a_file_that_was_replaced_or_removed_loses_no_row(tmp_path: Path, change: str, row: dict[str, float]) -> None:
+    path = tmp_path / "metrics.csv"
+    metrics = MetricsFile(path, COLUMNS)
+    metrics.write({"step": 1, "loss": 1})
+    saved = path.read_text()
+    metrics.write({"step": 2, "loss": 2})
+    metrics.write({"step": 3, "loss": 0})
+    path.unlink()
+    if change == "replaced":  # by an editor
+        path.write_text(saved)
+    metrics.replace_last(row)
+    metrics.close()
+    assert [*read_rows(path)] == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 2.0}, row]
 
 
 @pytest.mark.parametrize("killed", ["before the column", "after the column"])

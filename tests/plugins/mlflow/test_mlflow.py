@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.tiny_runs import STEPS, only_run, resume, train
 
 import localrules
-from localrules.callbacks.base import Callback, MetricsRow
+from localrules.callbacks.base import Callback, MetricsRow, Stop
 from localrules.errors import LocalRulesError, UsageError
 from localrules_mlflow.tracker import MlflowTracker
 
@@ -38,20 +39,26 @@ def test_a_run_has_its_settings_metrics_charts_and_weights(tmp_path: Path, monke
     assert weights == {"weights/config.toml", "weights/last.safetensors"}
 
 
-@pytest.mark.filterwarnings("ignore")  # of MLflow's own imports
-@pytest.mark.parametrize("killed_at", [3, 8], ids=["before-its-first-checkpoint", "after-it"])
-def test_a_run_that_is_killed_and_resumed_has_every_row_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
-) -> None:
-    mlflow = pytest.importorskip("mlflow")
+@pytest.fixture
+def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database in a folder that is the working directory, too."""
     monkeypatch.chdir(tmp_path)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
 
-    class Interrupt(Callback):
-        def on_log(self, row: MetricsRow) -> None:
-            if row["step"] == killed_at:
-                raise KeyboardInterrupt
 
+class At(Callback):
+    """Raises at a step, before or after it is evaluated."""
+
+    def __init__(self, step: int, error: BaseException, evaluated: bool = False) -> None:
+        self.step, self.error, self.evaluated = step, error, evaluated
+
+    def on_log(self, row: MetricsRow) -> None:
+        if row["step"] == self.step and ("valid_accuracy" in row or not self.evaluated):
+            raise self.error
+
+
+def kill(tmp_path: Path, uri: str, *callbacks: Callback, **more: Any) -> None:
+    """A tiny run that its callbacks cut short."""
     with pytest.raises(LocalRulesError, match="interrupted"):
         localrules.train(
             rule="local-ce",
@@ -63,15 +70,62 @@ def test_a_run_that_is_killed_and_resumed_has_every_row_once(
             checkpoint_every=5,
             threads=1,
             out=tmp_path / "runs",
-            callbacks=[Interrupt()],
-            **{"trackers.mlflow": {"uri": uri}, "optimizer.lr_scale": {"layers.*": 0.5}},
+            callbacks=callbacks,
+            **{"trackers.mlflow": {"uri": uri}, **more},
         )
-    resume(only_run(tmp_path / "runs"))
+
+
+def tracked(uri: str) -> tuple[Any, Any]:
+    """A client, and the only run."""
+    import mlflow
+
     client = mlflow.MlflowClient(tracking_uri=uri)
     (run,) = client.search_runs([client.get_experiment_by_name("localrules").experiment_id])
+    return client, run
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own imports
+@pytest.mark.parametrize("phases", ["joint", "two-phase"])
+@pytest.mark.parametrize("killed_at", [3, 8], ids=["before-its-first-checkpoint", "after-it"])
+def test_a_run_that_is_killed_and_resumed_has_every_row_once(
+    tmp_path: Path, uri: str, killed_at: int, phases: str
+) -> None:
+    pytest.importorskip("mlflow")
+    more = {"optimizer.lr_scale": {"layers.*": 0.5}, "phases": phases}
+    kill(tmp_path, uri, At(killed_at, KeyboardInterrupt()), **more)
+    resume(only_run(tmp_path / "runs"))
+    client, run = tracked(uri)
     assert run.data.params["optimizer.lr_scale.layers._"] == "0.5"
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
     assert steps == [*range(1, STEPS + 1)]
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own imports
+def test_the_evaluation_of_a_callbacks_stop_comes_where_the_first_try_was_killed(tmp_path: Path, uri: str) -> None:
+    pytest.importorskip("mlflow")
+    stop = At(6, Stop("enough"))
+    kill(tmp_path, uri, At(6, KeyboardInterrupt(), evaluated=True), stop)
+    localrules.resume(only_run(tmp_path / "runs"), callbacks=[stop])
+    client, run = tracked(uri)
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "valid/accuracy")]
+    assert steps == [0, 4, 6]
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own imports
+def test_a_run_that_is_killed_before_its_settings_came_gets_them_in_the_end(
+    tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mlflow.MlflowClient, "log_batch", die)
+        kill(tmp_path, uri)
+    resume(only_run(tmp_path / "runs"))
+    _, run = tracked(uri)
+    assert (run.data.params["rule.name"], run.data.tags["rule"]) == ("local-ce", "local-ce")
 
 
 def test_without_mlflow_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from helpers.exhaustive import few
 from helpers.tiny_runs import STEPS, TINY, localrules, only_run, resume, train
 from helpers.wandb_server import WandbServer
 
-from localrules.callbacks.base import Callback, MetricsRow
+from localrules.callbacks.base import Callback, MetricsRow, Stop
 from localrules.errors import LocalRulesError
 
 pytestmark = pytest.mark.slow
@@ -173,10 +173,60 @@ def lose_rows_after(server: WandbServer, step: int) -> None:
 
 
 @pytest.mark.usefixtures("_no_surprises")
-def test_a_run_that_is_stopped_is_shown_as_killed_and_at_its_last_step(tmp_path: Path, server: WandbServer) -> None:
-    with pytest.raises(LocalRulesError, match="stopped at step 8"):
-        run_with(tmp_path, At(step_7=lambda: os.kill(os.getpid(), signal.SIGINT)))
-    assert (server.run.exit_code, server.run.summary["step"]) == (255, 8)
+@pytest.mark.parametrize("charts", [{}, {"charts_every": 0.0}], ids=["charts-by-default", "charts-of-each-epoch"])
+def test_a_run_that_is_stopped_is_shown_as_killed_and_at_its_last_step_and_goes_on_after_it(
+    tmp_path: Path, server: WandbServer, charts: dict[str, Any]
+) -> None:
+    tracked = {"trackers.wandb": {"mode": "online", **charts}}
+    with pytest.raises(LocalRulesError, match="stopped at step 6"):
+        run_with(tmp_path, At(step_5=lambda: os.kill(os.getpid(), signal.SIGINT)), **tracked)
+    assert (server.run.exit_code, server.run.summary["step"]) == (255, 6)
+    resume(only_run(tmp_path / "runs"))
+    assert steps(server) == [*range(1, STEPS + 1)]
+    assert (server.run.exit_code, server.run.summary["step"]) == (0, STEPS)
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_the_evaluation_of_a_callbacks_stop_comes_where_the_first_try_was_killed(
+    tmp_path: Path, server: WandbServer
+) -> None:
+    import localrules as package
+
+    def stop() -> None:
+        raise Stop("enough")
+
+    class StopThenDie(At):
+        def on_log(self, row: MetricsRow) -> None:
+            if "valid_accuracy" in row and row["step"] == 6:
+                raise KeyboardInterrupt
+            super().on_log(row)
+
+    with pytest.raises(LocalRulesError, match="interrupted"):
+        run_with(tmp_path, StopThenDie(step_6=stop), checkpoint_every=5)
+    assert steps(server) == [*range(1, 7)]
+    package.resume(only_run(tmp_path / "runs"), callbacks=[At(step_6=stop)])
+    assert steps(server) == [*range(1, 7), 6]
+    assert [row["step"] for row in server.run.history if "valid/accuracy" in row] == [0, 4, 6]
+
+
+@pytest.mark.usefixtures("_no_surprises")
+def test_a_run_that_is_killed_as_the_server_hears_of_it_leaves_no_second_one(
+    tmp_path: Path, server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from localrules_wandb import tracker
+
+    start = tracker.start_run
+
+    def start_and_die(*given: Any, **options: Any) -> Any:
+        start(*given, **options)[0].finish()  # as W&B's service is gone when a process is killed
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(LocalRulesError, match="interrupted"):
+        patched.setattr(tracker, "start_run", start_and_die)
+        run_with(tmp_path, At())
+    resume(only_run(tmp_path / "runs"))
+    assert len(server.runs) == 1
+    assert steps(server) == [*range(1, STEPS + 1)]
 
 
 @pytest.mark.usefixtures("_no_surprises")
