@@ -16,7 +16,7 @@ from localrules.errors import DataError
 from localrules.utils.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -83,9 +83,10 @@ def decode_splits(
         if not skip_unreadable:
             raise _unreadable(tree, attempt.unreadable)
         skipped += attempt.unreadable
-        samples = [sample for sample in samples if sample.name not in attempt.unreadable]
-        if not samples:
-            raise _unreadable(tree, attempt.unreadable)
+        kept = [sample for sample in samples if sample.name not in attempt.unreadable]
+        if lost := {sample.split for sample in samples} - {sample.split for sample in kept}:
+            raise _unreadable(tree, attempt.unreadable, lost)
+        samples = kept
 
 
 class _ColouredError(Exception):
@@ -205,11 +206,13 @@ def _threads() -> Iterator[tuple[ThreadPoolExecutor, int]]:
         pool.shutdown(cancel_futures=True)
 
 
-def _unreadable(tree: FileTree, reasons: dict[str, str]) -> DataError:
+def _unreadable(tree: FileTree, reasons: dict[str, str], lost: Collection[str] = ()) -> DataError:
     first, why = next(iter(reasons.items()))
+    leave_out = ", or leave them out with --set data.skip_unreadable=true"
     return DataError(
         f"{count_of(reasons, 'image')} cannot be read",
         where=str(tree.path),
-        why=f"{some_names(reasons)}; of {first}: {why}",
-        fix="replace or remove them, or leave them out with --set data.skip_unreadable=true",
+        why=f"{some_names(reasons)}; of {first}: {why}"
+        + "".join(f"; no image of the {split} split is left" for split in sorted(lost)),
+        fix=f"replace or remove them{'' if lost else leave_out}",
     )

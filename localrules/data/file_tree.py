@@ -29,6 +29,7 @@ _DAMAGED = (
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _ZIP_END, _ZIP_END_SIZE, _ZIP_COMMENT = b"PK\x05\x06", 22, 1 << 16
 _ZIP64 = 0xFFFF  # entries, where another record has their number
+_SAID_TO_BE_UTF8 = 0x800  # a flag of a zip archive's file
 _READ_SIZE = 1 << 20
 
 
@@ -130,7 +131,7 @@ class _Zip(FileTree):
             for file in archive.infolist()
             if not file.filename.endswith(("/", "\\"))
             and not stat.S_ISLNK(file.external_attr >> 16)
-            and (name := _inner_name(file.filename.replace("\\", "/")))
+            and (name := _inner_name(_zip_name(file).replace("\\", "/")))
         }
         self.names = list(self._members)
 
@@ -141,6 +142,16 @@ class _Zip(FileTree):
                 if name in wanted:
                     _refuse_large(self.where(name), member.file_size)
                     yield name, self._archive.read(member)
+
+
+def _zip_name(file: zipfile.ZipInfo) -> str:
+    """The name of a file of an archive. Some packers, such as that of macOS, write UTF-8 and do not say so."""
+    if file.flag_bits & _SAID_TO_BE_UTF8:
+        return file.filename
+    try:
+        return file.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return file.filename
 
 
 def tree_key(path: Path, also: str = "") -> str:

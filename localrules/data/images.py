@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from localrules.errors import DataError, UsageError
 
@@ -34,6 +34,16 @@ _MODES = {1: "L", 3: "RGB"}
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _SIXTEEN_BITS_AS_32 = ("PNG", "PPM")  # formats without 32-bit integers, whose 16 bits Pillow may keep in mode "I"
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By the orientation of EXIF."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # tags of TIFF
 _UNDECODABLE = (
     # What Pillow raises at foreign or damaged files, beside its own errors.
@@ -77,8 +87,7 @@ def decode_image(source: Path | bytes, where: str) -> Image.Image:
         # Through an open file, not by its name: Pillow then maps no file, which scrambles turned TIFFs (seen in 13.0).
         opened = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         with opened as raw, Image.open(raw) as file:
-            image = ImageOps.exif_transpose(file)
-            return _to_rgb8(image, file)
+            return _to_rgb8(_turned(file), file)
     except _UNDECODABLE as error:
         raise DataError(
             "this is not an image that can be read",
@@ -124,6 +133,17 @@ def _crop(image: Image.Image, aspect: float) -> Image.Image:
     wide, high = (min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect))))
     left, top = (width - wide) // 2, (height - high) // 2
     return image.crop((left, top, left + wide, top + high))
+
+
+def _turned(file: Image.Image) -> Image.Image:
+    """The image as its EXIF data turn it; one whose EXIF data are damaged stays as it is, as in viewers."""
+    # Not by ImageOps.exif_transpose, which writes the EXIF data anew and so fails where any entry of them is malformed.
+    file.load()
+    try:
+        turn = _TURNS.get(file.getexif().get(ExifTags.Base.Orientation, 1))
+    except _UNDECODABLE:
+        return file
+    return file if turn is None else file.transpose(turn)
 
 
 def _to_rgb8(image: Image.Image, file: Image.Image) -> Image.Image:

@@ -17,7 +17,7 @@ from localrules.data.mapped_cache import ArrayStore, CachedSplits, Notes, load_s
 from localrules.errors import DataError, UsageError
 from localrules_vision.layout import Layout, read_layout
 
-VERSION = 2  # of what is cached beside the decoder's; raise it when the layout is read otherwise
+VERSION = 3  # of what is cached beside the decoder's; raise it when the layout is read otherwise
 
 
 class ImageFolder(DataSource):

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from localrules.data.decoding import Sample
 from localrules.data.folders import (
@@ -20,7 +21,7 @@ from localrules.data.folders import (
 from localrules.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from localrules.data.file_tree import FileTree
 
@@ -70,12 +71,20 @@ def read_layout(tree: FileTree, known: Mapping[str, int] | None = None, classes:
     splits = {folder: split for split, folder in split_folders(found, str(tree.path)).items()}
     above = 1 if splits else 0
     placed = {
-        name: (splits.get(parts[0], "train"), parts[above])
+        # macOS writes é as e and an accent, other systems as one character: the class is the same.
+        name: (splits.get(parts[0], "train"), normalize("NFC", parts[above]))
         for name, parts in inner.items()
         if len(parts) >= IMAGE_AND_CLASS + above and (not splits or parts[0] in splits)
     }
     if not placed:
         raise _no_images(tree)
+    if known is None and not splits and (refusal := only_splits({folder for _, folder in placed.values()})):
+        raise DataError(
+            "the folders of splits hold images, and no folders of classes",
+            where=str(tree.path),
+            why=f"{LAYOUT}; {refusal}",
+            fix="sort the images of each split into folders of their classes",
+        )
     labels = _labels(tree, placed.values()) if known is None else _known_labels(tree, placed.values(), known)
     order = {split: number for number, split in enumerate(("train", "valid", "test"))}
     samples = [Sample(name, split, labels[folder]) for name, (split, folder) in placed.items()]
@@ -84,6 +93,12 @@ def read_layout(tree: FileTree, known: Mapping[str, int] | None = None, classes:
     if known is None:
         classes = tuple(printable(folder) for folder in labels)
     return Layout(classes, samples, bool(splits), notes)
+
+
+def only_splits(classes: Collection[str]) -> str:
+    """The reason to refuse classes that all go by the names of splits; empty for others."""
+    names = {name for every in SPLIT_NAMES.values() for name in every}
+    return f"found the classes {some_names(sorted(classes))}" if names.issuperset(map(str.lower, classes)) else ""
 
 
 def _root(images: list[tuple[str, ...]]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from localrules import Split
+from localrules.data.folders import is_hidden
 from localrules.data.idx import parse_idx
 from localrules.data.io import AGAIN, exists, open_maybe_gzip, read_error
 from localrules.errors import DataError
@@ -50,8 +51,9 @@ def read_splits(path: Path, classes: int) -> dict[str, Split]:
     if not exists(path):
         raise read_error(path, FileNotFoundError())
     if path.is_dir():
-        archives = sorted(path.glob("*.npz"))
-        sources = _read_npz(archives[0]) if len(archives) == 1 else _read_idx(path)
+        archives = [file for file in path.glob("*.npz") if not is_hidden(file.name)]
+        has_idx = any("-ubyte" in file.name or ".idx" in file.name for file in path.iterdir())
+        sources = _read_npz(archives[0]) if len(archives) == 1 and not has_idx else _read_idx(path)
     elif path.name.startswith(("train-", "t10k-")):
         sources = _read_idx(path.parent)
     else:

@@ -28,6 +28,7 @@ class SVHN(ArraySource):
     """
 
     name = "svhn"
+    version = 3
     classes = tuple("0123456789")
     places = ("svhn", "SVHN")
     flip_preserves_label = False
@@ -42,12 +43,15 @@ class SVHN(ArraySource):
     class Config(ArraySource.Config):
         """Options, as ``--set data.<option>=...``."""
 
-        extra: bool = Field(False, description="Train on extra_32x32.mat, too.")
+        extra: bool = Field(
+            False, description="Train on extra_32x32.mat, too; the valid split is still of train_32x32.mat."
+        )
 
     config: Config
 
     def read(self, tree: FileTree) -> tuple[dict[str, Arrays], list[str]]:
-        names = {"train": ["train"] + ["extra"] * self.config.extra, "test": ["test"]}
+        # The last samples of each class become the valid split: those of extra are easier, and so come first.
+        names = {"train": ["extra"] * self.config.extra + ["train"], "test": ["test"]}
         splits: dict[str, Arrays] = {}
         digests: list[str] = []
         for split, parts in names.items():

@@ -12,17 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from localrules import Dataset, DataSource
 from localrules.data.decoding import DECODER_VERSION
 from localrules.data.file_tree import tree_key
-from localrules.data.images import fit_to_shape
+from localrules.data.images import fit_to_shape, read_image
 from localrules.data.mapped_cache import ArrayStore, Notes, load_splits
 from localrules.errors import DataError, UsageError, describe_exception, suggest_names
 from localrules.utils.progress import progress
 from localrules_vision.download import torchvision_datasets
 from localrules_vision.holdout import DESCRIPTION, store_splits
+from localrules_vision.layout import only_splits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 3
+VERSION = 4
 SPLITS = {"train": ("train", "trainval"), "valid": ("valid", "val", "validation"), "test": ("test",)}
 UNFLIPPED = ("MNIST", "KMNIST", "EMNIST", "QMNIST", "USPS", "SVHN", "GTSRB", "Omniglot", "RenderedSST2", "SEMEION")
 """The data sets of characters, signs and sentences, in which a flipped image is of another class or of none."""
@@ -105,6 +106,13 @@ class TorchvisionSet(DataSource):
             for split, (images, labels) in arrays.items()
         }
         classes = _classes(next(iter(made.values())), max(int(labels.max()) for _, labels in arrays.values()) + 1)
+        if refusal := only_splits(classes):
+            raise DataError(
+                f"torchvision's {name} takes the folders of splits for classes",
+                where=str(path),
+                why=refusal,
+                fix="read it with --data image_folder, which knows splits; or name the folder of one split",
+            )
         held = store_splits(store, arrays, self.config.holdout)
         origin = f"torchvision's {name}, {sum(len(labels) for _, labels in arrays.values()):,} samples"
         if held:
@@ -147,6 +155,8 @@ def _splits(cls: type, path: Path, arguments: dict[str, Any], words: Mapping[Any
     download = inspect.signature(cls).parameters.get("download")
     if download is not None and download.default is True:  # nothing is downloaded unless asked for
         arguments = {"download": False, **arguments}
+    if "loader" in _parameters(cls):  # of image files; torchvision's own cuts 16 bits off and blackens transparency
+        arguments = {"loader": lambda file: read_image(Path(file)), **arguments}
     _check_arguments(cls, arguments, tries[0][1])
     made: dict[str, Any] = {}
     unknown = ""

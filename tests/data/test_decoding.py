@@ -75,19 +75,27 @@ def test_other_sizes_need_a_size(tmp_path: Path, files: Files) -> None:
 
 
 def test_unreadable_images_are_named_or_left_out(tmp_path: Path, files: Files) -> None:
-    broken = {"b/2.png": files["b/2.png"][:60], "c/3.png": b"text"}  # the first one is broken, and all of valid
-    folder = write_folder(tmp_path, {**files, **broken})
+    broken = {"b/2.png": files["b/2.png"][:60], "c/3.png": b"text"}  # the first one of either split
+    folder = write_folder(tmp_path, {**files, **broken, "c/5.png": png(5)})
+    samples = [*SAMPLES, Sample("c/5.png", "valid", 0)]
     with pytest.raises(DataError) as caught:
-        decode(folder)
+        decode(folder, samples=samples)
     assert caught.value.what == "2 images cannot be read"
     assert "b/2.png, c/3.png" in caught.value.why
     assert "data.skip_unreadable=true" in caught.value.fix
-    arrays, skipped = decode(folder, skip_unreadable=True)
+    arrays, skipped = decode(folder, samples=samples, skip_unreadable=True)
     assert sorted(skipped) == ["b/2.png", "c/3.png"]
     assert arrays["train-labels"].tolist() == [0, 0]
     expected = [fit_to_shape(read_image(folder / name), (3, 8, 8)).numpy() for name in ("a/1.png", "a/4.png")]
     assert (arrays["train-images"] == np.stack(expected)).all()
-    assert "valid-images" not in arrays
+    assert len(arrays["valid-images"]) == 1
+
+
+def test_a_split_without_a_readable_image_is_an_error_even_if_they_are_skipped(tmp_path: Path, files: Files) -> None:
+    with pytest.raises(DataError, match="1 image cannot be read") as caught:
+        decode(write_folder(tmp_path, {**files, "c/3.png": b"text"}), skip_unreadable=True)
+    assert "no image of the valid split is left" in caught.value.why
+    assert caught.value.fix == "replace or remove them"
 
 
 def test_nothing_readable_is_an_error_even_if_unreadable_images_are_skipped(tmp_path: Path, files: Files) -> None:

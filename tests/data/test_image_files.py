@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngImageFile
 
 from localrules.data.images import fit_to_shape, read_image
@@ -77,6 +77,25 @@ def test_an_image_is_turned_as_its_exif_data_say(tmp_path: Path, suffix: str, de
     assert turned.getpixel((20, 10)) > 240, "the left has become the top"
     assert turned.getpixel((20, 50)) < 15
     assert np.asarray(turned)[:28].min() > 240, "and nothing is scrambled"
+
+
+@pytest.mark.parametrize("tag", [0x0100, 0x0128])
+def test_a_malformed_entry_of_exif_data_is_passed_over(tmp_path: Path, tag: int) -> None:
+    entries = [(tag, 2, b"cm\0\0"), (0x0112, 3, struct.pack("<HH", 6, 0))]  # text in the place of a number
+    body = b"".join(struct.pack("<HHI", key, kind, 3 if kind == 2 else 1) + value for key, kind, value in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + body + bytes(4)
+    turned = kept(Image.new("L", (60, 40)), tmp_path / "turned.jpg", exif=exif)
+    assert turned.size == (40, 60)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_image_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8))
+    turned = kept(image, tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as file:
+        assert np.array_equal(np.asarray(turned), np.asarray(ImageOps.exif_transpose(file)))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

@@ -164,6 +164,8 @@ def test_wrong_arrays_of_svhn(tmp_path: Path, changes: dict[str, np.ndarray], wh
 def test_svhn_with_its_extra_images(tmp_path: Path) -> None:
     path = write_folder(tmp_path, svhn_files())
     assert len(load(SVHN, path, extra=True, holdout=0).splits["train"]) == TRAIN + TEST
+    alone, more = (load(SVHN, path, extra=extra, holdout=10).splits["valid"] for extra in (False, True))
+    assert torch.equal(alone.images, more.images)  # not the easier ones of extra
 
 
 def test_svhn_without_scipy_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

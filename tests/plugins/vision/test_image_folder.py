@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -173,6 +175,7 @@ def test_skipped_images_are_said_each_time(tmp_path: Path) -> None:
     [
         ({}, "holds no images in folders of classes"),
         (images(""), "holds no images in folders of classes"),
+        (images("train", "test"), "the folders of splits hold images, and no folders of classes"),
         (images("train/cat", "training/dog"), "two train splits"),
         (images("train/cat", "train/dog", "eval/cat"), "may be the valid or the test split"),
         (images("train/cat", "train/dog", "test/cow"), "test split has classes that train has not"),
@@ -184,6 +187,30 @@ def test_layouts_that_cannot_be_read(tmp_path: Path, cache: Path, files: dict[st
         in failure(write_folder(tmp_path, {name.removeprefix("/"): content for name, content in files.items()})).what
     )
     assert list(cache.iterdir()) == []
+
+
+def test_names_of_a_zip_archive_are_utf_8_where_it_does_not_say_so(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "pets.zip", images("train/café", "train/日本", "train/zoo"))
+    content = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        for found in re.finditer(re.escape(header), bytes(content)):
+            content[found.start() + flags] &= ~0x08
+    path.write_bytes(content)
+    assert load(path).classes == ("café", "zoo", "日本")
+
+
+def test_a_class_is_the_same_however_its_accents_are_written(tmp_path: Path) -> None:
+    places = [f"train/{normalize('NFC', 'café')}", "train/zoo", f"test/{normalize('NFD', 'café')}"]
+    data = load(write_tar(tmp_path / "pets.tar", images(*places)))
+    assert data.classes == (normalize("NFC", "café"), "zoo")
+    assert data.splits["test"].labels.tolist() == [0, 0]
+
+
+def test_a_split_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
+    files = {**SPLITS, **dict.fromkeys(images("test/cat", "test/dog"), b"no image")}
+    error = failure(write_folder(tmp_path, files), skip_unreadable=True)
+    assert "no image of the test split is left" in error.why
+    assert "skip_unreadable" not in error.fix
 
 
 def test_a_path_is_needed() -> None:

@@ -91,6 +91,17 @@ def test_four_idx_files(tmp_path: Path, arrays: Arrays, dot: bool, packed: bool)
     assert_whole(load(next(tmp_path.iterdir())), arrays)  # any one of them
 
 
+def test_other_files_beside_the_data_do_not_count(tmp_path: Path, arrays: Arrays) -> None:
+    np.savez(tmp_path / "predictions.npz", p=np.zeros(3))
+    (tmp_path / "._digits.npz").write_bytes(b"of macOS")
+    assert len(load(write_idx(tmp_path, arrays)).splits["test"]) == 8
+    other = tmp_path / "other"
+    other.mkdir()
+    np.savez(other / "digits.npz", **arrays)
+    (other / "._digits.npz").write_bytes(b"of macOS")
+    assert len(load(other).splits["test"]) == 8
+
+
 def test_both_forms_have_the_same_fingerprint(tmp_path: Path, arrays: Arrays) -> None:
     np.savez(tmp_path / "mnist.npz", **arrays)
     (tmp_path / "idx").mkdir()

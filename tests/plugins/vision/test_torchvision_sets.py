@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import struct
 from pathlib import Path
@@ -48,6 +49,24 @@ def test_a_data_set_without_splits(tmp_path: Path) -> None:
     assert "held out as valid" in data.origin
     again = load(tmp_path, dataset="EuroSAT")
     assert again.fingerprint == data.fingerprint
+
+
+def test_folders_of_splits_are_not_taken_for_classes(tmp_path: Path) -> None:
+    path = write_folder(
+        tmp_path, images(*(f"{split}/{name}" for split in ("train", "test") for name in ("cat", "dog")))
+    )
+    with pytest.raises(DataError, match="takes the folders of splits for classes") as refused:
+        load(path, dataset="ImageFolder")
+    assert "--data image_folder" in refused.value.fix
+
+
+def test_image_files_are_read_as_everywhere(tmp_path: Path) -> None:
+    clear = io.BytesIO()
+    Image.new("LA", (8, 8), (0, 0)).save(clear, "PNG")
+    data = load(
+        write_folder(tmp_path, {f"{name}/0.png": clear.getvalue() for name in "ab"}), dataset="ImageFolder", holdout=0
+    )
+    assert data.splits["train"].images.min() == 255, "on white"
 
 
 @pytest.mark.parametrize("grey", [0, 5])
