@@ -171,14 +171,20 @@ def _settings(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
             section = get_args(section)[0]
         if isinstance(section, type) and issubclass(section, BaseModel) and not field.is_required():
             yield from _settings(section, f"{prefix}{name}.")
-        elif not field.is_required():  # rule, model and data: each has options of its own
+        elif prefix or not field.is_required():  # rule, model and data: each has options of its own
             yield from _fields(config, prefix, only=name)
 
 
 def _fields(config: type[BaseModel], prefix: str, only: str | None = None) -> Iterator[tuple[str, str, str, str]]:
     for name, field in config.model_fields.items():
         if only in (None, name):
-            default = "" if field.is_required() else _default(field.get_default(call_default_factory=True))
+            default = (
+                "unset"
+                if prefix and field.is_required()
+                else ""
+                if field.is_required()
+                else _default(field.get_default(call_default_factory=True))
+            )
             yield f"`{prefix}{name}`", default, _cell(_words(field.annotation)), _cell(field.description or "")
 
 

@@ -79,7 +79,9 @@ def plain_pytorch_step(
     matrices = matrix_parameter_ids(session.network, session.rule)
     optimizer = build_optimizer([*model.parameters()], config.optimizer, matrices)
     train = data.split("train")
-    preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device)
+    preprocess = Preprocessor.from_split(
+        train, normalize=config.normalize, channels_last=config.channels_last, device=device
+    )
     batches = Batches(train, config.batch_size, config.seed, preprocess, augment=Augment(config.augment))
     dtype, scaler = autocast_dtype(config.precision), GradScaler(device.type, enabled=config.precision == "fp16")
 

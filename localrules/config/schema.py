@@ -12,6 +12,7 @@ from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
 from localrules.core.windows import WINDOW_PATTERN, split_granularity
 from localrules.data.augment import AugmentConfig
+from localrules.data.normalize import NormalizeConfig
 from localrules.data.targets import TargetsConfig
 from localrules.errors import UsageError
 from localrules.utils.precision import Precision
@@ -292,6 +293,11 @@ class RunConfig(Section):
         "inductor", description="inductor needs a C++ compiler, or Triton on a GPU; the others are for finding faults."
     )
     channels_last: bool = Field(True, description="Keep maps channels-last in memory.")
+    normalize: NormalizeConfig | None = Field(
+        None,
+        description="Normalise by a mean and a std of your choice: both are given. By those of the training images if "
+        "unset (ours).",
+    )
     augment: AugmentConfig = AugmentConfig()
     targets: TargetsConfig = TargetsConfig()
     ema_decay: float | None = Field(

@@ -182,7 +182,7 @@ class Augment:
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
     def _erase(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Set a rectangle to 0, the mean of standardised pixels.
+        """Set a rectangle to 0, by default the mean of the training pixels.
 
         Source: Zhong et al. 2020, Random Erasing Data Augmentation, https://arxiv.org/abs/1708.04896 (with one
         colour, and sides drawn uniformly instead of area and aspect).
@@ -198,7 +198,7 @@ class Augment:
         return images.masked_fill(inside[:, None], 0.0)
 
     def _cut_out(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Set a square to 0, the mean of standardised pixels; at the border a part of it.
+        """Set a square to 0, by default the mean of the training pixels; at the border a part of it.
 
         Source: DeVries & Taylor 2017, Improved Regularization of Convolutional Neural Networks with Cutout,
         https://arxiv.org/abs/1708.04552.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from localrules.data.normalize import Normalize
+from localrules.data.normalize import Normalize, NormalizeConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +20,7 @@ class Preprocessor:
     """Normalisation, device and memory format: the same for training, evaluation and prediction.
 
     Attributes:
-        normalize: The training split's constants.
+        normalize: The constants, of the training split or chosen.
         channels_last: Whether images are kept in the channels-last memory format.
         device: Where images are processed.
     """
@@ -31,10 +31,19 @@ class Preprocessor:
 
     @classmethod
     def from_split(
-        cls, split: Split, *, channels_last: bool = False, device: torch.device | str = "cpu"
+        cls,
+        split: Split,
+        *,
+        normalize: NormalizeConfig | None = None,
+        channels_last: bool = False,
+        device: torch.device | str = "cpu",
     ) -> Preprocessor:
-        """With the constants of a training split."""
-        return cls(Normalize.from_split(split), channels_last, device)
+        """With the constants of a training split, or with chosen ones.
+
+        Raises:
+            UsageError: The chosen constants do not fit the images.
+        """
+        return cls(Normalize.from_config(normalize, split), channels_last, device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Preprocess images that are not augmented.

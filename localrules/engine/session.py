@@ -108,7 +108,9 @@ class Session:
         check_shift(config.augment.shift, data.shape)
         augment = Augment(config.augment, flip_preserves_label=data.flip_preserves_label)
         train = data.split("train")
-        preprocess = Preprocessor.from_split(train, channels_last=config.channels_last, device=device.device)
+        preprocess = Preprocessor.from_split(
+            train, normalize=config.normalize, channels_last=config.channels_last, device=device.device
+        )
         targets = Targets(config.targets, train.labels, classes)
         part = device.grid.ranks
         batches = Batches(

@@ -67,6 +67,7 @@ def pepita() -> Experiment:
                     "rule": {"name": "pepita"},
                     "model": {"name": "mlp", "hidden": [1024], "norm": False, "bias": False, "dropout": 0.1},
                     "data": {"name": data},
+                    "normalize": {"mean": [0.0], "std": [1.0]},
                     "augment": {"shift": 0, "flip": False},
                     "epochs": 100.0,
                     "batch_size": 64,
@@ -75,7 +76,7 @@ def pepita() -> Experiment:
                 },
                 published=None,
                 source="The command in the README of https://github.com/GiorgiaD/PEPITA, which gives no result",
-                deviations="PyTorch's initial weights, not He's; standardised images",
+                deviations="PyTorch's initial weights, not He's",
             )
             for title, data in (("MNIST", "mnist"), ("Fashion-MNIST", "fashion_mnist"))
         ),

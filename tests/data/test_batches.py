@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from pydantic import ValidationError
 
 from localrules.data.augment import Augment, AugmentConfig
 from localrules.data.batches import Batches, fits_on, iter_batches
 from localrules.data.dataset import Split, image_chunks
-from localrules.data.normalize import Normalize
+from localrules.data.normalize import Normalize, NormalizeConfig
 from localrules.data.preprocess import Preprocessor
 from localrules.errors import UsageError
 
@@ -84,6 +87,31 @@ def test_standardised_training_pixels_have_mean_zero_and_std_one_in_each_channel
 def test_a_constant_training_split_is_standardised_to_zero() -> None:
     split = Split(torch.full((4, 1, 3, 3), 200, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
     assert Normalize.from_split(split)(split.images).abs().max() < 1e-4
+
+
+def test_chosen_constants_take_the_place_of_the_training_images_own(split: Split) -> None:
+    reference = split.images.double() / 255
+    one = Normalize.from_config(NormalizeConfig(mean=0.5, std=0.5), split)
+    assert torch.allclose(one(split.images).double(), 2 * reference - 1, atol=1e-6)
+    assert one.black == (-1.0, -1.0)
+    each = Normalize.from_config(NormalizeConfig(mean=[0.4, 0.6], std=[0.1, 0.2]), split)(split.images).double()
+    assert torch.allclose(each[:, 0], (reference[:, 0] - 0.4) / 0.1, atol=1e-5)
+    assert torch.allclose(each[:, 1], (reference[:, 1] - 0.6) / 0.2, atol=1e-5)
+    assert Normalize.from_config(None, split) == Normalize.from_split(split)
+
+
+@pytest.mark.parametrize("constants", [{"mean": 0.5}, {"std": 0.5}, {"mean": 0.5, "std": 0}, {"mean": [], "std": 1}])
+def test_constants_are_a_mean_and_a_positive_std(constants: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        NormalizeConfig(**constants)
+
+
+def test_the_number_of_constants_is_one_or_that_of_the_channels(split: Split) -> None:
+    with pytest.raises(UsageError) as caught:
+        Normalize.from_config(NormalizeConfig(mean=[0.1, 0.2, 0.3], std=1), split)
+    assert "normalize.mean" in caught.value.where
+    assert "3 numbers, and the images have 2 channels" in caught.value.why
+    assert "or 2" in caught.value.fix
 
 
 def test_a_split_smaller_than_a_batch_is_wrong_use(split: Split) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from helpers.tiny_runs import localrules
 
 from localrules.engine.resolve import resolve_run
+from localrules.engine.schedules import learning_rate
 from localrules.registry.registry import Registry
 from localrules.reproduce.registry import select_experiments
 from localrules.reproduce.spec import Budget, Case
@@ -43,6 +45,10 @@ def test_phsic_under_two_learning_rates_is_the_papers() -> None:
     assert config.optimizer.lr == 1e-3
     assert options["weight"] * config.optimizer.lr == pytest.approx(1.0)
     assert (options["kernel"], options["width"], options["groups"], options["divisive"]) == ("gaussian", 5.0, 32, 0.2)
+    rates = [learning_rate(config.schedule, config.optimizer.lr, epoch, 100) for epoch in (0, 49, 50, 74, 75, 89, 90)]
+    assert rates == pytest.approx([1e-3, 1e-3, 2.5e-4, 2.5e-4, 6.25e-5, 6.25e-5, 1.5625e-5])  # the authors' milestones
+    assert config.normalize is not None
+    assert (config.normalize.mean, config.normalize.std) == ((0.5,), (0.5,))
 
 
 @pytest.mark.slow
@@ -56,9 +62,17 @@ def test_cases_find_their_files_in_one_folder(tmp_path: Path) -> None:
             x_test=draws.integers(0, 256, (20, 28, 28), dtype=np.uint8),
             y_test=draws.integers(0, 10, 20, dtype=np.uint8),
         )
+    for prefix, count in (("train", 256), ("t10k", 20)):  # KMNIST has none of its own in one file
+        for kind, shape, high in (("images-idx3", (count, 28, 28), 256), ("labels-idx1", (count,), 10)):
+            header = bytes((0, 0, 8, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
+            place = tmp_path / "KMNIST" / "raw" / f"{prefix}-{kind}-ubyte"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(header + draws.integers(0, high, shape, dtype=np.uint8).tobytes())
     words = [
         "--cases",
         "*, cosine, divisive",
+        "--cases",
+        "*, readout alone, divisive",
         "--scale",
         "0.01",
         "--seeds",
@@ -71,7 +85,8 @@ def test_cases_find_their_files_in_one_folder(tmp_path: Path) -> None:
     ]
     said = localrules("reproduce", "published-phsic", *words, "--data-path", tmp_path, "--out", tmp_path / "out")
     assert said.code == 0, said.out
-    assert [run["summary"]["data"] for run in said.document] == ["mnist", "fashion_mnist"]
+    names = ("mnist", "fashion_mnist", "kmnist")
+    assert [run["summary"]["data"] for run in said.document] == [name for name in names for _ in range(2)]
     for run in said.document:  # in percent, of 20 images
         assert 0 < run["value"] <= 100
         assert run["value"] / 5 == pytest.approx(round(run["value"] / 5))

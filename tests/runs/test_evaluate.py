@@ -50,6 +50,15 @@ def scored(folder: str | Path, *words: str | Path) -> dict[str, Any]:
     return said.document
 
 
+def test_a_run_keeps_the_constants_that_it_was_told_to_normalise_by(tmp_path: Path) -> None:
+    chosen = ["--set", "normalize.mean=0.5", "--set", "normalize.std=0.25"]
+    run = train(tmp_path, "--rule", "backprop", *chosen, setting=[*FACES, *MLP, *SHORT])
+    loaded = api.load_run(run["run_dir"])
+    black = torch.zeros(1, *loaded.shape, dtype=torch.uint8)
+    assert loaded.predictor.preprocess(black).unique().tolist() == [-2.0]
+    assert scored(run["run_dir"], "--split", "valid")["top1"] == pytest.approx(run["valid_accuracy"])
+
+
 @pytest.mark.parametrize(("split", "n"), [("train", 140), ("valid", 70), ("test", 70)])
 def test_every_split_can_be_scored(done: dict[str, Any], split: str, n: int) -> None:
     found = scored(done["run_dir"], "--split", split)
