@@ -46,8 +46,8 @@ class RunRecord:
 
     @property
     def settings(self) -> Tree:
-        """Its settings, as in ``config.toml``."""
-        return {key: value for key, value in self.record.items() if key not in RUN_METADATA}
+        """Its settings, as in ``config.toml``, with the defaults of those that its version may not have had."""
+        return RunConfig.complete({key: value for key, value in self.record.items() if key not in RUN_METADATA})
 
 
 def read_run_record(folder: Path, rule: str = "", registry: Registry | None = None) -> RunRecord:
@@ -121,13 +121,14 @@ def find_existing(wanted: PlannedRun, place: Path) -> Path | None:
         if folder.name.startswith("."):  # another process is making it
             continue
         record = read_config(folder)
-        settings = {key: value for key, value in record.items() if key not in RUN_METADATA}
         if (
-            settings["seed"] != asked["seed"]
-            or identity_settings(settings) != identity_settings(asked)
+            record["seed"] != asked["seed"]
             or record["trained_on"]["fingerprint"] != wanted.fingerprint
             or record["environment"]["supplied_by"] != wanted.supplied_by
         ):
+            continue
+        settings = RunConfig.complete({key: value for key, value in record.items() if key not in RUN_METADATA})
+        if identity_settings(settings) != identity_settings(asked):
             continue
         if completed_summary(folder):
             over.append((settings != asked, folder))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer, model_validator
 
 from localrules.config.mixture import MIXED, mixture_parts
 from localrules.config.overrides import Tree
@@ -111,6 +111,7 @@ class OptimizerConfig(Section):
     momentum: float | None = Field(
         None, ge=0, lt=1, description="Of sgd (0.9 if unset, ours) and muon (0.95 if unset, its author's)."
     )
+    nesterov: bool = Field(False, description="Of sgd: Nesterov's form of momentum (ours: no).")
     muon_scale: float = Field(
         1.0,
         gt=0,
@@ -128,6 +129,12 @@ class OptimizerConfig(Section):
     step_timing: Literal["layer", "pass"] = Field(
         "layer", description="Step each layer as soon as its gradients are complete, or all at the end of the pass."
     )
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> OptimizerConfig:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov is a form of momentum, and momentum is 0")
+        return self
 
 
 class ScheduleConfig(Section):
@@ -387,6 +394,17 @@ class RunConfig(Section):
         """The settings as ``config.toml`` holds them; TOML has no null, so what is ``None`` is left out."""
         tree: Tree = _without_none(self.model_dump(mode="json"))
         return tree
+
+    @classmethod
+    def complete(cls, tree: Mapping[str, Any]) -> Tree:
+        """A tree of settings with the defaults of those that it lacks, as one of an older version may.
+
+        One that this version cannot read is given back as it is.
+        """
+        try:
+            return cls(**tree).to_dict()
+        except ValidationError:
+            return dict(tree)
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Steps of the whole run, at least one."""

@@ -10,6 +10,7 @@ _OPTIMIZERS = {
     "betas": ("adam", "adamw", "muon"),
     "eps": ("adam", "adamw", "muon"),
     "momentum": ("sgd", "muon"),
+    "nesterov": ("sgd",),
     "muon_scale": ("muon",),
 }
 _SCHEDULES = {

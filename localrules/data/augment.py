@@ -31,10 +31,10 @@ class AugmentConfig(BaseModel):
         None, description="Mirror half of the images left to right; unset: where the data set says it is harmless."
     )
     shift: int = Field(3, ge=0, description="Move by up to so many whole pixels, down or up, right or left.")
-    padding: Literal["repeat", "black"] = Field(
+    padding: Literal["repeat", "reflect", "black"] = Field(
         "repeat",
-        description="What shifted images show from beyond their border: its pixels again, or black. With black, "
-        "shift=4 is padding by 4 and cropping, as usual on CIFAR.",
+        description="What shifted images show from beyond their border: its pixels again, the image reflected "
+        "there, or black. With black, shift=4 is padding by 4 and cropping, as usual on CIFAR.",
     )
     crop_area: float = Field(
         1.0,
@@ -66,8 +66,8 @@ class AugmentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _padding_fits(self) -> Self:
-        if self.padding == "black" and (self.rotation or self.scale):
-            raise ValueError("padding=black goes with shifts alone, not with rotation or scale")
+        if self.padding != "repeat" and (self.rotation or self.scale):
+            raise ValueError(f"padding={self.padding} goes with shifts alone, not with rotation or scale")
         return self
 
 
@@ -154,15 +154,20 @@ class Augment:
         rows = torch.arange(height, device=images.device) - self._offset(draws, DOWN)[:, None]
         columns = torch.arange(width, device=images.device) - self._offset(draws, RIGHT)[:, None]
         outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
-        rows.clamp_(0, height - 1)
-        columns.clamp_(0, width - 1)
+        rows, columns = self._inside(rows, height), self._inside(columns, width)
         columns = torch.where(self._flip(draws)[:, None], width - 1 - columns, columns)
         source = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
         moved = images.flatten(2).gather(2, source).view_as(images)
-        if self.config.padding == "repeat" or not self.config.shift:
+        if self.config.padding != "black" or not self.config.shift:
             return moved
         shade = upload(torch.tensor(black or [0.0], dtype=moved.dtype), moved.device)
         return torch.where(outside[:, None], shade[:, None, None], moved)
+
+    def _inside(self, places: Tensor, size: int) -> Tensor:
+        """Places along one side, those from beyond the border moved to where their pixels are taken from."""
+        if self.config.padding == "reflect":  # at the outermost pixels, which are not repeated, as numpy and torch pad
+            places = (size - 1) - ((size - 1) - places.abs()).abs()
+        return places.clamp(0, size - 1)
 
     def _resample(self, images: Tensor, draws: Tensor) -> Tensor:
         """Flip, then turn and scale about the centre, then shift, in one bilinear resampling."""

@@ -190,6 +190,8 @@ def build_optimizer(parameters: list[nn.Parameter], config: OptimizerConfig, mat
         return MuonWithAdamW(parameters, matrices, config)
     if config.name == "sgd":
         momentum = SGD_MOMENTUM if config.momentum is None else config.momentum
-        return SGD(parameters, lr=config.lr, momentum=momentum, weight_decay=decay, fused=True)
+        return SGD(
+            parameters, lr=config.lr, momentum=momentum, nesterov=config.nesterov, weight_decay=decay, fused=True
+        )
     kind = Adam if config.name == "adam" else AdamW
     return kind(parameters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=decay, fused=True)

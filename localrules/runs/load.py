@@ -93,9 +93,11 @@ def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
     Raises:
         UsageError: It names the differences.
     """
-    recorded, settings = recorded_settings(folder), config.to_dict()
+    recorded = recorded_settings(folder)
+    # As the file has them, and with the defaults of settings that the version which wrote it may not have had.
+    trees = [Settings.from_file(folder / CONFIG).tree, config.to_dict()]
     if not recorded and (exported := exported_settings(folder)):
-        if exported == settings_sha256({**settings, "device": "cpu"}, record["trained_on"]):
+        if any(exported == settings_sha256({**tree, "device": "cpu"}, record["trained_on"]) for tree in trees):
             return
         raise UsageError(
             f"the settings in {CONFIG} differ from those of the run that was exported",
@@ -103,9 +105,9 @@ def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
             why="they, or the table [trained_on], were edited",
             fix="undo the edit, or export or download it again",
         )
-    if not recorded or recorded == settings_sha256(settings, record["trained_on"]):
+    if not recorded or any(recorded == settings_sha256(tree, record["trained_on"]) for tree in trees):
         return
-    changed = diff(last_state(folder)["progress"]["config"], config.to_dict())
+    changed = diff(RunConfig.complete(last_state(folder)["progress"]["config"]), config.to_dict())
     raise UsageError(
         f"the settings in {CONFIG} differ from those of the run",
         where=str(folder),

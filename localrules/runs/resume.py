@@ -10,6 +10,7 @@ from localrules.callbacks.base import Callback
 from localrules.callbacks.callback_list import check_callbacks
 from localrules.config.diff import replicas, resumable_settings, without_processes
 from localrules.config.overrides import Tree, diff
+from localrules.config.schema import RunConfig
 from localrules.config.settings import Settings, merge_settings
 from localrules.engine import checkpoint
 from localrules.engine.environment import REPRODUCIBILITY_KEYS
@@ -88,7 +89,7 @@ def resume(
             if progress is None and read_summary(folder):
                 raise checkpoint.lost_checkpoint_error(folder)
             if progress is not None:
-                changed = _differences(progress["config"], resolved.config.to_dict())
+                changed = _differences(RunConfig.complete(progress["config"]), resolved.config.to_dict())
                 _check_unchanged(folder, f"the settings in {CONFIG}", changed)
                 _warn_of_other_parts(replicas(progress["config"]), resolved.config.replicas)
             result = execute_run(session, registry, folder, record, progress, [*callbacks, *trackers])

@@ -47,10 +47,7 @@ def _case(name: str, settings: dict[str, Any], accuracy: float | None, source: s
 # --- Nøkland & Eidnes
 
 _LOCAL_LOSSES = "Nøkland & Eidnes 2019, table of https://github.com/anokland/local-loss (test error)"
-_STANDARDISED = "pixels are standardised by the training split"
-_LOCAL_LOSSES_DIFFER = (
-    f"{_STANDARDISED}; an objective looks at a stage's last convolution after the pooling, not before"
-)
+_LOCAL_LOSSES_DIFFER = "an objective looks at a stage's last convolution after the pooling, not before"
 # Rule with options, activation, test error in percent.
 _LOCAL_LOSS_CASES: tuple[tuple[dict[str, Any], str, float], ...] = (
     ({"name": "backprop"}, "relu", 5.99),
@@ -70,10 +67,11 @@ def _local_losses() -> list[Case]:
                 "epochs": 400.0,
                 "optimizer": {"name": "adam", "lr": 5e-4},
                 "schedule": {"name": "steps", "milestones": [0.5, 0.75, 0.875, 0.9375], "factor": 0.25},
+                "normalize": {"mean": [0.424, 0.415, 0.384], "std": [0.283, 0.278, 0.284]},
             },
             round(100 - error, 2),
             _LOCAL_LOSSES,
-            deviations=_STANDARDISED if rule["name"] == "backprop" else _LOCAL_LOSSES_DIFFER,
+            deviations="none that we know of" if rule["name"] == "backprop" else _LOCAL_LOSSES_DIFFER,
         )
         for rule, activation, error in _LOCAL_LOSS_CASES
     ]
@@ -82,7 +80,7 @@ def _local_losses() -> list[Case]:
 # --- Pogodin & Latham
 
 _PHSIC = "Pogodin & Latham 2020, table of https://github.com/romanpogodin/plausible-kernelized-bottleneck"
-_PHSIC_DROPOUT = f"{_STANDARDISED}; dropout of whole maps, not of their units"
+_PHSIC_DROPOUT = "dropout of whole maps, not of their units"
 _PHSIC_SGD = ", and not alpha dropout; layers have biases"
 _PHSIC_DECAY = "; hidden layers decay weights like the readout (1e-6, not 1e-7)"
 _SGD: dict[str, Any] = {"name": "sgd", "momentum": 0.95, "weight_decay": 1e-6}
@@ -135,6 +133,7 @@ def _phsic() -> list[Case]:
                         "lr_scale": {"readout": readout / hidden} if readout != hidden else {},
                     },
                     "schedule": {"name": "steps", "milestones": milestones, "factor": 0.25},
+                    "normalize": {"mean": [0.4914, 0.4822, 0.4465], "std": [0.247, 0.243, 0.261]},
                 },
                 accuracy,
                 _PHSIC,
@@ -146,9 +145,7 @@ def _phsic() -> list[Case]:
 
 # --- residual networks, cut between blocks
 
-_NETWORK_DIFFERS = (
-    f"momentum is not Nesterov's; shifted images are padded with black, not by reflection; {_STANDARDISED}"
-)
+_NETWORK_DIFFERS = "the learning rate changes at every step, not every epoch; the cosine begins after the warm-up"
 _PARTS_DIFFER = "the last block has an objective of its own, where the source trains it with the readout"
 _DIFFERS = {
     "backprop": _NETWORK_DIFFERS,
@@ -168,7 +165,9 @@ _INFOPRO_110: dict[str, Any] = {"reconstruct": [5.0, 0.5], "classify": [0.0, 1.0
 
 
 def _resnet_case(name: str, model: str, rule: dict[str, Any], epochs: float, error: float | None, source: str) -> Case:
-    """SGD at 0.8 with batches of 1024, down to 0 along a cosine: InfoPro's training, and AugLocal's after it."""
+    """SGD at 0.8 with batches of 1024, up to it in ten epochs, then down to 0 along a cosine: the training of InfoPro's
+    code, and of AugLocal's after it.
+    """
     return _case(
         name,
         {
@@ -177,8 +176,13 @@ def _resnet_case(name: str, model: str, rule: dict[str, Any], epochs: float, err
             "granularity": "block",
             "epochs": epochs,
             "batch_size": 1024,
-            "optimizer": {"name": "sgd", "lr": 0.8, "momentum": 0.9, "weight_decay": 1e-4},
-            "schedule": {"name": "cosine"},
+            "optimizer": {"name": "sgd", "lr": 0.8, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-4},
+            "schedule": {"name": "one-cycle", "warmup": 10 / epochs, "start": 0.0125},
+            "augment": {**_PAD_CROP_FLIP, "padding": "reflect"},
+            "normalize": {
+                "mean": [value / 255 for value in (125.3, 123.0, 113.9)],
+                "std": [value / 255 for value in (63.0, 62.1, 66.7)],
+            },
         },
         None if error is None else round(100 - error, 2),
         source,

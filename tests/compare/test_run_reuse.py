@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.comparisons import compare, run_folders
+from helpers.older_runs import remove_setting
 from helpers.tiny_runs import MLP, tiny_csv
 
 from localrules.comparison import execute as runs
 from localrules.comparison import run_record
 from localrules.comparison.plan import PlannedRun
+from localrules.comparison.results import group_by_config
 from localrules.config.schema import OptimizerConfig, ScheduleConfig
 from localrules.config.settings import Settings
 from localrules.engine.resolve import resolve_run
@@ -149,3 +152,16 @@ def test_other_data_are_another_comparison(tmp_path: Path) -> None:
     said = compare(out, seeds=1, setting=[*SHORT, str(path)])
     assert said.error["what"] == "the folder holds another comparison"
     assert said.error["why"] == "data: other images or labels than its runs had"
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_run_of_a_version_that_lacked_a_setting_serves_where_the_default_is_asked_for(
+    done: Path, tmp_path: Path
+) -> None:
+    wanted = [asked(folder) for folder in run_folders(done)]
+    copies = Path(shutil.copytree(done, tmp_path / "old")) / "runs"
+    for folder in copies.iterdir():
+        remove_setting(folder, "optimizer.nesterov")
+    records, _ = runs.run_all(wanted, copies, REGISTRY)
+    newer = [run_record.read_run_record(folder) for folder in run_folders(done)]
+    assert len(group_by_config([*records, *newer])) == len(group_by_config(newer))  # no settings tell them apart

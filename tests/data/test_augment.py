@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -139,9 +141,18 @@ def test_black_padding_is_padding_and_cropping(images: torch.Tensor) -> None:
     assert torch.equal(moved[inside], repeated[inside])  # the same draws
 
 
-def test_black_padding_does_not_go_with_resampling() -> None:
+def test_reflected_padding_is_padding_and_cropping(images: torch.Tensor) -> None:
+    moved = Augment(AugmentConfig(flip=False, shift=4, padding="reflect"))(images.clone(), draw())
+    padded = torch.nn.functional.pad(images, (4, 4, 4, 4), mode="reflect")
+    for before, after in zip(padded, moved, strict=True):
+        crops = [before[:, down : down + 20, right : right + 16] for down in range(9) for right in range(9)]
+        assert sum(torch.equal(crop, after) for crop in crops) == 1
+
+
+@pytest.mark.parametrize("padding", ["black", "reflect"])
+def test_padding_does_not_go_with_resampling(padding: Literal["black", "reflect"]) -> None:
     with pytest.raises(ValidationError, match="shifts alone"):
-        AugmentConfig(padding="black", rotation=10)
+        AugmentConfig(padding=padding, rotation=10)
 
 
 def test_cutout_blanks_one_square_whose_centre_is_inside(images: torch.Tensor) -> None:

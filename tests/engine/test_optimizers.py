@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.tiny_sessions import RULES, dense, perceptron, train
+from pydantic import ValidationError
 from torch import nn
 
 from localrules.auditing.ownership import owners, watch_writes
@@ -71,6 +72,21 @@ def test_clipping_looks_at_one_layer_at_a_time() -> None:
     optimizers.step("long")
     torch.testing.assert_close(short.detach(), torch.tensor([-0.3, -0.4]))
     torch.testing.assert_close(long.detach(), torch.tensor([-0.6, -0.8]))
+
+
+def test_sgd_steps_as_nesterov_does_where_it_is_told_to() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizers = LayerOptimizers({"one": [weight]}, OptimizerConfig(name="sgd", lr=0.1, momentum=0.8, nesterov=True))
+    place, velocity = torch.tensor([1.0, -2.0]), torch.zeros(2)
+    for step in range(4):
+        gradient = torch.tensor([0.5, 1.0]) + step
+        weight.grad = gradient.clone()
+        optimizers.step("one")
+        velocity = 0.8 * velocity + gradient
+        place = place - 0.1 * (gradient + 0.8 * velocity)
+        torch.testing.assert_close(weight.detach(), place)
+    with pytest.raises(ValidationError, match="momentum is 0"):
+        OptimizerConfig(name="sgd", momentum=0, nesterov=True)
 
 
 def test_gradients_are_freed_as_soon_as_their_layer_has_stepped() -> None:

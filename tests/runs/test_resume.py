@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.kill_process import die_at
+from helpers.older_runs import remove_setting
 from helpers.tiny_runs import MLP, SHORT, TINY, localrules, metrics, only_run, resume, start_process, tiny_csv, train
 
 from localrules.tracking.run_folder import lock_run
@@ -56,6 +57,17 @@ def test_a_setting_that_was_edited_in_a_stopped_run_is_refused_by_name(folder: P
     error = refused(folder)
     assert error["what"] == "the settings in config.toml differ from those of the run"
     assert error["why"] == "optimizer.lr: 0.003 in the run, 0.004 now"
+
+
+@pytest.mark.parametrize("setting", ["optimizer.nesterov", "channels_last"])
+def test_a_run_of_a_version_that_lacked_a_setting_is_read_and_resumed(folder: Path, setting: str) -> None:
+    remove_setting(folder, setting)
+    assert localrules("eval", folder, "--json").code == 0
+    edited(folder, r"^lr = 0\.003$", "lr = 0.004")  # an edit is found all the same, and it alone
+    assert localrules("eval", folder, "--json").error["why"] == "optimizer.lr: 0.003 in the run, 0.004 now"
+    edited(folder, r"^lr = 0\.004$", "lr = 0.003")
+    assert resume(folder)["resumed_from_step"] == 6
+    assert localrules("eval", folder, "--json").code == 0
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:
