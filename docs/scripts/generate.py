@@ -178,13 +178,10 @@ def _settings(config: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, 
 def _fields(config: type[BaseModel], prefix: str, only: str | None = None) -> Iterator[tuple[str, str, str, str]]:
     for name, field in config.model_fields.items():
         if only in (None, name):
-            default = (
-                "unset"
-                if prefix and field.is_required()
-                else ""
-                if field.is_required()
-                else _default(field.get_default(call_default_factory=True))
-            )
+            if field.is_required():
+                default = "unset" if prefix else ""
+            else:
+                default = _default(field.get_default(call_default_factory=True))
             yield f"`{prefix}{name}`", default, _cell(_words(field.annotation)), _cell(field.description or "")
 
 

@@ -47,7 +47,7 @@ class RunRecord:
     @property
     def settings(self) -> Tree:
         """Its settings, as in ``config.toml``, with the defaults of those that its version may not have had."""
-        return RunConfig.complete({key: value for key, value in self.record.items() if key not in RUN_METADATA})
+        return _settings_of(self.record)
 
 
 def read_run_record(folder: Path, rule: str = "", registry: Registry | None = None) -> RunRecord:
@@ -127,7 +127,7 @@ def find_existing(wanted: PlannedRun, place: Path) -> Path | None:
             or record["environment"]["supplied_by"] != wanted.supplied_by
         ):
             continue
-        settings = RunConfig.complete({key: value for key, value in record.items() if key not in RUN_METADATA})
+        settings = _settings_of(record)
         if identity_settings(settings) != identity_settings(asked):
             continue
         if completed_summary(folder):
@@ -135,6 +135,10 @@ def find_existing(wanted: PlannedRun, place: Path) -> Path | None:
         elif _untagged(settings) == _untagged(asked):
             stopped.append(folder)
     return min(over)[1] if over else next(reversed(stopped), None)
+
+
+def _settings_of(record: Tree) -> Tree:
+    return RunConfig.complete({key: value for key, value in record.items() if key not in RUN_METADATA})
 
 
 def _untagged(settings: Tree) -> Tree:

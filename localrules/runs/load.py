@@ -82,12 +82,13 @@ def read_run(folder: Path) -> tuple[RunConfig, Tree]:
             )
     _check_contents(folder)
     validate_config(_TrainedOn, record["trained_on"], "trained_on")
-    config = validate_config(RunConfig, Settings.from_file(folder / CONFIG))
-    _check_unedited(folder, config, record)
+    settings = Settings.from_file(folder / CONFIG)
+    config = validate_config(RunConfig, settings)
+    _check_unedited(folder, settings.tree, config, record)
     return config, record
 
 
-def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
+def _check_unedited(folder: Path, written: Tree, config: RunConfig, record: Tree) -> None:
     """Refuse a ``config.toml`` that is not the one that the run's weights were trained with.
 
     Raises:
@@ -95,7 +96,7 @@ def _check_unedited(folder: Path, config: RunConfig, record: Tree) -> None:
     """
     recorded = recorded_settings(folder)
     # As the file has them, and with the defaults of settings that the version which wrote it may not have had.
-    trees = [Settings.from_file(folder / CONFIG).tree, config.to_dict()]
+    trees = [written, config.to_dict()]
     if not recorded and (exported := exported_settings(folder)):
         if any(exported == settings_sha256({**tree, "device": "cpu"}, record["trained_on"]) for tree in trees):
             return
